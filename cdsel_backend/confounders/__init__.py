@@ -1,0 +1,1 @@
+"""Which variables confound, the strata they make, and a representation without their mean effect."""

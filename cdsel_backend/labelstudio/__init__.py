@@ -1,0 +1,1 @@
+"""What goes out: the only part that calls Label Studio."""

@@ -1,0 +1,1 @@
+"""The unlabelled pool: metadata columns, image decoding, backbones, embedding."""

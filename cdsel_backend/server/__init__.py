@@ -1,0 +1,1 @@
+"""What comes in: the Flask app that Label Studio and the admin talk to."""

@@ -1,0 +1,1 @@
+"""The production code run on labelled history, and its report."""

@@ -1,0 +1,1 @@
+"""From labels to a model one can trust: heads, fine-tuning, evaluation by group, model versions."""
