@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,18 +52,17 @@ def test_wrong_password_is_told(studio: LocalStudio) -> None:
         pass
 
 
-def test_restart_keeps_login_and_token(tmp_path: Path) -> None:
-    first = LocalStudio(tmp_path)
-    with first:
-        pid = first.pid
-    assert gone(pid)
-    with LocalStudio(tmp_path) as second:
-        assert (second.token, second.password) == (first.token, first.password)
+def test_restart_keeps_login_and_token(studio: LocalStudio, tmp_path: Path) -> None:
+    shutil.copytree(studio.data_dir, tmp_path / "data")
+    with LocalStudio(tmp_path / "data") as second:
+        assert (second.token, second.password) == (studio.token, studio.password)
         reply = httpx.post(
             f"{second.url}/api/token/refresh/", json={"refresh": second.token}, trust_env=False
         )
         assert reply.status_code == 200
-    assert oct((tmp_path / "login.json").stat().st_mode)[-3:] == "600"
+        pid = second.pid
+    assert gone(pid)
+    assert oct((tmp_path / "data" / "login.json").stat().st_mode)[-3:] == "600"
 
 
 def test_failed_start_shows_the_log(tmp_path: Path) -> None:

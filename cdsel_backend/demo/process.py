@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 TAIL_LINES = 30
@@ -99,10 +100,9 @@ class ServerProcess:
         self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        # Either error: nothing of the group is left (macOS answers EPERM for one made of zombies).
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # nothing of the group is left (macOS answers EPERM for one made of zombies)
 
 
 def local_environment() -> dict[str, str]:

@@ -129,7 +129,7 @@ class LocalStudio:
         """
 
         def show_csrf_token(request: httpx.Request) -> None:
-            request.headers["X-CSRFToken"] = client.cookies.get("csrftoken", "")
+            request.headers["X-CSRFToken"] = client.cookies.get("csrftoken") or ""
 
         with httpx.Client(
             base_url=self.url, timeout=60, trust_env=False, event_hooks={"request": [show_csrf_token]}
