@@ -1,1 +1,10 @@
-"""Which images to label next: strategies, coverage, budget allocation, reasons."""
+"""Which images to label next: strategies, coverage, budget allocation, reasons.
+
+A strategy is one function in one file of `strategies/`; `registry.py` says what it must offer.
+"""
+
+from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions
+from cdsel_backend.selection.reasons import Reason, Selection
+from cdsel_backend.selection.registry import select, strategies
+
+__all__ = ["Ji2025Options", "Problem", "Reason", "Selection", "SelectionOptions", "select", "strategies"]

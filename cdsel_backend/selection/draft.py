@@ -1,0 +1,116 @@
+"""A selection in the making: what is picked, and what may still be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.selection.problem import Problem
+
+_BLOCK = 4096
+
+
+class Draft:
+    """Picks in rank order, under the group cap and near-duplicate suppression.
+
+    `open` (n,) says which items may still be picked; it shrinks with every `add`.
+    """
+
+    def __init__(self, problem: Problem, size: int) -> None:
+        self._problem = problem
+        self.size = size
+        self.open: NDArray[np.bool_] = problem.usable & ~problem.taken
+        self.indices: list[int] = []
+        self.gains: list[float] = []
+        self.covers: list[int] = []
+        self.at_random: list[bool] = []
+        self._room = self._group_room()
+        self._unit = self._unit_vectors()
+
+    @property
+    def full(self) -> bool:
+        """True once `size` is reached or nothing is open."""
+        return len(self.indices) >= self.size or not self.open.any()
+
+    @property
+    def missing(self) -> int:
+        """How many picks may still be added."""
+        return min(self.size - len(self.indices), int(self.open.sum()))
+
+    def add(self, index: int, gain: float = 0.0, *, covers: int = 0, at_random: bool = False) -> None:
+        """Append an open item; `gain` is the strategy's own measure, `covers` the items it now stands for."""
+        if not self.open[index]:
+            raise ValueError(f"item {index} is not open: taken, unusable, or closed by a cap")
+        self.indices.append(int(index))
+        self.gains.append(float(gain))
+        self.covers.append(int(covers))
+        self.at_random.append(at_random)
+        self.open[index] = False
+        self._close_group(index)
+        self._close_near(index)
+
+    def add_batches(self, propose: Callable[[NDArray[np.int64], int], NDArray[np.int64]]) -> None:
+        """Fill from a strategy that chooses a batch at once.
+
+        `propose(candidates, count)` returns positions of at most `count` of the `candidates` (item indices) in
+        rank order. It is asked again while caps close some of what it proposed.
+        """
+        while not self.full:
+            candidates = np.flatnonzero(self.open)
+            proposed = candidates[propose(candidates, self.missing)]
+            if not len(proposed):
+                return
+            for index in proposed:
+                if self.open[index] and len(self.indices) < self.size:
+                    self.add(int(index))
+
+    def spread_random(self) -> None:
+        """Reorder the picks so that those drawn at random lie evenly among the others, each kind in its order."""
+        at_random = np.array(self.at_random, dtype=bool)
+        place = np.empty(len(at_random))
+        for kind in (at_random, ~at_random):
+            place[kind] = (np.arange(kind.sum()) + 0.5) / max(int(kind.sum()), 1)
+        order = np.argsort(place, kind="stable")
+        self.indices = [self.indices[i] for i in order]
+        self.gains = [self.gains[i] for i in order]
+        self.covers = [self.covers[i] for i in order]
+        self.at_random = [self.at_random[i] for i in order]
+
+    def _group_room(self) -> NDArray[np.int64] | None:
+        """How many more of each group may come, and close the groups that are full."""
+        groups, cap = self._problem.groups, self._problem.options.group_cap
+        if groups is None or cap is None:
+            return None
+        room = np.full(max(int(groups.max(initial=-1)) + 1, 1), cap, dtype=np.int64)
+        np.subtract.at(room, groups[self._problem.taken & (groups >= 0)], 1)
+        self.open &= (groups < 0) | (room[groups] > 0)
+        return room
+
+    def _close_group(self, index: int) -> None:
+        groups = self._problem.groups
+        if self._room is None or groups is None or groups[index] < 0:
+            return
+        self._room[groups[index]] -= 1
+        if self._room[groups[index]] <= 0:
+            self.open[groups == groups[index]] = False
+
+    def _unit_vectors(self) -> NDArray[np.float32] | None:
+        """Vectors at unit length, and close what is near something taken."""
+        threshold = self._problem.options.near_duplicate
+        if threshold is None:
+            return None
+        vectors = np.where(self._problem.usable[:, None], self._problem.vectors, 0).astype(np.float32)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+        taken = unit[self._problem.taken & self._problem.usable]
+        for start in range(0, len(unit) if len(taken) else 0, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            self.open[block] &= (unit[block] @ taken.T).max(axis=1) < threshold
+        return np.asarray(unit)
+
+    def _close_near(self, index: int) -> None:
+        threshold = self._problem.options.near_duplicate
+        if self._unit is not None and threshold is not None:
+            self.open &= self._unit @ self._unit[index] < threshold

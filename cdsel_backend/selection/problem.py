@@ -1,0 +1,139 @@
+"""What a strategy is given: the pool, what is known of it, and the options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from cdsel_backend.pool.columns import Column
+
+
+@dataclass(frozen=True)
+class Ji2025Options:
+    """The choices the text of arXiv 2503.00744 leaves open; the defaults are what it most likely means."""
+
+    reduce: Literal["tsne", "pca"] = "tsne"
+    quota: Literal["proportional", "equal"] = "proportional"
+    pick: Literal["midpoints", "nearest", "farthest"] = "midpoints"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("reduce", ("tsne", "pca")),
+            ("quota", ("proportional", "equal")),
+            ("pick", ("midpoints", "nearest", "farthest")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"ji2025.{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}"
+                )
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """How to select. Every strategy keeps `group_cap` and `near_duplicate`; the rest says who reads it.
+
+    Raises ValueError, naming the setting, for a value out of range.
+    """
+
+    alpha: float = 0.5
+    """Share of a level is its share of the pool to this power: 1 natural, 0 balanced (stratified strategies)."""
+    random_share: float = 0.1
+    """Share of each round drawn uniformly at random and marked so (confounder_aware)."""
+    balance: float = 1.0
+    """Weight of the strata against coverage (confounder_aware)."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Pairs of columns whose combinations are strata too (stratified strategies)."""
+    group_cap: int | None = None
+    """At most this many images of one group (patient, lesion), counting those already taken."""
+    near_duplicate: float | None = None
+    """Leave out images whose cosine similarity to one already taken or picked is at least this."""
+    ji2025: Ji2025Options = field(default_factory=Ji2025Options)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha is {self.alpha}; it lies between 0 (balanced) and 1 (natural)")
+        if not 0 <= self.random_share <= 1:
+            raise ValueError(f"random_share is {self.random_share}; it lies between 0 and 1")
+        if not self.balance >= 0:
+            raise ValueError(f"balance is {self.balance}; it must be 0 or more")
+        if self.group_cap is not None and self.group_cap < 1:
+            raise ValueError(f"group_cap is {self.group_cap}; it must be 1 or more, or none")
+        if self.near_duplicate is not None and not 0 < self.near_duplicate <= 1:
+            raise ValueError(
+                f"near_duplicate is {self.near_duplicate}; it is a cosine similarity in (0, 1], or none"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A pool of n items to choose from.
+
+    Raises ValueError when the lengths disagree, or when a declared pair names an unknown column.
+    """
+
+    vectors: NDArray[np.float32]
+    """(n, k): the (de-confounded) representation. A row that is not finite is never picked."""
+    columns: Sequence[Column]
+    """The confounders, each over the n items; none is allowed."""
+    labels: NDArray[np.int64]
+    """(n,): class index, -1 where unlabelled."""
+    n_classes: int
+    taken: NDArray[np.bool_]
+    """(n,): labelled or already queued. Never picked again, but counted and covered."""
+    probabilities: NDArray[np.float64] | None = None
+    """(n, n_classes): calibrated, from the current model; none before the first."""
+    groups: NDArray[np.int64] | None = None
+    """(n,): patient or lesion; negative = unknown, a group of its own."""
+    seed: int = 0
+    options: SelectionOptions = field(default_factory=SelectionOptions)
+
+    def __post_init__(self) -> None:
+        n = len(self.vectors)
+        if self.vectors.ndim != 2:
+            raise ValueError(f"vectors must be (items, dimensions), not {self.vectors.shape}")
+        lengths = {"labels": len(self.labels), "taken": len(self.taken)}
+        lengths |= {f"column {column.name}": len(column.codes) for column in self.columns}
+        if self.groups is not None:
+            lengths["groups"] = len(self.groups)
+        if self.probabilities is not None:
+            lengths["probabilities"] = len(self.probabilities)
+        for name, length in lengths.items():
+            if length != n:
+                raise ValueError(f"{name} has {length} items, vectors has {n}")
+        if self.probabilities is not None and self.probabilities.shape != (n, self.n_classes):
+            raise ValueError(f"probabilities are {self.probabilities.shape}, not {(n, self.n_classes)}")
+        known = {column.name for column in self.columns}
+        for pair in self.options.pairs:
+            if missing := set(pair) - known:
+                raise ValueError(f"pairs names {', '.join(sorted(missing))}, which is no confounder here")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """(n,): the vector is finite."""
+        return np.asarray(np.isfinite(self.vectors).all(axis=1))
+
+    @cached_property
+    def uncertainty(self) -> NDArray[np.float64] | None:
+        """(n,) in [0, 1]: one minus the margin between the two likeliest classes; none without probabilities.
+
+        0 where the probabilities are not finite.
+        """
+        if self.probabilities is None:
+            return None
+        if self.n_classes < 2:
+            return np.zeros(len(self))
+        top = np.sort(np.nan_to_num(self.probabilities), axis=1)
+        return np.where(np.isfinite(self.probabilities).all(axis=1), 1.0 - (top[:, -1] - top[:, -2]), 0.0)
+
+    def random(self) -> np.random.Generator:
+        """The generator of this round: other draws in another round, the same ones in a repeated round."""
+        return np.random.default_rng((self.seed, int(self.taken.sum())))

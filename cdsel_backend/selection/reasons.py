@@ -1,0 +1,99 @@
+"""Why an item was picked, in words for the annotator and in numbers for the page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.problem import Problem
+from cdsel_backend.selection.strata import due, partitions
+
+_UNSURE = 0.5
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why one item is in the round.
+
+    `due` and `got` count the item's stratum in this round; `got` includes the item and is its place in the
+    stratum. Nothing here tells what the label may be.
+    """
+
+    stratum: str
+    due: float
+    got: int
+    covers: int
+    uncertainty: float | None
+    drawn_at_random: bool
+
+    @property
+    def sentence(self) -> str:
+        """One plain sentence for the annotator."""
+        if self.drawn_at_random:
+            return "Drawn at random, so that what is measured on these images holds for the whole pool."
+        parts = []
+        if self.stratum:
+            place = (
+                f"{self.stratum[0].upper()}{self.stratum[1:]}: {self.got} of {round(self.due)} due this round"
+            )
+            parts.append(place if self.got <= round(self.due) else f"{self.stratum}: beyond the share due")
+        if self.covers > 1:
+            parts.append(f"typical of {self.covers} images not yet covered")
+        if self.uncertainty is not None and self.uncertainty >= _UNSURE:
+            parts.append("of a kind the model is not yet sure about")
+        text = "; ".join(parts) or "chosen because it differs from the images chosen before it"
+        return f"{text[0].upper()}{text[1:]}."
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields and the sentence as JSON-able values."""
+        return asdict(self) | {"sentence": self.sentence}
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What was picked, in rank order: `indices` (m,) into the pool, `gains` (m,), a reason each."""
+
+    indices: NDArray[np.int64]
+    gains: NDArray[np.float64]
+    reasons: tuple[Reason, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def explain(problem: Problem, draft: Draft, *, stratified: bool) -> Selection:
+    """Turn a finished draft into a selection with reasons.
+
+    With several partitions, a pick is explained by the stratum that lacked most when it was picked.
+    """
+    picked = np.array(draft.indices, dtype=np.int64)
+    found = partitions(problem) if stratified else []
+    pool = problem.usable & ~problem.taken
+    quotas = [due(p.shares, p.counts(problem.taken), p.counts(pool), len(picked)) for p in found]
+    got = [np.zeros(len(p.names), dtype=np.int64) for p in found]
+    uncertainty = problem.uncertainty
+    reasons = []
+    for position, index in enumerate(picked):
+        for count, partition in zip(got, found, strict=True):
+            count[partition.codes[index]] += 1
+        stratum, owed, place = "", 0.0, 0
+        best = -np.inf
+        for count, partition, quota in zip(got, found, quotas, strict=True):
+            code = partition.codes[index]
+            if (lack := (quota[code] - count[code]) / max(int(quota[code]), 1)) > best:
+                best, stratum = lack, partition.names[code]
+                owed, place = float(quota[code]), int(count[code])
+        reasons.append(
+            Reason(
+                stratum=stratum,
+                due=owed,
+                got=place,
+                covers=draft.covers[position],
+                uncertainty=None if uncertainty is None else float(uncertainty[index]),
+                drawn_at_random=draft.at_random[position],
+            )
+        )
+    return Selection(picked, np.array(draft.gains, dtype=np.float64), tuple(reasons))

@@ -1,0 +1,63 @@
+"""What a strategy must offer, and the one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.problem import Problem
+from cdsel_backend.selection.reasons import Selection, explain
+from cdsel_backend.selection.strategies import (
+    confounder_aware,
+    kcenter,
+    random,
+    stratified,
+)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to choose.
+
+    `fill(problem, draft)` adds items in rank order until `draft.full`, choosing among `draft.open` only. The
+    draft closes what caps and near-duplicate suppression forbid, so a strategy knows nothing of them.
+    """
+
+    name: str
+    fill: Callable[[Problem, Draft], None]
+    stratified: bool = False
+    """Reasons name the item's stratum and what it was due."""
+
+
+_STRATEGIES = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("confounder_aware", confounder_aware.fill, stratified=True),
+        Strategy("stratified", stratified.fill, stratified=True),
+        Strategy("random", random.fill),
+        Strategy("kcenter", kcenter.fill),
+    )
+}
+
+
+def strategies() -> tuple[str, ...]:
+    """Return the names that `select` knows here, the default first."""
+    return tuple(_STRATEGIES)
+
+
+def select(strategy: str, problem: Problem, size: int) -> Selection:
+    """Choose up to `size` items by the named strategy, in rank order.
+
+    Fewer come back when the pool, the group cap or near-duplicate suppression leaves no more; the same problem
+    gives the same selection. Raises ValueError for an unknown strategy or a negative size.
+    """
+    if strategy not in _STRATEGIES:
+        raise ValueError(f"strategy {strategy!r} is unknown; choose one of {', '.join(strategies())}")
+    if size < 0:
+        raise ValueError(f"size is {size}; it must be 0 or more")
+    chosen = _STRATEGIES[strategy]
+    draft = Draft(problem, size)
+    if not draft.full:
+        chosen.fill(problem, draft)
+    return explain(problem, draft, stratified=chosen.stratified)

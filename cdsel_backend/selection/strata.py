@@ -1,0 +1,101 @@
+"""Strata: the levels of each confounder and of declared pairs, with the share each is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.selection.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Strata:
+    """One partition of the pool.
+
+    `names` (g,) read as words; `codes` (n,) index into them; `shares` (g,) sum to one.
+    """
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
+    def counts(self, members: NDArray[np.bool_] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (g,): how many of `members` (a mask or indices) lie in each stratum."""
+        return np.bincount(self.codes[members], minlength=len(self.names)).astype(np.int64)
+
+
+def partitions(problem: Problem) -> list[Strata]:
+    """Return the partitions of a problem: one for each column, one for each declared pair."""
+    by_name = {column.name: column for column in problem.columns}
+    found = []
+    for column in problem.columns:
+        names = tuple(f"{column.name} {level}" for level in column.levels)
+        found.append(_partition(names, column.codes, problem))
+    for first, second in problem.options.pairs:
+        a, b = by_name[first], by_name[second]
+        names = tuple(f"{first} {x}, {second} {y}" for x in a.levels for y in b.levels)
+        found.append(_partition(names, a.codes * len(b.levels) + b.codes, problem))
+    return found
+
+
+def _partition(names: Sequence[str], codes: NDArray[np.int64], problem: Problem) -> Strata:
+    counts = np.bincount(codes[problem.usable], minlength=len(names))
+    return Strata(tuple(names), codes, target_shares(counts, problem.options.alpha))
+
+
+def joint_codes(problem: Problem) -> NDArray[np.int64]:
+    """Return (n,): a code for each combination of levels that occurs; all 0 without columns."""
+    codes = np.zeros(len(problem), dtype=np.int64)
+    for column in problem.columns:
+        codes = np.unique(codes * len(column.levels) + column.codes, return_inverse=True)[1]
+    return codes
+
+
+def target_shares(counts: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
+    """Return (g,): shares proportional to count^alpha; an empty stratum is due nothing."""
+    raw = np.where(counts > 0, counts.astype(np.float64) ** alpha, 0.0)
+    return np.asarray(raw / max(raw.sum(), 1e-300))
+
+
+def due(
+    shares: NDArray[np.float64],
+    have: NDArray[np.int64],
+    available: NDArray[np.int64],
+    size: int,
+) -> NDArray[np.int64]:
+    """Split `size` picks over strata so that `have` plus picks comes near `shares`; return (g,) whole numbers.
+
+    Water-filling: a stratum already above its share gets nothing, one that runs out passes its part on, and what
+    remains is settled by largest remainder. The sum is the smaller of `size` and all that is available.
+    """
+    size = min(size, int(available.sum()))
+    wanted = np.zeros(len(shares))
+    active = (available > 0) & (shares > 0)
+    fixed = np.zeros(len(shares), dtype=bool)
+    while (active & ~fixed).any():
+        free = active & ~fixed
+        total = have[free].sum() + size - wanted[fixed].sum()
+        level = shares * total / shares[free].sum() - have
+        over = free & (level > available)
+        under = free & (level < 0)
+        # Strata below zero first: fixing them lowers the others, which may then no longer run out.
+        if under.any():
+            wanted[under], fixed[under] = 0.0, True
+        elif over.any():
+            wanted[over], fixed[over] = available[over], True
+        else:
+            wanted[free], fixed[free] = level[free], True
+    return _whole(wanted, available, size)
+
+
+def _whole(wanted: NDArray[np.float64], available: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Round by largest remainder to the sum `size`, ties to the earlier stratum, never above `available`."""
+    result = np.minimum(np.floor(wanted + 1e-9).astype(np.int64), available)
+    while (rest := size - int(result.sum())) > 0:
+        remainder = np.where(result < available, wanted - result, -np.inf)
+        order = np.argsort(-remainder, kind="stable")[:rest]
+        result[order[np.isfinite(remainder[order])]] += 1
+    return result

@@ -1,0 +1,1 @@
+"""One strategy a file; each offers `fill(problem, draft)`."""
