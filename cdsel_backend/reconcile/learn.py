@@ -1,0 +1,174 @@
+"""The steps that learn: which metadata confounds, and a model from the labels so far."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from typing import Any
+
+import numpy as np
+
+from cdsel_backend.confounders import detect
+from cdsel_backend.reconcile.context import (
+    TRAIN_ACTION,
+    Context,
+    Pool,
+    load_champion,
+    model_folder,
+    predict,
+    read_pool,
+)
+from cdsel_backend.store import State
+from cdsel_backend.training import HeadModel, NotEnoughLabels, evaluate, save, train_head
+
+MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still replace the champion
+
+
+def detect_confounders(context: Context, state: State) -> bool:
+    """Find which metadata confounds, again whenever the pool moved or a training is due on new labels."""
+    key = report_key(context, state)
+    if key == state.project.report_key:
+        return False
+    pool = read_pool(context.store, state)
+    if len(pool.ids) < 2:
+        return False
+    context.tell(state, "looking for confounders", 0, len(pool.ids))
+    settings = state.settings
+    named = () if settings.confounders == "auto" else tuple(settings.confounders)
+    known = {column.name for column in pool.columns}
+    missing = [
+        name
+        for name in (*named, *settings.ignore, *([settings.group] if settings.group else ()))
+        if name not in known
+    ]
+    context.store.note_problems(
+        state.project.id,
+        "metadata",
+        [
+            f"no task has a metadata field {name!r}; the fields are {', '.join(sorted(known))}"
+            for name in missing
+        ],
+    )
+    candidates = pool.columns
+    report = detect(
+        pool.vectors,
+        candidates,
+        pool.labels,
+        groups=pool.groups,
+        classes=pool.classes,
+        forced_in=tuple(name for name in named if name in known),
+        forced_out=tuple(known - set(named)) if named else (),
+        seed=settings.seed,
+    )
+    context.store.update_project(state.project.id, report=report.to_json(), report_key=key)
+    return True
+
+
+def report_key(context: Context, state: State) -> str:
+    """What a confounder report depends on; the labels count from the moment a training on them is due."""
+    settings = state.settings
+    fingerprint = state.project.backbone
+    embedded, _, _ = context.store.embedding_progress(state.project.id, fingerprint)
+    seen = state.trainings[-1].labels if state.trainings else {}
+    labels = state.labels if training_due(context, state) else seen
+    parts = [
+        fingerprint,
+        embedded,
+        state.project.pool_version,
+        state.project.label_config,
+        settings.confounders,
+        settings.ignore,
+        settings.group,
+        settings.seed,
+        sorted((int(item), label) for item, label in labels.items()),
+    ]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def training_due(context: Context, state: State) -> bool:
+    """Whether enough labels moved, the round is complete with new ones, or somebody asked."""
+    if not state.changed_labels:
+        return False
+    trained_round = state.trainings[-1].round if state.trainings else 0
+    return (
+        state.changed_labels >= state.settings.retrain_every
+        or state.complete_rounds > trained_round
+        or bool(train_requests(context, state))
+    )
+
+
+def train_requests(context: Context, state: State) -> list[int]:
+    """Events that ask for a training and have seen none."""
+    sources = [source for source in (state.project.pool_project, state.project.queue_project) if source]
+    return [event.id for event in context.store.open_events(sources) if event.action == TRAIN_ACTION]
+
+
+def train(context: Context, state: State) -> bool:
+    """Train on the labels as they are, and promote the model when it is not worse on the held-out ones."""
+    requests = train_requests(context, state)
+    if not training_due(context, state):
+        context.store.handle_events(requests)  # the same labels are never trained on twice
+        return False
+    pool = read_pool(context.store, state)
+    context.tell(state, "training", 0, int((pool.labels >= 0).sum()))
+    number = state.trainings[-1].number + 1 if state.trainings else 1
+    version = f"cdsel-{state.project.pool_project}-v{number}"
+    record = {
+        "round": state.complete_rounds,
+        "labels": {str(key): value for key, value in state.labels.items()},
+    }
+    try:
+        model = train_head(
+            pool.vectors,
+            pool.confounders,
+            pool.labels,
+            classes=pool.classes,
+            groups=pool.groups,
+            trainable=~pool.held_out,
+            strength=state.settings.strength,
+            seed=state.settings.seed,
+        )
+    except NotEnoughLabels as fault:
+        context.store.add_training(state.project.id, version=None, outcome=str(fault), metrics={}, **record)
+        context.store.handle_events(requests)
+        return True
+    metrics = held_out_metrics(model, pool)
+    champion = load_champion(context.server, state)
+    promoted = champion is None or not_worse(metrics, held_out_metrics(champion, pool))
+    folder = model_folder(context.server, state.project.id) / version
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that died before it was recorded
+    save(
+        model,
+        folder,
+        {"version": version, "metrics": metrics, "settings": state.settings.model_dump(mode="json")},
+    )
+    context.store.add_training(
+        state.project.id,
+        champion=version if promoted else None,
+        version=version,
+        outcome="promoted"
+        if promoted
+        else f"kept out: worse than {state.project.champion} on the held-out labels",
+        metrics=metrics,
+        **record,
+    )
+    context.store.handle_events(requests)
+    return True
+
+
+def held_out_metrics(model: HeadModel, pool: Pool) -> dict[str, Any]:
+    """A model's metrics on the labels that no model is trained on."""
+    tested = np.flatnonzero(pool.held_out & (pool.labels >= 0))
+    columns = [column.take(tested) for column in pool.confounders]
+    probabilities = predict(model, pool, tested)
+    return evaluate(probabilities, pool.labels[tested], columns, pool.classes, seed=pool.state.settings.seed)
+
+
+def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:
+    """Whether a candidate holds the champion's balanced and worst-group accuracy, within `MARGIN`."""
+    for metric in ("balanced_accuracy", "worst_group_accuracy"):
+        new, old = candidate.get(metric), champion.get(metric)
+        if new is not None and old is not None and new < old - MARGIN:
+            return False
+    return True

@@ -1,0 +1,107 @@
+"""The steps that give out work: choose a round, push it into the queue, show predictions on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdsel_backend.confounders import fit_representation
+from cdsel_backend.labelstudio import queue
+from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.reconcile.context import Context, load_champion, predict, read_pool
+from cdsel_backend.selection import Problem, select
+from cdsel_backend.store import Selected, State
+
+DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
+
+
+def select_round(context: Context, state: State) -> bool:
+    """Choose the next round, when the last one is done and the budget has room."""
+    settings = state.settings
+    if settings.paused or not state.round_done or not state.left:
+        return False
+    pool = read_pool(context.store, state)
+    free = int((~pool.taken).sum())
+    if not free:
+        return False
+    size = min(settings.round_size, state.left)
+    context.tell(state, "selecting the next round", 0, size)
+    number = state.rounds[-1].number + 1 if state.rounds else 1
+    champion = load_champion(context.server, state)
+    strength = settings.strength
+    if strength is None:
+        strength = champion.describe()["strength"] if champion else DEFAULT_STRENGTH
+    representation = fit_representation(pool.vectors, pool.confounders, strength=strength)
+    chosen = select(
+        settings.strategy,
+        Problem(
+            vectors=representation.transform(pool.vectors, pool.confounders),
+            columns=pool.confounders,
+            labels=pool.labels,
+            n_classes=len(pool.classes),
+            taken=pool.taken,
+            probabilities=predict(champion, pool, np.arange(len(pool.ids))) if champion else None,
+            groups=pool.groups,
+            seed=settings.seed + number,
+        ),
+        size,
+    )
+    if not len(chosen.indices):
+        return False
+    ranks = max((row.rank for row in state.selections), default=0)
+    context.store.add_round(
+        state.project.id,
+        number,
+        [
+            Selected(
+                item=int(pool.ids[index]),
+                rank=ranks + place,
+                gain=float(gain),
+                sentence=reason.sentence,
+                reason=reason.to_json(),
+            )
+            for place, (index, gain, reason) in enumerate(
+                zip(chosen.indices, chosen.gains, chosen.reasons, strict=True), start=1
+            )
+        ],
+        strategy=settings.strategy,
+        seed=settings.seed + number,
+        model_version=state.project.champion,
+    )
+    return True
+
+
+def push(context: Context, state: State) -> bool:
+    """Push what is selected into the queue, as far as the budget lets it."""
+    if not state.waiting or not state.left or state.settings.paused:
+        return False
+    context.tell(state, "filling the queue", 0, len(state.waiting))
+    if state.settings.delivery == "queue_project" and state.project.queue_project is None:
+        queue_project = queue.ensure_queue_project(context.studio, context.store, state)
+        context.studio.ensure_webhook(queue_project, *context.webhook(state))
+        return True
+    space = parse_label_space(state.project.label_config)
+    return queue.push(context.studio, context.store, state, space)
+
+
+def preannotate(context: Context, state: State) -> bool:
+    """Show the champion's predictions on the open images of the queue."""
+    champion = state.project.champion
+    if champion is None or not state.settings.preannotate or state.settings.delivery != "queue_project":
+        return False
+    rows = [row for row in state.selections if row.item in state.open and row.predicted_by != champion]
+    if not rows:
+        return False
+    model = load_champion(context.server, state)
+    pool = read_pool(context.store, state)
+    places = {int(item): place for place, item in enumerate(pool.ids)}
+    rows = [row for row in rows if row.item in places]
+    probabilities = predict(model, pool, np.array([places[row.item] for row in rows], dtype=np.int64))
+    queue.preannotate(
+        context.studio,
+        context.store,
+        state,
+        parse_label_space(state.project.label_config),
+        rows,
+        {row.item: shares.tolist() for row, shares in zip(rows, probabilities, strict=True)},
+    )
+    return True

@@ -1,0 +1,141 @@
+"""The worker process: goes round the projects, one lease each, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Row
+
+from cdsel_backend.labelstudio.client import (
+    LabelStudio,
+    LabelStudioError,
+    LabelStudioUnreachable,
+    TokenRefused,
+)
+from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
+from cdsel_backend.reconcile import Context, reconcile
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import Store
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 60.0
+LOOK_SECONDS = 0.5  # between looks for new events while idle
+LONGEST_REST = 5.0  # between rounds of the projects while idle
+LONGEST_PAUSE = 60.0  # between tries at a project that fails
+STUDIO_FACT = "label_studio"
+
+
+class Worker:
+    """Reconciles every project, one bounded step at a time."""
+
+    def __init__(self, server: ServerSettings) -> None:
+        self.server = server
+        self.store = Store(server.database_url)
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.contexts: dict[str, Context] = {}
+        self.newest_event = 0
+        self.failures: dict[int, tuple[int, float]] = {}  # project -> how often in a row, not before
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        while not stop.is_set():
+            projects = self.store.projects()
+            busy = False
+            for project in projects:
+                if stop.is_set():
+                    return
+                busy |= self._turn(project)
+            if not projects:
+                self._probe()
+            if not busy:
+                self._rest(stop)
+
+    def _turn(self, project: Row[Any]) -> bool:
+        if time.time() < self.failures.get(project.id, (0, 0.0))[1]:
+            return False
+        name = f"project:{project.id}"
+        if not self.store.lease(name, self.holder, LEASE_SECONDS):
+            return False
+        try:
+            with self._renewing(name):
+                busy = reconcile(self._context(project.studio_url), project.id)
+        except (LabelStudioUnreachable, TokenRefused) as fault:
+            self._note_studio(str(fault))
+            self._fail(project, str(fault))
+            return False
+        except (LabelStudioError, UnsupportedLabelConfig) as fault:
+            self._fail(project, str(fault))
+            return False
+        except Exception as fault:
+            log.exception("project %s: a step failed", project.pool_project)
+            self._fail(project, f"a step failed ({type(fault).__name__}: {fault}); the log has the details")
+            return False
+        finally:
+            self.store.release(name, self.holder)
+        self._note_studio(None)
+        if self.failures.pop(project.id, None):
+            self.store.note_problems(project.id, "worker", [])
+        return busy
+
+    def _fail(self, project: Row[Any], words: str) -> None:
+        times = self.failures.get(project.id, (0, 0.0))[0] + 1
+        pause = min(LONGEST_PAUSE, 2.0 ** (times - 1))
+        self.failures[project.id] = times, time.time() + pause
+        log.warning("project %s: %s (next try in %.0f s)", project.pool_project, words, pause)
+        self.store.note_problems(project.id, "worker", [words])
+
+    def _context(self, studio_url: str) -> Context:
+        if studio_url not in self.contexts:
+            studio = LabelStudio(studio_url, self.server.label_studio_api_key)
+            self.contexts[studio_url] = Context(self.store, self.server, studio)
+        return self.contexts[studio_url]
+
+    def _probe(self) -> None:
+        """Without a project to work on, see that Label Studio answers, so that /health can say so."""
+        if not self.server.label_studio_url:
+            return
+        try:
+            self._context(self.server.label_studio_url).studio.version()
+        except LabelStudioError as fault:
+            self._note_studio(str(fault))
+        else:
+            self._note_studio(None)
+
+    def _note_studio(self, problem: str | None) -> None:
+        fact = {"reachable": problem is None, "problem": problem}
+        if self.store.fact(STUDIO_FACT) != fact:
+            (log.warning if problem else log.info)("Label Studio: %s", problem or "reachable")
+            self.store.set_fact(STUDIO_FACT, fact)
+
+    def _rest(self, stop: threading.Event) -> None:
+        """Sleep until something may be due: a poll, an event, a new project."""
+        until = time.time() + min(self.server.poll_seconds, LONGEST_REST)
+        seen = self.newest_event
+        while time.time() < until and self.newest_event == seen and not stop.wait(LOOK_SECONDS):
+            self.newest_event = self.store.newest_event()
+
+    @contextmanager
+    def _renewing(self, name: str) -> Iterator[None]:
+        """Keep the lease for as long as a step takes."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE_SECONDS / 3):
+                self.store.lease(name, self.holder, LEASE_SECONDS)
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

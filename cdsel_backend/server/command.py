@@ -1,0 +1,143 @@
+"""`cdsel serve`: the web server and the worker, two processes under one command."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from cdsel_backend.settings import ServerSettings, environment_layer, read_server_settings
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 20.0  # a process that has not ended by then is killed; every step can be
+RESTART_SECONDS = 2.0
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=9090, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on."
+)
+@click.option("--threads", default=8, show_default=True, type=click.IntRange(1), help="Web server threads.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every request and step.")
+def serve(host: str, port: int, threads: int, verbose: bool) -> None:
+    """Run the ML backend: a web server for Label Studio and a worker beside it.
+
+    Settings come from the environment: LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, CDSEL_DATA_DIR,
+    CDSEL_DATABASE_URL, CDSEL_PUBLIC_URL, BASIC_AUTH_USER, BASIC_AUTH_PASS and the rest of the README's table.
+    """
+    _log_to_stderr(verbose)
+    try:
+        server = read_server_settings()
+    except ValueError as fault:
+        raise click.ClickException(str(fault)) from None
+    _, faults = environment_layer()
+    if faults:
+        raise click.ClickException("; ".join(faults))
+    if not server.label_studio_api_key:
+        raise click.ClickException(
+            "set LABEL_STUDIO_API_KEY to a token of the account the backend works as "
+            "(Label Studio: Account & Settings > Personal Access Token)"
+        )
+    _open_once(server)
+    parts: dict[str, Callable[[], BaseProcess]] = {
+        "web": lambda: _start(_web, server, host, port, threads, verbose),
+        "worker": lambda: _start(_work, server, verbose),
+    }
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    click.echo(f"cdsel is at http://{host}:{port} — type this under Settings > Model in Label Studio.")
+    _supervise(parts, stop)
+
+
+def _open_once(server: ServerSettings) -> None:
+    """Make folder and tables before two processes would both do it, and say clearly when that fails."""
+    from cdsel_backend.store import Store
+
+    try:
+        server.data_dir.mkdir(parents=True, exist_ok=True)
+        Store(server.database_url).close()
+    except OSError as fault:
+        raise click.ClickException(f"CDSEL_DATA_DIR: {fault}") from None
+    except SQLAlchemyError as fault:
+        raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
+
+
+def _supervise(parts: dict[str, Callable[[], BaseProcess]], stop: threading.Event) -> None:
+    """Keep every part running until `stop`; a part that dies is started again."""
+    running = {name: start() for name, start in parts.items()}
+    while not stop.wait(0.5):
+        for name, process in running.items():
+            if not process.is_alive():
+                log.error("the %s process ended with %s and is started again", name, process.exitcode)
+                if not stop.wait(RESTART_SECONDS):
+                    running[name] = parts[name]()
+    for process in running.values():
+        process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in running.values():
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    # Spawned, not forked: torch and open database connections do not survive a fork.
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(os.getpid(), *arguments))
+    process.start()
+    return process
+
+
+def _web(parent: int, server: ServerSettings, host: str, port: int, threads: int, verbose: bool) -> None:
+    import waitress
+
+    from cdsel_backend.server.app import create_app
+    from cdsel_backend.store import Store
+
+    _log_to_stderr(verbose)
+    stopping = _until_told(parent)
+    app = create_app(server, Store(server.database_url))
+    http = waitress.create_server(app, host=host, port=port, threads=threads)
+    threading.Thread(target=http.run, daemon=True).start()
+    stopping.wait()
+    http.close()
+
+
+def _work(parent: int, server: ServerSettings, verbose: bool) -> None:
+    from cdsel_backend.reconcile.worker import Worker
+
+    _log_to_stderr(verbose)
+    Worker(server).run(_until_told(parent))
+
+
+def _until_told(parent: int) -> threading.Event:
+    """An event that is set by SIGTERM, or when the parent is gone and nobody would ever send one."""
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the parent decides
+
+    def watch() -> None:
+        while not told.wait(1.0):
+            if os.getppid() != parent:
+                told.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return told
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
+    for noisy in ("httpx", "httpcore", "timm", "waitress.queue"):
+        logging.getLogger(noisy).setLevel(logging.INFO if verbose else logging.WARNING)

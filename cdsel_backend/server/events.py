@@ -1,0 +1,77 @@
+"""What Label Studio's webhooks say, as one typed event.
+
+A webhook only says "look now": the loop reads the truth from Label Studio's API, so an event keeps little more than
+which project to look at. That also spares it the fields that differ between actions: an annotation under
+`annotation` or a list of them, deletions without a task id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ACTIONS = frozenset(
+    {
+        "ANNOTATION_CREATED",
+        "ANNOTATIONS_CREATED",
+        "ANNOTATION_UPDATED",
+        "ANNOTATIONS_DELETED",
+        "TASKS_CREATED",
+        "TASKS_DELETED",
+        "PROJECT_CREATED",
+        "PROJECT_UPDATED",
+        "PROJECT_DELETED",
+        "START_TRAINING",
+    }
+)
+
+
+class UnreadableEvent(ValueError):
+    """A payload that is none of Label Studio's."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened in a project of Label Studio.
+
+    Attributes:
+        action: Label Studio's name of it.
+        project: the Label Studio project, if the payload names one.
+        tasks, annotations: ids that the payload names, for whoever reads the log of events.
+    """
+
+    action: str
+    project: int | None
+    tasks: tuple[int, ...]
+    annotations: tuple[int, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """What is kept of it, as JSON."""
+        return {"tasks": list(self.tasks), "annotations": list(self.annotations)}
+
+
+def read_event(payload: object) -> Event:
+    """Read a webhook's payload; an action that we do not know is no fault.
+
+    Raises:
+        UnreadableEvent: the payload is no JSON object, or names no action.
+    """
+    if not isinstance(payload, Mapping) or not isinstance(payload.get("action"), str):
+        raise UnreadableEvent('a webhook needs a JSON object with a text "action"')
+    annotations = _mappings(payload, "annotation") + _mappings(payload, "annotations")
+    tasks = _ids(_mappings(payload, "task") + _mappings(payload, "tasks"))
+    if not tasks:
+        tasks = tuple(one["task"] for one in annotations if isinstance(one.get("task"), int))
+    project = _ids(_mappings(payload, "project"))
+    return Event(payload["action"], project[0] if project else None, tasks, _ids(annotations))
+
+
+def _mappings(payload: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    value = payload.get(key)
+    values = value if isinstance(value, list) else [value]
+    return [one for one in values if isinstance(one, Mapping)]
+
+
+def _ids(values: list[Mapping[str, Any]]) -> tuple[int, ...]:
+    return tuple(one["id"] for one in values if isinstance(one.get("id"), int))

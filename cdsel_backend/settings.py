@@ -1,0 +1,211 @@
+"""Every setting, validated once: what the server is started with, and what each project asks for.
+
+Project settings come in layers, each over the one before: defaults < environment < labeling-config attributes
+< extra parameters in Settings > Model < the dashboard. A bad value never replaces a good one: `accept` keeps what
+the layer said before and returns the fault in words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from xml.etree import ElementTree
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
+
+
+class ServerSettings(BaseSettings):
+    """What one `cdsel serve` is started with, from the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    label_studio_url: str = Field("", validation_alias="LABEL_STUDIO_URL")
+    """Where Label Studio is; empty: the address it names itself when it connects."""
+    label_studio_api_key: str = Field("", validation_alias="LABEL_STUDIO_API_KEY", repr=False)
+    """A personal access token (or a legacy token) of the account the backend works as."""
+    data_dir: Path = Field(Path.home() / ".local/share/cdsel", validation_alias="CDSEL_DATA_DIR")
+    """Where the database and the model versions are kept."""
+    database: str = Field("", validation_alias="CDSEL_DATABASE_URL")
+    """A SQLAlchemy URL; empty: SQLite in the data folder."""
+    public_url: str = Field("", validation_alias="CDSEL_PUBLIC_URL")
+    """The backend as Label Studio reaches it; empty: the address Label Studio called last."""
+    basic_auth_user: str = Field("", validation_alias="BASIC_AUTH_USER")
+    """With `BASIC_AUTH_PASS`, asked on every route but /health."""
+    basic_auth_pass: str = Field("", validation_alias="BASIC_AUTH_PASS", repr=False)
+    """The password that goes with `BASIC_AUTH_USER`."""
+    device: str = Field("auto", validation_alias="CDSEL_DEVICE")
+    """`auto`, `cpu` or `cuda`: where images are embedded."""
+    poll_seconds: float = Field(30.0, gt=0, validation_alias="CDSEL_POLL_SECONDS")
+    """How often to look at Label Studio when no webhook says so, in seconds."""
+    max_image_pixels: int = Field(100_000_000, gt=0, validation_alias="CDSEL_MAX_IMAGE_PIXELS")
+    """A larger image is left out, with the reason."""
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database or f"sqlite:///{self.data_dir / 'cdsel.sqlite3'}"
+
+
+def read_server_settings() -> ServerSettings:
+    """Read the server's settings from the environment.
+
+    Raises:
+        ValueError: a variable has no usable value; the message names it.
+    """
+    try:
+        return ServerSettings()
+    except ValidationError as fault:
+        raise ValueError(
+            "; ".join(f"{error['loc'][0]} = {error['input']!r}: {error['msg']}" for error in fault.errors())
+        ) from None
+
+
+def _split_commas(value: object) -> object:
+    """Let `"a, b"` stand for `["a", "b"]`, as XML attributes and the environment write lists."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _auto_or_names(value: object) -> object:
+    return value if isinstance(value, str) and value.strip().lower() == "auto" else _split_commas(value)
+
+
+Names = Annotated[list[str], BeforeValidator(_split_commas)]
+
+
+class ProjectSettings(BaseModel):
+    """What an admin may set for one project."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget: int = Field(200, ge=0, le=10_000_000)
+    """How many images may be labelled in all; pushed images never exceed it."""
+    round_size: int = Field(20, ge=1, le=100_000)
+    """How many images one round pushes to the annotators."""
+    retrain_every: int = Field(20, ge=1, le=1_000_000)
+    """New or changed labels that start a training before the round is complete."""
+    confounders: Annotated[Literal["auto"] | list[str], BeforeValidator(_auto_or_names)] = "auto"
+    """`auto`, or the names of the metadata variables to treat as confounders."""
+    ignore: Names = []
+    """Metadata variables to leave alone, such as consequences of the label."""
+    group: str | None = None
+    """The metadata variable that names the patient or lesion; its images stay on one side of a split."""
+    strategy: str = "confounder_aware"
+    """How images are chosen; `cdsel strategies` lists the names."""
+    strength: float | None = Field(None, ge=0, le=1)
+    """How far the confounder's mean effect is taken out, 0 to 1; empty: chosen from the data."""
+    backbone: str = "tf_efficientnet_lite0"
+    """A timm model name; the default needs no model hub."""
+    delivery: Literal["queue_project", "in_place"] = "queue_project"
+    """`queue_project`: a project of its own, in strict order. `in_place`: scores in the connected project."""
+    preannotate: bool = True
+    """Show the annotator the model's prediction on the images of the queue."""
+    paused: bool = False
+    """Push nothing more until this is false again; labels still come in."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Same pool, labels, settings and seed: same selection."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings in force, and which layer each value came from."""
+
+    settings: ProjectSettings
+    sources: Mapping[str, str]
+
+
+def parse_layer(raw: object) -> dict[str, Any]:
+    """Read what an admin typed as extra parameters: JSON text, a mapping, or nothing.
+
+    Raises:
+        ValueError: the text is no JSON object; the message says where.
+    """
+    if raw is None or raw == "":
+        return {}
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except json.JSONDecodeError as fault:
+            raise ValueError(
+                f"the extra parameters are no valid JSON ({fault.msg} at line {fault.lineno}, "
+                f"column {fault.colno}); "
+                'write for example {"budget": 200, "round_size": 20}'
+            ) from None
+        if raw is None:
+            return {}
+    if not isinstance(raw, Mapping):
+        raise ValueError(
+            f'the extra parameters must be a JSON object such as {{"budget": 200}}, not {type(raw).__name__}'
+        )
+    return dict(raw)
+
+
+def accept(
+    raw: Mapping[str, Any], previous: Mapping[str, Any], *, layer: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Validate one layer key by key; a bad value leaves the layer's previous good one in place.
+
+    Returns:
+        What the layer now says, and each fault as a sentence that names the setting and the mend.
+    """
+    accepted: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in raw.items():
+        if name not in ProjectSettings.model_fields:
+            known = ", ".join(ProjectSettings.model_fields)
+            problems.append(f"{layer}: there is no setting {name!r}; the settings are {known}")
+            continue
+        try:
+            checked = ProjectSettings.model_validate({name: value})
+        except ValidationError as fault:
+            words = "; ".join(dict.fromkeys(error["msg"] for error in fault.errors()))
+            kept = f"{previous[name]!r} stays" if name in previous else "the value below it stays"
+            problems.append(f"{layer}: {name} = {value!r} is refused ({words}); {kept}")
+            if name in previous:
+                accepted[name] = previous[name]
+            continue
+        accepted[name] = checked.model_dump(mode="json")[name]
+    return accepted, problems
+
+
+def resolve(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
+    """Lay the accepted layers over each other, in the order of `LAYERS`."""
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(ProjectSettings.model_fields, "default")
+    for layer in LAYERS:
+        for name, value in layers.get(layer, {}).items():
+            values[name] = value
+            sources[name] = layer
+    return Resolved(ProjectSettings.model_validate(values), sources)
+
+
+def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str, Any], list[str]]:
+    """The project settings that the environment names, as `CDSEL_BUDGET=200`, and what is wrong with them."""
+    named = {
+        name: environ[key]
+        for name in ProjectSettings.model_fields
+        if (key := f"CDSEL_{name.upper()}") in environ
+    }
+    return accept(named, {}, layer="environment")
+
+
+def labeling_config_layer(label_config: str) -> dict[str, str]:
+    """The settings written as attributes in a labeling config, as `<Choices cdsel_budget="200" …>`."""
+    try:
+        root = ElementTree.fromstring(label_config)
+    except ElementTree.ParseError:
+        return {}  # the label space's own parser reports this
+    return {
+        key.removeprefix("cdsel_"): value
+        for element in root.iter()
+        for key, value in element.attrib.items()
+        if key.startswith("cdsel_")
+    }

@@ -1,0 +1,160 @@
+"""The tables. What exists, and nothing that can be derived from it."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+def _project() -> Column[int]:
+    return Column("project", ForeignKey("projects.id"), primary_key=True)
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("studio_url", String(500), nullable=False),
+    Column("pool_project", Integer, nullable=False),  # ids of Label Studio
+    Column("queue_project", Integer),
+    Column("backend_url", Text, nullable=False, default=""),  # as Label Studio reaches us
+    Column("title", Text, nullable=False, default=""),
+    Column("label_config", Text, nullable=False, default=""),
+    Column("layers", JSON, nullable=False, default=dict),  # settings.LAYERS -> accepted values
+    Column("problems", JSON, nullable=False, default=dict),  # where it came from -> sentences
+    Column("activity", JSON, nullable=False, default=dict),  # what the worker does now
+    Column("pool_version", Integer, nullable=False, default=0),  # counts the changes of the pool
+    Column("pool_synced_at", Float, nullable=False, default=0.0),  # seconds since the epoch
+    Column("queue_synced_at", Float, nullable=False, default=0.0),
+    Column("backbone", String(64), nullable=False, default=""),  # fingerprint of the vectors in force
+    Column("report", JSON),  # the confounder report in force
+    Column("report_key", String(64), nullable=False, default=""),  # what it was made from
+    Column("champion", String(100)),
+    UniqueConstraint("studio_url", "pool_project"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("task", Integer, nullable=False),  # in the pool project
+    Column("data", JSON, nullable=False),  # task.data
+    Column("image", Text, nullable=False, default=""),  # its image field
+    Column("content_hash", String(64)),
+    Column("problem", Text),  # why the image cannot be used
+    Column("retry_at", Float, nullable=False, default=0.0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("gone", Boolean, nullable=False, default=False),  # deleted from the pool project
+    UniqueConstraint("project", "task"),
+    UniqueConstraint("project", "id"),
+)
+
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("content_hash", String(64), primary_key=True),
+    Column("backbone", String(64), primary_key=True),  # its fingerprint
+    Column("vector", LargeBinary, nullable=False),  # float16, little endian
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    _project(),
+    Column("annotation", Integer, primary_key=True),  # id in Label Studio
+    Column("source", Integer, nullable=False),  # the Label Studio project it was made in
+    Column("item", ForeignKey("items.id"), nullable=False),
+    Column("label", Text),  # none: skipped, empty, or refused for the problem
+    Column("problem", Text),
+    Column("skipped", Boolean, nullable=False, default=False),
+    Column("annotator", String(200), nullable=False, default=""),
+    Column("updated_at", String(40), nullable=False, default=""),
+    Index("labels_by_item", "project", "item"),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    _project(),
+    Column("number", Integer, primary_key=True),
+    Column("strategy", String(100), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("model_version", String(100)),  # the champion that helped to choose it
+    Column("created_at", Float, nullable=False),
+)
+
+# One row for each image that ever entered the queue: the primary key is what keeps it from entering twice.
+selections = Table(
+    "selections",
+    metadata,
+    _project(),
+    Column("item", ForeignKey("items.id"), primary_key=True),
+    Column("round", Integer, nullable=False),
+    Column("rank", Integer, nullable=False),  # from 1, over all rounds
+    Column("gain", Float, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("reason", JSON, nullable=False),
+    Column("queue_task", Integer),  # its task in the queue, once pushed
+    Column("predicted_by", String(100)),  # the model version whose prediction the queue shows
+    UniqueConstraint("project", "rank"),
+    ForeignKeyConstraint(["project", "round"], ["rounds.project", "rounds.number"]),
+)
+
+# One row for each training that ran, also one that gave no model: the labels it saw are then not tried again.
+trainings = Table(
+    "trainings",
+    metadata,
+    _project(),
+    Column("number", Integer, primary_key=True),
+    Column("version", String(100)),
+    Column("round", Integer, nullable=False),  # complete rounds at the time
+    Column("labels", JSON, nullable=False),  # item id -> label: the snapshot it saw
+    Column("outcome", Text, nullable=False),  # promoted, kept out, or no model, in words
+    Column("metrics", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("source", Integer),  # the Label Studio project it names, if any
+    Column("action", String(100), nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("handled_at", Float),
+    Index("events_open", "handled_at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("holder", String(200), nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+# Small facts of the whole server, such as whether Label Studio answers.
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("value", JSON, nullable=False),
+)
