@@ -31,7 +31,7 @@ def project(pool_project: int) -> str:
     service = Service.current()
     state = State(service.store, _find(pool_project).id)
     return render_template(
-        "project.html", status=project_status(service.store, state), queue=[row for row in state.selections]
+        "project.html", status=project_status(service.store, state), queue=state.selections
     )
 
 

@@ -1,0 +1,204 @@
+"""Label Studio's protocol, against the requests that Label Studio 1.23.2 really sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from cdsel_backend.server.app import create_app
+from cdsel_backend.server.events import UnreadableEvent, read_event
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State, Store
+
+PAYLOADS = Path(__file__).parents[2] / "shared" / "label_studio" / "payloads"
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<Choices name="label" toName="image"><Choice value="cat"/><Choice value="dog"/></Choices></View>'
+)
+SETUP = {
+    "project": "5.1795458797",
+    "schema": CONFIG,
+    "hostname": "http://127.0.0.1:8090",
+    "access_token": "x",
+}
+
+
+def recorded(pattern: str) -> list[Path]:
+    return sorted(PAYLOADS.glob(pattern))
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def client(store, tmp_path):
+    return create_app(
+        ServerSettings(data_dir=tmp_path, label_studio_url="", basic_auth_user=""), store
+    ).test_client()
+
+
+def state_of(store, source) -> State:
+    return State(store, store.project_of(source).id)
+
+
+@pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
+@pytest.mark.parametrize("path", recorded("setup*.json"), ids=lambda path: path.stem)
+def test_recorded_setup_connects_the_project_with_its_budget(client, store, path):
+    exchange = json.loads(path.read_text(encoding="utf-8"))
+    answer = client.post(
+        "/setup", json=exchange["request"]["json"], headers={"Host": exchange["request"]["headers"]["Host"]}
+    )
+    assert answer.status_code == 200
+    assert answer.json.keys() >= exchange["response"]["json"].keys()
+    source = int(exchange["request"]["json"]["project"].split(".")[0])
+    extra = exchange["request"]["json"]["extra_params"]
+    wanted = (json.loads(extra) if isinstance(extra, str) else extra)["budget"]
+    assert state_of(store, source).settings.budget == wanted
+    assert store.project_of(source).backend_url == f"http://{exchange['request']['headers']['Host']}"
+    assert store.project_of(source).studio_url == "http://127.0.0.1:8090"
+
+
+@pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
+@pytest.mark.parametrize("path", recorded("webhook*.json"), ids=lambda path: path.stem)
+def test_recorded_webhooks_are_kept_and_answered(client, store, path):
+    exchange = json.loads(path.read_text(encoding="utf-8"))
+    body = exchange["request"]["json"]
+    answer = client.post("/webhook", json=body)
+    assert answer.status_code == 201
+    assert answer.json.keys() == exchange["response"]["json"].keys()
+    (event,) = store.open_events([body["project"]["id"]])
+    assert event.action == body["action"]
+
+
+@pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
+def test_recorded_predict_gets_no_result_before_a_model_exists(client):
+    exchange = json.loads((PAYLOADS / "predict.json").read_text(encoding="utf-8"))
+    client.post("/setup", json={**SETUP, "project": exchange["request"]["json"]["project"]})
+    answer = client.post("/predict", json=exchange["request"]["json"])
+    assert answer.status_code == 200
+    assert answer.json["results"] == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "tasks", "annotations"),
+    [
+        ({"action": "ANNOTATION_CREATED", "annotation": {"id": 4, "task": 9}, "task": {"id": 9}}, (9,), (4,)),
+        (
+            {"action": "ANNOTATIONS_CREATED", "annotation": [{"id": 4, "task": 9}, {"id": 5, "task": 8}]},
+            (9, 8),
+            (4, 5),
+        ),
+        ({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 4}]}, (), (4,)),
+        ({"action": "TASKS_DELETED", "tasks": [{"id": 1}, {"id": 2}]}, (1, 2), ()),
+        ({"action": "SOMETHING_NEW", "project": {"id": "x"}, "task": "?"}, (), ()),
+    ],
+)
+def test_every_shape_of_event_is_read(payload, tasks, annotations):
+    event = read_event(payload)
+    assert (event.tasks, event.annotations) == (tasks, annotations)
+
+
+@pytest.mark.parametrize("payload", [None, [], "x", {}, {"action": 3}])
+def test_what_is_no_event_is_refused(payload):
+    with pytest.raises(UnreadableEvent):
+        read_event(payload)
+
+
+def test_setup_keeps_the_last_good_budget_and_says_so(client, store):
+    client.post("/setup", json={**SETUP, "extra_params": '{"budget": 12}'})
+    for bad, words in (
+        ('{"budget": -3}', "budget = -3"),
+        ('{"budget": ', "no valid JSON"),
+        ("[]", "JSON object"),
+    ):
+        assert client.post("/setup", json={**SETUP, "extra_params": bad}).status_code == 200
+        assert state_of(store, 5).settings.budget == 12
+        status = client.get("/projects/5/status.json").json
+        assert any(words in problem for problem in status["problems"])
+        assert words in client.get("/projects/5").text.replace("&#39;", "'")
+    client.post("/setup", json={**SETUP, "extra_params": {"budget": 13}})
+    assert state_of(store, 5).settings.budget == 13
+    assert client.get("/projects/5/status.json").json["problems"] == []
+
+
+def test_setup_wakes_the_worker_only_when_something_changed(client, store):
+    for _ in range(3):
+        client.post("/setup", json=SETUP)
+    assert [event.action for event in store.open_events([5])] == ["SETUP"]
+    client.post("/setup", json={**SETUP, "extra_params": '{"seed": 4}'})
+    assert len(store.open_events([5])) == 2
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "<View><Text name='t' value='$t'/><Choices name='c' toName='t'><Choice value='a'/></Choices></View>",
+        "<View><Image name='i' value='$i'/></View>",
+        "<View><Image",
+    ],
+)
+def test_a_label_config_that_does_not_fit_is_refused_in_words_in_the_status_line(client, store, config):
+    answer = client.post("/setup", json={**SETUP, "schema": config})
+    assert answer.status_code == 422
+    assert len(answer.status) > len("422 UNPROCESSABLE ENTITY")
+    assert answer.json["error"].isprintable()
+    assert store.projects() == []
+
+
+def test_setup_and_health_answer_in_milliseconds(client):
+    client.post("/setup", json=SETUP)
+    client.get("/health")
+    start = time.perf_counter()
+    for _ in range(20):
+        client.post("/setup", json=SETUP)
+        client.get("/health")
+    assert (time.perf_counter() - start) / 40 < 0.1  # Label Studio gives /health one second
+
+
+def test_connecting_the_queue_too_makes_no_second_project(client, store):
+    client.post("/setup", json=SETUP)
+    store.update_project(store.project_of(5).id, queue_project=6)
+    assert client.post("/setup", json={**SETUP, "project": "6.1"}).status_code == 200
+    assert len(store.projects()) == 1
+
+
+def test_basic_auth_guards_every_route_but_health(store, tmp_path):
+    server = ServerSettings(data_dir=tmp_path, basic_auth_user="studio", basic_auth_pass="sésame")
+    app = create_app(server, store)
+    client = app.test_client()
+    right = {"Authorization": "Basic " + base64.b64encode("studio:sésame".encode()).decode()}
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"studio:guess").decode()}
+    assert client.get("/health").status_code == 200
+    guarded = [rule for rule in app.url_map.iter_rules() if rule.endpoint != "protocol.health"]
+    for rule in guarded:
+        url = rule.rule.replace("<int:pool_project>", "1").replace("<path:filename>", "x")
+        method = "POST" if "POST" in rule.methods else "GET"
+        assert client.open(url, method=method).status_code == 401, url
+        assert client.open(url, method=method, headers=wrong).status_code == 401, url
+    assert client.post("/setup", json=SETUP, headers=right).status_code == 200
+
+
+@pytest.mark.parametrize("route", ["/setup", "/predict", "/webhook", "/train"])
+@pytest.mark.parametrize("body", [b"", b"[1]", b"{", b'"x"', b"{}"])
+def test_a_body_that_is_none_is_refused_in_words(client, route, body):
+    answer = client.post(route, data=body, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer.json["error"]
+
+
+def test_versions_and_train(client, store):
+    client.post("/setup", json=SETUP)
+    project = store.project_of(5).id
+    for version in ("v1", None, "v2"):
+        store.add_training(project, version=version, round=0, labels={}, outcome="", metrics={})
+    assert client.get("/versions").json == {"versions": ["v2", "v1"]}
+    assert client.post("/train", json={"project": "5.1"}).status_code == 201
+    assert "START_TRAINING" in {event.action for event in store.open_events([5])}

@@ -1,0 +1,98 @@
+"""Settings: layers, their order, and what becomes of bad values."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdsel_backend.settings import (
+    ProjectSettings,
+    accept,
+    environment_layer,
+    labeling_config_layer,
+    parse_layer,
+    read_server_settings,
+    resolve,
+)
+
+
+def test_layers_lie_over_each_other_and_name_their_source():
+    resolved = resolve(
+        {
+            "environment": {"budget": 10, "seed": 3},
+            "labeling config": {"budget": 20},
+            "extra parameters": {"budget": 30},
+            "dashboard": {"round_size": 5},
+        }
+    )
+    assert (resolved.settings.budget, resolved.settings.seed, resolved.settings.round_size) == (30, 3, 5)
+    assert resolved.sources["budget"] == "extra parameters"
+    assert resolved.sources["round_size"] == "dashboard"
+    assert resolved.sources["strategy"] == "default"
+
+
+@pytest.mark.parametrize("raw", ['{"budget": 12}', {"budget": 12}, ' {"budget": "12"} '])
+def test_extra_parameters_come_as_text_or_mapping(raw):
+    accepted, problems = accept(parse_layer(raw), {}, layer="extra parameters")
+    assert (accepted, problems) == ({"budget": 12}, [])
+
+
+@pytest.mark.parametrize("raw", [None, "", "null", {}])
+def test_nothing_is_no_fault(raw):
+    assert parse_layer(raw) == {}
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ('{"budget": 12', "line 1, column"),
+        ("[1, 2]", "must be a JSON object"),
+        ("12", "must be a JSON object"),
+    ],
+)
+def test_broken_extra_parameters_say_where_and_how(raw, words):
+    with pytest.raises(ValueError, match=words):
+        parse_layer(raw)
+
+
+@pytest.mark.parametrize("bad", [-1, "many", 1.5, None, [3]])
+def test_a_bad_value_leaves_the_last_good_one(bad):
+    accepted, problems = accept({"budget": bad, "round_size": 7}, {"budget": 40}, layer="extra parameters")
+    assert accepted == {"budget": 40, "round_size": 7}
+    assert len(problems) == 1
+    assert "budget" in problems[0]
+    assert "40 stays" in problems[0]
+
+
+def test_an_unknown_setting_is_named_with_those_that_exist():
+    accepted, problems = accept({"bugdet": 3}, {}, layer="extra parameters")
+    assert accepted == {}
+    assert "'bugdet'" in problems[0]
+    assert "budget" in problems[0]
+
+
+def test_lists_may_be_written_with_commas_in_attributes():
+    xml = '<View><Image name="i" value="$i"/><Choices cdsel_confounders="site, scanner" cdsel_budget="9"/></View>'
+    accepted, problems = accept(labeling_config_layer(xml), {}, layer="labeling config")
+    assert (accepted, problems) == ({"confounders": ["site", "scanner"], "budget": 9}, [])
+
+
+def test_the_environment_sets_defaults_and_its_faults_are_named():
+    accepted, problems = environment_layer(
+        {"CDSEL_BUDGET": "50", "CDSEL_ROUND_SIZE": "none", "CDSEL_PORT": "1"}
+    )
+    assert accepted == {"budget": 50}
+    assert "round_size" in problems[0]
+
+
+def test_a_bad_server_setting_is_named(monkeypatch):
+    monkeypatch.setenv("CDSEL_POLL_SECONDS", "soon")
+    with pytest.raises(ValueError, match="CDSEL_POLL_SECONDS"):
+        read_server_settings()
+
+
+def test_every_setting_is_explained_in_the_readme():
+    from pathlib import Path
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    missing = [name for name in ProjectSettings.model_fields if f"`{name}`" not in readme]
+    assert not missing

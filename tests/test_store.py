@@ -1,0 +1,192 @@
+"""The store and what follows from it: budget, open images, labels that count, leases."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from cdsel_backend.store import PoolTask, Selected, State, Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def project(store):
+    return store.connect_project("http://studio", 1, layers={"extra parameters": {"budget": 3}})
+
+
+def fill(store, project, n=5):
+    store.sync_pool(
+        project, [PoolTask(10 + i, {"image": f"/{i}.jpg", "site": "a"}, f"/{i}.jpg") for i in range(n)]
+    )
+    return [row.id for row in store.items(project)]
+
+
+def selected(items, first_rank=1):
+    return [Selected(item, rank, 1.0, "because", {}) for rank, item in enumerate(items, start=first_rank)]
+
+
+def annotation(number, item, label, *, skipped=False, at="2026-01-01"):
+    return {
+        "annotation": number,
+        "item": item,
+        "label": label,
+        "problem": None,
+        "skipped": skipped,
+        "annotator": "1",
+        "updated_at": at,
+    }
+
+
+def test_connecting_again_updates_the_same_project(store, project):
+    assert store.connect_project("http://studio", 1, title="new") == project
+    assert store.project(project).title == "new"
+    assert store.connect_project("http://studio", 2) != project
+
+
+def test_sync_reports_changes_once_and_reads_a_changed_image_again(store, project):
+    items = fill(store, project)
+    store.add_vectors("b", [(items[0], "hash", np.ones(3))])
+    tasks = [PoolTask(row.task, row.data, row.image) for row in store.items(project)]
+    assert store.sync_pool(project, tasks) is False
+    version = store.project(project).pool_version
+    tasks[0] = PoolTask(tasks[0].task, {"image": "/new.jpg"}, "/new.jpg")
+    assert store.sync_pool(project, tasks[:-1]) is True
+    assert store.project(project).pool_version == version + 1
+    rows = store.items(project)
+    assert rows[0].content_hash is None
+    assert [row.gone for row in rows] == [False] * 4 + [True]
+    assert [row.id for row in store.without_vector(project, "b", limit=9, now=0)] == items[:4]
+
+
+def test_equal_images_share_a_vector_and_float16_is_what_comes_back(store, project):
+    items = fill(store, project)
+    vector = np.linspace(-1, 1, 7)
+    store.add_vectors(
+        "b", [(items[0], "same", vector), (items[1], "same", vector), (items[2], "other", -vector)]
+    )
+    store.add_vectors("b", [(items[3], "same", vector)])
+    ids, vectors = store.vectors(project, "b")
+    assert ids.tolist() == items[:4]
+    np.testing.assert_array_equal(vectors[3], vector.astype(np.float16).astype(np.float32))
+    assert store.embedding_progress(project, "b") == (4, 0, 5)
+    assert store.vectors(project, "another backbone")[0].size == 0
+
+
+def test_an_unusable_image_is_tried_again_only_when_its_time_has_come(store, project):
+    items = fill(store, project, 2)
+    store.note_unusable([(items[0], "0 bytes", 100.0)])
+    assert [row.id for row in store.without_vector(project, "b", limit=9, now=99.0)] == [items[1]]
+    assert [row.id for row in store.without_vector(project, "b", limit=9, now=100.0)] == [items[1], items[0]]
+
+
+def test_budget_counts_labelled_open_and_skipped_images_once(store, project):
+    items = fill(store, project)
+    store.add_round(project, 1, selected(items[:3]), strategy="random", seed=0, model_version=None)
+    assert State(store, project).left == 3
+    store.mark_selections(project, {items[0]: {"queue_task": 1}, items[1]: {"queue_task": 2}})
+    state = State(store, project)
+    assert (state.left, state.open, [row.item for row in state.waiting]) == (1, set(items[:2]), [items[2]])
+    store.replace_labels(
+        project, 7, [annotation(1, items[0], "cat"), annotation(2, items[1], None, skipped=True)]
+    )
+    store.replace_labels(project, 1, [annotation(3, items[4], "dog")])  # labelled in the pool project
+    state = State(store, project)
+    assert (state.left, state.open, state.skipped) == (0, set(), {items[1]})
+    assert state.labels == {items[0]: "cat", items[4]: "dog"}
+
+
+def test_a_selected_image_that_was_labelled_elsewhere_or_left_the_pool_is_not_pushed(store, project):
+    items = fill(store, project)
+    store.add_round(project, 1, selected(items[:3]), strategy="random", seed=0, model_version=None)
+    store.replace_labels(project, 1, [annotation(3, items[0], "dog")])
+    rows = store.items(project)
+    store.sync_pool(project, [PoolTask(row.task, row.data, row.image) for row in rows if row.id != items[1]])
+    assert [row.item for row in State(store, project).waiting] == [items[2]]
+
+
+def test_an_image_enters_the_queue_once(store, project):
+    items = fill(store, project)
+    store.add_round(project, 1, selected(items[:2]), strategy="random", seed=0, model_version=None)
+    with pytest.raises(IntegrityError):
+        store.add_round(project, 2, selected(items[1:3], 3), strategy="random", seed=0, model_version=None)
+    assert len(store.rounds(project)) == 1
+    assert len(store.selections(project)) == 2
+
+
+def test_majority_counts_and_the_newest_among_equals(store, project):
+    items = fill(store, project)
+    store.replace_labels(
+        project,
+        7,
+        [
+            annotation(1, items[0], "cat", at="2026-01-03"),
+            annotation(2, items[0], "dog", at="2026-01-01"),
+            annotation(3, items[0], "dog", at="2026-01-02"),
+            annotation(4, items[1], "cat", at="2026-01-01"),
+            annotation(5, items[1], "dog", at="2026-01-02"),
+            annotation(6, items[2], "cat"),
+            annotation(7, items[2], None, skipped=True),
+        ],
+    )
+    assert State(store, project).labels == {items[0]: "dog", items[1]: "dog", items[2]: "cat"}
+
+
+def test_changed_and_deleted_labels_count_as_changes(store, project):
+    items = fill(store, project)
+    rows = [annotation(1, items[0], "cat"), annotation(2, items[1], "dog")]
+    assert store.replace_labels(project, 7, rows) is True
+    assert store.replace_labels(project, 7, rows) is False
+    assert State(store, project).changed_labels == 2
+    labels = {str(item): label for item, label in State(store, project).labels.items()}
+    store.add_training(
+        project, version="v1", round=0, labels=labels, outcome="promoted", metrics={}, champion="v1"
+    )
+    assert State(store, project).changed_labels == 0
+    store.replace_labels(project, 7, [annotation(1, items[0], "dog"), annotation(9, items[2], "dog")])
+    assert State(store, project).changed_labels == 3  # changed, deleted, new
+    assert store.project(project).champion == "v1"
+
+
+def test_one_holder_at_a_time(store):
+    assert store.lease("project:1", "a", 60)
+    assert store.lease("project:1", "a", 60)
+    assert not store.lease("project:1", "b", 60)
+    assert store.lease("project:2", "b", 60)
+    store.release("project:1", "b")
+    assert not store.lease("project:1", "b", 60)
+    store.release("project:1", "a")
+    assert store.lease("project:1", "b", -1)
+    assert store.lease("project:1", "a", 60)  # an expired lease is free
+
+
+def test_writers_in_many_threads_lose_nothing(store):
+    def write(name):
+        for number in range(20):
+            store.add_event(1, f"{name}{number}", {})
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = store.open_events([1])
+    assert len({event.action for event in events}) == 80
+    store.handle_events([event.id for event in events[:79]])
+    assert len(store.open_events([1])) == 1
+    assert store.newest_event() == max(event.id for event in events)
+
+
+def test_problems_are_kept_by_origin(store, project):
+    store.note_problems(project, "worker", ["unreachable"])
+    store.note_problems(project, "metadata", ["no site"])
+    store.note_problems(project, "worker", [])
+    assert store.project(project).problems == {"metadata": ["no site"]}
