@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
+import httpx
 import pytest
 
+from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
+
+LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
+NUMBER = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class PoolProject:
+    """A pool project in the session's Label Studio, with the truth its tasks do not hold."""
+
+    id: int
+    folder: Path
+    """Where its images lie; `task.data["image"]` ends in the path below it."""
+    task_ids: list[int]
+    truth: dict[int, str]
+    """Task id -> class."""
+    unusable: list[int]
+    """Tasks whose file is truncated or missing."""
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +37,48 @@ def studio() -> Iterator[LocalStudio]:
     """A running Label Studio. Local files may lie in folders of `studio.document_root`."""
     with LocalStudio(legacy_token=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser(studio: LocalStudio) -> Iterator[httpx.Client]:
+    """A client logged in to `studio` as a browser is."""
+    with studio.session() as client:
+        yield client
+
+
+@pytest.fixture
+def pool_project(studio: LocalStudio, browser: httpx.Client) -> Iterator[PoolProject]:
+    """A new pool project of 40 drawn images (one truncated, one missing), with its local storage."""
+    number = next(NUMBER)
+    folder = studio.document_root / f"pool-{number}"
+    table = draw_sample(folder, n=40, seed=number)
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    project = _post(
+        browser,
+        "/api/projects",
+        {"title": f"Pool {number}", "label_config": LABEL_CONFIG, "maximum_annotations": 1},
+    )["id"]
+    storage = {"project": project, "path": str(folder), "use_blob_urls": True}
+    _post(browser, "/api/storages/localfiles", storage)
+    tasks = [
+        {"image": f"/data/local-files/?d={folder.name}/{row[IMAGE_COLUMN]}"}
+        | {name: value for name, value in row.items() if name not in (IMAGE_COLUMN, LABEL_COLUMN)}
+        for row in rows
+    ]
+    ids = _post(browser, f"/api/projects/{project}/import?return_task_ids=true", tasks)["task_ids"]
+    truth = {task: row[LABEL_COLUMN] for task, row in zip(ids, rows, strict=True)}
+    unusable = [task for task, row in zip(ids, rows, strict=True) if not _whole(folder / row[IMAGE_COLUMN])]
+    yield PoolProject(project, folder, ids, truth, unusable)
+    browser.delete(f"/api/projects/{project}")
+
+
+def _post(client: httpx.Client, path: str, content: object) -> dict:
+    reply = client.post(path, json=content)
+    assert reply.status_code in (200, 201), f"{path} answered {reply.status_code}: {reply.text[:500]}"
+    return reply.json()
+
+
+def _whole(path: Path) -> bool:
+    return path.exists() and path.read_bytes().endswith(b"\xff\xd9")  # the JPEG end marker
