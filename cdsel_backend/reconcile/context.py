@@ -21,7 +21,9 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.training import HeadModel, is_held_out, load
 
-TRAIN_ACTION = "START_TRAINING"
+TRAIN_ACTION = "START_TRAINING"  # what Label Studio's button sends
+SELECT_ACTION = "SELECT_NOW"  # what the dashboard's button sends
+REQUESTS = frozenset({TRAIN_ACTION, SELECT_ACTION})  # stay open until the step they ask for has run
 
 
 @dataclass
@@ -48,6 +50,11 @@ class Context:
         activity = {"step": step, "done": done, "total": total}
         if state.project.activity != activity:
             self.store.update_project(state.project.id, activity=activity)
+
+    def requests(self, state: State, action: str) -> list[int]:
+        """Open events that ask for a step."""
+        sources = [source for source in (state.project.pool_project, state.project.queue_project) if source]
+        return [event.id for event in self.store.open_events(sources) if event.action == action]
 
     def webhook(self, state: State) -> tuple[str, dict[str, str]]:
         """The address and the headers with which Label Studio is to call us."""

@@ -10,7 +10,7 @@ from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import LabelSpace, UnknownLabel, parse_label_space, queue_config
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
-from cdsel_backend.reconcile.context import TRAIN_ACTION, Context
+from cdsel_backend.reconcile.context import REQUESTS, Context
 from cdsel_backend.store import PoolTask, State
 
 EMBED_CHUNK = 64  # images of one committed step
@@ -39,8 +39,7 @@ def sync(context: Context, state: State) -> bool:
         sync_pool(context, state, now)
     if queue_due:
         sync_queue(context, state, now)
-    # A request to train stays open until a training has seen it.
-    context.store.handle_events([event.id for event in events if event.action != TRAIN_ACTION])
+    context.store.handle_events([event.id for event in events if event.action not in REQUESTS])
     return True
 
 

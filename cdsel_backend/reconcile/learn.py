@@ -94,19 +94,13 @@ def training_due(context: Context, state: State) -> bool:
     return (
         state.changed_labels >= state.settings.retrain_every
         or state.complete_rounds > trained_round
-        or bool(train_requests(context, state))
+        or bool(context.requests(state, TRAIN_ACTION))
     )
-
-
-def train_requests(context: Context, state: State) -> list[int]:
-    """Events that ask for a training and have seen none."""
-    sources = [source for source in (state.project.pool_project, state.project.queue_project) if source]
-    return [event.id for event in context.store.open_events(sources) if event.action == TRAIN_ACTION]
 
 
 def train(context: Context, state: State) -> bool:
     """Train on the labels as they are, and promote the model when it is not worse on the held-out ones."""
-    requests = train_requests(context, state)
+    requests = context.requests(state, TRAIN_ACTION)
     if not training_due(context, state):
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False

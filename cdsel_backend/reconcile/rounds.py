@@ -7,7 +7,7 @@ import numpy as np
 from cdsel_backend.confounders import fit_representation
 from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import parse_label_space
-from cdsel_backend.reconcile.context import Context, load_champion, predict, read_pool
+from cdsel_backend.reconcile.context import SELECT_ACTION, Context, load_champion, predict, read_pool
 from cdsel_backend.selection import Problem, select
 from cdsel_backend.store import Selected, State
 
@@ -15,9 +15,11 @@ DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
 
 
 def select_round(context: Context, state: State) -> bool:
-    """Choose the next round, when the last one is done and the budget has room."""
+    """Choose the next round, when the last one is done or somebody asks, and the budget has room."""
     settings = state.settings
-    if settings.paused or not state.round_done or not state.left:
+    asked = context.requests(state, SELECT_ACTION)
+    if settings.paused or state.waiting or not state.left or (state.open and not asked):
+        context.store.handle_events(asked)
         return False
     pool = read_pool(context.store, state)
     free = int((~pool.taken).sum())
@@ -67,6 +69,7 @@ def select_round(context: Context, state: State) -> bool:
         seed=settings.seed + number,
         model_version=state.project.champion,
     )
+    context.store.handle_events(asked)
     return True
 
 

@@ -108,11 +108,6 @@ class State:
         return [row for row in unpushed if row.item in free]
 
     @property
-    def round_done(self) -> bool:
-        """Whether nothing of the rounds so far waits for an annotator or to be pushed."""
-        return not self.open and not self.waiting
-
-    @property
     def complete_rounds(self) -> int:
         """How many rounds are labelled or skipped to the end."""
         waiting = {row.item for row in self.waiting}
