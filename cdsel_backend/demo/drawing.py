@@ -92,7 +92,8 @@ class NoiseBank:
         """Criss-crossing skin lines, (HEIGHT, WIDTH): near 1 on a line, 0 between."""
         flip = slice(None, None, 1 if rng.random() < 0.5 else -1)
         ridges = [np.exp(-np.square(_window(lines, rng) / 0.22)) for lines in self._lines]
-        return np.maximum.reduce(ridges)[:, flip]
+        lines: Field = np.maximum.reduce(ridges)[:, flip]
+        return lines
 
 
 def _streaky(white: Field, angle: float) -> Field:
@@ -114,8 +115,9 @@ def _window(tile: Field, rng: np.random.Generator) -> Field:
 
 def _ramp(x: Field, low: float, high: float) -> Field:
     """0 below `low`, 1 above `high`, smooth between."""
-    t = np.clip((x - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
-    return t * t * (3 - 2 * t)
+    t: Field = np.clip((x - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    ramp: Field = t * t * (3 - 2 * t)
+    return ramp
 
 
 def _blend(picture: Field, colour: Field, weight: Field) -> Field:
@@ -200,7 +202,7 @@ def _paint_lesion(
     picture = _blend(picture, RED, halo)
     body = _pigment(lesion, bank, rng, depth)
     body = _network(body, lesion, bank, rng, x, y, depth)
-    body = _globules(body, lesion, rng, x, y, centre_x, centre_y, radius)
+    body = _globules(body, lesion, rng, centre_x, centre_y, radius)
     return _blend(picture, body, inside)
 
 
@@ -241,11 +243,11 @@ def _network(
     bent = 1.2 + 5.0 * lesion.border
     gx, gy = x + bent * bank.cut(rng, 8), y + bent * bank.cut(rng, 8)
     pitch, turn = rng.uniform(5.5, 8.5), rng.uniform(0, np.pi)
-    waves: Field = sum(
-        np.cos((gx * math.cos(turn + a) + gy * math.sin(turn + a)) * 2 * np.pi / pitch)
-        for a in (0.0, np.pi / 3, 2 * np.pi / 3)
-    )
-    lines = 1 - _ramp(np.asarray(waves, np.float32), -0.9, 0.7)
+    waves = [
+        np.cos((gx * math.cos(turn + a) + gy * math.sin(turn + a)) * (2 * math.pi / pitch))
+        for a in (0.0, math.pi / 3, 2 * math.pi / 3)
+    ]
+    lines = 1 - _ramp(np.add.reduce(waves), -0.9, 0.7)
     rim = _ramp(depth, -0.05, 0.15) * (1 - 0.75 * _ramp(depth, 0.45, 0.9))
     broken = _ramp(bank.cut(rng, 16), -1.6 + 1.4 * lesion.border, 0.2 + 1.2 * lesion.border)
     return _blend(body, DARK_BROWN, lines * rim * broken * rng.uniform(0.05, 0.42))
@@ -255,8 +257,6 @@ def _globules(
     body: Field,
     lesion: Lesion,
     rng: np.random.Generator,
-    x: Field,
-    y: Field,
     centre_x: float,
     centre_y: float,
     radius: float,
