@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import label_studio_sdk
 from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.request_options import RequestOptions
 
 TIMEOUT = 60.0
 IMPORT_TIMEOUT = 600.0
@@ -25,6 +26,17 @@ PAGE = 1000
 IMPORT_CHUNK = 2500
 # Label Studio recounts the whole project after each request, so chunks cost more than they save.
 PREDICTION_CHUNK = 10_000
+# Asking for a few fields is five times faster. Label Studio applies the choice to tasks and to the
+# annotations in them alike: "annotations" alone would give annotations with nothing but an id.
+_ANNOTATION_FIELDS = (
+    "annotations",
+    "result",
+    "was_cancelled",
+    "completed_by",
+    "created_at",
+    "updated_at",
+    "lead_time",
+)
 
 
 class LabelStudioError(Exception):
@@ -131,6 +143,8 @@ class LabelStudio:
     def tasks(self, project_id: int, *, with_annotations: bool = False) -> Iterator[dict[str, Any]]:
         """Every task's `id`, `data`, and, if asked for, `annotations`, in the order of ids.
 
+        An annotation has `id`, `result`, `was_cancelled` (a skip), `completed_by` (a user's id),
+        `created_at`, `updated_at` and `lead_time` (seconds).
         Image addresses are those that were imported, not the ones Label Studio shows to browsers.
         About 5 s for 10,000 tasks. Tasks that come or go meanwhile shift no others out of sight.
         """
@@ -138,7 +152,7 @@ class LabelStudio:
             "project": project_id,
             "page_size": PAGE,
             "resolve_uri": "false",
-            "include": "id,data,annotations" if with_annotations else "id,data",
+            "include": ",".join(("id", "data", *(_ANNOTATION_FIELDS if with_annotations else ()))),
         }
         if with_annotations:
             params["fields"] = "all"
@@ -194,7 +208,7 @@ class LabelStudio:
         self, task_id: int, result: Sequence[Mapping[str, Any]], *, skip: bool = False, seconds: float = 1.0
     ) -> int:
         """Submit (or skip) a task as an annotator does; returns the annotation's id."""
-        body = {"result": list(result), "was_cancelled": skip, "lead_time": seconds, "task": task_id}
+        body = {"result": list(result), "was_cancelled": skip, "lead_time": seconds}
         return int(self._send("POST", f"/api/tasks/{task_id}/annotations/", body)["id"])
 
     # Predictions
@@ -231,7 +245,7 @@ class LabelStudio:
 
     def _invalid(self, project_id: int, predictions: Sequence[Mapping[str, Any]]) -> dict[int, str]:
         """Why predictions are invalid, found by the SDK's validator, which is the server's, too."""
-        from label_studio_sdk.label_interface import LabelInterface
+        from label_studio_sdk.label_interface.interface import LabelInterface
 
         interface = LabelInterface(self.project(project_id)["label_config"])
         faults: dict[int, str] = {}
@@ -351,7 +365,7 @@ class LabelStudio:
                 return
             page += 1
 
-    def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+    def _get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         return _json(self._request("GET", path, params=params))
 
     def _send(self, method: str, path: str, body: Any, **options: Any) -> Any:
@@ -363,12 +377,14 @@ class LabelStudio:
         path: str,
         body: Any = None,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: dict[str, Any] | None = None,
         timeout: float = TIMEOUT,
         renewed: bool = False,
     ) -> httpx.Response:
         # The SDK repeats a request on lost connections and on 408, 409, 429 and 5xx.
-        options = {"timeout_in_seconds": timeout, "max_retries": 0 if method == "POST" else RETRIES}
+        options = RequestOptions(
+            timeout_in_seconds=int(timeout), max_retries=0 if method == "POST" else RETRIES
+        )
         what = f"{method} {path}"
         try:
             response = self._http.request(

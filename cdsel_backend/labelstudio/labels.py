@@ -208,4 +208,5 @@ def _is(tag: ElementTree.Element, name: str) -> bool:
 
 def _class_of(choice: ElementTree.Element) -> str:
     """What a result holds for a choice."""
-    return choice.get("alias") or choice.get("value", "")
+    alias = choice.get("alias")
+    return alias if alias else choice.get("value", "")

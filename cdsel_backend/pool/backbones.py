@@ -53,7 +53,7 @@ class Backbone:
         model.eval().requires_grad_(False)
         if device.type == "cpu":
             fold_batch_norm(model)
-        self._model = model.to(device, memory_format=torch.channels_last)
+        self._model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dim = int(self.embed_prepared(np.zeros((1, *size, 3), dtype=np.uint8)).shape[1])
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -75,7 +75,8 @@ class Backbone:
                 out = self._model(batch)
         else:
             out = self._model(batch)
-        return out.float().cpu().numpy()
+        vectors: NDArray[np.float32] = out.float().cpu().numpy()
+        return vectors
 
     def embed(self, images: Sequence[Image.Image], *, batch: int = 8) -> NDArray[np.float32]:
         """Vectors (m, dim) float32 of RGB pictures of any size."""
@@ -127,14 +128,18 @@ def _create(timm: Any, name: str, weights: str | None) -> nn.Module:
     if weights == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return timm.create_model(name, pretrained=False, num_classes=0)
+            untrained: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+            return untrained
     overlay = None
     if weights is not None:
         if not Path(weights).is_file():
             raise BackboneError(f"setting backbone_weights: there is no file {weights}")
         overlay = {"file": str(weights)}
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+        model: nn.Module = timm.create_model(
+            name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
+        )
+        return model
     except Exception as error:  # the hub's, torch's and safetensors' errors share no base
         if weights is not None:
             raise BackboneError(
@@ -256,11 +261,11 @@ def _timm() -> Any:
     compiled = sorted(Path(spec.origin).parent.glob("_C*.so")) if spec and spec.origin else []
     try:
         for file in compiled:
-            torch.ops.load_library(str(file))
+            torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
     except OSError:
-        _torchvision_schemas = torch.library.Library("torchvision", "FRAGMENT")
+        _torchvision_schemas = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for operator in ("nms", "qnms"):
-            _torchvision_schemas.define(
+            _torchvision_schemas.define(  # type: ignore[no-untyped-call]
                 f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             )
     import timm
