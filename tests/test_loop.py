@@ -1,0 +1,205 @@
+"""The whole loop, on a real Label Studio, with a real worker."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+
+import pytest
+from backend import Backend, eventually
+
+from cdsel_backend.labelstudio.client import LabelStudio, NotFound
+from cdsel_backend.store import State, Store
+
+BUDGET, ROUND = 10, 4
+
+
+@pytest.fixture(scope="module")
+def client(studio):
+    return LabelStudio(studio.url, studio.token)
+
+
+def label_config(client, project):
+    return client.project(project)["label_config"]
+
+
+def connect(client, backend, project, **settings):
+    import json
+
+    client.connect_backend(project, backend.url, title="cdsel", extra_params=json.dumps(settings))
+
+
+def open_tasks(client, queue):
+    return [task for task in client.tasks(queue, with_annotations=True) if not task["annotations"]]
+
+
+def submit_next(client, queue, truth):
+    """Label the task that Label Studio hands out next, as a person would; returns its data."""
+    task = client.next_task(queue)
+    if task is None:
+        return None
+    label = truth[task["data"]["cdsel_item"]]
+    result = [{"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [label]}}]
+    client.submit(task["id"], result)
+    return task["data"]
+
+
+def queue_ready(backend, project, pushed):
+    def ask():
+        status = backend.status(project)
+        return status if status and sum(one["pushed"] for one in status["rounds"]) >= pushed else None
+
+    return eventually(ask, f"{pushed} images were never pushed", details=backend.tail)
+
+
+def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, tmp_path, studio):
+    with Backend(tmp_path, studio.url, studio.token) as backend:
+        connect(
+            client,
+            backend,
+            pool_project.id,
+            budget=BUDGET,
+            round_size=ROUND,
+            retrain_every=3,
+            group="patient_id",
+        )
+        seen = []
+        for pushed in (4, 8, 10):
+            status = queue_ready(backend, pool_project.id, pushed)
+            assert status["labelled"] + status["open"] <= BUDGET
+            queue = status["queue_project"]
+            while (data := submit_next(client, queue, pool_project.truth)) is not None:
+                seen.append(data)
+        status = eventually(
+            lambda: (
+                (one := backend.status(pool_project.id))["labelled"] == BUDGET and one["champion"] and one
+            ),
+            "the last round was never trained on",
+            details=backend.tail,
+        )
+        # Order, budget, once each, with its reason.
+        assert [data["cdsel_rank"] for data in seen] == list(range(1, BUDGET + 1))
+        assert len({data["cdsel_item"] for data in seen}) == BUDGET
+        assert all(data["cdsel_reason"].endswith(".") for data in seen)
+        assert seen[-1]["cdsel_place"] == f"{BUDGET} of {BUDGET}"
+        assert not {data["cdsel_item"] for data in seen} & set(pool_project.unusable)
+        assert [(one["pushed"], one["labelled"]) for one in status["rounds"]] == [(4, 4), (4, 4), (2, 2)]
+        assert {one["task"] for one in status["unusable"]} == set(pool_project.unusable)
+        assert {one["variable"] for one in status["confounders"]} >= {"site", "sex", "age"}
+        assert client.next_task(queue) is None
+        time.sleep(6)  # a poll later nothing more has come
+        assert len(list(client.tasks(queue))) == BUDGET
+        # The champion answers for the pool, and the queue shows its predictions.
+        assert status["champion"] in backend.get("/versions")["versions"]
+        assert backend.stop() == 0
+
+
+def test_budget_lowered_and_raised_from_settings_model(client, pool_project, tmp_path, studio):
+    with Backend(tmp_path, studio.url, studio.token) as backend:
+        connect(client, backend, pool_project.id, budget=6, round_size=4)
+        queue = queue_ready(backend, pool_project.id, 4)["queue_project"]
+        change_settings(client, pool_project.id, '{"budget": 2, "round_size": 4}')
+        for _ in range(4):
+            assert submit_next(client, queue, pool_project.truth)
+        eventually(
+            lambda: backend.status(pool_project.id)["labelled"] == 4, "labels were lost", details=backend.tail
+        )
+        time.sleep(6)
+        assert len(list(client.tasks(queue))) == 4
+        change_settings(client, pool_project.id, '{"budget": "lots"}')  # the last good value stays
+        status = eventually(
+            lambda: (one := backend.status(pool_project.id))["problems"] and one,
+            "nothing was said",
+            details=backend.tail,
+        )
+        assert status["budget"] == 2
+        assert "budget" in status["problems"][0]
+        change_settings(client, pool_project.id, '{"budget": 7, "round_size": 4}')
+        status = queue_ready(backend, pool_project.id, 7)
+        assert (status["labelled"], status["open"], status["problems"]) == (4, 3, [])
+
+
+def change_settings(client, project, text):
+    """What "Validate and Save" does in Settings > Model."""
+    (backend,) = client.ml_backends(project)
+    client.update_backend(backend["id"], url=backend["url"], extra_params=text, project=project)
+
+
+def test_killed_in_the_middle_of_embedding_it_completes_without_a_duplicate_or_a_lost_label(
+    client, pool_project, tmp_path, studio
+):
+    """Kill every process at random moments, from the first image to the last label, and start again."""
+    moments = random.Random(0)
+    backend = Backend(tmp_path, studio.url, studio.token)
+    kills = 0
+    submitted = {}
+    backend.start()
+    try:
+        connect(client, backend, pool_project.id, budget=BUDGET, round_size=ROUND, retrain_every=2)
+        deadline = time.monotonic() + 400
+        while len(submitted) < BUDGET and time.monotonic() < deadline:
+            if kills < 8:
+                time.sleep(moments.uniform(3.0, 9.0))
+                backend.kill()
+                kills += 1
+                backend.start()
+            store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+            queue = State(store, store.project_of(pool_project.id).id).project.queue_project
+            store.close()
+            if queue is None:
+                continue
+            tasks = list(client.tasks(queue))
+            assert len(tasks) <= BUDGET
+            assert max(Counter(task["data"]["cdsel_item"] for task in tasks).values(), default=0) <= 1
+            data = submit_next(client, queue, pool_project.truth)
+            if data is not None:
+                submitted[data["cdsel_item"]] = data["cdsel_rank"]
+        assert len(submitted) == BUDGET, backend.tail()
+        status = eventually(
+            lambda: (
+                (one := backend.status(pool_project.id)).get("labelled") == BUDGET and one["champion"] and one
+            ),
+            "it never completed",
+            details=backend.tail,
+        )
+        assert sorted(submitted.values()) == list(range(1, BUDGET + 1))
+        assert status["embedded"] + len(status["unusable"]) == status["items"] == len(pool_project.task_ids)
+        titles = [one["title"] for one in client.projects() if one["title"].endswith("queue")]
+        assert len(titles) == len(set(titles))
+    finally:
+        backend.kill()
+    store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+    state = State(store, store.project_of(pool_project.id).id)
+    assert len(state.labels) == BUDGET
+    task_of = {row.id: row.task for row in state.items}
+    assert {task_of[item]: label for item, label in state.labels.items()} == {
+        task: pool_project.truth[task] for task in submitted
+    }
+    assert kills == 8
+
+
+def test_an_unknown_project_is_no_error_and_unreachable_label_studio_is_said(tmp_path):
+    with Backend(tmp_path, "http://127.0.0.1:9", "f" * 40) as backend:
+        health = eventually(
+            lambda: (one := backend.get("/health")) and one["label_studio"]["reachable"] is False and one,
+            "/health never said so",
+            details=backend.tail,
+        )
+        assert health["status"] == "UP"
+        assert "127.0.0.1:9" in health["label_studio"]["problem"]
+        assert backend.get("/projects/1/status.json") is None
+
+
+def test_a_refused_token_is_named(studio, tmp_path):
+    with Backend(tmp_path, studio.url, "f" * 40) as backend:
+        eventually(
+            lambda: "LABEL_STUDIO_API_KEY" in str(backend.get("/health")),
+            "nothing was said",
+            details=backend.tail,
+        )
+
+
+def test_not_found_is_what_a_deleted_project_answers(client):
+    with pytest.raises(NotFound):
+        client.project(999_999)
