@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from xml.etree import ElementTree
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -195,17 +194,3 @@ def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str
         if (key := f"CDSEL_{name.upper()}") in environ
     }
     return accept(named, {}, layer="environment")
-
-
-def labeling_config_layer(label_config: str) -> dict[str, str]:
-    """The settings written as attributes in a labeling config, as `<Choices cdsel_budget="200" …>`."""
-    try:
-        root = ElementTree.fromstring(label_config)
-    except ElementTree.ParseError:
-        return {}  # the label space's own parser reports this
-    return {
-        key.removeprefix("cdsel_"): value
-        for element in root.iter()
-        for key, value in element.attrib.items()
-        if key.startswith("cdsel_")
-    }

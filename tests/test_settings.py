@@ -8,7 +8,6 @@ from cdsel_backend.settings import (
     ProjectSettings,
     accept,
     environment_layer,
-    labeling_config_layer,
     parse_layer,
     read_server_settings,
     resolve,
@@ -71,8 +70,8 @@ def test_an_unknown_setting_is_named_with_those_that_exist():
 
 
 def test_lists_may_be_written_with_commas_in_attributes():
-    xml = '<View><Image name="i" value="$i"/><Choices cdsel_confounders="site, scanner" cdsel_budget="9"/></View>'
-    accepted, problems = accept(labeling_config_layer(xml), {}, layer="labeling config")
+    attributes = {"confounders": "site, scanner", "budget": "9"}
+    accepted, problems = accept(attributes, {}, layer="labeling config")
     assert (accepted, problems) == ({"confounders": ["site", "scanner"], "budget": 9}, [])
 
 

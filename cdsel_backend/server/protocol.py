@@ -14,7 +14,7 @@ from cdsel_backend.reconcile.context import TRAIN_ACTION
 from cdsel_backend.reconcile.worker import STUDIO_FACT
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.server.service import Service
-from cdsel_backend.settings import accept, labeling_config_layer, parse_layer
+from cdsel_backend.settings import accept, parse_layer
 
 log = logging.getLogger(__name__)
 protocol = Blueprint("protocol", __name__)
@@ -47,7 +47,7 @@ def setup() -> Response:
         # The queue belongs to the project whose pool it draws on; connecting it, too, changes nothing.
         return jsonify(model_version=known.champion or NO_MODEL)
     try:
-        parse_label_space(label_config)
+        space = parse_label_space(label_config)
     except UnsupportedLabelConfig as fault:
         return _refuse(source, str(fault))
     studio_url = (service.server.label_studio_url or str(body.get("hostname") or "")).rstrip("/")
@@ -57,7 +57,7 @@ def setup() -> Response:
     layers = dict(known.layers) if known is not None else {}
     problems = dict(known.problems) if known is not None else {}
     for layer, read in (
-        ("labeling config", lambda: labeling_config_layer(label_config)),
+        ("labeling config", lambda: dict(space.settings)),
         ("extra parameters", lambda: parse_layer(body.get("extra_params"))),
     ):
         try:
