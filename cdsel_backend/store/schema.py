@@ -158,3 +158,19 @@ facts = Table(
     Column("name", String(200), primary_key=True),
     Column("value", JSON, nullable=False),
 )
+
+# Who changed what on the dashboard. Values are kept with the layer that they came from, so that undo can restore both.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("who", String(200), nullable=False),
+    Column("name", String(100), nullable=False),  # a setting, or what was asked for
+    Column("old", JSON),
+    Column("old_source", String(40)),  # a layer, or "default"; none for what is no setting
+    Column("new", JSON),
+    Column("new_source", String(40)),
+    Index("audit_by_project", "project", "id"),
+)

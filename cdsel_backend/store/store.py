@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -491,3 +491,127 @@ class Store:
         table = schema.facts
         with reading(self.engine) as connection:
             return connection.scalar(select(table.c.value).where(table.c.name == name))
+
+    # what the dashboard asks for
+
+    def change_layer(
+        self,
+        project: int,
+        change: Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]],
+    ) -> None:
+        """Change the layers of a project's settings, and say so in the audit, at once.
+
+        `change` gets the layers as they stand and returns them as they should be, with the audit's rows (who, name,
+        old, old_source, new, new_source). The worker is woken.
+        """
+        table, now = schema.projects, time.time()
+        with writing(self.engine) as connection:
+            row = connection.execute(
+                select(table.c.layers, table.c.pool_project).where(table.c.id == project)
+            ).one()
+            layers, rows = change(row.layers)
+            if not rows:
+                return
+            connection.execute(update(table).where(table.c.id == project).values(layers=dict(layers)))
+            connection.execute(insert(schema.audit), [{"project": project, "at": now, **one} for one in rows])
+            # Handled at once: it wakes the worker, and nothing in Label Studio needs to be read for it.
+            connection.execute(
+                insert(schema.events).values(
+                    source=row.pool_project,
+                    action="SETTINGS_CHANGED",
+                    payload={"settings": [one["name"] for one in rows]},
+                    received_at=now,
+                    handled_at=now,
+                )
+            )
+
+    def add_request(self, project: int, action: str, *, who: str) -> None:
+        """Ask the worker for a step, and say so in the audit, at once."""
+        now = time.time()
+        with writing(self.engine) as connection:
+            pool = connection.scalar(
+                select(schema.projects.c.pool_project).where(schema.projects.c.id == project)
+            )
+            connection.execute(
+                insert(schema.events).values(
+                    source=pool, action=action, payload={"who": who}, received_at=now
+                )
+            )
+            connection.execute(
+                insert(schema.audit).values(project=project, at=now, who=who, name=action.lower())
+            )
+
+    def audit(self, project: int, *, name: str | None = None, limit: int | None = None) -> list[Row[Any]]:
+        """What was changed on the dashboard, newest first; of one setting, if named."""
+        table = schema.audit
+        where = (
+            table.c.project == project
+            if name is None
+            else and_(table.c.project == project, table.c.name == name)
+        )
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(select(table).where(where).order_by(table.c.id.desc()).limit(limit))
+            )
+
+    def events(self, sources: Collection[int], *, limit: int | None = None) -> list[Row[Any]]:
+        """What happened in these Label Studio projects, newest first."""
+        table = schema.events
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(
+                    select(table)
+                    .where(table.c.source.in_(list(sources)))
+                    .order_by(table.c.id.desc())
+                    .limit(limit)
+                )
+            )
+
+    def unusable(self, project: int, *, limit: int | None = None) -> list[Row[Any]]:
+        """Items of the pool whose image cannot be used, with the reason as `problem`."""
+        table = schema.items
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(
+                    select(table)
+                    .where(table.c.project == project, ~table.c.gone, table.c.problem.is_not(None))
+                    .order_by(table.c.id)
+                    .limit(limit)
+                )
+            )
+
+    def items_by_id(self, ids: Collection[int]) -> dict[int, Row[Any]]:
+        """Some items, by their ids."""
+        table = schema.items
+        with reading(self.engine) as connection:
+            return {
+                row.id: row
+                for part in _chunks(sorted(ids))
+                for row in connection.execute(select(table).where(table.c.id.in_(part)))
+            }
+
+    def iter_vectors(
+        self, project: int, backbone: str, *, chunk: int = 4096
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """The embedded pool in parts, as `vectors` gives it whole: for what need not hold it all in memory."""
+        items, vectors = schema.items, schema.vectors
+        last = -1
+        while True:
+            with reading(self.engine) as connection:
+                rows = connection.execute(
+                    select(items.c.id, vectors.c.vector)
+                    .join(vectors, vectors.c.content_hash == items.c.content_hash)
+                    .where(
+                        items.c.project == project,
+                        vectors.c.backbone == backbone,
+                        ~items.c.gone,
+                        items.c.id > last,
+                    )
+                    .order_by(items.c.id)
+                    .limit(chunk)
+                ).all()
+            if not rows:
+                return
+            flat = np.frombuffer(b"".join(row.vector for row in rows), dtype="<f2")
+            yield np.array([row.id for row in rows]), flat.reshape(len(rows), -1).astype(np.float32)
+            last = rows[-1].id
