@@ -1,0 +1,54 @@
+"""A scripted annotator: asks Label Studio for the next task and submits the truth, as a person would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import LabelSpace
+
+
+class OutOfOrder(RuntimeError):
+    """Label Studio handed out a task whose rank is not above the one before."""
+
+
+class Annotator:
+    """Labels the queue project through Label Studio's own API.
+
+    Args:
+        studio: Label Studio, as the annotator.
+        space: what there is to choose.
+        truth: pool task id -> class.
+    """
+
+    def __init__(self, studio: LabelStudio, space: LabelSpace, truth: Mapping[int, str]) -> None:
+        self._studio = studio
+        self._space = space
+        self._truth = truth
+        self.ranks: list[int] = []
+        """The ranks of the labelled images, in the order in which Label Studio showed them."""
+
+    def label_all(self, queue_project: int, *, labelled: Callable[[int], None] = lambda rank: None) -> int:
+        """Label until Label Studio has no more tasks; returns how many were labelled.
+
+        `labelled` is called with the rank after each submission.
+
+        Raises:
+            OutOfOrder: the tasks do not come in rank order.
+            LabelStudioError: Label Studio refused something.
+        """
+        count = 0
+        while (task := self._studio.next_task(queue_project)) is not None:
+            data = task["data"]
+            rank = int(data["cdsel_rank"])
+            if self.ranks and rank <= self.ranks[-1]:
+                raise OutOfOrder(
+                    f"task {task['id']} of project {queue_project} has rank {rank}, "
+                    f"but came after rank {self.ranks[-1]}"
+                )
+            self.ranks.append(rank)
+            answer = self._space.result_for(self._truth[int(data["cdsel_item"])])
+            self._studio.submit(int(task["id"]), answer)
+            count += 1
+            labelled(rank)
+        return count

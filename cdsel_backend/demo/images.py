@@ -1,0 +1,141 @@
+"""The images a demo runs on: a table of them, read and checked before anything is started."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import numpy as np
+
+import cdsel_backend
+
+TASK_IMAGE = "image"  # the field of task.data that label_config/single_choice.xml shows
+MOST_CLASSES = 30
+
+
+class UnusableTable(ValueError):
+    """A table, a column or a folder that the demo cannot use; the message names the option and the mend."""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with the truth that a scripted annotator gives."""
+
+    folder: Path
+    files: Sequence[str]
+    """Paths below `folder`."""
+    metadata: Sequence[Mapping[str, str]]
+    """The other columns of each, without the label."""
+    truth: Sequence[str]
+    group: str | None
+    """The column that names the patient or lesion."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that occur, in order."""
+        return tuple(sorted(set(self.truth)))
+
+    def tasks(self, document_root: Path) -> list[dict[str, Any]]:
+        """What Label Studio imports, in the order of `files`; the label stays out."""
+        below = self.folder.resolve().relative_to(document_root.resolve())
+        return [
+            {"data": {**row, TASK_IMAGE: f"/data/local-files/?d={quote((below / file).as_posix())}"}}
+            for file, row in zip(self.files, self.metadata, strict=True)
+        ]
+
+
+def read_images(
+    metadata: Path,
+    images: Path,
+    *,
+    image_column: str,
+    label: str,
+    group: str | None = None,
+    ignore: Sequence[str] = (),
+    limit: int | None = None,
+    seed: int = 0,
+) -> LabelledImages:
+    """Read a CSV table of labelled images.
+
+    Rows without a label are left out: nobody could answer for them. Files may be missing; the backend lists
+    those. `limit` takes a random subset, the same for the same seed, in the table's order.
+
+    Raises:
+        UnusableTable: the table cannot be read, a column is not there, the labels are no classes, or no file
+            is where the table says.
+    """
+    rows = _read_table(metadata)
+    known = list(rows[0])
+    for option, names in (
+        ("--image-column", [image_column]),
+        ("--label", [label]),
+        ("--group", [group] if group else []),
+        ("--ignore", ignore),
+    ):
+        for name in names:
+            if name not in known:
+                raise UnusableTable(f"{option}: {metadata} has no column {name!r}; it has {', '.join(known)}")
+    rows = [row for row in rows if row[label].strip() and row[image_column].strip()]
+    classes = Counter(row[label] for row in rows)
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        raise UnusableTable(
+            f"--label: column {label!r} of {metadata} has {len(classes)} different values; "
+            f"a label has 2 to {MOST_CLASSES}. Is it another column?"
+        )
+    if limit is not None and limit < len(rows):
+        kept = np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])
+        rows = [rows[index] for index in kept]
+    folder = images.resolve()
+    if folder.parent == folder:
+        raise UnusableTable(
+            "--images: Label Studio does not serve the root of a disk: name a folder below it"
+        )
+    if not any((folder / row[image_column]).is_file() for row in rows):
+        raise UnusableTable(
+            f"--images: none of the {len(rows)} files of column {image_column!r} is there; the first was looked "
+            f"for at {folder / rows[0][image_column]}. Name the folder that the column's paths start from"
+        )
+    return LabelledImages(
+        folder=folder,
+        files=[row[image_column] for row in rows],
+        metadata=[
+            {name: value for name, value in row.items() if name not in (image_column, label)} for row in rows
+        ],
+        truth=[row[label] for row in rows],
+        group=group,
+    )
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = [{name: value for name, value in row.items() if name} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+        raise UnusableTable(f"--metadata: {path} cannot be read as a CSV table: {fault}") from None
+    if not rows:
+        raise UnusableTable(f"--metadata: {path} holds no rows below its header")
+    return rows
+
+
+def label_config(classes: Sequence[str]) -> str:
+    """The labeling config of `label_config/`, asking for these classes."""
+    package = Path(cdsel_backend.__file__).parent
+    # In a wheel the folder lies inside the package, in a checkout beside it.
+    folders = [package / "label_config", package.parent / "label_config"]
+    template = next(folder for folder in folders if folder.is_dir()) / "single_choice.xml"
+    root = ElementTree.fromstring(template.read_text(encoding="utf-8"))
+    choices = next(root.iter("Choices"))
+    for choice in list(choices):
+        choices.remove(choice)
+    for number, name in enumerate(classes, start=1):
+        hotkey = {"hotkey": str(number)} if number <= 9 else {}
+        ElementTree.SubElement(choices, "Choice", {"value": name, **hotkey})
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode")

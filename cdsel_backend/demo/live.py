@@ -1,0 +1,234 @@
+"""A demo that runs: waiting for the backend, measuring its model, telling what happened."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from cdsel_backend.demo.backend import LocalBackend
+from cdsel_backend.demo.images import LabelledImages
+from cdsel_backend.demo.measure import measure
+from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
+from cdsel_backend.demo.studio import LocalStudio
+from cdsel_backend.labelstudio.client import LabelStudio
+
+LOOK_SECONDS = 0.5
+STALL_SECONDS = 300.0  # without any change in the backend's status, the demo gives up
+SETTLE_SECONDS = 20.0  # how long a finished round may stay without a model before it counts as untrained
+SAMPLE_SIZE = 600
+ENDED = ("the budget is used up", "no image is left to select")  # the backend's last steps
+
+
+class DemoFailed(RuntimeError):
+    """The loop stands still or did not do what it should; the message says where to look."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a demo runs with."""
+
+    auto: bool = False
+    rounds: int = 3
+    round_size: int = 20
+    budget: int | None = None
+    """None: as many as `rounds` rounds need."""
+    seed: int = 0
+    sample_size: int = SAMPLE_SIZE
+    metadata: Path | None = None
+    """None: the sample pool."""
+    images: Path | None = None
+    image_column: str = IMAGE_COLUMN
+    label: str = LABEL_COLUMN
+    group: str | None = GROUP_COLUMN
+    ignore: tuple[str, ...] = ()
+    limit: int | None = None
+    json_out: Path | None = None
+    data_dir: Path | None = None
+    """A new folder that stays; None: a temporary one, removed at the end."""
+
+    @property
+    def total(self) -> int:
+        """The budget in force."""
+        return self.rounds * self.round_size if self.budget is None else self.budget
+
+
+@dataclass
+class Demo:
+    """A demo that runs: Label Studio and the backend are up and connected."""
+
+    options: Options
+    images: LabelledImages
+    studio: LocalStudio
+    backend: LocalBackend
+    client: LabelStudio
+    console: Console
+    pool_project: int
+    task_ids: list[int]
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    """The rounds that are done and measured."""
+    _told: set[str] = field(default_factory=set)
+
+    def status(self) -> dict[str, Any]:
+        """The backend's view; new problems are printed once each."""
+        status = self.backend.status(self.pool_project)
+        for words in status.get("problems", []):
+            if words not in self._told:
+                self._told.add(words)
+                self.console.print(f"[yellow]note[/]  {words}")
+        return status
+
+    def wait(self, ready: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """Wait until the status is `ready`, with a progress bar of the backend's steps.
+
+        Raises:
+            DemoFailed: nothing changed for STALL_SECONDS.
+            DidNotStart: the backend ended.
+        """
+        last, changed = None, time.monotonic()
+        with progress_bar(self.console, what) as show:
+            while True:
+                status = self.status()
+                if status and ready(status):
+                    return status
+                step = status.get("progress") or {"step": what, "done": 0, "total": 0}
+                show(step["step"], step["done"], step["total"])
+                if status != last:
+                    last, changed = status, time.monotonic()
+                elif time.monotonic() - changed > STALL_SECONDS:
+                    raise DemoFailed(
+                        f"nothing has moved for {STALL_SECONDS:.0f} s while waiting for: {what}. "
+                        f"The backend says: {step['step']}; {'; '.join(status.get('problems', [])) or 'no problem'}.\n"
+                        f"Last lines of its log:\n{self.backend.log_tail()}"
+                    )
+                self.backend.check()
+                time.sleep(LOOK_SECONDS)
+
+    def wait_for_round(self, number: int) -> dict[str, Any] | None:
+        """Wait until a round lies in the queue; returns the status, or None when there is no such round."""
+        room = self.options.total - (number - 1) * self.options.round_size
+        size = min(self.options.round_size, room)
+
+        def pushed(status: dict[str, Any]) -> bool:
+            rows = status["rounds"]
+            if len(rows) < number:
+                return status["step"] in ENDED
+            # A round is smaller than asked for only when the pool has no more to give.
+            full = rows[number - 1]["pushed"] >= size
+            return bool(full or status["step"].startswith("waiting for labels"))
+
+        status = self.wait(pushed, f"choosing round {number}")
+        return status if len(status["rounds"]) >= number else None
+
+    def wait_for_model(self, number: int) -> dict[str, Any]:
+        """Wait until a round's labels are in and trained on; returns the status."""
+        complete: list[float] = []
+
+        def trained(status: dict[str, Any]) -> bool:
+            rows = status["rounds"]
+            if rows[number - 1]["labelled"] < rows[number - 1]["pushed"]:
+                return False
+            complete.append(time.monotonic())
+            # With too few labels of a class there is no model: the next round comes without one, or the end.
+            over = status["step"] in ENDED and complete[-1] - complete[0] > SETTLE_SECONDS
+            return bool(rows[number - 1]["model_version"]) or len(rows) > number or over
+
+        return self.wait(trained, f"training on round {number}")
+
+    def close_round(self, number: int, status: dict[str, Any]) -> None:
+        """Measure the model after a round, keep the result, and print it in one line."""
+        row = status["rounds"][number - 1]
+        metrics: dict[str, Any] = {}
+        if status["champion"]:
+            offered = {
+                int(task["data"]["cdsel_item"])
+                for task in self.client.tasks(status["queue_project"])
+                if task["data"].get("cdsel_round", 0) <= number
+            }
+            metrics = measure(
+                self.backend,
+                self.pool_project,
+                self.images,
+                self.task_ids,
+                offered,
+                status["confounders"],
+            )
+        if not self.rounds and "measured_on" in metrics:
+            self.console.print(f"accuracy is measured on {metrics['measured_on']}")
+        self.rounds.append(
+            {
+                "round": number,
+                "pushed": row["pushed"],
+                "labelled": row["labelled"],
+                "model_version": row["model_version"],
+                "champion": status["champion"],
+                "metrics": metrics,
+                "held_out": row["metrics"],
+            }
+        )
+        self.console.print(round_line(self.rounds[-1]), highlight=False, soft_wrap=True)
+
+    def report(self, status: dict[str, Any]) -> dict[str, Any]:
+        """What `--json` writes."""
+        return {
+            "label_studio_url": self.studio.url,
+            "pool_project": self.pool_project,
+            "queue_project": status["queue_project"],
+            "budget": status["budget"],
+            "labels_total": status["labelled"],
+            "items": status["items"],
+            "unusable": status["unusable"],
+            "confounders": [
+                {key: found[key] for key in ("variable", "verdict", "encoded", "associated")}
+                for found in status["confounders"]
+            ],
+            "rounds": self.rounds,
+            "options": json.loads(json.dumps(asdict(self.options), default=str)),
+        }
+
+
+def round_line(row: dict[str, Any]) -> str:
+    """One finished round in one line."""
+    metrics = row["metrics"]
+    model = row["model_version"] or "no model yet: too few labels of a class"
+    if row["champion"] != row["model_version"] and row["champion"]:
+        model += f" (not better: {row['champion']} stays)"
+    parts = [f"pushed {row['pushed']}", f"labelled {row['labelled']}", f"model {model}"]
+    for key, name in (("accuracy", "accuracy"), ("worst_group_accuracy", "worst-group accuracy")):
+        value = metrics.get(key)
+        parts.append(f"{name} {'-' if value is None else f'{value:.3f}'}")
+    worst = f" ({metrics['worst_group']})" if metrics.get("worst_group") else ""
+    return f"round {row['round']}: {', '.join(parts)}{worst}"
+
+
+@contextmanager
+def progress_bar(console: Console, what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A line with a bar that goes when it is done; gives `show(words, done, total)`."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(words: str, done: int, total: int) -> None:
+            bar.update(task, description=words, completed=done, total=total or None)
+
+        yield show

@@ -1,0 +1,182 @@
+"""The demo from end to end: start, import, connect, then label by script or wait for a human."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cdsel_backend.demo.annotator import Annotator
+from cdsel_backend.demo.backend import LocalBackend
+from cdsel_backend.demo.images import LabelledImages, label_config, read_images
+from cdsel_backend.demo.live import Demo, DemoFailed, Options, progress_bar
+from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN, draw_sample
+from cdsel_backend.demo.studio import LocalStudio
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import parse_label_space
+
+
+def run_demo(options: Options, console: Console) -> None:
+    """Run a demo to its end: the last round when `auto`, Ctrl-C otherwise.
+
+    Every process that it starts has ended when it comes back, however it does.
+
+    Raises:
+        UnusableTable, LabelStudioMissing, DidNotStart, DemoFailed, OutOfOrder, LabelStudioError: in words.
+        FileExistsError: `data_dir` holds something already.
+    """
+    if options.data_dir is not None and options.data_dir.exists() and any(options.data_dir.iterdir()):
+        raise FileExistsError(f"--data-dir: {options.data_dir} is not empty: name a new folder")
+    images = _read_own(options) if options.metadata is not None else None
+    home = (options.data_dir or Path(tempfile.mkdtemp(prefix="cdsel-demo-"))).resolve()
+    try:
+        with ExitStack() as stack:
+            if images is None:
+                images = _draw(options, home / "pool", console)
+            demo = _start(options, images, home, stack, console)
+            (_label_by_script if options.auto else _label_by_hand)(demo)
+    finally:
+        if options.data_dir is None:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _read_own(options: Options) -> LabelledImages:
+    assert options.metadata is not None
+    return read_images(
+        options.metadata,
+        options.images or options.metadata.parent,
+        image_column=options.image_column,
+        label=options.label,
+        group=options.group,
+        ignore=options.ignore,
+        limit=options.limit,
+        seed=options.seed,
+    )
+
+
+def _draw(options: Options, folder: Path, console: Console) -> LabelledImages:
+    with progress_bar(console, "drawing the sample pool") as show:
+        table = draw_sample(
+            folder,
+            n=options.sample_size,
+            seed=options.seed,
+            progress=lambda done, total: show("drawing the sample pool", done, total),
+        )
+    return read_images(
+        table,
+        folder,
+        image_column=IMAGE_COLUMN,
+        label=LABEL_COLUMN,
+        group=GROUP_COLUMN,
+        limit=options.limit,
+        seed=options.seed,
+    )
+
+
+def _start(options: Options, images: LabelledImages, home: Path, stack: ExitStack, console: Console) -> Demo:
+    """Start Label Studio and the backend, make the project, import the pool, connect."""
+    studio = LocalStudio(home / "label-studio", document_root=images.folder.parent)
+    with progress_bar(console, "starting Label Studio (the first start makes its database)"):
+        stack.enter_context(studio)
+    with progress_bar(console, "starting the backend"):
+        backend = stack.enter_context(LocalBackend(studio, home / "backend"))
+    client = LabelStudio(studio.url, studio.token)
+    with progress_bar(console, f"importing {len(images.files)} tasks"):
+        pool = client.create_project(
+            "Skin lesions" if options.metadata is None else images.folder.name[:30],
+            label_config(images.classes),
+        )
+        client.add_local_storage(pool, str(images.folder))
+        task_ids = client.import_tasks(pool, images.tasks(studio.document_root))
+    settings: dict[str, Any] = {
+        "budget": options.total,
+        "round_size": options.round_size,
+        "retrain_every": options.round_size,
+        "seed": options.seed,
+    }
+    if images.group:
+        settings["group"] = images.group
+    if options.ignore:
+        settings["ignore"] = list(options.ignore)
+    client.connect_backend(pool, backend.url, "cdsel", extra_params=json.dumps(settings))
+    return Demo(options, images, studio, backend, client, console, pool, task_ids)
+
+
+def _welcome(demo: Demo, status: dict[str, Any]) -> None:
+    say, studio = demo.console.print, demo.studio
+    unusable = f", {len(status['unusable'])} of them unusable" if status["unusable"] else ""
+    say(f"pool: {status['items']} images{unusable}")
+    for found in status["confounders"]:
+        if found["verdict"] in ("confounder", "forced in"):
+            say(f"confounder: {found['variable']} - {found['sentence']}", soft_wrap=True)
+    say(f"Label Studio   {studio.url}", highlight=False)
+    say(f"login          {studio.email}   password {studio.password}", highlight=False)
+    say(f"queue project  {studio.url}/projects/{status['queue_project']}/data", highlight=False)
+    say(f"pool project   {studio.url}/projects/{demo.pool_project}/data", highlight=False)
+    say(f"dashboard      {demo.backend.url}/projects/{demo.pool_project}", highlight=False)
+    say(f"[bold green]queue ready[/]: {status['open']} of a budget of {status['budget']}", highlight=False)
+
+
+def _label_by_script(demo: Demo) -> None:
+    truth = dict(zip(demo.task_ids, demo.images.truth, strict=True))
+    space = parse_label_space(label_config(demo.images.classes))
+    annotator = Annotator(demo.client, space, truth)
+    status: dict[str, Any] | None = None
+    for number in range(1, demo.options.rounds + 1):
+        if status is not None and not status["left"]:
+            demo.console.print(f"the budget of {status['budget']} is used up after round {number - 1}")
+            break
+        pushed = demo.wait_for_round(number)
+        if pushed is None:
+            demo.console.print(f"the pool is used up after round {number - 1}")
+            break
+        if number == 1:
+            _welcome(demo, pushed)
+        _label_round(demo, annotator, number, pushed)
+        status = demo.wait_for_model(number)
+        demo.close_round(number, status)
+        if not len(annotator.ranks) == status["labelled"] <= status["budget"]:
+            raise DemoFailed(
+                f"{len(annotator.ranks)} labels were given and the backend has {status['labelled']}; "
+                f"the budget is {status['budget']}"
+            )
+    if status is None:
+        raise DemoFailed("the backend selected nothing: the pool holds no usable image")
+    if demo.options.json_out is not None:
+        text = json.dumps(demo.report(status), indent=2)
+        demo.options.json_out.write_text(text + "\n", encoding="utf-8")
+
+
+def _label_round(demo: Demo, annotator: Annotator, number: int, status: dict[str, Any]) -> None:
+    words, total = f"labelling round {number}", int(status["budget"])
+    with progress_bar(demo.console, words) as show:
+        annotator.label_all(status["queue_project"], labelled=lambda rank: show(words, rank, total))
+
+
+def _label_by_hand(demo: Demo) -> None:
+    status = demo.wait_for_round(1)
+    if status is None:
+        raise DemoFailed("the backend selected nothing: the pool holds no usable image")
+    _welcome(demo, status)
+    demo.console.print("Open the queue project, press Label All Tasks, and label. Ctrl-C ends the demo.")
+    while True:
+        time.sleep(2)
+        demo.backend.check()
+        status = demo.status() or status
+        number = len(demo.rounds) + 1
+        rows: Sequence[dict[str, Any]] = status["rounds"]
+        if len(rows) >= number and rows[number - 1]["model_version"]:
+            demo.close_round(number, status)
+            if not status["left"] and not status["open"]:
+                demo.console.print(
+                    "the budget is used up: raise it under Settings > Model of the pool project"
+                )
+        elif len(rows) > number:  # the round brought no model
+            demo.close_round(number, status)
