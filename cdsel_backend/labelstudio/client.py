@@ -22,6 +22,7 @@ from label_studio_sdk.core.request_options import RequestOptions
 TIMEOUT = 60.0
 IMPORT_TIMEOUT = 600.0
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
+AWAY = (429, 502, 503, 504)
 PAGE = 1000
 IMPORT_CHUNK = 2500
 # Label Studio recounts the whole project after each request, so chunks cost more than they save.
@@ -49,7 +50,7 @@ class LabelStudioError(Exception):
 
 
 class LabelStudioUnreachable(LabelStudioError):
-    """Label Studio does not answer: no connection, no reply in time, or a gateway that finds none behind it."""
+    """Label Studio does not answer: no connection, no reply in time, or a gateway in front of it says so."""
 
 
 class TokenRefused(LabelStudioError):
@@ -401,9 +402,7 @@ class LabelStudio:
             raise self.unreachable(what, error) from error
         except json.JSONDecodeError as error:
             raise self._no_label_studio("the answer to the token's renewal") from error
-        if response.status_code == 401 and self._personal and not renewed:
-            # It ran out on its way, or this machine's clock is behind.
-            self._wrapper._tokens_client._access_token = None
+        if response.status_code == 401 and not renewed and self.renew_access():
             return self._request(method, path, body, params=params, timeout=timeout, renewed=True)
         if response.history and method != "GET":
             # A redirected POST arrives as a GET: nothing was written, whatever the answer says.
@@ -413,17 +412,28 @@ class LabelStudio:
             )
         if response.is_success:
             return response
-        words = _words_of(_body(response))
-        status = response.status_code
+        raise self.refusal(what, response.status_code, _words_of(_body(response)))
+
+    def renew_access(self) -> bool:
+        """Forget the short-lived token after a 401, so that the next request makes another; whether there is one.
+
+        It may have run out on its way, or this machine's clock may be behind.
+        """
+        self._wrapper._tokens_client._access_token = None
+        return self._personal
+
+    def refusal(self, what: str, status: int, words: str = "") -> LabelStudioError:
+        """The error for an answer of Label Studio that is not a success."""
         if status == 401:
-            raise TokenRefused(self._token_words(words), status)
+            return TokenRefused(self._token_words(words or "401"), status)
         if status == 404:
-            raise NotFound(f"{what}: {words or 'not found'}", status)
-        if status in (502, 503, 504):
-            raise LabelStudioUnreachable(
-                f"Label Studio at {self.url} is not there ({status} {words})", status
+            return NotFound(f"{what}: {words or 'not found'}", status)
+        if status in AWAY:
+            return LabelStudioUnreachable(
+                f"Label Studio at {self.url} is away or overloaded ({status} {words})".replace(" )", ")"),
+                status,
             )
-        raise LabelStudioError(f"{what}: Label Studio answered {status}: {words}", status)
+        return LabelStudioError(f"{what}: Label Studio answered {status}: {words}", status)
 
     def unreachable(self, what: str, error: Exception) -> LabelStudioUnreachable:
         """The error for a request that found no Label Studio."""

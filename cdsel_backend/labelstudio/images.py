@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import httpx
 from label_studio_sdk.core.api_error import ApiError
 
-from cdsel_backend.labelstudio.client import LabelStudio, TokenRefused
+from cdsel_backend.labelstudio.client import AWAY, LabelStudio
 from cdsel_backend.pool.decode import UnreadableImage
 
 MAX_BYTES = 200 * 1024 * 1024
@@ -25,6 +25,10 @@ _PORTS = {"http": 80, "https": 443}
 
 class ImageUnavailable(UnreadableImage):
     """An image whose bytes cannot be had; the message names the address and, where known, the mend."""
+
+
+class _Unauthorized(Exception):
+    """Label Studio itself answered 401."""
 
 
 class ImageReader:
@@ -86,10 +90,16 @@ class ImageReader:
 
     def _fetch(self, target: str, url: str, *, at_home: bool) -> bytes:
         try:
-            opened = self._client.stream(target) if at_home else self._client.stream_elsewhere(target)
-            return self._drain(opened, url, at_home=at_home)
-        except ApiError as error:  # the token could not be renewed
-            raise TokenRefused(f"LABEL_STUDIO_API_KEY is not accepted by {self._client.url}") from error
+            if not at_home:
+                return self._drain(self._client.stream_elsewhere(target), url, at_home=False)
+            try:
+                return self._drain(self._client.stream(target), url, at_home=True)
+            except _Unauthorized:
+                if not self._client.renew_access():
+                    raise
+                return self._drain(self._client.stream(target), url, at_home=True)
+        except (_Unauthorized, ApiError) as error:  # ApiError: the token could not be renewed
+            raise self._client.refusal(_short(url), 401) from error
         except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
             # A presigned address leads to a storage elsewhere: its failure is not Label Studio's.
             request = getattr(error, "_request", None)
@@ -103,6 +113,11 @@ class ImageReader:
         deadline = time.monotonic() + MAX_SECONDS
         with opened as response:
             if not response.is_success:
+                if at_home and self._is_home(str(response.url)):
+                    if response.status_code == 401:
+                        raise _Unauthorized
+                    if response.status_code in AWAY:
+                        raise self._client.refusal(_short(url), response.status_code)
                 raise ImageUnavailable(self._refusal(response, url, at_home=at_home))
             if response.history and response.url.path.rstrip("/").endswith("/user/login"):
                 raise ImageUnavailable(

@@ -1,0 +1,210 @@
+"""Labeling configs and what annotators answer to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from label_studio_sdk.label_interface.interface import LabelInterface
+
+from cdsel_backend.labelstudio.labels import (
+    UnknownLabel,
+    UnsupportedLabelConfig,
+    parse_label_space,
+    queue_config,
+)
+
+OWN_CONFIG = Path(__file__).parents[1] / "label_config" / "single_choice.xml"
+
+
+def config(controls: str, image: str = '<Image name="image" value="$image"/>') -> str:
+    return f"<View>{image}{controls}</View>"
+
+
+CHOICE = (
+    '<Choices name="label" toName="image" choice="single" cdsel_budget="200" cdsel_group="patient">'
+    '<Choice value="benign"/><Choice value="malignant" alias="MAL"/></Choices>'
+)
+
+
+def test_a_plain_config():
+    space = parse_label_space(config(CHOICE))
+    assert (space.image_key, space.control, space.to_name) == ("image", "label", "image")
+    assert space.classes == ("benign", "MAL")
+    assert space.settings == {"budget": "200", "group": "patient"}
+    assert space.notes == ()
+    assert space.kind == "single choice"
+
+
+def test_the_config_we_ship():
+    space = parse_label_space(OWN_CONFIG.read_text(encoding="utf-8"))
+    assert len(space.classes) == 2
+    assert queue_config(OWN_CONFIG.read_text(encoding="utf-8")) == OWN_CONFIG.read_text(encoding="utf-8")
+
+
+def test_what_the_recorded_configs_hold():
+    """Label Studio's own parse of its own recorded payload agrees with ours."""
+    folder = Path(__file__).parents[2] / "shared" / "label_studio" / "payloads"
+    if not folder.is_dir():
+        pytest.skip("the recorded payloads (../shared/label_studio/payloads) are not here")
+    recorded = json.loads((folder / "webhook_ANNOTATION_CREATED.json").read_text())["request"]["json"]
+    space = parse_label_space(recorded["project"]["label_config"])
+    (theirs,) = recorded["project"]["parsed_label_config"].values()
+    assert list(space.classes) == theirs["labels"]
+    assert space.image_key == theirs["inputs"][0]["value"]
+    assert space.label_of(recorded["annotation"]["result"]) == "cat"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        config("<View><Style>.a > .b {}</Style><View>" + CHOICE + "</View></View>"),
+        config("<!-- a comment -->" + CHOICE),
+        '<?xml version="1.0"?>\n' + config(CHOICE),
+        "  \n" + config(CHOICE),
+        config(CHOICE.replace('choice="single"', 'choice="single-radio"')),
+        config(CHOICE.replace(' choice="single"', "")),
+        config(CHOICE.replace("<Choice ", "<View><Choice ").replace("/>", "/></View>")),
+    ],
+)
+def test_layouts_that_mean_the_same(text):
+    assert parse_label_space(text).classes == ("benign", "MAL")
+    assert parse_label_space(queue_config(text)) == parse_label_space(text)
+
+
+def test_of_several_controls_the_first_single_choice_on_the_image_is_used():
+    space = parse_label_space(
+        config(
+            '<RectangleLabels name="box" toName="image"><Label value="x"/></RectangleLabels>'
+            '<Choices name="many" toName="image" choice="multiple"><Choice value="a"/><Choice value="b"/></Choices>'
+            '<Choices name="note" toName="text"><Choice value="a"/><Choice value="b"/></Choices>'
+            + CHOICE
+            + CHOICE.replace('name="label"', 'name="later"'),
+            '<Text name="text" value="$report"/><Image name="image" value="$scan"/>',
+        )
+    )
+    assert (space.control, space.image_key) == ("label", "scan")
+    assert [note.split('"')[1] for note in space.notes] == ["box", "many", "note", "later"]
+    assert all('<Choices name="label">' in note for note in space.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no valid XML"),
+        ("<View>", "no valid XML"),
+        ("\x00", "no valid XML"),
+        ("<View/>", "shows nothing"),
+        ('<View><Text name="t" value="$text"/></View>', "it shows Text"),
+        ('<View><Image name="image" value="$image"/></View>', "no control tag"),
+        (
+            config('<RectangleLabels name="box" toName="image"><Label value="x"/></RectangleLabels>'),
+            '<RectangleLabels name="box"> is no single choice',
+        ),
+        (config(CHOICE.replace("single", "multiple")), 'choice="multiple"'),
+        (config(CHOICE.replace('choice="single"', 'perRegion="true"')), "each region"),
+        (config(CHOICE.replace('toName="image"', 'toName="other"')), "points to 'other'"),
+        (config(CHOICE, '<Image name="image" valueList="$images"/>'), 'no value="$field"'),
+        (config(CHOICE, '<Image name="image" value="http://x/a.png"/>'), 'no value="$field"'),
+        (
+            config('<Choices name="label" toName="image" value="$options"/>'),
+            "takes its choices from the tasks",
+        ),
+        (config('<Choices name="label" toName="image"/>'), "at least two choices"),
+        (
+            config('<Choices name="label" toName="image"><Choice value="a"/></Choices>'),
+            "at least two choices",
+        ),
+        (
+            config('<Choices name="l" toName="image"><Choice value="a"/><Choice value="a"/></Choices>'),
+            "all different",
+        ),
+        (
+            config('<Choices name="l" toName="image"><Choice/><Choice value="a"/></Choices>'),
+            "without a value",
+        ),
+        (
+            config(
+                '<Choices name="l" toName="image"><Choice value="a"><Choice value="b"/></Choice>'
+                '<Choice value="c"/></Choices>'
+            ),
+            "choices within choices",
+        ),
+    ],
+)
+def test_other_configs_are_refused_in_words(text, words):
+    with pytest.raises(UnsupportedLabelConfig) as caught:
+        parse_label_space(text)
+    assert words in str(caught.value)
+    assert '<Choices choice="single">' in str(caught.value)
+
+
+def test_entities_are_refused():
+    bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY f SYSTEM "file:///etc/passwd">]>' + config(CHOICE)
+    with pytest.raises(UnsupportedLabelConfig, match="entities"):
+        parse_label_space(bomb)
+
+
+SPACE = parse_label_space(config(CHOICE))
+
+
+def test_labels_go_there_and_back():
+    for label in SPACE.classes:
+        assert SPACE.label_of(SPACE.result_for(label)) == label
+        prediction = {"result": SPACE.result_for(label), "score": 0.5}
+        assert not LabelInterface(config(CHOICE)).validate_prediction(prediction, return_errors=True)
+    with pytest.raises(UnknownLabel, match="purple"):
+        SPACE.result_for("purple")
+
+
+def answer(*choices: object, control: str = "label") -> list[dict]:
+    return [
+        {"from_name": control, "to_name": "image", "type": "choices", "value": {"choices": list(choices)}}
+    ]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [None, [], answer(), answer("benign", control="other"), [{}], [None], [{"from_name": "label"}],
+     [{"from_name": "label", "value": {"choices": None}}], [{"from_name": "label", "value": "benign"}]],
+)  # fmt: skip
+def test_results_that_say_nothing_have_no_label(result):
+    assert SPACE.label_of(result) is None
+
+
+def test_a_value_from_before_its_alias_still_counts():
+    assert SPACE.label_of(answer("malignant")) == "MAL"
+    assert SPACE.label_of(answer("benign", "benign")) == "benign"
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"), [(["purple"], "'purple' is not in"), (["benign", "MAL"], "several")]
+)
+def test_labels_outside_the_config_are_named(choices, words):
+    with pytest.raises(UnknownLabel, match=words):
+        SPACE.label_of(answer(*choices))
+
+
+def test_an_alias_that_is_another_choices_value_is_that_class():
+    space = parse_label_space(
+        config(
+            '<Choices name="l" toName="image"><Choice value="a" alias="b"/><Choice value="b" alias="c"/></Choices>'
+        )
+    )
+    assert space.classes == ("b", "c")
+    assert space.label_of(answer("b", control="l")) == "b"
+    assert space.label_of(answer("a", control="l")) == "b"
+
+
+def test_the_queue_shows_the_reason_once():
+    shown = queue_config(config(CHOICE))
+    root = ElementTree.fromstring(shown)
+    assert root[0].tag == "Header"
+    assert root[0].get("value") == "$cdsel_reason"
+    assert root[0].get("name") is None
+    assert queue_config(shown) == shown
+    assert config(CHOICE) in shown
+    assert "<?xml" not in queue_config('<?xml version="1.0"?>' + config(CHOICE))
+    LabelInterface(shown).validate()
