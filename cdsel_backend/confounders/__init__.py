@@ -1,1 +1,17 @@
 """Which variables confound, the strata they make, and a representation without their mean effect."""
+
+from cdsel_backend.confounders.association import cramers_v, cross_table
+from cdsel_backend.confounders.detect import detect
+from cdsel_backend.confounders.report import Finding, LatentGroup, Report
+from cdsel_backend.confounders.representation import Representation, fit_representation
+
+__all__ = [
+    "Finding",
+    "LatentGroup",
+    "Report",
+    "Representation",
+    "cramers_v",
+    "cross_table",
+    "detect",
+    "fit_representation",
+]

@@ -1,1 +1,19 @@
-"""From labels to a model one can trust: heads, fine-tuning, evaluation by group, model versions."""
+"""From labels to a model one can trust: heads, evaluation by group, model versions."""
+
+from cdsel_backend.training.evaluate import evaluate
+from cdsel_backend.training.head import RECIPES, HeadModel, NotEnoughLabels, train_head
+from cdsel_backend.training.model_files import ModelFormatError, load, load_meta, save
+from cdsel_backend.training.splits import is_held_out
+
+__all__ = [
+    "RECIPES",
+    "HeadModel",
+    "ModelFormatError",
+    "NotEnoughLabels",
+    "evaluate",
+    "is_held_out",
+    "load",
+    "load_meta",
+    "save",
+    "train_head",
+]

@@ -1,0 +1,235 @@
+"""Which variables confound: they leave a mark on the images and depend on the label."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from cdsel_backend.confounders.association import (
+    benjamini_hochberg,
+    cramers_v,
+    cross_table,
+    independence_p,
+    one_per_group,
+)
+from cdsel_backend.confounders.clusters import cluster, latent_groups
+from cdsel_backend.confounders.dependence import partial_dependence
+from cdsel_backend.confounders.probe import fit_probe
+from cdsel_backend.confounders.report import Finding, Report, Verdict
+from cdsel_backend.pool.columns import Column
+
+ENCODED = 0.6  # AUROC from which a variable counts as written in the images
+ASSOCIATED = 0.1  # Cramér's V from which it counts as going with the label
+SIGNIFICANT = 0.05  # false discovery rate over the variables
+DUPLICATE = 0.7  # Cramér's V above which two variables say the same
+_FEW_LABELS = 20  # until there are as many, clusters stand in for the label
+_CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest label that the variable may leave
+
+
+def detect(
+    vectors: NDArray[np.floating],
+    columns: Sequence[Column],
+    labels: NDArray[np.int64],
+    *,
+    groups: NDArray[np.int64] | None = None,
+    classes: Sequence[str] = (),
+    forced_in: Collection[str] = (),
+    forced_out: Collection[str] = (),
+    predictions: NDArray[np.float64] | None = None,
+    seed: int = 0,
+) -> Report:
+    """Judge every variable of a pool of n items, the strongest first.
+
+    vectors (n, d); labels (n,) int64, index into `classes`, -1 = unlabelled; groups (n,) patient or lesion, negative =
+    unknown. predictions (n, c): a model's probabilities, NaN where none, best out of fold; with them the model's
+    dependence on each variable given the label is tested. The same seed gives the same report.
+    """
+    rng = np.random.default_rng(seed)
+    finite = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    pool = _Pool(
+        vectors=vectors[finite],
+        labels=labels[finite],
+        groups=None if groups is None else groups[finite],
+        predictions=None if predictions is None else predictions[finite],
+    )
+    columns = [column.take(finite) for column in columns]
+    judged = [column for column in columns if column.excluded is None or column.name in forced_in]
+    left_out = [
+        _left_out(column, f"{column.name} {column.excluded}.") for column in columns if column not in judged
+    ]
+    measured = _measure(pool, judged, rng) if len(finite) > 1 else []
+    findings = [_judge(one, forced_in, forced_out, classes) for one in measured]
+    findings.sort(key=_strength, reverse=True)
+    findings = _merge(findings, {column.name: column for column in columns}, forced_in)
+    latent = (
+        latent_groups(pool.vectors, [*judged, *_label_column(pool.labels)], rng) if len(finite) > 1 else ()
+    )
+    return Report((*findings, *left_out), latent)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    vectors: NDArray[np.floating]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
+    predictions: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    finding: Finding
+    decides: str | None  # why the variable is a consequence of the label
+
+
+def _measure(pool: _Pool, columns: Sequence[Column], rng: np.random.Generator) -> list[_Measured]:
+    """Measure each variable; p-values are adjusted over all of them."""
+    labelled = np.flatnonzero(pool.labels >= 0)
+    with_label = len(labelled) >= _FEW_LABELS and len(np.unique(pool.labels[labelled])) > 1
+    rows = labelled if with_label else np.arange(len(pool.labels))
+    target = pool.labels[rows] if with_label else cluster(pool.vectors, rng)
+    groups = None if pool.groups is None else pool.groups[rows]
+    probe = fit_probe(pool.vectors, pool.groups, rng) if columns else None
+    found = []
+    for column in columns:
+        codes = column.codes[rows]
+        once = one_per_group(groups, codes, target)
+        encoded = probe.auroc(column.codes, rng) if probe else None
+        dependence = (
+            partial_dependence(pool.predictions, pool.labels, column.codes, rng)
+            if pool.predictions is not None
+            else None
+        )
+        finding = Finding(
+            column.name,
+            "neither",
+            "",
+            len(column.levels),
+            encoded=encoded[0] if encoded else None,
+            encoded_p=encoded[1] if encoded else None,
+            associated=cramers_v(cross_table(codes, target)),
+            associated_p=independence_p(cross_table(codes[once], target[once]), rng),
+            associated_with="label" if with_label else "clusters",
+            dependence=dependence[0] if dependence else None,
+            dependence_p=dependence[1] if dependence else None,
+        )
+        found.append(_Measured(finding, _consequence(codes, target) if with_label else None))
+    return _adjusted(found)
+
+
+def _adjusted(found: list[_Measured]) -> list[_Measured]:
+    for field in ("encoded_p", "associated_p", "dependence_p"):
+        known = [i for i, one in enumerate(found) if getattr(one.finding, field) is not None]
+        p = benjamini_hochberg(np.array([getattr(found[i].finding, field) for i in known]))
+        for i, value in zip(known, p, strict=True):
+            adjusted: dict[str, Any] = {field: float(value)}
+            found[i] = replace(found[i], finding=replace(found[i].finding, **adjusted))
+    return found
+
+
+def _consequence(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> str | None:
+    """Say whether each level has one label only, so that the variable follows from the label (or it from it).
+
+    Either no exception among at least ten labels of the rarer classes, or an upper 95 % bound on the share of
+    exceptions among them (Clopper-Pearson) below the limit.
+    """
+    table = cross_table(codes, labels)
+    rarer = int(table.sum() - table.sum(axis=0).max())
+    exceptions = int(table.sum() - table.max(axis=1).sum())
+    if rarer < 10 or exceptions >= rarer:
+        return None
+    bound = float(beta.ppf(0.95, exceptions + 1, rarer - exceptions))
+    if exceptions and bound > _CONSEQUENCE:
+        return None
+    return (
+        "so far each of its levels has one label only"
+        if bound > _CONSEQUENCE
+        else "each of its levels has one label"
+    )
+
+
+def _judge(
+    one: _Measured, forced_in: Collection[str], forced_out: Collection[str], classes: Sequence[str]
+) -> Finding:
+    finding = one.finding
+    encoded = (finding.encoded or 0) >= ENCODED and (finding.encoded_p or 0) <= SIGNIFICANT
+    associated = (finding.associated or 0) >= ASSOCIATED and (finding.associated_p or 0) <= SIGNIFICANT
+    verdict: Verdict
+    if finding.variable in forced_out:
+        verdict, why = "forced out", "is left alone, as the settings ask"
+    elif finding.variable in forced_in:
+        verdict, why = "forced in", "is treated as a confounder, as the settings ask"
+    elif one.decides:
+        verdict = "left out"
+        why = f"is a consequence of the label, or decides it: {one.decides}"
+    elif encoded and associated:
+        verdict, why = "confounder", "can mislead a model"
+    elif encoded:
+        verdict, why = "encoded only", "shows in the images but does not go with the label"
+    elif associated:
+        verdict, why = "associated only", "goes with the label but does not show in the images"
+    else:
+        verdict, why = "neither", "neither shows in the images nor goes with the label"
+    if finding.associated_with == "clusters":
+        why = why.replace("the label", "how the images cluster") if not one.decides else why
+    return replace(finding, verdict=verdict, sentence=f"{finding.variable} {why} ({_figures(finding)}).")
+
+
+def _figures(finding: Finding) -> str:
+    parts = []
+    if finding.encoded is not None:
+        parts.append(f"a probe tells its levels apart with AUROC {finding.encoded:.2f}")
+    with_ = "the label" if finding.associated_with == "label" else "clusters of the images"
+    parts.append(f"Cramér's V with {with_} {finding.associated or 0:.2f}")
+    if finding.dependence is not None and (finding.dependence_p or 0) <= SIGNIFICANT:
+        parts.append(f"it explains {finding.dependence:.0%} of the model's score among images of one label")
+    return "; ".join(parts)
+
+
+def _left_out(column: Column, sentence: str) -> Finding:
+    return Finding(column.name, "left out", sentence, len(column.levels))
+
+
+def _strength(finding: Finding) -> tuple[bool, float]:
+    """Sort key: the geometric mean of how far both measures are from chance; what is left out comes last."""
+    encoded = max(0.0, 2 * (finding.encoded or 0.5) - 1)
+    return finding.verdict not in ("left out", "forced out"), float(
+        np.sqrt(encoded * (finding.associated or 0))
+    )
+
+
+def _merge(
+    findings: Sequence[Finding], columns: dict[str, Column], forced_in: Collection[str]
+) -> list[Finding]:
+    """Leave a confounder out that says the same as a stronger (or a forced) one."""
+    kept = [one for one in findings if one.verdict == "forced in"]
+    merged = []
+    for one in findings:
+        if one.verdict == "confounder":
+            codes = columns[one.variable].codes
+            twin = next(
+                (k for k in kept if cramers_v(cross_table(codes, columns[k.variable].codes)) > DUPLICATE),
+                None,
+            )
+            if twin:
+                one = replace(
+                    one,
+                    verdict="left out",
+                    sentence=f"{one.variable} is a duplicate of {twin.variable}: {one.sentence}",
+                )
+            else:
+                kept.append(one)
+        merged.append(one)
+    return sorted(merged, key=_strength, reverse=True)
+
+
+def _label_column(labels: NDArray[np.int64]) -> list[Column]:
+    """The label as a column, so that a cluster that is the disease is no latent group."""
+    if (labels >= 0).sum() < _FEW_LABELS:
+        return []
+    names = tuple(str(i) for i in range(int(labels.max()) + 1))
+    return [Column("the label", "categorical", names, labels)]

@@ -1,0 +1,79 @@
+"""What detection found, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Verdict = Literal[
+    "confounder", "encoded only", "associated only", "neither", "left out", "forced in", "forced out"
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One variable.
+
+    `encoded`: macro one-vs-rest AUROC of a linear probe (.5 = not at all); `associated`: bias-corrected Cramér's V
+    with the label, or with the clusters of the images before there are labels; `dependence`: the share of the
+    model's score that the variable explains among images of one label. The p-values are Benjamini-Hochberg
+    adjusted over the variables. None where not measured.
+    """
+
+    variable: str
+    verdict: Verdict
+    sentence: str
+    levels: int
+    encoded: float | None = None
+    encoded_p: float | None = None
+    associated: float | None = None
+    associated_p: float | None = None
+    associated_with: Literal["label", "clusters"] = "clusters"
+    dependence: float | None = None
+    dependence_p: float | None = None
+
+
+@dataclass(frozen=True)
+class LatentGroup:
+    """A cluster of images that no variable explains: `size` of them; `explained` is the best Cramér's V."""
+
+    size: int
+    share: float
+    explained: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All variables, the strongest first, and groups of images that none of them explains."""
+
+    findings: tuple[Finding, ...] = ()
+    latent: tuple[LatentGroup, ...] = ()
+
+    @property
+    def confounders(self) -> tuple[str, ...]:
+        """The variables to act on, the strongest first."""
+        return tuple(one.variable for one in self.findings if one.verdict in ("confounder", "forced in"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {
+            "confounders": list(self.confounders),
+            "findings": [asdict(one) for one in self.findings],
+            "latent": [asdict(one) for one in self.latent],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | None) -> Report:
+        """Rebuild a report; an empty one from nothing. What a newer version added is passed over."""
+        data = data or {}
+        return cls(
+            tuple(Finding(**_known(Finding, one)) for one in data.get("findings", ())),
+            tuple(LatentGroup(**_known(LatentGroup, one)) for one in data.get("latent", ())),
+        )
+
+
+def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}

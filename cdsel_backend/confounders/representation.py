@@ -1,0 +1,198 @@
+"""The de-confounded representation: principal components without the mean effect of the confounders.
+
+The effect of every level of every variable is estimated together, on the whole unlabelled pool, by ridge
+regression on their indicators. That is partial centring with shrinkage: a level of n items keeps about
+n / (n + SHRINKAGE) of its own effect, and variables that go together share theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.columns import Column
+
+COMPONENTS = 128
+SCALE = 4.0  # the length of every vector before centring: with it C = .1 suits the logistic head
+SHRINKAGE = 10.0  # items at which a level's effect counts half
+_MOST_FOR_COMPONENTS = 20_000
+_BLOCK = 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """Standardise, project, scale to length 4, and take `strength` times the level's effect away.
+
+    `mean`, `scale` (d,) float32; `axes` (d, k) float32; `effects` per variable: level name -> row of `table` (l, k)
+    float32. An unseen level and a variable that is not given have no effect.
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    axes: NDArray[np.float32]
+    table: NDArray[np.float32]
+    levels: Mapping[str, tuple[str, ...]]
+    strength: float
+
+    def with_strength(self, strength: float) -> Representation:
+        """Return the same representation, centred more (1: wholly) or less (0: not at all)."""
+        return replace(self, strength=strength)
+
+    def transform(self, vectors: NDArray[np.floating], columns: Sequence[Column]) -> NDArray[np.float32]:
+        """Return (m, k) float32 for vectors (m, d) whose metadata are `columns`; levels are matched by name.
+
+        A row that is not finite comes back as NaN.
+        """
+        return self.centre(self.project(vectors), columns)
+
+    def project(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return (m, k) float32, of length 4 each, before any centring."""
+        if vectors.ndim != 2 or vectors.shape[1] != len(self.mean):
+            raise ValueError(
+                f"vectors are {vectors.shape}; this representation was fitted on {len(self.mean)} wide ones"
+            )
+        out = np.empty((len(vectors), self.axes.shape[1]), dtype=np.float32)
+        for start in range(0, len(vectors), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            out[block] = _standardise(vectors[block], self.mean, self.scale) @ self.axes
+        length = np.linalg.norm(out, axis=1, keepdims=True)
+        out *= np.float32(SCALE) / np.where(length > 0, length, np.float32(1))
+        return out
+
+    def centre(self, projected: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
+        """Take `strength` times the effects away from what `project` gave."""
+        if self.strength == 0 or not self.levels:
+            return projected
+        given = {column.name: column for column in columns}
+        shift = np.zeros_like(projected)
+        first = 0
+        for name, levels in self.levels.items():
+            if name in given:
+                column = given[name]
+                position = {level: first + i for i, level in enumerate(levels)}
+                rows = [position.get(level, len(self.table)) for level in column.levels]
+                padded = np.vstack([self.table, np.zeros((1, self.table.shape[1]), dtype=np.float32)])
+                shift += padded[rows][column.codes]
+            first += len(levels)
+        return projected - np.float32(self.strength) * shift
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return the arrays to keep; `meta` holds the rest."""
+        return {"mean": self.mean, "scale": self.scale, "axes": self.axes, "table": self.table}
+
+    def meta(self) -> dict[str, object]:
+        """Return what JSON can hold."""
+        return {
+            "levels": [[name, list(levels)] for name, levels in self.levels.items()],
+            "strength": self.strength,
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[np.float32]], meta: Mapping[str, object]
+    ) -> Representation:
+        """Rebuild from `arrays()` and `meta()`. Raises KeyError, TypeError or ValueError for foreign ones."""
+        pairs = meta["levels"]
+        strength = meta["strength"]
+        if not isinstance(pairs, list) or not isinstance(strength, (int, float)):
+            raise TypeError("the representation's levels must be a list and its strength a number")
+        levels = {str(name): tuple(str(level) for level in names) for name, names in pairs}
+        result = cls(
+            **{name: arrays[name] for name in ("mean", "scale", "axes", "table")},
+            levels=levels,
+            strength=strength,
+        )
+        if result.table.shape != (sum(map(len, levels.values())), result.axes.shape[1]):
+            raise ValueError(f"the table of effects is {result.table.shape}, which does not fit its levels")
+        return result
+
+
+def fit_representation(
+    vectors: NDArray[np.floating],
+    columns: Sequence[Column],
+    *,
+    strength: float,
+    components: int = COMPONENTS,
+) -> Representation:
+    """Fit on the whole pool: vectors (n, d), and the confounders over the same n items.
+
+    Rows that are not finite are left out. Raises ValueError when no row is finite, or for a strength outside [0, 1].
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength is {strength}; it lies between 0 (none) and 1 (wholly centred)")
+    usable = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    if not len(usable):
+        raise ValueError("no vector of the pool is finite; embed it again")
+    # Evenly spaced, so that the components do not depend on a seed.
+    sample = usable[np.linspace(0, len(usable) - 1, min(len(usable), _MOST_FOR_COMPONENTS)).astype(np.int64)]
+    few = vectors[sample].astype(np.float64)
+    mean, scale = few.mean(axis=0), few.std(axis=0)
+    scale[scale < 1e-6 * max(float(scale.max()), 1e-30)] = np.inf  # a constant dimension says nothing
+    axes = _principal_axes((few - mean) / scale, components)
+    bare = Representation(
+        mean=mean.astype(np.float32),
+        scale=scale.astype(np.float32),
+        axes=np.ascontiguousarray(axes, dtype=np.float32),  # a reloaded one multiplies alike
+        table=np.zeros((0, axes.shape[1]), dtype=np.float32),
+        levels={},
+        strength=float(strength),
+    )
+    if not columns:
+        return bare
+    projected = bare.project(vectors)[usable]
+    table = level_effects(projected, [column.take(usable) for column in columns])
+    return replace(bare, table=table, levels={column.name: column.levels for column in columns})
+
+
+def level_effects(projected: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
+    """Return (l, k): the mean effect of every level of every column on (n, k), estimated together, shrunken.
+
+    Ridge regression of the deviation from the overall mean on the indicators of all levels, with penalty
+    SHRINKAGE; each variable's effects are then shifted so that their mean over the pool is zero.
+    """
+    n = len(projected)
+    firsts = np.cumsum([0, *(len(column.levels) for column in columns)])
+    codes = [column.codes + first for column, first in zip(columns, firsts[:-1], strict=True)]
+    gram = np.zeros((firsts[-1], firsts[-1]))
+    sums = np.zeros((firsts[-1], projected.shape[1]))
+    deviation = projected - projected.mean(axis=0, dtype=np.float64)
+    for i, a in enumerate(codes):
+        for d in range(projected.shape[1]):
+            sums[:, d] += np.bincount(a, weights=deviation[:, d], minlength=firsts[-1])
+        for b in codes[i:]:
+            pairs = np.bincount(a * firsts[-1] + b, minlength=firsts[-1] ** 2).reshape(firsts[-1], -1)
+            gram += pairs if a is b else pairs + pairs.T
+    effects = np.linalg.solve(gram + SHRINKAGE * np.eye(firsts[-1]), sums)
+    for column, first, last in zip(columns, firsts[:-1], firsts[1:], strict=True):
+        share = np.bincount(column.codes, minlength=len(column.levels)) / n
+        effects[first:last] -= share @ effects[first:last]
+        effects[first:last][share == 0] = 0.0
+    return effects.astype(np.float32)
+
+
+def _standardise(
+    vectors: NDArray[np.floating], mean: NDArray[np.float32], scale: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    return ((vectors.astype(np.float32) - mean) / scale).astype(np.float32, copy=False)
+
+
+def _principal_axes(standardised: NDArray[np.float64], components: int) -> NDArray[np.float64]:
+    """Return (d, k) unit axes of greatest variance, the sign of each fixed so that a rerun gives the same."""
+    n, d = standardised.shape
+    if n < d:
+        # The same axes through the smaller of the two Gram matrices.
+        values, left = np.linalg.eigh(standardised @ standardised.T)
+        keep = np.argsort(-values)[: min(components, n)]
+        keep = keep[values[keep] > 1e-9 * max(values.max(), 1e-30)]
+        axes = standardised.T @ left[:, keep] / np.sqrt(values[keep])
+    else:
+        values, vectors = np.linalg.eigh(standardised.T @ standardised)
+        keep = np.argsort(-values)[: min(components, d)]
+        axes = vectors[:, keep[values[keep] > 1e-9 * max(values.max(), 1e-30)]]
+    if not axes.shape[1]:
+        return np.eye(d, 1)
+    flip = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    return np.asarray(axes * flip, dtype=np.float64)

@@ -1,0 +1,272 @@
+"""Metadata as columns: what each field of the tasks is, its levels, and why it may be no candidate.
+
+A field becomes a categorical column, or a numeric (or dated) one cut at quantiles. A missing value is a level of
+its own. Fields that identify, never vary, nest or hold free text are kept with the reason in `excluded`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+MISSING = "(missing)"
+OTHER = "(other)"
+
+_MISSING_WORDS = frozenset(
+    {
+        "",
+        "?",
+        "-",
+        "--",
+        "n/a",
+        "na",
+        "nan",
+        "none",
+        "null",
+        "nil",
+        "unknown",
+        "unk",
+        "missing",
+        "not available",
+    }
+)
+_MAX_LEVELS = 50  # the rest of a long list of levels becomes OTHER
+_MAX_LETTERS = 80  # of a level's name
+_BINS = 5
+_MOSTLY = 0.95  # of the values there must be numbers (or dates) for the column to be numeric
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One metadata variable over n items.
+
+    `codes` (n,) int64 index `levels`. `edges` holds, for a numeric column, the lower bound of every level after
+    the first (seconds since 1970 for dates). `excluded` says in words why it is no candidate confounder.
+    """
+
+    name: str
+    kind: Literal["categorical", "numeric"]
+    levels: tuple[str, ...]
+    codes: NDArray[np.int64]
+    excluded: str | None = None
+    edges: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Column:
+        """Return the column over the items of `index` (positions or a mask), with the same levels."""
+        return replace(self, codes=self.codes[index])
+
+    @property
+    def names(self) -> NDArray[np.str_]:
+        """(n,): the level of each item by name."""
+        return np.asarray(self.levels, dtype=np.str_)[self.codes]
+
+    def encode(self, rows: Sequence[Mapping[str, object]]) -> Column:
+        """Return this variable for other items, with these levels and edges; what is unseen joins the missing."""
+        values = [_clean(row.get(self.name)) for row in rows]
+        if self.kind == "numeric":
+            names = _names_of_numbers(_numbers(values), self.edges, self.levels)
+        else:
+            folded = {level.casefold(): level for level in self.levels}
+            other = OTHER if OTHER in self.levels else MISSING
+            names = [MISSING if v is None else folded.get(_text(v).casefold(), other) for v in values]
+        levels = self.levels if MISSING in self.levels else (*self.levels, MISSING)
+        return replace(self, levels=levels, codes=_codes(names, levels))
+
+
+def read_columns(
+    rows: Sequence[Mapping[str, object]], *, ignore: Collection[str] = (), groups: str | None = None
+) -> list[Column]:
+    """Type every field of the tasks' data (without the image), in order of first appearance.
+
+    `ignore` names fields that are no candidates; `groups` the one images are split by. Fields whose name starts
+    with `cdsel_` are ours and dropped.
+    """
+    fields = dict.fromkeys(str(key) for row in rows for key in row)
+    columns = []
+    for field in fields:
+        if field.startswith("cdsel_"):
+            continue
+        column = _read_column(field, [row.get(field) for row in rows])
+        if field in ignore:
+            column = replace(column, excluded="ignored in the settings")
+        elif field == groups:
+            column = replace(column, excluded="identifies the group that images are split by")
+        columns.append(column)
+    return columns
+
+
+def _read_column(name: str, raw: Sequence[object]) -> Column:
+    values = [_clean(value) for value in raw]
+    filled = [value for value in values if value is not None]
+    nested = sum(isinstance(value, (Mapping, list, tuple, set, frozenset)) for value in raw)
+    if nested > len(filled):
+        return _column(name, values, excluded="holds nested values")
+    if not filled:
+        return _column(name, values, excluded="is empty")
+    numbers = _numbers(values)
+    known = numbers[np.isfinite(numbers)]
+    if len(known) >= _MOSTLY * len(filled):
+        return _numeric(name, values, numbers, whole=bool((known == np.round(known)).all()))
+    return _column(name, values, excluded=_why_not([_text(value) for value in filled]))
+
+
+def _clean(value: object) -> str | float | datetime | None:
+    """Return text, a number or a date, or None where nothing usable stands."""
+    if value is None or isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        try:
+            number = float(value)
+        except OverflowError:
+            return str(value)
+        return number if math.isfinite(number) else None
+    text = str(value).strip()
+    if text.casefold() in _MISSING_WORDS:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return _date(text)
+    return number if math.isfinite(number) else None
+
+
+def _date(text: str) -> str | datetime:
+    """Return a date where the text starts as 2020-01-31 does, else the text."""
+    if not (10 <= len(text) <= 35 and text[4] == text[7] == "-" and text[:4].isdigit()):
+        return text
+    try:
+        date = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return text
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+
+
+def _numbers(values: Sequence[str | float | datetime | None]) -> NDArray[np.float64]:
+    """Return (n,): the numbers (seconds for dates, when all filled values are dates); nan for the rest."""
+    dated = all(isinstance(value, datetime) for value in values if value is not None)
+    if dated:
+        return np.array(
+            [v.timestamp() if isinstance(v, datetime) else np.nan for v in values], dtype=np.float64
+        )
+    return np.array([v if isinstance(v, float) else np.nan for v in values], dtype=np.float64)
+
+
+def _text(value: str | float | datetime) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return (value.isoformat() if isinstance(value, datetime) else value)[:_MAX_LETTERS]
+
+
+def _why_not(texts: Sequence[str]) -> str | None:
+    """Say why text values make no candidate, or None."""
+    distinct = len({text.casefold() for text in texts})
+    if len(texts) > 2 and distinct > len(texts) / 2:
+        if np.mean([text.count(" ") for text in texts]) > 4:
+            return "is free text"
+        return f"identifies: {distinct} different values in {len(texts)} items"
+    if distinct > _MAX_LEVELS and len(texts) / distinct < 20:
+        return f"is nearly unique: {distinct} values, {len(texts) / distinct:.0f} items each on average"
+    return None
+
+
+def _column(
+    name: str, values: Sequence[str | float | datetime | None], excluded: str | None = None
+) -> Column:
+    """Make a categorical column; spellings that differ in case only are one level, the commonest names it."""
+    spelled = [None if value is None else _text(value) for value in values]
+    counts = Counter(text for text in spelled if text is not None)
+    named: dict[str, str] = {}
+    sizes: Counter[str] = Counter()
+    for text, count in counts.most_common():
+        sizes[named.setdefault(text.casefold(), text)] += count
+    kept = [
+        level for level, _ in sizes.most_common(_MAX_LEVELS if len(sizes) <= _MAX_LEVELS else _MAX_LEVELS - 1)
+    ]
+    all_numbers = all(isinstance(value, float) for value in values if value is not None)
+    kept.sort(key=(lambda level: (float(level), level)) if all_numbers else str.casefold)
+    allowed = set(kept)
+    levels = [MISSING if text is None else named[text.casefold()] for text in spelled]
+    names = [level if level in allowed or level == MISSING else OTHER for level in levels]
+    return _finish(Column(name, "categorical", _with_special(kept, names), _EMPTY, excluded), names)
+
+
+def _numeric(
+    name: str, values: Sequence[str | float | datetime | None], numbers: NDArray[np.float64], *, whole: bool
+) -> Column:
+    """Cut numbers at quantiles; few distinct ones stay as they are."""
+    known = numbers[np.isfinite(numbers)]
+    distinct = np.unique(known)
+    dated = any(isinstance(value, datetime) for value in values)
+    if len(distinct) <= _BINS + 1 and not dated:
+        return _column(name, [v if isinstance(v, float) else None for v in values])
+    looks_like_id = len(distinct) > 120 or name.casefold().endswith(("id", "_no", "number", "index"))
+    excluded = None
+    if whole and not dated and looks_like_id and len(distinct) > len(known) / 2:
+        excluded = f"identifies: {len(distinct)} different whole numbers in {len(known)} items"
+    bins = int(np.clip(len(known) // 20, 2, _BINS))
+    cuts = np.quantile(known, np.arange(1, bins) / bins, method="higher")
+    edges = tuple(float(edge) for edge in np.unique(cuts) if edge > known.min())
+    labels = _ranges(known, edges, dated=dated)
+    names = _names_of_numbers(numbers, edges, labels)
+    return _finish(Column(name, "numeric", _with_special(labels, names), _EMPTY, excluded, edges), names)
+
+
+def _ranges(known: NDArray[np.float64], edges: tuple[float, ...], *, dated: bool) -> list[str]:
+    """Name each level by the least and the greatest value in it: `31-45`."""
+    part = np.digitize(known, edges)
+    bounds = [(known[part == i].min(), known[part == i].max()) for i in range(len(edges) + 1)]
+    if dated:
+        days = [[datetime.fromtimestamp(x, timezone.utc).date().isoformat() for x in pair] for pair in bounds]
+        labels = [" to ".join(dict.fromkeys(pair)) for pair in days]
+        if len(set(labels)) == len(labels):
+            return labels
+        return [f"{label} ({i})" for i, label in enumerate(labels, 1)]
+    dash = " to " if known.min() < 0 else "-"
+    for digits in range(3, 18):
+        labels = [dash.join(dict.fromkeys(f"{x:.{digits}g}" for x in pair)) for pair in bounds]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def _names_of_numbers(
+    numbers: NDArray[np.float64], edges: tuple[float, ...], levels: Sequence[str]
+) -> list[str]:
+    known = np.isfinite(numbers)
+    part = np.digitize(np.where(known, numbers, 0.0), edges)
+    return [levels[i] if ok else MISSING for i, ok in zip(part, known, strict=True)]
+
+
+def _with_special(levels: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
+    present = set(names)
+    return (
+        *levels,
+        *(special for special in (OTHER, MISSING) if special in present and special not in levels),
+    )
+
+
+def _codes(names: Iterable[str], levels: Sequence[str]) -> NDArray[np.int64]:
+    position = {level: i for i, level in enumerate(levels)}
+    return np.array([position[name] for name in names], dtype=np.int64)
+
+
+def _finish(column: Column, names: Sequence[str]) -> Column:
+    excluded = column.excluded
+    if excluded is None and len(column.levels) < 2:
+        excluded = f"is constant: {column.levels[0]}"
+    return replace(column, codes=_codes(names, column.levels), excluded=excluded)
+
+
+_EMPTY: NDArray[np.int64] = np.zeros(0, dtype=np.int64)

@@ -1,0 +1,176 @@
+"""How good a model is, group by group, with intervals and a word where there are too few labels to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from cdsel_backend.pool.columns import Column
+
+MIN_GROUP = 15  # labels of a group from which it may be called the worst
+_RESAMPLES = 1000
+_CONFIDENCE = 0.95
+_BINS = 10
+
+Array = NDArray[np.float64]
+
+
+def evaluate(
+    probabilities: Array,
+    labels: NDArray[np.int64],
+    columns: Sequence[Column],
+    classes: Sequence[str],
+    *,
+    seed: int = 0,
+    minimum: int = MIN_GROUP,
+) -> dict[str, Any]:
+    """Measure probabilities (n, c) against labels (n,), each an index into `classes`.
+
+    A group is a class within a level of one of the `columns` (each variable makes its own groups; without columns
+    the classes are the groups). Groups with fewer than `minimum` labels are listed as unreliable and left out of the
+    worst and the mean. Each headline is a number, or None with the reason in `reasons`; `intervals` holds its
+    bootstrap interval, resampled within the groups. `within_group_auc` ranks inside a level, averaged over levels
+    with both classes and over classes one-vs-rest; `calibration_error` is the expected one over ten equal-mass bins.
+    """
+    if probabilities.shape != (len(labels), len(classes)):
+        raise ValueError(f"probabilities are {probabilities.shape}, not {(len(labels), len(classes))}")
+    if len(labels) and labels.min() < 0:
+        raise ValueError("evaluate needs a label for every item; leave the unlabelled out")
+    right = (probabilities.argmax(axis=1) == labels) if len(labels) else np.zeros(0, dtype=bool)
+    names, members = _groups(labels, columns, classes)
+    sizes = members.sum(axis=0)
+    listed = [
+        {
+            "group": name,
+            "n": int(size),
+            "accuracy": float(right[inside].mean()),
+            "unreliable": bool(size < minimum),
+        }
+        for name, size, inside in zip(names, sizes, members.T, strict=True)
+    ]
+    headlines: dict[str, Any] = {"n": len(labels)}
+    reasons: dict[str, str] = {}
+    intervals: dict[str, list[float]] = {}
+    worst: str | None = None
+    judged = sizes >= minimum
+    class_sizes = np.bincount(labels, minlength=len(classes)) if len(labels) else np.zeros(len(classes), int)
+    if len(labels) < minimum:
+        reasons["accuracy"] = f"only {len(labels)} held-out labels; {minimum} are needed"
+    if (class_sizes > 0).sum() < 2 or class_sizes[class_sizes > 0].min() < min(minimum, 5):
+        reasons["balanced_accuracy"] = "too few held-out labels of some class"
+    if judged.sum() < 2:
+        reasons["group_balanced_accuracy"] = f"fewer than two groups have {minimum} held-out labels"
+        reasons["worst_group_accuracy"] = reasons["group_balanced_accuracy"]
+    else:
+        accuracies = np.array([one["accuracy"] for one in listed])
+        worst = names[int(np.where(judged, accuracies, np.inf).argmin())]
+    measures: dict[str, Callable[[Array], Array]] = {
+        "accuracy": lambda w: _mean(w, right),
+        "balanced_accuracy": lambda w: _by_group(
+            w, right, np.eye(len(classes), dtype=bool)[labels], class_sizes > 0
+        ).mean(axis=1),
+        "group_balanced_accuracy": lambda w: _by_group(w, right, members, judged).mean(axis=1),
+        "worst_group_accuracy": lambda w: _by_group(w, right, members, judged).min(axis=1),
+    }
+    resampled = _resample(_joint(members), np.random.default_rng(seed)) if len(labels) else np.zeros((0, 0))
+    for name, measure in measures.items():
+        headlines[name] = None
+        if name in reasons:
+            continue
+        headlines[name] = float(measure(np.ones((1, len(labels))))[0])
+        intervals[name] = _interval(measure(resampled))
+    headlines["worst_group"] = worst
+    headlines["groups"] = listed
+    auc = within_group_auc(probabilities, labels, columns)
+    headlines["within_group_auc"] = auc
+    if auc is None:
+        reasons["within_group_auc"] = "no group holds enough of two classes"
+    headlines["calibration_error"] = (
+        calibration_error(probabilities, labels) if len(labels) >= minimum else None
+    )
+    if len(labels) < minimum:
+        reasons["calibration_error"] = reasons["accuracy"]
+    return {**headlines, "intervals": intervals, "reasons": reasons}
+
+
+def within_group_auc(
+    probabilities: Array, labels: NDArray[np.int64], columns: Sequence[Column], least: int = 5
+) -> float | None:
+    """Return the one-vs-rest AUROC inside each level, averaged over classes, levels and variables.
+
+    A level counts for a class when it holds at least `least` items in it and out of it; None when none does.
+    """
+    inside = [column.codes == code for column in columns for code in range(len(column.levels))]
+    areas = []
+    for mask in inside or [np.ones(len(labels), dtype=bool)]:
+        for code in range(probabilities.shape[1]):
+            positive = labels[mask] == code
+            n1, n0 = int(positive.sum()), int((~positive).sum())
+            if min(n1, n0) < least:
+                continue
+            ranks = rankdata(probabilities[mask, code])
+            areas.append((ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+    return float(np.mean(areas)) if areas else None
+
+
+def calibration_error(probabilities: Array, labels: NDArray[np.int64]) -> float:
+    """Return the expected calibration error of the likeliest class, over ten bins of equal mass."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    order = np.argsort(confidence, kind="stable")
+    gaps = [abs(float((confidence[part] - right[part]).sum())) for part in np.array_split(order, _BINS)]
+    return float(np.sum(gaps) / max(len(labels), 1))
+
+
+def _groups(
+    labels: NDArray[np.int64], columns: Sequence[Column], classes: Sequence[str]
+) -> tuple[list[str], NDArray[np.bool_]]:
+    """Return the names (g,) and members (n, g) of the groups that occur."""
+    names, masks = [], []
+    for column in columns:
+        for code, level in enumerate(column.levels):
+            for number, label in enumerate(classes):
+                names.append(f"{label}, {column.name} {level}")
+                masks.append((column.codes == code) & (labels == number))
+    if not columns:
+        names, masks = list(classes), [labels == number for number in range(len(classes))]
+    present = [i for i, mask in enumerate(masks) if mask.any()]
+    members = (
+        np.stack([masks[i] for i in present], axis=1) if present else np.zeros((len(labels), 0), dtype=bool)
+    )
+    return [names[i] for i in present], members
+
+
+def _joint(members: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return (n,): a code for each combination of groups an item is in."""
+    return np.asarray(np.unique(members, axis=0, return_inverse=True)[1].ravel(), dtype=np.int64)
+
+
+def _resample(strata: NDArray[np.int64], rng: np.random.Generator) -> Array:
+    """Return (resamples, n) weights: how often each item is drawn when each stratum is drawn with replacement."""
+    weights = np.zeros((_RESAMPLES, len(strata)))
+    for code in range(int(strata.max()) + 1):
+        items = np.flatnonzero(strata == code)
+        weights[:, items] = rng.multinomial(len(items), np.full(len(items), 1 / len(items)), size=_RESAMPLES)
+    return weights
+
+
+def _mean(weights: Array, right: NDArray[np.bool_]) -> Array:
+    return np.asarray(weights @ right / weights.sum(axis=1), dtype=np.float64)
+
+
+def _by_group(
+    weights: Array, right: NDArray[np.bool_], members: NDArray[np.bool_], judged: NDArray[np.bool_]
+) -> Array:
+    """Return (b, g): the accuracy of each judged group under each row of weights."""
+    inside = members[:, judged].astype(np.float64)
+    return np.asarray((weights * right) @ inside / np.maximum(weights @ inside, 1e-12), dtype=np.float64)
+
+
+def _interval(values: Array) -> list[float]:
+    tail = (1 - _CONFIDENCE) / 2
+    return [float(x) for x in np.quantile(values, [tail, 1 - tail])]

@@ -1,0 +1,46 @@
+"""Which labels are for evaluation only, and folds that keep a patient on one side."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def is_held_out(group_keys: Sequence[str], share: float = 0.2, salt: str = "") -> NDArray[np.bool_]:
+    """Return (n,): whether the hash of the group (patient, lesion, else the image) falls in the held-out share.
+
+    It depends on the key and the salt alone, so a group never changes sides. Raises ValueError for a share outside
+    [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the held-out share is {share}; it lies between 0 and 1")
+    keys = (hashlib.blake2b(f"{salt}\0{key}".encode(), digest_size=8).digest() for key in group_keys)
+    return np.array([int.from_bytes(key, "big") < share * 2**64 for key in keys], dtype=bool)
+
+
+def grouped_folds(
+    labels: NDArray[np.int64], groups: NDArray[np.int64] | None, folds: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return (n,): the fold of each item; a group stays together, and each label is spread over the folds.
+
+    Groups are dealt out at random, largest first, each to the fold that has fewest of its commonest label, then
+    fewest items. A negative group is an item on its own.
+    """
+    alone = -1 - np.arange(len(labels))
+    keys = alone if groups is None else np.where(groups < 0, alone, groups)
+    _, group = np.unique(keys, return_inverse=True)
+    counts = np.zeros((group.max(initial=-1) + 1, int(labels.max(initial=0)) + 1), dtype=np.int64)
+    np.add.at(counts, (group, labels), 1)
+    order = rng.permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    filled = np.zeros((folds, counts.shape[1]), dtype=np.int64)
+    fold_of = np.empty(len(counts), dtype=np.int64)
+    for one in order:
+        label = counts[one].argmax()
+        fold = np.lexsort((filled.sum(axis=1), filled[:, label]))[0]
+        filled[fold] += counts[one]
+        fold_of[one] = fold
+    return fold_of[group]
