@@ -15,6 +15,7 @@ import pytest
 
 from cdsel_backend.demo.process import free_port
 from cdsel_backend.labelstudio import client as module
+from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.client import (
     LabelStudio,
     LabelStudioError,
@@ -41,7 +42,7 @@ def client(studio):
 def project(client):
     project = client.create_project("Client test", queue_config(CONFIG), maximum_annotations=1)
     yield project
-    client._request("DELETE", f"/api/projects/{project}/")
+    client.request("DELETE", f"/api/projects/{project}/")
 
 
 def image_tasks(n: int) -> list[dict[str, Any]]:
@@ -192,7 +193,7 @@ def test_what_does_not_exist_is_not_found(client):
 
 def test_import_keeps_order_and_answers_ids(client, project, monkeypatch):
     monkeypatch.setattr(module, "IMPORT_CHUNK", 7)
-    monkeypatch.setattr(module, "PAGE", 5)
+    monkeypatch.setattr(connection, "PAGE", 5)
     ids = client.import_tasks(project, image_tasks(20))
     assert client.import_tasks(project, []) == []
     listed = list(client.tasks(project))
@@ -202,12 +203,12 @@ def test_import_keeps_order_and_answers_ids(client, project, monkeypatch):
 
 
 def test_paging_loses_nothing_when_tasks_go_meanwhile(client, project, monkeypatch):
-    monkeypatch.setattr(module, "PAGE", 5)
+    monkeypatch.setattr(connection, "PAGE", 5)
     ids = client.import_tasks(project, image_tasks(20))
     listing = client.tasks(project)
     seen = [next(listing)["id"] for _ in range(5)]
     for task in ids[:5]:
-        client._request("DELETE", f"/api/tasks/{task}/")
+        client.request("DELETE", f"/api/tasks/{task}/")
     assert seen + [task["id"] for task in listing] == ids
 
 
@@ -312,7 +313,7 @@ def test_a_webhook_is_made_once_adopted_and_mended(client, project):
     assert (hook["headers"], hook["send_for_all_actions"]) == (headers, True)
 
     chosen = {"send_for_all_actions": False, "actions": ["ANNOTATION_CREATED"], "is_active": False}
-    client._send("PATCH", f"/api/webhooks/{first}/", chosen)
+    client.send("PATCH", f"/api/webhooks/{first}/", chosen)
     assert client.ensure_webhook(project, url, {"Authorization": "Basic xyz"}) == first
     (hook,) = client.webhooks(project)
     assert hook["is_active"]
@@ -323,7 +324,7 @@ def test_a_webhook_is_made_once_adopted_and_mended(client, project):
 def test_double_webhooks_are_removed_and_strangers_kept(client, project):
     url = "http://127.0.0.1:9/webhook"
     for address in (url, url, "http://127.0.0.1:9/other"):
-        client._send("POST", "/api/webhooks/", {"project": project, "url": address})
+        client.send("POST", "/api/webhooks/", {"project": project, "url": address})
     client.ensure_webhook(project, url, {})
     assert sorted(hook["url"] for hook in client.webhooks(project)) == ["http://127.0.0.1:9/other", url]
 
@@ -342,14 +343,14 @@ def test_a_backend_behind_basic_auth_gets_its_events(client, project):
         backend = client.connect_backend(*arguments)
         assert client.connect_backend(*arguments) == backend
         assert len(client.webhooks(project)) == 1
-        (row,) = client._get("/api/ml", {"project": project})
+        (row,) = client.get("/api/ml", {"project": project})
         assert row["extra_params"] == '{"budget": 60}'
         (task,) = client.import_tasks(project, image_tasks(1))
         client.submit(task, SPACE.result_for("benign"))
         events = [request for request in seen if request[1] == "/webhook"]
         assert len(events) == 2  # TASKS_CREATED, ANNOTATION_CREATED
         assert all(headers["authorization"] == pair for _, _, headers in events)
-        client._request("DELETE", f"/api/ml/{backend}")
+        client.request("DELETE", f"/api/ml/{backend}")
 
 
 def test_local_storage_is_added_once(client, project, studio):

@@ -35,7 +35,7 @@ def client(studio):
 def project(client):
     project = client.create_project("Images test", CONFIG)
     yield project
-    client._request("DELETE", f"/api/projects/{project}/")
+    client.request("DELETE", f"/api/projects/{project}/")
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def test_cloud_storage_is_read_through_label_studio_which_signs(client, project)
             "presign": True,
             "use_blob_urls": True,
         }
-        storage_id = client._send("POST", "/api/storages/s3", storage)["id"]
+        storage_id = client.send("POST", "/api/storages/s3", storage)["id"]
         uris = ("s3://bucket/a.png", "s3://bucket/gone.png")
         there, gone = client.import_tasks(project, [{"data": {"image": uri}} for uri in uris])
         seen.clear()
@@ -135,7 +135,7 @@ def test_cloud_storage_is_read_through_label_studio_which_signs(client, project)
             ImageReader(client).read("s3://other/a.png", there)
         assert len(seen) == 3
         assert not any("authorization" in headers for headers in seen)
-        client._request("DELETE", f"/api/storages/s3/{storage_id}")
+        client.request("DELETE", f"/api/storages/s3/{storage_id}")
 
 
 def test_label_studio_away_is_not_the_images_fault():

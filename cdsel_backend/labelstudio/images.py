@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import httpx
 from label_studio_sdk.core.api_error import ApiError
 
-from cdsel_backend.labelstudio.client import AWAY, LabelStudio
+from cdsel_backend.labelstudio.connection import AWAY, Connection
 from cdsel_backend.pool.decode import UnreadableImage
 
 MAX_BYTES = 200 * 1024 * 1024
@@ -34,7 +34,7 @@ class _Unauthorized(Exception):
 class ImageReader:
     """Reads images as a task's data names them. May be used from several threads."""
 
-    def __init__(self, client: LabelStudio, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, client: Connection, *, max_bytes: int = MAX_BYTES) -> None:
         """Take the client whose Label Studio holds the tasks; larger files than `max_bytes` are refused."""
         self._client = client
         self._max_bytes = max_bytes

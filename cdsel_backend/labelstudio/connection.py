@@ -1,0 +1,232 @@
+"""A signed connection to one Label Studio, and what can go wrong with it.
+
+On label_studio_sdk's own HTTP client, which signs each request and renews the access token of a personal
+token. Its typed methods are left aside: they build a pydantic model for every task and annotation, drop
+fields that the models do not know, follow a listing by page number (which skips tasks when others are
+deleted meanwhile), and give no access to what an import answers (`task_ids`, `created`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import label_studio_sdk
+from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.request_options import RequestOptions
+
+TIMEOUT = 60.0
+RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
+AWAY = (429, 502, 503, 504)
+PAGE = 1000
+
+
+class LabelStudioError(Exception):
+    """Label Studio refused a request, or answered what was not expected."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status it answered, where it answered."""
+
+
+class LabelStudioUnreachable(LabelStudioError):
+    """Label Studio does not answer: no connection, no reply in time, or a gateway in front of it says so."""
+
+
+class TokenRefused(LabelStudioError):
+    """Label Studio does not accept the token."""
+
+
+class NotFound(LabelStudioError):
+    """What was asked for does not exist, or not for the token's user."""
+
+
+class Connection:
+    """One Label Studio and one user of it; may be used from several threads.
+
+    Reads and repeatable writes are tried again a few times when Label Studio is away or overloaded; a
+    POST never is, since a lost answer does not say that nothing was created.
+    """
+
+    def __init__(self, url: str, api_key: str) -> None:
+        """Prepare a connection; nothing is sent yet.
+
+        Args:
+            url: as in LABEL_STUDIO_URL.
+            api_key: a personal access token (a JWT, from which short-lived ones are made) or a legacy
+                token (40 hex digits, which Label Studio must be told to accept).
+
+        Raises:
+            LabelStudioError: the address is none.
+            TokenRefused: the token is empty, expired or cannot be one.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise LabelStudioError(
+                f"LABEL_STUDIO_URL is {url!r}: an address such as http://localhost:8080 is due"
+            )
+        self.url = url.rstrip("/")
+        self._personal = api_key.count(".") == 2
+        if not api_key.strip() or not api_key.isascii():
+            raise TokenRefused(self._token_words("is empty or no token"))
+        try:
+            # With a slash at its end, or the SDK forgets a path prefix when it renews the token.
+            sdk = label_studio_sdk.LabelStudio(  # type: ignore[no-untyped-call]
+                base_url=f"{self.url}/", api_key=api_key.strip(), timeout=TIMEOUT
+            )
+        except ApiError as error:
+            raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
+        self._wrapper = sdk._client_wrapper
+        self._http = self._wrapper.httpx_client
+
+    def stream(self, path: str) -> AbstractContextManager[httpx.Response]:
+        """GET of a path of this Label Studio, signed, as a stream; the caller looks at the status."""
+        return self._http.stream(path, method="GET")
+
+    def stream_elsewhere(self, url: str) -> AbstractContextManager[httpx.Response]:
+        """GET of any address, not signed, as a stream; the caller looks at the status."""
+        client: httpx.Client = self._http.httpx_client
+        return client.stream("GET", url)
+
+    def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Every entry of a listing."""
+        page = 1
+        while True:
+            answer = self.get(path, {**params, "page": page, "page_size": PAGE})
+            if isinstance(answer, list):  # Label Studio does not page this listing
+                yield from answer
+                return
+            yield from answer["results"]
+            if not answer["next"]:
+                return
+            page += 1
+
+    def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
+        """The JSON that a path answers."""
+        return _json(self.request("GET", path, params=params))
+
+    def send(self, method: str, path: str, body: Any, **options: Any) -> Any:
+        """Send JSON; the JSON that is answered."""
+        return _json(self.request(method, path, body, **options))
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: dict[str, Any] | None = None,
+        timeout: float = TIMEOUT,
+        renewed: bool = False,
+    ) -> httpx.Response:
+        """One request; every answer but a success is raised as a LabelStudioError."""
+        # The SDK repeats a request on lost connections and on 408, 409, 429 and 5xx.
+        options = RequestOptions(
+            timeout_in_seconds=int(timeout), max_retries=0 if method == "POST" else RETRIES
+        )
+        what = f"{method} {path}"
+        try:
+            response = self._http.request(
+                path, method=method, params=params, json=body, request_options=options
+            )
+        except ApiError as error:  # from renewing the token, before the request itself
+            if error.status_code in (401, 403):
+                raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
+            raise LabelStudioUnreachable(
+                f"Label Studio at {self.url} does not renew the access token: {_words_of(error.body)}",
+                error.status_code,
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self.unreachable(what, error) from error
+        except (
+            json.JSONDecodeError
+        ) as error:  # likewise from renewing: a page of a gateway, or of another server
+            raise LabelStudioUnreachable(
+                f"{self.url} answers the renewal of the access token without JSON: "
+                "is LABEL_STUDIO_URL really a Label Studio, and is it up?"
+            ) from error
+        if response.status_code == 401 and not renewed and self.renew_access():
+            return self.request(method, path, body, params=params, timeout=timeout, renewed=True)
+        if response.history and method != "GET":
+            # A redirected POST arrives as a GET: nothing was written, whatever the answer says.
+            raise LabelStudioError(
+                f"LABEL_STUDIO_URL: {self.url} redirects to {response.url.copy_with(path='/', query=None)}; "
+                "set the address it redirects to"
+            )
+        if response.is_success:
+            return response
+        raise self.refusal(what, response.status_code, _words_of(_body(response)))
+
+    def renew_access(self) -> bool:
+        """Forget the short-lived token after a 401, so that the next request makes another; whether there is one.
+
+        It may have run out on its way, or this machine's clock may be behind.
+        """
+        self._wrapper._tokens_client._access_token = None
+        return self._personal
+
+    def refusal(self, what: str, status: int, words: str = "") -> LabelStudioError:
+        """The error for an answer of Label Studio that is not a success."""
+        if status == 401:
+            return TokenRefused(self._token_words(words or "401"), status)
+        if status == 404:
+            return NotFound(f"{what}: {words or 'not found'}", status)
+        if status in AWAY:
+            return LabelStudioUnreachable(
+                f"Label Studio at {self.url} is away or overloaded ({status} {words})".replace(" )", ")"),
+                status,
+            )
+        return LabelStudioError(f"{what}: Label Studio answered {status}: {words}", status)
+
+    def unreachable(self, what: str, error: Exception) -> LabelStudioUnreachable:
+        """The error for a request that found no Label Studio."""
+        reason = str(error) or type(error).__name__
+        return LabelStudioUnreachable(
+            f"Label Studio at {self.url} cannot be reached ({what}: {reason}); "
+            "is it running, and is LABEL_STUDIO_URL right?"
+        )
+
+    def _token_words(self, reason: str) -> str:
+        mend = "make a new one in Label Studio: your picture (top right) > Account & Settings > Personal Access Token"
+        if not self._personal:
+            mend = (
+                "legacy tokens are off by default in Label Studio 1.23: use a personal access token instead "
+                "(your picture, top right > Account & Settings > Personal Access Token > Create)"
+            )
+        return f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}); {mend}"
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise LabelStudioError(
+            f"{response.request.method} {response.url} did not answer JSON: "
+            "is LABEL_STUDIO_URL really a Label Studio?"
+        ) from error
+
+
+def _body(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return response.text[:200] if "html" not in response.headers.get("content-type", "") else ""
+
+
+def _words_of(body: Any) -> str:
+    """What an error's body says, in one line."""
+    if isinstance(body, dict):
+        faults = body.get("validation_errors")
+        if faults:
+            return _words_of(faults)
+        if "detail" in body:
+            return _words_of(body["detail"])
+        return "; ".join(f"{_words_of(value)} ({key})" for key, value in body.items())[:600]
+    if isinstance(body, list):
+        return "; ".join(_words_of(part) for part in body[:5]) + ("; ..." if len(body) > 5 else "")
+    return str(body if body is not None else "")[:400]
