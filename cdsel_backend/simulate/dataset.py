@@ -1,0 +1,254 @@
+"""Labelled history as arrays: a table of metadata, and vectors from a file or from the images."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.confounders import detect
+from cdsel_backend.pool.backbones import load_backbone
+from cdsel_backend.pool.columns import MISSING, Column, read_columns
+from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.embed import embed_images
+
+Progress = Callable[[str, int, int], None]
+Row = Mapping[str, str]
+
+
+class UsageError(ValueError):
+    """An option, file or column that cannot be used; the message names it and the mend."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n labelled items: `vectors` (n, d) float32, `labels` (n,) into `classes`, `groups` (n,), `columns` confounders.
+
+    `notes` say in words what was left out.
+    """
+
+    name: str
+    vectors: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    groups: NDArray[np.int64]
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Dataset:
+        """Return the items of `index`."""
+        return replace(
+            self,
+            vectors=self.vectors[index],
+            labels=self.labels[index],
+            groups=self.groups[index],
+            columns=tuple(column.take(index) for column in self.columns),
+        )
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read a CSV table with a header; the delimiter may be a comma, a semicolon or a tab."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        head = file.readline()
+        file.seek(0)
+        delimiter = max(",;\t", key=head.count)
+        reader = csv.DictReader(file, delimiter=delimiter)
+        try:
+            rows = [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+        except (UnicodeDecodeError, csv.Error) as fault:
+            raise UsageError(f"--metadata: {path} is no CSV table in UTF-8 ({fault})") from fault
+    if not rows:
+        raise UsageError(f"--metadata: {path} has no rows below its header")
+    return rows
+
+
+def load_dataset(
+    rows: Sequence[Row],
+    vectors: NDArray[np.float32],
+    *,
+    name: str,
+    label: str,
+    confounders: Sequence[str],
+    group: str | None,
+    ignore: Sequence[str] = (),
+    image_column: str | None = None,
+) -> Dataset:
+    """Put a table and its vectors (one a row) together; rows without a label or a finite vector are left out.
+
+    `confounders` are column names; ("auto",) takes what `detect` names from all labels. Raises UsageError for a
+    column that is not there, fewer than two classes, or no confounder found.
+    """
+    named = [name for name in confounders if name != "auto"]
+    for option, column in [("--label", label), *(("--confounder", c) for c in named)]:
+        require(rows, option, column)
+    if group is not None:
+        require(rows, "--group", group)
+    for column in ignore:
+        require(rows, "--ignore", column)
+    if label in named:
+        raise UsageError(f"--confounder: {label!r} is the --label itself; name another column")
+    told = np.array([bool(row.get(label, "").strip()) for row in rows])
+    finite = np.isfinite(vectors).all(axis=1)
+    kept = np.flatnonzero(told & finite)
+    notes = []
+    if (~told).any():
+        notes.append(f"{int((~told).sum())} rows have no {label} and were left out.")
+    if (told & ~finite).any():
+        notes.append(f"{int((told & ~finite).sum())} rows have no usable image and were left out.")
+    here = [rows[i] for i in kept]
+    classes, labels = np.unique([row[label].strip() for row in here] or [""], return_inverse=True)
+    if len(classes) < 2:
+        raise UsageError(
+            f"--label: column {label!r} holds only {classes[0]!r}; at least two classes are needed"
+        )
+    keys = [row[group].strip() if group else "" for row in here]
+    unique = [key or f"\0row {i}" for i, key in zip(kept, keys, strict=True)]
+    groups = np.unique(unique, return_inverse=True)[1].astype(np.int64)
+    ours = {label, image_column}
+    columns = read_columns(
+        [{key: value for key, value in row.items() if key not in ours} for row in here],
+        ignore=ignore,
+        groups=group,
+    )
+    data = Dataset(
+        name,
+        vectors[kept].astype(np.float32),
+        labels.astype(np.int64),
+        tuple(str(c) for c in classes),
+        groups,
+        tuple(columns),
+        tuple(notes),
+    )
+    return _with_confounders(data, named)
+
+
+def _with_confounders(data: Dataset, named: Sequence[str]) -> Dataset:
+    by_name = {column.name: column for column in data.columns}
+    if not named:
+        report = detect(data.vectors, data.columns, data.labels, groups=data.groups, classes=data.classes)
+        named = report.confounders
+        if not named:
+            raise UsageError("--confounder auto: no column confounds here; name one to test against it")
+    for one in named:
+        if len(by_name[one].levels) < 2:
+            raise UsageError(f"--confounder: column {one!r} never varies; name another")
+    return replace(data, columns=tuple(by_name[one] for one in named))
+
+
+def require(rows: Sequence[Row], option: str, column: str) -> None:
+    """Raise UsageError unless the table has the column."""
+    if column not in rows[0]:
+        raise UsageError(f"{option}: the table has no column {column!r}; it has {', '.join(rows[0])}")
+
+
+def two_levels(data: Dataset, levels: Sequence[str] = ()) -> Dataset:
+    """Return the items of two levels of the one confounder, its codes 0 and 1: those named, else the two largest."""
+    if len(data.columns) != 1:
+        names = ", ".join(column.name for column in data.columns)
+        raise UsageError(
+            f"--correlation with a number needs one --confounder, not {names}; name one, or use natural"
+        )
+    column = data.columns[0]
+    if not levels:
+        counts = np.bincount(column.codes, minlength=len(column.levels))
+        known = [i for i, level in enumerate(column.levels) if level != MISSING]
+        levels = sorted(column.levels[i] for i in sorted(known, key=lambda i: -counts[i])[:2])
+    if len(levels) != 2 or levels[0] == levels[1]:
+        raise UsageError(
+            f"--levels: {', '.join(levels)!r} are not two levels of {column.name}; write two, as a,b"
+        )
+    for level in levels:
+        if level not in column.levels:
+            raise UsageError(
+                f"--levels: {column.name} has no level {level!r}; it has {', '.join(column.levels)}"
+            )
+    codes = np.array([column.levels.index(level) for level in levels])
+    inside = np.isin(column.codes, codes)
+    kept = data.take(inside)
+    recoded = (kept.columns[0].codes == codes[1]).astype(np.int64)
+    return replace(kept, columns=(Column(column.name, "categorical", tuple(levels), recoded),))
+
+
+def read_embeddings(path: Path, rows: int) -> NDArray[np.float32]:
+    """Read (rows, d) vectors from a .npy file. Raises UsageError when it is no such file or has other rows."""
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as fault:
+        raise UsageError(f"--embeddings: {path} is no .npy file of numbers ({fault})") from fault
+    if vectors.ndim != 2 or len(vectors) != rows or not np.issubdtype(vectors.dtype, np.floating):
+        raise UsageError(
+            f"--embeddings: {path} holds {vectors.shape} {vectors.dtype}; the table has {rows} rows, one vector each"
+        )
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def embed_folder(
+    rows: Sequence[Row], folder: Path, image_column: str, *, cache: Path, backbone: str, progress: Progress
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Embed the images that the table names; return vectors (n, d), NaN where there is none, and problems in words.
+
+    Vectors are kept in `cache` by the content of the file and the backbone, so that a later run embeds nothing
+    twice.
+    """
+    require(rows, "--image-column", image_column)
+    network = load_backbone(backbone)
+    store = _Cache(cache / f"{network.fingerprint}.npz", network.dim)
+    hashes: list[str | None] = [None] * len(rows)
+    problems = []
+
+    def reader(name: str) -> Callable[[], bytes]:
+        def read() -> bytes:
+            try:
+                return (folder / name).read_bytes()
+            except OSError as fault:
+                raise UnreadableImage(f"cannot be read: {fault.strerror}") from fault
+
+        return read
+
+    names = [row[image_column] for row in rows]
+    found = embed_images(network, ((i, reader(name)) for i, name in enumerate(names)), known=store.vectors)
+    try:
+        for done, item in enumerate(found, start=1):
+            hashes[item.key] = item.content_hash
+            if item.vector is not None and item.content_hash is not None:
+                store.vectors[item.content_hash] = item.vector
+            if item.error:
+                problems.append(f"{names[item.key]}: {item.error}")
+            progress("Embedding images", done, len(rows))
+    finally:
+        store.save()
+    empty = np.full(network.dim, np.nan, dtype=np.float32)
+    vectors = np.stack([store.vectors.get(digest or "", empty) for digest in hashes])
+    if len(problems) == len(rows):
+        raise UsageError(f"--images: none of the {len(rows)} images could be used; the first: {problems[0]}")
+    return vectors, problems
+
+
+class _Cache:
+    """Vectors by content hash, in one file a backbone."""
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self._path = path
+        self.vectors: dict[str, NDArray[np.float32]] = {}
+        if path.exists():
+            with np.load(path, allow_pickle=False) as kept:
+                if kept["vectors"].shape[1:] == (dim,):
+                    self.vectors = dict(zip(kept["hashes"].tolist(), kept["vectors"], strict=True))
+        self._before = len(self.vectors)
+
+    def save(self) -> None:
+        """Write what is new, so that the file is whole at every moment."""
+        if len(self.vectors) == self._before:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(draft, hashes=np.array(list(self.vectors)), vectors=np.stack(list(self.vectors.values())))
+        draft.replace(self._path)
