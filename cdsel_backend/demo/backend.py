@@ -9,10 +9,13 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Self
 
 from cdsel_backend.demo.process import ServerProcess, free_port, local_environment
 from cdsel_backend.demo.studio import LocalStudio
+from cdsel_backend.store import Store
 
 START_TIMEOUT = 120.0
 PREDICT_CHUNK = 250
@@ -25,6 +28,7 @@ class LocalBackend:
         self.data_dir = data_dir
         self.url = ""
         self._studio = studio
+        self._database = f"sqlite:///{data_dir / 'cdsel.sqlite3'}"
         self._process: ServerProcess | None = None
         self._http = httpx.Client(timeout=60, trust_env=False)
 
@@ -42,6 +46,7 @@ class LocalBackend:
             "LABEL_STUDIO_API_KEY": self._studio.token,
             "CDSEL_DATA_DIR": str(self.data_dir),
             "CDSEL_PUBLIC_URL": self.url,
+            "CDSEL_DATABASE_URL": self._database,
         }
         command = [sys.executable, "-m", "cdsel_backend.cli", "serve", "--port", str(port)]
         log = self.data_dir / "serve.log"
@@ -97,6 +102,19 @@ class LocalBackend:
             results = reply.json()["results"]
             answers += [_choice(result) for result in results] or [(None, 0.0)] * len(body["tasks"])
         return answers
+
+    def vectors(self, pool_project: int) -> tuple[list[int], NDArray[np.float32]]:
+        """The embedded pool, read from the backend's database: pool tasks, and their vectors (n, d)."""
+        store = Store(self._database)
+        try:
+            project = store.project_of(pool_project)
+            if project is None:
+                return [], np.empty((0, 0), dtype=np.float32)
+            ids, vectors = store.vectors(project.id, project.backbone)
+            tasks = {row.id: int(row.task) for row in store.items(project.id)}
+            return [tasks[int(item)] for item in ids], vectors
+        finally:
+            store.close()
 
     def _answers(self) -> bool:
         try:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,7 +23,7 @@ from rich.progress import (
 
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
-from cdsel_backend.demo.measure import measure
+from cdsel_backend.demo.measure import measure_champion, measure_plain
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -31,6 +32,7 @@ LOOK_SECONDS = 0.5
 STALL_SECONDS = 300.0  # without any change in the backend's status, the demo gives up
 SETTLE_SECONDS = 20.0  # how long a finished round may stay without a model before it counts as untrained
 SAMPLE_SIZE = 600
+CONFOUNDING = ("confounder", "forced in")
 ENDED = ("the budget is used up", "no image is left to select")  # the backend's last steps
 
 
@@ -81,11 +83,15 @@ class Demo:
     task_ids: list[int]
     rounds: list[dict[str, Any]] = field(default_factory=list)
     """The rounds that are done and measured."""
+    confounders: dict[str, None] = field(default_factory=dict)
+    """What was found to confound at any time: the groups stay the same from round to round."""
+    started: float = field(default_factory=time.monotonic)
     _told: set[str] = field(default_factory=set)
 
     def status(self) -> dict[str, Any]:
         """The backend's view; new problems are printed once each."""
         status = self.backend.status(self.pool_project)
+        self.confounders |= {found["variable"]: None for found in confounding(status)}
         for words in status.get("problems", []):
             if words not in self._told:
                 self._told.add(words)
@@ -151,6 +157,7 @@ class Demo:
 
     def close_round(self, number: int, status: dict[str, Any]) -> None:
         """Measure the model after a round, keep the result, and print it in one line."""
+        status = self.status() or status  # once more: the champion may be newer than the round's row
         row = status["rounds"][number - 1]
         metrics: dict[str, Any] = {}
         if status["champion"]:
@@ -159,13 +166,8 @@ class Demo:
                 for task in self.client.tasks(status["queue_project"])
                 if task["data"].get("cdsel_round", 0) <= number
             }
-            metrics = measure(
-                self.backend,
-                self.pool_project,
-                self.images,
-                self.task_ids,
-                offered,
-                status["confounders"],
+            metrics = measure_champion(
+                self.backend, self.pool_project, self.images, self.task_ids, offered, self.confounders
             )
         if not self.rounds and "measured_on" in metrics:
             self.console.print(f"accuracy is measured on {metrics['measured_on']}")
@@ -178,12 +180,35 @@ class Demo:
                 "champion": status["champion"],
                 "metrics": metrics,
                 "held_out": row["metrics"],
+                "seconds": round(time.monotonic() - self.started, 1),
             }
         )
         self.console.print(round_line(self.rounds[-1]), highlight=False, soft_wrap=True)
 
-    def report(self, status: dict[str, Any]) -> dict[str, Any]:
-        """What `--json` writes."""
+    def compare(self, status: dict[str, Any]) -> dict[str, Any] | None:
+        """What plain training on as many random labels would have reached; printed in one line."""
+        with progress_bar(self.console, "comparing with plain training"):
+            tasks, vectors = self.backend.vectors(self.pool_project)
+            row_of = {task: row for row, task in enumerate(self.task_ids)}
+            plain = measure_plain(
+                vectors,
+                np.array([row_of[task] for task in tasks], dtype=np.int64),
+                self.images,
+                self.confounders,
+                labels=status["labelled"],
+                seed=self.options.seed,
+            )
+        if plain is not None:
+            self.console.print(
+                f"plain training on {plain['labels']} random labels, mean of {plain['draws']} draws: "
+                f"{headlines(plain)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        return plain
+
+    def report(self, status: dict[str, Any], plain: dict[str, Any] | None) -> dict[str, Any]:
+        """What `--json` writes; `plain` is what `compare` found."""
         return {
             "label_studio_url": self.studio.url,
             "pool_project": self.pool_project,
@@ -197,6 +222,7 @@ class Demo:
                 for found in status["confounders"]
             ],
             "rounds": self.rounds,
+            "plain_training": plain,
             "options": json.loads(json.dumps(asdict(self.options), default=str)),
         }
 
@@ -208,11 +234,22 @@ def round_line(row: dict[str, Any]) -> str:
     if row["champion"] != row["model_version"] and row["champion"]:
         model += f" (not better: {row['champion']} stays)"
     parts = [f"pushed {row['pushed']}", f"labelled {row['labelled']}", f"model {model}"]
+    worst = f" ({metrics['worst_group']})" if metrics.get("worst_group") else ""
+    return f"round {row['round']}: {', '.join(parts)}, {headlines(metrics)}{worst}"
+
+
+def headlines(metrics: dict[str, Any]) -> str:
+    """Accuracy and worst-group accuracy in words."""
+    parts = []
     for key, name in (("accuracy", "accuracy"), ("worst_group_accuracy", "worst-group accuracy")):
         value = metrics.get(key)
         parts.append(f"{name} {'-' if value is None else f'{value:.3f}'}")
-    worst = f" ({metrics['worst_group']})" if metrics.get("worst_group") else ""
-    return f"round {row['round']}: {', '.join(parts)}{worst}"
+    return ", ".join(parts)
+
+
+def confounding(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """The findings of a status that call their variable a confounder."""
+    return [found for found in status.get("confounders", []) if found["verdict"] in CONFOUNDING]
 
 
 @contextmanager
@@ -225,6 +262,10 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[str, int, in
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
+    if not console.is_terminal:  # in a log, a line for each long step is all there is to show
+        console.print(f"{what} ...")
+        yield lambda words, done, total: None
+        return
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
 

@@ -1,33 +1,38 @@
-"""How good the model is, on images that were never offered for labelling and whose truth the demo knows."""
+"""How good a model is, on images that were never offered for labelling and whose truth the demo knows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.pool.columns import read_columns
 from cdsel_backend.training import evaluate
 
-CONFOUNDING = ("confounder", "forced in")  # the verdicts whose variables make the groups
+PLAIN_DRAWS = 10
+HEADLINES = ("accuracy", "balanced_accuracy", "group_balanced_accuracy", "worst_group_accuracy")
 
 
-def measure(
+def measure_champion(
     backend: LocalBackend,
     pool_project: int,
     images: LabelledImages,
     task_ids: Sequence[int],
-    offered: set[int],
-    confounders: Sequence[Mapping[str, Any]],
+    offered: Collection[int],
+    confounders: Collection[str],
 ) -> dict[str, Any]:
-    """Evaluate the champion over the backend's /predict.
+    """Evaluate the champion over the backend's /predict, on images that `fresh` gives.
 
-    Left out are the images that were offered for labelling, all others of their patients (or lesions), and
-    those without a prediction because their file is unusable. /predict gives the best class and its
-    probability; the rest is spread evenly over the other classes.
+    /predict tells the best class and its probability; the rest is spread evenly over the other classes. Images
+    without a prediction, because their file is unusable, are left out.
 
     Args:
         backend: the running backend.
@@ -35,40 +40,86 @@ def measure(
         images: the images and their truth.
         task_ids: pool task of each image.
         offered: pool tasks that were put into the queue.
-        confounders: what the backend found, as in status.json.
+        confounders: the variables whose levels, with the classes, make the groups.
 
     Returns:
         What `training.evaluate` returns, and `measured_on` in words; only that when nothing is left to measure.
     """
-    keys = [
-        row.get(images.group or "") or f"task {task}"
-        for row, task in zip(images.metadata, task_ids, strict=True)
-    ]
-    seen = {key for key, task in zip(keys, task_ids, strict=True) if task in offered}
-    fresh = np.array([i for i, key in enumerate(keys) if key not in seen], dtype=np.int64)
-    tasks = [{"id": task_ids[i], "data": dict(images.metadata[i])} for i in fresh]
+    rows = fresh(images, np.array([task in offered for task in task_ids], dtype=bool))
+    tasks = [{"id": task_ids[row], "data": dict(images.metadata[row])} for row in rows]
     answers = backend.predict(pool_project, tasks)
-    known = np.array([name is not None for name, _ in answers], dtype=bool)
-    tested = fresh[known]
+    tested = rows[np.array([name is not None for name, _ in answers], dtype=bool)]
     of_whom = f" with a {images.group} none of whose images was" if images.group else " never"
     words = f"{len(tested)} images{of_whom} offered for labelling"
     if not len(tested):
         return {"measured_on": words}
     classes = images.classes
-    code = {name: place for place, name in enumerate(classes)}
-    predicted = [answer for answer in answers if answer[0] is not None]
-    score = np.array([score for _, score in predicted])
-    probabilities = np.repeat(((1 - score) / (len(classes) - 1))[:, None], len(classes), axis=1)
-    probabilities[np.arange(len(tested)), [code[name] for name, _ in predicted if name]] = score
-    names = [found["variable"] for found in confounders if found["verdict"] in CONFOUNDING]
+    probabilities = np.zeros((len(tested), len(classes)))
+    for place, (name, score) in enumerate((name, score) for name, score in answers if name is not None):
+        probabilities[place] = (1 - score) / (len(classes) - 1)
+        probabilities[place, classes.index(name)] = score
+    return {**_evaluate(probabilities, images, tested, confounders), "measured_on": words}
+
+
+def measure_plain(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    images: LabelledImages,
+    confounders: Collection[str],
+    *,
+    labels: int,
+    seed: int,
+) -> dict[str, Any] | None:
+    """What plain training makes of the same number of labels drawn at random, measured in the same way.
+
+    A logistic head on standardised vectors, 128 principal components at most, scaled to length 4, C = .1: the
+    plain head of our measurements on real data. The mean over PLAIN_DRAWS draws; None when no draw could be
+    trained and measured.
+
+    Args:
+        vectors: (n, d) of the embedded pool.
+        rows: (n,) the image of each vector, as an index into `images`.
+        images: the images and their truth.
+        confounders: the variables whose levels, with the classes, make the groups.
+        labels: how many to draw.
+        seed: of the draws.
+    """
+    truth = np.array([images.classes.index(name) for name in images.truth], dtype=np.int64)
+    features = make_pipeline(
+        StandardScaler(), PCA(min(128, *vectors.shape), random_state=0), Normalizer()
+    ).fit_transform(vectors)
+    results = []
+    for draw in range(PLAIN_DRAWS):
+        drawn = np.zeros(len(images.files), dtype=bool)
+        drawn[np.random.default_rng([seed, draw]).permutation(rows)[:labels]] = True
+        inside, outside = drawn[rows], np.isin(rows, fresh(images, drawn))
+        if len(np.unique(truth[rows[inside]])) < len(images.classes) or not outside.any():
+            continue
+        head = LogisticRegression(C=0.1, max_iter=2000).fit(4 * features[inside], truth[rows[inside]])
+        results.append(
+            _evaluate(head.predict_proba(4 * features[outside]), images, rows[outside], confounders)
+        )
+    means = {}
+    for name in HEADLINES:
+        values = [result[name] for result in results if result[name] is not None]
+        means[name] = float(np.mean(values)) if values else None
+    return {"labels": labels, "draws": len(results), **means} if results else None
+
+
+def fresh(images: LabelledImages, offered: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The images (as indices) that share a patient or lesion with none of the offered ones, a mask (n,)."""
+    keys = [row.get(images.group or "") or f"image {i}" for i, row in enumerate(images.metadata)]
+    seen = {key for key, was in zip(keys, offered, strict=True) if was}
+    return np.array([i for i, key in enumerate(keys) if key not in seen], dtype=np.int64)
+
+
+def _evaluate(
+    probabilities: NDArray[np.float64],
+    images: LabelledImages,
+    tested: NDArray[np.int64],
+    confounders: Collection[str],
+) -> dict[str, Any]:
+    truth = np.array([images.classes.index(images.truth[row]) for row in tested], dtype=np.int64)
     columns = {column.name: column for column in read_columns(images.metadata, groups=images.group)}
-    return {
-        **evaluate(
-            probabilities,
-            np.array([code[images.truth[i]] for i in tested], dtype=np.int64),
-            [columns[name].take(tested) for name in names],
-            classes,
-            seed=0,
-        ),
-        "measured_on": words,
-    }
+    named = [columns[name].take(tested) for name in confounders if name in columns]
+    return evaluate(probabilities, truth, named, images.classes, seed=0)

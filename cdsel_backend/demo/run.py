@@ -16,7 +16,7 @@ from rich.console import Console
 from cdsel_backend.demo.annotator import Annotator
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages, label_config, read_images
-from cdsel_backend.demo.live import Demo, DemoFailed, Options, progress_bar
+from cdsel_backend.demo.live import Demo, DemoFailed, Options, confounding, progress_bar
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -37,10 +37,12 @@ def run_demo(options: Options, console: Console) -> None:
     images = _read_own(options) if options.metadata is not None else None
     home = (options.data_dir or Path(tempfile.mkdtemp(prefix="cdsel-demo-"))).resolve()
     try:
+        started = time.monotonic()
         with ExitStack() as stack:
             if images is None:
                 images = _draw(options, home / "pool", console)
             demo = _start(options, images, home, stack, console)
+            demo.started = started
             (_label_by_script if options.auto else _label_by_hand)(demo)
     finally:
         if options.data_dir is None:
@@ -113,15 +115,16 @@ def _welcome(demo: Demo, status: dict[str, Any]) -> None:
     say, studio = demo.console.print, demo.studio
     unusable = f", {len(status['unusable'])} of them unusable" if status["unusable"] else ""
     say(f"pool: {status['items']} images{unusable}")
-    for found in status["confounders"]:
-        if found["verdict"] in ("confounder", "forced in"):
-            say(f"confounder: {found['variable']} - {found['sentence']}", soft_wrap=True)
+    for found in confounding(status):
+        say(f"confounder     {found['sentence']}", highlight=False, soft_wrap=True)
     say(f"Label Studio   {studio.url}", highlight=False)
     say(f"login          {studio.email}   password {studio.password}", highlight=False)
     say(f"queue project  {studio.url}/projects/{status['queue_project']}/data", highlight=False)
     say(f"pool project   {studio.url}/projects/{demo.pool_project}/data", highlight=False)
     say(f"dashboard      {demo.backend.url}/projects/{demo.pool_project}", highlight=False)
-    say(f"[bold green]queue ready[/]: {status['open']} of a budget of {status['budget']}", highlight=False)
+    ready = f"queue ready: {status['open']} of a budget of {status['budget']}"
+    seconds = time.monotonic() - demo.started
+    say(f"[bold green]{ready}[/] (after {seconds:.0f} s)", highlight=False)
 
 
 def _label_by_script(demo: Demo) -> None:
@@ -149,8 +152,9 @@ def _label_by_script(demo: Demo) -> None:
             )
     if status is None:
         raise DemoFailed("the backend selected nothing: the pool holds no usable image")
+    plain = demo.compare(status)
     if demo.options.json_out is not None:
-        text = json.dumps(demo.report(status), indent=2)
+        text = json.dumps(demo.report(status, plain), indent=2)
         demo.options.json_out.write_text(text + "\n", encoding="utf-8")
 
 
