@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cdsel_backend.pool.columns import Column
 
+from cdsel_backend.pool.columns import Column
 from cdsel_backend.selection import Problem, SelectionOptions, select, strategies
 
 SITES = ("north clinic", "south clinic", "island clinic")

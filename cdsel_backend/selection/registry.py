@@ -10,9 +10,15 @@ from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.reasons import Selection, explain
 from cdsel_backend.selection.strategies import (
     confounder_aware,
+    ji2025,
     kcenter,
+    margin,
+    maxherding,
+    peers,
     random,
     stratified,
+    typiclust,
+    uherding,
 )
 
 
@@ -30,19 +36,37 @@ class Strategy:
     """Reasons name the item's stratum and what it was due."""
 
 
+_OURS = (
+    Strategy("confounder_aware", confounder_aware.fill, stratified=True),
+    Strategy("ji2025", ji2025.fill),
+    Strategy("random", random.fill),
+    Strategy("stratified", stratified.fill, stratified=True),
+    Strategy("kcenter", kcenter.fill),
+    Strategy("typiclust", typiclust.fill),
+    Strategy("maxherding", maxherding.fill),
+    Strategy("margin", margin.fill),
+    Strategy("uherding", uherding.fill),
+)
+_LIGHTLY = (Strategy("lightly", peers.fill_lightly),)
+_SKACTIVEML = (
+    Strategy("coreset", peers.fill_coreset),
+    Strategy("probcover", peers.fill_probcover),
+    Strategy("dropquery", peers.fill_dropquery),
+    Strategy("badge", peers.fill_badge),
+)
+_PEERS = (*_LIGHTLY, *_SKACTIVEML)
 _STRATEGIES = {
     strategy.name: strategy
     for strategy in (
-        Strategy("confounder_aware", confounder_aware.fill, stratified=True),
-        Strategy("stratified", stratified.fill, stratified=True),
-        Strategy("random", random.fill),
-        Strategy("kcenter", kcenter.fill),
+        *_OURS,
+        *(_LIGHTLY if peers.HAS_LIGHTLY else ()),
+        *(_SKACTIVEML if peers.HAS_SKACTIVEML else ()),
     )
 }
 
 
 def strategies() -> tuple[str, ...]:
-    """Return the names that `select` knows here, the default first."""
+    """Return the names that `select` knows here, the default first; peers only where they are installed."""
     return tuple(_STRATEGIES)
 
 
@@ -52,6 +76,8 @@ def select(strategy: str, problem: Problem, size: int) -> Selection:
     Fewer come back when the pool, the group cap or near-duplicate suppression leaves no more; the same problem
     gives the same selection. Raises ValueError for an unknown strategy or a negative size.
     """
+    if strategy not in _STRATEGIES and strategy in {peer.name for peer in _PEERS}:
+        raise ValueError(f"strategy {strategy!r} needs the extra: pip install 'cdsel-backend[peers]'")
     if strategy not in _STRATEGIES:
         raise ValueError(f"strategy {strategy!r} is unknown; choose one of {', '.join(strategies())}")
     if size < 0:

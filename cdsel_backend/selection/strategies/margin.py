@@ -1,0 +1,22 @@
+"""Margin sampling (Scheffer, Decomain and Wrobel, IDA 2001): what the model is least sure of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.problem import Problem
+from cdsel_backend.selection.strategies import random
+
+
+def fill(problem: Problem, draft: Draft) -> None:
+    """Pick by uncertainty (one minus margin), largest first, ties by chance; at random before the first model."""
+    if problem.uncertainty is None:
+        random.fill(problem, draft)
+        return
+    shuffled = problem.random().permutation(len(problem))
+    for index in shuffled[np.argsort(-problem.uncertainty[shuffled], kind="stable")]:
+        if draft.full:
+            return
+        if draft.open[index]:
+            draft.add(int(index), float(problem.uncertainty[index]))
