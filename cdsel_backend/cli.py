@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from cdsel_backend import __version__
-from cdsel_backend.demo.command import demo
-from cdsel_backend.server.command import serve
-from cdsel_backend.server.models_command import models
-from cdsel_backend.simulate.command import simulate
+
+COMMANDS = {
+    "demo": "cdsel_backend.demo.command:demo",
+    "models": "cdsel_backend.server.models_command:models",
+    "serve": "cdsel_backend.server.command:serve",
+    "simulate": "cdsel_backend.simulate.command:simulate",
+    "strategies": "cdsel_backend.cli:strategies",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class LazyGroup(click.Group):
+    """Imports a command only when it is asked for: `cdsel --help` need not wait for torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.command(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="cdsel")
 def main() -> None:
     """Spend a labelling budget on images that teach the disease, not the confounder."""
@@ -25,9 +49,6 @@ def strategies() -> None:
     for name in names():
         click.echo(name)
 
-
-for command in (serve, demo, simulate, models, strategies):
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

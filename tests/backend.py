@@ -77,7 +77,7 @@ class Backend:
 
 
 def eventually(
-    ask: Callable[[], Any], otherwise: str, *, seconds: float = 240.0, details: Callable[[], str] = str
+    ask: Callable[[], Any], otherwise: str, *, seconds: float = 120.0, details: Callable[[], str] = str
 ) -> Any:
     """Ask until the answer is true, and give it back."""
     deadline = time.monotonic() + seconds

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
@@ -46,12 +48,30 @@ def browser(studio: LocalStudio) -> Iterator[httpx.Client]:
         yield client
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, help="write the README's pictures into this folder")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A real browser; tests that look at pages are skipped where there is none."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no chromium on this machine: pages are not looked at")
+    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-quic", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=flags)
+        yield running
+        running.close()
+
+
 @pytest.fixture
 def pool_project(studio: LocalStudio, browser: httpx.Client) -> Iterator[PoolProject]:
     """A new pool project of 40 drawn images (one truncated, one missing), with its local storage."""
     number = next(NUMBER)
     folder = studio.document_root / f"pool-{number}"
-    table = draw_sample(folder, n=40, seed=number)
+    table = draw_sample(folder, n=40, seed=0)
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
 

@@ -8,20 +8,19 @@ from collections import Counter
 
 import pytest
 from backend import Backend, eventually
+from conftest import LABEL_CONFIG
 
 from cdsel_backend.labelstudio.client import LabelStudio, NotFound
+from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.store import State, Store
 
 BUDGET, ROUND = 10, 4
+SPACE = parse_label_space(LABEL_CONFIG)
 
 
 @pytest.fixture(scope="module")
 def client(studio):
     return LabelStudio(studio.url, studio.token)
-
-
-def label_config(client, project):
-    return client.project(project)["label_config"]
 
 
 def connect(client, backend, project, **settings):
@@ -39,9 +38,7 @@ def submit_next(client, queue, truth):
     task = client.next_task(queue)
     if task is None:
         return None
-    label = truth[task["data"]["cdsel_item"]]
-    result = [{"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [label]}}]
-    client.submit(task["id"], result)
+    client.submit(task["id"], SPACE.result_for(truth[task["data"]["cdsel_item"]]))
     return task["data"]
 
 

@@ -73,7 +73,7 @@ def test_recorded_webhooks_are_kept_and_answered(client, store, path):
     body = exchange["request"]["json"]
     answer = client.post("/webhook", json=body)
     assert answer.status_code == 201
-    assert answer.json.keys() == exchange["response"]["json"].keys()
+    assert answer.json["job_id"]
     (event,) = store.open_events([body["project"]["id"]])
     assert event.action == body["action"]
 

@@ -72,7 +72,9 @@ def task_data(state: State, selection: Row[Any], item: Row[Any], space: LabelSpa
 def ensure_queue_project(studio: LabelStudio, store: Store, state: State) -> int:
     """Create the queue project, or find by its mark one whose making died before it was recorded."""
     mark = queue_mark(state.project.pool_project)
-    found = [project["id"] for project in studio.projects() if mark in (project.get("description") or "")]
+    found = [
+        int(project["id"]) for project in studio.projects() if mark in (project.get("description") or "")
+    ]
     if found:
         queue = min(found)
     else:
@@ -105,7 +107,7 @@ def _adopt(studio: LabelStudio, store: Store, state: State, queue: int) -> bool:
     found: dict[int, dict[str, int]] = {}
     for task in studio.tasks(queue):
         item = by_task.get(task["data"].get("cdsel_item"))
-        if item in waiting and item not in found:
+        if item is not None and item in waiting and item not in found:
             found[item] = {"queue_task": task["id"]}
     store.mark_selections(state.project.id, found)
     return bool(found)

@@ -38,7 +38,8 @@ def reconcile(context: Context, project: int) -> bool:
     for step in STEPS:
         state = context.read_state(project)
         if step(context, state):
-            log.info("project %s: %s", state.project.pool_project, step.__name__)
+            level = logging.DEBUG if step is sync else logging.INFO  # polls would drown the rest
+            log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
             return True
     state = context.read_state(project)
     context.tell(state, waiting_for(state))

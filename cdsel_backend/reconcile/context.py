@@ -95,11 +95,11 @@ class Pool:
 
     @cached_property
     def group_keys(self) -> list[str]:
-        """The patient or lesion of each row; an image of its own where none is known."""
+        """The patient or lesion of each row; where none is known, the image itself, so that copies go together."""
         name = self.state.settings.group
-        keys = (row.data.get(name) if name else None for row in self.rows)
+        keys = [row.data.get(name) if name else None for row in self.rows]
         return [
-            f"{name}={key}" if key not in (None, "") else f"task={row.task}"
+            f"{name}={key}" if key not in (None, "") else f"image={row.content_hash}"
             for key, row in zip(keys, self.rows, strict=True)
         ]
 

@@ -108,7 +108,7 @@ def train(context: Context, state: State) -> bool:
     context.tell(state, "training", 0, int((pool.labels >= 0).sum()))
     number = state.trainings[-1].number + 1 if state.trainings else 1
     version = f"cdsel-{state.project.pool_project}-v{number}"
-    record = {
+    record: dict[str, Any] = {
         "round": state.complete_rounds,
         "labels": {str(key): value for key, value in state.labels.items()},
     }

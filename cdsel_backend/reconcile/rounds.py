@@ -89,15 +89,17 @@ def push(context: Context, state: State) -> bool:
 def preannotate(context: Context, state: State) -> bool:
     """Show the champion's predictions on the open images of the queue."""
     champion = state.project.champion
-    if champion is None or not state.settings.preannotate or state.settings.delivery != "queue_project":
+    if not state.settings.preannotate or state.settings.delivery != "queue_project":
         return False
     rows = [row for row in state.selections if row.item in state.open and row.predicted_by != champion]
-    if not rows:
+    model = load_champion(context.server, state) if rows else None
+    if model is None:
         return False
-    model = load_champion(context.server, state)
     pool = read_pool(context.store, state)
     places = {int(item): place for place, item in enumerate(pool.ids)}
     rows = [row for row in rows if row.item in places]
+    if not rows:
+        return False
     probabilities = predict(model, pool, np.array([places[row.item] for row in rows], dtype=np.int64))
     queue.preannotate(
         context.studio,

@@ -105,6 +105,7 @@ def webhook() -> tuple[Response, int]:
     except UnreadableEvent as fault:
         raise BadRequest(str(fault)) from None
     number = Service.current().store.add_event(event.project, event.action, event.summary())
+    # Named `job`, Label Studio would ask for its status at a route that no current backend has.
     return jsonify(job_id=str(number)), 201
 
 

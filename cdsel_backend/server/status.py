@@ -54,7 +54,7 @@ def rounds(state: State) -> list[dict[str, Any]]:
     answer = []
     for row in state.rounds:
         items = {one.item for one in state.selections if one.round == row.number}
-        after = [one for one in state.trainings if one.version and one.round == row.number]
+        after = [one for one in state.trainings if one.round == row.number]
         last = after[-1] if after else None
         answer.append(
             {

@@ -124,7 +124,7 @@ class State:
 
 
 def _majority(rows: Sequence[Row[Any]]) -> str:
-    votes = Counter(row.label for row in rows)
+    votes: Counter[str] = Counter(row.label for row in rows)
     most = max(votes.values())
     newest_first = sorted(rows, key=lambda row: (row.updated_at, row.annotation), reverse=True)
-    return next(row.label for row in newest_first if votes[row.label] == most)
+    return next(str(row.label) for row in newest_first if votes[row.label] == most)

@@ -591,9 +591,12 @@ class Store:
             }
 
     def iter_vectors(
-        self, project: int, backbone: str, *, chunk: int = 4096
+        self, project: int, backbone: str, *, chunk: int = 4096, every: int = 1
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """The embedded pool in parts, as `vectors` gives it whole: for what need not hold it all in memory."""
+        """The embedded pool in parts, as `vectors` gives it whole: for what need not hold it all in memory.
+
+        With `every`, only items whose id it divides: an even sample.
+        """
         items, vectors = schema.items, schema.vectors
         last = -1
         while True:
@@ -606,6 +609,7 @@ class Store:
                         vectors.c.backbone == backbone,
                         ~items.c.gone,
                         items.c.id > last,
+                        items.c.id % every == 0,
                     )
                     .order_by(items.c.id)
                     .limit(chunk)
