@@ -55,11 +55,11 @@ def ours(backbone: Backbone, images: list[bytes]) -> np.ndarray:
     return np.stack([item.vector for item in embed_images(backbone, enumerate(images))])
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Time of one run."""
-    start = time.perf_counter()
+def seconds(function: Callable[[], object]) -> tuple[float, float]:
+    """Time of one run: on the wall, and on all cores together."""
+    start, used = time.perf_counter(), time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - used
 
 
 def main() -> None:
@@ -75,14 +75,15 @@ def main() -> None:
     model.eval().to(backbone.device)
     difference = float(np.abs(plain(model, backbone, images[:16]) - ours(backbone, images[:16])).max())
     pixels = np.stack([backbone.prepare(decode(data)) for data in images[:8]])
-    runs: dict[str, list[float]] = {"plain": [], "ours": [], "decode": [], "network": []}
+    runs: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": [], "decode": [], "network": []}
     batches = range(len(images) // len(pixels))
     for _ in range(ROUNDS):
         runs["plain"].append(seconds(lambda: plain(model, backbone, images)))
         runs["ours"].append(seconds(lambda: ours(backbone, images)))
         runs["decode"].append(seconds(lambda: [backbone.prepare(decode(data)) for data in images]))
         runs["network"].append(seconds(lambda: [backbone.embed_prepared(pixels) for _ in batches]))
-    rate = {name: round(len(images) / min(times), 1) for name, times in runs.items()}
+    wall = {name: min(one for one, _ in times) for name, times in runs.items()}
+    cpu = {name: min(one for _, one in times) for name, times in runs.items()}
     print(
         json.dumps(
             {
@@ -91,8 +92,9 @@ def main() -> None:
                 "torch_threads": torch.get_num_threads(),
                 "images": len(images),
                 "size": "600x450",
-                "images_per_second": rate,
-                "ours_over_plain": round(min(runs["plain"]) / min(runs["ours"]), 2),
+                "images_per_second": {name: round(len(images) / one, 1) for name, one in wall.items()},
+                "times_faster": round(wall["plain"] / wall["ours"], 2),
+                "times_less_cpu": round(cpu["plain"] / cpu["ours"], 2),
                 "largest_difference": difference,
             }
         )
