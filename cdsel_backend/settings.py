@@ -83,7 +83,7 @@ Names = Annotated[list[str], BeforeValidator(_split_commas)]
 class ProjectSettings(BaseModel):
     """What an admin may set for one project."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     budget: int = Field(200, ge=0, le=10_000_000)
     """How many images may be labelled in all; pushed images never exceed it."""
