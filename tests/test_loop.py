@@ -92,11 +92,11 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, tmp_pat
         assert backend.stop() == 0
 
 
-def test_budget_lowered_and_raised_from_settings_model(client, pool_project, tmp_path, studio):
+def test_budget_lowered_and_raised_from_settings_model(client, browser, pool_project, tmp_path, studio):
     with Backend(tmp_path, studio.url, studio.token) as backend:
         connect(client, backend, pool_project.id, budget=6, round_size=4)
         queue = queue_ready(backend, pool_project.id, 4)["queue_project"]
-        change_settings(client, pool_project.id, '{"budget": 2, "round_size": 4}')
+        change_settings(browser, pool_project.id, '{"budget": 2, "round_size": 4}')
         for _ in range(4):
             assert submit_next(client, queue, pool_project.truth)
         eventually(
@@ -104,7 +104,7 @@ def test_budget_lowered_and_raised_from_settings_model(client, pool_project, tmp
         )
         time.sleep(6)
         assert len(list(client.tasks(queue))) == 4
-        change_settings(client, pool_project.id, '{"budget": "lots"}')  # the last good value stays
+        change_settings(browser, pool_project.id, '{"budget": "lots"}')  # the last good value stays
         status = eventually(
             lambda: (one := backend.status(pool_project.id))["problems"] and one,
             "nothing was said",
@@ -112,15 +112,19 @@ def test_budget_lowered_and_raised_from_settings_model(client, pool_project, tmp
         )
         assert status["budget"] == 2
         assert "budget" in status["problems"][0]
-        change_settings(client, pool_project.id, '{"budget": 7, "round_size": 4}')
+        change_settings(browser, pool_project.id, '{"budget": 7, "round_size": 4}')
         status = queue_ready(backend, pool_project.id, 7)
         assert (status["labelled"], status["open"], status["problems"]) == (4, 3, [])
 
 
-def change_settings(client, project, text):
+def change_settings(browser, project, text):
     """What "Validate and Save" does in Settings > Model."""
-    (backend,) = client.ml_backends(project)
-    client.update_backend(backend["id"], url=backend["url"], extra_params=text, project=project)
+    (backend,) = browser.get("/api/ml", params={"project": project}).json()
+    fields = {name: backend[name] for name in ("url", "title", "is_interactive")}
+    answer = browser.patch(
+        f"/api/ml/{backend['id']}", json={**fields, "project": project, "extra_params": text}
+    )
+    assert answer.status_code == 200, answer.text
 
 
 def test_killed_in_the_middle_of_embedding_it_completes_without_a_duplicate_or_a_lost_label(
