@@ -62,7 +62,9 @@ def read_table(path: Path) -> list[Row]:
         delimiter = max(",;\t", key=head.count)
         reader = csv.DictReader(file, delimiter=delimiter)
         try:
-            rows = [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+            rows: list[Row] = [
+                {key: value or "" for key, value in row.items() if key is not None} for row in reader
+            ]
         except (UnicodeDecodeError, csv.Error) as fault:
             raise UsageError(f"--metadata: {path} is no CSV table in UTF-8 ({fault})") from fault
     if not rows:

@@ -1,0 +1,402 @@
+"""`cdsel simulate`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cdsel_backend.pool.backbones import DEFAULT as DEFAULT_BACKBONE
+from cdsel_backend.pool.backbones import BackboneError
+from cdsel_backend.selection import strategies
+from cdsel_backend.simulate.dataset import (
+    Dataset,
+    UsageError,
+    embed_folder,
+    load_dataset,
+    read_embeddings,
+    read_table,
+    two_levels,
+)
+from cdsel_backend.simulate.report import label as name_of
+from cdsel_backend.simulate.report import render, shown
+from cdsel_backend.simulate.runner import (
+    DEFAULT,
+    ORACLE,
+    TRAININGS,
+    Outcome,
+    Plan,
+    Result,
+    cell_counts,
+    check_budgets,
+    run_plan,
+)
+from cdsel_backend.simulate.summary import FAIR, WORST, Findings, Saving, labels_saved
+from cdsel_backend.simulate.worlds import make_world
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+PEERS = (
+    "lightly",
+    "coreset",
+    "probcover",
+    "dropquery",
+    "badge",
+)  # known to `select` only with the extra `peers`
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """Names with commas between them."""
+
+    name = "a,b"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return the names."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+
+
+class Budgets(Names):
+    """Whole numbers with commas between them, in rising order."""
+
+    name = "n,n"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """Return the numbers."""
+        parts = [str(part) for part in super().convert(value, param, ctx)]
+        if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(
+                f"{value!r} is no list of whole numbers above 0; write for example 100,200,400", param, ctx
+            )
+        return tuple(sorted({int(part) for part in parts}))
+
+
+class Correlations(Names):
+    """`natural`, or numbers strictly between 0 and 1."""
+
+    name = "natural|rho,rho"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return "natural" and numbers as text, each once."""
+        found = []
+        for part in super().convert(value, param, ctx):
+            try:
+                good = part == "natural" or 0 < float(part) < 1
+            except ValueError:
+                good = False
+            if not good:
+                self.fail(f"{part!r} is neither natural nor a number between 0 and 1", param, ctx)
+            found.append(part if part == "natural" else f"{float(part):g}")
+        if not found:
+            self.fail("name natural, or numbers such as .5,.8,.95", param, ctx)
+        return tuple(dict.fromkeys(found))
+
+
+@click.command()
+@click.option("--metadata", type=FILE, required=True, help="CSV table with a header, one row an image.")
+@click.option(
+    "--images",
+    type=FOLDER,
+    help="Folder that the paths of --image-column start from.  [default: the table's own]",
+)
+@click.option("--image-column", default="file", show_default=True, help="Column with the image's path.")
+@click.option(
+    "--embeddings",
+    type=FILE,
+    help=".npy file of vectors (rows, d) in the table's order, instead of the images.",
+)
+@click.option("--label", required=True, help="Column with the label.")
+@click.option(
+    "--positive", help="The label that --correlation counts as positive.  [default: the last in sorted order]"
+)
+@click.option(
+    "--confounder", type=Names(), default="auto", show_default=True,
+    help="Column (or columns) to treat as confounders; auto: what detection names from the labels.",
+)  # fmt: skip
+@click.option(
+    "--levels",
+    type=Names(),
+    default=(),
+    help="The two levels to resample, as a,b.  [default: the two largest]",
+)
+@click.option(
+    "--group", help="Column that names the patient or lesion: its images stay on one side of the split."
+)
+@click.option(
+    "--ignore", type=Names(), default=(), help="Columns that are no candidates for --confounder auto, as a,b."
+)
+@click.option(
+    "--correlation", type=Correlations(), default="natural", show_default=True,
+    help="natural: the data as they are. Numbers: resample so that P(positive) is rho at the first level, 1 - rho at "
+    "the second.",
+)  # fmt: skip
+@click.option(
+    "--budget",
+    type=Budgets(),
+    default="100,200,400",
+    show_default=True,
+    help="Labels to spend in all, each tried.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds that a budget is spent in."
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Repetitions, each with its own split.",
+)
+@click.option(
+    "--strategy", type=Names(), default="all", show_default=True, help="all, or names of strategies as a,b."
+)
+@click.option(
+    "--training", type=Names(), default=",".join(TRAININGS), show_default=True, help="Ways to train the head."
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results."
+)
+@click.option(
+    "--backbone", default=DEFAULT_BACKBONE, show_default=True, help="timm model that embeds --images."
+)
+@click.option(
+    "--cache", type=click.Path(file_okay=False, path_type=Path), default=Path.home() / ".cache" / "cdsel",
+    show_default="~/.cache/cdsel", help="Folder that keeps the vectors of images.",
+)  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: one a processor]")
+def simulate(**given: Any) -> None:
+    """Test strategies on labelled history: what would they have bought, and what would it have taught?
+
+    Every strategy spends the budget on the table's images in rounds, as in production, and its head is tested
+    on other patients. Writes results.csv, summary.json and report.html, and ends with the labels saved.
+    """
+    console = Console()
+    try:
+        _simulate(console, **given)
+    except (UsageError, BackboneError) as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) -> None:
+    names, absent = _strategies(given["strategy"])
+    trainings = _known("--training", given["training"], TRAININGS)
+    if absent:
+        console.print(
+            f"Left out, for the extra is not installed (pip install 'cdsel-backend[peers]'): {', '.join(absent)}"
+        )
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        data = _read(given, progress)
+        sets = {
+            c: data if c == "natural" else two_levels(data, given["levels"]) for c in given["correlation"]
+        }
+        plan = Plan(
+            strategies=names,
+            trainings=trainings,  # type: ignore[arg-type]
+            correlations=given["correlation"],
+            budgets=given["budget"],
+            rounds=given["rounds"],
+            seeds=given["seeds"],
+            positive=_positive(data, given["positive"]),
+        )
+        for fault in check_budgets(sets, plan):
+            raise UsageError(f"{fault}, or ask for less")
+        out.mkdir(parents=True, exist_ok=True)
+        task = progress.add_task("Running strategies", total=len(plan.units))
+        outcome = Outcome()
+        for done in run_plan(sets, plan, jobs or os.cpu_count() or 1):
+            outcome.add(done)
+            progress.advance(task)
+    settings = {key: _json(value) for key, value in given.items()} | {
+        "strategy": list(names), "confounder": [c.name for c in data.columns], "left_out": list(absent),
+        "positive": data.classes[plan.positive], "items": len(data), "notes": list(data.notes),
+    }  # fmt: skip
+    _write(console, out, data, sets, plan, outcome, settings)
+
+
+def _strategies(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the strategies to run, and the peers that "all" leaves out."""
+    known = (*strategies(), ORACLE)
+    absent = tuple(name for name in PEERS if name not in known)
+    if asked == ("all",):
+        return known, absent
+    for name in asked:
+        if name in absent:
+            raise UsageError(f"--strategy {name} needs the extra: pip install 'cdsel-backend[peers]'")
+    return _known("--strategy", asked, known), ()
+
+
+def _known(option: str, asked: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"{option}: there is no {name!r}; choose from {', '.join(known)}")
+    if not asked:
+        raise UsageError(f"{option}: name at least one of {', '.join(known)}")
+    return asked
+
+
+def _read(given: dict[str, Any], progress: Progress) -> Dataset:
+    metadata: Path = given["metadata"]
+    rows = read_table(metadata)
+    problems: list[str] = []
+    if given["embeddings"]:
+        vectors = read_embeddings(given["embeddings"], len(rows))
+    else:
+        task = progress.add_task("Embedding images", total=len(rows))
+
+        def tell(_: str, done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        vectors, problems = embed_folder(
+            rows,
+            given["images"] or metadata.parent,
+            given["image_column"],
+            cache=given["cache"],
+            backbone=given["backbone"],
+            progress=tell,
+        )
+    for problem in problems[:5]:
+        progress.console.print(f"Left out: {problem}", style="yellow", markup=False)
+    if len(problems) > 5:
+        progress.console.print(
+            f"... and {len(problems) - 5} more images that could not be used", style="yellow"
+        )
+    return load_dataset(
+        rows,
+        vectors,
+        name=metadata.resolve().parent.name or metadata.stem,
+        label=given["label"],
+        confounders=given["confounder"],
+        group=given["group"],
+        ignore=given["ignore"],
+        image_column=given["image_column"],
+    )
+
+
+def _positive(data: Dataset, asked: str | None) -> int:
+    if asked is None:
+        return len(data.classes) - 1
+    if asked not in data.classes:
+        raise UsageError(f"--positive: no label is {asked!r}; the labels are {', '.join(data.classes)}")
+    return data.classes.index(asked)
+
+
+def _write(
+    console: Console,
+    out: Path,
+    data: Dataset,
+    sets: dict[str, Dataset],
+    plan: Plan,
+    outcome: Outcome,
+    settings: dict[str, Any],
+) -> None:
+    order = {name: i for i, name in enumerate((*plan.strategies, *plan.trainings))}
+    results = sorted(
+        outcome.results,
+        key=lambda r: (
+            order[r.strategy],
+            order.get(r.training, 99),
+            r.training,
+            r.correlation,
+            r.budget,
+            r.seed,
+        ),
+    )
+    with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(Result)])
+        writer.writerows(tuple(asdict(result).values()) for result in results)
+    findings = Findings(results, plan.correlations, plan.budgets, plan.seeds)
+    saving = labels_saved(findings)
+    each = {c: saved.to_json() for c in plan.correlations if (saved := labels_saved(findings, c)) is not None}
+    tables = [
+        {"strategy": s, "training": t, "correlation": c, "budget": b, "counts": table.tolist()}
+        for (s, t, c, b), table in sorted(outcome.tables.items())
+    ]
+    strengths = [
+        {"correlation": c, "budget": b, "chosen": sorted(chosen)}
+        for (_, c, b), chosen in sorted(outcome.strengths.items())
+    ]
+    summary = {
+        "settings": settings,
+        "dataset": data.name,
+        "classes": list(data.classes),
+        "levels": {c: list(one.columns[0].levels) for c, one in sets.items()},
+        "saving": saving.to_json() if saving else None,
+        "saving_by_correlation": each,
+        "tables": tables,
+        "strengths": strengths,
+        **findings.to_json(),
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
+    pools = {
+        c: sum(
+            (cell_counts(one.take(make_world(one, c, s, plan.positive).pool)) for s in range(plan.seeds)),
+            np.zeros((len(one.classes), len(one.columns[0].levels)), dtype=np.int64),
+        )
+        for c, one in sets.items()
+    }
+    html = render(
+        findings,
+        saving,
+        outcome.tables,
+        dataset=data.name,
+        classes=data.classes,
+        levels={c: one.columns[0].levels for c, one in sets.items()},
+        pools=pools,
+        settings=settings,
+        notes=data.notes,
+    )
+    (out / "report.html").write_text(html, encoding="utf-8")
+    _print(console, findings, saving, out)
+
+
+def _print(console: Console, findings: Findings, saving: Saving | None, out: Path) -> None:
+    for metric in (WORST, FAIR):
+        table = Table(title=f"{metric.replace('_', ' ')} (mean over the budgets)", title_justify="left")
+        table.add_column("pipeline", overflow="fold")
+        for correlation in findings.correlations:
+            table.add_column(correlation, justify="right")
+        for pipeline in sorted(shown(findings), key=lambda p: -findings.overall(p, metric).mean):
+            marks = [findings.overall(pipeline, metric, c).mean for c in findings.correlations]
+            style = "bold" if pipeline == DEFAULT else "dim" if pipeline[0] == ORACLE else None
+            table.add_row(name_of(pipeline), *(f"{mark:.3f}" for mark in marks), style=style)
+        console.print(table)
+    console.print(f"Report: {out / 'report.html'}", markup=False, soft_wrap=True)
+    console.print(
+        saving.words
+        if saving
+        else f"Run {' + '.join(DEFAULT)} and random + plain with two seeds or more to see the labels saved.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.name
+    return list(value) if isinstance(value, tuple) else value

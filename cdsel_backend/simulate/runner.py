@@ -1,0 +1,319 @@
+"""Run strategies and trainings through the worlds, with the functions that production uses.
+
+A cell of the design is (strategy, training, correlation, budget, seed). It starts without labels and takes the
+budget in rounds. As in production, the head that the cell's own training makes of the labels so far gives the next
+round its probabilities and the strength at which the representation is de-confounded; the labels of the last round
+make the head that is tested.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from numpy.typing import NDArray
+
+from cdsel_backend.confounders import fit_representation
+from cdsel_backend.confounders.association import cramers_v, cross_table
+from cdsel_backend.confounders.representation import Representation
+from cdsel_backend.selection import Problem, select
+from cdsel_backend.selection.strata import due
+from cdsel_backend.simulate.dataset import Dataset
+from cdsel_backend.simulate.worlds import make_world
+from cdsel_backend.training import HeadModel, NotEnoughLabels, evaluate, train_head
+from cdsel_backend.training.head import Recipe
+
+DEFAULT = ("confounder_aware", "deconfounded")
+BASELINE = ("random", "plain")
+ORACLE = "oracle"
+"""Draws every (label, level) cell equally, reading the labels it is yet to buy: a bound, not a strategy."""
+TRAININGS: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
+ACCURACIES = (
+    "worst_group_accuracy",
+    "group_balanced_accuracy",
+    "balanced_accuracy",
+    "accuracy",
+    "within_group_auc",
+)
+METRICS = (*ACCURACIES, "cramers_v_ratio", "min_cell_share", "seconds")
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trade-off curve
+FIRST_STRENGTH = 0.5  # of the representation before the first head that chooses its own
+import inspect  # noqa: E402
+
+_SHARES = "representation" in inspect.signature(train_head).parameters
+_QUICK = "intervals" in inspect.signature(evaluate).parameters
+_LEAST_V = 0.05  # a pool with less dependence has none to compare with
+_BLIND = frozenset({"random", "stratified", ORACLE})  # look at neither vectors nor a model
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of results.csv."""
+
+    dataset: str
+    strategy: str
+    training: str
+    correlation: str
+    budget: int
+    seed: int
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: the cells are all combinations."""
+
+    strategies: tuple[str, ...]
+    trainings: tuple[Recipe, ...]
+    correlations: tuple[str, ...]
+    budgets: tuple[int, ...]
+    rounds: int
+    seeds: int
+    positive: int
+
+    @property
+    def units(self) -> list[tuple[str, int, str]]:
+        """(correlation, seed, strategy): what one process does at a stretch."""
+        return [
+            (c, s, name) for c in self.correlations for s in range(self.seeds) for name in self.strategies
+        ]
+
+
+@dataclass
+class Outcome:
+    """What came of a unit. `tables`: (strategy, training, correlation, budget) -> (classes, levels) counts selected."""
+
+    results: list[Result] = field(default_factory=list)
+    tables: dict[tuple[str, str, str, int], NDArray[np.int64]] = field(default_factory=dict)
+    strengths: dict[tuple[str, str, int], list[float]] = field(default_factory=dict)
+
+    def add(self, other: Outcome) -> None:
+        """Join another unit's outcome."""
+        self.results += other.results
+        for key, table in other.tables.items():
+            self.tables[key] = self.tables.get(key, 0) + table
+        for place, chosen in other.strengths.items():
+            self.strengths.setdefault(place, []).extend(chosen)
+
+
+def run_plan(sets: dict[str, Dataset], plan: Plan, jobs: int) -> Iterator[Outcome]:
+    """Yield the outcome of every unit as it is done; `sets` holds each correlation's dataset.
+
+    Units run in `jobs` processes of one thread each. What a strategy or a training raises comes through.
+    """
+    with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
+        work = (delayed(run_unit)(sets[c], c, seed, name, plan) for c, seed, name in plan.units)
+        yield from Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(work)
+
+
+def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Plan) -> Outcome:
+    """Run one strategy in one world: all trainings and budgets."""
+    scene = _scene(data, correlation, seed, plan.positive)
+    outcome = Outcome()
+    for budget in plan.budgets:
+        shared: list[NDArray[np.int64]] = []  # a blind strategy selects the same whatever the training
+        for training in plan.trainings:
+            run = _Run(scene, strategy, training, budget, plan.rounds)
+            run.select(shared)
+            _note(outcome, data.name, run, training, run.train(), trade_off=False)
+            if (strategy, training) == DEFAULT:
+                for strength in STRENGTHS:
+                    name = f"strength={strength:g}"
+                    _note(outcome, data.name, run, name, run.train(strength), trade_off=True)
+    return outcome
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """A world made ready: the pool, its representation, the test set."""
+
+    pool: Dataset
+    test: Dataset
+    correlation: str
+    seed: int
+    representation: Representation
+    projected: NDArray[np.float32]
+
+
+_LAST: dict[tuple[str, int], _Scene] = {}
+
+
+def _scene(data: Dataset, correlation: str, seed: int, positive: int) -> _Scene:
+    """Make a world ready, or return the one this process had last."""
+    key = (f"{data.name} {correlation} {len(data)} {positive}", seed)
+    if key not in _LAST:
+        world = make_world(data, correlation, seed, positive)
+        pool = data.take(world.pool)
+        representation = fit_representation(pool.vectors, pool.columns, strength=1.0)
+        projected = representation.project(pool.vectors)
+        _LAST.clear()
+        _LAST[key] = _Scene(pool, data.take(world.test), correlation, seed, representation, projected)
+    return _LAST[key]
+
+
+class _Run:
+    """One cell on its way: what is taken, and the head so far."""
+
+    def __init__(self, scene: _Scene, strategy: str, training: Recipe, budget: int, rounds: int) -> None:
+        self.scene, self.strategy, self.training, self.budget = scene, strategy, training, budget
+        ends = np.linspace(0, budget, min(rounds, budget) + 1).round().astype(int)
+        self.sizes = np.diff(ends).tolist()
+        self.taken = np.zeros(len(scene.pool), dtype=bool)
+        self.model: HeadModel | None = None
+        self.seconds = 0.0
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,): the labels bought so far, -1 elsewhere."""
+        return np.where(self.taken, self.scene.pool.labels, -1)
+
+    def select(self, shared: list[NDArray[np.int64]]) -> None:
+        """Take the budget in rounds; a blind strategy's rounds are kept in `shared` for the next training."""
+        blind = self.strategy in _BLIND
+        for number, size in enumerate(self.sizes):
+            started = time.perf_counter()
+            if blind and number < len(shared):
+                chosen = shared[number]
+            else:
+                chosen = self._choose(size, number)
+                if blind:
+                    shared.append(chosen)
+            self.seconds += time.perf_counter() - started
+            self.taken[chosen] = True
+            if not blind and number < len(self.sizes) - 1:
+                self.model = self.train()
+
+    def train(self, strength: float | None = None) -> HeadModel | None:
+        """Return the head of the labels so far, or None where they do not suffice; `strength` overrides the choice."""
+        pool = self.scene.pool
+        try:
+            return train_head(
+                pool.vectors,
+                pool.columns,
+                self.labels,
+                classes=pool.classes,
+                groups=pool.groups,
+                strength=strength,
+                recipe=self.training,
+                seed=self.scene.seed,
+                **({"representation": self.scene.representation} if _SHARES else {}),
+            )
+        except NotEnoughLabels:
+            return None
+
+    def _choose(self, size: int, number: int) -> NDArray[np.int64]:
+        scene, pool = self.scene, self.scene.pool
+        seed = scene.seed * 1000 + number
+        if self.strategy == ORACLE:
+            return _draw_equally(pool, self.taken, size, np.random.default_rng(seed))
+        strength = FIRST_STRENGTH if self.training == "deconfounded" else 0.0
+        probabilities = None
+        if self.model is not None:
+            strength = self.model.describe()["strength"]
+            probabilities = self.model.predict(pool.vectors, pool.columns)
+        problem = Problem(
+            vectors=scene.representation.with_strength(strength).centre(scene.projected, pool.columns),
+            columns=pool.columns,
+            labels=self.labels,
+            n_classes=len(pool.classes),
+            taken=self.taken.copy(),
+            probabilities=probabilities,
+            groups=pool.groups,
+            seed=seed,
+        )
+        return select(self.strategy, problem, size).indices
+
+    def probabilities(self, model: HeadModel | None) -> NDArray[np.float64]:
+        """Return the test set's probabilities; without a head, the commonest label so far is certain."""
+        test = self.scene.test
+        if model is not None:
+            return model.predict(test.vectors, test.columns)
+        seen = np.bincount(self.scene.pool.labels[self.taken], minlength=len(test.classes))
+        return np.tile(np.eye(len(test.classes))[int(seen.argmax())], (len(test), 1))
+
+
+def _note(
+    outcome: Outcome, dataset: str, run: _Run, training: str, model: HeadModel | None, *, trade_off: bool
+) -> None:
+    """Add what a finished run measured."""
+    scene, test = run.scene, run.scene.test
+    measured = evaluate(
+        run.probabilities(model),
+        test.labels,
+        test.columns,
+        test.classes,
+        seed=scene.seed,
+        **({"intervals": False} if _QUICK else {}),
+    )
+    values = {metric: measured[metric] for metric in ACCURACIES}
+    if not trade_off:
+        table = cell_counts(scene.pool, run.taken)
+        outcome.tables[run.strategy, training, scene.correlation, run.budget] = table
+        values |= {
+            "cramers_v_ratio": cramers_v_ratio(scene.pool, run.taken),
+            "min_cell_share": float(table[cell_counts(scene.pool) > 0].min() / max(table.sum(), 1)),
+            "seconds": run.seconds,
+        }
+        if (run.strategy, training) == DEFAULT and model is not None:
+            outcome.strengths[run.strategy, scene.correlation, run.budget] = [model.describe()["strength"]]
+    outcome.results += [
+        Result(
+            dataset, run.strategy, training, scene.correlation, run.budget, scene.seed, metric, float(value)
+        )
+        for metric, value in values.items()
+        if value is not None
+    ]
+
+
+def cell_counts(pool: Dataset, taken: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Return (classes, levels of the first confounder): how many items of the pool, or of those taken."""
+    column = pool.columns[0]
+    cells = pool.labels * len(column.levels) + column.codes
+    counts = np.bincount(
+        cells if taken is None else cells[taken], minlength=len(pool.classes) * len(column.levels)
+    )
+    return counts.reshape(len(pool.classes), -1).astype(np.int64)
+
+
+def cramers_v_ratio(pool: Dataset, taken: NDArray[np.bool_]) -> float | None:
+    """Return Cramér's V of (label, level) among those taken over that of the pool, averaged over the confounders.
+
+    None where the pool shows no dependence that could be taken over.
+    """
+    before = np.array([cramers_v(cross_table(pool.labels, c.codes)) for c in pool.columns])
+    after = np.array([cramers_v(cross_table(pool.labels[taken], c.codes[taken])) for c in pool.columns])
+    known = before >= _LEAST_V
+    return float((after[known] / before[known]).mean()) if known.any() else None
+
+
+def _draw_equally(
+    pool: Dataset, taken: NDArray[np.bool_], size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw so that the (label, level) cells of the first confounder come out equal, as far as they last."""
+    cells = pool.labels * len(pool.columns[0].levels) + pool.columns[0].codes
+    n_cells = len(pool.classes) * len(pool.columns[0].levels)
+    have, available = (np.bincount(cells[mask], minlength=n_cells) for mask in (taken, ~taken))
+    shares = (have + available > 0) / max(int((have + available > 0).sum()), 1)
+    quota = due(shares, have, available, size)
+    shuffled = rng.permutation(np.flatnonzero(~taken))
+    return np.concatenate([shuffled[cells[shuffled] == cell][: quota[cell]] for cell in range(n_cells)])
+
+
+def check_budgets(sets: dict[str, Dataset], plan: Plan) -> Sequence[str]:
+    """Return what is wrong with the budgets, in words, for each correlation whose pool is too small."""
+    faults = []
+    for correlation, data in sets.items():
+        size = len(make_world(data, correlation, 0, plan.positive).pool)
+        if max(plan.budgets) > size:
+            faults.append(
+                f"--budget {max(plan.budgets)}: the pool at correlation {correlation} has {size} items"
+            )
+    return faults
+
+
+def _levels(data: Dataset) -> str:
+    return " and ".join(f"{data.columns[0].name} {level}" for level in data.columns[0].levels)

@@ -1,0 +1,225 @@
+"""What the results say: means, paired differences and the labels saved, each with its interval over the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, ORACLE, Result
+
+Pipeline = tuple[str, str]
+WORST, FAIR = "worst_group_accuracy", "group_balanced_accuracy"
+_RESAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n seeds with its 95 % interval (Student's t)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def to_json(self) -> dict[str, float | int]:
+        """Return the fields."""
+        return {"mean": self.mean, "low": self.low, "high": self.high, "n": self.n}
+
+
+def estimate(values: NDArray[np.float64]) -> Estimate:
+    """Return the mean of (seeds,) with its interval; seeds without a value are left out."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    mean = float(known.mean())
+    if len(known) < 2:
+        return Estimate(mean, np.nan, np.nan, 1)
+    half = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
+    return Estimate(mean, mean - half, mean + half, len(known))
+
+
+class Findings:
+    """The results as arrays, and the questions asked of them."""
+
+    def __init__(
+        self, results: Iterable[Result], correlations: Sequence[str], budgets: Sequence[int], seeds: int
+    ):
+        self.correlations, self.budgets, self.seeds = tuple(correlations), tuple(budgets), seeds
+        self._values: dict[tuple[Pipeline, str], NDArray[np.float64]] = {}
+        place_c = {c: i for i, c in enumerate(self.correlations)}
+        place_b = {b: i for i, b in enumerate(self.budgets)}
+        shape = (len(self.correlations), len(self.budgets), seeds)
+        for r in results:
+            key = ((r.strategy, r.training), r.metric)
+            cube = self._values.setdefault(key, np.full(shape, np.nan))
+            cube[place_c[r.correlation], place_b[r.budget], r.seed] = r.value
+        self.pipelines = [
+            p for p in dict.fromkeys(p for p, _ in self._values) if not p[1].startswith("strength=")
+        ]
+
+    def cube(self, pipeline: Pipeline, metric: str) -> NDArray[np.float64]:
+        """(correlations, budgets, seeds), NaN where nothing was measured."""
+        empty = np.full((len(self.correlations), len(self.budgets), self.seeds), np.nan)
+        return self._values.get((pipeline, metric), empty)
+
+    def overall(self, pipeline: Pipeline, metric: str, correlation: str | None = None) -> Estimate:
+        """The mean over the budgets, and over the correlations unless one is named."""
+        return estimate(self._by_seed(pipeline, metric, correlation))
+
+    def _by_seed(self, pipeline: Pipeline, metric: str, correlation: str | None) -> NDArray[np.float64]:
+        cube = self.cube(pipeline, metric)
+        if correlation is not None:
+            cube = cube[[self.correlations.index(correlation)]]
+        return np.asarray(cube.mean(axis=(0, 1)))
+
+    def difference(self, a: Pipeline, b: Pipeline, metric: str, correlation: str | None = None) -> Estimate:
+        """How much better `a` is than `b` in the same worlds."""
+        return estimate(self._by_seed(a, metric, correlation) - self._by_seed(b, metric, correlation))
+
+    def ranked(self, metric: str = WORST, correlation: str | None = None) -> list[Pipeline]:
+        """All pipelines but the bound, the best first."""
+        usable = [p for p in self.pipelines if p[0] != ORACLE]
+        means = {p: self.overall(p, metric, correlation).mean for p in usable}
+        return sorted(usable, key=lambda p: -means[p] if np.isfinite(means[p]) else np.inf)
+
+    def best_other(self, training: str | None = None, correlation: str | None = None) -> Pipeline | None:
+        """The best pipeline whose strategy is neither the default's nor the bound, perhaps of one training."""
+        others = [p for p in self.ranked(WORST, correlation) if p[0] != DEFAULT[0]]
+        return next((p for p in others if training in (None, p[1])), None)
+
+    def strengths(self) -> list[str]:
+        """The trainings of the trade-off curve, by rising strength."""
+        named = {p[1] for p, _ in self._values if p[1].startswith("strength=")}
+        return sorted(named, key=lambda name: float(name.partition("=")[2]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Every mean, and the default's paired differences from every other pipeline."""
+        means, paired = [], []
+        for (pipeline, metric), cube in self._values.items():
+            for i, correlation in enumerate(self.correlations):
+                for j, budget in enumerate(self.budgets):
+                    place = _named(pipeline) | {
+                        "correlation": correlation,
+                        "budget": budget,
+                        "metric": metric,
+                    }
+                    means.append(place | estimate(cube[i, j]).to_json())
+                    if DEFAULT in self.pipelines and pipeline in self.pipelines and pipeline != DEFAULT:
+                        gap = self.cube(DEFAULT, metric)[i, j] - cube[i, j]
+                        paired.append(place | estimate(gap).to_json())
+        overall = [
+            _named(p) | {"correlation": c or "all", "metric": m} | self.overall(p, m, c).to_json()
+            for p in self.pipelines
+            for m in METRICS
+            for c in (None, *self.correlations)
+        ]
+        gaps = [
+            _named(p) | {"correlation": c or "all", "metric": m} | self.difference(DEFAULT, p, m, c).to_json()
+            for p in self.pipelines
+            if p != DEFAULT and DEFAULT in self.pipelines
+            for m in METRICS
+            for c in (None, *self.correlations)
+        ]
+        return {
+            "default": _named(DEFAULT),
+            "means": _plain(means),
+            "default_minus_other": _plain(paired),
+            "means_over_budgets": _plain(overall),
+            "default_minus_other_over_budgets": _plain(gaps),
+        }
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How many labels the default saves against random + plain for the same worst-group accuracy.
+
+    `saved` of `budget` labels with its 95 % interval (bootstrap over seeds); 0 where the default never reaches it.
+    `at_least`: the smallest budget tried already sufficed, so that more may be saved.
+    """
+
+    budget: int
+    target: float
+    saved: float
+    low: float
+    high: float
+    at_least: bool
+    words: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields."""
+        return dict(vars(self))
+
+
+def labels_saved(findings: Findings, correlation: str | None = None) -> Saving | None:
+    """Return the saving over all correlations, or at one; None unless both pipelines and two seeds were run."""
+    if not {DEFAULT, BASELINE} <= set(findings.pipelines) or findings.seeds < 2:
+        return None
+    rows = slice(None) if correlation is None else [findings.correlations.index(correlation)]
+    ours, theirs = (findings.cube(p, WORST)[rows].mean(axis=0) for p in (DEFAULT, BASELINE))
+    budgets = np.array(findings.budgets, dtype=float)
+    draws = np.random.default_rng(0).integers(findings.seeds, size=(_RESAMPLES, findings.seeds))
+    found = np.array(
+        [_saved(ours[:, draw].mean(axis=1), theirs[:, draw].mean(axis=1), budgets) for draw in draws]
+    )
+    saved, target = _saved(ours.mean(axis=1), theirs.mean(axis=1), budgets), float(theirs[-1].mean())
+    low, high = (float(x) for x in np.quantile(found, [0.025, 0.975]))
+    most = float(budgets[-1] - budgets[0])
+    at_least = len(budgets) > 1 and saved >= most
+    where = _where(findings.correlations if correlation is None else (correlation,))
+    ours_name, theirs_name = (" + ".join(p) for p in (DEFAULT, BASELINE))
+    reached = (
+        f"the worst-group accuracy that {theirs_name} has with {budgets[-1]:.0f} labels ({target:.3f}{where})"
+    )
+    if low <= 0:
+        words = (
+            f"For {reached}, {ours_name} saves no labels that these runs could show "
+            f"(estimate {saved:.0f}, 95 % interval {low:.0f} to {high:.0f})."
+        )
+    else:
+        bound = f", and may save more: fewer than {budgets[0]:.0f} labels were not tried" if at_least else ""
+        least = "at least " if at_least else ""
+        words = (
+            f"For {reached}, {ours_name} saves {least}{saved:.0f} of the {budgets[-1]:.0f} labels "
+            f"(95 % interval {low:.0f} to {high:.0f}{bound})."
+        )
+    return Saving(int(budgets[-1]), target, saved, low, high, at_least, words)
+
+
+def _saved(ours: NDArray[np.float64], theirs: NDArray[np.float64], budgets: NDArray[np.float64]) -> float:
+    """Labels saved for what `theirs` reaches at the largest budget; more labels are taken never to hurt `ours`."""
+    curve = np.maximum.accumulate(ours)
+    if not curve[-1] >= theirs[-1]:
+        return 0.0
+    first = int(np.argmax(curve >= theirs[-1]))
+    if first == 0:
+        return float(budgets[-1] - budgets[0])
+    part = (theirs[-1] - curve[first - 1]) / (curve[first] - curve[first - 1])
+    return float(budgets[-1] - (budgets[first - 1] + part * (budgets[first] - budgets[first - 1])))
+
+
+def _where(correlations: Sequence[str]) -> str:
+    if correlations == ("natural",):
+        return ", on the natural pool"
+    return (
+        f", mean over correlations {', '.join(correlations)}"
+        if len(correlations) > 1
+        else f", at {correlations[0]}"
+    )
+
+
+def _named(pipeline: Pipeline) -> dict[str, Any]:
+    return {"strategy": pipeline[0], "training": pipeline[1]}
+
+
+def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Drop rows without a value, and NaN bounds, which JSON cannot hold."""
+    return [
+        {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in row.items()}
+        for row in rows
+        if row["n"]
+    ]
