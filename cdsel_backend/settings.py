@@ -103,6 +103,8 @@ class ProjectSettings(BaseModel):
     """How far the confounder's mean effect is taken out, 0 to 1; empty: chosen from the data."""
     backbone: str = "tf_efficientnet_lite0"
     """A timm model name; the default needs no model hub."""
+    backbone_weights: str | None = None
+    """A local checkpoint for the backbone, on the machine of the backend; none: pretrained ones."""
     delivery: Literal["queue_project", "in_place"] = "queue_project"
     """`queue_project`: a project of its own, in strict order. `in_place`: scores in the connected project."""
     preannotate: bool = True

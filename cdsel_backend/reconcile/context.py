@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
-from cdsel_backend.pool.backbones import Backbone, load_backbone
 from cdsel_backend.pool.columns import Column, read_columns
-from cdsel_backend.settings import ServerSettings
+from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.training import HeadModel, is_held_out, load
 
+if TYPE_CHECKING:
+    from cdsel_backend.labelstudio.client import LabelStudio
+    from cdsel_backend.pool.backbones import Backbone
+
+STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
 TRAIN_ACTION = "START_TRAINING"  # what Label Studio's button sends
 SELECT_ACTION = "SELECT_NOW"  # what the dashboard's button sends
 REQUESTS = frozenset({TRAIN_ACTION, SELECT_ACTION})  # stay open until the step they ask for has run
@@ -33,13 +36,22 @@ class Context:
     store: Store
     server: ServerSettings
     studio: LabelStudio
-    backbones: dict[str, Backbone] = field(default_factory=dict)
+    backbones: dict[tuple[str, str | None], Backbone] = field(default_factory=dict)
 
-    def backbone(self, name: str) -> Backbone:
-        """The named backbone, loaded once."""
-        if name not in self.backbones:
-            self.backbones[name] = load_backbone(name, device=self.server.device)
-        return self.backbones[name]
+    def backbone(self, settings: ProjectSettings) -> Backbone:
+        """A project's backbone, loaded once.
+
+        Raises:
+            BackboneError: it cannot be loaded; the message names the setting and the mend.
+        """
+        # Here, not above: the web server shares this module and has no need of torch.
+        from cdsel_backend.pool.backbones import load_backbone
+
+        key = (settings.backbone, settings.backbone_weights)
+        if key not in self.backbones:
+            name, weights = key
+            self.backbones[key] = load_backbone(name, weights=weights, device=self.server.device)
+        return self.backbones[key]
 
     def read_state(self, project: int) -> State:
         """One project's state as it stands now."""

@@ -109,7 +109,7 @@ def label_rows(task: dict[str, Any], item: int, space: LabelSpace) -> list[dict[
 
 def embed(context: Context, state: State) -> bool:
     """Read and embed the next images that have no vector."""
-    backbone, store, project = context.backbone(state.settings.backbone), context.store, state.project.id
+    backbone, store, project = context.backbone(state.settings), context.store, state.project.id
     if state.project.backbone != backbone.fingerprint:
         store.update_project(project, backbone=backbone.fingerprint)
     rows = store.without_vector(project, backbone.fingerprint, limit=EMBED_CHUNK, now=time.time())

@@ -21,9 +21,12 @@ from cdsel_backend.labelstudio.client import (
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
-from cdsel_backend.reconcile import Context, reconcile
+from cdsel_backend.pool.backbones import BackboneError
+from cdsel_backend.reconcile.context import STUDIO_FACT, Context
+from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
+from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,6 @@ LEASE_SECONDS = 60.0
 LOOK_SECONDS = 0.5  # between looks for new events while idle
 LONGEST_REST = 5.0  # between rounds of the projects while idle
 LONGEST_PAUSE = 60.0  # between tries at a project that fails
-STUDIO_FACT = "label_studio"
 
 
 class Worker:
@@ -72,7 +74,7 @@ class Worker:
             self._note_studio(str(fault))
             self._fail(project, str(fault))
             return False
-        except (LabelStudioError, UnsupportedLabelConfig) as fault:
+        except (LabelStudioError, UnsupportedLabelConfig, BackboneError, ModelFormatError) as fault:
             self._fail(project, str(fault))
             return False
         except Exception as fault:

@@ -10,8 +10,7 @@ from werkzeug.exceptions import BadRequest
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
-from cdsel_backend.reconcile.context import TRAIN_ACTION
-from cdsel_backend.reconcile.worker import STUDIO_FACT
+from cdsel_backend.reconcile.context import STUDIO_FACT, TRAIN_ACTION
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import accept, parse_layer

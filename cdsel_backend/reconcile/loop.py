@@ -1,0 +1,57 @@
+"""The loop: look at a project's state, do the next thing that is due.
+
+There is no job queue. Each step compares what is with what should be, does a bounded piece of work, commits it, and
+says whether it did anything. Any of them may be killed at any instruction and run again.
+
+sync from Label Studio -> embed what has no vector -> re-detect confounders -> train -> select the next round ->
+push it -> show predictions on it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.intake import embed, sync
+from cdsel_backend.reconcile.learn import detect_confounders, train
+from cdsel_backend.reconcile.rounds import preannotate, push, select_round
+from cdsel_backend.store import State
+
+log = logging.getLogger(__name__)
+
+STEPS: tuple[Callable[[Context, State], bool], ...] = (
+    sync,
+    embed,
+    detect_confounders,
+    train,
+    select_round,
+    push,
+    preannotate,
+)
+
+
+def reconcile(context: Context, project: int) -> bool:
+    """Do the next thing that is due for a project; returns whether there was one."""
+    for step in STEPS:
+        state = context.read_state(project)
+        if step(context, state):
+            level = logging.DEBUG if step is sync else logging.INFO  # polls would drown the rest
+            log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
+            return True
+    state = context.read_state(project)
+    context.tell(state, waiting_for(state))
+    return False
+
+
+def waiting_for(state: State) -> str:
+    """What the project waits for, in words."""
+    if not state.items:
+        return "waiting for images in the pool project"
+    if state.open:
+        return f"waiting for labels of {len(state.open)} images"
+    if state.settings.paused:
+        return "paused"
+    if not state.left:
+        return "the budget is used up"
+    return "no image is left to select"
