@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from cdsel_backend.store import State, Store
+
+UNUSABLE_SHOWN = 1000  # of the images left out; the count is of all
 
 
 def project_status(store: Store, state: State) -> dict[str, Any]:
     """Everything worth knowing about a project, as JSON."""
     project = state.project
-    embedded, _, items = store.embedding_progress(project.id, project.backbone)
+    embedded, unusable, items = store.embedding_progress(project.id, project.backbone)
     activity = project.activity or {"step": "starting", "done": 0, "total": 0}
     report = project.report or {}
     return {
@@ -31,8 +34,10 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
         "left": state.left,
         "items": items,
         "embedded": embedded,
+        "unusable_count": unusable,
         "unusable": [
-            {"task": row.task, "reason": row.problem} for row in state.items if row.problem and not row.gone
+            {"task": row.task, "reason": row.problem}
+            for row in store.unusable(project.id, limit=UNUSABLE_SHOWN)
         ],
         "confounders": [
             {
@@ -51,21 +56,49 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
 
 def rounds(state: State) -> list[dict[str, Any]]:
     """Each round: pushed, labelled, and the model trained once it was complete."""
+    became = {
+        "pushed": state.pushed,
+        "labelled": state.labels.keys(),
+        "open": state.open,
+        "skipped": state.skipped,
+    }
+    counts = {
+        name: Counter(row.round for row in state.selections if row.item in items)
+        for name, items in became.items()
+    }
+    last = {row.round: row for row in state.trainings if row.version}
     answer = []
     for row in state.rounds:
-        items = {one.item for one in state.selections if one.round == row.number}
-        after = [one for one in state.trainings if one.round == row.number]
-        last = after[-1] if after else None
+        trained = last.get(row.number)
         answer.append(
             {
                 "round": row.number,
-                "pushed": len(items & state.pushed),
-                "labelled": len(items & state.labels.keys()),
-                "open": len(items & state.open),
-                "skipped": len(items & state.skipped),
-                "model_version": last.version if last else None,
-                "outcome": last.outcome if last else None,
-                "metrics": last.metrics if last else {},
+                **{name: counts[name][row.number] for name in became},
+                "model_version": trained.version if trained else None,
+                "outcome": trained.outcome if trained else None,
+                "metrics": trained.metrics if trained else {},
             }
         )
     return answer
+
+
+def next_step(state: State, status: dict[str, Any]) -> str:
+    """What comes next, as a sentence or two."""
+    size = min(state.settings.round_size, status["left"])
+    after = (
+        f"Then round {len(state.rounds) + 1} of {size} images is selected."
+        if size
+        else "Then the budget is used up; raise it to go on."
+    )
+    if state.settings.paused:
+        return "Paused: nothing more is pushed until you resume. Labels still come in."
+    if not status["items"]:
+        return "Import images into the pool project in Label Studio. Everything else follows by itself."
+    if status["embedded"] + status["unusable_count"] < status["items"]:
+        return "The images are read and embedded first; the confounder report and the first round follow."
+    if status["open"]:
+        one = status["open"] == 1
+        return f"{status['open']} image{' waits' if one else 's wait'} for the annotators. {after}"
+    if not size:
+        return "The budget is used up. Raise it to get another round."
+    return f"Round {len(state.rounds) + 1} of {size} images is selected next."

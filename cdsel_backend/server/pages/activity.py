@@ -1,0 +1,55 @@
+"""What happens and happened: images left out, events, and who changed what."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from flask import render_template
+from sqlalchemy import Row
+
+from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import project_status
+from cdsel_backend.store import State
+
+SHOWN = 50
+EVENTS = 500  # of which runs of the same kind are shown as one
+
+
+@pages.get("/projects/<int:pool_project>/activity")
+def activity(pool_project: int) -> str:
+    """The newest of each; the CSV files hold all."""
+    store = Service.current().store
+    state = read_state(pool_project)
+    return render_template(
+        "activity.html",
+        state=state,
+        status=project_status(store, state),
+        unusable=store.unusable(state.project.id, limit=SHOWN),
+        events=runs(store.events(sources(state), limit=EVENTS))[:SHOWN],
+        audit=store.audit(state.project.id, limit=SHOWN),
+        shown=SHOWN,
+    )
+
+
+def sources(state: State) -> list[int]:
+    """The Label Studio projects whose events concern this one."""
+    return [source for source in (state.project.pool_project, state.project.queue_project) if source]
+
+
+def runs(events: list[Row[Any]]) -> list[dict[str, Any]]:
+    """Events as the page shows them: those of one kind that follow each other are one line."""
+    found = []
+    for (action, handled), group in groupby(events, key=lambda row: (row.action, row.handled_at is not None)):
+        rows = list(group)
+        found.append(
+            {
+                "at": rows[0].received_at,
+                "words": action.replace("_", " ").lower(),
+                "times": len(rows),
+                "open": not handled,
+                "tasks": [task for row in rows for task in row.payload.get("tasks") or ()],
+            }
+        )
+    return found

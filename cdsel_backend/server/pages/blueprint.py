@@ -1,0 +1,179 @@
+"""The blueprint that the pages hang on: who is asking, protection of forms, and faults as pages."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, render_template, request, session, url_for
+from flask.blueprints import BlueprintSetupState
+from markupsafe import Markup
+from sqlalchemy import Row
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
+
+from cdsel_backend.server.service import Service
+from cdsel_backend.store import State, Store
+
+pages = Blueprint("pages", __name__)
+
+SECRET_FACT = "session_secret"
+STATIC = Path(__file__).parents[1] / "static"
+# Everything comes from this server, and nobody may frame it: a form here spends money.
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@pages.record_once
+def _prepare(setup: BlueprintSetupState) -> None:
+    app = setup.app
+    app.secret_key = _secret(app.extensions["cdsel"].store)
+    app.config.update(
+        SESSION_COOKIE_NAME="cdsel_session",  # cookies do not tell ports apart: not Label Studio's name
+        SESSION_COOKIE_SAMESITE="Lax",
+        SEND_FILE_MAX_AGE_DEFAULT=31_536_000,  # `static_url` changes with the content
+    )
+    app.jinja_env.globals.update(static_url=static_url, csrf_token=csrf_token)
+    app.jinja_env.filters.update(
+        count=count, share=share, ago=ago, moment=moment, value=value_words, code=code
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+
+def _secret(store: Store) -> str:
+    """What signs the session cookie: one for all web processes on this database, also after a restart."""
+    known = store.fact(SECRET_FACT)
+    if known is None:
+        store.set_fact(SECRET_FACT, secrets.token_hex(32))
+        known = store.fact(SECRET_FACT)
+    return str(known)
+
+
+def csrf_token() -> str:
+    """What a form must carry to show that it is ours: kept in the signed session cookie of the browser."""
+    if "csrf" not in session:
+        session["csrf"] = secrets.token_urlsafe(32)
+    return str(session["csrf"])
+
+
+@pages.before_request
+def _protect() -> None:
+    """Refuse what another site makes an admin's browser send."""
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    given, wanted = request.form.get("csrf_token", ""), session.get("csrf", "")
+    if not wanted or not hmac.compare_digest(given.encode(), str(wanted).encode()):
+        raise BadRequest("this form is too old, or from another site: go back, reload the page and try again")
+
+
+@pages.after_request
+def _harden(response: Response) -> Response:
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+@pages.errorhandler(HTTPException)
+def _explain(fault: HTTPException) -> tuple[Response | str, int]:
+    """Say what is wrong, as a page to a browser and as JSON to a script."""
+    code = fault.code or 500
+    words = fault.description or "This did not work."
+    if code == 500:
+        words = "The server stumbled over this page. Its log has the details; labelling goes on meanwhile."
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return render_template("error.html", code=code, words=words), code
+    return jsonify(error=words), code
+
+
+def find(pool_project: int) -> Row[Any]:
+    """The project that is called so in an address.
+
+    Raises:
+        NotFound: it is not connected.
+    """
+    found = Service.current().store.project_of(pool_project)
+    if found is None:
+        raise NotFound(
+            f"project {pool_project} of Label Studio is not connected; connect it under Settings > Model"
+        )
+    return found
+
+
+def read_state(pool_project: int) -> State:
+    """The state of the project that is called so in an address."""
+    return State(Service.current().store, find(pool_project).id)
+
+
+def who() -> str:
+    """Who changes something, for the audit."""
+    given = request.authorization
+    return given.username if given is not None and given.username else "dashboard"
+
+
+def page_number() -> int:
+    """The page of a long table that is asked for, from 1."""
+    return max(1, request.args.get("page", 1, type=int))
+
+
+@cache
+def _fingerprint(name: str, _modified: float) -> str:
+    return hashlib.blake2b((STATIC / name).read_bytes(), digest_size=6).hexdigest()
+
+
+def static_url(name: str) -> str:
+    """The address of a file in static/, another one whenever its content changes."""
+    return url_for("static", filename=name, v=_fingerprint(name, (STATIC / name).stat().st_mtime))
+
+
+def count(number: float) -> str:
+    """`12,345`, with a thin space as people of all countries read it."""
+    return f"{int(number):,}".replace(",", "\u202f")
+
+
+def share(number: float | None, digits: int = 0) -> str:
+    """A share as per cent, or a dash."""
+    return "–" if number is None else f"{100 * number:.{digits}f} %"
+
+
+def moment(seconds: float | None) -> str:
+    """A time in UTC, for reading."""
+    return "" if not seconds else datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(seconds: float | None) -> str:
+    """How long ago, in the largest unit."""
+    if not seconds:
+        return "never"
+    past = max(0.0, datetime.now(timezone.utc).timestamp() - seconds)
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if past >= size:
+            whole = int(past // size)
+            return f"{whole} {unit}{'s' if whole > 1 else ''} ago"
+    return "just now"
+
+
+def code(text: str) -> Markup:
+    """Text with its `quoted` parts as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    )
+
+
+def value_words(value: object) -> str:
+    """A setting's value as an admin would say it."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

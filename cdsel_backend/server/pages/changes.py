@@ -1,0 +1,220 @@
+"""What an admin changes: settings as the uppermost layer, undo of the budget, and requests to the worker.
+
+Every change is one transaction with its row in the audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from flask import Response, flash, redirect, render_template, request, url_for
+from pydantic.fields import FieldInfo
+from werkzeug.exceptions import BadRequest
+
+from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION
+from cdsel_backend.selection import strategies
+from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
+from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import project_status
+from cdsel_backend.settings import LAYERS, ProjectSettings, Resolved, accept, environment_layer, resolve
+from cdsel_backend.store import State
+
+LAYER = LAYERS[-1]
+REQUESTS = {
+    TRAIN_ACTION: "A training is asked for. It starts when the worker's present step is done, if labels are new.",
+    SELECT_ACTION: "The next round is asked for. It is selected as soon as the worker's present step is done.",
+}
+BACK = ("project", "confounders", "settings")  # pages that a form may lead back to
+
+
+@pages.get("/projects/<int:pool_project>/settings")
+def settings(pool_project: int) -> str:
+    """Every setting, its value, and where that came from."""
+    return _settings_page(read_state(pool_project), {}, {})
+
+
+@pages.post("/projects/<int:pool_project>/settings")
+def change_settings(pool_project: int) -> tuple[str, int] | Response:
+    """Set the settings that a form names under `fields`; all of them, or none where one is refused."""
+    state = read_state(pool_project)
+    typed = {name: _typed(name) for name in request.form.getlist("fields")}
+    accepted, _ = accept(typed, {}, layer=LAYER)
+    faults = {name: _fault(name, value) for name, value in typed.items() if name not in accepted}
+    if faults:
+        return _settings_page(state, typed, faults), 422
+    in_force = state.settings.model_dump(mode="json")
+    put = {name: value for name, value in accepted.items() if value != in_force[name]}
+    if put:
+        _change(state, put=put)
+        flash(
+            "Saved: " + ", ".join(f"{_words(name)} {value_words(value)}" for name, value in put.items()) + "."
+        )
+    else:
+        flash("Nothing was changed.")
+    return _back(pool_project)
+
+
+@pages.post("/projects/<int:pool_project>/settings/give-back")
+def give_back_setting(pool_project: int) -> Response:
+    """Let a setting come from the layers below the dashboard again."""
+    state = read_state(pool_project)
+    name = request.form.get("name", "")
+    if name not in state.project.layers.get(LAYER, {}):
+        raise BadRequest(f"the dashboard does not set {name!r}")
+    _change(state, drop=[name])
+    value, source = _in_force(find(pool_project).layers, name)
+    flash(f"{_words(name).capitalize()} is {value_words(value)} again, from: {source}.")
+    return _back(pool_project)
+
+
+@pages.post("/projects/<int:pool_project>/undo")
+def undo_budget(pool_project: int) -> Response:
+    """Take the last change of the budget back; done twice, it comes again."""
+    state = read_state(pool_project)
+    changes = Service.current().store.audit(state.project.id, name="budget", limit=1)
+    if not changes:
+        raise BadRequest("the budget was not changed here")
+    last = changes[0]
+    if last.old_source == LAYER:
+        _change(state, put={"budget": last.old})
+    else:
+        _change(state, drop=["budget"])
+    value, source = _in_force(find(pool_project).layers, "budget")
+    flash(f"The budget is {value_words(value)} again, from: {source}.")
+    return _back(pool_project)
+
+
+@pages.post("/projects/<int:pool_project>/requests")
+def ask(pool_project: int) -> Response:
+    """Ask the worker to train, or to select the next round, now."""
+    action = request.form.get("action", "")
+    if action not in REQUESTS:
+        raise BadRequest(f"ask for one of {', '.join(REQUESTS)}")
+    Service.current().store.add_request(find(pool_project).id, action, who=who())
+    flash(REQUESTS[action])
+    return _back(pool_project)
+
+
+def _change(state: State, *, put: Mapping[str, Any] | None = None, drop: Collection[str] = ()) -> None:
+    """Set and unset values of the dashboard's layer; what came of it goes into the audit."""
+    author = who()
+
+    def change(layers: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        own = {name: value for name, value in layers.get(LAYER, {}).items() if name not in drop}
+        changed = {**layers, LAYER: {**own, **(put or {})}}
+        rows = []
+        for name in (*(put or ()), *drop):
+            (old, old_source), (new, new_source) = _in_force(layers, name), _in_force(changed, name)
+            rows.append(
+                {
+                    "who": author,
+                    "name": name,
+                    "old": old,
+                    "old_source": old_source,
+                    "new": new,
+                    "new_source": new_source,
+                }
+            )
+        return changed, rows
+
+    Service.current().store.change_layer(state.project.id, change)
+
+
+def _resolve(layers: Mapping[str, Any]) -> Resolved:
+    return resolve({"environment": environment_layer()[0], **layers})
+
+
+def _in_force(layers: Mapping[str, Any], name: str) -> tuple[Any, str]:
+    resolved = _resolve(layers)
+    return resolved.settings.model_dump(mode="json")[name], resolved.sources[name]
+
+
+def _typed(name: str) -> Any:
+    """What a form says of a setting, as `settings.accept` reads it."""
+    if name not in ProjectSettings.model_fields:
+        return request.form.get(name)
+    kind = kind_of(ProjectSettings.model_fields[name])
+    if kind == "switch":
+        return request.form.get(name) in ("on", "true")
+    if name == "confounders":
+        return "auto" if request.form.get("mode") == "auto" else request.form.getlist(name)
+    value = request.form.get(name, "").strip()
+    return None if value == "" and kind in ("optional text", "optional number") else value
+
+
+def _fault(name: str, value: Any) -> str:
+    """Why a value is refused, in words for whoever typed it."""
+    _, problems = accept({name: value}, {}, layer=LAYER)
+    words = problems[0].partition("is refused (")[2].partition(")")[0]
+    return words or problems[0]
+
+
+def kind_of(field: FieldInfo) -> str:
+    """What control a setting's type asks for."""
+    parts = set(get_args(field.annotation)) or {field.annotation}
+    if get_origin(field.annotation) is Literal:
+        return "choice"
+    if bool in parts:
+        return "switch"
+    if float in parts:
+        return "optional number"
+    if int in parts:
+        return "number"
+    if get_origin(field.annotation) is list:
+        return "list"
+    return "optional text" if type(None) in parts else "text"
+
+
+def _bounds(field: FieldInfo) -> dict[str, Any]:
+    """The least and the greatest value, as HTML names them."""
+    bounds = {}
+    for rule in field.metadata:
+        for attribute, html, step in (
+            ("ge", "min", 0),
+            ("gt", "min", 1),
+            ("le", "max", 0),
+            ("lt", "max", -1),
+        ):
+            if getattr(rule, attribute, None) is not None:
+                bounds[html] = getattr(rule, attribute) + step
+    return bounds
+
+
+def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, str]) -> str:
+    values = state.settings.model_dump(mode="json")
+    rows = []
+    for name, field in ProjectSettings.model_fields.items():
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        rows.append(
+            {
+                "name": name,
+                "kind": kind_of(field) if name != "strategy" else "choice",
+                "choices": strategies() if name == "strategy" else choices,
+                "value": values[name],
+                "typed": typed.get(name, values[name]),
+                "fault": faults.get(name),
+                "source": state.resolved.sources[name],
+                "help": field.description or "",
+                "bounds": _bounds(field),
+            }
+        )
+    return render_template(
+        "settings.html",
+        state=state,
+        status=project_status(Service.current().store, state),
+        rows=rows,
+        faults=faults,
+        layer=LAYER,
+        audit=Service.current().store.audit(state.project.id, limit=10),
+    )
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _back(pool_project: int) -> Response:
+    page = request.form.get("back", "")
+    endpoint = page if page in BACK else BACK[0]
+    return redirect(url_for(f"pages.{endpoint}", pool_project=pool_project), code=303)  # type: ignore[return-value]

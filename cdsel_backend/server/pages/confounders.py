@@ -1,0 +1,170 @@
+"""The confounder report: how strong, why, and what the queue does about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flask import current_app, render_template, request
+from flask.blueprints import BlueprintSetupState
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from cdsel_backend import figures
+from cdsel_backend.confounders import Finding, Report, cramers_v
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pool_table import PoolTable, PoolTables
+from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import project_status
+from cdsel_backend.store import State
+
+ACTING = ("confounder", "forced in")
+LEVELS = 8  # of a mosaic; the rest is "others"
+VERDICTS = {
+    "confounder": "It leaves a mark on the images and goes with the label: a model would learn it as a shortcut.",
+    "encoded only": "It leaves a mark on the images, but does not go with the label: no shortcut to be had.",
+    "associated only": "It goes with the label, but cannot be seen in the images.",
+    "neither": "Neither to be seen in the images nor tied to the label.",
+    "left out": "No candidate: an identifier, a constant, nearly unique, or ignored by a setting.",
+    "forced in": "Treated as a confounder because a setting names it.",
+    "forced out": "Not treated as a confounder because the settings name others.",
+}
+
+
+@pages.record_once
+def _prepare(setup: BlueprintSetupState) -> None:
+    service = setup.app.extensions["cdsel"]
+    setup.app.extensions["cdsel_tables"] = PoolTables(service.server, service.store)
+
+
+def pool_tables() -> PoolTables:
+    """The tables of the pools, made on demand."""
+    tables: PoolTables = current_app.extensions["cdsel_tables"]
+    return tables
+
+
+@pages.get("/projects/<int:pool_project>/confounders")
+def confounders(pool_project: int) -> str:
+    """Every variable with its verdict, and one of them across pool, queue and labels."""
+    state = read_state(pool_project)
+    report = Report.from_json(state.project.report)
+    measured = [one for one in report.findings if one.encoded is not None or one.associated is not None]
+    names = [one.variable for one in measured]
+    chosen = request.args.get("variable") or (names[0] if names else "")
+    return render_template(
+        "confounders.html",
+        state=state,
+        status=project_status(Service.current().store, state),
+        report=report,
+        measured=measured,
+        acting=ACTING,
+        verdicts=VERDICTS,
+        strengths=strengths(measured),
+        chosen=chosen,
+        mosaics=mosaics(state, chosen) if chosen in names else None,
+    )
+
+
+def strengths(findings: list[Finding]) -> tuple[Markup, Markup] | None:
+    """Bars of how well the images give each variable away, and of how closely it goes with the label."""
+    if not findings:
+        return None
+    tones = ["second" if one.verdict in ACTING else "other" for one in findings]
+
+    def picture(values: list[float | None], **words: Any) -> Markup:
+        numbers = [np.nan if value is None else value for value in values]
+        return Markup(
+            figures.bars([one.variable for one in findings], numbers, tones=tones, digits=2, **words)  # type: ignore[arg-type]
+        )
+
+    return (
+        picture([one.encoded for one in findings], x_label="AUROC; .5 is guessing", reference=0.5),
+        picture([one.associated for one in findings], x_label="Cramér's V; 0 is none, 1 is the same"),
+    )
+
+
+def mosaics(state: State, variable: str) -> dict[str, Any] | None:
+    """Label by level in the pool, in the queue and among the labels."""
+    tables = pool_tables()
+    table = tables.table(state)
+    column = table.column(variable)
+    if column is None or not len(table):
+        return None
+    column = _commonest(column)
+    expected = tables.expected(state)
+    labelled = table.rows(state.labels)
+    panels = []
+    for name, rows in (
+        ("Pool", np.arange(len(table))),
+        ("Queue, open", table.rows(state.open)),
+        ("Labelled", labelled),
+    ):
+        if name == "Labelled":
+            counts, kind = _labelled(state, table, column, rows), "given"
+        else:
+            counts, kind = (
+                _expected(column, rows, expected),
+                "expected by the model" if expected is not None else "",
+            )
+        panels.append(_panel(name, counts, kind, table, column, len(rows)))
+    return {
+        "variable": variable,
+        "levels": column.levels,
+        "classes": list(table.classes),
+        "legend": Markup(figures.row_legend(table.classes))
+        if expected is not None or len(labelled)
+        else None,
+        "panels": panels,
+    }
+
+
+def _panel(
+    name: str, counts: NDArray[np.float64], kind: str, table: PoolTable, column: Column, n: int
+) -> dict[str, Any]:
+    rows = list(table.classes) if kind else ["all"]
+    drawn = counts if kind else counts.sum(axis=0, keepdims=True)
+    return {
+        "name": name,
+        "n": n,
+        "kind": kind,
+        "counts": counts,
+        "sizes": counts.sum(axis=0),
+        # Only counts of labels make a V: expected ones are smoother than labels are.
+        "v": cramers_v(np.round(counts).astype(np.int64)) if kind == "given" and n >= 2 else None,
+        "picture": Markup(figures.mosaic(drawn, rows, column.levels, title=f"{name} · {n:,} images"))
+        if n
+        else None,
+    }
+
+
+def _labelled(state: State, table: PoolTable, column: Column, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    counts = np.zeros((len(table.classes), len(column.levels)))
+    index = {name: code for code, name in enumerate(table.classes)}
+    for row in rows.tolist():
+        code = index.get(state.labels[int(table.ids[row])])
+        if code is not None:
+            counts[code, column.codes[row]] += 1
+    return counts
+
+
+def _expected(
+    column: Column, rows: NDArray[np.int64], expected: NDArray[np.float32] | None
+) -> NDArray[np.float64]:
+    if expected is None:
+        return np.bincount(column.codes[rows], minlength=len(column.levels)).astype(float)[None, :]
+    counts = np.zeros((expected.shape[1], len(column.levels)))
+    np.add.at(counts.T, column.codes[rows], expected[rows])
+    return np.round(counts, 1)
+
+
+def _commonest(column: Column) -> Column:
+    """The same variable with its commonest levels, and one for the others."""
+    sizes = np.bincount(column.codes, minlength=len(column.levels))
+    if len(column.levels) <= LEVELS:
+        return column
+    kept = np.sort(np.argsort(-sizes, kind="stable")[: LEVELS - 1])
+    places = np.full(len(column.levels), LEVELS - 1)
+    places[kept] = np.arange(LEVELS - 1)
+    levels = (*(column.levels[code] for code in kept), f"{len(column.levels) - LEVELS + 1} others")
+    return Column(column.name, column.kind, levels, places[column.codes])

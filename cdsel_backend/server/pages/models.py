@@ -1,0 +1,108 @@
+"""Rounds and models: what each lot of labels bought."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flask import render_template
+from markupsafe import Markup
+
+from cdsel_backend import figures
+from cdsel_backend.confounders import Report
+from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.confounders import pool_tables
+from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import project_status
+from cdsel_backend.store import State
+from cdsel_backend.training import evaluate
+
+CURVES = (
+    ("worst_group_accuracy", "worst group", "second"),
+    ("balanced_accuracy", "balanced over the classes", "first"),
+)
+
+
+@pages.get("/projects/<int:pool_project>/models")
+def models(pool_project: int) -> str:
+    """The rounds, the trainings, and the champion's accuracy group by group."""
+    state = read_state(pool_project)
+    champion = next((row for row in state.trainings if row.version == state.project.champion), None)
+    now = champion_now(state)
+    return render_template(
+        "models.html",
+        state=state,
+        status=project_status(Service.current().store, state),
+        curve=accuracy_curve(state),
+        trainings=state.trainings[::-1],
+        champion=champion,
+        now=now,
+        groups=group_picture(now) if now else None,
+    )
+
+
+def champion_now(state: State) -> dict[str, Any] | None:
+    """The champion's metrics on the held-out labels of today, which are more than when it was trained."""
+    tables = pool_tables()
+    expected = tables.expected(state)
+    if expected is None:
+        return None
+    table = tables.table(state)
+    index = {name: code for code, name in enumerate(table.classes)}
+    rows = [row for row in table.rows(state.labels).tolist() if table.held_out[row]]
+    rows = [row for row in rows if state.labels[int(table.ids[row])] in index]
+    acting = Report.from_json(state.project.report).confounders
+    tested = np.array(rows, dtype=np.int64)
+    return evaluate(
+        expected[tested].astype(np.float64),
+        np.array([index[state.labels[int(table.ids[row])]] for row in rows], dtype=np.int64),
+        [column.take(tested) for column in table.columns if column.name in acting],
+        table.classes,
+        seed=state.settings.seed,
+    )
+
+
+def accuracy_curve(state: State) -> Markup | None:
+    """Accuracy on held-out labels against labels, with intervals; None before the first measured model."""
+    rows = [row for row in state.trainings if row.version]
+    curves = []
+    for metric, name, tone in CURVES:
+        measured = [row for row in rows if row.metrics.get(metric) is not None]
+        if not measured:
+            continue
+        intervals = [row.metrics.get("intervals", {}).get(metric, (np.nan, np.nan)) for row in measured]
+        low, high = np.array(intervals, dtype=float).T
+        curves.append(
+            figures.Line(
+                name,
+                [len(row.labels) for row in measured],
+                [row.metrics[metric] for row in measured],
+                low,
+                high,
+                tone,  # type: ignore[arg-type]
+            )
+        )
+    if not curves:
+        return None
+    picture = figures.lines(curves, x_label="labels", y_label="accuracy on held-out labels")
+    return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
+
+
+def group_picture(metrics: dict[str, Any]) -> Markup | None:
+    """The champion's accuracy in each group that has enough held-out labels, the worst first."""
+    groups = sorted(
+        (one for one in metrics.get("groups", ()) if not one.get("unreliable")),
+        key=lambda one: one["accuracy"],
+    )
+    if not groups:
+        return None
+    return Markup(
+        figures.bars(
+            [one["group"] for one in groups],
+            [one["accuracy"] for one in groups],
+            tones=["second" if one["group"] == metrics.get("worst_group") else "first" for one in groups],
+            x_label="accuracy",
+            title="Accuracy of the champion in each group",
+            digits=2,
+        )
+    )

@@ -1,0 +1,125 @@
+"""The map: the pool on its two main axes, coloured by variable, label or round."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from flask import Response, render_template
+
+from cdsel_backend.confounders import Report
+from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.confounders import pool_tables
+from cdsel_backend.server.pool_table import PoolTable
+from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import project_status
+from cdsel_backend.store import State
+
+NOT_YET = "not labelled"
+NO_ROUND = "not selected"
+STATES = ("in the pool", "labelled", "with the annotators", "skipped")
+LEVELS = 250  # of a variable that can be drawn: codes are bytes
+
+
+@pages.get("/projects/<int:pool_project>/map")
+def pool_map(pool_project: int) -> str:
+    """The page; the script fetches the points."""
+    state = read_state(pool_project)
+    return render_template("map.html", state=state, status=project_status(Service.current().store, state))
+
+
+@pages.get("/projects/<int:pool_project>/map.bin")
+def pool_map_points(pool_project: int) -> Response:
+    """The points: the length of a JSON head (uint32), the head, and the arrays it names, all little endian."""
+    state = read_state(pool_project)
+    table = pool_tables().table(state)
+    arrays, variables = _variables(state, table)
+    places = _unit(table)
+    head = {
+        "n": len(table),
+        "title": state.project.title,
+        "variables": variables,
+        "states": STATES,
+        "arrays": ["id:uint32", "task:uint32", "x:uint16", "y:uint16", "state:uint8"]
+        + [f"{one['key']}:uint8" for one in variables],
+    }
+    blob = json.dumps(head).encode()
+    blob += b" " * (-len(blob) % 4)  # arrays of numbers start at multiples of four
+    parts = [
+        np.uint32(len(blob)).tobytes(),
+        blob,
+        table.ids.astype("<u4").tobytes(),
+        table.tasks.astype("<u4").tobytes(),
+        places[:, 0].tobytes(),
+        places[:, 1].tobytes(),
+        *(array.astype("u1").tobytes() for array in (_states(state, table), *arrays)),
+    ]
+    return Response(b"".join(parts), mimetype="application/octet-stream")
+
+
+def _unit(table: PoolTable) -> Any:
+    """The places (n, 2) as uint16, 99.8 % of them inside the middle, one scale for both axes."""
+    if not len(table):
+        return np.zeros((0, 2), dtype="<u2")
+    low, high = np.quantile(table.places, [0.001, 0.999], axis=0)
+    reach = max(float((high - low).max()), 1e-9) * 1.06
+    unit = (table.places - (low + high) / 2) / reach + 0.5
+    return np.round(np.clip(unit, 0, 1) * 65535).astype("<u2")
+
+
+def _states(state: State, table: PoolTable) -> Any:
+    codes = np.zeros(len(table), dtype=np.uint8)
+    for code, items in ((3, state.skipped), (2, state.open), (1, state.labels)):
+        codes[table.rows(items)] = code
+    return codes
+
+
+def _variables(state: State, table: PoolTable) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Codes (n,) and names of what the map can be coloured by: confounders first, then label and round."""
+    report = Report.from_json(state.project.report)
+    order = {one.variable: place for place, one in enumerate(report.findings)}
+    words = {one.variable: one.verdict for one in report.findings}
+    columns = sorted(
+        (one for one in table.columns if one.excluded is None and 1 < len(one.levels) <= LEVELS),
+        key=lambda one: order.get(one.name, len(order)),
+    )
+    arrays = [column.codes for column in columns]
+    variables = [
+        {
+            "key": f"v{place}",
+            "name": one.name,
+            "note": words.get(one.name, ""),
+            "ordered": one.kind == "numeric",
+            "levels": list(one.levels),
+        }
+        for place, one in enumerate(columns)
+    ]
+    classes = list(table.classes)[:LEVELS]
+    labels = np.full(len(table), len(classes))
+    index = {name: code for code, name in enumerate(classes)}
+    names = [f"round {row.number}" for row in state.rounds[: LEVELS - 1]]
+    rounds = np.full(len(table), len(names))
+    for item, label in state.labels.items():
+        if item in table.row_of:
+            labels[table.row_of[item]] = index.get(label, len(classes))
+    for row in state.selections:
+        if row.item in table.row_of:
+            rounds[table.row_of[row.item]] = min(row.round, len(names)) - 1
+    arrays += [labels, rounds]
+    variables += [
+        _last_grey("label", [*classes, NOT_YET], ordered=False),
+        _last_grey("round", [*names, NO_ROUND], ordered=True),
+    ]
+    return arrays, variables
+
+
+def _last_grey(name: str, levels: list[str], *, ordered: bool) -> dict[str, Any]:
+    return {
+        "key": name,
+        "name": name,
+        "note": "",
+        "ordered": ordered,
+        "levels": levels,
+        "grey": len(levels) - 1,
+    }

@@ -1,0 +1,83 @@
+"""The queue: every image that was ever selected, in rank order, with its reason and what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import render_template, request
+
+from cdsel_backend.server.pages.blueprint import page_number, pages, read_state
+from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import project_status
+from cdsel_backend.store import State
+
+PAGE = 24
+STATES = {
+    "open": "with the annotators",
+    "labelled": "labelled",
+    "skipped": "skipped",
+    "waiting": "selected, not pushed yet",
+    "elsewhere": "labelled elsewhere, or gone",
+}
+
+
+@pages.get("/projects/<int:pool_project>/queue")
+def queue(pool_project: int) -> str:
+    """A page of the queue, perhaps of one round or one state only."""
+    store = Service.current().store
+    state = read_state(pool_project)
+    every = queue_rows(state)
+    wanted, number = request.args.get("state", ""), request.args.get("round", type=int)
+    rows = [
+        row
+        for row in every
+        if (not wanted or row["state"] == wanted) and (not number or row["round"] == number)
+    ]
+    pages_in_all = max(1, -(-len(rows) // PAGE))
+    page = min(page_number(), pages_in_all)
+    shown = rows[(page - 1) * PAGE : page * PAGE]
+    counts = {name: sum(row["state"] == name for row in every) for name in STATES}
+    return render_template(
+        "queue.html",
+        state=state,
+        status=project_status(store, state),
+        rows=shown,
+        found=len(rows),
+        total=len(every),
+        page=page,
+        pages_in_all=pages_in_all,
+        counts={name: n for name, n in counts.items() if n},
+        names=STATES,
+        wanted=wanted,
+        number=number,
+    )
+
+
+def queue_rows(state: State) -> list[dict[str, Any]]:
+    """Every selected image in rank order, as the page and the CSV show it."""
+    waiting = {row.item for row in state.waiting}
+    by = {row.item: row.annotator for row in state.annotations if row.label is not None}
+    rows = []
+    for row in state.selections:
+        if row.item in state.labels:
+            became = "labelled"
+        elif row.item in state.skipped:
+            became = "skipped"
+        elif row.item in state.open:
+            became = "open"
+        else:
+            became = "waiting" if row.item in waiting else "elsewhere"
+        rows.append(
+            {
+                "rank": row.rank,
+                "round": row.round,
+                "state": became,
+                "label": state.labels.get(row.item),
+                "annotator": by.get(row.item),
+                "reason": row.sentence,
+                "drawn_at_random": bool(row.reason.get("drawn_at_random")),
+                "item": row.item,
+                "queue_task": row.queue_task,
+            }
+        )
+    return rows

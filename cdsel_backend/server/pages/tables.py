@@ -1,0 +1,153 @@
+"""Every table of the pages as a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from flask import Response
+from werkzeug.exceptions import NotFound
+
+from cdsel_backend.server.pages.activity import sources
+from cdsel_backend.server.pages.blueprint import moment, pages, read_state
+from cdsel_backend.server.pages.models import champion_now
+from cdsel_backend.server.pages.queue import queue_rows
+from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import rounds
+from cdsel_backend.store import State, Store
+
+HEADLINES = ("accuracy", "balanced_accuracy", "group_balanced_accuracy", "worst_group_accuracy")
+
+
+@pages.get("/projects/<int:pool_project>/tables/<name>.csv")
+def table(pool_project: int, name: str) -> Response:
+    """A whole table, also where the page shows a part."""
+    if name not in TABLES:
+        raise NotFound(f"there is no table {name!r}; the tables are {', '.join(TABLES)}")
+    store = Service.current().store
+    state = read_state(pool_project)
+    response = Response(_csv(TABLES[name](store, state)), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="project-{pool_project}-{name}.csv"'
+    return response
+
+
+def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    rows = list(rows)
+    text = io.StringIO()
+    text.write("\ufeff")  # spreadsheets read UTF-8 only with it
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False)
+    # A spreadsheet would run text from a task's data as a formula.
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+
+
+def _confounders(_: Store, state: State) -> list[dict[str, Any]]:
+    return list((state.project.report or {}).get("findings", ()))
+
+
+def _queue(store: Store, state: State) -> list[dict[str, Any]]:
+    rows = queue_rows(state)
+    items = store.items_by_id({row["item"] for row in rows})
+    return [
+        {
+            **row,
+            "pool_task": items[row["item"]].task,
+            **{f"data.{k}": v for k, v in items[row["item"]].data.items()},
+        }
+        for row in rows
+    ]
+
+
+def _rounds(_: Store, state: State) -> list[dict[str, Any]]:
+    return [
+        {**{key: value for key, value in row.items() if key != "metrics"}, **_headlines(row["metrics"])}
+        for row in rounds(state)
+    ]
+
+
+def _models(_: Store, state: State) -> list[dict[str, Any]]:
+    return [
+        {
+            "number": row.number,
+            "version": row.version,
+            "champion": bool(row.version) and row.version == state.project.champion,
+            "created_at": moment(row.created_at),
+            "labels": len(row.labels),
+            "outcome": row.outcome,
+            **_headlines(row.metrics),
+        }
+        for row in state.trainings
+    ]
+
+
+def _headlines(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    intervals = metrics.get("intervals", {})
+    values: dict[str, Any] = {"held_out_labels": metrics.get("n"), "worst_group": metrics.get("worst_group")}
+    for name in HEADLINES:
+        low, high = intervals.get(name, (None, None))
+        values |= {name: metrics.get(name), f"{name}_low": low, f"{name}_high": high}
+    return values
+
+
+def _groups(_: Store, state: State) -> list[dict[str, Any]]:
+    now = champion_now(state)
+    return list(now["groups"]) if now else []
+
+
+def _settings(_: Store, state: State) -> list[dict[str, Any]]:
+    values = state.settings.model_dump(mode="json")
+    return [
+        {"setting": name, "value": values[name], "source": source}
+        for name, source in state.resolved.sources.items()
+    ]
+
+
+def _unusable(store: Store, state: State) -> list[dict[str, Any]]:
+    return [
+        {"task": row.task, "image": row.image, "reason": row.problem, "attempts": row.attempts}
+        for row in store.unusable(state.project.id)
+    ]
+
+
+def _events(store: Store, state: State) -> list[dict[str, Any]]:
+    return [
+        {
+            "received_at": moment(row.received_at),
+            "project": row.source,
+            "action": row.action,
+            "payload": row.payload,
+            "handled_at": moment(row.handled_at),
+        }
+        for row in store.events(sources(state))
+    ]
+
+
+def _audit(store: Store, state: State) -> list[dict[str, Any]]:
+    names = ("who", "name", "old", "old_source", "new", "new_source")
+    return [
+        {"at": moment(row.at), **{name: getattr(row, name) for name in names}}
+        for row in store.audit(state.project.id)
+    ]
+
+
+TABLES: dict[str, Callable[[Store, State], list[dict[str, Any]]]] = {
+    "confounders": _confounders,
+    "queue": _queue,
+    "rounds": _rounds,
+    "models": _models,
+    "groups": _groups,
+    "settings": _settings,
+    "unusable": _unusable,
+    "events": _events,
+    "audit": _audit,
+}

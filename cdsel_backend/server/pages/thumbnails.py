@@ -1,0 +1,130 @@
+"""Small pictures of the pool's images: read through Label Studio once, then kept on disk up to a bound."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+from flask import Response, current_app, render_template
+from flask.blueprints import BlueprintSetupState
+from PIL import Image
+from sqlalchemy import Row
+from werkzeug.exceptions import NotFound, ServiceUnavailable
+
+from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
+from cdsel_backend.labelstudio.images import ImageReader
+from cdsel_backend.pool.decode import UnreadableImage, decode
+from cdsel_backend.server.pages.blueprint import find, pages
+from cdsel_backend.server.service import Service
+from cdsel_backend.settings import ServerSettings
+
+SIDE = 288  # pixels of the longer side: 144 on a sharp screen
+KEPT_BYTES = 256 * 1024 * 1024
+TRIM_EVERY = 200  # new files between looks at the bound
+READERS = 3  # images read at once, so that Label Studio's own requests still find a free thread
+PATIENCE = 10.0  # seconds to wait for one of them
+
+
+class Thumbnails:
+    """Makes thumbnails and keeps them."""
+
+    def __init__(self, server: ServerSettings, *, kept_bytes: int = KEPT_BYTES) -> None:
+        self.server = server
+        self.folder = server.data_dir / "thumbnails"
+        self._kept_bytes = kept_bytes
+        self._free = threading.BoundedSemaphore(READERS)
+        self._readers: dict[str, ImageReader] = {}
+        self._written = 0
+
+    def thumbnail(self, studio_url: str, item: Row[Any]) -> bytes:
+        """A JPEG of an item's image, at most `SIDE` pixels wide and high.
+
+        Raises:
+            UnreadableImage, LabelStudioError: there is none; the message says why.
+            ServiceUnavailable: too many are being made.
+        """
+        name = item.content_hash or f"{studio_url}|{item.id}|{item.image}"
+        name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+        path = self.folder / name[:2] / f"{name}.jpg"
+        try:
+            kept = path.read_bytes()
+        except OSError:
+            pass
+        else:
+            os.utime(path)  # the bound removes what nobody looked at for longest
+            return kept
+        if not self._free.acquire(timeout=PATIENCE):
+            raise ServiceUnavailable("too many thumbnails are being made; try again in a moment")
+        try:
+            data = self._make(studio_url, item)
+        finally:
+            self._free.release()
+        self._keep(path, data)
+        return data
+
+    def _make(self, studio_url: str, item: Row[Any]) -> bytes:
+        if studio_url not in self._readers:
+            studio = LabelStudio(studio_url, self.server.label_studio_api_key)
+            self._readers[studio_url] = ImageReader(studio)
+        data = self._readers[studio_url].read(item.image, item.task)
+        image = decode(data, max_pixels=self.server.max_image_pixels)
+        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=82, optimize=True)
+        return out.getvalue()
+
+    def _keep(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part")
+        part.write_bytes(data)
+        part.replace(path)
+        self._written += 1
+        if self._written % TRIM_EVERY == 1:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Remove the files that were not looked at for longest, until a fifth of the bound is free again."""
+        files = []
+        for path in self.folder.glob("*/*"):
+            try:
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+            except OSError:
+                continue  # another process removed it
+        total = sum(size for _, size, _ in files)
+        if total <= self._kept_bytes:
+            return
+        for _, size, path in sorted(files):
+            path.unlink(missing_ok=True)
+            total -= size
+            if total <= 0.8 * self._kept_bytes:
+                return
+
+
+@pages.record_once
+def _prepare(setup: BlueprintSetupState) -> None:
+    setup.app.extensions["cdsel_thumbnails"] = Thumbnails(setup.app.extensions["cdsel"].server)
+
+
+@pages.get("/projects/<int:pool_project>/thumbnails/<int:item>")
+def thumbnail(pool_project: int, item: int) -> Response:
+    """An image of the pool, small; a picture that says so where it cannot be read."""
+    project = find(pool_project)
+    row = Service.current().store.items_by_id([item]).get(item)
+    if row is None or row.project != project.id:
+        raise NotFound(f"project {pool_project} has no image {item}")
+    thumbnails: Thumbnails = current_app.extensions["cdsel_thumbnails"]
+    try:
+        data = thumbnails.thumbnail(project.studio_url, row)
+    except (UnreadableImage, LabelStudioError) as fault:
+        # A page of thumbnails is no place for a broken image: the reason takes its place.
+        words = str(fault)
+        response = Response(render_template("unreadable.svg", words=words), mimetype="image/svg+xml")
+        return response
+    response = Response(data, mimetype="image/jpeg")
+    response.headers["Cache-Control"] = "private, max-age=86400"
+    return response

@@ -1,0 +1,88 @@
+// What moves on the pages: regions that follow the server's state, thumbnails, and pictures to save.
+"use strict";
+document.documentElement.classList.add("js");
+
+// Regions: elements with an id and data-live take the newest page's content whenever the status changed.
+const now = document.querySelector("[data-status]");
+let seen = null, pause = 4000, timer = 0;
+
+async function look() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  try {
+    const answer = await fetch(now.dataset.status, { headers: { Accept: "application/json" } });
+    if (answer.ok) {
+      const text = await answer.text();
+      if (seen !== null && text !== seen) { await refresh(); pause = 2000; } else pause = Math.min(pause * 1.25, 15000);
+      seen = text;
+    }
+  } catch { pause = 15000; }  // the server is away: the page stays as it is
+  timer = setTimeout(look, pause);
+}
+
+async function refresh() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const region of document.querySelectorAll("[data-live]")) {
+    const fresh = page.getElementById(region.id);
+    if (!fresh || region.contains(document.activeElement)) continue;
+    // Thumbnails that are loaded keep their element, so that nothing flickers.
+    const loaded = new Map([...region.querySelectorAll("img[data-src]")].map((image) => [image.dataset.src, image]));
+    for (const image of fresh.querySelectorAll("img[data-src]")) {
+      if (loaded.has(image.dataset.src)) image.replaceWith(loaded.get(image.dataset.src));
+    }
+    region.replaceChildren(...fresh.childNodes);
+  }
+  thumbnails();
+}
+
+// Thumbnails: three at a time, those in view first, so that Label Studio's own requests find the server free.
+const waiting = new Set();
+let loading = 0;
+const inView = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) isIntersecting ? waiting.add(target) : waiting.delete(target);
+  load();
+}, { rootMargin: "200px" });
+
+function load() {
+  for (const image of waiting) {
+    if (loading >= 3) return;
+    waiting.delete(image);
+    inView.unobserve(image);
+    loading += 1;
+    image.onload = image.onerror = () => { loading -= 1; load(); };
+    image.src = image.dataset.src;
+  }
+}
+
+function thumbnails() {
+  for (const image of document.querySelectorAll('img[data-src][src^="data:"]')) inView.observe(image);
+}
+
+// Pictures: the drawing with its style inside, in light colours.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-save]");
+  if (!button) return;
+  const svg = button.closest("figure").querySelector("svg").cloneNode(true);
+  const sheet = await (await fetch(document.querySelector('link[href*="pictures.css"]').href)).text();
+  const light = sheet.replace(/@media[^{]*\{[^{}]*\{[^{}]*\}\s*\}/g, "").replace(/\.cdsel svg/g, "svg").replace(/\.cdsel/g, "svg");
+  const style = document.createElementNS("http://www.w3.org/2000/svg", "style");
+  style.textContent = light;
+  svg.prepend(style);
+  save(new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" }), `${button.dataset.save}.svg`);
+});
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+thumbnails();
+if (now) {
+  look();
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+}

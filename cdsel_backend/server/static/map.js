@@ -1,0 +1,353 @@
+// The map of the pool: up to some hundred thousand dots on a canvas, written pixel by pixel.
+"use strict";
+const root = document.getElementById("map");
+if (root) start().catch(fail);
+
+function fail(error) {
+  document.getElementById("map-wait").replaceChildren(element("p", `The map could not be drawn: ${error.message}`));
+}
+
+function element(name, text, attributes = {}) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+async function start() {
+  const answer = await fetch(root.dataset.points);
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  const pool = read(await answer.arrayBuffer());
+  if (!pool.n) throw new Error("no image is embedded");
+  new PoolMap(pool);
+}
+
+// The head's length, the head as JSON, then the arrays that it names.
+function read(buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const pool = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  const kinds = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array };
+  let at = 4 + length;
+  for (const named of pool.arrays) {
+    const [name, kind] = named.split(":");
+    pool[name] = new kinds[kind](buffer, at, pool.n);
+    at += pool[name].byteLength;
+  }
+  return pool;
+}
+
+const [IN_POOL, LABELLED, OPEN] = [0, 1, 2];
+const STOPS = { light: ["#c9dcf0", "#6ea6d8", "#1b6db3", "#08335e"], dark: ["#1f3c59", "#2f74b5", "#79bdf2", "#e2f2ff"] };
+
+class PoolMap {
+  constructor(pool) {
+    this.pool = pool;
+    this.canvas = document.getElementById("map-points");
+    this.over = document.getElementById("map-over");
+    this.tip = document.getElementById("map-tip");
+    this.said = document.getElementById("map-said");
+    this.view = { k: 1, x: 0.5, y: 0.5 };  // zoom, and the place in the middle
+    this.only = null;                      // the one level that is shown in colour
+    this.at = -1;                          // the image that is pointed at
+    this.marked = [...pool.state.keys()].filter((i) => pool.state[i] === LABELLED || pool.state[i] === OPEN);
+    // Dots are written in a scattered order: by order of ids a late level would hide an early one.
+    const step = coprime(pool.n);
+    this.order = Uint32Array.from({ length: pool.n }, (_, i) => (i * step) % pool.n);
+    this.choose(0);
+    this.controls();
+    document.getElementById("map-wait").remove();
+    new ResizeObserver(() => this.resize()).observe(this.canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { this.paint(); this.legend(); });
+  }
+
+  choose(number) {
+    this.variable = this.pool.variables[number];
+    this.codes = this.pool[this.variable.key];
+    this.only = null;
+    this.counts = new Uint32Array(this.variable.levels.length);
+    for (let i = 0; i < this.pool.n; i++) this.counts[this.codes[i]]++;
+    this.paint();
+    this.legend();
+  }
+
+  paint() {
+    const { levels, grey, ordered } = this.variable;
+    // Colours that depend on light or dark are only resolved where they are used as a colour.
+    const probe = document.body.appendChild(element("i"));
+    const resolve = (name) => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
+    const steps = STOPS[matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"];
+    const coloured = levels.length - (grey === undefined ? 0 : 1);
+    this.colours = levels.map((_, i) => {
+      if (i === grey || levels[i] === "(missing)") return resolve("grey");
+      return ordered || coloured > 10 ? between(steps, coloured > 1 ? i / (coloured - 1) : 1) : resolve(`c${i}`);
+    });
+    [this.faint, this.ink, this.card] = ["grey", "ink", "card"].map(resolve);
+    probe.remove();
+    if (this.width) this.draw();
+  }
+
+  resize() {
+    const box = this.canvas.getBoundingClientRect(), ratio = Math.min(window.devicePixelRatio || 1, 2);
+    if (!box.width || !box.height) return;  // not laid out, as while a page is left
+    this.width = Math.round(box.width * ratio);
+    this.height = Math.round(box.height * ratio);
+    this.ratio = ratio;
+    for (const canvas of [this.canvas, this.over]) { canvas.width = this.width; canvas.height = this.height; }
+    this.draw();
+  }
+
+  get scale() { return Math.min(this.width, this.height) * this.view.k / 65535; }
+  px(i) { return this.width / 2 + (this.pool.x[i] - this.view.x * 65535) * this.scale; }
+  py(i) { return this.height / 2 - (this.pool.y[i] - this.view.y * 65535) * this.scale; }
+
+  draw() {
+    const { width, height, pool, codes, only } = this, context = this.canvas.getContext("2d");
+    const image = context.createImageData(width, height), pixels = new Uint32Array(image.data.buffer);
+    const radius = Math.max(1, (pool.n > 30000 ? 1 : pool.n > 5000 ? 1.6 : 2.4) * this.ratio * Math.min(2, Math.sqrt(this.view.k)));
+    const stamp = disc(radius), colours = this.colours.map(word), faint = word(this.faint);
+    const cx = width / 2 - this.view.x * 65535 * this.scale, cy = height / 2 + this.view.y * 65535 * this.scale, scale = this.scale;
+    const write = (i, colour) => {
+      const x = Math.round(cx + pool.x[i] * scale), y = Math.round(cy - pool.y[i] * scale);
+      for (let s = 0; s < stamp.length; s += 2) {
+        const a = x + stamp[s], b = y + stamp[s + 1];
+        if (a >= 0 && a < width && b >= 0 && b < height) pixels[b * width + a] = colour;
+      }
+    };
+    const grey = this.variable.grey;
+    // Grey dots lie below: first what is grey or not chosen, then the rest.
+    for (const i of this.order) {
+      const code = codes[i];
+      if (only === null ? code === grey : code !== only) write(i, only === null ? colours[code] : faint);
+    }
+    for (const i of this.order) {
+      const code = codes[i];
+      if (only === null ? code !== grey : code === only) write(i, colours[code]);
+    }
+    context.putImageData(image, 0, 0);
+    for (const i of this.marked) {
+      if (only !== null && codes[i] !== only) continue;
+      context.beginPath();
+      context.arc(this.px(i), this.py(i), 3.6 * this.ratio, 0, 7);
+      context.lineWidth = 2 * this.ratio;
+      if (pool.state[i] === LABELLED) {
+        context.fillStyle = codes[i] === grey ? this.ink : this.colours[codes[i]];
+        context.strokeStyle = this.ink;
+        context.lineWidth = 1.3 * this.ratio;
+        context.fill();
+      } else {
+        context.fillStyle = this.card;
+        context.fill();
+        context.strokeStyle = codes[i] === grey ? this.ink : this.colours[codes[i]];
+      }
+      context.stroke();
+    }
+    this.point(this.at, false);
+    this.canvas.dataset.drawn = Math.round(performance.now());
+  }
+
+  // The legend, which also picks one level.
+  legend() {
+    document.getElementById("map-title").textContent = this.variable.name;
+    document.getElementById("map-note").textContent = this.variable.note ? `Verdict: ${this.variable.note}` : "";
+    const list = document.getElementById("map-levels");
+    list.replaceChildren(...this.variable.levels.map((level, i) => {
+      const button = element("button", undefined, { type: "button", "aria-pressed": this.only === i });
+      const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      svg.setAttribute("width", "14"); svg.setAttribute("height", "14"); svg.setAttribute("aria-hidden", "true");
+      const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+      for (const [key, value] of [["cx", 7], ["cy", 7], ["r", 6], ["fill", this.colours[i]]]) dot.setAttribute(key, value);
+      svg.append(dot);
+      button.append(svg, element("span", level), element("b", this.counts[i].toLocaleString("en").replaceAll(",", "\u202f")));
+      button.addEventListener("click", () => {
+        this.only = this.only === i ? null : i;
+        [...list.querySelectorAll("button")].forEach((one, j) => one.setAttribute("aria-pressed", this.only === j));
+        this.draw();
+      });
+      const item = element("li");
+      item.append(button);
+      return item;
+    }));
+  }
+
+  controls() {
+    const select = document.getElementById("map-colour"), save = document.getElementById("map-save");
+    select.replaceChildren(...this.pool.variables.map((one, i) => element("option", one.note ? `${one.name} (${one.note})` : one.name, { value: i })));
+    select.disabled = save.disabled = false;
+    select.addEventListener("change", () => this.choose(Number(select.value)));
+    save.addEventListener("click", () => this.save());
+    for (const button of document.querySelectorAll("[data-zoom]")) {
+      button.addEventListener("click", () => this.zoom(Number(button.dataset.zoom)));
+    }
+    const { canvas } = this;
+    let from = null, moved = false;
+    canvas.addEventListener("pointerdown", (event) => { from = { x: event.offsetX, y: event.offsetY }; moved = false; });
+    canvas.addEventListener("pointermove", (event) => {
+      if (from && event.buttons) {
+        const dx = event.offsetX - from.x, dy = event.offsetY - from.y;
+        if (!moved && Math.hypot(dx, dy) < 4) return;
+        if (!moved) canvas.setPointerCapture(event.pointerId);
+        moved = true;
+        from = { x: event.offsetX, y: event.offsetY };
+        this.view.x -= dx * this.ratio / this.scale / 65535;
+        this.view.y += dy * this.ratio / this.scale / 65535;
+        this.soon();
+      } else if (!this.tip.classList.contains("pinned")) this.point(this.nearest(event.offsetX, event.offsetY), false);
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      if (!moved) this.point(this.nearest(event.offsetX, event.offsetY), true);
+      from = null;
+    });
+    canvas.addEventListener("pointerleave", () => { if (!this.tip.classList.contains("pinned")) this.point(-1, false); });
+    canvas.addEventListener("wheel", (event) => {
+      // Without a modifier the page scrolls: a map must not swallow that.
+      if (!event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return;
+      event.preventDefault();
+      this.zoom(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
+    }, { passive: false });
+    canvas.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  key(event) {
+    const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.key in ways) this.point(this.toward(...ways[event.key]), true);
+    else if (event.key === "+" || event.key === "=") this.zoom(1.5);
+    else if (event.key === "-") this.zoom(1 / 1.5);
+    else if (event.key === "0") this.zoom(0);
+    else if (event.key.toLowerCase() === "m" && this.marked.length) this.point(this.marked[(this.marked.indexOf(this.at) + 1) % this.marked.length], true);
+    else if (event.key === "Escape") this.point(-1, false);
+    else return;
+    event.preventDefault();
+  }
+
+  zoom(by, x = this.width / 2 / this.ratio, y = this.height / 2 / this.ratio) {
+    if (!by) this.view = { k: 1, x: 0.5, y: 0.5 };
+    else {
+      const k = Math.min(60, Math.max(1, this.view.k * by)), change = 1 - this.view.k / k;
+      this.view.x += (x * this.ratio - this.width / 2) / this.scale / 65535 * change;
+      this.view.y -= (y * this.ratio - this.height / 2) / this.scale / 65535 * change;
+      this.view.k = k;
+    }
+    this.soon();
+  }
+
+  soon() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); });
+  }
+
+  shown(i) { return this.only === null || this.codes[i] === this.only; }
+
+  nearest(x, y) {
+    x *= this.ratio; y *= this.ratio;
+    let best = -1, least = (14 * this.ratio) ** 2;
+    for (let i = 0; i < this.pool.n; i++) {
+      const a = this.px(i) - x, b = this.py(i) - y, d = a * a + b * b;
+      if (d < least && this.shown(i)) { least = d; best = i; }
+    }
+    return best;
+  }
+
+  // The nearest image within 45 degrees of a direction.
+  toward(dx, dy) {
+    if (this.at < 0) return this.nearest(this.width / 2 / this.ratio, this.height / 2 / this.ratio) >= 0
+      ? this.nearest(this.width / 2 / this.ratio, this.height / 2 / this.ratio) : this.order.find((i) => this.shown(i)) ?? -1;
+    const x = this.px(this.at), y = this.py(this.at);
+    let best = this.at, least = Infinity;
+    for (let i = 0; i < this.pool.n; i++) {
+      const a = this.px(i) - x, b = this.py(i) - y, along = a * dx + b * dy;
+      if (along <= 0 || Math.abs(a * dy + b * dx) > along || !this.shown(i)) continue;
+      const d = a * a + b * b;
+      if (d < least && d > 0) { least = d; best = i; }
+    }
+    return best;
+  }
+
+  // Point at an image: a ring round it and its facts beside it; pinned, it stays and can be clicked.
+  point(i, pinned) {
+    const context = this.over.getContext("2d");
+    context.clearRect(0, 0, this.width, this.height);
+    const same = i === this.at;
+    this.at = i;
+    this.tip.hidden = i < 0;
+    if (i < 0) { this.tip.classList.remove("pinned"); return; }
+    if (pinned) this.tip.classList.add("pinned");
+    context.beginPath();
+    context.arc(this.px(i), this.py(i), 8 * this.ratio, 0, 7);
+    context.strokeStyle = this.ink;
+    context.lineWidth = 2.5 * this.ratio;
+    context.stroke();
+    if (!same || !this.tip.childElementCount) this.describe(i);
+    const box = this.tip.parentElement.getBoundingClientRect(), x = this.px(i) / this.ratio, y = this.py(i) / this.ratio;
+    const left = x + 16 + this.tip.offsetWidth < box.width ? x + 16 : x - 16 - this.tip.offsetWidth;
+    const top = Math.min(Math.max(8, y - 60), box.height - this.tip.offsetHeight - 8);
+    this.tip.style.transform = `translate(${Math.round(Math.max(8, Math.min(left, box.width - this.tip.offsetWidth - 8)))}px, ${Math.round(Math.max(8, top))}px)`;
+  }
+
+  describe(i) {
+    const { pool } = this, facts = element("dl");
+    const values = pool.variables.map((one) => [one.name, one.levels[pool[one.key][i]]]);
+    values.push(["state", pool.states[pool.state[i]]]);
+    for (const [name, value] of values) facts.append(element("dt", name), element("dd", value));
+    const link = element("a", `Task ${pool.task[i]} in Label Studio`, { href: root.dataset.task + pool.task[i] });
+    const image = element("img", undefined, { alt: "", width: 224, height: 144 });
+    this.tip.replaceChildren(image, facts, link);
+    // Running over the map must not ask for every image on the way.
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => { image.src = root.dataset.thumbnail.replace(/0$/, pool.id[i]); }, 120);
+    this.said.textContent = `Task ${pool.task[i]}: ${values.map((pair) => pair.join(" ")).join(", ")}`;
+  }
+
+  save() {
+    const sheet = document.createElement("canvas"), context = sheet.getContext("2d"), gap = 16 * this.ratio;
+    sheet.width = this.width + 260 * this.ratio;
+    sheet.height = this.height;
+    context.fillStyle = this.card;
+    context.fillRect(0, 0, sheet.width, sheet.height);
+    context.drawImage(this.canvas, 0, 0);
+    context.font = `${13 * this.ratio}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    [this.variable.name, ...this.variable.levels].forEach((text, i) => {
+      const y = gap * 1.5 + i * 22 * this.ratio;
+      if (i) {
+        context.fillStyle = this.colours[i - 1];
+        context.beginPath();
+        context.arc(this.width + gap, y, 5 * this.ratio, 0, 7);
+        context.fill();
+      }
+      context.fillStyle = this.ink;
+      context.fillText(i ? `${text} (${this.counts[i - 1]})` : text, this.width + gap * (i ? 1.8 : 0.7), y);
+    });
+    sheet.toBlob((blob) => save(blob, `map ${this.variable.name}.png`));
+  }
+}
+
+function coprime(n) {
+  const gcd = (a, b) => (b ? gcd(b, a % b) : a);
+  let step = Math.max(1, Math.floor(n * 0.618));
+  while (gcd(step, n) !== 1) step += 1;
+  return step;
+}
+
+// Offsets of the pixels within a radius.
+function disc(radius) {
+  const found = [], reach = Math.ceil(radius);
+  for (let y = -reach; y <= reach; y++) for (let x = -reach; x <= reach; x++) if (x * x + y * y <= radius * radius + 0.5) found.push(x, y);
+  return Int16Array.from(found);
+}
+
+// A CSS colour as the pixel that little-endian image data holds.
+function word(colour) {
+  const [r, g, b] = rgb(colour);
+  return (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+}
+
+function rgb(colour) {
+  if (colour.startsWith("#")) return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  return colour.match(/[\d.]+/g).slice(0, 3).map(Number);
+}
+
+function between(stops, share) {
+  const place = Math.min(share * (stops.length - 1), stops.length - 1.000001), low = Math.floor(place);
+  const [a, b] = [rgb(stops[low]), rgb(stops[low + 1])];
+  return `rgb(${a.map((value, i) => Math.round(value + (b[i] - value) * (place - low))).join(", ")})`;
+}
