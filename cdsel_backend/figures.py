@@ -99,7 +99,7 @@ def lines(
             band = f'<polygon class="band" points="{_points(ring)}"/>'
         marks = "".join(
             f'<circle class="mark" cx="{px:.1f}" cy="{py:.1f}" r="{2.4 if curve.tone == "other" else 3.6}">'
-            f"<title>{escape(curve.name)}, {x_label} {a:g}: {b:.3f}</title></circle>"
+            f"<title>{escape(curve.name)}, {escape(x_label)} {a:g}: {b:.3f}</title></circle>"
             for (px, py), a, b in zip(points, x[kept], y[kept], strict=True)
         )
         body.append(
@@ -188,7 +188,7 @@ def bars(
     if log:
         least, most = math.floor(least), max(math.ceil(most), math.floor(least) + 1)
     most = most if most > least else least + 1.0
-    left, right, step = 8 + 6.4 * min(max(map(len, names)), 26), WIDTH - 46, 24.0
+    left, right, step = 10 + 7.2 * min(max(map(len, names)), 26), WIDTH - 52, 24.0
 
     def across(value: float) -> float:
         place = float(scale(value)) if not log or value > 0 else least

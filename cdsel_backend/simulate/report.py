@@ -69,11 +69,7 @@ def headline(findings: Findings) -> str:
     against = plain or other
     gap = findings.difference(DEFAULT, against, WORST)
     verb = "above" if gap.mean >= 0 else "below"
-    sure = (
-        ""
-        if not np.isfinite(gap.low) or gap.low > 0 or gap.high < 0
-        else " (the interval includes no difference)"
-    )
+    sure = "" if not np.isfinite(gap.low) or gap.low > 0 or gap.high < 0 else "; the interval includes zero"
     interval = f" ({gap.low:+.3f} to {gap.high:+.3f})" if np.isfinite(gap.low) else ""
     return (
         f"In the worst group, {label(DEFAULT)} is {abs(gap.mean):.3f} {verb} the best other strategy"
@@ -116,7 +112,7 @@ def _curves(findings: Findings) -> Section:
         curves = []
         for pipeline in findings.pipelines:
             marks = [estimate(seeds) for seeds in findings.cube(pipeline, WORST)[i]]
-            low, high = [m.low for m in marks], [m.high for m in marks]
+            low, high = np.clip([[m.low for m in marks], [m.high for m in marks]], 0, 1)
             tone = tones.get(pipeline, "other")
             if pipeline[0] == ORACLE and tone == "other":
                 continue
@@ -164,7 +160,7 @@ def _same_training(findings: Findings) -> Section | None:
         if not order or base not in findings.pipelines:
             continue
         best = next((p for p in order if p[0] != ORACLE), order[0])
-        lead.append(f"{best[0]} with {training}")
+        lead.append(f"{best[0]} ({training})")
         panels.append(
             f'<h3 style="font-size:1em;margin:.4em 0">trained {training}</h3>'
             + figures.bars(
@@ -183,7 +179,7 @@ def _same_training(findings: Findings) -> Section | None:
         "interval. A whisker that crosses zero: no difference was shown."
     )
     return (
-        Section(f"Selection alone: the most is gained by {'; '.join(lead)}", panels, words)
+        Section(f"Selection alone: best under each training is {', '.join(lead)}", panels, words)
         if panels
         else None
     )
@@ -224,7 +220,7 @@ def _trade_off(findings: Findings) -> Section:
         )
     always = [name for name in dict.fromkeys(on_front) if on_front.count(name) == len(panels)]
     title = (
-        f"Best trade-off everywhere: {', '.join(always)}"
+        f"On the front at every correlation: {', '.join(always)}"
         if always
         else "No pipeline is on the front at every correlation"
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
@@ -40,13 +41,27 @@ ACCURACIES = (
 )
 METRICS = (*ACCURACIES, "cramers_v_ratio", "min_cell_share", "seconds")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trade-off curve
+# What each training asks of `train_head`. Plain is what most people do: class weights, nothing about confounders.
+_HOW: dict[str, dict[str, Any]] = {
+    "plain": {"strength": 0.0, "weighting": "class"},
+    "group_balanced": {"recipe": "group_balanced"},
+    "deconfounded": {},
+}
 FIRST_STRENGTH = 0.5  # of the representation before the first head that chooses its own
 import inspect  # noqa: E402
 
 _SHARES = "representation" in inspect.signature(train_head).parameters
 _QUICK = "intervals" in inspect.signature(evaluate).parameters
 _LEAST_V = 0.05  # a pool with less dependence has none to compare with
-_BLIND = frozenset({"random", "stratified", ORACLE})  # look at neither vectors nor a model
+BLIND = frozenset({"random", "stratified", ORACLE})  # look at neither vectors nor a model
+MODEL_FREE = BLIND | {
+    "kcenter",
+    "typiclust",
+    "maxherding",
+    "lightly",
+    "coreset",
+    "probcover",
+}  # need no model
 
 
 @dataclass(frozen=True)
@@ -115,10 +130,12 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
     scene = _scene(data, correlation, seed, plan.positive)
     outcome = Outcome()
     for budget in plan.budgets:
-        shared: list[NDArray[np.int64]] = []  # a blind strategy selects the same whatever the training
+        shared: list[tuple[NDArray[np.int64], float]] = []
         for training in plan.trainings:
             run = _Run(scene, strategy, training, budget, plan.rounds)
-            run.select(shared)
+            # Where the training can make no difference to the selection, one selection serves all trainings.
+            free = strategy in BLIND or (strategy in MODEL_FREE and training != "deconfounded")
+            run.select(shared if free else None)
             _note(outcome, data.name, run, training, run.train(), trade_off=False)
             if (strategy, training) == DEFAULT:
                 for strength in STRENGTHS:
@@ -171,20 +188,22 @@ class _Run:
         """(n,): the labels bought so far, -1 elsewhere."""
         return np.where(self.taken, self.scene.pool.labels, -1)
 
-    def select(self, shared: list[NDArray[np.int64]]) -> None:
-        """Take the budget in rounds; a blind strategy's rounds are kept in `shared` for the next training."""
-        blind = self.strategy in _BLIND
+    def select(self, shared: list[tuple[NDArray[np.int64], float]] | None) -> None:
+        """Take the budget in rounds.
+
+        A list says that no model matters to the rounds: those it holds are taken over, and new ones appended.
+        """
         for number, size in enumerate(self.sizes):
-            started = time.perf_counter()
-            if blind and number < len(shared):
-                chosen = shared[number]
+            if shared is None or number >= len(shared):
+                started = time.perf_counter()
+                chosen, seconds = self._choose(size, number), time.perf_counter() - started
+                if shared is not None:
+                    shared.append((chosen, seconds))
             else:
-                chosen = self._choose(size, number)
-                if blind:
-                    shared.append(chosen)
-            self.seconds += time.perf_counter() - started
+                chosen, seconds = shared[number]
+            self.seconds += seconds
             self.taken[chosen] = True
-            if not blind and number < len(self.sizes) - 1:
+            if shared is None and number < len(self.sizes) - 1:
                 self.model = self.train()
 
     def train(self, strength: float | None = None) -> HeadModel | None:
@@ -197,8 +216,7 @@ class _Run:
                 self.labels,
                 classes=pool.classes,
                 groups=pool.groups,
-                strength=strength,
-                recipe=self.training,
+                **({"strength": strength} if strength is not None else _HOW[self.training]),
                 seed=self.scene.seed,
                 **({"representation": self.scene.representation} if _SHARES else {}),
             )
