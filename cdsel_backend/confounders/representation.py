@@ -66,18 +66,9 @@ class Representation:
         """Take `strength` times the effects away from what `project` gave."""
         if self.strength == 0 or not self.levels:
             return projected
-        given = {column.name: column for column in columns}
-        shift = np.zeros_like(projected)
-        first = 0
-        for name, levels in self.levels.items():
-            if name in given:
-                column = given[name]
-                position = {level: first + i for i, level in enumerate(levels)}
-                rows = [position.get(level, len(self.table)) for level in column.levels]
-                padded = np.vstack([self.table, np.zeros((1, self.table.shape[1]), dtype=np.float32)])
-                shift += padded[rows][column.codes]
-            first += len(levels)
-        return projected - np.float32(self.strength) * shift
+        return projected - np.float32(self.strength) * level_shift(
+            self.table, self.levels, columns, len(projected)
+        )
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return the arrays to keep; `meta` holds the rest."""
@@ -128,10 +119,10 @@ def fit_representation(
         raise ValueError("no vector of the pool is finite; embed it again")
     # Evenly spaced, so that the components do not depend on a seed.
     sample = usable[np.linspace(0, len(usable) - 1, min(len(usable), _MOST_FOR_COMPONENTS)).astype(np.int64)]
-    few = vectors[sample].astype(np.float64)
-    mean, scale = few.mean(axis=0), few.std(axis=0)
+    few = vectors[sample].astype(np.float32)
+    mean, scale = few.mean(axis=0, dtype=np.float64), few.std(axis=0, dtype=np.float64)
     scale[scale < 1e-6 * max(float(scale.max()), 1e-30)] = np.inf  # a constant dimension says nothing
-    axes = _principal_axes((few - mean) / scale, components)
+    axes = _principal_axes(_standardise(few, mean, scale), components)
     bare = Representation(
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
@@ -145,6 +136,26 @@ def fit_representation(
     projected = bare.project(vectors)[usable]
     table = level_effects(projected, [column.take(usable) for column in columns])
     return replace(bare, table=table, levels={column.name: column.levels for column in columns})
+
+
+def level_shift(
+    table: NDArray[np.floating], levels: Mapping[str, Sequence[str]], columns: Sequence[Column], n: int
+) -> NDArray[np.floating]:
+    """Return (n, k): the sum over variables of the row of `table` (l, k) that belongs to each item's level.
+
+    `levels` names the rows, variable by variable. An unseen level and a variable not given add nothing.
+    """
+    given = {column.name: column for column in columns}
+    padded = np.vstack([table, np.zeros((1, table.shape[1]), dtype=table.dtype)])
+    shift = np.zeros((n, table.shape[1]), dtype=table.dtype)
+    first = 0
+    for name, known in levels.items():
+        if name in given:
+            position = {level: first + i for i, level in enumerate(known)}
+            rows = [position.get(level, len(table)) for level in given[name].levels]
+            shift += padded[rows][given[name].codes]
+        first += len(known)
+    return shift
 
 
 def level_effects(projected: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
@@ -174,24 +185,27 @@ def level_effects(projected: NDArray[np.float32], columns: Sequence[Column]) -> 
 
 
 def _standardise(
-    vectors: NDArray[np.floating], mean: NDArray[np.float32], scale: NDArray[np.float32]
+    vectors: NDArray[np.floating], mean: NDArray[np.floating], scale: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    return ((vectors.astype(np.float32) - mean) / scale).astype(np.float32, copy=False)
+    result: NDArray[np.float32] = vectors.astype(np.float32)
+    result -= mean.astype(np.float32)
+    result /= scale.astype(np.float32)
+    return result
 
 
-def _principal_axes(standardised: NDArray[np.float64], components: int) -> NDArray[np.float64]:
+def _principal_axes(standardised: NDArray[np.float32], components: int) -> NDArray[np.float64]:
     """Return (d, k) unit axes of greatest variance, the sign of each fixed so that a rerun gives the same."""
     n, d = standardised.shape
     if n < d:
         # The same axes through the smaller of the two Gram matrices.
-        values, left = np.linalg.eigh(standardised @ standardised.T)
+        values, left = np.linalg.eigh((standardised @ standardised.T).astype(np.float64))
         keep = np.argsort(-values)[: min(components, n)]
-        keep = keep[values[keep] > 1e-9 * max(values.max(), 1e-30)]
+        keep = keep[values[keep] > 1e-6 * max(values.max(), 1e-30)]
         axes = standardised.T @ left[:, keep] / np.sqrt(values[keep])
     else:
-        values, vectors = np.linalg.eigh(standardised.T @ standardised)
+        values, vectors = np.linalg.eigh((standardised.T @ standardised).astype(np.float64))
         keep = np.argsort(-values)[: min(components, d)]
-        axes = vectors[:, keep[values[keep] > 1e-9 * max(values.max(), 1e-30)]]
+        axes = vectors[:, keep[values[keep] > 1e-6 * max(values.max(), 1e-30)]]
     if not axes.shape[1]:
         return np.eye(d, 1)
     flip = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])

@@ -1,4 +1,4 @@
-"""The head: multinomial logistic regression on the de-confounded representation, weighted by class and level."""
+"""The head: logistic regression on frozen features that learns within levels and decides fairly in each."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from cdsel_backend.confounders.representation import Representation, fit_representation
+from cdsel_backend.confounders.representation import Representation, fit_representation, level_shift
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
 from cdsel_backend.training.splits import grouped_folds
 
 Recipe = Literal["plain", "group_balanced", "deconfounded"]
 Weighting = Literal["none", "class", "cell"]
 RECIPES: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
+_ARRAYS = ("coefficients", "intercepts", "offsets", "present")
 
-_C = 0.1
+_PLAIN_C = 0.1
+_C = 0.03  # within levels there is less to learn from, so the penalty is stronger
 _FOLDS = 5
-_STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_DEFAULT_STRENGTH = 0.5
+_LEVEL_SCALE = (
+    2.0  # of the indicators of levels beside vectors of length 4: how freely a level gets its intercept
+)
 _CELL_SHRINKAGE = 5.0
+_MOST_FOR_OFFSETS = 20_000
 
 
 class NotEnoughLabels(ValueError):
@@ -33,7 +38,11 @@ class NotEnoughLabels(ValueError):
 
 @dataclass(frozen=True)
 class Description:
-    """How a head was trained: `strength` of centring, `weighting`, labels in all and of each class."""
+    """How a head was trained.
+
+    `strength` of the correction between levels, `weighting`, `n` labels in all and `counts` of each class, the
+    `temperature` its scores are divided by, and the `accuracy` it expects of every class.
+    """
 
     recipe: str
     strength: float
@@ -41,29 +50,38 @@ class Description:
     n: int
     counts: dict[str, int]
     temperature: float
+    accuracy: float
     confounders: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class HeadModel:
-    """A trained head. `coefficients` (p, k) and `intercepts` (p,) float64 for the p classes `present` in training."""
+    """A trained head.
+
+    `coefficients` (p, k) and `intercepts` (p,) float64 for the p classes `present` in training; `offsets` (l, p) for
+    each level in `levels`, variable by variable.
+    """
 
     representation: Representation
     coefficients: NDArray[np.float64]
     intercepts: NDArray[np.float64]
+    offsets: NDArray[np.float64]
     present: NDArray[np.int64]
+    levels: Mapping[str, tuple[str, ...]]
     classes: tuple[str, ...]
     description: Description
 
     def predict(self, vectors: NDArray[np.floating], columns: Sequence[Column]) -> NDArray[np.float64]:
         """Return calibrated probabilities (m, c) for vectors (m, d) with their metadata; a class never seen has 0.
 
-        A row that is not finite comes back as NaN.
+        They hold for classes that are equally frequent (in every level, as far as the head is de-confounded), so the
+        likeliest class is the fair decision. A row that is not finite comes back as NaN.
         """
-        z = self.representation.transform(vectors, columns).astype(np.float64)
+        z = self.representation.project(vectors).astype(np.float64)
+        scores = z @ self.coefficients.T + self.intercepts
+        scores += level_shift(self.offsets, self.levels, columns, len(z))
         result = np.zeros((len(z), len(self.classes)))
-        scores = (z @ self.coefficients.T + self.intercepts) / self.description.temperature
-        result[:, self.present] = softmax(scores, axis=1)
+        result[:, self.present] = softmax(scores / self.description.temperature, axis=1)
         result[~np.isfinite(z).all(axis=1)] = np.nan
         return result
 
@@ -77,12 +95,10 @@ class HeadModel:
             f"representation.{name}": np.ascontiguousarray(array)
             for name, array in self.representation.arrays().items()
         }
-        arrays |= {
-            name: np.ascontiguousarray(getattr(self, name))
-            for name in ("coefficients", "intercepts", "present")
-        }
+        arrays |= {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         return arrays, {
             "classes": list(self.classes),
+            "levels": [[name, list(levels)] for name, levels in self.levels.items()],
             "representation": self.representation.meta(),
             "description": self.describe(),
         }
@@ -99,16 +115,16 @@ class HeadModel:
         description["confounders"] = tuple(description["confounders"])
         model = cls(
             representation,
-            arrays["coefficients"],
-            arrays["intercepts"],
-            arrays["present"],
-            tuple(described["classes"]),
-            Description(**description),
+            **{name: arrays[name] for name in _ARRAYS},
+            levels={str(name): tuple(levels) for name, levels in described["levels"]},
+            classes=tuple(described["classes"]),
+            description=Description(**description),
         )
-        if model.coefficients.shape != (len(model.present), representation.axes.shape[1]):
-            raise ValueError(
-                f"the coefficients are {model.coefficients.shape}, which does not fit the representation"
-            )
+        p = len(model.present)
+        wanted = ((p, representation.axes.shape[1]), (p,), (sum(map(len, model.levels.values())), p), (p,))
+        for name, shape in zip(_ARRAYS, wanted, strict=True):
+            if arrays[name].shape != shape:
+                raise ValueError(f"{name} is {arrays[name].shape}, not {shape}")
         return model
 
 
@@ -123,58 +139,136 @@ def train_head(
     strength: float | None = None,
     weighting: Weighting | Literal["auto"] = "auto",
     recipe: Recipe = "deconfounded",
+    representation: Representation | None = None,
     seed: int = 0,
 ) -> HeadModel:
     """Train on the labelled and trainable items of a pool of n.
 
     vectors (n, d); columns: the confounders over the n items; labels (n,), -1 = unlabelled; groups (n,) patient or
-    lesion, negative = unknown; trainable (n,), False = held out. `strength` None and `weighting` "auto" are
-    chosen by cross-validation. The same input gives the same model, bit for bit on one machine.
+    lesion, negative = unknown; trainable (n,), False = held out. `representation` saves fitting it on the pool again.
 
-    Raises NotEnoughLabels without labels of two classes.
+    Recipes: `deconfounded` gives every level an intercept in training, so that what tells the levels apart is not
+    taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
+    `strength` in [0, 1] (None: all the way, in levels where more than one class occurs). `plain`: class weights,
+    nothing else; the same as strength 0 and as no columns. `group_balanced`: (class, level) weights. `weighting`
+    overrides `deconfounded`'s class weights.
+
+    The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels without labels of two
+    classes, and ValueError for a strength outside [0, 1].
     """
-    usable = (labels >= 0) & np.isfinite(vectors).all(axis=1)
-    rows = np.flatnonzero(usable if trainable is None else usable & trainable)
+    if strength is not None and not 0 <= strength <= 1:
+        raise ValueError(f"strength is {strength}; it lies between 0 (plain) and 1 (de-confounded)")
+    rows = _training_rows(vectors, labels, trainable, classes)
+    representation = representation or fit_representation(vectors, [], strength=0.0)
+    seen, y = np.unique(labels[rows], return_inverse=True)
+    own = [column.take(rows) for column in columns]
+    strength = 1.0 if strength is None else strength
+    fair = recipe == "deconfounded" and strength > 0 and len(columns) > 0
+    if recipe != "deconfounded" or weighting == "auto":
+        weighting = "cell" if recipe == "group_balanced" else "class"
+    z: NDArray[np.float64] = representation.project(vectors[rows]).astype(np.float64)
+    data = _Data(
+        z, y, sample_weights(y, own, weighting), len(seen), own if fair else (), _C if fair else _PLAIN_C
+    )
+    coefficients, intercepts = data.fit(np.ones(len(y), dtype=bool))
+    out_of_fold: NDArray[np.float64] = data.out_of_fold(
+        None if groups is None else groups[rows], np.random.default_rng(seed)
+    )
+    offsets = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
+    accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
+    if fair:
+        pool = _evenly(np.flatnonzero(np.isfinite(vectors).all(axis=1)), rows)
+        scores = representation.project(vectors[pool]).astype(np.float64) @ coefficients.T
+        intercepts, offsets = fair_offsets(
+            scores,
+            [column.take(pool) for column in columns],
+            np.searchsorted(pool, rows),
+            y,
+            accuracy=accuracy,
+            strength=strength,
+        )
+        out_of_fold += intercepts
+    levels = {column.name: column.levels for column in columns}
+    out_of_fold += level_shift(offsets, levels, own, len(y))
+    temperature = _temperature(out_of_fold, y, sample_weights(y, own, "cell" if fair else "class"))
+    description = Description(
+        recipe,
+        float(strength) if fair else 0.0,
+        weighting,
+        len(rows),
+        {classes[c]: int((y == i).sum()) for i, c in enumerate(seen)},
+        temperature,
+        accuracy,
+        tuple(levels),
+    )
+    return HeadModel(
+        representation, coefficients, intercepts, offsets, seen, levels, tuple(classes), description
+    )
+
+
+def _training_rows(
+    vectors: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    trainable: NDArray[np.bool_] | None,
+    classes: Sequence[str],
+) -> NDArray[np.int64]:
+    """Return the items to train on. Raises NotEnoughLabels in words."""
+    usable = labels >= 0 if trainable is None else (labels >= 0) & trainable
+    rows = np.flatnonzero(usable)
+    rows = rows[np.isfinite(vectors[rows]).all(axis=1)]
     seen = np.unique(labels[rows])
     if len(seen) < 2:
         held = "" if trainable is None else " (labels held out for evaluation do not count)"
         found = f"all {len(rows)} labels say {classes[seen[0]]!r}" if len(seen) else "there are no labels"
         raise NotEnoughLabels(f"A model needs labels of at least two classes, but {found}{held}.")
-    if recipe != "deconfounded":
-        strength, weighting = 0.0, "none" if recipe == "plain" else "cell"
-    representation = fit_representation(vectors, columns, strength=1.0)
-    projected = representation.project(vectors[rows])
-    own = [column.take(rows) for column in columns]
-    y = np.searchsorted(seen, labels[rows])
-    rng = np.random.default_rng(seed)
-    folds = min(_FOLDS, int(np.bincount(y).min()))
-    split = grouped_folds(y, None if groups is None else groups[rows], folds, rng) if folds >= 2 else None
-    weighting = "cell" if weighting == "auto" else weighting
-    weights = sample_weights(y, own, weighting)
-    if strength is None:
-        strength = _choose_strength(representation, projected, own, y, weights, split) if columns else 0.0
-    representation = representation.with_strength(strength)
-    z = representation.centre(projected, own)
-    coefficients, intercepts = _fit(z, y, weights, len(seen))
-    temperature = 1.0
-    if split is not None:
-        temperature = _temperature(_out_of_fold(z, y, weights, split, len(seen)), y)
-    return HeadModel(
-        representation,
-        coefficients,
-        intercepts,
-        seen,
-        tuple(classes),
-        Description(
-            recipe,
-            float(strength),
-            weighting,
-            len(rows),
-            {classes[c]: int((labels[rows] == c).sum()) for c in seen},
-            temperature,
-            tuple(column.name for column in columns),
-        ),
-    )
+    return rows
+
+
+def _evenly(items: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return at most 20,000 of the items, evenly spaced, and all of `rows`, in order."""
+    spaced = items[np.linspace(0, len(items) - 1, min(len(items), _MOST_FOR_OFFSETS)).astype(np.int64)]
+    return np.asarray(np.union1d(spaced, rows), dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """What a head is fitted to: z (m, k), y (m,) in 0..n_classes, weights (m,); levels get intercepts in training."""
+
+    z: NDArray[np.float64]
+    y: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    n_classes: int
+    columns: Sequence[Column]
+    c: float
+
+    def fit(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return coefficients (c, k) and intercepts (c,), the levels' left out; an absent class scores lowest."""
+        k = self.z.shape[1]
+        indicators = [_LEVEL_SCALE * np.eye(len(column.levels))[column.codes] for column in self.columns]
+        features = np.hstack([self.z, *indicators])[used]
+        model = LogisticRegression(C=self.c, max_iter=1000)
+        model.fit(features, self.y[used], sample_weight=self.weights[used])
+        coefficients, intercepts = np.zeros((self.n_classes, k)), np.full(self.n_classes, -20.0)
+        if len(model.classes_) == 2:
+            # One sigmoid, written as two scores whose difference it is.
+            coefficients[model.classes_] = np.vstack([-model.coef_, model.coef_])[:, :k] / 2
+            intercepts[model.classes_] = np.concatenate([-model.intercept_, model.intercept_]) / 2
+        else:
+            coefficients[model.classes_], intercepts[model.classes_] = model.coef_[:, :k], model.intercept_
+        return coefficients, intercepts
+
+    def out_of_fold(self, groups: NDArray[np.int64] | None, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return scores (m, c) from heads that saw nothing of an item's group; 0 where there could be none."""
+        scores = np.zeros((len(self.y), self.n_classes))
+        folds = min(_FOLDS, len(self.y))
+        split = grouped_folds(self.y, groups, folds, rng)
+        for fold in range(folds):
+            test, train = split == fold, split != fold
+            if test.any() and len(np.unique(self.y[train])) > 1:
+                coefficients, intercepts = self.fit(train)
+                offset = intercepts if not self.columns else 0.0
+                scores[test] = self.z[test] @ coefficients.T + offset
+        return scores
 
 
 def sample_weights(
@@ -200,73 +294,14 @@ def sample_weights(
     return np.asarray(weights / weights.mean(), dtype=np.float64)
 
 
-def _fit(
-    z: NDArray[np.floating], y: NDArray[np.int64], weights: NDArray[np.float64], n_classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return coefficients (c, k) and intercepts (c,); a class absent from `y` scores lowest."""
-    model = LogisticRegression(C=_C, max_iter=1000).fit(z.astype(np.float64), y, sample_weight=weights)
-    coefficients, intercepts = np.zeros((n_classes, z.shape[1])), np.full(n_classes, -20.0)
-    if len(model.classes_) == 2:
-        # One sigmoid, written as two scores whose difference it is.
-        coefficients[model.classes_] = np.vstack([-model.coef_, model.coef_]) / 2
-        intercepts[model.classes_] = np.concatenate([-model.intercept_, model.intercept_]) / 2
-    else:
-        coefficients[model.classes_], intercepts[model.classes_] = model.coef_, model.intercept_
-    return coefficients, intercepts
+def _temperature(scores: NDArray[np.float64], y: NDArray[np.int64], weights: NDArray[np.float64]) -> float:
+    """Return the temperature that makes out-of-fold scores likeliest (Guo et al. 2017), between 1/20 and 20.
 
-
-def _out_of_fold(
-    z: NDArray[np.floating],
-    y: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    split: NDArray[np.int64],
-    n_classes: int,
-) -> NDArray[np.float64]:
-    """Return scores (n, c), each from a head that has not seen the item's fold; 0 where no head could be fitted."""
-    scores = np.zeros((len(y), n_classes))
-    for fold in np.unique(split):
-        test, train = split == fold, split != fold
-        if len(np.unique(y[train])) > 1:
-            coefficients, intercepts = _fit(z[train], y[train], weights[train], n_classes)
-            scores[test] = z[test] @ coefficients.T + intercepts
-    return scores
-
-
-def _choose_strength(
-    representation: Representation,
-    projected: NDArray[np.float32],
-    columns: Sequence[Column],
-    y: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    split: NDArray[np.int64] | None,
-) -> float:
-    """Return the strength by the rule: best worst group among those within .01 of the best group-balanced."""
-    if split is None:
-        return _DEFAULT_STRENGTH
-    table = []
-    for strength in _STRENGTHS:
-        z = representation.with_strength(strength).centre(projected, columns)
-        right = _out_of_fold(z, y, weights, split, int(y.max()) + 1).argmax(axis=1) == y
-        cells = [
-            right[(y == label) & (column.codes == code)].mean()
-            for column in columns
-            for label in np.unique(y)
-            for code in np.unique(column.codes[y == label])
-        ]
-        table.append((float(np.mean(cells)), float(np.min(cells))))
-    best = max(mean for mean, _ in table)
-    fair = [
-        (worst, -abs(s - _DEFAULT_STRENGTH), s)
-        for (mean, worst), s in zip(table, _STRENGTHS, strict=True)
-        if mean >= best - 0.01
-    ]
-    return max(fair)[-1]
-
-
-def _temperature(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
-    """Return the temperature that makes out-of-fold scores likeliest (Guo et al. 2017), between 1/20 and 20."""
+    A faint pull towards 1 keeps a handful of labels from making it extreme.
+    """
 
     def loss(log_t: float) -> float:
-        return -float(log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(y)), y].mean())
+        likelihood = log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(y)), y]
+        return log_t**2 - float(weights @ likelihood)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))

@@ -1,0 +1,167 @@
+"""Fair decisions in every level: how far a level's scores must be shifted, read off the unlabelled pool.
+
+A head trained on confounded labels calls too much of one level positive and too little of another. If in a level
+every class were recognised equally well, with accuracy a, the share of its items called class c would be
+
+    q_c = p_c a + (1 - p_c) (1 - a) / (C - 1)
+
+with p the shares of the classes there. p is estimated from few labels well enough, because a weak a makes q depend
+little on it; the shift that yields q comes from the many unlabelled scores, which carry the confounder's effect on
+the score whatever its shape. No label of a rare (class, level) cell is needed beyond that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta, norm
+
+from cdsel_backend.pool.columns import Column
+
+Array = NDArray[np.float64]
+
+_PRIOR = 2.0  # labels' worth of trust in the overall shares of the classes
+_OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
+_FEW_ITEMS = 10.0  # items of a level at which its shift counts half
+_PRIOR_AUROC, _PRIOR_PAIRS = 0.64, 8.0
+_ROUNDS = 8
+
+
+def fair_offsets(
+    scores: Array,
+    columns: Sequence[Column],
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    *,
+    accuracy: float,
+    strength: float,
+) -> tuple[Array, Array]:
+    """Return (c,) offsets for all items, and (l, c) more for each level of each column, stacked.
+
+    scores (n, c) of the whole pool; columns over its n items; `rows` are the labelled items and `labels` (m,) their
+    classes; `accuracy` the recall to expect. With `strength` 0 levels have no offset of their own, with 1 they get
+    all of it. Each variable's levels are made fair in turn, until all are.
+    """
+    n, classes = scores.shape
+    overall = np.bincount(labels, minlength=classes) / len(labels)
+    shares = [_class_shares(column, rows, labels, overall) for column in columns]
+    sizes = [np.bincount(column.codes, minlength=len(column.levels)) for column in columns]
+    aims = [size @ _fair(share, accuracy) / n for size, share in zip(sizes, shares, strict=True)]
+    aim = np.mean(aims, axis=0) if aims else _fair(overall, accuracy)
+    common = _offset_for(scores, aim)
+    shifted = scores + common
+    called = np.eye(classes)[shifted.argmax(axis=1)]
+    tables = [np.zeros((len(column.levels), classes)) for column in columns]
+    members = [
+        [np.flatnonzero(column.codes == code) for code in range(len(column.levels))] for column in columns
+    ]
+    targets = [
+        _targets(column, inside, called, rows, labels, share, accuracy, strength)
+        for column, inside, share in zip(columns, members, shares, strict=True)
+    ]
+    for _ in range(_ROUNDS if len(columns) > 1 else min(len(columns), 1)):
+        for table, inside, target in zip(tables, members, targets, strict=True):
+            for code, items in enumerate(inside):
+                if strength > 0 and len(items):
+                    step = _offset_for(shifted[items], target[code]) * len(items) / (len(items) + _FEW_ITEMS)
+                    table[code] += step
+                    shifted[items] += step
+    return common, np.vstack([*tables, np.zeros((0, classes))])
+
+
+def expected_accuracy(
+    scores: Array, labels: NDArray[np.int64], columns: Sequence[Column], classes: int
+) -> float:
+    """Return the recall to expect of every class when all are recognised equally well, from out-of-fold scores (m, c).
+
+    The pairwise AUROC inside levels (Hand & Till 2001), weighted by what each pair knows and drawn towards .64 when
+    all know little, becomes the recall of the equal-variance normal model: the integral of phi(x - d) Phi(x)^(C-1).
+    """
+    won = weight = 0.0
+    for inside in [column.codes == code for column in columns for code in range(len(column.levels))] or [
+        labels >= 0
+    ]:
+        for a in range(classes):
+            for b in range(a + 1, classes):
+                margin = scores[:, a] - scores[:, b]
+                x, y = margin[inside & (labels == a)], np.sort(margin[inside & (labels == b)])
+                if len(x) and len(y):
+                    below = np.searchsorted(y, x, "left") + np.searchsorted(y, x, "right")
+                    pairs = len(x) * len(y) / (len(x) + len(y))
+                    won, weight = won + pairs * float(below.mean()) / (2 * len(y)), weight + pairs
+    weight /= max(len(columns), 1)
+    won /= max(len(columns), 1)
+    auroc = (won + _PRIOR_PAIRS * _PRIOR_AUROC) / (weight + _PRIOR_PAIRS)
+    x = np.linspace(-8, 16, 4801)
+    separation = norm.ppf(np.clip(auroc, 0.5, 0.999))
+    return float((norm.pdf(x - separation) * norm.cdf(x) ** (classes - 1)).sum() * (x[1] - x[0]))
+
+
+def _fair(shares: Array, accuracy: float) -> Array:
+    """Return the shares called each class when every class is recognised with this accuracy."""
+    return np.asarray(
+        shares * accuracy + (1 - shares) * (1 - accuracy) / max(shares.shape[-1] - 1, 1), dtype=np.float64
+    )
+
+
+def _counts(column: Column, rows: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> Array:
+    counts = np.zeros((len(column.levels), classes))
+    np.add.at(counts, (column.codes[rows], labels), 1)
+    return counts
+
+
+def _class_shares(
+    column: Column, rows: NDArray[np.int64], labels: NDArray[np.int64], overall: Array
+) -> Array:
+    """Return (l, c): the share of each class in each level, drawn a little towards the overall ones."""
+    counts = _counts(column, rows, labels, len(overall))
+    return np.asarray(
+        (counts + _PRIOR * overall) / (counts.sum(axis=1, keepdims=True) + _PRIOR), dtype=np.float64
+    )
+
+
+def _targets(
+    column: Column,
+    members: Sequence[NDArray[np.int64]],
+    called: Array,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    shares: Array,
+    accuracy: float,
+    strength: float,
+) -> Array:
+    """Return (l, c): the share of each level that is to be called each class.
+
+    Fair, as far as more than one class occurs in the level (posterior probability that the rest makes up at least
+    `_OCCURS`); otherwise rare classes are called no oftener than they occur. Between what is called now and that,
+    by `strength`.
+    """
+    now = np.stack(
+        [called[items].mean(axis=0) if len(items) else shares[i] for i, items in enumerate(members)]
+    )
+    total = _counts(column, rows, labels, shares.shape[1]).sum(axis=1) + _PRIOR
+    rest = 1 - shares.max(axis=1)
+    occurs = beta.sf(_OCCURS, np.maximum(rest * total, 1e-3), (1 - rest) * total)[:, None]
+    alone = np.minimum(now, shares)
+    commonest = shares.argmax(axis=1)
+    alone[np.arange(len(alone)), commonest] += 1 - alone.sum(axis=1)
+    return np.asarray(
+        (1 - strength) * now + strength * (occurs * _fair(shares, accuracy) + (1 - occurs) * alone),
+        dtype=np.float64,
+    )
+
+
+def _offset_for(scores: Array, target: Array) -> Array:
+    """Return (c,) offsets of mean 0 after which each class wins its target share of (m, c) scores.
+
+    One class at a time by the quantile of its lead over the best other; exact at once for two classes.
+    """
+    offset = np.zeros(len(target))
+    for _ in range(1 if len(target) == 2 else 12):
+        for code in range(1 if len(target) == 2 else 0, len(target)):
+            shifted = scores + offset
+            lead = shifted[:, code] - np.delete(shifted, code, axis=1).max(axis=1)
+            offset[code] -= np.quantile(lead, 1 - np.clip(target[code], 0, 1))
+    return np.asarray(offset - offset.mean(), dtype=np.float64)
