@@ -13,7 +13,6 @@ from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION
-from cdsel_backend.selection import strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
@@ -189,8 +188,8 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
         rows.append(
             {
                 "name": name,
-                "kind": kind_of(field) if name != "strategy" else "choice",
-                "choices": strategies() if name == "strategy" else choices,
+                "kind": kind_of(field),
+                "choices": choices,
                 "value": values[name],
                 "typed": typed.get(name, values[name]),
                 "fault": faults.get(name),
