@@ -20,8 +20,17 @@ from cdsel_backend.reconcile.context import (
     read_pool,
 )
 from cdsel_backend.store import State
-from cdsel_backend.training import HeadModel, NotEnoughLabels, evaluate, save, train_head
+from cdsel_backend.training import (
+    HeadModel,
+    ModelFormatError,
+    NotEnoughLabels,
+    evaluate,
+    load,
+    save,
+    train_head,
+)
 
+PROMOTED = "promoted"  # the outcome of a training whose model became the champion
 MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still replace the champion
 
 
@@ -98,6 +107,31 @@ def training_due(context: Context, state: State) -> bool:
     )
 
 
+def check_champion(context: Context, state: State) -> bool:
+    """See that the champion's folder is whole; if it is not, the newest earlier one that is serves again."""
+    if state.project.champion is None:
+        return False
+    folder = model_folder(context.server, state.project.id)
+    promoted = [row.version for row in state.trainings if row.outcome == PROMOTED]
+    earlier = promoted[: promoted.index(state.project.champion)] if state.project.champion in promoted else []
+    faults = []
+    for version in (state.project.champion, *reversed(earlier)):
+        try:
+            load(folder / version)
+        except ModelFormatError as fault:
+            faults.append(str(fault))
+            continue
+        break
+    else:
+        version = None
+    if not faults:
+        return False
+    serves = f"{version} serves instead" if version else "there is no model until the next training"
+    context.store.update_project(state.project.id, champion=version)
+    context.store.note_problems(state.project.id, "model", [f"{fault}; {serves}" for fault in faults])
+    return True
+
+
 def train(context: Context, state: State) -> bool:
     """Train on the labels as they are, and promote the model when it is not worse on the held-out ones."""
     requests = context.requests(state, TRAIN_ACTION)
@@ -141,12 +175,14 @@ def train(context: Context, state: State) -> bool:
         state.project.id,
         champion=version if promoted else None,
         version=version,
-        outcome="promoted"
+        outcome=PROMOTED
         if promoted
         else f"kept out: worse than {state.project.champion} on the held-out labels",
         metrics=metrics,
         **record,
     )
+    if promoted:
+        context.store.note_problems(state.project.id, "model", [])
     context.store.handle_events(requests)
     return True
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import embed, sync
-from cdsel_backend.reconcile.learn import detect_confounders, train
+from cdsel_backend.reconcile.learn import check_champion, detect_confounders, train
 from cdsel_backend.reconcile.rounds import preannotate, push, select_round
 from cdsel_backend.store import State
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 STEPS: tuple[Callable[[Context, State], bool], ...] = (
     sync,
     embed,
+    check_champion,
     detect_confounders,
     train,
     select_round,
