@@ -1,0 +1,232 @@
+"""The loop's steps that need no Label Studio: learning, selecting, and what they do when things are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import LABEL_CONFIG
+
+from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, Context, model_folder
+from cdsel_backend.reconcile.learn import check_champion, detect_confounders, train
+from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import PoolTask, State, Store
+
+POOL, QUEUE, SIZE = 3, 4, 160
+
+
+class World:
+    """A pool of synthetic vectors with a confounded site, and an annotator who knows the truth."""
+
+    def __init__(self, folder, **settings):
+        self.server = ServerSettings(data_dir=folder)
+        self.store = Store(self.server.database_url)
+        self.context = Context(self.store, self.server, None)  # no step below calls Label Studio
+        self.project = self.store.connect_project(
+            "http://studio",
+            POOL,
+            label_config=LABEL_CONFIG,
+            queue_project=QUEUE,
+            backbone="b",
+            layers={"extra parameters": {"budget": 60, "round_size": 20, "retrain_every": 1000, **settings}},
+        )
+        rng = np.random.default_rng(1)
+        malignant = np.arange(SIZE) % 2 == 0
+        north = rng.random(SIZE) < np.where(malignant, 0.8, 0.2)
+        self.vectors = rng.normal(size=(SIZE, 16))
+        self.vectors[:, 0] += 3 * north
+        self.vectors[:, 1] += 3 * malignant
+        tasks = [
+            PoolTask(
+                100 + i,
+                {"image": f"/{i}.jpg", "site": "north" if north[i] else "south", "id": f"x{i}"},
+                f"/{i}.jpg",
+            )
+            for i in range(SIZE)
+        ]
+        self.store.sync_pool(self.project, tasks)
+        items = self.store.items(self.project)
+        self.store.add_vectors("b", [(row.id, f"{i:064}", self.vectors[i]) for i, row in enumerate(items)])
+        self.truth = {row.id: "malignant" if malignant[i] else "benign" for i, row in enumerate(items)}
+        self.labels = {}
+
+    def state(self):
+        return State(self.store, self.project)
+
+    def step(self, function):
+        return function(self.context, self.state())
+
+    def push(self):
+        rows = self.state().waiting
+        self.store.mark_selections(self.project, {row.item: {"queue_task": 900 + row.rank} for row in rows})
+
+    def label(self, items, *, at="2026-01-01", wrong=False):
+        other = {"benign": "malignant", "malignant": "benign"}
+        for item in items:
+            label = self.truth[item]
+            self.labels[item] = (other[label] if wrong else label, at)
+        rows = [
+            {
+                "annotation": item,
+                "item": item,
+                "label": label,
+                "problem": None,
+                "skipped": False,
+                "annotator": "1",
+                "updated_at": at,
+            }
+            for item, (label, at) in self.labels.items()
+        ]
+        self.store.replace_labels(self.project, QUEUE, rows)
+
+    def round(self):
+        self.step(detect_confounders)
+        assert self.step(select_round)
+        self.push()
+        self.label(self.state().open)
+        self.step(detect_confounders)
+        return self.step(train)
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_the_site_is_named_and_the_identifier_left_out(world):
+    assert world.step(detect_confounders)
+    assert not world.step(detect_confounders)  # nothing moved
+    verdicts = {one["variable"]: one["verdict"] for one in world.state().project.report["findings"]}
+    assert verdicts["id"] == "left out"
+    assert world.round()
+    verdicts = {one["variable"]: one["verdict"] for one in world.state().project.report["findings"]}
+    assert verdicts["site"] == "confounder"
+
+
+def test_same_state_and_seed_give_the_same_selection_and_model(tmp_path):
+    worlds = [World(tmp_path / name) for name in "ab"]
+    for world in worlds:
+        world.round()
+        world.round()
+    first, second = worlds
+    rows = [
+        [(row.item, row.rank, row.sentence, row.gain) for row in world.state().selections] for world in worlds
+    ]
+    assert rows[0] == rows[1]
+    version = first.state().project.champion
+    assert version == second.state().project.champion
+    one, two = (model_folder(world.server, world.project) / version / "model.safetensors" for world in worlds)
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_rounds_go_on_until_the_budget_and_every_label_is_trained_on_once(world):
+    for _ in range(3):
+        assert world.round()
+    state = world.state()
+    assert not world.step(select_round)
+    assert (state.left, len(state.labels), len(state.selections)) == (0, 60, 60)
+    assert [len(row.labels) for row in state.trainings] == [20, 40, 60]
+    assert not world.step(train)
+
+
+def test_training_waits_for_the_round_or_enough_labels_or_a_request(tmp_path):
+    world = World(tmp_path, retrain_every=8)
+    world.step(detect_confounders)
+    world.step(select_round)
+    world.push()
+    queued = sorted(world.state().open)
+    world.label(queued[:7])
+    assert not world.step(train)
+    world.label(queued[:8])
+    assert world.step(train)
+    world.label(queued[:9])
+    assert not world.step(train)
+    world.store.add_event(POOL, TRAIN_ACTION, {})
+    assert world.step(train)
+    world.store.add_event(POOL, TRAIN_ACTION, {})
+    assert not world.step(train)  # never twice for the same labels
+    assert world.store.open_events([POOL]) == []
+    world.label(queued)
+    assert world.step(train)
+    world.label(queued[:8], wrong=True, at="2026-01-02")  # edits count as changes
+    assert world.step(train)
+    assert [len(row.labels) for row in world.state().trainings] == [8, 9, 20, 20]
+
+
+def test_nothing_is_selected_while_images_are_open_unless_asked(world):
+    world.step(detect_confounders)
+    world.step(select_round)
+    assert not world.step(select_round)
+    world.push()
+    assert not world.step(select_round)
+    world.store.add_event(POOL, SELECT_ACTION, {})
+    assert world.step(select_round)
+    assert world.store.open_events([POOL]) == []
+    assert len(world.state().rounds) == 2
+
+
+def test_paused_selects_nothing(tmp_path):
+    world = World(tmp_path, paused=True)
+    world.step(detect_confounders)
+    assert not world.step(select_round)
+
+
+def test_too_few_classes_give_no_model_say_why_and_do_not_stop_the_rounds(world):
+    world.step(detect_confounders)
+    world.step(select_round)
+    world.push()
+    for item in world.truth:
+        world.truth[item] = "benign"
+    world.label(world.state().open)
+    assert world.step(train)
+    (training,) = world.state().trainings
+    assert training.version is None
+    assert "two classes" in training.outcome
+    assert not world.step(train)
+    assert world.step(select_round)
+
+
+def test_a_metadata_name_that_no_task_has_is_said(tmp_path):
+    world = World(tmp_path, confounders=["sight"], group="patient")
+    world.step(detect_confounders)
+    (words,) = world.state().project.problems.values()
+    assert "'sight'" in words[0]
+    assert "site" in words[0]
+    assert "'patient'" in words[1]
+
+
+def test_an_admin_forces_a_variable_in(tmp_path):
+    world = World(tmp_path, confounders=["site"])
+    world.step(detect_confounders)
+    verdicts = {one["variable"]: one["verdict"] for one in world.state().project.report["findings"]}
+    assert verdicts["site"] == "forced in"
+
+
+@pytest.mark.parametrize("damage", ["flip a bit", "remove a file", "foreign file"])
+def test_a_damaged_champion_is_named_and_the_one_before_it_serves(world, damage):
+    world.round()
+    before = world.state().project.champion
+    world.round()
+    now = world.state().project.champion
+    assert before != now, [row.outcome for row in world.state().trainings]
+    assert not world.step(check_champion)
+    folder = model_folder(world.server, world.project)
+    file = folder / now / "model.safetensors"
+    if damage == "flip a bit":
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    elif damage == "remove a file":
+        file.unlink()
+    else:
+        file.write_bytes(b"not a model")
+    assert world.step(check_champion)
+    assert world.state().project.champion == before
+    assert "model.safetensors" in world.state().project.problems["model"][0]
+    for path in (folder / before).iterdir():
+        path.unlink()
+    assert world.step(check_champion)
+    assert world.state().project.champion is None
+    assert world.round()  # the next training brings one back
+    assert world.state().project.champion
+    assert "model" not in world.state().project.problems
