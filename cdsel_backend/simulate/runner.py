@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
@@ -41,16 +40,9 @@ ACCURACIES = (
 )
 METRICS = (*ACCURACIES, "cramers_v_ratio", "min_cell_share", "seconds")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trade-off curve
-# What each training asks of `train_head`. Plain is what most people do: class weights, nothing about confounders.
-_HOW: dict[str, dict[str, Any]] = {
-    "plain": {"strength": 0.0, "weighting": "class"},
-    "group_balanced": {"recipe": "group_balanced"},
-    "deconfounded": {},
-}
 FIRST_STRENGTH = 0.5  # of the representation before the first head that chooses its own
 import inspect  # noqa: E402
 
-_SHARES = "representation" in inspect.signature(train_head).parameters
 _QUICK = "intervals" in inspect.signature(evaluate).parameters
 _LEAST_V = 0.05  # a pool with less dependence has none to compare with
 BLIND = frozenset({"random", "stratified", ORACLE})  # look at neither vectors nor a model
@@ -216,9 +208,10 @@ class _Run:
                 self.labels,
                 classes=pool.classes,
                 groups=pool.groups,
-                **({"strength": strength} if strength is not None else _HOW[self.training]),
+                strength=strength,
+                recipe=self.training,
+                representation=self.scene.representation,
                 seed=self.scene.seed,
-                **({"representation": self.scene.representation} if _SHARES else {}),
             )
         except NotEnoughLabels:
             return None

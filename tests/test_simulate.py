@@ -1,0 +1,486 @@
+"""The backtest: worlds as asked, the same functions as production, honest sums, and a command that explains itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from cdsel_backend.selection import Problem, select, strategies
+from cdsel_backend.simulate import runner
+from cdsel_backend.simulate.command import PEERS, simulate
+from cdsel_backend.simulate.dataset import (
+    Dataset,
+    UsageError,
+    embed_folder,
+    load_dataset,
+    read_embeddings,
+    read_table,
+    two_levels,
+)
+from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, MODEL_FREE, ORACLE, TRAININGS, Plan
+from cdsel_backend.simulate.runner import Result as Line
+from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
+from cdsel_backend.simulate.worlds import make_world
+
+HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
+
+
+def history(n: int = 700, seed: int = 0) -> tuple[list[dict[str, str]], np.ndarray]:
+    """Rows and vectors of a confounded history: site shows in the vectors and goes with the label."""
+    rng = np.random.default_rng(seed)
+    site = rng.choice(3, size=n, p=[0.5, 0.4, 0.1])
+    label = (rng.random(n) < np.array([0.7, 0.3, 0.5])[site]).astype(int)
+    vectors = rng.normal(size=(n, 24))
+    vectors[:, 0] += 1.5 * label
+    vectors[:, 1] += 3.0 * site
+    rows = [
+        {
+            "file": f"{i}.png",
+            "diagnosis": ("benign", "malignant")[label[i]],
+            "site": ("east", "west", "north")[site[i]],
+            "sex": ("f", "m")[int(rng.integers(2))],
+            "patient": f"p{i // 2}",
+        }
+        for i in range(n)
+    ]
+    return rows, vectors.astype(np.float32)
+
+
+def dataset(confounders: tuple[str, ...] = ("site",), **changed: object) -> Dataset:
+    rows, vectors = history()
+    given = {"name": "made", "label": "diagnosis", "group": "patient", "image_column": "file"} | changed
+    return load_dataset(rows, vectors, confounders=confounders, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rows, vectors = history()
+    with (tmp_path / "metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    np.save(tmp_path / "vectors.npy", vectors)
+    return tmp_path
+
+
+def call(folder: Path, *more: str) -> Result:
+    fixed = [
+        "--metadata",
+        f"{folder}/metadata.csv",
+        "--embeddings",
+        f"{folder}/vectors.npy",
+        "--out",
+        f"{folder}/out",
+    ]
+    given = {"--label": "diagnosis", "--confounder": "site", "--group": "patient", "--jobs": "1"}
+    named = [part for key, value in given.items() if key not in more for part in (key, value)]
+    return CliRunner().invoke(simulate, [*fixed, *named, *more])
+
+
+# Worlds
+
+
+def test_a_group_is_on_one_side_and_forty_percent_of_the_groups_are_tested():
+    data = dataset()
+    world = make_world(data, "natural", 3, 1)
+    assert not set(data.groups[world.pool]) & set(data.groups[world.test])
+    share = len(np.unique(data.groups[world.test])) / len(np.unique(data.groups))
+    assert share == pytest.approx(0.4, abs=0.01)
+    assert len(world.pool) + len(world.test) == len(data)
+
+
+@pytest.mark.parametrize("rho", ["0.5", "0.8", "0.95"])
+def test_a_resampled_pool_has_the_dependence_asked_for(rho: str):
+    data = two_levels(dataset(), ["east", "west"])
+    pool = data.take(make_world(data, rho, 1, 1).pool)
+    first = pool.columns[0].codes == 0
+    assert pool.labels[first].mean() == pytest.approx(float(rho), abs=0.01)
+    assert pool.labels[~first].mean() == pytest.approx(1 - float(rho), abs=0.01)
+    assert abs(int(first.sum()) - int((~first).sum())) <= 2
+    assert len(np.unique(pool.vectors, axis=0)) == len(pool), "an item was drawn twice"
+
+
+def test_pools_are_bounded_and_repeat_by_seed():
+    rows, vectors = history(9000)
+    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    assert len(make_world(data, "natural", 0, 1).pool) == 3000
+    two = two_levels(data, ["east", "west"])
+    assert len(make_world(two, "0.5", 0, 1).pool) == 1500
+    again = [make_world(two, "0.8", seed, 1).pool for seed in (4, 4, 5)]
+    assert np.array_equal(again[0], again[1])
+    assert not np.array_equal(again[0], again[2])
+
+
+def test_the_two_largest_levels_are_the_default_and_the_first_named_comes_first():
+    data = dataset()
+    assert two_levels(data).columns[0].levels == ("east", "west")
+    assert two_levels(data, ["north", "east"]).columns[0].levels == ("north", "east")
+    swapped = two_levels(data, ["west", "east"])
+    assert set(swapped.columns[0].names) == {"east", "west"}
+    assert (swapped.labels[swapped.columns[0].codes == 1].mean()) > 0.5, "east has most of the malignant"
+
+
+def test_a_level_without_one_of_the_labels_is_named():
+    rows, vectors = history()
+    rows = [row | {"diagnosis": "benign"} if row["site"] == "west" else row for row in rows]
+    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    with pytest.raises(UsageError, match="no positive item at level 'west'"):
+        make_world(two_levels(data), "0.5", 0, 1)
+
+
+# The table
+
+
+def test_rows_without_a_label_or_a_vector_are_left_out_and_said():
+    rows, vectors = history()
+    rows[0] = rows[0] | {"diagnosis": " "}
+    vectors[1] = np.nan
+    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    assert len(data) == len(rows) - 2
+    assert [note.split(" ", 1)[0] for note in data.notes] == ["1", "1"]
+
+
+def test_auto_finds_the_confounder_that_was_built_in():
+    assert [column.name for column in dataset(("auto",)).columns] == ["site"]
+
+
+def test_rows_without_a_group_stand_alone():
+    rows, vectors = history()
+    rows = [row | {"patient": ""} for row in rows]
+    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    assert len(np.unique(data.groups)) == len(rows)
+
+
+def test_a_table_may_use_semicolons(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("﻿a;b\n1;x, y\n", encoding="utf-8")
+    assert read_table(tmp_path / "t.csv") == [{"a": "1", "b": "x, y"}]
+
+
+def test_images_are_embedded_once_and_a_bad_one_costs_itself_only(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    rows = [{"file": f"{i}.png"} for i in range(4)]
+    for row in rows[:2]:
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / row["file"])
+    (tmp_path / "2.png").write_bytes((tmp_path / "0.png").read_bytes())
+    (tmp_path / "3.png").write_bytes(b"")
+    steps: list[int] = []
+
+    def embed() -> tuple[np.ndarray, list[str]]:
+        return embed_folder(
+            rows, tmp_path, "file", cache=tmp_path / "cache", backbone="tf_efficientnet_lite0",
+            progress=lambda _, done, total: steps.append(done),
+        )  # fmt: skip
+
+    vectors, problems = embed()
+    assert vectors.shape == (4, 1280)
+    assert np.array_equal(vectors[0], vectors[2])
+    assert not np.allclose(vectors[0], vectors[1])
+    assert np.isnan(vectors[3]).all()
+    assert [problem.split(":")[0] for problem in problems] == ["3.png"]
+    assert steps == [1, 2, 3, 4]
+    kept = next((tmp_path / "cache").iterdir())
+    before = kept.stat().st_mtime_ns
+    again, _ = embed()
+    assert np.array_equal(again, vectors, equal_nan=True)
+    assert kept.stat().st_mtime_ns == before, "nothing new, so nothing was written"
+
+
+# The runs
+
+
+def plan(**changed: object) -> Plan:
+    given = {
+        "strategies": ("random", "confounder_aware"), "trainings": ("plain", "deconfounded"),
+        "correlations": ("natural",), "budgets": (40,), "rounds": 4, "seeds": 1, "positive": 1,
+    }  # fmt: skip
+    return Plan(**(given | changed))  # type: ignore[arg-type]
+
+
+def test_a_unit_spends_the_budget_in_rounds_and_measures_everything():
+    data = dataset()
+    outcome = runner.run_unit(data, "natural", 0, "confounder_aware", plan())
+    for training in ("plain", "deconfounded"):
+        assert outcome.tables["confounder_aware", training, "natural", 40].sum() == 40
+        found = {r.metric: r.value for r in outcome.results if r.training == training}
+        assert set(found) == set(METRICS)
+        assert all(0 <= found[name] <= 1 for name in METRICS[:5])
+    curve = {r.training for r in outcome.results} - {"plain", "deconfounded"}
+    assert curve == {f"strength={s:g}" for s in runner.STRENGTHS}
+
+
+def test_a_unit_repeats_itself_but_for_the_seconds():
+    data = dataset()
+    first, second = (
+        runner.run_unit(data, "natural", 2, "confounder_aware", plan()).results for _ in range(2)
+    )
+    drop = [r for r in first if r.metric != "seconds"]
+    assert drop == [r for r in second if r.metric != "seconds"]
+
+
+def test_strength_zero_of_the_curve_knows_no_confounder():
+    """The curve starts where the method ends: at the plain head on the same labels."""
+    data = dataset()
+    scene = runner._scene(data, "natural", 0, 1)
+    run = runner._Run(scene, "random", "deconfounded", 60, 3)
+    run.select([])
+    zero = run.train(0.0)
+    run.training = "plain"
+    assert zero is not None
+    np.testing.assert_allclose(run.probabilities(zero), run.probabilities(run.train()), atol=1e-6)
+
+
+def test_the_oracle_fills_the_cells_equally_as_far_as_they_last():
+    data = two_levels(dataset(), ["east", "west"])
+    outcome = runner.run_unit(data, "0.8", 0, ORACLE, plan(correlations=("0.8",), budgets=(40,)))
+    assert outcome.tables[ORACLE, "plain", "0.8", 40].tolist() == [[10, 10], [10, 10]]
+
+
+def test_with_one_class_only_there_is_still_a_number():
+    rows, vectors = history()
+    rare = {"diagnosis": "benign"}
+    rows = [row | (rare if i % 50 else {"diagnosis": "malignant"}) for i, row in enumerate(rows)]
+    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    outcome = runner.run_unit(data, "natural", 0, "random", plan(budgets=(2,), trainings=("plain",)))
+    found = {r.metric: r.value for r in outcome.results}
+    assert found["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("strategy", [name for name in strategies() if name in MODEL_FREE])
+def test_a_strategy_called_model_free_selects_the_same_with_and_without_a_model(strategy: str):
+    scene = runner._scene(two_levels(dataset(), ["east", "west"]), "0.5", 0, 1)
+    rng = np.random.default_rng(0)
+    taken = np.zeros(len(scene.pool), dtype=bool)
+    taken[rng.permutation(len(taken))[:30]] = True
+    chosen = [
+        select(
+            strategy,
+            Problem(
+                vectors=scene.projected,
+                columns=scene.pool.columns,
+                labels=labels,
+                n_classes=2,
+                taken=taken,
+                probabilities=probabilities,
+                seed=5,
+            ),
+            12,
+        ).indices.tolist()
+        for labels, probabilities in (
+            (np.where(taken, scene.pool.labels, -1), None),
+            (np.where(taken, 1 - scene.pool.labels, -1), rng.dirichlet([1, 1], len(taken))),
+        )
+    ]
+    assert chosen[0] == chosen[1]
+
+
+def test_every_peer_is_named():
+    ours = set(strategies()) - set(PEERS)
+    assert DEFAULT[0] in ours
+    assert BASELINE[0] in ours
+    pytest.importorskip("lightly_mundig")
+    pytest.importorskip("skactiveml")
+    assert set(PEERS) < set(strategies())
+
+
+# What the results say
+
+
+def lines(curves: dict[tuple[str, str], list[float]], seeds: int = 6, spread: float = 0.0) -> Findings:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(scale=spread, size=seeds)
+    made = [
+        Line("made", *pipeline, "0.8", budget, seed, WORST, value + noise[seed] * (pipeline != BASELINE))
+        for pipeline, values in curves.items()
+        for budget, value in zip((100, 200, 400), values, strict=True)
+        for seed in range(seeds)
+    ]
+    return Findings(made, ["0.8"], [100, 200, 400], seeds)
+
+
+def test_the_interval_is_students():
+    values = np.array([1.0, 2.0, 3.0, np.nan])
+    made = estimate(values)
+    assert (made.mean, made.n) == (2.0, 3)
+    assert made.high - made.mean == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
+
+
+def test_labels_saved_are_read_off_between_the_budgets():
+    saving = labels_saved(lines({DEFAULT: [0.3, 0.5, 0.6], BASELINE: [0.2, 0.3, 0.4]}))
+    assert saving is not None
+    assert saving.saved == pytest.approx(400 - 150)
+    assert not saving.at_least
+    assert "saves 250 of the 400 labels (95 % interval 250 to 250)" in saving.words
+
+
+def test_more_than_was_tried_is_said_to_be_a_lower_bound():
+    saving = labels_saved(lines({DEFAULT: [0.5, 0.5, 0.6], BASELINE: [0.2, 0.3, 0.4]}))
+    assert saving is not None
+    assert saving.at_least
+    assert "at least 300 of the 400" in saving.words
+
+
+@pytest.mark.parametrize("curve", [[0.1, 0.2, 0.3], [0.2, 0.3, 0.39]])
+def test_nothing_saved_is_said(curve: list[float]):
+    saving = labels_saved(lines({DEFAULT: curve, BASELINE: [0.2, 0.3, 0.4]}))
+    assert saving is not None
+    assert saving.saved == 0
+    assert "saves no labels" in saving.words
+
+
+def test_a_saving_that_the_seeds_do_not_agree_on_is_none():
+    saving = labels_saved(lines({DEFAULT: [0.2, 0.3, 0.41], BASELINE: [0.2, 0.3, 0.4]}, spread=0.1))
+    assert saving is not None
+    assert saving.low == 0
+    assert "saves no labels that these runs could show" in saving.words
+
+
+def test_the_bound_is_never_the_best_and_differences_are_paired():
+    findings = lines(
+        {
+            DEFAULT: [0.5] * 3,
+            BASELINE: [0.4] * 3,
+            (ORACLE, "plain"): [0.9] * 3,
+            ("margin", "plain"): [0.45] * 3,
+        },
+        spread=0.1,
+    )
+    assert findings.ranked()[0] == DEFAULT
+    assert findings.best_other("plain") == ("margin", "plain")
+    gap = findings.difference(DEFAULT, ("margin", "plain"), WORST)
+    assert (gap.mean, gap.high - gap.low) == (pytest.approx(0.05), pytest.approx(0, abs=1e-9))
+
+
+# The command
+
+
+def test_the_command_writes_what_it_promises(folder: Path):
+    done = call(
+        folder, "--correlation", ".5,.8", "--levels", "east,west", "--budget", "20,40", "--rounds", "2", "--seeds", "2",
+        "--strategy", "random,confounder_aware,oracle",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    with (folder / "out" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "dataset",
+        "strategy",
+        "training",
+        "correlation",
+        "budget",
+        "seed",
+        "metric",
+        "value",
+    ]
+    seen = {
+        (r["strategy"], r["training"], r["correlation"], r["budget"], r["seed"])
+        for r in rows
+        if r["metric"] == WORST
+    }
+    assert len(seen) == 3 * 3 * 2 * 2 * 2 + len(runner.STRENGTHS) * 2 * 2 * 2
+    assert {r["metric"] for r in rows} == set(METRICS)
+    summary = json.loads((folder / "out" / "summary.json").read_text())
+    assert summary["settings"]["seeds"] == 2
+    assert summary["settings"]["confounder"] == ["site"]
+    mean = np.mean(
+        [float(r["value"]) for r in rows if (r["strategy"], r["training"], r["metric"]) == (*BASELINE, WORST)]
+    )
+    told = next(
+        r for r in summary["means_over_budgets"]
+        if (r["strategy"], r["training"], r["correlation"], r["metric"]) == (*BASELINE, "all", WORST)
+    )  # fmt: skip
+    assert told["mean"] == pytest.approx(mean)
+    assert done.output.strip().splitlines()[-1] == summary["saving"]["words"]
+    html = (folder / "out" / "report.html").read_text()
+    assert summary["saving"]["words"] in html
+    assert "oracle" in html
+    assert not re.search(r"(src|href)=|url\(|@import|<script", html), "the report loads something"
+    assert len(html) < 300_000
+    assert html.count("<svg") >= 8
+
+
+def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
+    asked = [
+        "--budget",
+        "20",
+        "--rounds",
+        "2",
+        "--seeds",
+        "2",
+        "--strategy",
+        "random,stratified",
+        "--training",
+        "plain",
+    ]
+
+    def results(jobs: str) -> list[str]:
+        assert call(folder, *asked, "--jobs", jobs).exit_code == 0
+        text = (folder / "out" / "results.csv").read_text().splitlines()
+        return [line for line in text if ",seconds," not in line]
+
+    assert results("1") == results("2")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--label", "dx"], "--label: the table has no column 'dx'; it has file, diagnosis"),
+        (["--confounder", "scanner"], "--confounder: the table has no column 'scanner'"),
+        (["--confounder", "diagnosis"], "is the --label itself"),
+        (["--group", "lesion"], "--group: the table has no column 'lesion'"),
+        (["--ignore", "lesion"], "--ignore: the table has no column 'lesion'"),
+        (["--correlation", "1.5"], "'1.5' is neither natural nor a number between 0 and 1"),
+        (["--correlation", ".5", "--levels", "east"], "are not two levels of site"),
+        (["--correlation", ".5", "--levels", "east,south"], "site has no level 'south'; it has"),
+        (["--correlation", ".5", "--confounder", "site,sex"], "needs one --confounder, not site, sex"),
+        (["--budget", "10,x"], "is no list of whole numbers above 0"),
+        (["--budget", "100000"], "--budget 100000: the pool at correlation natural has"),
+        (["--strategy", "best"], "--strategy: there is no 'best'; choose from confounder_aware"),
+        (
+            ["--training", "magic"],
+            "--training: there is no 'magic'; choose from plain, group_balanced, deconfounded",
+        ),
+        (["--positive", "yes"], "--positive: no label is 'yes'; the labels are benign, malignant"),
+    ],
+)
+def test_a_mistake_is_named_with_its_mend(folder: Path, asked: list[str], said: str):
+    done = call(folder, *asked)
+    assert done.exit_code != 0
+    assert said in " ".join(done.output.split())
+    assert not (folder / "out").exists()
+
+
+def test_embeddings_of_another_table_are_refused(folder: Path):
+    with pytest.raises(UsageError, match="the table has 3 rows"):
+        read_embeddings(folder / "vectors.npy", 3)
+    with pytest.raises(UsageError, match=r"is no \.npy file"):
+        read_embeddings(folder / "metadata.csv", 3)
+
+
+def test_every_option_is_explained():
+    for option in simulate.params:
+        assert getattr(option, "help", None), f"{option.name} has no help text"
+    assert set(TRAININGS) == {"plain", "group_balanced", "deconfounded"}
+
+
+@pytest.mark.skipif(not HAM.exists(), reason="the HAM10000 site data are not beside the project")
+def test_on_real_data_the_default_beats_random_with_a_plain_head():
+    """Four worlds of METHOD's table: far fewer than its 20, and a gap far smaller than what it measured."""
+    rows = read_table(HAM / "metadata.csv")
+    vectors = read_embeddings(HAM / "efficientnet_lite0_embeddings.npy", len(rows))
+    data = two_levels(
+        load_dataset(rows, vectors, name="ham", label="malignant", confounders=["site"], group="lesion_id"),
+        ["rosendahl", "vidir_modern"],
+    )
+    asked = plan(correlations=("0.95",), budgets=(200,), seeds=4, strategies=(DEFAULT[0], BASELINE[0]))
+    results = [
+        r for c, seed, name in asked.units for r in runner.run_unit(data, c, seed, name, asked).results
+    ]
+    gap = Findings(results, ["0.95"], [200], 4).difference(DEFAULT, BASELINE, WORST)
+    assert gap.mean > 0.1
