@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from cdsel_backend.confounders.representation import fit_representation
 
@@ -16,7 +15,7 @@ _FOLDS = 5
 _PERMUTATIONS = 399
 _RIDGE = 0.1  # of the mean variance of a component, per item
 _LEAST = 8  # items of a level; rarer ones are not probed
-_COLUMNS_AT_ONCE = 2048
+_ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +44,12 @@ class Probe:
             probed = probed[:1]  # the other level's AUROC is the same
         orders = [np.arange(len(self.rows)), *(rng.permutation(len(self.rows)) for _ in range(_PERMUTATIONS))]
         scores = np.zeros(len(orders))
-        step = max(1, _COLUMNS_AT_ONCE // len(probed))
+        step = max(1, _ROWS_AT_ONCE // len(probed))
         for start in range(0, len(orders), step):
-            shuffled = np.stack([sampled[order].ravel() for order in orders[start : start + step]], axis=1)
-            targets = (shuffled[:, :, None] == probed).reshape(len(self.hat), -1)
-            areas = _auroc(self.hat @ (targets - targets.mean(axis=0)).astype(np.float32), targets)
+            shuffled = np.stack([sampled[order].ravel() for order in orders[start : start + step]])
+            targets = (shuffled[:, None, :] == probed[:, None]).reshape(-1, len(self.hat))
+            deviations = targets - targets.mean(axis=1, keepdims=True, dtype=np.float32)
+            areas = _auroc(deviations @ self.hat.T, targets)
             scores[start : start + step] = areas.reshape(-1, len(probed)).mean(axis=1)
         p = (1 + (scores[1:] >= scores[0]).sum()) / len(scores)
         return float(scores[0]), float(p)
@@ -96,8 +96,8 @@ def _sample(n: int, groups: NDArray[np.int64] | None, rng: np.random.Generator) 
 
 
 def _auroc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the area under the ROC curve of each column (Mann-Whitney), ties counted half."""
-    ranks = rankdata(scores, axis=0)
-    n1 = positive.sum(axis=0)
-    wins = (ranks * positive).sum(axis=0) - n1 * (n1 + 1) / 2
-    return np.asarray(wins / np.maximum(n1 * (len(scores) - n1), 1), dtype=np.float64)
+    """Return the area under the ROC curve of each row (Mann-Whitney); ties count as the items happen to lie."""
+    hits = np.take_along_axis(positive, scores.argsort(axis=1), axis=1)
+    n1 = hits.sum(axis=1)
+    wins = hits @ np.arange(1.0, scores.shape[1] + 1) - n1 * (n1 + 1) / 2
+    return np.asarray(wins / np.maximum(n1 * (scores.shape[1] - n1), 1), dtype=np.float64)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from cdsel_backend.pool.columns import Column
 
@@ -196,17 +197,13 @@ def _standardise(
 def _principal_axes(standardised: NDArray[np.float32], components: int) -> NDArray[np.float64]:
     """Return (d, k) unit axes of greatest variance, the sign of each fixed so that a rerun gives the same."""
     n, d = standardised.shape
-    if n < d:
-        # The same axes through the smaller of the two Gram matrices.
-        values, left = np.linalg.eigh((standardised @ standardised.T).astype(np.float64))
-        keep = np.argsort(-values)[: min(components, n)]
-        keep = keep[values[keep] > 1e-6 * max(values.max(), 1e-30)]
-        axes = standardised.T @ left[:, keep] / np.sqrt(values[keep])
-    else:
-        values, vectors = np.linalg.eigh((standardised.T @ standardised).astype(np.float64))
-        keep = np.argsort(-values)[: min(components, d)]
-        axes = vectors[:, keep[values[keep] > 1e-6 * max(values.max(), 1e-30)]]
-    if not axes.shape[1]:
+    wide = n < d  # then the same axes come from the smaller Gram matrix
+    gram = (standardised @ standardised.T if wide else standardised.T @ standardised).astype(np.float64)
+    last = len(gram) - 1
+    values, axes = eigh(gram, subset_by_index=[max(0, last + 1 - components), last])
+    keep = np.flatnonzero(values > 1e-6 * max(values.max(), 1e-30))[::-1]
+    if not len(keep):
         return np.eye(d, 1)
-    flip = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    axes = standardised.T @ axes[:, keep] / np.sqrt(values[keep]) if wide else axes[:, keep]
+    flip = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(keep))])
     return np.asarray(axes * flip, dtype=np.float64)

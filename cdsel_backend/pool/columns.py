@@ -172,7 +172,7 @@ def _text(value: str | float | datetime) -> str:
 def _why_not(texts: Sequence[str]) -> str | None:
     """Say why text values make no candidate, or None."""
     distinct = len({text.casefold() for text in texts})
-    if len(texts) > 2 and distinct > len(texts) / 2:
+    if distinct > max(4, len(texts) / 2):
         if np.mean([text.count(" ") for text in texts]) > 4:
             return "is free text"
         return f"identifies: {distinct} different values in {len(texts)} items"

@@ -171,10 +171,8 @@ def train_head(
         z, y, sample_weights(y, own, weighting), len(seen), own if fair else (), _C if fair else _PLAIN_C
     )
     coefficients, intercepts = data.fit(np.ones(len(y), dtype=bool))
-    out_of_fold: NDArray[np.float64] = data.out_of_fold(
-        None if groups is None else groups[rows], np.random.default_rng(seed)
-    )
-    offsets = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
+    out_of_fold = data.out_of_fold(None if groups is None else groups[rows], np.random.default_rng(seed))
+    offsets: NDArray[np.float64] = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
     if fair:
         pool = _evenly(np.flatnonzero(np.isfinite(vectors).all(axis=1)), rows)
@@ -213,9 +211,8 @@ def _training_rows(
     classes: Sequence[str],
 ) -> NDArray[np.int64]:
     """Return the items to train on. Raises NotEnoughLabels in words."""
-    usable = labels >= 0 if trainable is None else (labels >= 0) & trainable
-    rows = np.flatnonzero(usable)
-    rows = rows[np.isfinite(vectors[rows]).all(axis=1)]
+    labelled = np.flatnonzero(labels >= 0 if trainable is None else (labels >= 0) & trainable)
+    rows: NDArray[np.int64] = labelled[np.isfinite(vectors[labelled]).all(axis=1)]
     seen = np.unique(labels[rows])
     if len(seen) < 2:
         held = "" if trainable is None else " (labels held out for evaluation do not count)"

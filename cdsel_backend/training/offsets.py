@@ -24,8 +24,9 @@ Array = NDArray[np.float64]
 
 _PRIOR = 2.0  # labels' worth of trust in the overall shares of the classes
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
+_OCCURS_PRIOR = 4.0  # labels' worth of trust that the overall shares hold there
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
-_PRIOR_AUROC, _PRIOR_PAIRS = 0.64, 8.0
+_PRIOR_AUROC, _PRIOR_PAIRS = 0.64, 12.0
 _ROUNDS = 8
 
 
@@ -46,9 +47,12 @@ def fair_offsets(
     """
     n, classes = scores.shape
     overall = np.bincount(labels, minlength=classes) / len(labels)
-    shares = [_class_shares(column, rows, labels, overall) for column in columns]
+    counts = [_counts(column, rows, labels, classes) for column in columns]
     sizes = [np.bincount(column.codes, minlength=len(column.levels)) for column in columns]
-    aims = [size @ _fair(share, accuracy) / n for size, share in zip(sizes, shares, strict=True)]
+    aims = [
+        size @ _fair(_shrunken(count, overall, _PRIOR), accuracy) / n
+        for size, count in zip(sizes, counts, strict=True)
+    ]
     aim = np.mean(aims, axis=0) if aims else _fair(overall, accuracy)
     common = _offset_for(scores, aim)
     shifted = scores + common
@@ -58,8 +62,8 @@ def fair_offsets(
         [np.flatnonzero(column.codes == code) for code in range(len(column.levels))] for column in columns
     ]
     targets = [
-        _targets(column, inside, called, rows, labels, share, accuracy, strength)
-        for column, inside, share in zip(columns, members, shares, strict=True)
+        _targets(inside, called, count, overall, accuracy, strength)
+        for inside, count in zip(members, counts, strict=True)
     ]
     for _ in range(_ROUNDS if len(columns) > 1 else min(len(columns), 1)):
         for table, inside, target in zip(tables, members, targets, strict=True):
@@ -112,23 +116,18 @@ def _counts(column: Column, rows: NDArray[np.int64], labels: NDArray[np.int64], 
     return counts
 
 
-def _class_shares(
-    column: Column, rows: NDArray[np.int64], labels: NDArray[np.int64], overall: Array
-) -> Array:
-    """Return (l, c): the share of each class in each level, drawn a little towards the overall ones."""
-    counts = _counts(column, rows, labels, len(overall))
+def _shrunken(counts: Array, overall: Array, prior: float) -> Array:
+    """Return (l, c): the share of each class in each level, drawn towards the overall ones by `prior` labels."""
     return np.asarray(
-        (counts + _PRIOR * overall) / (counts.sum(axis=1, keepdims=True) + _PRIOR), dtype=np.float64
+        (counts + prior * overall) / (counts.sum(axis=1, keepdims=True) + prior), dtype=np.float64
     )
 
 
 def _targets(
-    column: Column,
     members: Sequence[NDArray[np.int64]],
     called: Array,
-    rows: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    shares: Array,
+    counts: Array,
+    overall: Array,
     accuracy: float,
     strength: float,
 ) -> Array:
@@ -138,12 +137,13 @@ def _targets(
     `_OCCURS`); otherwise rare classes are called no oftener than they occur. Between what is called now and that,
     by `strength`.
     """
+    shares = _shrunken(counts, overall, _PRIOR)
     now = np.stack(
         [called[items].mean(axis=0) if len(items) else shares[i] for i, items in enumerate(members)]
     )
-    total = _counts(column, rows, labels, shares.shape[1]).sum(axis=1) + _PRIOR
-    rest = 1 - shares.max(axis=1)
-    occurs = beta.sf(_OCCURS, np.maximum(rest * total, 1e-3), (1 - rest) * total)[:, None]
+    total = counts.sum(axis=1) + _OCCURS_PRIOR
+    rest = total - (counts + _OCCURS_PRIOR * overall).max(axis=1)
+    occurs = beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3))[:, None]
     alone = np.minimum(now, shares)
     commonest = shares.argmax(axis=1)
     alone[np.arange(len(alone)), commonest] += 1 - alone.sum(axis=1)

@@ -1,0 +1,146 @@
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cdsel_backend.pool.columns import MISSING, OTHER, read_columns
+
+HAM = Path(__file__).parents[1].parent / "shared/data/ham10000_site"
+
+
+def by_name(rows, **options):
+    return {column.name: column for column in read_columns(rows, **options)}
+
+
+def test_a_categorical_field_keeps_its_levels_and_a_level_for_what_is_missing():
+    rows = [
+        {"sex": "male"},
+        {"sex": "Male "},
+        {"sex": "female"},
+        {},
+        {"sex": None},
+        {"sex": "unknown"},
+        {"sex": ""},
+    ]
+    column = by_name(rows)["sex"]
+    assert (column.kind, column.excluded) == ("categorical", None)
+    assert set(column.levels) == {"female", "male", MISSING}
+    assert column.names.tolist() == ["male", "male", "female", *[MISSING] * 4]
+    assert column.codes.dtype == np.int64
+
+
+def test_numbers_are_cut_at_quantiles_with_names_that_say_the_range():
+    column = by_name([{"age": str(20 + i % 60)} for i in range(600)])["age"]
+    assert column.kind == "numeric"
+    assert column.excluded is None
+    assert column.levels == ("20-31", "32-43", "44-55", "56-67", "68-79")
+    assert np.bincount(column.codes).tolist() == [120] * 5
+
+
+def test_a_column_encodes_other_items_with_its_own_levels():
+    columns = by_name([{"age": i, "site": "ab"[i % 2]} for i in range(100)])
+    assert columns["age"].encode(
+        [{"age": 3}, {"age": "99"}, {"age": 500}, {}, {"age": "x"}]
+    ).names.tolist() == [
+        "0-19",
+        "80-99",
+        "80-99",
+        MISSING,
+        MISSING,
+    ]
+    assert columns["site"].encode([{"site": "B"}, {"site": "new"}, {}]).names.tolist() == [
+        "b",
+        MISSING,
+        MISSING,
+    ]
+
+
+def test_negative_fractions_and_dates_read_well():
+    rows = [{"shift": -1 + i / 50, "day": f"2021-{1 + i // 28:02}-{1 + i % 28:02}"} for i in range(112)]
+    columns = by_name(rows)
+    assert columns["shift"].levels[0] == "-1 to -0.56"
+    assert columns["day"].kind == "numeric"
+    assert columns["day"].levels[0] == "2021-01-01 to 2021-01-23"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([f"ISIC_{i}" for i in range(60)], "identifies"),
+        (list(range(1000, 1600)), "identifies"),
+        ([f"patient {i // 3}" for i in range(600)], "nearly unique"),
+        (["clinic"] * 60, "constant"),
+        ([None] * 60, "empty"),
+        ([{"a": 1}] * 60, "nested"),
+        ([[1, 2]] * 60, "nested"),
+        ([f"the patient came on a rainy day with number {i}" for i in range(60)], "free text"),
+    ],
+)
+def test_what_is_no_candidate_says_why(values, reason):
+    assert reason in by_name([{"field": value} for value in values])["field"].excluded
+
+
+def test_ignored_grouping_and_our_own_fields():
+    rows = [{"site": "ab"[i % 2], "patient": i // 2, "cdsel_rank": i} for i in range(40)]
+    columns = by_name(rows, ignore=["site"], groups="patient")
+    assert set(columns) == {"site", "patient"}
+    assert "ignored" in columns["site"].excluded
+    assert "split by" in columns["patient"].excluded
+
+
+def test_whatever_stands_in_a_field_is_read():
+    values = [
+        1,
+        "2",
+        2.0,
+        True,
+        None,
+        math.nan,
+        math.inf,
+        10**400,
+        "N/A",
+        [1],
+        {"a": 1},
+        object(),
+        b"x",
+        np.int8(3),
+    ]
+    column = by_name([{"field": value, 7: "key"} for value in values])["field"]
+    assert len(column) == len(values)
+    assert column.names[[1, 2]].tolist() == ["2", "2"]
+    assert (column.names[[4, 5, 6, 8, 9, 10]] == MISSING).all()
+    assert max(map(len, column.levels)) <= 80
+    assert read_columns([]) == []
+
+
+def test_a_type_that_changes_midway_costs_the_odd_values_only():
+    column = by_name([{"age": i % 80} for i in range(500)] + [{"age": "about fifty"}])["age"]
+    assert column.kind == "numeric"
+    assert column.names[-1] == MISSING
+
+
+def test_a_long_list_of_levels_ends_in_other():
+    rng = np.random.default_rng(0)
+    column = by_name([{"device": f"d{i}"} for i in rng.integers(0, 70, 5000)])["device"]
+    assert column.excluded is None
+    assert len(column.levels) == 50
+    assert OTHER in column.levels
+
+
+def test_take_keeps_the_levels():
+    column = by_name([{"site": "abc"[i % 3]} for i in range(30)])["site"]
+    assert column.take(np.array([0, 3])).levels == column.levels
+    assert column.take(column.codes == 1).names.tolist() == ["b"] * 10
+
+
+@pytest.mark.skipif(not HAM.exists(), reason="needs ../shared/data/ham10000_site")
+def test_real_metadata():
+    with (HAM / "metadata.csv").open() as file:
+        columns = by_name(list(csv.DictReader(file)))
+    assert {name for name, column in columns.items() if column.excluded} == {"file", "image_id", "lesion_id"}
+    assert all("identifies" in columns[name].excluded for name in ("file", "image_id", "lesion_id"))
+    assert columns["age"].kind == "numeric"
+    assert len(columns["site"].levels) == 4
+    assert MISSING in columns["sex"].levels
