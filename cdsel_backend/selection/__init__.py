@@ -5,6 +5,16 @@ A strategy is one function in one file of `strategies/`; `registry.py` says what
 
 from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions
 from cdsel_backend.selection.reasons import Reason, Selection
-from cdsel_backend.selection.registry import select, strategies
+from cdsel_backend.selection.registry import missing_peers, reads_model, select, strategies
 
-__all__ = ["Ji2025Options", "Problem", "Reason", "Selection", "SelectionOptions", "select", "strategies"]
+__all__ = [
+    "Ji2025Options",
+    "Problem",
+    "Reason",
+    "Selection",
+    "SelectionOptions",
+    "missing_peers",
+    "reads_model",
+    "select",
+    "strategies",
+]

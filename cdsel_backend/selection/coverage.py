@@ -3,9 +3,10 @@
     F(S) = sum_i w_i max_{s in S} k(z_i, z_s),    k(a, b) = exp(-|a - b|^2 / (2 sigma^2)),    sum_i w_i = 1
 
 (facility location; MaxHerding in Bae et al., "Generalized Coverage for More Robust Low-Budget Active Learning",
-ECCV 2024; weighted by uncertainty it is their UHerding). Only the nearest candidates of each item are kept, so
-what is farther counts as being as far as the farthest kept one. Large pools are covered through a sample of
-references and of candidates, drawn uniformly; neither is sampled below `_EXACT` items.
+ECCV 2024; weighted by uncertainty it is their UHerding). sigma is the median distance at which an item finds as
+many candidates as there are for each pick. Only the nearest candidates of each item are kept; what is farther
+counts as being as far as the farthest kept. A large pool is seen through two uniform samples, the candidates and
+the references to be covered, whose sizes follow the picks; up to `_EXACT` items all are kept.
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ from scipy import sparse
 from cdsel_backend.selection.neighbours import nearest
 
 _EXACT = 12_000
-_CANDIDATES_PER_PICK = 16
-_NEIGHBOURS_PER_PICK = 4
-_MAX_ENTRIES = 32_000_000
+_CANDIDATES_PER_PICK = 32
+_REFERENCES_PER_PICK = 16
+_LEAST_NEIGHBOURS = 16
 
 
 class Coverage:
     """The gain of each candidate over what is covered already.
 
-    `candidates` (q,) are item indices; `bounds` (q,) are upper bounds of their gains, exact where evaluated since
-    the last `add`.
+    `candidates` (q,) are item indices, ascending; `gains` (q,) is what each would add at the start.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Coverage:
         chosen = np.flatnonzero(taken & usable)
         picks = size + len(chosen)
         self.candidates = _sample(np.flatnonzero(open_), max(_EXACT, _CANDIDATES_PER_PICK * picks), rng)
-        density = len(self.candidates) / picks
-        k = min(len(self.candidates), max(16, int(np.ceil(_NEIGHBOURS_PER_PICK * density))))
-        references = _sample(np.flatnonzero(usable), max(_EXACT, _MAX_ENTRIES // k), rng)
+        references = _sample(np.flatnonzero(usable), max(_EXACT, _REFERENCES_PER_PICK * picks), rng)
         here = vectors[references]
+        density = max(1, len(self.candidates) // picks)
+        k = min(len(self.candidates), max(_LEAST_NEIGHBOURS, density))
         square, position = nearest(here, vectors[self.candidates], k)
-        self._sigma2 = _bandwidth(square, min(k, max(1, int(density))))
+        self._sigma2 = _bandwidth(square[:, min(k, density) - 1])
         similarity = np.exp(square / (-2 * self._sigma2))
         self._covered = (
             similarity[:, -1].copy() if k < len(self.candidates) else np.zeros(len(here), np.float32)
@@ -68,7 +68,7 @@ class Coverage:
             shape=(len(here), len(self.candidates)),
         ).tocsc()
         self._start, self._row, self._value = graph.indptr, graph.indices, graph.data
-        self.bounds = self._all_gains()
+        self.gains = self._all_gains()
 
     @property
     def value(self) -> float:
@@ -76,18 +76,15 @@ class Coverage:
         return float(self._weight @ self._covered)
 
     def gain(self, candidate: int) -> float:
-        """Return the exact gain of the candidate at this position, and keep it in `bounds`."""
+        """Return what the candidate at this position would add now."""
         row, value = self._column(candidate)
-        gain = float(self._weight[row] @ np.maximum(value - self._covered[row], 0))
-        self.bounds[candidate] = gain
-        return gain
+        return float(self._weight[row] @ np.maximum(value - self._covered[row], 0))
 
     def add(self, candidate: int) -> int:
         """Cover with the candidate; return of how many items (scaled up from the references) it is now nearest."""
         row, value = self._column(candidate)
         closer = value > self._covered[row]
         self._covered[row[closer]] = value[closer]
-        self.bounds[candidate] = 0.0
         return round(float(closer.sum() * self._scale))
 
     def _column(self, candidate: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -107,7 +104,8 @@ def _sample(items: NDArray[np.int64], most: int, rng: np.random.Generator) -> ND
     return items if len(items) <= most else np.sort(rng.choice(items, most, replace=False))
 
 
-def _bandwidth(square: NDArray[np.float32], rank: int) -> float:
-    """Median squared distance to the rank-th neighbour: the reach of one pick; 1 where all vectors are equal."""
-    median = float(np.median(square[:, rank - 1]))
+def _bandwidth(square: NDArray[np.float32]) -> float:
+    """Median squared distance of those found; 1 where all vectors are equal."""
+    found = square[np.isfinite(square)]
+    median = float(np.median(found)) if len(found) else 0.0
     return median if median > 0 else 1.0

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import heapq
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.strata import StrataTerm
 
 
-class Term(Protocol):
-    """A second term of the objective, cheap enough to be exact at every step."""
+def fill_greedily(draft: Draft, coverage: Coverage, strata: StrataTerm) -> None:
+    """Pick the largest total gain, time after time; ties go to the lower index.
 
-    def gains(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (m,): what each of the items would add now."""
-
-    def add(self, item: int) -> None:
-        """Count the item."""
-
-
-def fill_greedily(draft: Draft, coverage: Coverage, term: Term | None = None) -> None:
-    """Pick the largest total gain, time after time; ties go to the lower index."""
+    Items in the same strata gain the same by the strata, so each such kind keeps its own queue by coverage.
+    """
     items = coverage.candidates
+    kinds = strata.kind[items]
+    queues: list[list[tuple[float, int]]] = [[] for _ in range(strata.n_kinds)]
+    for position in np.lexsort((items, -coverage.gains)):
+        queues[kinds[position]].append((-float(coverage.gains[position]), int(position)))
+    best = np.array([-queue[0][0] if queue else -np.inf for queue in queues])
+    evaluated = np.zeros(len(items), dtype=np.int64)
+    step = 0
     while not draft.full:
-        open_ = draft.open[items]
-        if not open_.any():
-            return
-        extra = np.zeros(len(items)) if term is None else term.gains(items)
-        total = np.where(open_, coverage.bounds + extra, -np.inf)
-        fresh: set[int] = set()
-        while (best := int(np.argmax(total))) not in fresh:
-            total[best] = coverage.gain(best) + extra[best]
-            fresh.add(best)
-        covers = coverage.add(best)
-        if term is not None:
-            term.add(int(items[best]))
-        draft.add(int(items[best]), float(total[best]), covers=covers)
+        extra = strata.gains()
+        while True:
+            kind = int(np.argmax(best + extra))
+            queue = queues[kind]
+            if not queue:
+                return
+            position = queue[0][1]
+            if not draft.open[items[position]]:
+                heapq.heappop(queue)
+            elif evaluated[position] == step:
+                break
+            else:
+                evaluated[position] = step
+                heapq.heapreplace(queue, (-coverage.gain(position), position))
+            best[kind] = -queue[0][0] if queue else -np.inf
+        gain = float(best[kind] + extra[kind])
+        heapq.heappop(queue)
+        best[kind] = -queue[0][0] if queue else -np.inf
+        covers = coverage.add(position)
+        strata.add(kind)
+        draft.add(int(items[position]), gain, covers=covers)
+        step += 1

@@ -1,4 +1,4 @@
-"""Nearest neighbours of many vectors in blocks: faiss on the CPU, torch where a GPU is."""
+"""Nearest neighbours of many vectors: faiss on the CPU, blocks of torch matrix products where a GPU is."""
 
 from __future__ import annotations
 
@@ -8,24 +8,64 @@ import torch
 from numpy.typing import NDArray
 
 _BLOCK = 4096
+_EXACT_DISTANCES = 2_000_000_000  # above so many, an inverted file looks at the likeliest lists only
+_PROBES = 16
+_EXACT_PRODUCTS = 50_000_000_000  # multiplications above which vectors are compressed first
+_AXES = 64
+_SAMPLE = 2_000
 
 
 def nearest(
     queries: NDArray[np.float32], base: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return squared Euclidean distances (m, k), ascending, and positions (m, k) in `base`; k <= len(base)."""
+    """Return squared Euclidean distances (m, k), ascending, and positions (m, k) in `base`; k <= len(base).
+
+    On the CPU, exact up to 50 G multiplications; beyond, vectors are compressed (`_compress`), and beyond 2 G
+    distances an inverted file is searched. What it misses comes back at infinite distance, position 0.
+    """
     if torch.cuda.is_available():
         return _nearest_on_gpu(queries, base, k)
-    index = faiss.IndexFlatL2(base.shape[1])
-    index.add(np.ascontiguousarray(base))
-    square, position = index.search(np.ascontiguousarray(queries), k)
-    return np.maximum(square, 0), position
+    if len(queries) * len(base) * base.shape[1] > _EXACT_PRODUCTS and base.shape[1] > _AXES:
+        queries, base = _compress(queries, base)
+    base, queries = np.ascontiguousarray(base), np.ascontiguousarray(queries)
+    flat = faiss.IndexFlatL2(base.shape[1])
+    index: faiss.Index = flat
+    if len(queries) * len(base) > _EXACT_DISTANCES:
+        index = faiss.IndexIVFFlat(flat, base.shape[1], 4 * int(np.sqrt(len(base))))
+        index.nprobe = _PROBES
+        index.cp.niter, index.cp.max_points_per_centroid = 4, 40
+        index.train(base)
+    index.add(base)
+    square, position = index.search(queries, k)
+    return np.where(position < 0, np.inf, np.maximum(square, 0)).astype(np.float32), np.maximum(position, 0)
+
+
+def _compress(
+    queries: NDArray[np.float32], base: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Keep the 64 main axes and, as two more coordinates, the length of what they miss.
+
+    What two vectors miss is taken as orthogonal, so |a - b|^2 is kept but for their product outside the axes.
+    """
+    sample = base[:: max(1, len(base) // _SAMPLE)]
+    mean = sample.mean(axis=0)
+    axes = np.linalg.eigh(np.cov((sample - mean).T))[1][:, ::-1][:, :_AXES].astype(np.float32)
+    compressed = []
+    for own, vectors in enumerate((queries, base)):
+        small = np.zeros((len(vectors), _AXES + 2), dtype=np.float32)
+        for start in range(0, len(vectors), _BLOCK):
+            block = vectors[start : start + _BLOCK] - mean
+            small[start : start + _BLOCK, :_AXES] = on_axes = block @ axes
+            missed = np.einsum("ij,ij->i", block, block) - np.einsum("ij,ij->i", on_axes, on_axes)
+            small[start : start + _BLOCK, _AXES + own] = np.sqrt(np.maximum(missed, 0))
+        compressed.append(small)
+    return compressed[0], compressed[1]
 
 
 def _nearest_on_gpu(
     queries: NDArray[np.float32], base: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """As `nearest`, by blocks of matrix products; memory on the GPU is `base` and one block."""
+    """As `nearest`, exact, by blocks of matrix products; memory on the GPU is `base` and one block."""
     device = torch.device("cuda")
     there = torch.from_numpy(np.ascontiguousarray(base)).to(device)
     norms = (there * there).sum(dim=1)

@@ -34,13 +34,15 @@ class Strategy:
     fill: Callable[[Problem, Draft], None]
     stratified: bool = False
     """Reasons name the item's stratum and what it was due."""
+    reads_model: bool = True
+    """It reads the vectors or the probabilities, so what it picks may depend on the model of the round."""
 
 
 _OURS = (
     Strategy("confounder_aware", confounder_aware.fill, stratified=True),
     Strategy("ji2025", ji2025.fill),
-    Strategy("random", random.fill),
-    Strategy("stratified", stratified.fill, stratified=True),
+    Strategy("random", random.fill, reads_model=False),
+    Strategy("stratified", stratified.fill, stratified=True, reads_model=False),
     Strategy("kcenter", kcenter.fill),
     Strategy("typiclust", typiclust.fill),
     Strategy("maxherding", maxherding.fill),
@@ -55,7 +57,7 @@ _SKACTIVEML = (
     Strategy("badge", peers.fill_badge),
 )
 _PEERS = (*_LIGHTLY, *_SKACTIVEML)
-_STRATEGIES = {
+_STRATEGIES: dict[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
         *_OURS,
@@ -70,19 +72,33 @@ def strategies() -> tuple[str, ...]:
     return tuple(_STRATEGIES)
 
 
+def missing_peers() -> tuple[str, ...]:
+    """Return the names of the peers that the extra `peers` would add here."""
+    return tuple(peer.name for peer in _PEERS if peer.name not in _STRATEGIES)
+
+
+def reads_model(strategy: str) -> bool:
+    """Return whether what the strategy picks may depend on the model of the round; ValueError for an unknown one."""
+    return _named(strategy).reads_model
+
+
+def _named(strategy: str) -> Strategy:
+    if strategy in missing_peers():
+        raise ValueError(f"strategy {strategy!r} needs the extra: pip install 'cdsel-backend[peers]'")
+    if strategy not in _STRATEGIES:
+        raise ValueError(f"strategy {strategy!r} is unknown; choose one of {', '.join(strategies())}")
+    return _STRATEGIES[strategy]
+
+
 def select(strategy: str, problem: Problem, size: int) -> Selection:
     """Choose up to `size` items by the named strategy, in rank order.
 
     Fewer come back when the pool, the group cap or near-duplicate suppression leaves no more; the same problem
     gives the same selection. Raises ValueError for an unknown strategy or a negative size.
     """
-    if strategy not in _STRATEGIES and strategy in {peer.name for peer in _PEERS}:
-        raise ValueError(f"strategy {strategy!r} needs the extra: pip install 'cdsel-backend[peers]'")
-    if strategy not in _STRATEGIES:
-        raise ValueError(f"strategy {strategy!r} is unknown; choose one of {', '.join(strategies())}")
+    chosen = _named(strategy)
     if size < 0:
         raise ValueError(f"size is {size}; it must be 0 or more")
-    chosen = _STRATEGIES[strategy]
     draft = Draft(problem, size)
     if not draft.full:
         chosen.fill(problem, draft)

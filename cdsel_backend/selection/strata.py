@@ -54,6 +54,35 @@ def joint_codes(problem: Problem) -> NDArray[np.int64]:
     return codes
 
 
+class StrataTerm:
+    """lambda sum_a w_a sum_g pi_ag log(1 + c_ag) over partitions a, w_a = 1 / number of partitions.
+
+    Items in the same strata are of one `kind` (n,), numbered to `n_kinds`, and gain the same.
+    """
+
+    def __init__(self, problem: Problem, counted: NDArray[np.bool_], weight: float) -> None:
+        """Count at first the items of the mask `counted` (n,); `weight` is lambda."""
+        self.kind = joint_codes(problem)
+        self.n_kinds = int(self.kind.max(initial=0)) + 1
+        first = np.zeros(self.n_kinds, dtype=np.int64)
+        first[self.kind[::-1]] = np.arange(len(self.kind))[::-1]
+        found = partitions(problem) if len(problem) else []
+        self._weight = weight / max(len(found), 1)
+        self._strata = [(p.codes[first], p.shares, p.counts(counted).astype(np.float64)) for p in found]
+
+    def gains(self) -> NDArray[np.float64]:
+        """Return (n_kinds,): what an item of each kind would add now."""
+        total = np.zeros(self.n_kinds)
+        for codes, shares, counts in self._strata:
+            total += (self._weight * shares * np.log1p(1 / (1 + counts)))[codes]
+        return total
+
+    def add(self, kind: int) -> None:
+        """Count an item of this kind."""
+        for codes, _, counts in self._strata:
+            counts[codes[kind]] += 1
+
+
 def target_shares(counts: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
     """Return (g,): shares proportional to count^alpha; an empty stratum is due nothing."""
     raw = np.where(counts > 0, counts.astype(np.float64) ** alpha, 0.0)

@@ -6,6 +6,7 @@ from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.greedy import fill_greedily
 from cdsel_backend.selection.problem import Problem
+from cdsel_backend.selection.strata import StrataTerm
 
 
 def fill(problem: Problem, draft: Draft) -> None:
@@ -20,4 +21,5 @@ def fill(problem: Problem, draft: Draft) -> None:
             size=draft.missing,
             rng=problem.random(),
         ),
+        StrataTerm(problem, problem.taken, 0.0),
     )

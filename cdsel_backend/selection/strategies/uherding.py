@@ -9,6 +9,7 @@ from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.greedy import fill_greedily
 from cdsel_backend.selection.problem import Problem
+from cdsel_backend.selection.strata import StrataTerm
 
 
 def fill(problem: Problem, draft: Draft) -> None:
@@ -24,4 +25,5 @@ def fill(problem: Problem, draft: Draft) -> None:
             rng=problem.random(),
             weights=problem.uncertainty,
         ),
+        StrataTerm(problem, problem.taken, 0.0),
     )
