@@ -13,7 +13,7 @@ from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.reconcile.context import REQUESTS, Context
 from cdsel_backend.store import PoolTask, State
 
-EMBED_CHUNK = 64  # images of one committed step
+EMBED_CHUNK = 32  # images of one committed step
 READERS = 4  # images fetched at once
 RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubling each time
 POOL_POLL = 10  # the pool is listed once in so many polls of the queue
