@@ -1,0 +1,559 @@
+"""The admin's pages: what they say, what they change, and what they refuse."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+import struct
+import threading
+
+import numpy as np
+import pytest
+from filled import POOL, QUEUE, STUDIO_URL, images_served, shared
+from PIL import Image
+from werkzeug.exceptions import ServiceUnavailable
+
+from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.server.app import create_app
+from cdsel_backend.server.pages.thumbnails import SIDE, Thumbnails
+from cdsel_backend.server.status import next_step, project_status
+from cdsel_backend.settings import ProjectSettings, ServerSettings
+from cdsel_backend.store import PoolTask, Selected, State, Store
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<Choices name="label" toName="image"><Choice value="cat"/><Choice value="dog"/></Choices></View>'
+)
+PAGES = ("", "/confounders", "/map", "/queue", "/models", "/settings", "/activity")
+TABLES = ("confounders", "queue", "rounds", "models", "groups", "settings", "unusable", "events", "audit")
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def project(store):
+    return store.connect_project(
+        STUDIO_URL,
+        POOL,
+        title="Cats <script>alert(1)</script> & dogs",
+        label_config=CONFIG,
+        queue_project=QUEUE,
+        layers={"extra parameters": {"budget": 30}},
+    )
+
+
+@pytest.fixture
+def client(store, tmp_path):
+    return create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store).test_client()
+
+
+def token_of(client) -> str:
+    page = client.get(f"/projects/{POOL}/settings").text
+    return re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
+
+
+def post(client, path, **values):
+    fields = {"csrf_token": token_of(client), **values}
+    return client.post(f"/projects/{POOL}{path}", data=fields)
+
+
+def cells(client, name):
+    answer = client.get(f"/projects/{POOL}/tables/{name}.csv")
+    assert answer.status_code == 200
+    assert answer.mimetype == "text/csv"
+    return list(csv.DictReader(io.StringIO(answer.text.lstrip("\ufeff"))))
+
+
+def embedded(store, project, n=6, **data):
+    tasks = [
+        PoolTask(100 + i, {"image": f"/{i}.jpg", "site": "ab"[i % 2], **data}, f"/{i}.jpg") for i in range(n)
+    ]
+    store.sync_pool(project, tasks)
+    items = [row.id for row in store.items(project) if not row.gone]
+    vectors = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
+    store.add_vectors("b", [(item, f"{item:064d}", v) for item, v in zip(items, vectors, strict=True)])
+    store.update_project(project, backbone="b")
+    return items
+
+
+def push(store, project, items, *, sentence="because"):
+    state = State(store, project)
+    first = max((row.rank for row in state.selections), default=0) + 1
+    number = len(state.rounds) + 1
+    chosen = [Selected(item, rank, 1.0, sentence, {}) for rank, item in enumerate(items, start=first)]
+    store.add_round(project, number, chosen, strategy="random", seed=0, model_version=None)
+    store.mark_selections(project, {item: {"queue_task": 500 + item} for item in items})
+
+
+def label(store, project, labels):
+    rows = [
+        {
+            "annotation": item,
+            "item": item,
+            "label": name,
+            "problem": None,
+            "skipped": name is None,
+            "annotator": "7",
+            "updated_at": "2026-01-01",
+        }
+        for item, name in labels.items()
+    ]
+    store.replace_labels(project, QUEUE, rows)
+
+
+# what the pages say
+
+
+@pytest.mark.parametrize("stage", ["connected", "tasks", "embedded", "pushed"])
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_has_something_to_say_at_every_stage(client, store, project, stage, page):
+    items = embedded(store, project) if stage in ("embedded", "pushed") else []
+    if stage == "tasks":
+        store.sync_pool(project, [PoolTask(1, {"image": "/1.jpg"}, "/1.jpg")])
+    if stage == "pushed":
+        push(store, project, items[:3])
+    answer = client.get(f"/projects/{POOL}{page}")
+    assert answer.status_code == 200
+    assert "<h1>" in answer.text
+    assert "<script>alert" not in answer.text
+    assert "None" not in re.sub(r"None( yet)?[.:]", "", re.sub(r"<[^>]*>", " ", answer.text))
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert not re.search(r'(src|href)="(https?:)?//(?!127\.0\.0\.1)', answer.text)  # works offline
+
+
+def test_an_empty_server_says_how_to_connect(client):
+    page = client.get("/projects").text
+    assert "Connect Model" in page
+    assert "http://localhost" in page
+
+
+def test_an_unknown_project_is_a_page_to_a_browser_and_json_to_a_script(client):
+    answer = client.get("/projects/99", headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert "project 99 of Label Studio is not connected" in answer.text
+    assert client.get("/projects/99/status.json").json["error"].startswith("project 99")
+
+
+def test_what_comes_next_in_each_situation(store, project):
+    def says():
+        state = State(store, project)
+        return next_step(state, project_status(store, state))
+
+    assert says().startswith("Import images")
+    store.sync_pool(project, [PoolTask(1, {"image": "/1.jpg"}, "/1.jpg")])
+    assert "embedded first" in says()
+    items = embedded(store, project)
+    assert says() == "Round 1 of 20 images is selected next."
+    push(store, project, items[:2])
+    assert says() == "2 images wait for the annotators. Then round 2 of 20 images is selected."
+    store.update_project(project, layers={"dashboard": {"budget": 2}})
+    assert says() == "2 images wait for the annotators. Then the budget is used up; raise it to go on."
+    label(store, project, dict.fromkeys(items[:2], "cat"))
+    assert says() == "The budget is used up. Raise it to get another round."
+    store.update_project(project, layers={"dashboard": {"paused": True}})
+    assert says().startswith("Paused")
+
+
+def test_the_queue_is_in_rank_order_paged_and_filtered(client, store, project):
+    items = embedded(store, project, n=60)
+    push(store, project, items[:50], sentence="typical of <b>9</b> images")
+    label(store, project, {items[0]: "cat", items[1]: None})
+    first = client.get(f"/projects/{POOL}/queue").text
+    assert re.findall(r'class="rank">(\d+)<', first) == [str(rank) for rank in range(1, 25)]
+    assert "typical of &lt;b&gt;9&lt;/b&gt; images" in first
+    last = client.get(f"/projects/{POOL}/queue?page=99").text
+    assert re.findall(r'class="rank">(\d+)<', last) == ["49", "50"]
+    for state, ranks in (("labelled", ["1"]), ("skipped", ["2"]), ("waiting", [])):
+        page = client.get(f"/projects/{POOL}/queue?state={state}").text
+        assert re.findall(r'class="rank">(\d+)<', page) == ranks
+    assert "48" in re.search(r"With the annotators (\d+)", first)[0]
+    assert client.get(f"/projects/{POOL}/queue?page=x&round=y").status_code == 200
+
+
+def test_every_setting_stands_on_its_page_with_its_meaning_and_source(client, project):
+    page = client.get(f"/projects/{POOL}/settings").text
+    for name, field in ProjectSettings.model_fields.items():
+        assert f'id="s-{name}"' in page
+        assert field.description, f"{name} has no docstring"
+    assert page.count("extra parameters</span>") == 1  # the budget
+    assert page.count(">default</span>") == len(ProjectSettings.model_fields) - 1
+
+
+# what they change
+
+
+def test_a_changed_budget_is_in_force_audited_and_can_be_undone(client, store, project):
+    answer = post(client, "/settings", fields="budget", budget="50", back="project")
+    assert answer.status_code == 303
+    assert answer.location == f"/projects/{POOL}"
+    state = State(store, project)
+    assert (state.settings.budget, state.resolved.sources["budget"]) == (50, "dashboard")
+    assert state.project.layers["extra parameters"] == {"budget": 30}
+    (row,) = store.audit(project)
+    assert (row.who, row.name, row.old, row.old_source, row.new, row.new_source) == (
+        "dashboard",
+        "budget",
+        30,
+        "extra parameters",
+        50,
+        "dashboard",
+    )
+    assert "budget back to 30" in client.get(f"/projects/{POOL}").text
+    post(client, "/undo")
+    state = State(store, project)
+    assert (state.settings.budget, state.resolved.sources["budget"]) == (30, "extra parameters")
+    post(client, "/undo")
+    assert State(store, project).settings.budget == 50
+    assert len(store.audit(project)) == 3
+
+
+def test_undo_goes_back_to_an_earlier_value_of_the_dashboard(client, store, project):
+    for budget in ("50", "60"):
+        post(client, "/settings", fields="budget", budget=budget)
+    post(client, "/undo")
+    state = State(store, project)
+    assert (state.settings.budget, state.resolved.sources["budget"]) == (50, "dashboard")
+
+
+def test_undo_without_a_change_is_refused_in_words(client, project):
+    answer = post(client, "/undo")
+    assert answer.status_code == 400
+    assert "not changed here" in answer.text
+
+
+def test_a_change_wakes_the_worker_without_asking_for_a_sync(client, store, project):
+    before = store.newest_event()
+    post(client, "/settings", fields="budget", budget="50")
+    assert store.newest_event() > before
+    assert store.open_events([POOL, QUEUE]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("budget", "-1"), ("budget", "many"), ("budget", ""), ("strength", "1.5"), ("delivery", "x")],
+)
+def test_a_form_with_a_refused_value_saves_nothing_and_says_where(client, store, project, name, value):
+    values = {"budget": "70", "strength": "", "delivery": "in_place", name: value}
+    answer = post(client, "/settings", fields=["budget", "strength", "delivery"], **values)
+    assert answer.status_code == 422
+    assert f'id="e-{name}"' in answer.text
+    assert answer.text.count('aria-invalid="true"') == 1
+    assert f'value="{value}"' in answer.text or name == "delivery"  # what was typed is still there
+    assert State(store, project).project.layers == {"extra parameters": {"budget": 30}}
+    assert store.audit(project) == []
+
+
+def test_a_form_sets_only_what_differs_and_gives_back(client, store, project):
+    post(client, "/settings", fields=["budget", "seed", "group"], budget="30", seed="4", group="")
+    assert State(store, project).project.layers["dashboard"] == {"seed": 4}
+    post(client, "/settings/give-back", name="seed")
+    state = State(store, project)
+    assert (state.settings.seed, state.resolved.sources["seed"]) == (0, "default")
+    assert post(client, "/settings/give-back", name="seed").status_code == 400
+
+
+def test_confounders_are_chosen_by_name_or_left_to_the_report(client, store, project):
+    post(client, "/settings", fields="confounders", mode="own", confounders=["site", "age"])
+    assert State(store, project).settings.confounders == ["site", "age"]
+    post(client, "/settings", fields="confounders", mode="own")
+    assert State(store, project).settings.confounders == []
+    post(client, "/settings", fields="confounders", mode="auto", confounders=["site"])
+    assert State(store, project).settings.confounders == "auto"
+
+
+def test_pause_and_resume(client, store, project):
+    assert "Pause</button>" in client.get(f"/projects/{POOL}").text
+    post(client, "/settings", fields="paused", paused="true")
+    assert State(store, project).settings.paused
+    assert "Resume</button>" in client.get(f"/projects/{POOL}").text
+    post(client, "/settings", fields="paused", paused="false")
+    assert not State(store, project).settings.paused
+
+
+@pytest.mark.parametrize("action", ["START_TRAINING", "SELECT_NOW"])
+def test_a_request_is_an_open_event_for_the_worker_and_audited(client, store, project, action):
+    assert post(client, "/requests", action=action).status_code == 303
+    assert [event.action for event in store.open_events([POOL])] == [action]
+    assert [row.name for row in store.audit(project)] == [action.lower()]
+    assert post(client, "/requests", action="DROP").status_code == 400
+
+
+def test_two_admins_at_once_lose_no_change(client, store, project, tmp_path):
+    app = create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store)
+
+    def change(name, value):
+        post(app.test_client(), "/settings", fields=name, **{name: value})
+
+    names = {"budget": "77", "round_size": "7", "retrain_every": "8", "seed": "9"}
+    threads = [threading.Thread(target=change, args=pair) for pair in names.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert State(store, project).project.layers["dashboard"] == {
+        name: int(value) for name, value in names.items()
+    }
+    assert len(store.audit(project)) == len(names)
+
+
+# what they refuse
+
+
+@pytest.mark.parametrize("path", ["/settings", "/settings/give-back", "/undo", "/requests"])
+@pytest.mark.parametrize("token", [None, "", "guess"])
+def test_a_form_of_another_site_changes_nothing(client, store, project, path, token):
+    token_of(client)  # the browser has a session
+    values = {"fields": "budget", "budget": "999", "name": "budget", "action": "START_TRAINING"}
+    answer = client.post(
+        f"/projects/{POOL}{path}", data=values | ({} if token is None else {"csrf_token": token})
+    )
+    assert answer.status_code == 400
+    assert State(store, project).settings.budget == 30
+    assert store.audit(project) == []
+    assert store.open_events([POOL]) == []
+
+
+def test_the_token_of_another_browser_is_refused_and_survives_a_restart(client, store, project, tmp_path):
+    token = token_of(client)
+    app = create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store)
+    stranger = app.test_client()
+    token_of(stranger)
+    values = {"csrf_token": token, "fields": "budget", "budget": "40"}
+    assert stranger.post(f"/projects/{POOL}/settings", data=values).status_code == 400
+    cookie = client.get_cookie("cdsel_session")
+    same = app.test_client()  # the same browser, after the server was started again
+    same.set_cookie("cdsel_session", cookie.value)
+    assert same.post(f"/projects/{POOL}/settings", data=values).status_code == 303
+
+
+def test_the_audit_names_the_user_of_basic_auth(store, project, tmp_path):
+    server = ServerSettings(
+        data_dir=tmp_path, label_studio_url=STUDIO_URL, basic_auth_user="ada", basic_auth_pass="secret"
+    )
+    client = create_app(server, store).test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = "Basic " + base64.b64encode(b"ada:secret").decode()
+    post(client, "/settings", fields="budget", budget="50")
+    assert [row.who for row in store.audit(project)] == ["ada"]
+
+
+# tables and pictures
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_is_a_csv_file_also_when_empty(client, project, name):
+    cells(client, name)
+
+
+def test_text_from_a_task_is_no_formula_in_a_spreadsheet(client, store, project):
+    items = embedded(store, project, n=4, note='=HYPERLINK("http://x")')
+    push(store, project, items)
+    rows = cells(client, "queue")
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
+    assert {row["data.note"] for row in rows} == {'\'=HYPERLINK("http://x")'}
+    assert client.get(f"/projects/{POOL}/tables/secrets.csv").status_code == 404
+
+
+def read_points(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
+    (length,) = struct.unpack("<I", data[:4])
+    head = json.loads(data[4 : 4 + length])
+    arrays, at = {}, 4 + length
+    for named in head["arrays"]:
+        name, kind = named.split(":")
+        arrays[name] = np.frombuffer(data, dtype=np.dtype(kind).newbyteorder("<"), count=head["n"], offset=at)
+        at += arrays[name].nbytes
+    assert at == len(data)
+    return head, arrays
+
+
+def test_the_map_holds_every_embedded_image_with_what_is_known_of_it(client, store, project):
+    items = embedded(store, project, n=40)
+    push(store, project, items[:10])
+    label(store, project, {items[0]: "dog", items[1]: "cat", items[2]: None})
+    head, arrays = read_points(client.get(f"/projects/{POOL}/map.bin").data)
+    assert arrays["id"].tolist() == items
+    assert arrays["task"].tolist() == list(range(100, 140))
+    assert [head["states"][code] for code in arrays["state"][:4]] == [
+        "labelled",
+        "labelled",
+        "skipped",
+        "with the annotators",
+    ]
+    variables = {one["name"]: one for one in head["variables"]}
+    named = {name: [one["levels"][code] for code in arrays[one["key"]]] for name, one in variables.items()}
+    assert named["site"] == [("a", "b")[i % 2] for i in range(40)]
+    assert named["label"][:3] == ["dog", "cat", "not labelled"]
+    assert named["round"] == ["round 1"] * 10 + ["not selected"] * 30
+    assert len({(x, y) for x, y in zip(arrays["x"].tolist(), arrays["y"].tolist(), strict=True)}) == 40
+
+
+def test_the_map_follows_the_pool(client, store, project):
+    embedded(store, project, n=5)
+    assert read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == 5
+    embedded(store, project, n=9)
+    assert read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == 9
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_a_tiny_pool_has_a_map(client, store, project, n):
+    if n:
+        embedded(store, project, n=n)
+    assert read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == n
+
+
+# thumbnails
+
+
+@pytest.fixture
+def thumbnails(tmp_path):
+    return Thumbnails(ServerSettings(data_dir=tmp_path, label_studio_api_key="token"))
+
+
+def item_of(store, project, address):
+    store.sync_pool(project, [PoolTask(1, {"image": address}, address)])
+    return store.items(project)[0]
+
+
+def test_a_thumbnail_is_small_and_outlives_its_source(store, project, thumbnails, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (1600, 800), "teal").save(folder / "a.png")
+    with images_served(folder) as address:
+        item = item_of(store, project, f"{address}/a.png")
+        data = thumbnails.thumbnail(STUDIO_URL, item)
+    assert Image.open(io.BytesIO(data)).size == (SIDE, SIDE // 2)
+    assert thumbnails.thumbnail(STUDIO_URL, item) == data  # the source is gone
+
+
+def test_an_image_that_cannot_be_read_says_so_in_its_place(client, store, project, thumbnails):
+    item = item_of(store, project, "data:image/png;base64,AAAA")
+    with pytest.raises(UnreadableImage):
+        thumbnails.thumbnail(STUDIO_URL, item)
+    answer = client.get(f"/projects/{POOL}/thumbnails/{item.id}")
+    assert answer.mimetype == "image/svg+xml"
+    assert "cannot be read" in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"  # it may be mended
+
+
+def test_another_projects_image_is_not_shown(client, store, project):
+    other = store.connect_project(STUDIO_URL, 77, label_config=CONFIG)
+    item = item_of(store, other, "data:image/png;base64,AAAA")
+    assert client.get(f"/projects/{POOL}/thumbnails/{item.id}").status_code == 404
+    assert client.get(f"/projects/{POOL}/thumbnails/123456").status_code == 404
+
+
+def test_kept_thumbnails_stay_below_the_bound(store, project, tmp_path, monkeypatch):
+    monkeypatch.setattr("cdsel_backend.server.pages.thumbnails.TRIM_EVERY", 2)
+    server = ServerSettings(data_dir=tmp_path, label_studio_api_key="token")
+    kept = Thumbnails(server, kept_bytes=4000)
+    for number in range(30):
+        picture = io.BytesIO()
+        Image.effect_noise((64, 64), 60 + number).convert("RGB").save(picture, "PNG")
+        address = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
+        kept.thumbnail(STUDIO_URL, item_of(store, project, address))
+    sizes = [path.stat().st_size for path in kept.folder.glob("*/*")]
+    assert sum(sizes) < 4000 + 2 * max(sizes)
+
+
+def test_too_many_readers_at_once_are_told_to_wait(store, project, tmp_path, monkeypatch):
+    monkeypatch.setattr("cdsel_backend.server.pages.thumbnails.READERS", 1)
+    monkeypatch.setattr("cdsel_backend.server.pages.thumbnails.PATIENCE", 0.05)
+    thumbnails = Thumbnails(ServerSettings(data_dir=tmp_path))
+    item = item_of(store, project, "data:image/png;base64,AAAA")
+    assert thumbnails._free.acquire()
+    with pytest.raises(ServiceUnavailable):
+        thumbnails.thumbnail(STUDIO_URL, item)
+
+
+# a project in the middle of its life
+
+
+@pytest.fixture(scope="module")
+def filled():
+    return shared()
+
+
+@pytest.fixture(scope="module")
+def working(filled):
+    return create_app(filled.server, filled.store).test_client()
+
+
+def test_the_report_shows_every_variable_with_its_verdict(filled, working):
+    page = working.get(f"/projects/{POOL}/confounders").text
+    rows = cells(working, "confounders")
+    assert {row["variable"] for row in rows} == {"site", "sex", "age", "patient_id"}
+    assert next(row["verdict"] for row in rows if row["variable"] == "site") == "confounder"
+    for row in rows:
+        assert f">{row['variable']}</th>" in page
+    assert 'role="img"' in page
+    assert "site" in re.search(r'class="figure warm">([^<]+)<', working.get(f"/projects/{POOL}").text)[1]
+
+
+def test_the_mosaic_counts_labels_and_expects_the_rest(filled, working):
+    page = working.get(f"/projects/{POOL}/confounders?variable=site").text
+    state = filled.state()
+    site = {row.id: row.data["site"] for row in state.items}
+    body = page[page.index("The same as a table") :]
+    rows = {
+        row[0]: row[1:]
+        for row in (
+            [cell.strip() for cell in re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", line)]
+            for line in re.findall(r"<tr>(.*?)</tr>", body, re.S)
+        )
+        if row and row[0] in ("riverside", "hillside")
+    }
+    for level, values in rows.items():
+        labelled = [name for item, name in state.labels.items() if site[item] == level]
+        assert int(values[6]) == len(labelled)
+        share = round(100 * labelled.count("benign") / len(labelled))
+        assert values[7] == f"{share} %"
+    expected = {
+        level: float(values[2].split()[0]) for level, values in rows.items()
+    }  # malignant, in the pool
+    assert expected["riverside"] > expected["hillside"]
+    assert working.get(f"/projects/{POOL}/confounders?variable=nothing").status_code == 200
+
+
+def test_models_show_what_each_lot_of_labels_bought(filled, working):
+    page = working.get(f"/projects/{POOL}/models").text
+    champion = filled.state().project.champion
+    assert page.count(">champion</span>") == 1
+    assert champion in page
+    models = cells(working, "models")
+    assert [row["version"] for row in models if row["champion"] == "True"] == [champion]
+    measured = [row for row in models if row["balanced_accuracy"]]
+    assert measured
+    for row in measured:
+        assert float(row["balanced_accuracy_low"]) <= float(row["balanced_accuracy"])
+        assert float(row["balanced_accuracy"]) <= float(row["balanced_accuracy_high"])
+    groups = cells(working, "groups")
+    held_out = sum(int(row["n"]) for row in groups)
+    assert f"{held_out} held-out labels of today" in page
+
+
+def test_thumbnails_of_the_queue_are_pictures(filled, working):
+    page = working.get(f"/projects/{POOL}/queue").text
+    addresses = re.findall(r'data-src="([^"]+)"', page)
+    assert len(addresses) == 24
+    answer = working.get(addresses[0])
+    assert answer.mimetype == "image/jpeg"
+    assert max(Image.open(io.BytesIO(answer.data)).size) <= SIDE
+
+
+def test_images_left_out_are_named_with_their_reason(filled, working):
+    page = working.get(f"/projects/{POOL}/activity").text
+    assert "the JPEG file is truncated" in page
+    assert [row["reason"] for row in cells(working, "unusable")] == [
+        "the JPEG file is truncated",
+        "404: no such file",
+    ]
+    status = working.get(f"/projects/{POOL}/status.json").json
+    assert status["unusable_count"] == 2
+    assert status["embedded"] == status["items"] - 2

@@ -1,0 +1,355 @@
+"""The pages in a real browser: pictures of each, what an admin does on them, accessibility, the map at full size.
+
+Screenshots go to the folder that CDSEL_SCREENSHOTS names, or to pytest's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import LABEL_CONFIG
+from filled import POOL, STUDIO_URL, shared
+from sqlalchemy import insert
+from werkzeug.serving import make_server
+
+from cdsel_backend.server.app import create_app
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import PoolTask, State, Store, schema
+from cdsel_backend.store.database import writing
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("no Chromium is installed", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api")
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+PAGES = ("overview", "confounders", "map", "queue", "models", "settings", "activity")
+LARGE = 100_000
+SHIFTS = """new Promise((done) => {
+  let sum = 0;
+  const add = (list) => list.getEntries().forEach((one) => { if (!one.hadRecentInput) sum += one.value; });
+  new PerformanceObserver(add).observe({ type: 'layout-shift', buffered: true });
+  setTimeout(() => done(sum), 50);
+})"""
+
+
+@contextlib.contextmanager
+def served(server, store):
+    web = make_server("127.0.0.1", 0, create_app(server, store), threaded=True)
+    thread = threading.Thread(target=web.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{web.server_port}"
+    finally:
+        web.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory):
+    named = os.environ.get("CDSEL_SCREENSHOTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def filled():
+    return shared()
+
+
+@pytest.fixture(scope="module")
+def address(filled):
+    with served(filled.server, filled.store) as address:
+        yield address
+
+
+@pytest.fixture
+def tab(chromium):
+    """A function that opens a tab; whatever the pages complain of in the console fails the test."""
+    contexts, complaints = [], []
+
+    def open_tab(viewport=DESKTOP, **options):
+        context = chromium.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
+        )
+        page.on("pageerror", lambda fault: complaints.append(str(fault)))
+        return page
+
+    yield open_tab
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def path_of(name):
+    return f"/projects/{POOL}" + ("" if name == "overview" else f"/{name}")
+
+
+def wait_until(page, expression, seconds=20):
+    """Wait until JavaScript is true; Playwright's own way to do so is an eval, which the pages' policy forbids."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"never true: {expression}"
+        page.wait_for_timeout(50)
+
+
+def settled(page, name):
+    """Wait until the page shows all it will show."""
+    if name == "map" and page.locator("#map").count():
+        page.wait_for_selector("#map-points[data-drawn]")
+    wait_until(
+        page,
+        "[...document.querySelectorAll('img[data-src]')].every((one) => { const box = one.getBoundingClientRect();"
+        "return box.top > innerHeight + 150 || (one.complete && !one.src.startsWith('data:')); })",
+    )
+
+
+def serious_faults(page):
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        (one["id"], one["nodes"][0]["html"][:200])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_sound_on_desktop_and_phone(tab, address, screenshots, name):
+    for kind, viewport in (("desktop", DESKTOP), ("phone", PHONE)):
+        page = tab(viewport)
+        page.goto(address + path_of(name))
+        settled(page, name)
+        page.screenshot(path=screenshots / f"{name}-{kind}.png", full_page=True)
+        too_wide = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert too_wide <= 0, f"the {kind} page scrolls sideways by {too_wide} pixels"
+        assert page.evaluate(SHIFTS) < 0.02
+        assert serious_faults(page) == []
+
+
+@pytest.mark.parametrize("name", ["overview", "confounders", "map"])
+def test_dark_pages_are_legible(tab, address, screenshots, name):
+    page = tab(color_scheme="dark")
+    page.goto(address + path_of(name))
+    settled(page, name)
+    page.screenshot(path=screenshots / f"{name}-dark.png", full_page=True)
+    assert serious_faults(page) == []
+
+
+def test_empty_states_and_errors_are_pages_too(tab, screenshots, tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    with served(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store) as address:
+        page = tab()
+        page.goto(f"{address}/projects")
+        page.screenshot(path=screenshots / "projects-none.png")
+        assert serious_faults(page) == []
+        project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG, title="Just connected")
+        store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(40)])
+        store.update_project(project, activity={"step": "embedding images", "done": 12, "total": 40})
+        for name in PAGES:
+            page.goto(address + path_of(name))
+            page.screenshot(path=screenshots / f"{name}-empty.png", full_page=True)
+            assert serious_faults(page) == []
+        assert page.get_by_text("Embedding images: 12 of 40").is_visible()
+        page.goto(f"{address}/projects")
+        page.screenshot(path=screenshots / "projects.png")
+        assert serious_faults(page) == []
+    store.close()
+
+
+def test_an_unknown_project_is_explained(chromium, address, screenshots):
+    page = chromium.new_page()  # the console rightly notes the 404
+    page.goto(f"{address}/projects/99")
+    page.screenshot(path=screenshots / "error.png")
+    assert page.get_by_role("alert").inner_text().startswith("project 99 of Label Studio is not connected")
+    page.close()
+
+
+def test_an_admin_changes_the_budget_by_keyboard_and_takes_it_back(tab, address, filled, screenshots):
+    page = tab()
+    page.goto(address + path_of("overview"))
+    before = filled.state().settings.budget
+    page.get_by_label("Budget", exact=True).focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("480")
+    page.keyboard.press("Enter")
+    page.get_by_text("Saved: budget 480.").wait_for()
+    assert filled.state().settings.budget == 480
+    assert "labelled of a budget of 480" in page.locator("#budget").inner_text()
+    page.goto(address + path_of("settings"))
+    page.screenshot(path=screenshots / "settings-changed.png", full_page=True)
+    assert page.locator(".from .accent").inner_text() == "dashboard"
+    page.goto(address + path_of("overview"))
+    page.get_by_role("button", name=f"Undo: budget back to {before}").click()
+    page.get_by_text(f"The budget is {before} again").wait_for()
+    assert filled.state().settings.budget == before
+    assert filled.state().resolved.sources["budget"] == "extra parameters"
+
+
+def test_a_refused_value_is_shown_where_it_was_typed(chromium, address, screenshots):
+    page = chromium.new_page()  # the console rightly notes the 422
+    page.goto(address + path_of("settings"))
+    page.get_by_label("Budget", exact=True).fill("99999999999")
+    page.evaluate("document.getElementById('all').noValidate = true")  # as a script would send it
+    with page.expect_response(lambda one: one.request.method == "POST") as answer:
+        page.get_by_role("button", name="Save", exact=True).evaluate("(one) => one.form.requestSubmit(one)")
+    assert answer.value.status == 422
+    page.wait_for_selector("#e-budget")
+    page.screenshot(path=screenshots / "settings-refused.png")
+    assert page.get_by_label("Budget", exact=True).get_attribute("aria-invalid") == "true"
+    page.close()
+
+
+def test_the_page_follows_what_happens_without_a_reload(tab, address, filled):
+    page = tab()
+    page.goto(address + path_of("overview"))
+    wait_until(page, "typeof seen === 'string'")
+    page.get_by_label("Round size").fill("33")  # being typed: must survive
+    activity = filled.state().project.activity
+    filled.store.update_project(filled.project, activity={"step": "training", "done": 3, "total": 9})
+    try:
+        page.evaluate("look()")
+        page.get_by_text("Training: 3 of 9").wait_for(timeout=10_000)
+        assert page.get_by_label("Round size").input_value() == "33"
+    finally:
+        filled.store.update_project(filled.project, activity=activity)
+
+
+def test_the_map_answers_to_mouse_and_keyboard(tab, address, screenshots):
+    page = tab()
+    page.goto(address + path_of("map"))
+    page.wait_for_selector("#map-points[data-drawn]")
+    canvas = page.locator("#map-points")
+    canvas.focus()
+    page.keyboard.press("m")
+    said = page.locator("#map-said")
+    first = said.inner_text()
+    assert re.match(r"Task \d+: site ", first)
+    page.keyboard.press("ArrowRight")
+    assert said.inner_text() != first
+    assert (
+        page.locator("#map-tip a")
+        .get_attribute("href")
+        .startswith(f"{STUDIO_URL}/projects/{POOL}/data?task=")
+    )
+    wait_until(page, "document.querySelector('#map-tip img').naturalWidth > 1")
+    page.screenshot(path=screenshots / "map-pointed.png")
+    assert serious_faults(page) == []
+    page.keyboard.press("Escape")
+    assert page.locator("#map-tip").is_hidden()
+    before = canvas.get_attribute("data-drawn")
+    page.get_by_label("Colour by").select_option(label="label")
+    page.get_by_role("button", name="malignant").click()
+    assert page.get_by_role("button", name="malignant").get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="Closer").click()
+    wait_until(page, f"document.querySelector('#map-points').dataset.drawn > {before}")
+    page.screenshot(path=screenshots / "map-malignant.png")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save picture").click()
+    assert saved.value.suggested_filename == "map label.png"
+
+
+def test_a_picture_is_saved_as_a_drawing_of_its_own(tab, address, tmp_path):
+    page = tab()
+    page.goto(address + path_of("confounders"))
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save picture encoded").click()
+    saved.value.save_as(tmp_path / "encoded.svg")
+    text = (tmp_path / "encoded.svg").read_text(encoding="utf-8")
+    assert "<style" in text
+    assert "prefers-color-scheme" not in text  # a saved picture is light
+    page.goto(
+        (tmp_path / "encoded.svg").as_uri()
+    )  # XML that does not parse would be a page without a drawing
+    assert page.locator("svg rect.bar").count() == 3
+    assert page.evaluate("getComputedStyle(document.querySelector('rect.bar')).fill") != "rgb(0, 0, 0)"
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A pool of 100,000 embedded images: rows as the loop leaves them, vectors drawn in few dimensions."""
+    folder = tmp_path_factory.mktemp("large")
+    server = ServerSettings(data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token")
+    store = Store(server.database_url)
+    project = store.connect_project(
+        STUDIO_URL, POOL, title="A large pool", label_config=LABEL_CONFIG, backbone="b"
+    )
+    rng = np.random.default_rng(0)
+    sites = np.array(["north", "east", "south", "west"])[rng.integers(4, size=LARGE)]
+    vectors = rng.normal(size=(LARGE, 16)).astype("<f2")
+    vectors[:, 0] += np.unique(sites, return_inverse=True)[1] * 2
+    items = [
+        {
+            "project": project,
+            "task": n,
+            "image": f"/{n}.jpg",
+            "content_hash": f"{n:064d}",
+            "data": {"image": f"/{n}.jpg", "site": str(sites[n]), "age": n % 90},
+        }
+        for n in range(LARGE)
+    ]
+    rows = [
+        {"content_hash": f"{n:064d}", "backbone": "b", "vector": vectors[n].tobytes()} for n in range(LARGE)
+    ]
+    with writing(store.engine) as connection:
+        connection.execute(insert(schema.items), items)
+        connection.execute(insert(schema.vectors), rows)
+    store.update_project(project, pool_version=1)
+    with served(server, store) as address:
+        yield address, State(store, project)
+    store.close()
+
+
+def test_the_map_draws_a_hundred_thousand_images_in_three_seconds(tab, large, screenshots):
+    address, _ = large
+    page = tab()
+    page.goto(address + path_of("map"))  # the first look places the images; every later one is a look only
+    page.wait_for_selector("#map-points[data-drawn]", timeout=60_000)
+    page.reload()
+    page.wait_for_selector("#map-points[data-drawn]")
+    drawn = float(page.locator("#map-points").get_attribute("data-drawn"))
+    page.screenshot(path=screenshots / "map-large.png")
+    assert drawn < 3000, f"{drawn:.0f} ms from the navigation to the drawn map"
+    start = time.perf_counter()
+    page.evaluate(
+        "async () => { for (let i = 0; i < 5; i++) { document.querySelector('[data-zoom=\"1.5\"]').click();"
+        "await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame); } }"
+    )
+    assert (time.perf_counter() - start) / 5 < 0.5, "zooming is not smooth"
+
+
+def test_a_large_pool_answers_its_live_questions_quickly(large):
+    import httpx
+
+    address, _ = large
+    for path, seconds in (("/status.json", 2.0), ("", 2.0), ("/queue", 2.0), ("/settings", 2.0)):
+        start = time.perf_counter()
+        assert httpx.get(f"{address}/projects/{POOL}{path}", timeout=30).status_code == 200
+        assert time.perf_counter() - start < seconds, path
