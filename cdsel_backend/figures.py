@@ -340,7 +340,7 @@ class _Plane:
         if not len(x) or not len(y):
             raise ValueError("there is no finite point to draw")
         self.height, self.x_label, self.y_label, self.title = height, x_label, y_label, title
-        self.left, self.right, self.top, self.bottom = 42.0, WIDTH - 14, 34.0, height - 38
+        self.left, self.right, self.top, self.bottom = 42.0, WIDTH - 14, 40.0, height - 38
         self.x_low, self.x_high = _padded(float(x.min()), float(x.max()))
         self.y_low, self.y_high = _padded(float(y.min()), float(y.max()))
         self.x_ticks, self.y_ticks = _ticks(self.x_low, self.x_high, 4), _ticks(self.y_low, self.y_high, 5)

@@ -246,6 +246,8 @@ def _strategies(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...
     for name in asked:
         if name in absent:
             raise UsageError(f"--strategy {name} needs the extra: pip install 'cdsel-backend[peers]'")
+    if set(asked) <= {ORACLE}:
+        raise UsageError(f"--strategy: {ORACLE} is a bound to compare with; name a strategy, too")
     return _known("--strategy", asked, known), ()
 
 
@@ -364,7 +366,7 @@ def _write(
         saving,
         outcome.tables,
         dataset=data.name,
-        classes=data.classes,
+        classes=[f"{settings['label']} {name}" for name in data.classes],
         levels={c: one.columns[0].levels for c, one in sets.items()},
         pools=pools,
         settings=settings,

@@ -321,7 +321,7 @@ def _seconds(findings: Findings) -> Section:
     spent = {
         p[0]: estimate(findings.cube(p, "seconds")[:, -1].ravel()).mean
         for p in findings.pipelines
-        if p[1] == training
+        if p[1] == training and p[0] != ORACLE
     }
     order = sorted(spent, key=lambda name: spent[name])
     ours = spent.get(DEFAULT[0])
