@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ def browser(studio: LocalStudio) -> Iterator[httpx.Client]:
     """A client logged in to `studio` as a browser is."""
     with studio.session() as client:
         yield client
+
+
+def pytest_configure() -> None:
+    # A test run that is told to end (a time limit, a cancelled job) tears its servers down as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

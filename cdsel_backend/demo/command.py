@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 from rich.console import Console
 
 from cdsel_backend.demo.images import UnusableTable
@@ -49,7 +50,11 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     default="",
     help="Its columns that are no confounders, such as consequences of the label: a,b.",
 )
-@click.option("--limit", type=click.IntRange(2), help="Take a random subset of so many images.")
+@click.option(
+    "--limit",
+    type=click.IntRange(2),
+    help="Take a random subset of so many images; of the sample pool, draw so many.",
+)
 @click.option(
     "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep everything in this new folder."
 )
@@ -70,14 +75,15 @@ def demo(**given: Any) -> None:
     # A plain kill is to end what we started just as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        run_demo(options, Console())
+        # Paths and problems are printed as they are, whatever brackets they hold.
+        run_demo(options, Console(highlight=False, markup=False, soft_wrap=True))
     except KeyboardInterrupt:
         if options.auto:
             raise click.Abort() from None
     except (UnusableTable, FileExistsError, LabelStudioMissing) as fault:
         raise click.UsageError(str(fault)) from None
-    except (DidNotStart, DemoFailed, OutOfOrder, LabelStudioError) as fault:
-        raise click.ClickException(str(fault)) from None
+    except (DidNotStart, DemoFailed, OutOfOrder, LabelStudioError, httpx.HTTPError) as fault:
+        raise click.ClickException(str(fault) or repr(fault)) from None
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:

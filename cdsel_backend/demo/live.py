@@ -50,7 +50,6 @@ class Options:
     budget: int | None = None
     """None: as many as `rounds` rounds need."""
     seed: int = 0
-    sample_size: int = SAMPLE_SIZE
     metadata: Path | None = None
     """None: the sample pool."""
     images: Path | None = None
@@ -59,6 +58,7 @@ class Options:
     group: str | None = GROUP_COLUMN
     ignore: tuple[str, ...] = ()
     limit: int | None = None
+    """A random subset of so many images; of the sample pool, so many are drawn."""
     json_out: Path | None = None
     data_dir: Path | None = None
     """A new folder that stays; None: a temporary one, removed at the end."""
@@ -95,7 +95,7 @@ class Demo:
         for words in status.get("problems", []):
             if words not in self._told:
                 self._told.add(words)
-                self.console.print(f"[yellow]note[/]  {words}")
+                self.console.print(f"note: {words}", style="yellow")
         return status
 
     def wait(self, ready: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class Demo:
                 "seconds": round(time.monotonic() - self.started, 1),
             }
         )
-        self.console.print(round_line(self.rounds[-1]), highlight=False, soft_wrap=True)
+        self.console.print(round_line(self.rounds[-1]))
 
     def compare(self, status: dict[str, Any]) -> dict[str, Any] | None:
         """What plain training on as many random labels would have reached; printed in one line."""
@@ -202,8 +202,6 @@ class Demo:
             self.console.print(
                 f"plain training on {plain['labels']} random labels, mean of {plain['draws']} draws: "
                 f"{headlines(plain)}",
-                highlight=False,
-                soft_wrap=True,
             )
         return plain
 
@@ -257,7 +255,7 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[str, int, in
     """A line with a bar that goes when it is done; gives `show(words, done, total)`."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

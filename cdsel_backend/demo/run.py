@@ -16,7 +16,7 @@ from rich.console import Console
 from cdsel_backend.demo.annotator import Annotator
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages, label_config, read_images
-from cdsel_backend.demo.live import Demo, DemoFailed, Options, confounding, progress_bar
+from cdsel_backend.demo.live import SAMPLE_SIZE, Demo, DemoFailed, Options, confounding, progress_bar
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -67,7 +67,7 @@ def _draw(options: Options, folder: Path, console: Console) -> LabelledImages:
     with progress_bar(console, "drawing the sample pool") as show:
         table = draw_sample(
             folder,
-            n=options.sample_size,
+            n=options.limit or SAMPLE_SIZE,
             seed=options.seed,
             progress=lambda done, total: show("drawing the sample pool", done, total),
         )
@@ -116,15 +116,15 @@ def _welcome(demo: Demo, status: dict[str, Any]) -> None:
     unusable = f", {len(status['unusable'])} of them unusable" if status["unusable"] else ""
     say(f"pool: {status['items']} images{unusable}")
     for found in confounding(status):
-        say(f"confounder     {found['sentence']}", highlight=False, soft_wrap=True)
-    say(f"Label Studio   {studio.url}", highlight=False)
-    say(f"login          {studio.email}   password {studio.password}", highlight=False)
-    say(f"queue project  {studio.url}/projects/{status['queue_project']}/data", highlight=False)
-    say(f"pool project   {studio.url}/projects/{demo.pool_project}/data", highlight=False)
-    say(f"dashboard      {demo.backend.url}/projects/{demo.pool_project}", highlight=False)
+        say(f"confounder     {found['sentence']}")
+    say(f"Label Studio   {studio.url}")
+    say(f"login          {studio.email}   password {studio.password}")
+    say(f"queue project  {studio.url}/projects/{status['queue_project']}/data")
+    say(f"pool project   {studio.url}/projects/{demo.pool_project}/data")
+    say(f"dashboard      {demo.backend.url}/projects/{demo.pool_project}")
     ready = f"queue ready: {status['open']} of a budget of {status['budget']}"
     seconds = time.monotonic() - demo.started
-    say(f"[bold green]{ready}[/] (after {seconds:.0f} s)", highlight=False)
+    say(f"{ready} (after {seconds:.0f} s)", style="bold green")
 
 
 def _label_by_script(demo: Demo) -> None:
@@ -133,7 +133,7 @@ def _label_by_script(demo: Demo) -> None:
     annotator = Annotator(demo.client, space, truth)
     status: dict[str, Any] | None = None
     for number in range(1, demo.options.rounds + 1):
-        if status is not None and not status["left"]:
+        if status is not None and not status["left"] and not status["open"]:
             demo.console.print(f"the budget of {status['budget']} is used up after round {number - 1}")
             break
         pushed = demo.wait_for_round(number)
