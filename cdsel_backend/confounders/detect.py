@@ -27,6 +27,7 @@ ENCODED = 0.6  # AUROC from which a variable counts as written in the images
 ASSOCIATED = 0.1  # Cramér's V from which it counts as going with the label
 SIGNIFICANT = 0.05  # false discovery rate over the variables
 DUPLICATE = 0.7  # Cramér's V above which two variables say the same
+_FEW_IMAGES = 20  # below, nothing is measured
 _FEW_LABELS = 20  # until there are as many, clusters stand in for the label
 _CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest label that the variable may leave
 
@@ -62,13 +63,12 @@ def detect(
     left_out = [
         _left_out(column, f"{column.name} {column.excluded}.") for column in columns if column not in judged
     ]
-    measured = _measure(pool, judged, rng) if len(finite) > 1 else []
+    measured = _measure(pool, judged, rng)
     findings = [_judge(one, forced_in, forced_out, classes) for one in measured]
     findings.sort(key=_strength, reverse=True)
     findings = _merge(findings, {column.name: column for column in columns}, forced_in)
-    latent = (
-        latent_groups(pool.vectors, [*judged, *_label_column(pool.labels)], rng) if len(finite) > 1 else ()
-    )
+    enough = len(finite) >= _FEW_IMAGES
+    latent = latent_groups(pool.vectors, [*judged, *_label_column(pool.labels)], rng) if enough else ()
     return Report((*findings, *left_out), latent)
 
 
@@ -88,6 +88,10 @@ class _Measured:
 
 def _measure(pool: _Pool, columns: Sequence[Column], rng: np.random.Generator) -> list[_Measured]:
     """Measure each variable; p-values are adjusted over all of them."""
+    if len(pool.labels) < _FEW_IMAGES:
+        return [
+            _Measured(Finding(column.name, "neither", "", len(column.levels)), None) for column in columns
+        ]
     labelled = np.flatnonzero(pool.labels >= 0)
     with_label = len(labelled) >= _FEW_LABELS and len(np.unique(pool.labels[labelled])) > 1
     rows = labelled if with_label else np.arange(len(pool.labels))
@@ -163,6 +167,8 @@ def _judge(
         verdict, why = "forced out", "is left alone, as the settings ask"
     elif finding.variable in forced_in:
         verdict, why = "forced in", "is treated as a confounder, as the settings ask"
+    elif finding.associated is None:
+        verdict, why = "neither", "cannot be judged on so few images"
     elif one.decides:
         verdict = "left out"
         why = f"is a consequence of the label, or decides it: {one.decides}"
@@ -174,6 +180,8 @@ def _judge(
         verdict, why = "associated only", "goes with the label but does not show in the images"
     else:
         verdict, why = "neither", "neither shows in the images nor goes with the label"
+    if finding.associated is None:
+        return replace(finding, verdict=verdict, sentence=f"{finding.variable} {why}.")
     if finding.associated_with == "clusters":
         why = why.replace("the label", "how the images cluster") if not one.decides else why
     return replace(finding, verdict=verdict, sentence=f"{finding.variable} {why} ({_figures(finding)}).")

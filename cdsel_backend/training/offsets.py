@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 _PRIOR = 2.0  # labels' worth of trust in the overall shares of the classes
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
-_OCCURS_PRIOR = 4.0  # labels' worth of trust that the overall shares hold there
+_OCCURS_PRIOR = 3.0  # labels' worth of trust that the overall shares hold there
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
 _PRIOR_AUROC, _PRIOR_PAIRS = 0.64, 12.0
 _ROUNDS = 8

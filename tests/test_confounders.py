@@ -1,0 +1,288 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cdsel_backend.confounders import Report, cramers_v, cross_table, detect
+from cdsel_backend.confounders.association import (
+    benjamini_hochberg,
+    independence_p,
+    one_per_group,
+)
+from cdsel_backend.confounders.dependence import partial_dependence
+from cdsel_backend.confounders.probe import fit_probe
+from cdsel_backend.pool.columns import Column, read_columns
+
+HAM = Path(__file__).parents[1].parent / "shared/data/ham10000_site"
+needs_ham = pytest.mark.skipif(not HAM.exists(), reason="needs ../shared/data/ham10000_site")
+
+
+def column(name, codes, levels=None):
+    codes = np.asarray(codes, dtype=np.int64)
+    return Column(name, "categorical", tuple(levels or map(str, range(codes.max() + 1))), codes)
+
+
+def finding(report, name):
+    return next(one for one in report.findings if one.variable == name)
+
+
+def planted(strength, n=1000, seed=0, encoded=1.5):
+    """A binary variable whose Cramér's V with the label is `strength`, written in one of 32 dimensions."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    site = np.where(rng.random(n) < (1 + strength) / 2, labels, 1 - labels)
+    vectors = rng.standard_normal((n, 32)).astype(np.float32)
+    vectors[:, 0] += encoded * site
+    vectors[:, 1] += labels
+    return vectors, labels, column("site", site, ("here", "there")), rng
+
+
+@pytest.fixture(scope="module")
+def ham():
+    with (HAM / "metadata.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    labels = np.array([int(row.pop("malignant")) for row in rows])
+    groups = np.unique([row["lesion_id"] for row in rows], return_inverse=True)[1]
+    columns = read_columns(
+        [{k: v for k, v in row.items() if k != "file"} for row in rows],
+        ignore=["dx_type"],
+        groups="lesion_id",
+    )
+    vectors = np.load(HAM / "efficientnet_lite0_embeddings.npy").astype(np.float32)
+    return vectors, columns, labels, groups
+
+
+# measures
+
+
+def test_cramers_v_agrees_with_its_definition():
+    assert cramers_v(np.array([[50, 0], [0, 50]])) == pytest.approx(1.0)
+    assert cramers_v(np.array([[25, 25], [25, 25]])) == 0.0
+    table = np.array([[10, 20, 30], [30, 20, 10]])  # chi-square 20, n 120
+    n, phi2 = 120, 20 / 120 - 2 / 119
+    expected = np.sqrt(phi2 / min((2 - 1 / 119) - 1, (3 - 4 / (n - 1)) - 1))
+    assert cramers_v(table) == pytest.approx(expected)
+    assert cramers_v(np.array([[5, 5]])) == 0.0
+
+
+def test_the_p_value_of_unrelated_variables_is_uniform():
+    rng = np.random.default_rng(0)
+    p = [
+        independence_p(cross_table(rng.integers(0, 4, 150), rng.integers(0, 2, 150)), rng) for _ in range(300)
+    ]
+    assert np.mean(np.array(p) <= 0.05) < 0.09
+    assert 0.4 < np.mean(p) < 0.6
+
+
+def test_benjamini_hochberg_on_its_own_example():
+    p = np.array([0.01, 0.04, 0.03, 0.2])
+    np.testing.assert_allclose(benjamini_hochberg(p), [0.04, 0.16 / 3, 0.16 / 3, 0.2])
+    assert benjamini_hochberg(np.array([])).shape == (0,)
+
+
+def test_repeats_of_one_group_count_once():
+    groups = np.array([0, 0, 0, 1, -1, -1])
+    a, b = np.array([0, 0, 1, 0, 0, 0]), np.zeros(6, int)
+    assert one_per_group(groups, a, b).tolist() == [0, 2, 3, 4, 5]
+    assert len(one_per_group(None, a, b)) == 6
+
+
+def test_a_probe_finds_what_is_written_and_nothing_else():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((600, 50)).astype(np.float32)
+    written = (vectors[:, 0] + vectors[:, 1] > 0).astype(np.int64)
+    probe = fit_probe(vectors, None, rng)
+    area, p = probe.auroc(written, rng)
+    assert area > 0.9
+    assert p < 0.01
+    null = [probe.auroc(rng.integers(0, 3, 600), rng) for _ in range(40)]
+    assert abs(np.mean([area for area, _ in null]) - 0.5) < 0.02
+    assert np.mean([p <= 0.05 for _, p in null]) <= 0.15
+    assert probe.auroc(np.zeros(600, int), rng) is None
+
+
+def test_a_probe_is_not_fooled_by_patients():
+    """Each patient has a look of their own and one scanner; nothing of the scanner shows in the image."""
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(40), 15)
+    looks = rng.standard_normal((40, 30))[patients]
+    vectors = (looks * 3 + rng.standard_normal((600, 30))).astype(np.float32)
+    p = []
+    for _ in range(20):
+        scanner = rng.integers(0, 2, 40)[patients]
+        p.append(fit_probe(vectors, patients, rng).auroc(scanner, rng)[1])
+    assert np.mean(np.array(p) <= 0.05) <= 0.2
+
+
+def test_partial_dependence_sees_a_shortcut_and_spares_an_honest_model():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    site = np.where(rng.random(400) < 0.85, labels, 1 - labels)
+
+    def probabilities(score):
+        p = 1 / (1 + np.exp(-score))
+        return np.stack([1 - p, p], axis=1)
+
+    honest = probabilities(labels * 2.0 - 1 + rng.standard_normal(400))
+    shortcut = probabilities(site * 2.0 - 1 + rng.standard_normal(400))
+    assert partial_dependence(honest, labels, site, rng)[1] > 0.05
+    share, p = partial_dependence(shortcut, labels, site, rng)
+    assert share > 0.2
+    assert p < 0.01
+    assert partial_dependence(honest[:5], labels[:5], site[:5], rng) is None
+
+
+# verdicts
+
+
+def test_verdicts_in_words():
+    vectors, labels, site, rng = planted(0.7)
+    columns = [
+        site,
+        column("copy", site.codes, ("x", "y")),
+        column("shown", (vectors[:, 5] > 0)),
+        column("linked", np.where(rng.random(1000) < 0.7, labels, rng.integers(0, 2, 1000))),
+        column("noise", rng.integers(0, 3, 1000)),
+        column("diagnosis", labels * 2 + rng.integers(0, 2, 1000)),
+        Column("id", "categorical", ("a",), np.zeros(1000, int), excluded="identifies: all different"),
+    ]
+    vectors[:, 1] = rng.standard_normal(
+        1000
+    )  # the label itself does not show, so neither does what goes with it
+    vectors[:, 0] = rng.standard_normal(1000) + 1.5 * site.codes
+    report = detect(vectors, columns, labels, classes=("no", "yes"))
+    assert report.confounders[0] in ("site", "copy")
+    assert {finding(report, name).verdict for name in ("site", "copy")} == {"confounder", "left out"}
+    assert "duplicate" in finding(report, ({"site", "copy"} - set(report.confounders)).pop()).sentence
+    assert finding(report, "shown").verdict == "encoded only"
+    assert finding(report, "noise").verdict == "neither"
+    assert finding(report, "diagnosis").verdict == "left out"
+    assert "consequence of the label" in finding(report, "diagnosis").sentence
+    assert finding(report, "id").sentence == "id identifies: all different."
+
+
+def test_what_goes_with_the_label_but_does_not_show():
+    vectors, labels, _, rng = planted(0.0)
+    vectors[:, 1] = rng.standard_normal(1000)
+    linked = column("linked", np.where(rng.random(1000) < 0.7, labels, 1 - labels))
+    assert finding(detect(vectors, [linked], labels), "linked").verdict == "associated only"
+
+
+def test_the_admin_has_the_last_word():
+    vectors, labels, site, rng = planted(0.7)
+    noise = column("noise", rng.integers(0, 2, 1000))
+    excluded = Column("device", "categorical", ("a", "b"), rng.integers(0, 2, 1000), excluded="identifies")
+    report = detect(
+        vectors, [site, noise, excluded], labels, forced_in=("noise", "device"), forced_out=("site",)
+    )
+    assert set(report.confounders) == {"noise", "device"}
+    assert finding(report, "site").verdict == "forced out"
+    assert finding(report, "noise").verdict == "forced in"
+
+
+def test_before_any_label_clusters_stand_in():
+    vectors, _, site, rng = planted(0.7, encoded=6)
+    report = detect(vectors, [site, column("noise", rng.integers(0, 2, 1000))], np.full(1000, -1))
+    assert report.confounders == ("site",)
+    assert finding(report, "site").associated_with == "clusters"
+    assert "clusters of the images" in finding(report, "site").sentence
+
+
+def test_the_report_survives_json_and_repeats():
+    vectors, labels, site, _ = planted(0.7)
+    report = detect(vectors, [site], labels, seed=3)
+    assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
+    assert detect(vectors, [site], labels, seed=3) == report
+    assert Report.from_json(None) == Report()
+
+
+def test_a_model_that_leans_on_the_site_is_told():
+    vectors, labels, site, rng = planted(0.7)
+    score = 2.0 * site.codes - 1 + rng.standard_normal(1000)
+    p = 1 / (1 + np.exp(-score))
+    report = detect(vectors, [site], labels, predictions=np.stack([1 - p, p], axis=1))
+    assert finding(report, "site").dependence > 0.2
+    assert "of the model's score" in finding(report, "site").sentence
+
+
+def test_a_cluster_no_variable_explains_is_a_latent_group():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((800, 16)).astype(np.float32)
+    vectors[:160, :8] += 6
+    report = detect(vectors, [column("noise", rng.integers(0, 2, 800))], np.full(800, -1))
+    assert any(120 <= group.size <= 200 for group in report.latent)
+    explained = detect(vectors, [column("device", np.arange(800) < 160)], np.full(800, -1))
+    assert not any(120 <= group.size <= 200 for group in explained.latent)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 19])
+def test_tiny_pools_get_a_report(n):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((n, 8)).astype(np.float32)
+    site = Column("site", "categorical", ("a", "b"), rng.integers(0, 2, n))
+    assert len(detect(vectors, [site], rng.integers(-1, 2, n), groups=np.arange(n)).findings) == 1
+
+
+def test_broken_vectors_are_left_out_and_equal_ones_say_nothing():
+    vectors, labels, site, _ = planted(0.7)
+    vectors[::7] = np.nan
+    assert detect(vectors, [site], labels).confounders == ("site",)
+    assert finding(detect(np.ones((100, 4)), [site.take(np.arange(100))], labels[:100]), "site").encoded < 0.7
+
+
+# how often it is right
+
+
+def test_power_over_strengths():
+    """Planted strengths .2 to .9 with 200 labels of 1,000 images; .2 is near what 200 labels can show."""
+    power = {}
+    for strength in (0.2, 0.4, 0.6, 0.9):
+        found = 0
+        for seed in range(8):
+            vectors, labels, site, rng = planted(strength, seed=seed)
+            noise = [column(f"noise {i}", rng.integers(0, 3, 1000)) for i in range(3)]
+            labels[rng.permutation(1000)[200:]] = -1
+            found += detect(vectors, [site, *noise], labels).confounders == ("site",)
+        power[strength] = found / 8
+    print("power", power)
+    assert power[0.2] >= 0.4
+    assert min(power[0.4], power[0.6], power[0.9]) >= 0.9
+
+
+@needs_ham
+def test_ham10000(ham):
+    vectors, columns, labels, groups = ham
+    report = detect(vectors, columns, labels, groups=groups, classes=("benign", "malignant"))
+    assert report.findings[0].variable == report.confounders[0] == "site"
+    order = [one.variable for one in report.findings]
+    assert order.index("sex") > order.index("site")
+    assert "sex" not in report.confounders
+    assert finding(report, "dx").verdict == "left out"
+    assert "consequence of the label" in finding(report, "dx").sentence
+    assert "identifies" in finding(report, "image_id").sentence
+    assert "identifies" in finding(report, "lesion_id").sentence
+    assert "ignored" in finding(report, "dx_type").sentence
+    assert finding(report, "site").associated == pytest.approx(0.414, abs=0.005)
+
+
+@needs_ham
+def test_permuted_labels_go_with_nothing(ham):
+    """Benjamini-Hochberg at .05: of 200 permutations, about 5 % may name something, and effect sizes forbid more."""
+    _, columns, labels, groups = ham
+    rng = np.random.default_rng(0)
+    candidates = [one for one in columns if one.excluded is None]
+    named = 0
+    for _ in range(200):
+        rows = rng.permutation(len(labels))[:400]
+        permuted = rng.permutation(labels[rows])
+        p, v = [], []
+        for one in candidates:
+            codes = one.codes[rows]
+            once = one_per_group(groups[rows], codes, permuted)
+            p.append(independence_p(cross_table(codes[once], permuted[once]), rng))
+            v.append(cramers_v(cross_table(codes, permuted)))
+        named += ((benjamini_hochberg(np.array(p)) <= 0.05) & (np.array(v) >= 0.1)).any()
+    print("permutations that name something", named / 200)
+    assert named / 200 <= 0.08
