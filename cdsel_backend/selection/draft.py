@@ -26,6 +26,8 @@ class Draft:
         self.gains: list[float] = []
         self.covers: list[int] = []
         self.at_random: list[bool] = []
+        self.uncertainty = problem.uncertainty
+        """(n,) in [0, 1], told in the reasons; a strategy that measures it otherwise says so here."""
         self._room = self._group_room()
         self._unit = self._unit_vectors()
 

@@ -1,26 +1,58 @@
-"""Lazy greedy over coverage plus strata (Minoux 1978): both terms only shrink, so old gains are upper bounds."""
+"""Lazy greedy over a value plus strata (Minoux 1978): both terms only shrink, so old gains are upper bounds."""
 
 from __future__ import annotations
 
 import heapq
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.strata import StrataTerm
 
 
-def fill_greedily(draft: Draft, coverage: Coverage, strata: StrataTerm) -> None:
+class Value(Protocol):
+    """A set function whose gains only shrink: `Coverage`, or `Fixed` values.
+
+    `candidates` (q,) are item indices, `gains` (q,) what each would add at the start.
+    """
+
+    candidates: NDArray[np.int64]
+    gains: NDArray[np.float64]
+
+    def gain(self, candidate: int) -> float:
+        """Return what the candidate at this position would add now."""
+
+    def add(self, candidate: int) -> int:
+        """Add it; return of how many items it is now the nearest, 0 where nothing is covered."""
+
+
+class Fixed:
+    """Every item has its own value, whatever else is picked."""
+
+    def __init__(self, candidates: NDArray[np.int64], gains: NDArray[np.float64]) -> None:
+        self.candidates, self.gains = candidates, gains
+
+    def gain(self, candidate: int) -> float:
+        """Return its value."""
+        return float(self.gains[candidate])
+
+    def add(self, candidate: int) -> int:
+        """Nothing is covered."""
+        return 0
+
+
+def fill_greedily(draft: Draft, value: Value, strata: StrataTerm) -> None:
     """Pick the largest total gain, time after time; ties go to the lower index.
 
-    Items in the same strata gain the same by the strata, so each such kind keeps its own queue by coverage.
+    Items in the same strata gain the same by the strata, so each such kind keeps its own queue by value.
     """
-    items = coverage.candidates
+    items = value.candidates
     kinds = strata.kind[items]
     queues: list[list[tuple[float, int]]] = [[] for _ in range(strata.n_kinds)]
-    for position in np.lexsort((items, -coverage.gains)):
-        queues[kinds[position]].append((-float(coverage.gains[position]), int(position)))
+    for position in np.lexsort((items, -value.gains)):
+        queues[kinds[position]].append((-float(value.gains[position]), int(position)))
     best = np.array([-queue[0][0] if queue else -np.inf for queue in queues])
     evaluated = np.zeros(len(items), dtype=np.int64)
     step = 0
@@ -38,12 +70,12 @@ def fill_greedily(draft: Draft, coverage: Coverage, strata: StrataTerm) -> None:
                 break
             else:
                 evaluated[position] = step
-                heapq.heapreplace(queue, (-coverage.gain(position), position))
+                heapq.heapreplace(queue, (-value.gain(position), position))
             best[kind] = -queue[0][0] if queue else -np.inf
         gain = float(best[kind] + extra[kind])
         heapq.heappop(queue)
         best[kind] = -queue[0][0] if queue else -np.inf
-        covers = coverage.add(position)
+        covers = value.add(position)
         strata.add(kind)
         draft.add(int(items[position]), gain, covers=covers)
         step += 1

@@ -74,7 +74,7 @@ def explain(problem: Problem, draft: Draft, *, stratified: bool) -> Selection:
     pool = problem.usable & ~problem.taken
     quotas = [due(p.shares, p.counts(problem.taken), p.counts(pool), len(picked)) for p in found]
     got = [np.zeros(len(p.names), dtype=np.int64) for p in found]
-    uncertainty = problem.uncertainty
+    uncertainty = draft.uncertainty
     reasons = []
     for position, index in enumerate(picked):
         for count, partition in zip(got, found, strict=True):

@@ -1,39 +1,55 @@
-"""The default: coverage of the de-confounded pool, with every stratum given its share.
+"""The default: every stratum its share, typical images first, then those on the boundary each stratum should have.
 
-    F(S) = mean_i max_{s in S} k(z_i, z_s) + lambda sum_a w_a sum_g pi_ag log(1 + c_ag(S))
+    F(S) = value(S) + lambda sum_a w_a sum_g pi_ag log(1 + c_ag(S))
 
-over partitions a (one a confounder, one a declared pair) with w_a = 1 / number of partitions; monotone
-submodular, so greedy keeps 1 - 1/e of the best. `lambda` is `options.balance`.
+over partitions a (one a confounder, one a declared pair), w_a = 1 / number of partitions, lambda = `options.balance`;
+monotone submodular, so greedy keeps 1 - 1/e of the best. Before the first model the value is coverage of the
+de-confounded pool. From then on it is nearness to the balanced boundary (`boundary.py`), drawn by chance in
+proportion to exp(-5 distance) rather than taken from the top, so that a round does not crowd one spot (Kirsch et
+al., "Stochastic Batch Acquisition", TMLR 2023). What else was tried is in the documentation of the backtest.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from cdsel_backend.selection.boundary import balanced_distance, balanced_uncertainty
 from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
-from cdsel_backend.selection.greedy import fill_greedily
+from cdsel_backend.selection.greedy import Fixed, Value, fill_greedily
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import StrataTerm
 from cdsel_backend.selection.strategies.random import draw
+
+_SHARPNESS = 5.0
+_LEEWAY = 0.1  # of a stratum's share that uncertainty may overrule
 
 
 def fill(problem: Problem, draft: Draft) -> None:
     """Draw the declared share at random, choose the rest greedily given it, and mix the two."""
     rng = problem.random()
+    draft.uncertainty = balanced_uncertainty(problem)
     draw(draft, _random_count(problem, draft, rng), rng)
     if not draft.full:
         counted = problem.taken.copy()
         counted[draft.indices] = True
-        coverage = Coverage(
-            problem.vectors,
-            usable=problem.usable,
-            open_=draft.open,
-            taken=counted,
-            size=draft.missing,
-            rng=rng,
-        )
-        fill_greedily(draft, coverage, StrataTerm(problem, counted, problem.options.balance))
+        distance = balanced_distance(problem)
+        if distance is None:
+            value: Value = Coverage(
+                problem.vectors,
+                usable=problem.usable,
+                open_=draft.open,
+                taken=counted,
+                size=draft.missing,
+                rng=rng,
+            )
+        else:
+            items = np.flatnonzero(draft.open)
+            order = np.argsort(-_SHARPNESS * distance[items] + rng.gumbel(size=len(items)), kind="stable")
+            rank = np.empty(len(items))
+            rank[order] = (np.arange(len(items)) + 1) / len(items)
+            value = Fixed(items, rank * _LEEWAY / (counted.sum() + draft.missing))
+        fill_greedily(draft, value, StrataTerm(problem, counted, problem.options.balance))
     draft.spread_random()
 
 
