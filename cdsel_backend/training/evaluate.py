@@ -34,7 +34,8 @@ def evaluate(
     the classes are the groups). Groups with fewer than `minimum` labels are listed as unreliable and left out of the
     worst and the mean. Each headline is a number, or None with the reason in `reasons`; `intervals` holds its
     bootstrap interval, resampled within the groups. `within_group_auc` ranks inside a level, averaged over levels
-    with both classes and over classes one-vs-rest; `calibration_error` is the expected one over ten equal-mass bins.
+    with both classes and over classes one-vs-rest; `calibration_error` is the expected one over
+    ten bins, with every group weighing the same, because that is what a head's probabilities hold for.
     """
     if probabilities.shape != (len(labels), len(classes)):
         raise ValueError(f"probabilities are {probabilities.shape}, not {(len(labels), len(classes))}")
@@ -89,11 +90,12 @@ def evaluate(
     headlines["within_group_auc"] = auc
     if auc is None:
         reasons["within_group_auc"] = "no group holds enough of two classes"
-    headlines["calibration_error"] = (
-        calibration_error(probabilities, labels) if len(labels) >= minimum else None
-    )
-    if len(labels) < minimum:
-        reasons["calibration_error"] = reasons["accuracy"]
+    headlines["calibration_error"] = None
+    if "group_balanced_accuracy" in reasons:
+        reasons["calibration_error"] = reasons["group_balanced_accuracy"]
+    else:
+        fair = members[:, judged] @ (1 / sizes[judged])
+        headlines["calibration_error"] = calibration_error(probabilities, labels, fair)
     return {**headlines, "intervals": intervals, "reasons": reasons}
 
 
@@ -117,13 +119,13 @@ def within_group_auc(
     return float(np.mean(areas)) if areas else None
 
 
-def calibration_error(probabilities: Array, labels: NDArray[np.int64]) -> float:
-    """Return the expected calibration error of the likeliest class, over ten bins of equal mass."""
+def calibration_error(probabilities: Array, labels: NDArray[np.int64], weights: Array) -> float:
+    """Return the expected calibration error of the likeliest class over ten bins, items counting by `weights` (n,)."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     order = np.argsort(confidence, kind="stable")
-    gaps = [abs(float((confidence[part] - right[part]).sum())) for part in np.array_split(order, _BINS)]
-    return float(np.sum(gaps) / max(len(labels), 1))
+    gaps = [abs(float(weights[part] @ (confidence - right)[part])) for part in np.array_split(order, _BINS)]
+    return float(np.sum(gaps) / max(float(weights.sum()), 1e-12))
 
 
 def _groups(

@@ -24,7 +24,6 @@ Array = NDArray[np.float64]
 
 _PRIOR = 2.0  # labels' worth of trust in the overall shares of the classes
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
-_OCCURS_PRIOR = 3.0  # labels' worth of trust that the overall shares hold there
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
 _PRIOR_AUROC, _PRIOR_PAIRS = 0.64, 12.0
 _ROUNDS = 8
@@ -50,7 +49,7 @@ def fair_offsets(
     counts = [_counts(column, rows, labels, classes) for column in columns]
     sizes = [np.bincount(column.codes, minlength=len(column.levels)) for column in columns]
     aims = [
-        size @ _fair(_shrunken(count, overall, _PRIOR), accuracy) / n
+        size @ _fair(_shrunken(count, overall), accuracy) / n
         for size, count in zip(sizes, counts, strict=True)
     ]
     aim = np.mean(aims, axis=0) if aims else _fair(overall, accuracy)
@@ -116,10 +115,10 @@ def _counts(column: Column, rows: NDArray[np.int64], labels: NDArray[np.int64], 
     return counts
 
 
-def _shrunken(counts: Array, overall: Array, prior: float) -> Array:
-    """Return (l, c): the share of each class in each level, drawn towards the overall ones by `prior` labels."""
+def _shrunken(counts: Array, overall: Array) -> Array:
+    """Return (l, c): the share of each class in each level, drawn towards the overall ones by `_PRIOR` labels."""
     return np.asarray(
-        (counts + prior * overall) / (counts.sum(axis=1, keepdims=True) + prior), dtype=np.float64
+        (counts + _PRIOR * overall) / (counts.sum(axis=1, keepdims=True) + _PRIOR), dtype=np.float64
     )
 
 
@@ -137,12 +136,12 @@ def _targets(
     `_OCCURS`); otherwise rare classes are called no oftener than they occur. Between what is called now and that,
     by `strength`.
     """
-    shares = _shrunken(counts, overall, _PRIOR)
+    shares = _shrunken(counts, overall)
     now = np.stack(
         [called[items].mean(axis=0) if len(items) else shares[i] for i, items in enumerate(members)]
     )
-    total = counts.sum(axis=1) + _OCCURS_PRIOR
-    rest = total - (counts + _OCCURS_PRIOR * overall).max(axis=1)
+    total = counts.sum(axis=1) + _PRIOR
+    rest = total * (1 - shares.max(axis=1))
     occurs = beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3))[:, None]
     alone = np.minimum(now, shares)
     commonest = shares.argmax(axis=1)

@@ -1,0 +1,465 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from cdsel_backend.confounders import fit_representation
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.training import (
+    RECIPES,
+    ModelFormatError,
+    NotEnoughLabels,
+    evaluate,
+    is_held_out,
+    load,
+    load_meta,
+    save,
+    train_head,
+)
+from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
+from cdsel_backend.training.splits import grouped_folds
+
+HAM = Path(__file__).parents[1].parent / "shared/data/ham10000_site"
+
+
+def column(name, codes, levels="abcdefgh"):
+    codes = np.asarray(codes, dtype=np.int64)
+    return Column(name, "categorical", tuple(levels[: max(codes.max(), 1) + 1]), codes)
+
+
+def confounded(n=900, rho=0.9, classes=2, seed=0, signal=1.2):
+    """Vectors (n, 24) in which the class shows a little and the site a lot; site and class agree with chance rho."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    site = np.where(rng.random(n) < rho, labels, rng.integers(0, classes, n))
+    vectors = rng.standard_normal((n, 24)).astype(np.float32)
+    vectors[np.arange(n), labels] += signal
+    vectors[np.arange(n), 10 + site] += 3
+    return vectors, column("site", site), labels, rng
+
+
+def some(labels, count, rng):
+    known = np.full(len(labels), -1)
+    rows = rng.permutation(len(labels))[:count]
+    known[rows] = labels[rows]
+    return known
+
+
+def worst_group(model, vectors, site, labels):
+    right = model.predict(vectors, [site]).argmax(axis=1) == labels
+    return min(
+        right[(labels == c) & (site.codes == s)].mean()
+        for c in np.unique(labels)
+        for s in np.unique(site.codes)
+        if ((labels == c) & (site.codes == s)).any()
+    )
+
+
+# splits
+
+
+def test_the_held_out_share_is_fixed_by_the_key():
+    keys = [f"patient={i}" for i in range(5000)]
+    held = is_held_out(keys)
+    assert 0.18 < held.mean() < 0.22
+    assert (is_held_out(keys[::-1])[::-1] == held).all()
+    assert (is_held_out(keys, salt="other") != held).any()
+    assert is_held_out([*keys, "new"])[:-1].tolist() == held.tolist()
+    assert not is_held_out(keys, share=0).any()
+    assert is_held_out(keys, share=1).all()
+    assert is_held_out([]).shape == (0,)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        is_held_out(keys, share=20)
+
+
+def test_the_hash_never_changes():
+    assert is_held_out([f"lesion=HAM_{i:07}" for i in range(20)]).nonzero()[0].tolist() == [0, 15, 17]
+
+
+def test_folds_keep_groups_together_and_spread_labels():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 60, 300)
+    labels = (rng.random(300) < 0.2).astype(np.int64)
+    folds = grouped_folds(labels, groups, 5, rng)
+    assert all(len(np.unique(folds[groups == group])) == 1 for group in np.unique(groups))
+    assert np.bincount(folds).min() > 40
+    alone = grouped_folds(labels, np.full(300, -1), 5, rng)
+    assert np.ptp(np.bincount(alone, labels)) <= 1
+
+
+# the head
+
+
+def test_the_deconfounded_head_is_fair_where_the_plain_one_is_not():
+    gains, means = [], []
+    for seed in range(5):
+        vectors, site, labels, rng = confounded(seed=seed)
+        known = some(labels, 120, rng)
+        heads = {
+            recipe: train_head(vectors, [site], known, classes=("no", "yes"), recipe=recipe)
+            for recipe in ("plain", "deconfounded")
+        }
+        test, test_site, test_labels, _ = confounded(n=3000, rho=0.0, seed=100 + seed)
+        worst = {recipe: worst_group(head, test, test_site, test_labels) for recipe, head in heads.items()}
+        gains.append(worst["deconfounded"] - worst["plain"])
+        means.append((heads["deconfounded"].predict(test, [test_site]).argmax(axis=1) == test_labels).mean())
+    print("worst-group gains", gains)
+    assert np.mean(gains) > 0.15
+    assert np.mean(means) > 0.6
+
+
+def test_several_classes_and_several_variables():
+    vectors, site, labels, rng = confounded(n=1500, classes=3, rho=0.7, signal=2)
+    sex = column("sex", rng.integers(0, 2, 1500))
+    known = some(labels, 300, rng)
+    model = train_head(vectors, [site, sex], known, classes=("x", "y", "z"))
+    plain = train_head(vectors, [site, sex], known, classes=("x", "y", "z"), recipe="plain")
+    test, test_site, test_labels, test_rng = confounded(n=3000, classes=3, rho=0, seed=9, signal=2)
+    test_sex = column("sex", test_rng.integers(0, 2, 3000))
+    p = model.predict(test, [test_site, test_sex])
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert (
+        worst_group(model, test, test_site, test_labels)
+        > worst_group(plain, test, test_site, test_labels) + 0.1
+    )
+
+
+def test_without_confounding_nothing_is_lost():
+    losses = []
+    for seed in range(5):
+        vectors, site, labels, rng = confounded(rho=0.0, seed=seed)
+        known = some(labels, 150, rng)
+        right = [
+            (
+                train_head(vectors, [site], known, classes="ny", recipe=recipe)
+                .predict(vectors, [site])
+                .argmax(1)
+                == labels
+            )[known < 0].mean()
+            for recipe in ("plain", "deconfounded")
+        ]
+        losses.append(right[0] - right[1])
+    assert np.mean(losses) < 0.01
+
+
+def test_strength_runs_from_plain_to_fair():
+    vectors, site, labels, rng = confounded()
+    known = some(labels, 200, rng)
+
+    def head(strength):
+        return train_head(vectors, [site], known, classes=("no", "yes"), strength=strength)
+
+    plain = train_head(vectors, [site], known, classes=("no", "yes"), recipe="plain")
+    np.testing.assert_array_equal(head(0.0).predict(vectors, [site]), plain.predict(vectors, [site]))
+    worst = [worst_group(head(strength), vectors, site, labels) for strength in (0.0, 0.5, 1.0)]
+    assert worst[0] < worst[1] < worst[2]
+    assert head(None).describe()["strength"] == 1.0
+    with pytest.raises(ValueError, match="between 0"):
+        head(1.5)
+
+
+def test_a_level_with_one_class_only_is_left_to_it():
+    """Half of the pool is of a site where the second class does not occur: it is not called there half the time."""
+    rng = np.random.default_rng(0)
+    site = np.r_[np.zeros(1000, int), np.ones(1000, int)]
+    labels = np.where(site == 1, rng.integers(0, 2, 2000), 0)
+    vectors = rng.standard_normal((2000, 24)).astype(np.float32)
+    vectors[:, 0] += labels
+    model = train_head(vectors, [column("site", site)], some(labels, 400, rng), classes=("no", "yes"))
+    called = model.predict(vectors, [column("site", site)]).argmax(axis=1)
+    assert called[site == 0].mean() < 0.1
+    assert 0.35 < called[site == 1].mean() < 0.65
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_same_labels_give_the_same_head(recipe):
+    vectors, site, labels, rng = confounded()
+    known, groups = some(labels, 100, rng), np.arange(900) // 3
+    first, second = (
+        train_head(vectors, [site], known, classes=("no", "yes"), groups=groups, recipe=recipe, seed=4)
+        for _ in range(2)
+    )
+    for name, array in first.parts()[0].items():
+        assert array.tobytes() == second.parts()[0][name].tobytes(), name
+    assert first.describe() == second.describe()
+
+
+def test_held_out_labels_do_not_matter():
+    vectors, site, labels, rng = confounded()
+    trainable = rng.random(900) < 0.8
+    heads = [
+        train_head(
+            vectors, [site], np.where(trainable, labels, other), classes=("no", "yes"), trainable=trainable
+        ).coefficients
+        for other in (labels, 1 - labels)
+    ]
+    np.testing.assert_array_equal(*heads)
+
+
+def test_a_given_representation_saves_the_fit_and_changes_nothing():
+    vectors, site, labels, rng = confounded()
+    known = some(labels, 100, rng)
+    given = fit_representation(vectors, [site], strength=1.0)
+    first = train_head(vectors, [site], known, classes="ny", representation=given)
+    second = train_head(vectors, [site], known, classes="ny")
+    np.testing.assert_array_equal(first.predict(vectors, [site]), second.predict(vectors, [site]))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20])
+def test_a_handful_of_labels_trains(count):
+    vectors, site, labels, _ = confounded()
+    known = np.full(900, -1)
+    rows = np.r_[np.flatnonzero(labels == 0)[: count - 1], np.flatnonzero(labels == 1)[:1]]
+    known[rows] = labels[rows]
+    model = train_head(vectors, [site], known, classes=("no", "yes", "never"), groups=np.zeros(900, int))
+    p = model.predict(vectors, [site])
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert (p[:, 2] == 0).all()
+
+
+def test_not_enough_labels_says_so():
+    vectors, site, labels, _ = confounded()
+    with pytest.raises(NotEnoughLabels, match="there are no labels"):
+        train_head(vectors, [site], np.full(900, -1), classes=("no", "yes"))
+    one = np.where(labels == 1, 1, -1)
+    with pytest.raises(NotEnoughLabels, match="say 'yes'"):
+        train_head(vectors, [site], one, classes=("no", "yes"))
+    with pytest.raises(NotEnoughLabels, match="held out"):
+        train_head(vectors, [site], labels, classes=("no", "yes"), trainable=np.zeros(900, bool))
+
+
+def test_unseen_levels_absent_variables_and_broken_vectors_are_predicted():
+    vectors, site, labels, rng = confounded()
+    model = train_head(vectors, [site], some(labels, 100, rng), classes=("no", "yes"))
+    strange = Column("site", "categorical", ("elsewhere",), np.zeros(3, int))
+    np.testing.assert_array_equal(model.predict(vectors[:3], [strange]), model.predict(vectors[:3], []))
+    vectors[1] = np.nan
+    assert np.isnan(model.predict(vectors[:3], [site.take(np.arange(3))])).all(axis=1).tolist() == [0, 1, 0]
+    vectors[5] = np.inf
+    assert np.isfinite(train_head(vectors, [site], labels, classes="ny").coefficients).all()
+
+
+def test_probabilities_are_calibrated_for_balanced_groups():
+    vectors, site, labels, rng = confounded(n=3000, rho=0.0)
+    model = train_head(vectors, [site], some(labels, 400, rng), classes=("no", "yes"))
+    assert evaluate(model.predict(vectors, [site]), labels, [site], ("no", "yes"))["calibration_error"] < 0.06
+
+
+# offsets
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_offsets_give_each_level_its_share(classes):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, 4000)
+    site = rng.integers(0, 2, 4000)
+    scores = rng.standard_normal((4000, classes))
+    scores[np.arange(4000), labels] += 1.5
+    scores[:, 0] += 2 * site
+    common, table = fair_offsets(
+        scores, [column("site", site)], np.arange(400), labels[:400], accuracy=0.7, strength=1.0
+    )
+    called = (scores + common + table[site]).argmax(axis=1)
+    for level in (0, 1):
+        shares = (
+            np.bincount(labels[:400][site[:400] == level], minlength=classes) / (site[:400] == level).sum()
+        )
+        wanted = shares * 0.7 + (1 - shares) * 0.3 / (classes - 1)
+        np.testing.assert_allclose(
+            np.bincount(called[site == level], minlength=classes) / (site == level).sum(), wanted, atol=0.01
+        )
+
+
+def test_expected_accuracy_follows_the_normal_model():
+    rng = np.random.default_rng(0)
+    for classes, shift in ((2, 1.0), (4, 1.5)):
+        labels = rng.integers(0, classes, 20_000)
+        scores = rng.standard_normal((20_000, classes))
+        scores[np.arange(20_000), labels] += shift
+        seen = (scores.argmax(axis=1) == labels).mean()
+        assert expected_accuracy(scores, labels, [], classes) == pytest.approx(seen, abs=0.01)
+
+
+# evaluation
+
+
+def test_evaluation_against_plain_formulas():
+    rng = np.random.default_rng(0)
+    n = 2000
+    labels, site = rng.integers(0, 2, n), column("site", rng.integers(0, 2, n))
+    score = labels + site.codes + rng.standard_normal(n)
+    p = 1 / (1 + np.exp(-(score - 1)))
+    metrics = evaluate(np.stack([1 - p, p], axis=1), labels, [site], ("no", "yes"))
+    right = (p > 0.5) == labels
+    cells = {(c, s): right[(labels == c) & (site.codes == s)].mean() for c in (0, 1) for s in (0, 1)}
+    assert metrics["accuracy"] == pytest.approx(right.mean())
+    assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, p > 0.5))
+    assert metrics["group_balanced_accuracy"] == pytest.approx(np.mean(list(cells.values())))
+    assert metrics["worst_group_accuracy"] == pytest.approx(min(cells.values()))
+    c, s = min(cells, key=cells.get)
+    assert metrics["worst_group"] == f"{('no', 'yes')[c]}, site {'ab'[s]}"
+    assert sum(group["n"] for group in metrics["groups"]) == n
+    areas = [roc_auc_score(labels[site.codes == s], p[site.codes == s]) for s in (0, 1)]
+    assert metrics["within_group_auc"] == pytest.approx(np.mean(areas))
+    for name in ("accuracy", "balanced_accuracy", "group_balanced_accuracy", "worst_group_accuracy"):
+        low, high = metrics["intervals"][name]
+        assert low < metrics[name] < high
+        assert high - low < 0.12
+    assert metrics["reasons"] == {}
+    assert json.loads(json.dumps(metrics)) == metrics
+    assert evaluate(np.stack([1 - p, p], axis=1), labels, [site], ("no", "yes")) == metrics
+
+
+def test_intervals_cover_the_truth():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for seed in range(60):
+        labels = rng.integers(0, 2, 200)
+        right = rng.random(200) < 0.7
+        p = np.where(right == labels, 0.8, 0.2)
+        low, high = evaluate(np.stack([1 - p, p], axis=1), labels, [], "ny", seed=seed)["intervals"][
+            "accuracy"
+        ]
+        covered += low <= 0.7 <= high
+    assert covered >= 51
+
+
+def test_small_groups_are_listed_but_not_judged():
+    labels = np.r_[np.zeros(50, int), np.ones(50, int), [1]]
+    site = column("site", np.r_[np.zeros(100, int), [1]])
+    p = np.stack([1.0 - labels, labels], axis=1)
+    p[-1] = [1, 0]
+    metrics = evaluate(p, labels, [site], ("no", "yes"))
+    assert metrics["worst_group_accuracy"] == 1.0
+    assert [(group["group"], group["unreliable"]) for group in metrics["groups"]] == [
+        ("no, site a", False),
+        ("yes, site a", False),
+        ("yes, site b", True),
+    ]
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_too_few_labels_give_a_reason_instead_of_a_number(n):
+    metrics = evaluate(
+        np.full((n, 2), 0.5),
+        np.zeros(n, int),
+        [Column("site", "categorical", ("a", "b"), np.zeros(n, int))],
+        ("no", "yes"),
+    )
+    for name in (
+        "accuracy",
+        "balanced_accuracy",
+        "worst_group_accuracy",
+        "within_group_auc",
+        "calibration_error",
+    ):
+        assert metrics[name] is None
+        assert metrics["reasons"][name]
+    assert metrics["n"] == n
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match="not \\(2, 2\\)"):
+        evaluate(np.ones((2, 3)), np.zeros(2, int), [], ("no", "yes"))
+    with pytest.raises(ValueError, match="leave the unlabelled out"):
+        evaluate(np.ones((1, 2)), np.array([-1]), [], ("no", "yes"))
+
+
+# model versions
+
+
+@pytest.fixture(scope="module")
+def trained():
+    vectors, site, labels, rng = confounded()
+    return train_head(vectors, [site], some(labels, 100, rng), classes=("no", "yes")), vectors, site
+
+
+def test_a_model_comes_back_the_same(trained, tmp_path):
+    model, vectors, site = trained
+    save(model, tmp_path / "v1", {"version": "v1", "metrics": {"n": 3}})
+    again = load(tmp_path / "v1")
+    np.testing.assert_array_equal(again.predict(vectors, [site]), model.predict(vectors, [site]))
+    assert again.describe() == model.describe()
+    assert again.classes == model.classes
+    assert load_meta(tmp_path / "v1") == {"version": "v1", "metrics": {"n": 3}}
+    assert [path.name for path in tmp_path.iterdir()] == ["v1"]
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        save(model, tmp_path / "v1")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json", "checksums.json"])
+def test_damage_is_refused_by_name(trained, tmp_path, name):
+    save(trained[0], tmp_path / "v1")
+    file = tmp_path / "v1" / name
+    whole = file.read_bytes()
+    for at in (0, len(whole) // 2, len(whole) - 2):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ModelFormatError, match=r"v1.*(model|checksums)"):
+            load(tmp_path / "v1")
+    file.unlink()
+    with pytest.raises(ModelFormatError, match=name):
+        load(tmp_path / "v1")
+
+
+def test_foreign_formats_are_refused(trained, tmp_path, monkeypatch):
+    with pytest.raises(ModelFormatError, match="cannot be read"):
+        load(tmp_path / "nowhere")
+    monkeypatch.setattr("cdsel_backend.training.model_files.FORMAT", "another-tool")
+    save(trained[0], tmp_path / "foreign")
+    monkeypatch.undo()
+    with pytest.raises(ModelFormatError, match="another-tool"):
+        load(tmp_path / "foreign")
+    monkeypatch.setattr("cdsel_backend.training.model_files.FORMAT_VERSION", 99)
+    save(trained[0], tmp_path / "newer")
+    monkeypatch.undo()
+    with pytest.raises(ModelFormatError, match="99"):
+        load(tmp_path / "newer")
+
+
+def test_a_save_that_fails_leaves_nothing(trained, tmp_path):
+    with pytest.raises(TypeError):
+        save(trained[0], tmp_path / "v1", {"not": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+# real data
+
+
+@pytest.mark.skipif(not HAM.exists(), reason="needs ../shared/data/ham10000_site")
+def test_ham10000_natural_pool():
+    """200 labels, plain against de-confounded, on lesions neither has seen; the mean of three draws."""
+    with (HAM / "metadata.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    vectors = np.load(HAM / "efficientnet_lite0_embeddings.npy").astype(np.float32)
+    labels = np.array([int(row["malignant"]) for row in rows])
+    levels = tuple(sorted({row["site"] for row in rows}))
+    site = column("site", [levels.index(row["site"]) for row in rows])
+    lesions = [row["lesion_id"] for row in rows]
+    held = is_held_out(lesions, share=0.4)
+    pool, test = np.flatnonzero(~held), np.flatnonzero(held)
+    representation = fit_representation(vectors[pool], [], strength=0)
+    worst: dict[str, list[float]] = {"plain": [], "deconfounded": []}
+    for seed in range(3):
+        known = some(labels[pool], 200, np.random.default_rng(seed))
+        for recipe, found in worst.items():
+            model = train_head(
+                vectors[pool],
+                [site.take(pool)],
+                known,
+                classes=("benign", "malignant"),
+                recipe=recipe,
+                representation=representation,
+            )
+            metrics = evaluate(
+                model.predict(vectors[test], [site.take(test)]),
+                labels[test],
+                [site.take(test)],
+                ("benign", "malignant"),
+            )
+            found.append(metrics["worst_group_accuracy"])
+    print("worst group", worst)
+    assert np.mean(worst["deconfounded"]) > np.mean(worst["plain"]) + 0.03
