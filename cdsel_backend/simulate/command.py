@@ -230,9 +230,12 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         for done in run_plan(sets, plan, jobs or os.cpu_count() or 1):
             outcome.add(done)
             progress.advance(task)
+    notes = list(data.notes)
+    if "ji2025" in names:
+        notes.append("ji2025 reduces by PCA here: t-SNE, its other way, takes seconds a round.")
     settings = {key: _json(value) for key, value in given.items()} | {
         "strategy": list(names), "confounder": [c.name for c in data.columns], "left_out": list(absent),
-        "positive": data.classes[plan.positive], "items": len(data), "notes": list(data.notes),
+        "positive": data.classes[plan.positive], "items": len(data), "notes": notes,
     }  # fmt: skip
     _write(console, out, data, sets, plan, outcome, settings)
 
@@ -369,8 +372,8 @@ def _write(
         classes=[f"{settings['label']} {name}" for name in data.classes],
         levels={c: one.columns[0].levels for c, one in sets.items()},
         pools=pools,
-        settings=settings,
-        notes=data.notes,
+        settings={key: value for key, value in settings.items() if key != "notes"},
+        notes=settings["notes"],
     )
     (out / "report.html").write_text(html, encoding="utf-8")
     _print(console, findings, saving, out)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders import fit_representation
 from cdsel_backend.confounders.association import cramers_v, cross_table
 from cdsel_backend.confounders.representation import Representation
-from cdsel_backend.selection import Problem, select
+from cdsel_backend.selection import Ji2025Options, Problem, SelectionOptions, select
 from cdsel_backend.selection.strata import due
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.worlds import make_world
@@ -41,9 +41,8 @@ ACCURACIES = (
 METRICS = (*ACCURACIES, "cramers_v_ratio", "min_cell_share", "seconds")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trade-off curve
 FIRST_STRENGTH = 0.5  # of the representation before the first head that chooses its own
-import inspect  # noqa: E402
-
-_QUICK = "intervals" in inspect.signature(evaluate).parameters
+# ji2025's t-SNE takes seconds a round, and a backtest has thousands: here it reduces by the other of its two ways.
+OPTIONS = SelectionOptions(ji2025=Ji2025Options(reduce="pca"))
 _LEAST_V = 0.05  # a pool with less dependence has none to compare with
 BLIND = frozenset({"random", "stratified", ORACLE})  # look at neither vectors nor a model
 MODEL_FREE = BLIND | {
@@ -235,6 +234,7 @@ class _Run:
             probabilities=probabilities,
             groups=pool.groups,
             seed=seed,
+            options=OPTIONS,
         )
         return select(self.strategy, problem, size).indices
 
@@ -258,7 +258,6 @@ def _note(
         test.columns,
         test.classes,
         seed=scene.seed,
-        **({"intervals": False} if _QUICK else {}),
     )
     values = {metric: measured[metric] for metric in ACCURACIES}
     if not trade_off:
