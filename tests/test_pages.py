@@ -9,6 +9,7 @@ import json
 import re
 import struct
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -496,7 +497,7 @@ def test_the_report_shows_every_variable_with_its_verdict(filled, working):
     assert "site" in re.search(r'class="figure warm">([^<]+)<', working.get(f"/projects/{POOL}").text)[1]
 
 
-def test_the_mosaic_counts_labels_and_expects_the_rest(filled, working):
+def test_the_mosaic_counts_labels_and_estimates_the_rest_level_by_level(filled, working):
     page = working.get(f"/projects/{POOL}/confounders?variable=site").text
     state = filled.state()
     site = {row.id: row.data["site"] for row in state.items}
@@ -509,15 +510,18 @@ def test_the_mosaic_counts_labels_and_expects_the_rest(filled, working):
         )
         if row and row[0] in ("riverside", "hillside")
     }
+    assert rows.keys() == {"riverside", "hillside"}
+    pool = Counter(site[item] for item in site if item in {row.id for row in state.items if not row.problem})
     for level, values in rows.items():
         labelled = [name for item, name in state.labels.items() if site[item] == level]
-        assert int(values[6]) == len(labelled)
-        share = round(100 * labelled.count("benign") / len(labelled))
-        assert values[7] == f"{share} %"
-    expected = {
-        level: float(values[2].split()[0]) for level, values in rows.items()
-    }  # malignant, in the pool
-    assert expected["riverside"] > expected["hillside"]
+        assert int(values[8]) == len(labelled)
+        share = f"{100 * labelled.count('benign') / len(labelled):.0f} %"
+        assert values[9] == share
+        assert (int(values[0]), values[1], values[3]) == (
+            pool[level],
+            share,
+            "0 %",
+        )  # estimated, none unknown
     assert working.get(f"/projects/{POOL}/confounders?variable=nothing").status_code == 200
 
 

@@ -120,11 +120,13 @@ def settled(page, name):
     """Wait until the page shows all it will show."""
     if name == "map" and page.locator("#map").count():
         page.wait_for_selector("#map-points[data-drawn]")
+    # Thumbnails are fetched when they come into view.
     wait_until(
         page,
-        "[...document.querySelectorAll('img[data-src]')].every((one) => { const box = one.getBoundingClientRect();"
-        "return box.top > innerHeight + 150 || (one.complete && !one.src.startsWith('data:')); })",
+        "(() => { const left = [...document.querySelectorAll('img[data-src]')].find((one) => !one.complete ||"
+        "one.src.startsWith('data:')); if (left) left.scrollIntoView({ block: 'center' }); return !left; })()",
     )
+    page.evaluate("scrollTo(0, 0)")
 
 
 def serious_faults(page):

@@ -21,6 +21,8 @@ from cdsel_backend.store import State
 
 ACTING = ("confounder", "forced in")
 LEVELS = 8  # of a mosaic; the rest is "others"
+LEAST = 5  # labels of a level from which its other images are estimated
+UNKNOWN = "not known yet"
 VERDICTS = {
     "confounder": "It leaves a mark on the images and goes with the label: a model would learn it as a shortcut.",
     "encoded only": "It leaves a mark on the images, but does not go with the label: no shortcut to be had.",
@@ -85,60 +87,58 @@ def strengths(findings: list[Finding]) -> tuple[Markup, Markup] | None:
 
 
 def mosaics(state: State, variable: str) -> dict[str, Any] | None:
-    """Label by level in the pool, in the queue and among the labels."""
-    tables = pool_tables()
-    table = tables.table(state)
+    """Label by level in the pool, in the queue and among the labels.
+
+    What is not labelled is estimated level by level, from the labels of that level. The model is no better guide: it
+    is made to know little of the confounder.
+    """
+    table = pool_tables().table(state)
     column = table.column(variable)
     if column is None or not len(table):
         return None
     column = _commonest(column)
-    expected = tables.expected(state)
     labelled = table.rows(state.labels)
+    given = _labelled(state, table, column, labelled)
+    names = [*table.classes, UNKNOWN] if given.any() else [UNKNOWN]
+    known = given.sum(axis=0) >= LEAST
+    shares = np.zeros((len(names), len(column.levels)))
+    shares[-1, ~known] = 1.0
+    if given.any():
+        shares[:-1, known] = given[:, known] / given[:, known].sum(axis=0)
     panels = []
-    for name, rows in (
-        ("Pool", np.arange(len(table))),
-        ("Queue, open", table.rows(state.open)),
-        ("Labelled", labelled),
-    ):
-        if name == "Labelled":
-            counts, kind = _labelled(state, table, column, rows), "given"
-        else:
-            counts, kind = (
-                _expected(column, rows, expected),
-                "expected by the model" if expected is not None else "",
-            )
-        panels.append(_panel(name, counts, kind, table, column, len(rows)))
+    for name, rows in (("Pool", np.arange(len(table))), ("Queue, open", table.rows(state.open))):
+        sizes = np.bincount(column.codes[rows], minlength=len(column.levels))
+        words = "Estimated from the labels of each level" if given.any() else "No label yet"
+        panels.append(_panel(name, words, shares * sizes, names, column))
+    if len(labelled):
+        v = cramers_v(given.astype(np.int64)) if len(labelled) >= LEAST else None
+        words = "" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
+        panels.append(_panel("Labelled", words, np.vstack([given, 0 * given[:1]]), names, column))
     return {
         "variable": variable,
         "levels": column.levels,
-        "classes": list(table.classes),
-        "legend": Markup(figures.row_legend(table.classes))
-        if expected is not None or len(labelled)
-        else None,
+        "names": names,
+        "legend": Markup(figures.row_legend(names)),
         "panels": panels,
     }
 
 
 def _panel(
-    name: str, counts: NDArray[np.float64], kind: str, table: PoolTable, column: Column, n: int
+    name: str, words: str, counts: NDArray[np.float64], names: list[str], column: Column
 ) -> dict[str, Any]:
-    rows = list(table.classes) if kind else ["all"]
-    drawn = counts if kind else counts.sum(axis=0, keepdims=True)
+    n = round(float(counts.sum()))
+    picture = figures.mosaic(np.round(counts, 1), names, column.levels, title=f"{name} · {n:,} images")
     return {
         "name": name,
-        "n": n,
-        "kind": kind,
+        "words": words,
         "counts": counts,
         "sizes": counts.sum(axis=0),
-        # Only counts of labels make a V: expected ones are smoother than labels are.
-        "v": cramers_v(np.round(counts).astype(np.int64)) if kind == "given" and n >= 2 else None,
-        "picture": Markup(figures.mosaic(drawn, rows, column.levels, title=f"{name} · {n:,} images"))
-        if n
-        else None,
+        "picture": Markup(picture) if n else None,
     }
 
 
 def _labelled(state: State, table: PoolTable, column: Column, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Labels of `rows`, counted: (classes, levels)."""
     counts = np.zeros((len(table.classes), len(column.levels)))
     index = {name: code for code, name in enumerate(table.classes)}
     for row in rows.tolist():
@@ -146,16 +146,6 @@ def _labelled(state: State, table: PoolTable, column: Column, rows: NDArray[np.i
         if code is not None:
             counts[code, column.codes[row]] += 1
     return counts
-
-
-def _expected(
-    column: Column, rows: NDArray[np.int64], expected: NDArray[np.float32] | None
-) -> NDArray[np.float64]:
-    if expected is None:
-        return np.bincount(column.codes[rows], minlength=len(column.levels)).astype(float)[None, :]
-    counts = np.zeros((expected.shape[1], len(column.levels)))
-    np.add.at(counts.T, column.codes[rows], expected[rows])
-    return np.round(counts, 1)
 
 
 def _commonest(column: Column) -> Column:

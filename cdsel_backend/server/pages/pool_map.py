@@ -19,6 +19,7 @@ from cdsel_backend.store import State
 NOT_YET = "not labelled"
 NO_ROUND = "not selected"
 STATES = ("in the pool", "labelled", "with the annotators", "skipped")
+FAR = 1.8  # of the width that holds 99.8 % of the images: what the map shows at most
 LEVELS = 250  # of a variable that can be drawn: codes are bytes
 
 
@@ -59,13 +60,14 @@ def pool_map_points(pool_project: int) -> Response:
 
 
 def _unit(table: PoolTable) -> Any:
-    """The places (n, 2) as uint16, 99.8 % of them inside the middle, one scale for both axes."""
+    """The places (n, 2) as uint16, one scale for both axes; the few that lie far out are put at the edge."""
     if not len(table):
         return np.zeros((0, 2), dtype="<u2")
     low, high = np.quantile(table.places, [0.001, 0.999], axis=0)
-    reach = max(float((high - low).max()), 1e-9) * 1.06
-    unit = (table.places - (low + high) / 2) / reach + 0.5
-    return np.round(np.clip(unit, 0, 1) * 65535).astype("<u2")
+    middle = (low + high) / 2
+    farthest = 2 * float(np.abs(table.places - middle).max())
+    reach = max(min(farthest, FAR * float((high - low).max())), 1e-9) * 1.04
+    return np.round(np.clip((table.places - middle) / reach + 0.5, 0, 1) * 65535).astype("<u2")
 
 
 def _states(state: State, table: PoolTable) -> Any:

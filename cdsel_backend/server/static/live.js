@@ -82,6 +82,9 @@ function save(blob, name) {
 }
 
 thumbnails();
+// On a phone the tabs scroll: the page's own is brought into view.
+const tab = document.querySelector(".tabs [aria-current]");
+if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - 24;
 if (now) {
   look();
   document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
