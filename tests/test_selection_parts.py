@@ -1,0 +1,367 @@
+"""The parts under the strategies, each against a plain reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.selection import (
+    Problem,
+    Reason,
+    SelectionOptions,
+    missing_peers,
+    reads_model,
+    select,
+    strategies,
+)
+from cdsel_backend.selection.boundary import balanced_distance, balanced_uncertainty
+from cdsel_backend.selection.coverage import Coverage
+from cdsel_backend.selection.neighbours import _compress, _nearest_on_gpu, nearest
+from cdsel_backend.selection.strata import StrataTerm, due, partitions, target_shares
+from cdsel_backend.selection.strategies import ji2025
+
+
+def site_problem(
+    codes: np.ndarray, levels: tuple[str, ...] = ("north", "south"), **fields: object
+) -> Problem:
+    n = len(codes)
+    values: dict[str, object] = {
+        "vectors": np.random.default_rng(0).normal(size=(n, 5)).astype(np.float32),
+        "columns": [Column("site", "categorical", levels, codes.astype(np.int64))],
+        "labels": np.full(n, -1, dtype=np.int64),
+        "n_classes": 2,
+        "taken": np.zeros(n, dtype=bool),
+    }
+    return Problem(**(values | fields))
+
+
+# --- strata ---------------------------------------------------------------------------------------------------
+
+
+def test_target_shares_between_natural_and_balanced() -> None:
+    counts = np.array([900, 100, 0])
+    assert target_shares(counts, 1.0).tolist() == [0.9, 0.1, 0.0]
+    assert target_shares(counts, 0.0).tolist() == [0.5, 0.5, 0.0]
+    assert target_shares(counts, 0.5).tolist() == [0.75, 0.25, 0.0]
+    assert target_shares(np.zeros(2, dtype=np.int64), 0.5).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("have", "available", "size", "expected"),
+    [
+        ([0, 0], [99, 99], 10, [5, 5]),
+        ([8, 0], [99, 99], 4, [0, 4]),  # one is above its share already
+        ([0, 0], [2, 99], 10, [2, 8]),  # one runs out
+        ([0, 0], [3, 4], 10, [3, 4]),  # both run out
+        ([5, 4], [99, 99], 2, [1, 1]),  # the odd one by largest remainder, ties to the first
+        ([0, 0], [0, 0], 5, [0, 0]),
+    ],
+)
+def test_due(have: list[int], available: list[int], size: int, expected: list[int]) -> None:
+    assert due(np.array([0.5, 0.5]), np.array(have), np.array(available), size).tolist() == expected
+
+
+def test_due_always_adds_up() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        groups = int(rng.integers(1, 7))
+        shares = rng.dirichlet(np.ones(groups))
+        have, available = rng.integers(0, 20, groups), rng.integers(0, 15, groups)
+        size = int(rng.integers(0, 40))
+        got = due(shares, have, available, size)
+        assert got.sum() == min(size, available.sum())
+        assert ((got >= 0) & (got <= available)).all()
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(1.0, 4), (0.5, 10), (0.0, 20)])
+def test_rounds_keep_the_shares(alpha: float, expected: int) -> None:
+    codes = (np.arange(1000) % 10 == 0).astype(int)  # a tenth in the south
+    for strategy in ("stratified", "confounder_aware"):
+        options = SelectionOptions(alpha=alpha, random_share=0.0)
+        selection = select(strategy, site_problem(codes, options=options), 40)
+        assert abs(codes[selection.indices].sum() - expected) <= 1, strategy
+
+
+def test_a_declared_pair_is_a_stratum() -> None:
+    rng = np.random.default_rng(1)
+    site, sex = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    rare = (site == 1) & (sex == 1) & (rng.random(400) < 0.9)
+    site = np.where(rare, 0, site)
+    columns = [
+        Column("site", "categorical", ("north", "south"), site.astype(np.int64)),
+        Column("sex", "categorical", ("f", "m"), sex.astype(np.int64)),
+    ]
+    problem = site_problem(
+        site, columns=columns, options=SelectionOptions(alpha=0.0, pairs=(("site", "sex"),))
+    )
+    names = [name for p in partitions(problem) for name in p.names]
+    assert "site south, sex m" in names
+    alone = site_problem(site, columns=columns, options=SelectionOptions(alpha=0.0))
+    both = (site == 1) & (sex == 1)
+    with_pair = both[select("confounder_aware", problem, 16).indices].sum()
+    assert with_pair > both[select("confounder_aware", alone, 16).indices].sum()
+    with pytest.raises(ValueError, match="pairs names town"):
+        site_problem(site, columns=columns, options=SelectionOptions(pairs=(("site", "town"),)))
+
+
+# --- coverage -------------------------------------------------------------------------------------------------
+
+
+def kernel_of(problem: Problem, sigma2: float) -> np.ndarray:
+    gap = problem.vectors[:, None].astype(np.float64) - problem.vectors[None]
+    return np.exp((gap**2).sum(axis=2) / (-2 * sigma2))
+
+
+def reference_greedy(problem: Problem, kernel: np.ndarray, size: int) -> list[int]:
+    """Every gain anew at every step, over the full kernel."""
+    covered = kernel[:, problem.taken].max(axis=1) if problem.taken.any() else np.zeros(len(problem))
+    strata, chosen = StrataTerm(problem, problem.taken, problem.options.balance), []
+    for _ in range(size):
+        gain = np.maximum(kernel - covered[:, None], 0).mean(axis=0) + strata.gains()[strata.kind]
+        gain[problem.taken] = -np.inf
+        gain[chosen] = -np.inf
+        chosen.append(int(np.argmax(gain)))
+        strata.add(strata.kind[chosen[-1]])
+        covered = np.maximum(covered, kernel[:, chosen[-1]])
+    return chosen
+
+
+def coverage_of(problem: Problem, size: int) -> Coverage:
+    return Coverage(
+        problem.vectors,
+        usable=problem.usable,
+        open_=~problem.taken,
+        taken=problem.taken,
+        size=size,
+        rng=np.random.default_rng(0),
+    )
+
+
+@pytest.mark.parametrize("n_taken", [0, 6])
+def test_lazy_greedy_reaches_the_exact_objective(n_taken: int) -> None:
+    rng = np.random.default_rng(3)
+    problem = site_problem(
+        rng.integers(0, 2, 500),
+        vectors=rng.normal(size=(500, 8)).astype(np.float32),
+        taken=np.arange(500) < n_taken,
+        options=SelectionOptions(random_share=0.0),
+    )
+    kernel = kernel_of(problem, coverage_of(problem, 20)._sigma2)
+
+    def value(chosen: list[int]) -> float:
+        all_of = [*range(n_taken), *chosen]
+        counts = np.bincount(problem.columns[0].codes[all_of], minlength=2)
+        shares = partitions(problem)[0].shares
+        return float(kernel[:, all_of].max(axis=1).mean() + shares @ np.log1p(counts))
+
+    ours = value(select("confounder_aware", problem, 20).indices.tolist())
+    assert ours >= 0.99 * value(reference_greedy(problem, kernel, 20))
+    random_ones = [value(rng.permutation(np.arange(n_taken, 500))[:20].tolist()) for _ in range(20)]
+    assert ours > max(random_ones)
+
+
+def test_gains_at_the_start_are_exact_and_only_shrink() -> None:
+    problem = site_problem(np.zeros(300))
+    coverage = coverage_of(problem, 10)
+    before = np.array([coverage.gain(i) for i in range(300)])
+    assert np.allclose(before, coverage.gains, atol=1e-9)
+    value = coverage.value
+    coverage.add(7)
+    assert coverage.value == pytest.approx(value + before[7])
+    assert (np.array([coverage.gain(i) for i in range(300)]) <= before + 1e-12).all()
+
+
+def test_coverage_of_a_sampled_pool_is_close_to_that_of_the_whole() -> None:
+    rng = np.random.default_rng(5)
+    vectors = (
+        rng.normal(size=(30, 12))[rng.integers(0, 30, 30_000)] * 2 + rng.normal(size=(30_000, 12))
+    ).astype("f4")
+    problem = site_problem(np.zeros(30_000), vectors=vectors, options=SelectionOptions(random_share=0.0))
+    picked = select("confounder_aware", problem, 100).indices
+    chance = rng.permutation(30_000)[:100]
+    distance = [np.sqrt(nearest(vectors, vectors[s], 1)[0]).mean() for s in (picked, chance)]
+    assert distance[0] < 0.97 * distance[1]
+
+
+def test_what_an_item_covers_is_told() -> None:
+    spots = np.repeat(np.eye(4, dtype=np.float32) * 50, [40, 30, 20, 10], axis=0)
+    vectors = spots + np.random.default_rng(0).normal(0, 0.1, spots.shape).astype(np.float32)
+    problem = site_problem(np.zeros(100), vectors=vectors)
+    first = select("maxherding", problem, 4)
+    assert sorted(np.searchsorted([40, 70, 90], first.indices, side="right").tolist()) == [0, 1, 2, 3]
+    assert first.reasons[0].covers >= 20
+
+
+def test_compressed_distances_are_close() -> None:
+    rng = np.random.default_rng(0)
+    scale = 1 / np.sqrt(1 + np.arange(200))
+    a, b = ((rng.normal(size=(n, 200)) * scale).astype(np.float32) for n in (50, 3000))
+    small_a, small_b = _compress(a, b)
+    exact = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    close = ((small_a[:, None] - small_b[None]) ** 2).sum(axis=2)
+    assert np.abs(close / exact - 1).mean() < 0.12
+    assert abs(close.mean() / exact.mean() - 1) < 0.01
+
+
+def test_gpu_neighbours_agree() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(n, 16)).astype(np.float32) for n in (5000, 700))
+    square, position = _nearest_on_gpu(a, b, 5)
+    exact = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    assert np.allclose(square, np.sort(exact, axis=1)[:, :5], rtol=1e-3)
+    assert (position[:, 0] == exact.argmin(axis=1)).mean() > 0.99
+
+
+# --- the balanced boundary ------------------------------------------------------------------------------------
+
+
+def confounded(n: int = 4000, labelled: int = 400, seed: int = 0) -> tuple[Problem, np.ndarray]:
+    """Scores that carry the site's prevalence (90 % and 10 %) on top of a weak signal of the class."""
+    rng = np.random.default_rng(seed)
+    site = rng.integers(0, 2, n)
+    truth = (rng.random(n) < np.where(site == 0, 0.9, 0.1)).astype(np.int64)
+    signal = (truth - 0.5) * 1.0 + rng.normal(size=n)
+    score = signal + np.where(site == 0, 2.2, -2.2)
+    positive = 1 / (1 + np.exp(-score))
+    labels = np.where(np.arange(n) < labelled, truth, -1)
+    return (
+        site_problem(
+            site, labels=labels, taken=labels >= 0, probabilities=np.stack([1 - positive, positive], axis=1)
+        ),
+        signal,
+    )
+
+
+def test_the_boundary_is_where_classes_weigh_equally_in_each_stratum() -> None:
+    problem, signal = confounded()
+    distance = balanced_distance(problem)
+    nearest_ones = np.argsort(distance)[:400]
+    assert abs(signal[nearest_ones].mean()) < 0.15  # the true balanced boundary of both sites is 0
+    raw = np.argsort(-problem.uncertainty)[:400]
+    site = problem.columns[0].codes
+    assert all(abs(signal[raw[site[raw] == s]].mean()) > 1 for s in (0, 1))  # the model's own is far off
+    assert np.abs([signal[nearest_ones[site[nearest_ones] == s]].mean() for s in (0, 1)]).max() < 0.35
+
+
+def test_boundary_edge_cases() -> None:
+    problem, _ = confounded(60, 10)
+    assert balanced_distance(replace(problem, probabilities=None)) is None
+    assert balanced_uncertainty(replace(problem, n_classes=1, probabilities=np.ones((60, 1)))) is None
+    nan = problem.probabilities.copy()
+    nan[5] = np.nan
+    uncertainty = balanced_uncertainty(replace(problem, probabilities=nan))
+    assert uncertainty[5] == 0
+    assert ((uncertainty >= 0) & (uncertainty <= 1)).all()
+    assert balanced_distance(replace(problem, probabilities=np.full((60, 2), np.nan))) is None
+    flat = balanced_distance(replace(problem, probabilities=np.full((60, 2), 0.5)))
+    assert (flat == 0).all()
+    three = np.random.default_rng(0).dirichlet(np.ones(3), 60)
+    assert np.isfinite(balanced_distance(replace(problem, probabilities=three, n_classes=3))).all()
+
+
+# --- the random share, reasons, options -----------------------------------------------------------------------
+
+
+def test_the_random_share_is_uniform_marked_and_spread() -> None:
+    codes = (np.arange(2000) % 10 == 0).astype(int)
+    south, marked = [], []
+    for seed in range(30):
+        selection = select("confounder_aware", site_problem(codes, seed=seed), 40)
+        at_random = np.array([reason.drawn_at_random for reason in selection.reasons])
+        marked.append(at_random.sum())
+        south += codes[selection.indices[at_random]].tolist()
+        assert np.flatnonzero(at_random).max() > 20  # not all at the front
+    assert np.mean(marked) == pytest.approx(4, abs=0.6)
+    assert np.mean(south) == pytest.approx(0.1, abs=0.08)  # natural, where the strata ask for a quarter
+    none = select("confounder_aware", site_problem(codes, options=SelectionOptions(random_share=0.0)), 40)
+    assert not any(reason.drawn_at_random for reason in none.reasons)
+
+
+def test_the_sentence() -> None:
+    reason = Reason("site north clinic", 10.0, 7, 43, None, drawn_at_random=False)
+    assert (
+        reason.sentence == "Site north clinic: 7 of 10 due this round; typical of 43 images not yet covered."
+    )
+    assert replace(reason, drawn_at_random=True).sentence.startswith("Drawn at random")
+    assert "not yet sure" in replace(reason, uncertainty=0.9).sentence
+    assert "not yet sure" not in replace(reason, uncertainty=0.1).sentence
+    bare = Reason("", 0.0, 0, 0, None, drawn_at_random=False)
+    assert bare.sentence == "Chosen because it differs from the images chosen before it."
+
+
+def test_places_in_a_stratum_count_up() -> None:
+    selection = select("stratified", site_problem((np.arange(200) % 4 == 0).astype(int)), 20)
+    for stratum in ("site north", "site south"):
+        places = [reason.got for reason in selection.reasons if reason.stratum == stratum]
+        assert places == list(range(1, len(places) + 1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"alpha": 2}, {"random_share": -0.1}, {"balance": -1}, {"group_cap": 0}, {"near_duplicate": 1.5}],
+)
+def test_an_option_out_of_range_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SelectionOptions(**wrong)
+
+
+def test_a_problem_whose_lengths_disagree_says_which() -> None:
+    with pytest.raises(ValueError, match="labels has 3 items, vectors has 10"):
+        site_problem(np.zeros(10), labels=np.full(3, -1, dtype=np.int64))
+
+
+def test_another_round_draws_otherwise() -> None:
+    problem = site_problem(np.zeros(500))
+    later = replace(problem, taken=np.arange(500) >= 499)
+    assert select("random", problem, 20).indices.tolist() != select("random", later, 20).indices.tolist()
+
+
+def test_what_reads_no_model_is_the_same_whatever_it_says() -> None:
+    problem, _ = confounded(300, 40)
+    other = replace(
+        problem, probabilities=problem.probabilities[::-1].copy(), vectors=-problem.vectors[::-1].copy()
+    )
+    for name in strategies():
+        if not reads_model(name):
+            assert select(name, problem, 20).indices.tolist() == select(name, other, 20).indices.tolist()
+    assert reads_model("confounder_aware")
+    assert not set(missing_peers()) & set(strategies())
+
+
+# --- the paper ------------------------------------------------------------------------------------------------
+
+
+def test_ji2025_finds_the_clusters_and_shares_by_size() -> None:
+    spots = np.repeat(np.array([[0, 0], [30, 0], [0, 30]], dtype=np.float32), [120, 60, 20], axis=0)
+    plane = spots + np.random.default_rng(0).normal(size=spots.shape)
+    found = ji2025.dbscan(plane.astype(np.float64))
+    parts = [set(found[a:b].tolist()) for a, b in ((0, 120), (120, 180), (180, 200))]
+    assert parts[0].isdisjoint(parts[1] | parts[2])
+    assert parts[1].isdisjoint(parts[2])
+    assert found.min() == 0
+
+
+@pytest.mark.parametrize("pick", ["midpoints", "nearest", "farthest"])
+@pytest.mark.parametrize("quota", ["proportional", "equal"])
+@pytest.mark.parametrize("reduce", ["pca", "tsne"])
+def test_ji2025_grid(pick: str, quota: str, reduce: str) -> None:
+    from cdsel_backend.selection import Ji2025Options
+
+    options = SelectionOptions(ji2025=Ji2025Options(reduce=reduce, quota=quota, pick=pick))
+    problem, _ = confounded(80, 20)
+    picked = select("ji2025", replace(problem, options=options), 12).indices
+    assert len(set(picked.tolist())) == 12
+    with pytest.raises(ValueError, match=r"ji2025\.pick"):
+        Ji2025Options(pick="best")
+
+
+def test_gains_fall_for_greedy_coverage() -> None:
+    gains = select("maxherding", site_problem(np.zeros(200)), 30).gains
+    assert all(later <= earlier + 1e-9 for earlier, later in pairwise(gains))
