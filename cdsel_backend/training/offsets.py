@@ -64,13 +64,15 @@ def fair_offsets(
         _targets(inside, called, count, overall, accuracy, strength)
         for inside, count in zip(members, counts, strict=True)
     ]
-    for _ in range(_ROUNDS if len(columns) > 1 else min(len(columns), 1)):
+    for _ in range(_ROUNDS if len(columns) > 1 else 1):
         for table, inside, target in zip(tables, members, targets, strict=True):
             for code, items in enumerate(inside):
-                if strength > 0 and len(items):
-                    step = _offset_for(shifted[items], target[code]) * len(items) / (len(items) + _FEW_ITEMS)
+                if len(items):
+                    step = _offset_for(shifted[items], target[code])
                     table[code] += step
                     shifted[items] += step
+    for table, size in zip(tables, sizes, strict=True):
+        table *= (size / (size + _FEW_ITEMS))[:, None]
     return common, np.vstack([*tables, np.zeros((0, classes))])
 
 
