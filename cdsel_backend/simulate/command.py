@@ -341,10 +341,6 @@ def _write(
         {"strategy": s, "training": t, "correlation": c, "budget": b, "counts": table.tolist()}
         for (s, t, c, b), table in sorted(outcome.tables.items())
     ]
-    strengths = [
-        {"correlation": c, "budget": b, "chosen": sorted(chosen)}
-        for (_, c, b), chosen in sorted(outcome.strengths.items())
-    ]
     summary = {
         "settings": settings,
         "dataset": data.name,
@@ -353,7 +349,6 @@ def _write(
         "saving": saving.to_json() if saving else None,
         "saving_by_correlation": each,
         "tables": tables,
-        "strengths": strengths,
         **findings.to_json(),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")

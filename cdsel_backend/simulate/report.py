@@ -230,8 +230,8 @@ def _trade_off(findings: Findings) -> Section:
     )
     if strengths:
         words += (
-            f" The blue curve is one setting: {DEFAULT[0]} with its labels, trained with the confounder's mean effect "
-            "taken out not at all (0) to wholly (1). Without a set value the strength is chosen from the labels."
+            f" The blue curve is one setting, the strength: {DEFAULT[0]} with its labels, trained as if the confounder "
+            "were not known (0) up to wholly de-confounded (1)."
         )
     return Section(
         title, panels, words, figures.legend([(label(p), t) for p, t in tones.items() if t != "bound"])

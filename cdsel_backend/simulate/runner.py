@@ -95,15 +95,12 @@ class Outcome:
 
     results: list[Result] = field(default_factory=list)
     tables: dict[tuple[str, str, str, int], NDArray[np.int64]] = field(default_factory=dict)
-    strengths: dict[tuple[str, str, int], list[float]] = field(default_factory=dict)
 
     def add(self, other: Outcome) -> None:
         """Join another unit's outcome."""
         self.results += other.results
         for key, table in other.tables.items():
             self.tables[key] = self.tables.get(key, 0) + table
-        for place, chosen in other.strengths.items():
-            self.strengths.setdefault(place, []).extend(chosen)
 
 
 def run_plan(sets: dict[str, Dataset], plan: Plan, jobs: int) -> Iterator[Outcome]:
@@ -268,8 +265,6 @@ def _note(
             "min_cell_share": float(table[cell_counts(scene.pool) > 0].min() / max(table.sum(), 1)),
             "seconds": run.seconds,
         }
-        if (run.strategy, training) == DEFAULT and model is not None:
-            outcome.strengths[run.strategy, scene.correlation, run.budget] = [model.describe()["strength"]]
     outcome.results += [
         Result(
             dataset, run.strategy, training, scene.correlation, run.budget, scene.seed, metric, float(value)
