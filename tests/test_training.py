@@ -274,6 +274,25 @@ def test_offsets_give_each_level_its_share(classes):
         )
 
 
+def test_variables_do_not_undo_each_other():
+    """The labels were drawn evenly over the sites, so they say too much of one class for the unrelated variable."""
+    rng = np.random.default_rng(0)
+    site = (rng.random(6000) < 0.2).astype(np.int64)
+    other = rng.integers(0, 3, 6000)
+    labels = (rng.random(6000) < np.where(site == 1, 0.8, 0.2)).astype(np.int64)
+    rows = np.r_[np.flatnonzero(site == 0)[:150], np.flatnonzero(site == 1)[:150]]
+    scores = np.stack([np.zeros(6000), labels + 2 * site + rng.standard_normal(6000)], axis=1)
+
+    def called(columns):
+        common, table = fair_offsets(scores, columns, rows, labels[rows], accuracy=0.7, strength=1.0)
+        levels = np.cumsum([0, *(len(one.levels) for one in columns)])
+        shift = sum(table[first + one.codes] for first, one in zip(levels, columns, strict=False))
+        return np.array([(scores + common + shift).argmax(axis=1)[site == s].mean() for s in (0, 1)])
+
+    alone = called([column("site", site)])
+    np.testing.assert_allclose(called([column("site", site), column("other", other)]), alone, atol=0.03)
+
+
 def test_expected_accuracy_follows_the_normal_model():
     rng = np.random.default_rng(0)
     for classes, shift in ((2, 1.0), (4, 1.5)):

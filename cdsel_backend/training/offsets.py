@@ -40,20 +40,17 @@ def fair_offsets(
 ) -> tuple[Array, Array]:
     """Return (c,) offsets for all items, and (l, c) more for each level of each column, stacked.
 
-    scores (n, c) of the whole pool; columns over its n items; `rows` are the labelled items and `labels` (m,) their
-    classes; `accuracy` the recall to expect. With `strength` 0 levels have no offset of their own, with 1 they get
-    all of it. Each variable's levels are made fair in turn, until all are.
+    scores (n, c) of the whole pool; columns over its n items, at least one; `rows` are the labelled items and
+    `labels` (m,) their classes; `accuracy` the recall to expect. With `strength` 0 levels have no offset of their
+    own, with 1 they get all of it. Each variable's levels are made fair in turn, until all are. The first column, the
+    strongest, says how much is called each class in all: variables that disagree on that undo each other's work.
     """
     n, classes = scores.shape
     overall = np.bincount(labels, minlength=classes) / len(labels)
     counts = [_counts(column, rows, labels, classes) for column in columns]
     sizes = [np.bincount(column.codes, minlength=len(column.levels)) for column in columns]
-    aims = [
-        size @ _fair(_shrunken(count, overall), accuracy) / n
-        for size, count in zip(sizes, counts, strict=True)
-    ]
-    aim = np.mean(aims, axis=0) if aims else _fair(overall, accuracy)
-    common = _offset_for(scores, aim)
+    common_shares = sizes[0] @ _fair(_shrunken(counts[0], overall), accuracy) / n
+    common = _offset_for(scores, common_shares)
     shifted = scores + common
     called = np.eye(classes)[shifted.argmax(axis=1)]
     tables = [np.zeros((len(column.levels), classes)) for column in columns]
@@ -64,6 +61,8 @@ def fair_offsets(
         _targets(inside, called, count, overall, accuracy, strength)
         for inside, count in zip(members, counts, strict=True)
     ]
+    for target, size in zip(targets[1:], sizes[1:], strict=True):
+        _agree(target, size, sizes[0] @ targets[0])
     for _ in range(_ROUNDS if len(columns) > 1 else 1):
         for table, inside, target in zip(tables, members, targets, strict=True):
             for code, items in enumerate(inside):
@@ -152,6 +151,13 @@ def _targets(
         (1 - strength) * now + strength * (occurs * _fair(shares, accuracy) + (1 - occurs) * alone),
         dtype=np.float64,
     )
+
+
+def _agree(target: Array, size: NDArray[np.int64], total: Array) -> None:
+    """Scale (l, c) shares in place until the levels' items called each class add up to `total` (c,)."""
+    for _ in range(_ROUNDS):
+        target *= total / np.maximum(size @ target, 1e-9)
+        target /= target.sum(axis=1, keepdims=True)
 
 
 def _offset_for(scores: Array, target: Array) -> Array:
