@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backend import Backend, eventually
 from conftest import LABEL_CONFIG
 from filled import POOL, STUDIO_URL, shared
 from sqlalchemy import insert
 from werkzeug.serving import make_server
 
+from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store, schema
@@ -355,3 +357,39 @@ def test_a_large_pool_answers_its_live_questions_quickly(large):
         start = time.perf_counter()
         assert httpx.get(f"{address}/projects/{POOL}{path}", timeout=30).status_code == 200
         assert time.perf_counter() - start < seconds, path
+
+
+def test_the_loop_obeys_what_the_dashboard_says(tab, studio, pool_project, tmp_path, screenshots):
+    """On a real Label Studio: a budget typed here is spent, and the thumbnails come from its images."""
+    with Backend(tmp_path, studio.url, studio.token) as backend:
+        LabelStudio(studio.url, studio.token).connect_backend(
+            pool_project.id, backend.url, title="cdsel", extra_params='{"budget": 3, "round_size": 3}'
+        )
+
+        def pushed(count):
+            def ask():
+                return (
+                    sum(one["pushed"] for one in backend.status(pool_project.id).get("rounds", ())) >= count
+                )
+
+            return eventually(ask, f"{count} images were never pushed", details=backend.tail)
+
+        pushed(3)
+        page = tab()
+        page.goto(f"{backend.url}/projects/{pool_project.id}")
+        page.get_by_text("labelled of a budget of 3").wait_for()
+        assert page.get_by_role("button", name="Select next round now").is_disabled()
+        page.get_by_label("Budget", exact=True).fill("5")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_text("Saved: budget 5.").wait_for()
+        page.get_by_role("button", name="Select next round now").click()
+        page.get_by_text("The next round is asked for.").wait_for()
+        pushed(5)
+        page.locator("#budget").get_by_text("5 open").wait_for()  # without a reload
+        page.goto(f"{backend.url}/projects/{pool_project.id}/queue")
+        settled(page, "queue")
+        assert page.evaluate("[...document.querySelectorAll('.thumb')].every((one) => one.naturalWidth > 96)")
+        page.screenshot(path=screenshots / "queue-real.png", full_page=True)
+        status = backend.status(pool_project.id)
+        assert (status["open"], status["left"], status["sources"]["budget"]) == (5, 0, "dashboard")
+        page.close()  # it would rightly complain that the backend is gone
