@@ -63,8 +63,10 @@ class Backend:
         self.process.wait(60)
 
     def get(self, path: str) -> Any:
+        user = self.environment.get("BASIC_AUTH_USER")
+        auth = (user, self.environment["BASIC_AUTH_PASS"]) if user else None
         try:
-            answer = httpx.get(self.url + path, timeout=10)
+            answer = httpx.get(self.url + path, timeout=10, auth=auth)
         except httpx.TransportError:
             return None
         return answer.json() if answer.status_code == 200 else None

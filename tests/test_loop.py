@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
@@ -24,8 +25,6 @@ def client(studio):
 
 
 def connect(client, backend, project, **settings):
-    import json
-
     client.connect_backend(project, backend.url, title="cdsel", extra_params=json.dumps(settings))
 
 
@@ -186,6 +185,47 @@ def test_killed_in_the_middle_of_embedding_and_later_it_completes_without_a_dupl
         task: pool_project.truth[task] for task in submitted
     }
     assert kills == 4
+
+
+def test_in_place_behind_a_password_connected_as_an_admin_does(
+    client, browser, pool_project, tmp_path, studio
+):
+    """Scores in the pool project itself; and the webhook that Label Studio made without a password gets one."""
+    secret = {"BASIC_AUTH_USER": "studio", "BASIC_AUTH_PASS": "secret"}
+    with Backend(tmp_path, studio.url, studio.token, **secret) as backend:
+        settings = {"budget": 8, "round_size": 4, "delivery": "in_place"}
+        form = {
+            "project": pool_project.id,
+            "url": backend.url,
+            "title": "cdsel",
+            "extra_params": json.dumps(settings),
+            "auth_method": "BASIC_AUTH",
+            "basic_auth_user": "studio",
+            "basic_auth_pass": "secret",
+        }
+        answer = browser.post("/api/ml", json=form)
+        assert answer.status_code == 201, answer.text
+        status = queue_ready(backend, pool_project.id, 4)
+        assert status["queue_project"] is None
+        (webhook,) = [
+            one for one in client.webhooks(pool_project.id) if one["url"] == f"{backend.url}/webhook"
+        ]
+        assert webhook["headers"]["Authorization"].startswith("Basic ")
+        handed = []
+        for pushed in (4, 8):
+            queue_ready(backend, pool_project.id, pushed)
+            for _ in range(4):
+                task = client.next_task(pool_project.id)
+                handed.append(task["id"])
+                client.submit(task["id"], SPACE.result_for(pool_project.truth[task["id"]]))
+        eventually(
+            lambda: backend.status(pool_project.id)["labelled"] == 8, "labels were lost", details=backend.tail
+        )
+    store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+    state = State(store, store.project_of(pool_project.id).id)
+    task_of = {row.id: row.task for row in state.items}
+    assert [task_of[row.item] for row in state.selections] == handed  # one annotator: in rank order
+    store.close()
 
 
 def test_an_unknown_project_is_no_error_and_unreachable_label_studio_is_said(tmp_path):
