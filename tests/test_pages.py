@@ -9,6 +9,7 @@ import json
 import re
 import struct
 import threading
+import time
 from collections import Counter
 
 import numpy as np
@@ -398,6 +399,7 @@ def test_the_map_holds_every_embedded_image_with_what_is_known_of_it(client, sto
 def test_the_map_follows_the_pool(client, store, project):
     embedded(store, project, n=5)
     assert read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == 5
+    time.sleep(0.5)  # a table serves a few times as long as it took to make
     embedded(store, project, n=9)
     assert read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == 9
 
@@ -514,14 +516,10 @@ def test_the_mosaic_counts_labels_and_estimates_the_rest_level_by_level(filled, 
     pool = Counter(site[item] for item in site if item in {row.id for row in state.items if not row.problem})
     for level, values in rows.items():
         labelled = [name for item, name in state.labels.items() if site[item] == level]
-        assert int(values[8]) == len(labelled)
+        assert int(values[6]) == len(labelled)
         share = f"{100 * labelled.count('benign') / len(labelled):.0f} %"
-        assert values[9] == share
-        assert (int(values[0]), values[1], values[3]) == (
-            pool[level],
-            share,
-            "0 %",
-        )  # estimated, none unknown
+        assert values[7] == share
+        assert (int(values[0]), values[1]) == (pool[level], share)  # estimated
     assert working.get(f"/projects/{POOL}/confounders?variable=nothing").status_code == 200
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ from cdsel_backend.training import ModelFormatError
 
 SAMPLE = 4000  # vectors that the axes of the map are fitted on
 KEPT = 4  # projects
+STALE = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +61,17 @@ class _Kept:
     lock: threading.Lock = field(default_factory=threading.Lock)
     key: tuple[Any, ...] | None = None
     table: PoolTable | None = None
+    took: float = 0.0  # seconds to make it
+    made_at: float = 0.0
     expected_key: tuple[Any, ...] | None = None
     expected: NDArray[np.float32] | None = None
 
 
 class PoolTables:
-    """The tables of the projects looked at last, each made again when its pool moved."""
+    """The tables of the projects looked at last, each made again when its pool moved.
+
+    While a large pool is being embedded it moves all the time: a table then serves `STALE` times as long as it took.
+    """
 
     def __init__(self, server: ServerSettings, store: Store) -> None:
         self._server = server
@@ -76,8 +83,12 @@ class PoolTables:
         """The pool's table as it stands."""
         kept, key = self._entry(state), self._key(state)
         with kept.lock:
-            if kept.table is None or kept.key != key:
+            stale = kept.key != key and time.monotonic() - kept.made_at > STALE * kept.took
+            if kept.table is None or stale:
+                start = time.monotonic()
                 kept.table, kept.key = _read(self._store, state), key
+                kept.made_at = time.monotonic()
+                kept.took = kept.made_at - start
             return kept.table
 
     def expected(self, state: State) -> NDArray[np.float32] | None:

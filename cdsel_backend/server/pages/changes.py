@@ -145,7 +145,7 @@ def _typed(name: str) -> Any:
 def _fault(name: str, value: Any) -> str:
     """Why a value is refused, in words for whoever typed it."""
     _, problems = accept({name: value}, {}, layer=LAYER)
-    words = problems[0].partition("is refused (")[2].partition(")")[0]
+    words = problems[0].partition("is refused (")[2].rpartition("); ")[0]
     return words or problems[0]
 
 

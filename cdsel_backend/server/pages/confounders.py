@@ -99,12 +99,13 @@ def mosaics(state: State, variable: str) -> dict[str, Any] | None:
     column = _commonest(column)
     labelled = table.rows(state.labels)
     given = _labelled(state, table, column, labelled)
-    names = [*table.classes, UNKNOWN] if given.any() else [UNKNOWN]
     known = given.sum(axis=0) >= LEAST
+    names = [*(table.classes if given.any() else ()), *(() if known.all() else (UNKNOWN,))]
     shares = np.zeros((len(names), len(column.levels)))
-    shares[-1, ~known] = 1.0
+    if not known.all():
+        shares[-1, ~known] = 1.0
     if given.any():
-        shares[:-1, known] = given[:, known] / given[:, known].sum(axis=0)
+        shares[: len(given), known] = given[:, known] / given[:, known].sum(axis=0)
     panels = []
     for name, rows in (("Pool", np.arange(len(table))), ("Queue, open", table.rows(state.open))):
         sizes = np.bincount(column.codes[rows], minlength=len(column.levels))
@@ -113,7 +114,7 @@ def mosaics(state: State, variable: str) -> dict[str, Any] | None:
     if len(labelled):
         v = cramers_v(given.astype(np.int64)) if len(labelled) >= LEAST else None
         words = "" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
-        panels.append(_panel("Labelled", words, np.vstack([given, 0 * given[:1]]), names, column))
+        panels.append(_panel("Labelled", words, np.vstack([given, 0 * shares[len(given) :]]), names, column))
     return {
         "variable": variable,
         "levels": column.levels,
