@@ -326,6 +326,17 @@ def test_more_than_was_tried_is_said_to_be_a_lower_bound():
     assert "at least 300 of the 400" in saving.words
 
 
+def test_a_seed_without_a_worst_group_counts_for_neither():
+    curves = {DEFAULT: [0.3, 0.5, 0.6], BASELINE: [0.2, 0.3, 0.4]}
+    whole, partial = lines(curves), lines(curves)
+    partial.cube(BASELINE, WORST)[0, 1, 2] = np.nan
+    a, b = labels_saved(whole), labels_saved(partial)
+    assert a is not None
+    assert b is not None
+    assert b.saved == pytest.approx(a.saved)
+    assert labels_saved(lines(curves, seeds=1)) is None
+
+
 @pytest.mark.parametrize("curve", [[0.1, 0.2, 0.3], [0.2, 0.3, 0.39]])
 def test_nothing_saved_is_said(curve: list[float]):
     saving = labels_saved(lines({DEFAULT: curve, BASELINE: [0.2, 0.3, 0.4]}))

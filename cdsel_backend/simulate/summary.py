@@ -161,8 +161,12 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
         return None
     rows = slice(None) if correlation is None else [findings.correlations.index(correlation)]
     ours, theirs = (findings.cube(p, WORST)[rows].mean(axis=0) for p in (DEFAULT, BASELINE))
+    measured = np.isfinite(ours + theirs).all(axis=0)  # a seed whose test set is too small has no worst group
+    ours, theirs = ours[:, measured], theirs[:, measured]
+    if measured.sum() < 2:
+        return None
     budgets = np.array(findings.budgets, dtype=float)
-    draws = np.random.default_rng(0).integers(findings.seeds, size=(_RESAMPLES, findings.seeds))
+    draws = np.random.default_rng(0).integers(ours.shape[1], size=(_RESAMPLES, ours.shape[1]))
     found = np.array(
         [_saved(ours[:, draw].mean(axis=1), theirs[:, draw].mean(axis=1), budgets) for draw in draws]
     )
