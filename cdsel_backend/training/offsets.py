@@ -22,7 +22,7 @@ from cdsel_backend.pool.columns import Column
 
 Array = NDArray[np.float64]
 
-_PRIOR = 2.0  # labels' worth of trust in the overall shares of the classes
+_PRIOR = 3.0  # labels' worth of trust in the overall shares of the classes
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
 _PRIOR_AUROC, _PRIOR_PAIRS = 0.64, 12.0
@@ -133,9 +133,8 @@ def _targets(
 ) -> Array:
     """Return (l, c): the share of each level that is to be called each class.
 
-    Fair, as far as more than one class occurs in the level (posterior probability that the rest makes up at least
-    `_OCCURS`); otherwise rare classes are called no oftener than they occur. Between what is called now and that,
-    by `strength`.
+    Fair, where more than one class occurs in the level (it is likelier than not that the rest makes up `_OCCURS`);
+    elsewhere rare classes are called no oftener than they occur. Between what is called now and that, by `strength`.
     """
     shares = _shrunken(counts, overall)
     now = np.stack(
@@ -143,12 +142,12 @@ def _targets(
     )
     total = counts.sum(axis=1) + _PRIOR
     rest = total * (1 - shares.max(axis=1))
-    occurs = beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3))[:, None]
+    occurs = beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3))[:, None] > 0.5
     alone = np.minimum(now, shares)
     commonest = shares.argmax(axis=1)
     alone[np.arange(len(alone)), commonest] += 1 - alone.sum(axis=1)
     return np.asarray(
-        (1 - strength) * now + strength * (occurs * _fair(shares, accuracy) + (1 - occurs) * alone),
+        (1 - strength) * now + strength * np.where(occurs, _fair(shares, accuracy), alone),
         dtype=np.float64,
     )
 
