@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,54 +12,51 @@ from typing import Any
 
 import httpx
 
-from cdsel_backend.demo.process import free_port
+from cdsel_backend.demo.process import ServerProcess, free_port, local_environment
 
 
 class Backend:
-    """`cdsel serve` as a process group of its own, with its data under `folder`."""
+    """`cdsel serve` with its data under `folder`, which can be killed and started again."""
 
     def __init__(self, folder: Path, studio_url: str, token: str, **environment: str) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "backend.log"
-        self.environment = {
-            **os.environ,
+        self.environment = local_environment() | {
             "LABEL_STUDIO_URL": studio_url,
             "LABEL_STUDIO_API_KEY": token,
             "CDSEL_DATA_DIR": str(folder),
             "CDSEL_POLL_SECONDS": "5",
             **environment,
         }
-        self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Backend:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.process.stop()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "cdsel_backend.cli", "serve", "--port", str(self.port)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-        eventually(lambda: self.get("/health"), "the backend does not answer", details=self.tail)
+        log = self.folder / "backend.log"
+        self.process = ServerProcess("cdsel serve", command, env=self.environment, cwd=self.folder, log=log)
+        try:
+            self.process.wait_until(lambda: self.get("/health") is not None, 120)
+        except BaseException:
+            self.process.stop()
+            raise
 
-    def stop(self) -> int:
+    def interrupt(self) -> int | None:
         """End it as Ctrl-C does; returns its exit status."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        return self.process.wait(60)
+        os.kill(self.process.pid, signal.SIGINT)
+        eventually(lambda: not self.process.running, "it did not end", details=self.tail)
+        return self.process.status
 
     def kill(self) -> None:
         """Kill every process of it at once, as a power cut does."""
-        assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(60)
+        eventually(lambda: not self.process.running, "it was not killed")
 
     def get(self, path: str) -> Any:
         user = self.environment.get("BASIC_AUTH_USER")
@@ -75,7 +71,7 @@ class Backend:
         return self.get(f"/projects/{project}/status.json") or {}
 
     def tail(self) -> str:
-        return self.log.read_text(errors="replace")[-4000:]
+        return self.process.tail(60)
 
 
 def eventually(

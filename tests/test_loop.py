@@ -88,7 +88,7 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, tmp_pat
         assert len(list(client.tasks(queue))) == BUDGET
         # The champion answers for the pool, and the queue shows its predictions.
         assert status["champion"] in backend.get("/versions")["versions"]
-        assert backend.stop() == 0
+        assert backend.interrupt() == 0
 
 
 def test_budget_lowered_and_raised_from_settings_model(client, browser, pool_project, tmp_path, studio):
@@ -176,7 +176,7 @@ def test_killed_in_the_middle_of_embedding_and_later_it_completes_without_a_dupl
         titles = [one["title"] for one in client.projects() if one["title"].endswith("queue")]
         assert len(titles) == len(set(titles))
     finally:
-        backend.kill()
+        backend.process.stop()
     store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
     state = State(store, store.project_of(pool_project.id).id)
     assert len(state.labels) == BUDGET

@@ -56,7 +56,12 @@ class ServerProcess:
     @property
     def running(self) -> bool:
         """Whether the child itself still lives."""
-        return self._process.poll() is None
+        return self.status is None
+
+    @property
+    def status(self) -> int | None:
+        """The child's exit status, negative for a signal; none while it lives."""
+        return self._process.poll()
 
     def tail(self, lines: int = TAIL_LINES) -> str:
         """The last lines of the log."""
