@@ -209,7 +209,7 @@ def bars(
         body.append(f'<text x="{left - 6:.1f}" y="{top + 14:.1f}" text-anchor="end">{escape(shown)}</text>')
         if not np.isfinite(y[i]):
             continue
-        end, text = across(y[i]), f"{y[i]:.{digits}f}" if not log else f"{y[i]:.2g}"
+        end, text = across(y[i]), f"{round(y[i], digits) + 0.0:.{digits}f}" if not log else f"{y[i]:.2g}"
         tip, reach = text, max(end, start)
         whisker = ""
         if len(ends) == 2 and np.isfinite([e[i] for e in ends]).all():
