@@ -44,7 +44,8 @@ def detect_confounders(context: Context, state: State) -> bool:
         return False
     context.tell(state, "looking for confounders", 0, len(pool.ids))
     settings = state.settings
-    named = () if settings.confounders == "auto" else tuple(settings.confounders)
+    automatic = settings.confounders == "auto"
+    named = () if automatic else tuple(settings.confounders)
     known = {column.name for column in pool.columns}
     missing = [
         name
@@ -59,15 +60,14 @@ def detect_confounders(context: Context, state: State) -> bool:
             for name in missing
         ],
     )
-    candidates = pool.columns
     report = detect(
         pool.vectors,
-        candidates,
+        pool.columns,
         pool.labels,
         groups=pool.groups,
         classes=pool.classes,
         forced_in=tuple(name for name in named if name in known),
-        forced_out=tuple(known - set(named)) if named else (),
+        forced_out=() if automatic else tuple(known - set(named)),
         seed=settings.seed,
     )
     context.store.update_project(state.project.id, report=report.to_json(), report_key=key)
@@ -196,9 +196,16 @@ def held_out_metrics(model: HeadModel, pool: Pool) -> dict[str, Any]:
 
 
 def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:
-    """Whether a candidate holds the champion's balanced and worst-group accuracy, within `MARGIN`."""
+    """Whether a candidate holds the champion's balanced and worst-group accuracy on the same held-out labels.
+
+    It may be worse by `MARGIN` and one standard error of its own (a quarter of its bootstrap interval): with few
+    held-out labels chance alone would otherwise keep better models out.
+    """
     for metric in ("balanced_accuracy", "worst_group_accuracy"):
         new, old = candidate.get(metric), champion.get(metric)
-        if new is not None and old is not None and new < old - MARGIN:
+        if new is None or old is None:
+            continue
+        low, high = candidate["intervals"][metric]
+        if new < old - MARGIN - (high - low) / 4:
             return False
     return True

@@ -53,29 +53,34 @@ def setup() -> Response:
     if not studio_url:
         return _refuse(source, "cdsel does not know where Label Studio is: set LABEL_STUDIO_URL")
 
-    layers = dict(known.layers) if known is not None else {}
-    problems = dict(known.problems) if known is not None else {}
+    layers: dict[str, dict[str, Any]] = {}
+    problems: dict[str, list[str]] = {}
+    before = known.layers if known is not None else {}
     for layer, read in (
         ("labeling config", lambda: dict(space.settings)),
         ("extra parameters", lambda: parse_layer(body.get("extra_params"))),
     ):
         try:
-            layers[layer], faults = accept(read(), layers.get(layer, {}), layer=layer)
+            layers[layer], problems[layer] = accept(read(), before.get(layer, {}), layer=layer)
         except ValueError as fault:
-            faults = [str(fault)]
-        problems.pop(layer, None)
-        if faults:
-            problems[layer] = faults
-            log.warning("project %s: %s", source, "; ".join(faults))
+            layers[layer], problems[layer] = before.get(layer, {}), [str(fault)]
+        if problems[layer]:
+            log.warning("project %s: %s", source, "; ".join(problems[layer]))
     backend_url = (service.server.public_url or request.host_url).rstrip("/")
-    wanted = {
-        "label_config": label_config,
-        "layers": layers,
-        "problems": problems,
-        "backend_url": backend_url,
-    }
-    if known is None or any(getattr(known, name) != value for name, value in wanted.items()):
-        service.store.connect_project(studio_url, source, **wanted)
+    changed = known is None or (
+        (known.label_config, known.backend_url) != (label_config, backend_url)
+        or any(before.get(layer, {}) != values for layer, values in layers.items())
+        or any(known.problems.get(layer, []) != words for layer, words in problems.items())
+    )
+    if changed:  # Label Studio calls /setup each time somebody looks at Settings > Model
+        service.store.connect_project(
+            studio_url,
+            source,
+            layers=layers,
+            problems=problems,
+            label_config=label_config,
+            backend_url=backend_url,
+        )
         service.store.add_event(source, "SETUP", {})
     return jsonify(model_version=(known.champion if known is not None else None) or NO_MODEL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,29 +55,40 @@ class Store:
 
     # projects
 
-    def connect_project(self, studio_url: str, pool_project: int, **values: Any) -> int:
-        """Record that Label Studio connected a project; returns our id of it."""
-        here = and_(
-            schema.projects.c.studio_url == studio_url, schema.projects.c.pool_project == pool_project
-        )
+    def connect_project(
+        self,
+        studio_url: str,
+        pool_project: int,
+        *,
+        layers: Mapping[str, Mapping[str, Any]] | None = None,
+        problems: Mapping[str, Sequence[str]] | None = None,
+        **values: Any,
+    ) -> int:
+        """Record that Label Studio connected a project; returns our id of it.
+
+        The layers of settings and the problems named replace those of the same name, and leave the others alone.
+        """
+        table = schema.projects
+        here = and_(table.c.studio_url == studio_url, table.c.pool_project == pool_project)
         with reading(self.engine) as connection:
-            found = connection.scalar(select(schema.projects.c.id).where(here))
+            found = connection.scalar(select(table.c.id).where(here))
         if found is None:
-            try:
-                with writing(self.engine) as connection:
-                    connection.execute(
-                        insert(schema.projects).values(
-                            studio_url=studio_url, pool_project=pool_project, **values
-                        )
-                    )
-            except IntegrityError:  # somebody else was quicker: theirs is updated below
-                pass
-            else:
-                values = {}
+            # Somebody else may have been quicker: then theirs is brought up to date below.
+            with suppress(IntegrityError), writing(self.engine) as connection:
+                connection.execute(insert(table).values(studio_url=studio_url, pool_project=pool_project))
         with writing(self.engine) as connection:
-            if values:
-                connection.execute(update(schema.projects).where(here).values(**values))
-            return int(connection.scalars(select(schema.projects.c.id).where(here)).one())
+            row = connection.execute(select(table.c.id, table.c.layers, table.c.problems).where(here)).one()
+            wrong = {**row.problems, **(problems or {})}
+            connection.execute(
+                update(table)
+                .where(table.c.id == row.id)
+                .values(
+                    layers={**row.layers, **(layers or {})},
+                    problems={origin: list(words) for origin, words in wrong.items() if words},
+                    **values,
+                )
+            )
+        return int(row.id)
 
     def projects(self) -> list[Row[Any]]:
         """All connected projects."""
