@@ -100,7 +100,7 @@ class ProjectSettings(BaseModel):
     strategy: str = "confounder_aware"
     """How images are chosen; `cdsel strategies` lists the names."""
     strength: float | None = Field(None, ge=0, le=1)
-    """How far the confounder's mean effect is taken out, 0 to 1; empty: chosen from the data."""
+    """How far the model makes up for the confounder: 0 not at all, 1 wholly; empty: wholly."""
     backbone: str = "tf_efficientnet_lite0"
     """A timm model name; the default needs no model hub."""
     backbone_weights: str | None = None

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Row
+from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labelstudio.client import (
     LabelStudio,
@@ -49,17 +50,21 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
-        while not stop.is_set():
-            projects = self.store.projects()
-            busy = False
-            for project in projects:
-                if stop.is_set():
-                    return
-                busy |= self._turn(project)
-            if not projects:
-                self._probe()
-            if not busy:
-                self._rest(stop)
+        # The matrices of a head are small: more BLAS threads than one cost time, much of it where cores are shared.
+        with threadpool_limits(1, user_api="blas"):
+            while not stop.is_set():
+                if not self._round(stop):
+                    self._rest(stop)
+
+    def _round(self, stop: threading.Event) -> bool:
+        """Give every project its turn; returns whether any had something to do."""
+        projects = self.store.projects()
+        if not projects:
+            self._probe()
+        busy = False
+        for project in projects:
+            busy |= not stop.is_set() and self._turn(project)
+        return busy
 
     def _turn(self, project: Row[Any]) -> bool:
         if time.time() < self.failures.get(project.id, (0, 0.0))[1]:
