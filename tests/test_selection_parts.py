@@ -20,9 +20,9 @@ from cdsel_backend.selection import (
 )
 from cdsel_backend.selection.boundary import balanced_distance, balanced_uncertainty
 from cdsel_backend.selection.coverage import Coverage
+from cdsel_backend.selection.methods import ji2025
 from cdsel_backend.selection.neighbours import _compress, _nearest_on_gpu, nearest
 from cdsel_backend.selection.strata import StrataTerm, due, partitions, target_shares
-from cdsel_backend.selection.strategies import ji2025
 
 
 def site_problem(

@@ -1,6 +1,6 @@
 """Which images to label next: strategies, coverage, budget allocation, reasons.
 
-A strategy is one function in one file of `strategies/`; `registry.py` says what it must offer.
+A strategy is one function in one file of `methods/`; `registry.py` says what it must offer.
 """
 
 from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions

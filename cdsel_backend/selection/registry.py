@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cdsel_backend.selection.draft import Draft
-from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.reasons import Selection, explain
-from cdsel_backend.selection.strategies import (
+from cdsel_backend.selection.methods import (
     confounder_aware,
     ji2025,
     kcenter,
@@ -20,6 +18,8 @@ from cdsel_backend.selection.strategies import (
     typiclust,
     uherding,
 )
+from cdsel_backend.selection.problem import Problem
+from cdsel_backend.selection.reasons import Selection, explain
 
 
 @dataclass(frozen=True)

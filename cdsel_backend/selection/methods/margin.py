@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.methods import random
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strategies import random
 
 
 def fill(problem: Problem, draft: Draft) -> None:

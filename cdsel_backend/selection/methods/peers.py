@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.methods import random
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import joint_codes
-from cdsel_backend.selection.strategies import random
 
 HAS_LIGHTLY = find_spec("lightly_mundig") is not None
 HAS_SKACTIVEML = find_spec("skactiveml") is not None
