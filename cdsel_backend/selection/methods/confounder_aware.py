@@ -17,9 +17,9 @@ from cdsel_backend.selection.boundary import balanced_distance, balanced_uncerta
 from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.greedy import Fixed, Value, fill_greedily
+from cdsel_backend.selection.methods.random import draw
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import StrataTerm
-from cdsel_backend.selection.strategies.random import draw
 
 _SHARPNESS = 5.0
 _LEEWAY = 0.1  # of a stratum's share that uncertainty may overrule
