@@ -5,7 +5,7 @@
 over partitions a (one a confounder, one a declared pair), w_a = 1 / number of partitions, lambda = `options.balance`;
 monotone submodular, so greedy keeps 1 - 1/e of the best. Before the first model the value is coverage of the
 de-confounded pool. From then on it is nearness to the balanced boundary (`boundary.py`), drawn by chance in
-proportion to exp(-5 distance) rather than taken from the top, so that a round does not crowd one spot (Kirsch et
+proportion to exp(-2 distance) rather than taken from the top, so that a round does not crowd one spot (Kirsch et
 al., "Stochastic Batch Acquisition", TMLR 2023). What else was tried is in the documentation of the backtest.
 """
 
@@ -21,7 +21,7 @@ from cdsel_backend.selection.methods.random import draw
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import StrataTerm
 
-_SHARPNESS = 5.0
+_SHARPNESS = 2.0
 _LEEWAY = 0.1  # of a stratum's share that uncertainty may overrule
 
 
