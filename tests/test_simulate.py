@@ -14,7 +14,7 @@ from PIL import Image
 
 from cdsel_backend.selection import Problem, select, strategies
 from cdsel_backend.simulate import runner
-from cdsel_backend.simulate.command import PEERS, simulate
+from cdsel_backend.simulate.command import simulate
 from cdsel_backend.simulate.dataset import (
     Dataset,
     UsageError,
@@ -278,15 +278,6 @@ def test_a_strategy_called_model_free_selects_the_same_with_and_without_a_model(
         )
     ]
     assert chosen[0] == chosen[1]
-
-
-def test_every_peer_is_named():
-    ours = set(strategies()) - set(PEERS)
-    assert DEFAULT[0] in ours
-    assert BASELINE[0] in ours
-    pytest.importorskip("lightly_mundig")
-    pytest.importorskip("skactiveml")
-    assert set(PEERS) < set(strategies())
 
 
 # What the results say

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from cdsel_backend.pool.backbones import DEFAULT as DEFAULT_BACKBONE
 from cdsel_backend.pool.backbones import BackboneError
-from cdsel_backend.selection import strategies
+from cdsel_backend.selection import missing_peers, strategies
 from cdsel_backend.simulate.dataset import (
     Dataset,
     UsageError,
@@ -45,15 +45,6 @@ from cdsel_backend.simulate.worlds import make_world
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
-PEERS = (
-    "lightly",
-    "coreset",
-    "probcover",
-    "dropquery",
-    "badge",
-)  # known to `select` only with the extra `peers`
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
@@ -243,7 +234,7 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
 def _strategies(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the strategies to run, and the peers that "all" leaves out."""
     known = (*strategies(), ORACLE)
-    absent = tuple(name for name in PEERS if name not in known)
+    absent = missing_peers()
     if asked == ("all",):
         return known, absent
     for name in asked:
