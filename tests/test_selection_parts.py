@@ -18,7 +18,6 @@ from cdsel_backend.selection import (
     select,
     strategies,
 )
-from cdsel_backend.selection.boundary import balanced_distance, balanced_uncertainty
 from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.methods import ji2025
 from cdsel_backend.selection.neighbours import _compress, _nearest_on_gpu, nearest
@@ -219,10 +218,7 @@ def test_gpu_neighbours_agree() -> None:
     assert (position[:, 0] == exact.argmin(axis=1)).mean() > 0.99
 
 
-# --- the balanced boundary ------------------------------------------------------------------------------------
-
-
-def confounded(n: int = 4000, labelled: int = 400, seed: int = 0) -> tuple[Problem, np.ndarray]:
+def confounded(n: int = 4000, labelled: int = 400, seed: int = 0) -> Problem:
     """Scores that carry the site's prevalence (90 % and 10 %) on top of a weak signal of the class."""
     rng = np.random.default_rng(seed)
     site = rng.integers(0, 2, n)
@@ -231,39 +227,9 @@ def confounded(n: int = 4000, labelled: int = 400, seed: int = 0) -> tuple[Probl
     score = signal + np.where(site == 0, 2.2, -2.2)
     positive = 1 / (1 + np.exp(-score))
     labels = np.where(np.arange(n) < labelled, truth, -1)
-    return (
-        site_problem(
-            site, labels=labels, taken=labels >= 0, probabilities=np.stack([1 - positive, positive], axis=1)
-        ),
-        signal,
+    return site_problem(
+        site, labels=labels, taken=labels >= 0, probabilities=np.stack([1 - positive, positive], axis=1)
     )
-
-
-def test_the_boundary_is_where_classes_weigh_equally_in_each_stratum() -> None:
-    problem, signal = confounded()
-    distance = balanced_distance(problem)
-    nearest_ones = np.argsort(distance)[:400]
-    assert abs(signal[nearest_ones].mean()) < 0.15  # the true balanced boundary of both sites is 0
-    raw = np.argsort(-problem.uncertainty)[:400]
-    site = problem.columns[0].codes
-    assert all(abs(signal[raw[site[raw] == s]].mean()) > 1 for s in (0, 1))  # the model's own is far off
-    assert np.abs([signal[nearest_ones[site[nearest_ones] == s]].mean() for s in (0, 1)]).max() < 0.35
-
-
-def test_boundary_edge_cases() -> None:
-    problem, _ = confounded(60, 10)
-    assert balanced_distance(replace(problem, probabilities=None)) is None
-    assert balanced_uncertainty(replace(problem, n_classes=1, probabilities=np.ones((60, 1)))) is None
-    nan = problem.probabilities.copy()
-    nan[5] = np.nan
-    uncertainty = balanced_uncertainty(replace(problem, probabilities=nan))
-    assert uncertainty[5] == 0
-    assert ((uncertainty >= 0) & (uncertainty <= 1)).all()
-    assert balanced_distance(replace(problem, probabilities=np.full((60, 2), np.nan))) is None
-    flat = balanced_distance(replace(problem, probabilities=np.full((60, 2), 0.5)))
-    assert (flat == 0).all()
-    three = np.random.default_rng(0).dirichlet(np.ones(3), 60)
-    assert np.isfinite(balanced_distance(replace(problem, probabilities=three, n_classes=3))).all()
 
 
 # --- the random share, reasons, options -----------------------------------------------------------------------
@@ -292,6 +258,7 @@ def test_the_sentence() -> None:
     assert replace(reason, drawn_at_random=True).sentence.startswith("Drawn at random")
     assert "not yet sure" in replace(reason, uncertainty=0.9).sentence
     assert "not yet sure" not in replace(reason, uncertainty=0.1).sentence
+    assert replace(reason, covers=0).sentence.endswith("due this round; drawn by chance among these.")
     bare = Reason("", 0.0, 0, 0, None, drawn_at_random=False)
     assert bare.sentence == "Chosen because it differs from the images chosen before it."
 
@@ -323,8 +290,24 @@ def test_another_round_draws_otherwise() -> None:
     assert select("random", problem, 20).indices.tolist() != select("random", later, 20).indices.tolist()
 
 
+def test_after_the_first_model_chance_decides_inside_the_strata() -> None:
+    """The labels of a stratum then tell its prevalence without bias, whatever the model believes."""
+    shares = []
+    for seed in range(20):
+        problem = replace(confounded(2000, 200, seed), seed=seed)
+        positive = problem.probabilities[:, 1]
+        selection = select("confounder_aware", problem, 100)
+        site = problem.columns[0].codes
+        free = ~problem.taken
+        for level in (0, 1):
+            mine = selection.indices[site[selection.indices] == level]
+            assert 35 <= len(mine) <= 65  # a tenth is drawn at random from all
+            shares.append(positive[mine].mean() - positive[free & (site == level)].mean())
+    assert abs(np.mean(shares)) < 0.015
+
+
 def test_what_reads_no_model_is_the_same_whatever_it_says() -> None:
-    problem, _ = confounded(300, 40)
+    problem = confounded(300, 40)
     other = replace(
         problem, probabilities=problem.probabilities[::-1].copy(), vectors=-problem.vectors[::-1].copy()
     )
@@ -355,7 +338,7 @@ def test_ji2025_grid(pick: str, quota: str, reduce: str) -> None:
     from cdsel_backend.selection import Ji2025Options
 
     options = SelectionOptions(ji2025=Ji2025Options(reduce=reduce, quota=quota, pick=pick))
-    problem, _ = confounded(80, 20)
+    problem = confounded(80, 20)
     picked = select("ji2025", replace(problem, options=options), 12).indices
     assert len(set(picked.tolist())) == 12
     with pytest.raises(ValueError, match=r"ji2025\.pick"):

@@ -27,7 +27,7 @@ class Draft:
         self.covers: list[int] = []
         self.at_random: list[bool] = []
         self.uncertainty = problem.uncertainty
-        """(n,) in [0, 1], told in the reasons; a strategy that measures it otherwise says so here."""
+        """(n,) in [0, 1], told in the reasons; None from a strategy that does not go by it."""
         self._room = self._group_room()
         self._unit = self._unit_vectors()
 

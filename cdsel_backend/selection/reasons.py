@@ -44,6 +44,8 @@ class Reason:
             parts.append(f"typical of {self.covers} images not yet covered")
         if self.uncertainty is not None and self.uncertainty >= _UNSURE:
             parts.append("of a kind the model is not yet sure about")
+        if len(parts) == 1 and self.stratum:
+            parts.append("drawn by chance among these")
         text = "; ".join(parts) or "chosen because it differs from the images chosen before it"
         return f"{text[0].upper()}{text[1:]}."
 

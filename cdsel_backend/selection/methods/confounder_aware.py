@@ -1,19 +1,17 @@
-"""The default: every stratum its share, typical images first, then those on the boundary each stratum should have.
+"""The default: every stratum its share; typical images first, then chance inside the strata.
 
     F(S) = value(S) + lambda sum_a w_a sum_g pi_ag log(1 + c_ag(S))
 
 over partitions a (one a confounder, one a declared pair), w_a = 1 / number of partitions, lambda = `options.balance`;
 monotone submodular, so greedy keeps 1 - 1/e of the best. Before the first model the value is coverage of the
-de-confounded pool. From then on it is nearness to the balanced boundary (`boundary.py`), drawn by chance in
-proportion to exp(-2 distance) rather than taken from the top, so that a round does not crowd one spot (Kirsch et
-al., "Stochastic Batch Acquisition", TMLR 2023). What else was tried is in the documentation of the backtest.
+de-confounded pool. From then on chance decides inside the strata: the training reads each stratum's prevalence from
+the labels, and every hunt for informative images that was tried tilts it (simulate/EVIDENCE.md has the figures).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cdsel_backend.selection.boundary import balanced_distance, balanced_uncertainty
 from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.greedy import Fixed, Value, fill_greedily
@@ -21,20 +19,18 @@ from cdsel_backend.selection.methods.random import draw
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import StrataTerm
 
-_SHARPNESS = 2.0
-_LEEWAY = 0.1  # of a stratum's share that uncertainty may overrule
+_LEEWAY = 0.1  # of a stratum's share that chance may overrule
 
 
 def fill(problem: Problem, draft: Draft) -> None:
     """Draw the declared share at random, choose the rest greedily given it, and mix the two."""
     rng = problem.random()
-    draft.uncertainty = balanced_uncertainty(problem)
+    draft.uncertainty = None  # nothing is picked for it, so no reason may name it
     draw(draft, _random_count(problem, draft, rng), rng)
     if not draft.full:
         counted = problem.taken.copy()
         counted[draft.indices] = True
-        distance = balanced_distance(problem)
-        if distance is None:
+        if problem.probabilities is None:
             value: Value = Coverage(
                 problem.vectors,
                 usable=problem.usable,
@@ -45,10 +41,7 @@ def fill(problem: Problem, draft: Draft) -> None:
             )
         else:
             items = np.flatnonzero(draft.open)
-            order = np.argsort(-_SHARPNESS * distance[items] + rng.gumbel(size=len(items)), kind="stable")
-            rank = np.empty(len(items))
-            rank[order] = (np.arange(len(items)) + 1) / len(items)
-            value = Fixed(items, rank * _LEEWAY / (counted.sum() + draft.missing))
+            value = Fixed(items, rng.random(len(items)) * _LEEWAY / (counted.sum() + draft.missing))
         fill_greedily(draft, value, StrataTerm(problem, counted, problem.options.balance))
     draft.spread_random()
 
