@@ -66,7 +66,7 @@ def rounds(state: State) -> list[dict[str, Any]]:
         name: Counter(row.round for row in state.selections if row.item in items)
         for name, items in became.items()
     }
-    last = {row.round: row for row in state.trainings if row.version}
+    last = {row.round: row for row in state.trainings}
     answer = []
     for row in state.rounds:
         trained = last.get(row.number)
