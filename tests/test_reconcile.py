@@ -7,7 +7,7 @@ import pytest
 from conftest import LABEL_CONFIG
 
 from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, Context, model_folder
-from cdsel_backend.reconcile.learn import check_champion, detect_confounders, train
+from cdsel_backend.reconcile.learn import check_champion, detect_confounders, not_worse, train
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store
@@ -200,6 +200,32 @@ def test_an_admin_forces_a_variable_in(tmp_path):
     world.step(detect_confounders)
     verdicts = {one["variable"]: one["verdict"] for one in world.state().project.report["findings"]}
     assert verdicts["site"] == "forced in"
+
+
+def measured(balanced, worst=None, fair=None, width=0.0):
+    values = {
+        "balanced_accuracy": balanced,
+        "worst_group_accuracy": worst,
+        "group_balanced_accuracy": fair,
+    }
+    intervals = {name: [value - width / 2, value + width / 2] for name, value in values.items() if value}
+    return {**values, "intervals": intervals}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "promoted"),
+    [
+        (measured(0.70), measured(0.71), True),  # within the margin
+        (measured(0.70), measured(0.75), False),
+        (measured(0.70, width=0.2), measured(0.75), True),  # too few labels to tell
+        (measured(0.60, 0.60, 0.66), measured(0.80, 0.20, 0.65), True),  # the champion lives on the shortcut
+        (measured(0.80, 0.20, 0.65), measured(0.60, 0.60, 0.66), False),
+        (measured(0.70, 0.60, 0.60), measured(0.70, 0.60, 0.66), False),
+        (measured(0.70, 0.60, 0.66), measured(None), True),
+    ],
+)
+def test_a_candidate_is_promoted_when_it_is_not_worse(candidate, champion, promoted):
+    assert not_worse(candidate, champion) is promoted
 
 
 @pytest.mark.parametrize("damage", ["flip a bit", "remove a file", "foreign file"])

@@ -196,16 +196,20 @@ def held_out_metrics(model: HeadModel, pool: Pool) -> dict[str, Any]:
 
 
 def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:
-    """Whether a candidate holds the champion's balanced and worst-group accuracy on the same held-out labels.
+    """Whether a candidate holds the champion's worst-group and group-balanced accuracy on the same held-out labels.
 
-    It may be worse by `MARGIN` and one standard error of its own (a quarter of its bootstrap interval): with few
-    held-out labels chance alone would otherwise keep better models out.
+    Where too few labels tell the groups apart, balanced accuracy is all there is to go by; where they do, it is not
+    asked: held-out labels are as confounded as the pool, so it rewards the model that uses the shortcut. The
+    candidate may be worse by `MARGIN` and one standard error of its own (a quarter of its bootstrap interval): with
+    few held-out labels chance alone would otherwise keep better models out.
     """
-    for metric in ("balanced_accuracy", "worst_group_accuracy"):
-        new, old = candidate.get(metric), champion.get(metric)
+    by_group = ("worst_group_accuracy", "group_balanced_accuracy")
+    told = all(metrics.get(name) is not None for metrics in (candidate, champion) for name in by_group)
+    for name in by_group if told else ("balanced_accuracy",):
+        new, old = candidate.get(name), champion.get(name)
         if new is None or old is None:
             continue
-        low, high = candidate["intervals"][metric]
+        low, high = candidate["intervals"][name]
         if new < old - MARGIN - (high - low) / 4:
             return False
     return True
