@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
+from cdsel_backend.store import Store
 
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
@@ -33,6 +34,14 @@ class PoolProject:
     """Task id -> class."""
     unusable: list[int]
     """Tasks whose file is truncated or missing."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    yield store
+    store.close()
 
 
 @pytest.fixture(scope="session")

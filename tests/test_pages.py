@@ -23,7 +23,7 @@ from cdsel_backend.server.app import create_app
 from cdsel_backend.server.pages.thumbnails import SIDE, Thumbnails
 from cdsel_backend.server.status import next_step, project_status
 from cdsel_backend.settings import ProjectSettings, ServerSettings
-from cdsel_backend.store import PoolTask, Selected, State, Store
+from cdsel_backend.store import PoolTask, Selected, State
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -31,13 +31,6 @@ CONFIG = (
 )
 PAGES = ("", "/confounders", "/map", "/queue", "/models", "/settings", "/activity")
 TABLES = ("confounders", "queue", "rounds", "models", "groups", "settings", "unusable", "events", "audit")
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
-    yield store
-    store.close()
 
 
 @pytest.fixture

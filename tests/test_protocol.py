@@ -12,7 +12,7 @@ import pytest
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "label_studio" / "payloads"
 CONFIG = (
@@ -29,13 +29,6 @@ SETUP = {
 
 def recorded(pattern: str) -> list[Path]:
     return sorted(PAYLOADS.glob(pattern))
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from cdsel_backend.store import PoolTask, Selected, State, Store
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
-    yield store
-    store.close()
+from cdsel_backend.store import PoolTask, Selected, State
 
 
 @pytest.fixture
