@@ -189,14 +189,6 @@ class Store:
                 connection.execute(select(table).where(table.c.project == project).order_by(table.c.id))
             )
 
-    def item_of_task(self, project: int, task: int) -> Row[Any] | None:
-        """The item of a task of the pool project."""
-        table = schema.items
-        with reading(self.engine) as connection:
-            return connection.execute(
-                select(table).where(table.c.project == project, table.c.task == task)
-            ).first()
-
     def without_vector(self, project: int, backbone: str, *, limit: int, now: float) -> list[Row[Any]]:
         """Items whose image is to be read and embedded, those never tried before first."""
         items, vectors = schema.items, schema.vectors
