@@ -27,6 +27,12 @@ CHOICE = (
     '<Choices name="label" toName="image" choice="single" cdsel_budget="200" cdsel_group="patient">'
     '<Choice value="benign"/><Choice value="malignant" alias="MAL"/></Choices>'
 )
+PLAIN = CHOICE.replace(' cdsel_budget="200" cdsel_group="patient"', "")
+MULTIPLE = PLAIN.replace("single", "multiple")
+
+
+def regions(tag: str) -> str:
+    return f'<{tag} name="label" toName="image"><Label value="nodule"/><Label value="effusion" alias="EFF"/></{tag}>'
 
 
 def test_a_plain_config():
@@ -35,7 +41,7 @@ def test_a_plain_config():
     assert space.classes == ("benign", "MAL")
     assert space.settings == {"budget": "200", "group": "patient"}
     assert space.notes == ()
-    assert space.kind == "single choice"
+    assert space.kind == "single"
 
 
 def test_the_config_we_ship():
@@ -80,14 +86,15 @@ def test_of_several_controls_the_first_single_choice_on_the_image_is_used():
             '<RectangleLabels name="box" toName="image"><Label value="x"/></RectangleLabels>'
             '<Choices name="many" toName="image" choice="multiple"><Choice value="a"/><Choice value="b"/></Choices>'
             '<Choices name="note" toName="text"><Choice value="a"/><Choice value="b"/></Choices>'
-            + CHOICE
-            + CHOICE.replace('name="label"', 'name="later"'),
+            + PLAIN
+            + PLAIN.replace('name="label"', 'name="later"'),
             '<Text name="text" value="$report"/><Image name="image" value="$scan"/>',
         )
     )
     assert (space.control, space.image_key) == ("label", "scan")
     assert [note.split('"')[1] for note in space.notes] == ["box", "many", "note", "later"]
     assert all('<Choices name="label">' in note for note in space.notes)
+    assert ["cdsel_budget" in note for note in space.notes] == [True, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -100,17 +107,22 @@ def test_of_several_controls_the_first_single_choice_on_the_image_is_used():
         ('<View><Text name="t" value="$text"/></View>', "it shows Text"),
         ('<View><Image name="image" value="$image"/></View>', "no control tag"),
         (
-            config('<RectangleLabels name="box" toName="image"><Label value="x"/></RectangleLabels>'),
-            '<RectangleLabels name="box"> is no single choice',
+            config('<Rectangle name="box" toName="image"/>'),
+            '<Rectangle name="box"> is no single choice, multiple choice or labels for regions',
         ),
-        (config(CHOICE.replace("single", "multiple")), 'choice="multiple"'),
+        (config('<RectangleLabels name="box" toName="image"/>'), "at least one <Label>"),
+        (
+            config('<BrushLabels name="b" toName="image"><Label value="x"/><Label value="x"/></BrushLabels>'),
+            "all different",
+        ),
+        (config(CHOICE.replace("single", "nested")), 'choice="nested"'),
         (config(CHOICE.replace('choice="single"', 'perRegion="true"')), "each region"),
         (config(CHOICE.replace('toName="image"', 'toName="other"')), "points to 'other'"),
         (config(CHOICE, '<Image name="image" valueList="$images"/>'), 'no value="$field"'),
         (config(CHOICE, '<Image name="image" value="http://x/a.png"/>'), 'no value="$field"'),
         (
             config('<Choices name="label" toName="image" value="$options"/>'),
-            "takes its choices from the tasks",
+            "takes its classes from the tasks",
         ),
         (config('<Choices name="label" toName="image"/>'), "at least two choices"),
         (

@@ -427,7 +427,7 @@ def test_damage_is_refused_by_name(trained, tmp_path, name):
 def test_foreign_formats_are_refused(trained, tmp_path, monkeypatch):
     with pytest.raises(ModelFormatError, match="cannot be read"):
         load(tmp_path / "nowhere")
-    monkeypatch.setattr("cdsel_backend.training.model_files.FORMAT", "another-tool")
+    monkeypatch.setattr("cdsel_backend.training.model_files.FORMATS", {"another-tool": type(trained[0])})
     save(trained[0], tmp_path / "foreign")
     monkeypatch.undo()
     with pytest.raises(ModelFormatError, match="another-tool"):

@@ -17,10 +17,11 @@ from cdsel_backend.confounders.association import (
     independence_p,
     one_per_group,
 )
-from cdsel_backend.confounders.clusters import cluster, latent_groups
+from cdsel_backend.confounders.clusters import latent_groups
 from cdsel_backend.confounders.dependence import partial_dependence
 from cdsel_backend.confounders.probe import fit_probe
 from cdsel_backend.confounders.report import Finding, Report, Verdict
+from cdsel_backend.confounders.targets import FEW_LABELS, Target, read_targets, strongest
 from cdsel_backend.pool.columns import Column
 
 ENCODED = 0.6  # AUROC from which a variable counts as written in the images
@@ -28,14 +29,13 @@ ASSOCIATED = 0.1  # Cramér's V from which it counts as going with the label
 SIGNIFICANT = 0.05  # false discovery rate over the variables
 DUPLICATE = 0.7  # Cramér's V above which two variables say the same
 _FEW_IMAGES = 20  # below, nothing is measured
-_FEW_LABELS = 20  # until there are as many, clusters stand in for the label
 _CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest label that the variable may leave
 
 
 def detect(
     vectors: NDArray[np.floating],
     columns: Sequence[Column],
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer],
     *,
     groups: NDArray[np.int64] | None = None,
     classes: Sequence[str] = (),
@@ -46,7 +46,9 @@ def detect(
 ) -> Report:
     """Judge every variable of a pool of n items, the strongest first.
 
-    vectors (n, d); labels (n,) int64, index into `classes`, -1 = unlabelled; groups (n,) patient or lesion, negative =
+    vectors (n, d); labels (n,) int64, index into `classes`, -1 = unlabelled, or (n, c) where images show any of the
+    classes, 1 shown, 0 not, -1 not said: then a variable is judged by the class with whose presence it goes most
+    closely, p-values being adjusted over variables and classes; groups (n,) patient or lesion, negative =
     unknown. predictions (n, c): a model's probabilities, NaN where none, best out of fold; with them the model's
     dependence on each variable given the label is tested. The same seed gives the same report.
     """
@@ -63,19 +65,19 @@ def detect(
     left_out = [
         _left_out(column, f"{column.name} {column.excluded}.") for column in columns if column not in judged
     ]
-    measured = _measure(pool, judged, rng)
+    measured = _measure(pool, judged, classes, rng)
     findings = [_judge(one, forced_in, forced_out, classes) for one in measured]
     findings.sort(key=_strength, reverse=True)
     findings = _merge(findings, {column.name: column for column in columns}, forced_in)
     enough = len(finite) >= _FEW_IMAGES
-    latent = latent_groups(pool.vectors, [*judged, *_label_column(pool.labels)], rng) if enough else ()
+    latent = latent_groups(pool.vectors, [*judged, *_label_columns(pool.labels)], rng) if enough else ()
     return Report((*findings, *left_out), latent)
 
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
     vectors: NDArray[np.floating]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.integer]
     groups: NDArray[np.int64] | None
     predictions: NDArray[np.float64] | None
 
@@ -86,53 +88,83 @@ class _Measured:
     decides: str | None  # why the variable is a consequence of the label
 
 
-def _measure(pool: _Pool, columns: Sequence[Column], rng: np.random.Generator) -> list[_Measured]:
+def _measure(
+    pool: _Pool, columns: Sequence[Column], classes: Sequence[str], rng: np.random.Generator
+) -> list[_Measured]:
     """Measure each variable; p-values are adjusted over all of them."""
     if len(pool.labels) < _FEW_IMAGES:
         return [
             _Measured(Finding(column.name, "neither", "", len(column.levels)), None) for column in columns
         ]
-    labelled = np.flatnonzero(pool.labels >= 0)
-    with_label = len(labelled) >= _FEW_LABELS and len(np.unique(pool.labels[labelled])) > 1
-    rows = labelled if with_label else np.arange(len(pool.labels))
-    target = pool.labels[rows] if with_label else cluster(pool.vectors, rng)
-    groups = None if pool.groups is None else pool.groups[rows]
+    targets = read_targets(pool.vectors, pool.labels, classes, rng)
     probe = fit_probe(pool.vectors, pool.groups, rng) if columns else None
+    encoded, dependence = [], []
+    v, p = np.zeros((len(columns), len(targets))), np.ones((len(columns), len(targets)))
+    for i, column in enumerate(columns):
+        encoded.append(probe.auroc(column.codes, rng) if probe else None)
+        dependence.append([_dependence(pool, column, target, classes, rng) for target in targets])
+        for j, target in enumerate(targets):
+            codes = column.codes[target.rows]
+            groups = None if pool.groups is None else pool.groups[target.rows]
+            once = one_per_group(groups, codes, target.codes)
+            v[i, j] = cramers_v(cross_table(codes, target.codes))
+            p[i, j] = independence_p(cross_table(codes[once], target.codes[once]), rng)
+    best, adjusted = strongest(v, p, SIGNIFICANT)
     found = []
-    for column in columns:
-        codes = column.codes[rows]
-        once = one_per_group(groups, codes, target)
-        encoded = probe.auroc(column.codes, rng) if probe else None
-        dependence = (
-            partial_dependence(pool.predictions, pool.labels, column.codes, rng)
-            if pool.predictions is not None
-            else None
-        )
+    for i, column in enumerate(columns):
+        target = targets[best[i]]
+        probed, depends = encoded[i], dependence[i][best[i]]
         finding = Finding(
             column.name,
             "neither",
             "",
             len(column.levels),
-            encoded=encoded[0] if encoded else None,
-            encoded_p=encoded[1] if encoded else None,
-            associated=cramers_v(cross_table(codes, target)),
-            associated_p=independence_p(cross_table(codes[once], target[once]), rng),
-            associated_with="label" if with_label else "clusters",
-            dependence=dependence[0] if dependence else None,
-            dependence_p=dependence[1] if dependence else None,
+            encoded=probed[0] if probed else None,
+            encoded_p=probed[1] if probed else None,
+            associated=float(v[i, best[i]]),
+            associated_p=float(adjusted[i, best[i]]),
+            associated_with="label" if target.is_label else "clusters",
+            associated_class=target.name,
+            dependence=depends[0] if depends else None,
+            dependence_p=depends[1] if depends else None,
         )
-        found.append(_Measured(finding, _consequence(codes, target) if with_label else None))
+        found.append(_Measured(finding, _decides(column, targets)))
     return _adjusted(found)
 
 
+def _dependence(
+    pool: _Pool, column: Column, target: Target, classes: Sequence[str], rng: np.random.Generator
+) -> tuple[float, float] | None:
+    """Return how far the variable explains the model's scores given the label, or given one class's presence."""
+    if pool.predictions is None:
+        return None
+    if pool.labels.ndim == 1:
+        return partial_dependence(pool.predictions, pool.labels.astype(np.int64), column.codes, rng)
+    if target.name is None:
+        return None
+    code = list(classes).index(target.name)
+    shown = pool.predictions[:, code]
+    both = np.stack([1 - shown, shown], axis=1)
+    return partial_dependence(both, pool.labels[:, code].astype(np.int64), column.codes, rng)
+
+
 def _adjusted(found: list[_Measured]) -> list[_Measured]:
-    for field in ("encoded_p", "associated_p", "dependence_p"):
+    for field in ("encoded_p", "dependence_p"):
         known = [i for i, one in enumerate(found) if getattr(one.finding, field) is not None]
         p = benjamini_hochberg(np.array([getattr(found[i].finding, field) for i in known]))
         for i, value in zip(known, p, strict=True):
             adjusted: dict[str, Any] = {field: float(value)}
             found[i] = replace(found[i], finding=replace(found[i].finding, **adjusted))
     return found
+
+
+def _decides(column: Column, targets: Sequence[Target]) -> str | None:
+    """Say whether the variable follows from the label, or from the presence of some class; None if not."""
+    for target in targets:
+        words = _consequence(column.codes[target.rows], target.codes) if target.is_label else None
+        if words:
+            return words if target.name is None else f"{words} ({target.name!r} present, or absent)"
+    return None
 
 
 def _consequence(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> str | None:
@@ -192,6 +224,8 @@ def _figures(finding: Finding) -> str:
     if finding.encoded is not None:
         parts.append(f"a probe tells its levels apart with AUROC {finding.encoded:.2f}")
     with_ = "the label" if finding.associated_with == "label" else "clusters of the images"
+    if finding.associated_class is not None:
+        with_ = f"the presence of {finding.associated_class!r}"
     parts.append(f"Cramér's V with {with_} {finding.associated or 0:.2f}")
     if finding.dependence is not None and (finding.dependence_p or 0) <= SIGNIFICANT:
         parts.append(f"it explains {finding.dependence:.0%} of the model's score among images of one label")
@@ -235,9 +269,11 @@ def _merge(
     return sorted(merged, key=_strength, reverse=True)
 
 
-def _label_column(labels: NDArray[np.int64]) -> list[Column]:
-    """The label as a column, so that a cluster that is the disease is no latent group."""
-    if (labels >= 0).sum() < _FEW_LABELS:
-        return []
-    names = tuple(str(i) for i in range(int(labels.max()) + 1))
-    return [Column("the label", "categorical", names, labels)]
+def _label_columns(labels: NDArray[np.integer]) -> list[Column]:
+    """The label as columns, one or one a class, so that a cluster that is the disease is no latent group."""
+    found = []
+    for values in labels.reshape(len(labels), -1).T.astype(np.int64):
+        if (values >= 0).sum() >= FEW_LABELS:
+            names = tuple(str(i) for i in range(int(values.max()) + 1))
+            found.append(Column("the label", "categorical", names, values))
+    return found

@@ -18,7 +18,8 @@ class Finding:
     `encoded`: macro one-vs-rest AUROC of a linear probe (.5 = not at all); `associated`: bias-corrected Cramér's V
     with the label, or with the clusters of the images before there are labels; `dependence`: the share of the
     model's score that the variable explains among images of one label. The p-values are Benjamini-Hochberg
-    adjusted over the variables. None where not measured.
+    adjusted over the variables. None where not measured. Where images may show any of several classes, all this is
+    about whether they show one of them: `associated_class`, the one that goes with the variable most closely.
     """
 
     variable: str
@@ -30,6 +31,7 @@ class Finding:
     associated: float | None = None
     associated_p: float | None = None
     associated_with: Literal["label", "clusters"] = "clusters"
+    associated_class: str | None = None
     dependence: float | None = None
     dependence_p: float | None = None
 

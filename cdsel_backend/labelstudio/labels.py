@@ -1,105 +1,64 @@
-"""Labeling config <-> label space; annotation result <-> label.
+"""Labeling config -> label space, and the labeling config of the queue.
 
-Supported now: one `<Choices choice="single">` on an `<Image>`. `LabelSpace.kind` is where multi-label and
-the presence of regions can be told apart later: everything else asks `label_of` and `result_for`.
+Supported on an `<Image>`: a single choice, a multiple choice, and regions with labels. `space.py` says what their
+results mean.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 from xml.etree import ElementTree
+
+from cdsel_backend.labelstudio.space import LabelSpace, UnknownLabel
+
+__all__ = [
+    "REASON_FIELD",
+    "LabelSpace",
+    "UnknownLabel",
+    "UnsupportedLabelConfig",
+    "parse_label_space",
+    "queue_config",
+]
 
 REASON_FIELD = "cdsel_reason"
 SETTING_PREFIX = "cdsel_"
+REGIONS = (
+    "RectangleLabels",
+    "PolygonLabels",
+    "BrushLabels",
+    "KeyPointLabels",
+    "EllipseLabels",
+    "BitmaskLabels",
+    "VectorLabels",
+    "Labels",
+)
+"""Controls whose regions carry labels; `<Labels>` goes with `<Rectangle>` and the like."""
 
 _SUPPORTED = (
-    'supported is one <Image value="$..."> with a <Choices choice="single"> that points to it, for example '
+    'supported is one <Image value="$..."> with a <Choices choice="single">, a <Choices choice="multiple"> or labels '
+    "for regions such as <RectangleLabels> that point to it, for example "
     '<View><Image name="image" value="$image"/><Choices name="label" toName="image">'
     '<Choice value="benign"/><Choice value="malignant"/></Choices></View>'
 )
 
+_Answer = Literal["single", "multiple", "regions"]
+_ORDER: tuple[_Answer, ...] = ("single", "multiple", "regions")
+
 
 class UnsupportedLabelConfig(ValueError):
-    """A labeling config without an image and a single choice on it; says what was found and what is due."""
-
-
-class UnknownLabel(ValueError):
-    """An annotation whose choice is not in the labeling config, or is more than one."""
-
-
-@dataclass(frozen=True)
-class LabelSpace:
-    """What annotators of a project decide, and where in a task the image is."""
-
-    image_key: str
-    """Key of `task.data` that holds the image's address."""
-    control: str
-    """Name of the control tag: `from_name` of a result."""
-    to_name: str
-    """Name of the image tag."""
-    classes: tuple[str, ...]
-    """What results hold: each choice's alias where it has one, else its value; in the config's order."""
-    names: Mapping[str, str] = field(repr=False)
-    """Any name of a class (its value, its alias) -> the class."""
-    settings: Mapping[str, str]
-    """The control's `cdsel_*` attributes, without the prefix: {"budget": "200"}."""
-    notes: tuple[str, ...]
-    """What of the config is not used, in words."""
-    kind: Literal["single choice"] = "single choice"
-
-    def label_of(self, result: Sequence[Mapping[str, Any]] | None) -> str | None:
-        """The class that an annotation's `result` names; None where it says nothing of this control.
-
-        Raises:
-            UnknownLabel: a choice outside the config, or several in a single choice.
-        """
-        chosen: list[str] = []
-        for part in result or ():
-            value = part.get("value") if isinstance(part, Mapping) else None
-            if not isinstance(value, Mapping) or part.get("from_name") != self.control:
-                continue
-            choices = value.get("choices")
-            chosen += [str(choice) for choice in choices] if isinstance(choices, list) else []
-        known = {self.names.get(choice, choice) for choice in chosen}
-        strangers = sorted(known - set(self.classes))
-        if strangers:
-            raise UnknownLabel(
-                f"label {', '.join(map(repr, strangers))} is not in the labeling config, "
-                f"whose {self.control!r} knows {', '.join(map(repr, self.classes))}"
-            )
-        if len(known) > 1:
-            raise UnknownLabel(f"several labels where one is due: {', '.join(map(repr, sorted(known)))}")
-        return known.pop() if known else None
-
-    def result_for(self, label: str) -> list[dict[str, Any]]:
-        """The `result` of an annotation or prediction that says `label`.
-
-        Raises:
-            UnknownLabel: a label outside the config.
-        """
-        if label not in self.classes:
-            raise UnknownLabel(f"label {label!r} is not in the labeling config")
-        return [
-            {
-                "from_name": self.control,
-                "to_name": self.to_name,
-                "type": "choices",
-                "value": {"choices": [label]},
-            }
-        ]
+    """A labeling config without an image and a choice or regions on it; says what was found and what is due."""
 
 
 def parse_label_space(label_config: str) -> LabelSpace:
     """Read the label space from a labeling config.
 
-    With several controls the first single choice on an image is used; `notes` names the others.
+    With several controls on an image, one that carries a `cdsel_` attribute is used: that is how an administrator
+    chooses. Else the first single choice, or the first multiple choice, or the first regions. `notes` names the others.
 
     Raises:
-        UnsupportedLabelConfig: no XML, no image, no single choice on an image, or choices that are not
-            listed in the config.
+        UnsupportedLabelConfig: no XML, no image, no control of use on an image, or one without a list of classes.
     """
     root = _parse(label_config)
     images = {tag.get("name", ""): tag for tag in root.iter() if _is(tag, "Image")}
@@ -108,24 +67,32 @@ def parse_label_space(label_config: str) -> LabelSpace:
         objects = sorted({str(tag.tag) for tag in root.iter() if (tag.get("value") or "").startswith("$")})
         found = f"it shows {', '.join(objects)}" if objects else "it shows nothing"
         raise UnsupportedLabelConfig(f"the labeling config has no <Image>: {found}; {_SUPPORTED}")
-    refusals: list[str] = []
-    for control in controls:
-        refusal = _refusal(control, images)
-        if refusal is None:
-            return _space(control, images, [other for other in controls if other is not control])
-        refusals.append(refusal)
-    found = "; ".join(refusals) or "it has no control tag"
+    chosen = [control for control in controls if _settings(control)]
+    judged = [(control, _refusal(control, images)) for control in chosen or controls]
+    fit = [control for control, refusal in judged if refusal is None]
+    if fit:
+        used = min(fit, key=lambda control: 0 if chosen else _ORDER.index(_answer(control) or "regions"))
+        return _space(used, images, [control for control in controls if control is not used])
+    found = "; ".join(refusal for _, refusal in judged if refusal) or "it has no control tag"
     raise UnsupportedLabelConfig(f"the labeling config cannot be used: {found}; {_SUPPORTED}")
+
+
+def _answer(control: ElementTree.Element) -> _Answer | None:
+    """What a control asks for; None where it is none that we know."""
+    if any(_is(control, name) for name in REGIONS):
+        return "regions"
+    if not _is(control, "Choices"):
+        return None
+    choice = control.get("choice", "single")
+    return "single" if choice.startswith("single") else "multiple" if choice == "multiple" else None
 
 
 def _refusal(control: ElementTree.Element, images: Mapping[str, ElementTree.Element]) -> str | None:
     """Why a control cannot be used, in words; None when it can."""
-    name = f'<{control.tag} name="{control.get("name", "")}">'
-    if not _is(control, "Choices"):
-        return f"{name} is no single choice"
-    choice = control.get("choice", "single")
-    if not choice.startswith("single"):
-        return f'{name} is choice="{choice}", not a single choice'
+    name, answer = _tag(control), _answer(control)
+    if answer is None:
+        choice = f' choice="{control.get("choice")}"' if _is(control, "Choices") else ""
+        return f"{name}{choice} is no single choice, multiple choice or labels for regions"
     if (
         control.get("perRegion", "false").lower() == "true"
         or control.get("perItem", "false").lower() == "true"
@@ -136,16 +103,18 @@ def _refusal(control: ElementTree.Element, images: Mapping[str, ElementTree.Elem
         return f"{name} points to {target!r}, which is no <Image>"
     if not re.fullmatch(r"\$\S+", images[target].get("value", "")):
         return f'the <Image name="{target}"> of {name} has no value="$field"'
-    choices = [tag for tag in control.iter() if _is(tag, "Choice")]
+    choices = _listed(control)
     if any(_is(inner, "Choice") for tag in choices for inner in tag):
         return f"{name} has choices within choices"
+    what = "Label" if answer == "regions" else "Choice"
     if not all(tag.get("value") for tag in choices):
-        return f"{name} has a <Choice> without a value"
+        return f"{name} has a <{what}> without a value"
     if not choices and control.get("value"):
-        return f"{name} takes its choices from the tasks ({control.get('value')}) instead of listing them"
+        return f"{name} takes its classes from the tasks ({control.get('value')}) instead of listing them"
     classes = [_class_of(tag) for tag in choices]
-    if len(set(classes)) < max(2, len(classes)):
-        return f"{name} needs at least two choices, all different, and has {', '.join(classes) or 'none'}"
+    if len(set(classes)) < max(2 if answer == "single" else 1, len(classes)):
+        least = "two choices" if answer == "single" else f"one <{what}>"
+        return f"{name} needs at least {least}, all different, and has {', '.join(classes) or 'none'}"
     return None
 
 
@@ -154,26 +123,50 @@ def _space(
     images: Mapping[str, ElementTree.Element],
     others: Sequence[ElementTree.Element],
 ) -> LabelSpace:
-    target = control.get("toName", "")
-    choices = [tag for tag in control.iter() if _is(tag, "Choice")]
+    target, answer = control.get("toName", ""), _answer(control)
+    choices = _listed(control)
     classes = tuple(_class_of(tag) for tag in choices)
     # Annotations from before an alias was given hold the value; a class's own name goes first.
     names = {tag.get("value", ""): _class_of(tag) for tag in choices} | {name: name for name in classes}
-    used = f'<Choices name="{control.get("name", "")}">'
-    notes = tuple(f'<{tag.tag} name="{tag.get("name", "")}"> is not used: {used} is' for tag in others)
+    notes = tuple(
+        f"{_tag(tag)} is not used: {_tag(control)} is"
+        + (
+            ""
+            if _refusal(tag, images)
+            else f' (cdsel_budget="200" or the like on {_tag(tag)} alone changes that)'
+        )
+        for tag in others
+    )
     return LabelSpace(
         image_key=images[target].get("value", "")[1:],
         control=control.get("name", ""),
         to_name=target,
         classes=classes,
         names=names,
-        settings={
-            key[len(SETTING_PREFIX) :]: value
-            for key, value in control.attrib.items()
-            if key.startswith(SETTING_PREFIX)
-        },
+        settings=_settings(control),
         notes=notes,
+        kind="single" if answer == "single" else "presence",
+        value_key=str(control.tag).lower(),
+        required=control.get("required", "false").lower() == "true",
     )
+
+
+def _settings(control: ElementTree.Element) -> dict[str, str]:
+    """The `cdsel_*` attributes of a control, without the prefix."""
+    return {
+        key[len(SETTING_PREFIX) :]: value
+        for key, value in control.attrib.items()
+        if key.startswith(SETTING_PREFIX)
+    }
+
+
+def _listed(control: ElementTree.Element) -> list[ElementTree.Element]:
+    """The classes that a control lists."""
+    return [tag for tag in control.iter() if _is(tag, "Choice") or (tag is not control and _is(tag, "Label"))]
+
+
+def _tag(control: ElementTree.Element) -> str:
+    return f'<{control.tag} name="{control.get("name", "")}">'
 
 
 def queue_config(label_config: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
 from cdsel_backend.pool.columns import Column, read_columns
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.training import HeadModel, is_held_out, load
+from cdsel_backend.store.label_text import presence_names
+from cdsel_backend.training import Model, PresenceModel, is_held_out, load
 
 if TYPE_CHECKING:
     from cdsel_backend.labelstudio.client import LabelStudio
@@ -65,8 +68,7 @@ class Context:
 
     def requests(self, state: State, action: str) -> list[int]:
         """Open events that ask for a step."""
-        sources = [source for source in (state.project.pool_project, state.project.queue_project) if source]
-        return [event.id for event in self.store.open_events(sources) if event.action == action]
+        return [event.id for event in self.store.open_events(state.sources) if event.action == action]
 
     def webhook(self, state: State) -> tuple[str, dict[str, str]]:
         """The address and the headers with which Label Studio is to call us."""
@@ -91,7 +93,14 @@ class Pool:
     ids: NDArray[np.int64]
     vectors: NDArray[np.float32]
     columns: Sequence[Column]
-    classes: Sequence[str]
+    space: LabelSpace
+    offers: Sequence[tuple[float, Sequence[str]]] = ()
+    """Since when (seconds since the epoch, ascending) which classes were on offer; empty: these, ever since."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What labels are indices into, or columns of."""
+        return self.space.classes
 
     @cached_property
     def rows(self) -> list[Any]:
@@ -100,10 +109,40 @@ class Pool:
         return [by_id[int(item)] for item in self.ids]
 
     @cached_property
-    def labels(self) -> NDArray[np.int64]:
-        """The class of each row, -1 where it has no label."""
+    def labels(self) -> NDArray[np.integer[Any]]:
+        """The labels of the rows, as the project's kind of label space has them.
+
+        `single`: (n,) int64, the class, -1 where there is no label. `presence`: (n, c) int8, 1 where the image shows
+        the class and 0 where not; -1 where nobody was asked: in the whole row without a label, and for a class that
+        came into the labeling config after the image was labelled.
+        """
+        if self.space.kind == "presence":
+            return self._presence()
         index = {name: code for code, name in enumerate(self.classes)}
-        return np.array([index.get(self.state.labels.get(int(item), ""), -1) for item in self.ids])
+        return np.array(
+            [index.get(self.state.labels.get(int(item), ""), -1) for item in self.ids], dtype=np.int64
+        )
+
+    @cached_property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Rows with a label, or with one for some class."""
+        return np.asarray(self.labels >= 0 if self.labels.ndim == 1 else (self.labels >= 0).any(axis=1))
+
+    def _presence(self) -> NDArray[np.int8]:
+        shown = np.full((len(self.ids), len(self.classes)), -1, dtype=np.int8)
+        asked_at: dict[int, float] = {}
+        for row in self.state.annotations:
+            if row.label is not None:
+                asked_at[row.item] = max(asked_at.get(row.item, 0.0), _seconds(row.updated_at))
+        starts = [since for since, _ in self.offers]
+        for place, item in enumerate(self.ids.tolist()):
+            names = presence_names(self.state.labels.get(item, ""))
+            if names is None:
+                continue
+            offer = bisect_right(starts, asked_at.get(item, 0.0)) - 1
+            asked = set(self.offers[max(offer, 0)][1] if self.offers else self.classes)
+            shown[place] = [1 if name in names else 0 if name in asked else -1 for name in self.classes]
+        return shown
 
     @cached_property
     def group_keys(self) -> list[str]:
@@ -149,20 +188,79 @@ def read_pool(store: Store, state: State) -> Pool:
         {key: value for key, value in by_id[int(item)].data.items() if key != space.image_key} for item in ids
     ]
     columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
-    return Pool(state, ids, vectors, columns, space.classes)
+    return Pool(state, ids, vectors, columns, space, read_offers(store, state.project.id))
 
 
-def predict(model: HeadModel, pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probabilities (m, c) of rows of the pool."""
-    return model.predict(pool.vectors[rows], [column.take(rows) for column in pool.columns])
+def read_offers(store: Store, project: int) -> list[tuple[float, list[str]]]:
+    """Since when (seconds since the epoch, ascending) annotators could choose which classes."""
+    return [(since, names) for since, names in store.fact(_offers_fact(project)) or ()]
 
 
-def load_champion(server: ServerSettings, state: State) -> HeadModel | None:
-    """The model in force, or none before the first.
+def note_offer(store: Store, project: int, classes: Sequence[str], now: float) -> None:
+    """Keep which classes annotators can choose from now on; the first ones count as there from the start."""
+    offers = read_offers(store, project)
+    if not offers or offers[-1][1] != list(classes):
+        store.set_fact(_offers_fact(project), [*offers, (now if offers else 0.0, list(classes))])
+
+
+def _offers_fact(project: int) -> str:
+    return f"classes of project {project}"
+
+
+def predict(model: Model, pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Probabilities (m, c) of rows of the pool, in the order of its classes."""
+    return answers(model, pool.space, pool.vectors[rows], [column.take(rows) for column in pool.columns])
+
+
+def answers(
+    model: Model, space: LabelSpace, vectors: NDArray[np.floating], columns: Sequence[Column]
+) -> NDArray[np.float64]:
+    """Probabilities (m, c) of vectors (m, d) with their metadata, in the order of a label space's classes.
+
+    A model from before the classes changed says 0 for those it does not know; what it says of one that is gone is
+    shared out among the rest where an image has one class.
+    """
+    found = model.predict(vectors, columns)
+    if model.classes == space.classes:
+        return found
+    probabilities: NDArray[np.float64] = np.zeros((len(vectors), len(space.classes)))
+    for code, name in enumerate(space.classes):
+        if name in model.classes:
+            probabilities[:, code] = found[:, model.classes.index(name)]
+    if space.kind == "single":
+        total = probabilities.sum(axis=1, keepdims=True)
+        even = np.full_like(probabilities, 1 / len(space.classes))
+        probabilities = np.where(total > 0, probabilities / np.where(total > 0, total, 1), even)
+    probabilities[~np.isfinite(found).all(axis=1)] = np.nan
+    return probabilities
+
+
+def misfit(model: Model, space: LabelSpace) -> str | None:
+    """Why a model cannot serve a label space, in words; None when it can."""
+    if isinstance(model, PresenceModel) != (space.kind == "presence"):
+        asked = "any of several classes" if space.kind == "presence" else "one class"
+        return f"it was trained for another kind of label; the labeling config now asks for {asked} an image"
+    known = [name for name in model.classes if name in space.classes]
+    if len(known) < (1 if space.kind == "presence" else 2):
+        return f"the labeling config knows too few of its classes ({', '.join(model.classes)})"
+    return None
+
+
+def _seconds(at: str) -> float:
+    """A time of Label Studio as seconds since the epoch; 0 for what is none."""
+    try:
+        return datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def load_champion(server: ServerSettings, state: State) -> Model | None:
+    """The model in force; none before the first, and while the labeling config asks for what it does not know.
 
     Raises:
         ModelFormatError: its folder is damaged; the message names the file.
     """
     if state.project.champion is None:
         return None
-    return load(model_folder(server, state.project.id) / state.project.champion)
+    model = load(model_folder(server, state.project.id) / state.project.champion)
+    return None if misfit(model, parse_label_space(state.project.label_config)) else model

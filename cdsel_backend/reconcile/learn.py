@@ -21,13 +21,13 @@ from cdsel_backend.reconcile.context import (
 )
 from cdsel_backend.store import State
 from cdsel_backend.training import (
-    HeadModel,
+    Model,
     ModelFormatError,
     NotEnoughLabels,
-    evaluate,
+    evaluate_model,
     load,
     save,
-    train_head,
+    train_model,
 )
 
 PROMOTED = "promoted"  # the outcome of a training whose model became the champion
@@ -139,7 +139,7 @@ def train(context: Context, state: State) -> bool:
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
     pool = read_pool(context.store, state)
-    context.tell(state, "training", 0, int((pool.labels >= 0).sum()))
+    context.tell(state, "training", 0, int(pool.labelled.sum()))
     number = state.trainings[-1].number + 1 if state.trainings else 1
     version = f"cdsel-{state.project.pool_project}-v{number}"
     record: dict[str, Any] = {
@@ -147,7 +147,7 @@ def train(context: Context, state: State) -> bool:
         "labels": {str(key): value for key, value in state.labels.items()},
     }
     try:
-        model = train_head(
+        model = train_model(
             pool.vectors,
             pool.confounders,
             pool.labels,
@@ -187,12 +187,12 @@ def train(context: Context, state: State) -> bool:
     return True
 
 
-def held_out_metrics(model: HeadModel, pool: Pool) -> dict[str, Any]:
+def held_out_metrics(model: Model, pool: Pool) -> dict[str, Any]:
     """A model's metrics on the labels that no model is trained on."""
-    tested = np.flatnonzero(pool.held_out & (pool.labels >= 0))
+    tested = np.flatnonzero(pool.held_out & pool.labelled)
     columns = [column.take(tested) for column in pool.confounders]
     probabilities = predict(model, pool, tested)
-    return evaluate(probabilities, pool.labels[tested], columns, pool.classes, seed=pool.state.settings.seed)
+    return evaluate_model(probabilities, pool.labels[tested], columns, pool.classes, seed=pool.state.settings.seed)
 
 
 def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:

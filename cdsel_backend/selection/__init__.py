@@ -3,6 +3,7 @@
 A strategy is one function in one file of `methods/`; `registry.py` says what it must offer.
 """
 
+from cdsel_backend.selection.presence import problem_for
 from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions
 from cdsel_backend.selection.reasons import Reason, Selection
 from cdsel_backend.selection.registry import missing_peers, reads_model, select, strategies
@@ -14,6 +15,7 @@ __all__ = [
     "Selection",
     "SelectionOptions",
     "missing_peers",
+    "problem_for",
     "reads_model",
     "select",
     "strategies",

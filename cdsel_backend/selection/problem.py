@@ -87,6 +87,8 @@ class Problem:
     """(n,): labelled or already queued. Never picked again, but counted and covered."""
     probabilities: NDArray[np.float64] | None = None
     """(n, n_classes): calibrated, from the current model; none before the first."""
+    doubt: NDArray[np.float64] | None = None
+    """(n,) in [0, 1]: the uncertainty where the margin between two classes is not it (`presence.py`)."""
     groups: NDArray[np.int64] | None = None
     """(n,): patient or lesion; negative = unknown, a group of its own."""
     seed: int = 0
@@ -102,6 +104,8 @@ class Problem:
             lengths["groups"] = len(self.groups)
         if self.probabilities is not None:
             lengths["probabilities"] = len(self.probabilities)
+        if self.doubt is not None:
+            lengths["doubt"] = len(self.doubt)
         for name, length in lengths.items():
             if length != n:
                 raise ValueError(f"{name} has {length} items, vectors has {n}")
@@ -122,12 +126,12 @@ class Problem:
 
     @cached_property
     def uncertainty(self) -> NDArray[np.float64] | None:
-        """(n,) in [0, 1]: one minus the margin between the two likeliest classes; none without probabilities.
+        """(n,) in [0, 1]: `doubt`, else one minus the margin between the two likeliest classes, else none.
 
         0 where the probabilities are not finite.
         """
-        if self.probabilities is None:
-            return None
+        if self.doubt is not None or self.probabilities is None:
+            return self.doubt
         if self.n_classes < 2:
             return np.zeros(len(self))
         top = np.sort(np.nan_to_num(self.probabilities), axis=1)

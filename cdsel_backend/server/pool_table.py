@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
 from cdsel_backend.pool.columns import Column, read_columns
-from cdsel_backend.reconcile.context import Pool, load_champion
+from cdsel_backend.reconcile.context import Pool, answers, load_champion, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.label_text import NONE, presence_names
 from cdsel_backend.training import ModelFormatError
 
 SAMPLE = 4000  # vectors that the axes of the map are fitted on
@@ -37,7 +38,24 @@ class PoolTable:
     columns: Sequence[Column]
     places: NDArray[np.float32]
     held_out: NDArray[np.bool_]
-    classes: Sequence[str]
+    space: LabelSpace
+    offers: Sequence[tuple[float, Sequence[str]]]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """What an image can be labelled: the classes; where it may show any of them, also that it shows none."""
+        return (*self.space.classes, *((NONE,) if self.space.kind == "presence" else ()))
+
+    def codes(self, label: str) -> list[int]:
+        """The `classes` that a label names, as indices; several where an image shows several."""
+        names = presence_names(label) if self.space.kind == "presence" else (label,)
+        known = [self.classes.index(name) for name in names or () if name in self.space.classes]
+        return [len(self.classes) - 1] if names == () else known
+
+    def labels(self, state: State) -> NDArray[Any]:
+        """The labels of the rows as they stand now, as `Pool.labels` has them."""
+        nothing = np.zeros((len(self.ids), 0), dtype=np.float32)
+        return Pool(state, self.ids, nothing, self.columns, self.space, self.offers).labels
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -135,7 +153,9 @@ class PoolTables:
             rows = table.rows(ids.tolist())
             if len(rows) != len(ids):
                 return None  # the pool moved meanwhile: the next look finds it whole
-            parts.append(model.predict(vectors, [column.take(rows) for column in table.columns]))
+            parts.append(
+                answers(model, table.space, vectors, [column.take(rows) for column in table.columns])
+            )
         return np.concatenate(parts).astype(np.float32) if parts else None
 
 
@@ -147,14 +167,15 @@ def _read(store: Store, state: State) -> PoolTable:
     rows = [by_id[item] for item in ids.tolist()]
     metadata = [{key: value for key, value in row.data.items() if key != space.image_key} for row in rows]
     columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
-    pool = Pool(state, ids, np.zeros((len(ids), 0), dtype=np.float32), columns, space.classes)
+    pool = Pool(state, ids, np.zeros((len(ids), 0), dtype=np.float32), columns, space)
     return PoolTable(
         ids=ids,
         tasks=np.array([row.task for row in rows], dtype=np.int64),
         columns=columns,
         places=places,
         held_out=pool.held_out,
-        classes=space.classes,
+        space=space,
+        offers=read_offers(store, project.id),
     )
 
 

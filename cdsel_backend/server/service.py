@@ -15,7 +15,7 @@ from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
 from cdsel_backend.reconcile.context import Pool, load_champion, predict, read_pool
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.training import HeadModel, ModelFormatError
+from cdsel_backend.training import Model, ModelFormatError
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Service:
         self.server = server
         self.store = store
         self._lock = threading.Lock()
-        self._loaded: dict[int, tuple[tuple[Any, ...], HeadModel, Pool]] = {}
+        self._loaded: dict[int, tuple[tuple[Any, ...], Model, Pool]] = {}
 
     @classmethod
     def current(cls) -> Service:
@@ -57,20 +57,23 @@ class Service:
         version = state.project.champion
         if shares is None:
             return {"result": [], "score": 0.0, "model_version": version}
-        best = int(np.argmax(shares))
-        return {
-            "result": space.result_for(space.classes[best]),
-            "score": float(shares[best]),
-            "model_version": version,
-        }
+        result, score = space.prediction(shares.tolist())
+        return {"result": result, "score": score, "model_version": version}
 
-    def _champion(self, state: State) -> tuple[HeadModel, Pool] | None:
+    def _champion(self, state: State) -> tuple[Model, Pool] | None:
         """The champion and the pool as arrays, kept until either moves."""
         project = state.project
         if project.champion is None:
             return None
         embedded = self.store.embedding_progress(project.id, project.backbone)
-        key = (project.champion, project.backbone, project.pool_version, project.report_key, embedded)
+        key = (
+            project.champion,
+            project.backbone,
+            project.pool_version,
+            project.report_key,
+            embedded,
+            project.label_config,
+        )
         with self._lock:
             kept = self._loaded.get(project.id)
             if kept is None or kept[0] != key:

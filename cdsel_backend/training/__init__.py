@@ -2,18 +2,25 @@
 
 from cdsel_backend.training.evaluate import evaluate
 from cdsel_backend.training.head import RECIPES, HeadModel, NotEnoughLabels, train_head
+from cdsel_backend.training.kinds import Model, evaluate_model, train_model
 from cdsel_backend.training.model_files import ModelFormatError, load, load_meta, save
+from cdsel_backend.training.presence import PresenceModel, train_presence
 from cdsel_backend.training.splits import is_held_out
 
 __all__ = [
     "RECIPES",
     "HeadModel",
+    "Model",
     "ModelFormatError",
     "NotEnoughLabels",
+    "PresenceModel",
     "evaluate",
+    "evaluate_model",
     "is_held_out",
     "load",
     "load_meta",
     "save",
     "train_head",
+    "train_model",
+    "train_presence",
 ]

@@ -20,8 +20,13 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from cdsel_backend.training.head import HeadModel
+from cdsel_backend.training.kinds import Model
+from cdsel_backend.training.presence import PresenceModel
 
-FORMAT = "cdsel-head"
+FORMATS: Mapping[str, type[HeadModel] | type[PresenceModel]] = {
+    "cdsel-head": HeadModel,
+    "cdsel-presence": PresenceModel,
+}
 FORMAT_VERSION = 1
 _ARRAYS = "model.safetensors"
 _MODEL = "model.json"
@@ -32,7 +37,7 @@ class ModelFormatError(ValueError):
     """A model folder is damaged, incomplete or not ours; the message names the file."""
 
 
-def save(model: HeadModel, folder: Path, meta: Mapping[str, Any] | None = None) -> None:
+def save(model: Model, folder: Path, meta: Mapping[str, Any] | None = None) -> None:
     """Write a model version. Raises FileExistsError where one stands already: versions are never changed.
 
     `meta` is kept as it is (settings, metrics, fingerprints); `load_meta` returns it.
@@ -41,7 +46,7 @@ def save(model: HeadModel, folder: Path, meta: Mapping[str, Any] | None = None) 
         raise FileExistsError(f"{folder} exists; a model version is never overwritten")
     arrays, described = model.parts()
     document = {
-        "format": FORMAT,
+        "format": next(name for name, kind in FORMATS.items() if isinstance(model, kind)),
         "format_version": FORMAT_VERSION,
         "model": described,
         "meta": dict(meta or {}),
@@ -63,11 +68,11 @@ def save(model: HeadModel, folder: Path, meta: Mapping[str, Any] | None = None) 
         raise
 
 
-def load(folder: Path) -> HeadModel:
+def load(folder: Path) -> Model:
     """Read a model version. Raises ModelFormatError, naming the file, for a damaged, incomplete or foreign one."""
     document, arrays = _read(folder)
     try:
-        return HeadModel.from_parts(load_tensors(arrays), document["model"])
+        return FORMATS[document["format"]].from_parts(load_tensors(arrays), document["model"])
     except (SafetensorError, KeyError, TypeError, ValueError) as fault:
         raise ModelFormatError(f"{folder / _MODEL} and {_ARRAYS} do not make a model: {fault}") from fault
 
@@ -88,8 +93,10 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
                 f"{folder / name} was changed since it was written: its checksum does not match"
             )
     document = _json(folder / _MODEL, files[_MODEL])
-    if document.get("format") != FORMAT:
-        raise ModelFormatError(f"{folder / _MODEL} holds {document.get('format')!r}, not {FORMAT!r}")
+    if document.get("format") not in FORMATS:
+        raise ModelFormatError(
+            f"{folder / _MODEL} holds {document.get('format')!r}; we read {', '.join(FORMATS)}"
+        )
     if document.get("format_version") != FORMAT_VERSION:
         raise ModelFormatError(
             f"{folder / _MODEL} has format version {document.get('format_version')}; we read {FORMAT_VERSION}"

@@ -139,13 +139,11 @@ def _panel(
 
 
 def _labelled(state: State, table: PoolTable, column: Column, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Labels of `rows`, counted: (classes, levels)."""
+    """Labels of `rows`, counted: (classes, levels). An image that shows several classes counts in equal parts."""
     counts = np.zeros((len(table.classes), len(column.levels)))
-    index = {name: code for code, name in enumerate(table.classes)}
     for row in rows.tolist():
-        code = index.get(state.labels[int(table.ids[row])])
-        if code is not None:
-            counts[code, column.codes[row]] += 1
+        codes = table.codes(state.labels[int(table.ids[row])])
+        counts[codes, column.codes[row]] += 1 / max(len(codes), 1)
     return counts
 
 

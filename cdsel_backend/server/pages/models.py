@@ -15,7 +15,7 @@ from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
-from cdsel_backend.training import evaluate
+from cdsel_backend.training import evaluate_model
 
 CURVES = (
     ("worst_group_accuracy", "worst group", "second"),
@@ -48,16 +48,15 @@ def champion_now(state: State) -> dict[str, Any] | None:
     if expected is None:
         return None
     table = tables.table(state)
-    index = {name: code for code, name in enumerate(table.classes)}
-    rows = [row for row in table.rows(state.labels).tolist() if table.held_out[row]]
-    rows = [row for row in rows if state.labels[int(table.ids[row])] in index]
+    labels = table.labels(state)
+    known = labels >= 0 if labels.ndim == 1 else (labels >= 0).any(axis=1)
+    tested = np.flatnonzero(table.held_out & known)
     acting = Report.from_json(state.project.report).confounders
-    tested = np.array(rows, dtype=np.int64)
-    return evaluate(
+    return evaluate_model(
         expected[tested].astype(np.float64),
-        np.array([index[state.labels[int(table.ids[row])]] for row in rows], dtype=np.int64),
+        labels[tested],
         [column.take(tested) for column in table.columns if column.name in acting],
-        table.classes,
+        table.space.classes,
         seed=state.settings.seed,
     )
 

@@ -18,6 +18,7 @@ from cdsel_backend.store import State
 
 NOT_YET = "not labelled"
 NO_ROUND = "not selected"
+SEVERAL = "several of them"
 STATES = ("in the pool", "labelled", "with the annotators", "skipped")
 FAR = 1.8  # of the width that holds 99.8 % of the images: what the map shows at most
 LEVELS = 250  # of a variable that can be drawn: codes are bytes
@@ -97,14 +98,15 @@ def _variables(state: State, table: PoolTable) -> tuple[list[Any], list[dict[str
         }
         for place, one in enumerate(columns)
     ]
-    classes = list(table.classes)[:LEVELS]
+    classes = [*table.classes[: LEVELS - 1], *((SEVERAL,) if table.space.kind == "presence" else ())]
     labels = np.full(len(table), len(classes))
-    index = {name: code for code, name in enumerate(classes)}
     names = [f"round {row.number}" for row in state.rounds[: LEVELS - 1]]
     rounds = np.full(len(table), len(names))
     for item, label in state.labels.items():
         if item in table.row_of:
-            labels[table.row_of[item]] = index.get(label, len(classes))
+            codes = table.codes(label)
+            if codes:
+                labels[table.row_of[item]] = min(codes[0] if len(codes) == 1 else LEVELS, len(classes) - 1)
     for row in state.selections:
         if row.item in table.row_of:
             rounds[table.row_of[row.item]] = min(row.round, len(names)) - 1

@@ -1,0 +1,129 @@
+"""What annotators of a project decide: the classes, and how a result of Label Studio says them.
+
+Two kinds. `single`: each image has one class (`<Choices choice="single">`). `presence`: it shows any of them: several
+choices, or regions, of which only the presence of each label in the image counts. As text a label of a `presence`
+project is the canonical JSON of the names (`store/label_text.py`).
+
+Nothing chosen. A single choice without a choice is no label. In a `presence` project whoever submits an image with
+nothing ticked or drawn says that it shows none of the classes: without those answers there would be no negatives,
+as radiologists draw on what they find. A skipped image is no label in either. An administrator who wants no such
+answers writes `required="true"` on the control: Label Studio then refuses them, and they are no label here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cdsel_backend.store.label_text import presence_names, presence_text
+
+LIKELY = 0.5  # the probability from which a prediction names a class
+
+
+class UnknownLabel(ValueError):
+    """An annotation that names what is not in the labeling config, or several classes where one is due.
+
+    `rest` is the label that the known part of it makes; None where nothing is left.
+    """
+
+    def __init__(self, words: str, rest: str | None = None) -> None:
+        super().__init__(words)
+        self.rest = rest
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """What annotators of a project decide, and where in a task the image is."""
+
+    image_key: str
+    """Key of `task.data` that holds the image's address."""
+    control: str
+    """Name of the control tag: `from_name` of a result."""
+    to_name: str
+    """Name of the image tag."""
+    classes: tuple[str, ...]
+    """What results hold: each choice's or label's alias where it has one, else its value; in the config's order."""
+    names: Mapping[str, str] = field(repr=False)
+    """Any name of a class (its value, its alias) -> the class."""
+    settings: Mapping[str, str]
+    """The control's `cdsel_*` attributes, without the prefix: {"budget": "200"}."""
+    notes: tuple[str, ...]
+    """What of the config is not used, in words."""
+    kind: Literal["single", "presence"] = "single"
+    value_key: str = "choices"
+    """Where a part of a result holds its names: `choices`, or `rectanglelabels` and the like for regions."""
+    required: bool = False
+    """Label Studio takes no annotation that leaves the control empty."""
+
+    @property
+    def regions(self) -> bool:
+        """Whether annotators draw regions rather than tick choices."""
+        return self.value_key != "choices"
+
+    @property
+    def empty_counts(self) -> bool:
+        """Whether an annotation with nothing chosen says that the image shows none of the classes."""
+        return self.kind == "presence" and not self.required
+
+    def label_of(self, result: Sequence[Mapping[str, Any]] | None) -> str | None:
+        """The label that an annotation's `result` makes; None where it makes none.
+
+        Raises:
+            UnknownLabel: a name outside the config, or several in a single choice.
+        """
+        named = self._named(result)
+        found = {self.names.get(name, name) for name in named}
+        strangers, known = sorted(found - set(self.classes)), found & set(self.classes)
+        if strangers:
+            raise UnknownLabel(
+                f"label {', '.join(map(repr, strangers))} is not in the labeling config, "
+                f"whose {self.control!r} knows {', '.join(map(repr, self.classes))}",
+                presence_text(known) if known and self.kind == "presence" else None,
+            )
+        if self.kind == "presence":
+            return presence_text(known) if known or self.empty_counts else None
+        if len(known) > 1:
+            raise UnknownLabel(f"several labels where one is due: {', '.join(map(repr, sorted(known)))}")
+        return known.pop() if known else None
+
+    def _named(self, result: Sequence[Mapping[str, Any]] | None) -> list[str]:
+        """The names that the control's parts of a result hold."""
+        named: list[str] = []
+        for part in result or ():
+            value = part.get("value") if isinstance(part, Mapping) else None
+            if isinstance(value, Mapping) and part.get("from_name") == self.control:
+                names = value.get(self.value_key)
+                named += [str(name) for name in names] if isinstance(names, list) else []
+        return named
+
+    def result_for(self, label: str) -> list[dict[str, Any]]:
+        """The `result` of an annotation or prediction that says `label`; empty for regions, which nobody drew.
+
+        Raises:
+            UnknownLabel: a label outside the config.
+        """
+        names = [label]
+        if self.kind == "presence":
+            names = list(presence_names(label) or ())
+            if label != presence_text(names):
+                raise UnknownLabel(f"label {label!r} is no list of names as presence_text writes it")
+        strangers = [name for name in names if name not in self.classes]
+        if strangers:
+            raise UnknownLabel(f"label {', '.join(map(repr, strangers))} is not in the labeling config")
+        if self.regions or not names:
+            return []
+        part = {"from_name": self.control, "to_name": self.to_name, "type": "choices"}
+        return [part | {"value": {"choices": names}}]
+
+    def prediction(self, probabilities: Sequence[float]) -> tuple[list[dict[str, Any]], float]:
+        """The `result` and the `score` that show a model's probabilities (c,), in the order of the classes.
+
+        A single choice: the likeliest class and its probability. Several: every class from `LIKELY` on, and how sure
+        the model is of the one it is least sure of. Regions: that score alone, for no region may be made up.
+        """
+        if self.kind == "single":
+            best = max(range(len(probabilities)), key=lambda code: probabilities[code])
+            return self.result_for(self.classes[best]), float(probabilities[best])
+        shown = [name for name, p in zip(self.classes, probabilities, strict=True) if p >= LIKELY]
+        return self.result_for(presence_text(shown)), float(min(max(p, 1 - p) for p in probabilities))
