@@ -42,8 +42,8 @@ def setup() -> Response:
             '/setup needs a "project" such as "12.1700000000" and the labeling config as "schema"'
         )
     known = service.store.project_of(source)
-    if known is not None and known.queue_project == source:
-        # The queue belongs to the project whose pool it draws on; connecting it, too, changes nothing.
+    if known is not None and known.pool_project != source:
+        # A queue belongs to the project whose pool it draws on; connecting it, too, changes nothing.
         return jsonify(model_version=known.champion or NO_MODEL)
     try:
         space = parse_label_space(label_config)
@@ -78,10 +78,13 @@ def setup() -> Response:
             source,
             layers=layers,
             problems=problems,
-            label_config=label_config,
+            # A known project's follows with the next look at Label Studio, once its queue has taken it.
+            label_config=known.label_config if known is not None else label_config,
             backend_url=backend_url,
         )
         service.store.add_event(source, "SETUP", {})
+        for note in space.notes:
+            log.info("project %s: %s", source, note)
     return jsonify(model_version=(known.champion if known is not None else None) or NO_MODEL)
 
 
