@@ -6,7 +6,8 @@ import hashlib
 import importlib.util
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,49 +28,67 @@ class BackboneError(ValueError):
     """A backbone that cannot be loaded; the message names the setting and the mend."""
 
 
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A timm model without its classifier, as loaded: it gives (m, dim) for (m, 3, height, width).
+
+    `name` is timm's; `size` (height, width) of its input, in pixels; `mean` and `std` of each channel, on the scale
+    0-1.
+    """
+
+    name: str
+    model: nn.Module
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides a vector, as 32 hex digits; the same in every process and on every device."""
+        return _fingerprint(self.name, self.model, self.size, self.mean, self.std)
+
+    def change(self, changes: Mapping[str, NDArray[np.float32]]) -> None:
+        """Replace weights by those of a fine-tune, by their names in the model's state.
+
+        Raises:
+            BackboneError: a weight has another name or shape than this network's; nothing was changed.
+        """
+        own = self.model.state_dict()
+        for key, array in changes.items():
+            if key not in own or tuple(own[key].shape) != array.shape:
+                raise BackboneError(
+                    f"the fine-tuned weights {key} {array.shape} are none of {self.name}; was the setting backbone "
+                    "changed since?"
+                )
+        with torch.no_grad():
+            for key, array in changes.items():
+                own[key].copy_(torch.from_numpy(np.array(array)))
+
+
 class Backbone:
     """A network that turns pictures into vectors: pooled features, before any classifier."""
 
-    def __init__(
-        self, name: str, model: nn.Module, *, size: tuple[int, int], mean: Sequence[float], std: Sequence[float],
-        device: torch.device,
-    ) -> None:  # fmt: skip
-        """Take a timm model without its classifier; it is altered in place.
-
-        Args:
-            name: timm's name of it.
-            model: gives (m, dim) for (m, 3, height, width).
-            size: (height, width) of its input, in pixels.
-            mean: of each channel, on the scale 0-1.
-            std: likewise.
-            device: where it shall run.
-        """
-        self.name = name
-        self.size = size
+    def __init__(self, network: Network, device: torch.device) -> None:
+        """Take a network, whose model is altered in place, and the device where it shall run."""
+        self.name = network.name
+        self.size = network.size
         self.device = device
-        self.fingerprint = _fingerprint(name, model, size, mean, std)
-        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1) * 255
-        model.eval().requires_grad_(False)
+        self.fingerprint = network.fingerprint
+        self._mean, self._std = channel_scale(network, device)
+        model = network.model.eval().requires_grad_(False)
         if device.type == "cpu":
             fold_batch_norm(model)
         self._model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.dim = int(self.embed_prepared(np.zeros((1, *size, 3), dtype=np.uint8)).shape[1])
+        self.dim = int(self.embed_prepared(np.zeros((1, *self.size, 3), dtype=np.uint8)).shape[1])
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Resize an RGB picture to the input size, (height, width, 3) uint8.
-
-        Bicubic, with the sides squashed rather than cropped: a lesion at the rim stays in view.
-        """
-        height, width = self.size
-        return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+        """Resize an RGB picture to the input size, (height, width, 3) uint8."""
+        return fit_to(image, self.size)
 
     @torch.inference_mode()
     def embed_prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Vectors (m, dim) float32 of prepared pictures (m, height, width, 3) uint8, in one pass."""
-        # numpy's (m, h, w, 3) seen as (m, 3, h, w) is already channels_last: nothing is copied but the cast.
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2).float()
-        batch = (batch - self._mean) / self._std
+        batch = (to_tensor(pixels, self.device) - self._mean) / self._std
         if self.device.type == "cuda":
             with torch.autocast("cuda"):
                 out = self._model(batch)
@@ -87,21 +106,67 @@ class Backbone:
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), dtype=np.float32)
 
 
-def load_backbone(name: str = DEFAULT, *, weights: str | None = None, device: str = "auto") -> Backbone:
-    """Load a network by its timm name.
+def fit_to(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize a picture to `size` (height, width): (height, width, 3) uint8.
+
+    Bicubic, with the sides squashed rather than cropped: a lesion at the rim stays in view.
+    """
+    height, width = size
+    return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+
+
+def to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Prepared pictures (m, height, width, 3) as float32 (m, 3, height, width) on the scale 0-255."""
+    # numpy's (m, h, w, 3) seen as (m, 3, h, w) is already channels_last: nothing is copied but the cast.
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float()
+
+
+def channel_scale(network: Network, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the channels, each (1, 3, 1, 1) on the scale 0-255."""
+    mean, std = (
+        torch.tensor(one, device=device).view(1, 3, 1, 1) * 255 for one in (network.mean, network.std)
+    )
+    return mean, std
+
+
+def load_backbone(
+    name: str = DEFAULT,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    changes: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Backbone:
+    """Load a network by its timm name, ready to embed.
+
+    Args:
+        name: see `load_network`.
+        weights: see `load_network`.
+        device: "auto" (CUDA where there is one), "cpu", "cuda:1", ...
+        changes: of a fine-tune, see `Network.change`.
+
+    Raises:
+        BackboneError: unknown name, weights that cannot be had or do not fit, unknown device.
+    """
+    where = find_device(device)
+    network = load_network(name, weights=weights)
+    if changes is not None:
+        network.change(changes)
+    return Backbone(network, where)
+
+
+def load_network(name: str = DEFAULT, *, weights: str | None = None) -> Network:
+    """Load a network by its timm name, as timm made it.
 
     Args:
         name: `tf_efficientnet_lite0`, whose weights come from a registry package, or any timm model.
         weights: None for pretrained ones (from the package, else through timm from its hub); the path of
             a local checkpoint (.safetensors, or .pth loaded as tensors only); "random" for untrained ones,
             the same in every process.
-        device: "auto" (CUDA where there is one), "cpu", "cuda:1", ...
 
     Raises:
-        BackboneError: unknown name, weights that cannot be had or do not fit, unknown device.
+        BackboneError: unknown name, weights that cannot be had or do not fit.
     """
     timm = _timm()
-    where = _device(device)
     stem = name.split(":")[-1]
     if not timm.is_model(stem) and not name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         near = timm.list_models(f"*{stem.split('_')[0].split('.')[0]}*")[:5]
@@ -111,17 +176,10 @@ def load_backbone(name: str = DEFAULT, *, weights: str | None = None, device: st
         model = timm.create_model(name, num_classes=0)
         _load_by_position(model, file)
         # The package was trained with 127 and 128 of 255, timm's own port with one half.
-        return Backbone(name, model, size=(224, 224), mean=[127 / 255] * 3, std=[128 / 255] * 3, device=where)
+        return Network(name, model, (224, 224), (127 / 255,) * 3, (128 / 255,) * 3)
     model = _create(timm, name, weights)
     config = timm.data.resolve_model_data_config(model)
-    return Backbone(
-        name,
-        model,
-        size=tuple(config["input_size"][1:]),
-        mean=config["mean"],
-        std=config["std"],
-        device=where,
-    )
+    return Network(name, model, tuple(config["input_size"][1:]), tuple(config["mean"]), tuple(config["std"]))
 
 
 def _create(timm: Any, name: str, weights: str | None) -> nn.Module:
@@ -166,7 +224,8 @@ def _seeded(timm: Any, name: str, seed: int, **options: Any) -> nn.Module:
         return model
 
 
-def _device(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
+    """The torch device of a setting; "auto" is CUDA where there is one. Raises BackboneError for one not there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -209,7 +268,6 @@ def _load_by_position(model: nn.Module, file: Path) -> None:
 def _fingerprint(
     name: str, model: nn.Module, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
 ) -> str:
-    """Hash of all that decides a vector, as 32 hex digits; the same in every process and on every device."""
     digest = hashlib.sha256()
     recipe = [name, list(size), [float(x) for x in mean], [float(x) for x in std], _PREPROCESSING_VERSION]
     digest.update(json.dumps(recipe).encode())

@@ -1,0 +1,190 @@
+"""A network cut in two for a fine-tune: a front that stays as it is, and a tail whose last stage learns.
+
+What the front makes of an image is computed once; a fine-tune then runs only the tail, many times. The tail is what
+comes after the last but one of timm's feature levels (the last stage of a convolutional network, the last block of a
+vision transformer).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from cdsel_backend.pool.backbones import Network, channel_scale, fit_to, fold_batch_norm, to_tensor
+
+_DEGREES, _ZOOM, _SHIFT, _LIGHT = 15.0, 0.1, 0.05, 0.15
+_BATCH = 64  # activations in one pass of the tail
+
+
+class SplitNetwork:
+    """A network in two parts. `embed_images` takes it for a backbone: its vectors are the front's activations.
+
+    `tuned` names the weights that may learn, as in the model's state; `shape` is that of one activation. A network
+    that cannot be cut has no front: its activations are the pixels, scaled.
+    """
+
+    def __init__(self, network: Network, device: torch.device, *, views: int = 0, seed: int = 0) -> None:
+        """Cut a network, whose model is altered in place.
+
+        Args:
+            network: see `load_network`.
+            device: where both parts shall run.
+            views: altered copies of each image whose activations `embed_prepared` gives beside the image's own.
+            seed: decides the alterations.
+        """
+        self.network = network
+        self.device = device
+        self.views = views
+        self._random = torch.Generator().manual_seed(seed)
+        self._mean, self._std = channel_scale(network, device)
+        model = network.model.eval().requires_grad_(False)
+        self.tuned = _last_stage(model)
+        cut = _cut(model, self.tuned)
+        if cut is None:
+            front: nn.Module = nn.Identity()
+            self.tail = model
+        else:
+            front, self.tail = copy.deepcopy(cut[0]), cut[1]
+            if device.type == "cpu":
+                fold_batch_norm(front)
+        self._front = _placed(front, device)
+        self.tail = _placed(self.tail, device)
+        wanted = set(self.tuned)
+        self.weights = [weight for name, weight in self.tail.named_parameters() if name in wanted]
+        self._pretrained = [weight.detach().clone() for weight in self.weights]
+        self.shape = tuple(
+            self._activations(np.zeros((1, *network.size, 3), dtype=np.uint8), False).shape[1:]
+        )
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resize an RGB picture to the input size, (height, width, 3) uint8."""
+        return fit_to(image, self.network.size)
+
+    def embed_prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Activations (m, 1 + views, *shape) float16 of prepared pictures (m, height, width, 3) uint8.
+
+        The first is the picture's own. The others are of copies that keep its label: mirrored, turned by up to 15
+        degrees, zoomed and lit by some percent. They depend on the seed and on how many pictures came before.
+        """
+        parts = [self._activations(pixels, altered=view > 0) for view in range(1 + self.views)]
+        return np.stack(parts, axis=1)
+
+    def vectors(self, activations: NDArray[np.float16]) -> NDArray[np.float32]:
+        """Vectors (m, dim) float32 that the tail, as it is now, makes of activations (m, *shape)."""
+        with torch.inference_mode(), self.precision():
+            parts = [
+                self.tail(self.load(activations[start : start + _BATCH])).float().cpu().numpy()
+                for start in range(0, len(activations), _BATCH)
+            ]
+        return np.concatenate(parts)
+
+    def load(self, activations: NDArray[np.float16]) -> torch.Tensor:
+        """Activations (m, *shape) as a tensor that the tail takes."""
+        loaded = torch.from_numpy(np.ascontiguousarray(activations)).to(self.device).float()
+        return loaded.contiguous(memory_format=torch.channels_last) if loaded.dim() == 4 else loaded
+
+    def reset(self) -> None:
+        """Make the tail what it was before any fine-tune."""
+        with torch.no_grad():
+            for weight, before in zip(self.weights, self._pretrained, strict=True):
+                weight.copy_(before)
+
+    def changes(self) -> dict[str, NDArray[np.float32]]:
+        """What the tail has learned: weights by their name in the model's state (see `Network.change`)."""
+        return {
+            name: weight.detach().cpu().float().contiguous().numpy().copy()
+            for name, weight in zip(self.tuned, self.weights, strict=True)
+        }
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Mixed precision on a GPU that has bfloat16, which needs no scaling of the loss; else full."""
+        mixed = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+            yield
+
+    def _activations(self, pixels: NDArray[np.uint8], altered: bool) -> NDArray[np.float16]:
+        with torch.inference_mode(), self.precision():
+            batch = to_tensor(pixels, self.device)
+            if altered:
+                batch = _alter(batch, torch.rand(len(batch), 6, generator=self._random).to(self.device))
+            found = self._front((batch - self._mean) / self._std)
+            half: NDArray[np.float16] = found.contiguous().half().cpu().numpy()
+        return half
+
+
+def _alter(batch: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
+    """Mirror, turn, zoom, shift and light pictures (m, 3, h, w) by numbers (m, 6) in [0, 1)."""
+    even = chance * 2 - 1
+    angle, zoom = even[:, 0] * (_DEGREES * torch.pi / 180), 1 + even[:, 1] * _ZOOM
+    mirror = torch.where(chance[:, 2] < 0.5, -1.0, 1.0)
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    across = torch.stack([cos * mirror, -sin, even[:, 3] * _SHIFT], dim=1)
+    down = torch.stack([sin * mirror, cos, even[:, 4] * _SHIFT], dim=1)
+    grid = nn.functional.affine_grid(
+        torch.stack([across, down], dim=1), list(batch.shape), align_corners=False
+    )
+    moved = nn.functional.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
+    return (moved * (1 + even[:, 5] * _LIGHT).view(-1, 1, 1, 1)).clamp(0, 255)
+
+
+def _placed(module: nn.Module, device: torch.device) -> nn.Module:
+    placed: nn.Module = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
+
+
+def _last_stage(model: nn.Module) -> list[str]:
+    """Names of the parameters after the last but one of timm's feature levels; all, where timm names none."""
+    names = [name for name, _ in model.named_parameters()]
+    levels = [str(level["module"]) for level in getattr(model, "feature_info", None) or ()]
+    if len(levels) < 2:
+        return names
+    before = [place for place, name in enumerate(names) if name.startswith(f"{levels[-2]}.")]
+    return names[before[-1] + 1 :] if before and before[-1] + 1 < len(names) else names
+
+
+def _cut(model: nn.Module, tuned: Sequence[str]) -> tuple[nn.Module, nn.Module] | None:
+    """The parts before and after the last value that everything passes through before a tuned parameter is used.
+
+    None for a model that torch.fx cannot trace, or without such a value.
+    """
+
+    class Tracer(torch.fx.Tracer):
+        def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
+            return not list(m.children()) or super().is_leaf_module(m, qualified_name)
+
+    try:
+        graph = Tracer().trace(model)
+    except Exception:  # control flow that depends on data
+        return None
+    nodes = list(graph.nodes)
+    place = {node: number for number, node in enumerate(nodes)}
+    owners = set(tuned) | {name.rpartition(".")[0] for name in tuned}
+    first = next(
+        place[node] for node in nodes if node.op in ("call_module", "get_attr") and str(node.target) in owners
+    )
+    open_until = -1
+    found = None
+    for number, node in enumerate(nodes[:first]):
+        if node.op not in ("placeholder", "get_attr") and open_until <= number:
+            found = number
+        open_until = max([open_until, *(place[user] for user in node.users)])
+    if found is None:
+        return None
+    front, tail = torch.fx.Graph(), torch.fx.Graph()
+    copied: dict[Any, Any] = {}
+    for node in nodes[: found + 1]:
+        copied[node] = front.node_copy(node, lambda one: copied[one])
+    front.output(copied[nodes[found]])
+    behind: dict[Any, Any] = {nodes[found]: tail.placeholder("activations")}
+    for node in nodes[found + 1 :]:
+        behind[node] = tail.node_copy(node, lambda one: behind[one])
+    return torch.fx.GraphModule(model, front), torch.fx.GraphModule(model, tail)
