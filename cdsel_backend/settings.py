@@ -77,7 +77,25 @@ def _auto_or_names(value: object) -> object:
     return value if isinstance(value, str) and value.strip().lower() == "auto" else _split_commas(value)
 
 
+def _quotas(value: object) -> object:
+    """Let `"a@x.org: 100, b@x.org: 50"` stand for a mapping; e-mail addresses are compared in lower case."""
+    if isinstance(value, str):
+        if value.strip().startswith("{"):
+            value = json.loads(value)
+        else:
+            parts = [part.rpartition(":") for part in value.split(",") if part.strip()]
+            value = {name: quota.strip() for name, _, quota in parts}
+    if not isinstance(value, Mapping):
+        return value
+    quotas = {str(name).strip().lower(): quota for name, quota in value.items()}
+    strange = [name for name in quotas if "@" not in name]
+    if strange or len(quotas) < len(value):
+        raise ValueError('name each account once, by its e-mail address: {"ann@example.org": 100}')
+    return quotas
+
+
 Names = Annotated[list[str], BeforeValidator(_split_commas)]
+Quotas = Annotated[dict[str, Annotated[int, Field(ge=0, le=10_000_000)]], BeforeValidator(_quotas)]
 
 
 class ProjectSettings(BaseModel):
@@ -107,6 +125,10 @@ class ProjectSettings(BaseModel):
     """A local checkpoint for the backbone, on the machine of the backend; none: pretrained ones."""
     delivery: Literal["queue_project", "in_place"] = "queue_project"
     """`queue_project`: a project of its own, in strict order. `in_place`: scores in the connected project."""
+    annotators: Quotas = {}
+    """Accounts of Label Studio (e-mail) with a queue each, and how many images each gets; none: one queue for all."""
+    overlap: float = Field(0.0, ge=0, le=1)
+    """The share of images that two annotators label, to measure their agreement."""
     preannotate: bool = True
     """Show the annotator the model's prediction on the images of the queue."""
     paused: bool = False

@@ -68,6 +68,10 @@ class LabelStudio(Connection):
         """Every project's `id`, `title` and `description`."""
         yield from self.pages("/api/projects/", {"include": "id,title,description"})
 
+    def users(self) -> dict[str, int]:
+        """The accounts of this Label Studio: e-mail in lower case -> id."""
+        return {str(user["email"]).lower(): int(user["id"]) for user in self.pages("/api/users/", {})}
+
     def project(self, project_id: int) -> dict[str, Any]:
         """One project with all its fields."""
         return dict(self.get(f"/api/projects/{project_id}/"))

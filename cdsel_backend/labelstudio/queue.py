@@ -1,9 +1,10 @@
-"""The labelling queue: create it, fill it in rank order, hold it to the budget, show predictions on it.
+"""The labelling queues: fill them in rank order, hold them to the budget, show predictions on them.
 
 Two ways to deliver it (setting `delivery`):
 
-- `queue_project`: a project of its own beside the pool project. Sequential sampling shows tasks in the order of
-  their ids, so importing in rank order is the order annotators see; locks and overlap 1 keep two of them apart.
+- `queue_project`: a project of its own beside the pool project, or one for each annotator. Sequential sampling shows
+  tasks in the order of their ids, so importing in rank order is the order annotators see; locks and overlap 1 keep
+  two of them apart.
 - `in_place`: the pool project itself. Each round's images get a prediction whose score is their rank, and
   uncertainty sampling shows ascending scores. It promises neither strict order with several annotators nor a hard
   budget: after the round's images Label Studio goes on with the rest of the pool.
@@ -19,41 +20,82 @@ from urllib.parse import quote
 from sqlalchemy import Row
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.labels import LabelSpace, queue_config
+from cdsel_backend.labelstudio.labels import LabelSpace
+from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.store import State, Store
 
 CHUNK = 50  # tasks of one import: what a budget lowered in the middle of a push may still let through
-TITLE_LENGTH = 50  # Label Studio refuses a longer one
 CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://")
 
 
 def push(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
-    """Push the next selected images that the budget lets into the queue; returns whether any was pushed.
+    """Push the next selected images that budget and quotas let into the queues; returns whether any was pushed.
 
-    May be killed anywhere and run again: what an earlier run imported and did not record is found in the queue by
-    its `cdsel_item` and adopted.
+    May be killed anywhere and run again: what an earlier run imported and did not record is found in the queues by
+    its `cdsel_item` and adopted. Every queue that the plan names must exist.
     """
     if state.settings.delivery == "in_place":
         return _push_in_place(studio, store, state, space)
-    queue = int(state.project.queue_project)
-    pushed = _adopt(studio, store, state, queue)
+    pushed = _adopt(studio, store, state)
     while True:
         # Read again before each chunk: a budget lowered meanwhile stops the push here.
         state = State(store, state.project.id)
-        fresh = state.waiting[: min(state.left, CHUNK)]
-        if not fresh or state.settings.paused:
+        fresh = plan(state, CHUNK)
+        if not fresh or {one.annotator for one in fresh} - state.queues.keys():
             return pushed
-        items = {row.id: row for row in state.items}
-        tasks = [{"data": task_data(state, row, items[row.item], space)} for row in fresh]
-        ids = studio.import_tasks(queue, tasks)
-        store.mark_selections(
-            state.project.id, {row.item: {"queue_task": task} for row, task in zip(fresh, ids, strict=True)}
-        )
+        for name in dict.fromkeys(one.annotator for one in fresh):
+            _import(studio, store, state, space, name, [one for one in fresh if one.annotator == name])
         pushed = True
 
 
-def task_data(state: State, selection: Row[Any], item: Row[Any], space: LabelSpace) -> dict[str, Any]:
-    """What the annotator's task holds: the pool task's data, its place in the queue and the reason."""
+def _import(
+    studio: LabelStudio,
+    store: Store,
+    state: State,
+    space: LabelSpace,
+    name: str,
+    placements: Sequence[Placement],
+) -> None:
+    """Put images into one queue, and record it."""
+    items = {row.id: row for row in state.items}
+    rows = {row.item: row for row in state.selections}
+    before = len(state.placed[name])
+    tasks = [
+        {"data": task_data(state, rows[one.item], items[one.item], space, one, before + number)}
+        for number, one in enumerate(placements, start=1)
+    ]
+    ids = studio.import_tasks(state.queues[name], tasks)
+    _record(store, state, list(zip(placements, ids, strict=True)))
+
+
+def _record(store: Store, state: State, pushed: Sequence[tuple[Placement, int]]) -> None:
+    store.mark_selections(
+        state.project.id,
+        {
+            one.item: {"queue_task": task, "annotator": one.annotator, "rank": one.rank}
+            for one, task in pushed
+            if not one.copy
+        },
+    )
+    store.add_copies(
+        state.project.id,
+        [
+            {"item": one.item, "annotator": one.annotator, "rank": one.rank, "queue_task": task}
+            for one, task in pushed
+            if one.copy
+        ],
+    )
+
+
+def task_data(
+    state: State,
+    selection: Row[Any],
+    item: Row[Any],
+    space: LabelSpace,
+    placement: Placement,
+    number: int,
+) -> dict[str, Any]:
+    """What the annotator's task holds: the pool task's data, its place in the queue (`number`) and the reason."""
     data = dict(item.data)
     if item.image.startswith(CLOUD_SCHEMES):
         # The queue project has no cloud storage of its own: Label Studio signs through the pool's task.
@@ -63,53 +105,43 @@ def task_data(state: State, selection: Row[Any], item: Row[Any], space: LabelSpa
         **data,
         "cdsel_item": item.task,
         "cdsel_round": selection.round,
-        "cdsel_rank": selection.rank,
-        "cdsel_place": f"{selection.rank} of {state.settings.budget}",
+        "cdsel_rank": placement.rank,
+        "cdsel_place": _place(state, placement, number),
         "cdsel_reason": selection.sentence,
+        **({"cdsel_copy": True} if placement.copy else {}),
     }
 
 
-def ensure_queue_project(studio: LabelStudio, store: Store, state: State) -> int:
-    """Create the queue project, or find by its mark one whose making died before it was recorded."""
-    mark = queue_mark(state.project.pool_project)
-    found = [
-        int(project["id"]) for project in studio.projects() if mark in (project.get("description") or "")
-    ]
-    if found:
-        queue = min(found)
-    else:
-        title = state.project.title or f"Project {state.project.pool_project}"
-        queue = studio.create_project(
-            f"{title[: TITLE_LENGTH - len(' · queue')]} · queue",
-            queue_config(state.project.label_config),
-            description=(
-                f"The images worth labelling next, in order, chosen by cdsel from “{title}”. "
-                f"Press “Label All Tasks”. The budget is set in the pool project. {mark}"
-            ),
-            sampling="Sequential sampling",
-            maximum_annotations=1,
-            skip_queue="IGNORE_SKIPPED",
-            enable_empty_annotation=False,
-        )
-    store.update_project(state.project.id, queue_project=queue)
-    return queue
+def _place(state: State, placement: Placement, number: int) -> str:
+    """ "12 of 200": where an image stands in its queue, and how many this may come to."""
+    quota = state.staff[placement.annotator]
+    if quota is not None:
+        return f"{number} of {quota}"
+    seconds = int(state.settings.overlap * state.settings.budget + 0.5)
+    return f"{placement.rank} of {max(state.settings.budget + seconds, placement.rank)}"
 
 
-def queue_mark(pool_project: int) -> str:
-    """What a queue project's description holds so that its backend finds it again."""
-    return f"[cdsel queue of project {pool_project}]"
-
-
-def _adopt(studio: LabelStudio, store: Store, state: State, queue: int) -> bool:
-    """Record tasks of the queue that an earlier run imported without recording; returns whether any was found."""
+def _adopt(studio: LabelStudio, store: Store, state: State) -> bool:
+    """Record tasks of the queues that an earlier run imported without recording; returns whether any was found."""
     waiting = {row.item for row in state.waiting}
+    selected = {row.item for row in state.selections}
+    known = {row.queue_task for row in (*state.selections, *state.copies)}
+    copied = {(row.item, row.annotator) for row in state.copies}
     by_task = {row.task: row.id for row in state.items}
-    found: dict[int, dict[str, int]] = {}
-    for task in studio.tasks(queue):
-        item = by_task.get(task["data"].get("cdsel_item"))
-        if item is not None and item in waiting and item not in found:
-            found[item] = {"queue_task": task["id"]}
-    store.mark_selections(state.project.id, found)
+    found: dict[tuple[int, str, bool], tuple[Placement, int]] = {}
+    for name, queue in state.queues.items():
+        for task in studio.tasks(queue):
+            data = task["data"]
+            item, copy = by_task.get(data.get("cdsel_item")), bool(data.get("cdsel_copy"))
+            if item is None or task["id"] in known:
+                continue
+            lost = item in selected and (item, name) not in copied if copy else item in waiting
+            if lost:
+                if not copy:
+                    waiting.discard(item)
+                key = (item, name, copy)
+                found.setdefault(key, (Placement(item, name, int(data["cdsel_rank"]), copy), task["id"]))
+    _record(store, state, list(found.values()))
     return bool(found)
 
 
@@ -152,30 +184,38 @@ def preannotate(
     rows: Sequence[Row[Any]],
     probabilities: Mapping[int, Sequence[float]],
 ) -> None:
-    """Show the champion's prediction on open images of the queue: selection rows, and item -> probabilities (c,).
+    """Show the champion's prediction on open images of the queues.
 
-    Run again after a kill, it imports only what the queue does not show yet.
+    Run again after a kill, it imports only what the queues do not show yet.
+
+    Args:
+        studio, store, state, space: the project's.
+        rows: selections and copies, with their tasks.
+        probabilities: item -> probabilities (c,).
     """
-    version, queue = state.project.champion, int(state.project.queue_project)
-    shown = {
-        prediction["task"]
-        for prediction in studio.predictions(queue)
-        if prediction["model_version"] == version
-    }
-    fresh = []
-    for row in rows:
-        shares = probabilities[row.item]
-        best = max(range(len(shares)), key=lambda index: shares[index])
-        if row.queue_task not in shown:
-            fresh.append(
-                {
-                    "task": row.queue_task,
-                    "result": space.result_for(space.classes[best]),
-                    "score": float(shares[best]),
-                    "model_version": version,
-                }
-            )
-    if fresh:
-        studio.import_predictions(queue, fresh)
-    studio.update_project(queue, model_version=version)
-    store.mark_selections(state.project.id, {row.item: {"predicted_by": version} for row in rows})
+    version = state.project.champion
+    copies = {row.queue_task for row in state.copies}
+    for name, queue in state.queues.items():
+        own = [row for row in rows if row.annotator == name]
+        if not own:
+            continue
+        shown = {
+            prediction["task"]
+            for prediction in studio.predictions(queue)
+            if prediction["model_version"] == version
+        }
+        fresh = []
+        for row in own:
+            if row.queue_task not in shown:
+                result, score = space.prediction(probabilities[row.item])
+                fresh.append(
+                    {"task": row.queue_task, "result": result, "score": score, "model_version": version}
+                )
+        if fresh:
+            studio.import_predictions(queue, fresh)
+        studio.update_project(queue, model_version=version)
+        done = {"predicted_by": version}
+        first = [row for row in own if row.queue_task not in copies]
+        store.mark_selections(state.project.id, {row.item: done for row in first})
+        again = [row for row in own if row.queue_task in copies]
+        store.mark_copies(state.project.id, {(row.item, name): done for row in again})

@@ -6,37 +6,55 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from cdsel_backend.labelstudio.connection import LabelStudioError
 from cdsel_backend.labelstudio.images import ImageReader
-from cdsel_backend.labelstudio.labels import LabelSpace, UnknownLabel, parse_label_space, queue_config
+from cdsel_backend.labelstudio.labels import (
+    LabelSpace,
+    UnknownLabel,
+    UnsupportedLabelConfig,
+    parse_label_space,
+    queue_config,
+)
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
-from cdsel_backend.reconcile.context import REQUESTS, Context
+from cdsel_backend.reconcile.context import REQUESTS, Context, misfit, model_folder, note_offer
+from cdsel_backend.reconcile.queues import look_up
 from cdsel_backend.store import PoolTask, State
+from cdsel_backend.training import ModelFormatError, load
 
 EMBED_CHUNK = 32  # images of one committed step
 READERS = 4  # images fetched at once
 RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubling each time
+UPDATED = "PROJECT_UPDATED"  # what Label Studio calls a change of a project's own fields
+REFUSED = 400  # the status of what Label Studio finds wrong with a request
 POOL_POLL = 10  # the pool is listed once in so many polls of the queue
 
 
 def sync(context: Context, state: State) -> bool:
     """Bring tasks and labels in from Label Studio, when an event says so or a poll is due."""
     project, now = state.project, time.time()
-    sources = [project.pool_project] + ([project.queue_project] if project.queue_project else [])
-    events = context.store.open_events(sources)
+    events = context.store.open_events(state.sources)
     poll = context.server.poll_seconds
+    # A project that was updated, as by our own line in its description, holds the same tasks.
+    told = [event for event in events if event.action != UPDATED]
     pool_due = now - project.pool_synced_at > poll * POOL_POLL or any(
-        event.source == project.pool_project and event.received_at > project.pool_synced_at
-        for event in events
+        event.source == project.pool_project and event.received_at > project.pool_synced_at for event in told
     )
-    queue_due = project.queue_project is not None and (
+    if len(told) < len(events) and not pool_due:
+        found = context.studio.project(project.pool_project)
+        pool_due = (found["title"], found["label_config"]) != (project.title, project.label_config)
+    queue_due = bool(state.queues) and (
         now - project.queue_synced_at > poll
-        or any(event.received_at > project.queue_synced_at for event in events)
+        or any(event.received_at > project.queue_synced_at for event in told)
     )
     if not pool_due and not queue_due:
+        context.store.handle_events([event.id for event in events if event.action == UPDATED])
         return False
     if pool_due:
         sync_pool(context, state, now)
+        state = context.read_state(project.id)
+        # The queues' labeling config follows that of the pool, and says how their answers are to be read.
+        queue_due = queue_due or (bool(state.queues) and state.project.label_config != project.label_config)
     if queue_due:
         sync_queue(context, state, now)
     context.store.handle_events([event.id for event in events if event.action not in REQUESTS])
@@ -47,9 +65,11 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     """Make the items what the pool project holds, and take the labels given there."""
     project = state.project
     found = context.studio.project(project.pool_project)
-    if (found["title"], found["label_config"]) != (project.title, project.label_config):
-        context.store.update_project(project.id, title=found["title"], label_config=found["label_config"])
-    space = parse_label_space(found["label_config"])
+    label_config, refusal = config_in_force(context, state, found["label_config"])
+    space = parse_label_space(label_config)
+    if (found["title"], label_config) != (project.title, project.label_config):
+        context.store.update_project(project.id, title=found["title"], label_config=label_config)
+    note_offer(context.store, project.id, space.classes, now)
     tasks, annotated = [], []
     for task in context.studio.tasks(project.pool_project, with_annotations=True):
         image = task["data"].get(space.image_key)
@@ -60,26 +80,77 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     by_task = {row.task: row.id for row in context.store.items(project.id)}
     rows = [row for task in annotated for row in label_rows(task, by_task[task["id"]], space)]
     context.store.replace_labels(project.id, project.pool_project, rows)
-    for source in filter(None, (project.pool_project, project.queue_project)):
+    for source in state.sources:
         context.studio.ensure_webhook(source, *context.webhook(state))
+    if state.settings.delivery == "queue_project":
+        look_up(context, state)
     context.store.update_project(project.id, pool_synced_at=now)
+    words = [refusal, set_aside(context, project.id, space)]
+    context.store.note_problems(project.id, "classes", [one for one in words if one])
+
+
+def config_in_force(context: Context, state: State, found: str) -> tuple[str, str | None]:
+    """The labeling config to go by, given the pool project's; and why it is not that one, in words.
+
+    Classes may come and go. A config that cannot be used never replaces one that can; and Label Studio refuses
+    another control in a queue whose annotations answer the old one.
+    """
+    known = state.project.label_config
+    if found == known:
+        return found, None
+    try:
+        parse_label_space(found)
+    except UnsupportedLabelConfig as fault:
+        if not known:
+            raise
+        return known, f"the former labeling config stays in force: {fault}"
+    for queue in state.queues.values():
+        try:
+            ensure_config(context, queue, found)
+        except LabelStudioError as fault:
+            if fault.status != REFUSED:
+                raise
+            return known, (
+                f"the former labeling config stays in force, because annotations of the queue (project {queue}) "
+                "answer another control than the new one has: give the control its former name and kind, or "
+                "start a new pool project"
+            )
+    return found, None
+
+
+def ensure_config(context: Context, queue: int, label_config: str) -> None:
+    """Make a queue's labeling config that of the pool."""
+    wanted = queue_config(label_config)
+    if context.studio.project(queue)["label_config"] != wanted:
+        empty = parse_label_space(label_config).empty_counts
+        context.studio.update_project(queue, label_config=wanted, enable_empty_annotation=empty)
+
+
+def set_aside(context: Context, project: int, space: LabelSpace) -> str | None:
+    """Why the champion cannot serve the classes that the labeling config now has, in words; None when it can."""
+    champion = context.store.project(project).champion
+    if champion is None:
+        return None
+    try:
+        why = misfit(load(model_folder(context.server, project) / champion), space)
+    except ModelFormatError:
+        return None  # `check_champion` says so
+    return f"{champion} is set aside until the next training: {why}" if why else None
 
 
 def sync_queue(context: Context, state: State, now: float) -> None:
-    """Take the labels given in the queue project, and keep its labeling config that of the pool."""
+    """Take the labels given in the queues, and keep their labeling config that of the pool."""
     project = state.project
     space = parse_label_space(project.label_config)
-    found = context.studio.project(project.queue_project)
-    wanted = queue_config(project.label_config)
-    if found["label_config"] != wanted:
-        context.studio.update_project(project.queue_project, label_config=wanted)
     by_task = {row.task: row.id for row in state.items}
-    rows = []
-    for task in context.studio.tasks(project.queue_project, with_annotations=True):
-        item = by_task.get(task["data"].get("cdsel_item"))
-        if item is not None:  # a task that somebody else put there is none of ours
-            rows += label_rows(task, item, space)
-    context.store.replace_labels(project.id, project.queue_project, rows)
+    for queue in state.queues.values():
+        ensure_config(context, queue, project.label_config)
+        rows = []
+        for task in context.studio.tasks(queue, with_annotations=True):
+            item = by_task.get(task["data"].get("cdsel_item"))
+            if item is not None:  # a task that somebody else put there is none of ours
+                rows += label_rows(task, item, space)
+        context.store.replace_labels(project.id, queue, rows)
     context.store.update_project(project.id, queue_synced_at=now)
 
 
@@ -92,6 +163,7 @@ def label_rows(task: dict[str, Any], item: int, space: LabelSpace) -> list[dict[
             try:
                 label = space.label_of(annotation.get("result") or [])
             except UnknownLabel as fault:
+                label = fault.rest
                 problem = f"task {task['id']}, annotation {annotation['id']}: {fault}"
         rows.append(
             {

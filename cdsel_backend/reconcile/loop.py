@@ -15,13 +15,16 @@ from collections.abc import Callable
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, train
+from cdsel_backend.reconcile.queues import describe, find_annotators
 from cdsel_backend.reconcile.rounds import preannotate, push, select_round
 from cdsel_backend.store import State
 
 log = logging.getLogger(__name__)
 
 STEPS: tuple[Callable[[Context, State], bool], ...] = (
+    describe,
     sync,
+    find_annotators,
     embed,
     check_champion,
     detect_confounders,
@@ -37,7 +40,7 @@ def reconcile(context: Context, project: int) -> bool:
     for step in STEPS:
         state = context.read_state(project)
         if step(context, state):
-            level = logging.DEBUG if step is sync else logging.INFO  # polls would drown the rest
+            level = logging.DEBUG if step in (sync, describe) else logging.INFO  # polls would drown the rest
             log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
             return True
     state = context.read_state(project)
@@ -55,4 +58,6 @@ def waiting_for(state: State) -> str:
         return "paused"
     if not state.left:
         return "the budget is used up"
+    if not state.room:
+        return "the annotators' quotas are used up"
     return "no image is left to select"

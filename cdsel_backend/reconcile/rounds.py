@@ -7,8 +7,10 @@ import numpy as np
 from cdsel_backend.confounders import fit_representation
 from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.reconcile.context import SELECT_ACTION, Context, load_champion, predict, read_pool
-from cdsel_backend.selection import Problem, select
+from cdsel_backend.reconcile.queues import open_queues
+from cdsel_backend.selection import problem_for, select
 from cdsel_backend.store import Selected, State
 
 DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
@@ -18,14 +20,14 @@ def select_round(context: Context, state: State) -> bool:
     """Choose the next round, when the last one is done or somebody asks, and the budget has room."""
     settings = state.settings
     asked = context.requests(state, SELECT_ACTION)
-    if settings.paused or state.waiting or not state.left or (state.open and not asked):
+    if settings.paused or state.waiting or not state.room or (state.open and not asked):
         context.store.handle_events(asked)
         return False
     pool = read_pool(context.store, state)
     free = int((~pool.taken).sum())
     if not free:
         return False
-    size = min(settings.round_size, state.left)
+    size = min(settings.round_size, state.room)
     context.tell(state, "selecting the next round", 0, size)
     number = state.rounds[-1].number + 1 if state.rounds else 1
     champion = load_champion(context.server, state)
@@ -35,7 +37,7 @@ def select_round(context: Context, state: State) -> bool:
     representation = fit_representation(pool.vectors, pool.confounders, strength=strength)
     chosen = select(
         settings.strategy,
-        Problem(
+        problem_for(
             vectors=representation.transform(pool.vectors, pool.confounders),
             columns=pool.confounders,
             labels=pool.labels,
@@ -49,7 +51,7 @@ def select_round(context: Context, state: State) -> bool:
     )
     if not len(chosen.indices):
         return False
-    ranks = max((row.rank for row in state.selections), default=0)
+    ranks = state.last_rank
     context.store.add_round(
         state.project.id,
         number,
@@ -59,7 +61,10 @@ def select_round(context: Context, state: State) -> bool:
                 rank=ranks + place,
                 gain=float(gain),
                 sentence=reason.sentence,
-                reason=reason.to_json(),
+                reason={
+                    **reason.to_json(),
+                    "levels": {c.name: c.levels[c.codes[index]] for c in pool.confounders},
+                },
             )
             for place, (index, gain, reason) in enumerate(
                 zip(chosen.indices, chosen.gains, chosen.reasons, strict=True), start=1
@@ -74,13 +79,15 @@ def select_round(context: Context, state: State) -> bool:
 
 
 def push(context: Context, state: State) -> bool:
-    """Push what is selected into the queue, as far as the budget lets it."""
-    if not state.waiting or not state.left or state.settings.paused:
+    """Push what is selected into the queues, as far as budget and quotas let it."""
+    if state.settings.delivery == "in_place":
+        due = bool(state.waiting and state.left and not state.settings.paused)
+    else:
+        due = bool(plan(state, 1))
+    if not due:
         return False
     context.tell(state, "filling the queue", 0, len(state.waiting))
-    if state.settings.delivery == "queue_project" and state.project.queue_project is None:
-        queue_project = queue.ensure_queue_project(context.studio, context.store, state)
-        context.studio.ensure_webhook(queue_project, *context.webhook(state))
+    if state.settings.delivery == "queue_project" and open_queues(context, state):
         return True
     space = parse_label_space(state.project.label_config)
     return queue.push(context.studio, context.store, state, space)
@@ -91,7 +98,11 @@ def preannotate(context: Context, state: State) -> bool:
     champion = state.project.champion
     if not state.settings.preannotate or state.settings.delivery != "queue_project":
         return False
-    rows = [row for row in state.selections if row.item in state.open and row.predicted_by != champion]
+    rows = [
+        row
+        for row in (*state.selections, *state.copies)
+        if row.queue_task is not None and row.item in state.open and row.predicted_by != champion
+    ]
     model = load_champion(context.server, state) if rows else None
     if model is None:
         return False

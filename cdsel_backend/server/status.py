@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from cdsel_backend.server.people import agreement_of, annotators
 from cdsel_backend.store import State, Store
 
 UNUSABLE_SHOWN = 1000  # of the images left out; the count is of all
@@ -49,6 +50,8 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
             }
             for finding in report.get("findings", [])
         ],
+        "annotators": annotators(state),
+        "agreement": agreement_of(state),
         "champion": project.champion,
         "rounds": rounds(state),
     }

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.schema import CreateColumn
 
 from cdsel_backend.store.schema import metadata
 
+LOCK = 0xCD5E1  # of PostgreSQL, while tables are made: two processes may start at once
+
 
 def open_database(url: str) -> Engine:
-    """Open the database at a SQLAlchemy URL and make the tables that are missing.
+    """Open the database at a SQLAlchemy URL and make the tables and columns that are missing.
 
     Raises:
         sqlalchemy.exc.ArgumentError: the URL is none.
@@ -22,7 +25,10 @@ def open_database(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(url, pool_pre_ping=True)
-        metadata.create_all(engine)
+        with writing(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+            _complete(connection)
         return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -30,8 +36,21 @@ def open_database(url: str) -> Engine:
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     with writing(engine) as connection:
-        metadata.create_all(connection)
+        _complete(connection)
     return engine
+
+
+def _complete(connection: Connection) -> None:
+    """Make what the schema has and the database of an earlier version has not; nothing is changed or dropped."""
+    metadata.create_all(connection)
+    found = inspect(connection)
+    quote = connection.dialect.identifier_preparer.format_table
+    for table in metadata.sorted_tables:
+        known = {column["name"] for column in found.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                words = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(text(f"ALTER TABLE {quote(table)} ADD COLUMN {words}"))
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -1,4 +1,8 @@
-"""The tables. What exists, and nothing that can be derived from it."""
+"""The tables. What exists, and nothing that can be derived from it.
+
+A database of an earlier version gets the tables and columns it lacks when it is opened. So a column that is added
+here must be nullable or have a `server_default`, and none may be renamed or given another meaning.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +50,7 @@ projects = Table(
     Column("report", JSON),  # the confounder report in force
     Column("report_key", String(64), nullable=False, default=""),  # what it was made from
     Column("champion", String(100)),
+    Column("described", JSON),  # our line in the pool project's description, and when it was written
     UniqueConstraint("studio_url", "pool_project"),
 )
 
@@ -113,8 +118,33 @@ selections = Table(
     Column("reason", JSON, nullable=False),
     Column("queue_task", Integer),  # its task in the queue, once pushed
     Column("predicted_by", String(100)),  # the model version whose prediction the queue shows
+    # Whose queue it is in; "": everyone's.
+    Column("annotator", String(200), nullable=False, default="", server_default=""),
     UniqueConstraint("project", "rank"),
     ForeignKeyConstraint(["project", "round"], ["rounds.project", "rounds.number"]),
+)
+
+# Accounts of Label Studio that the setting `annotators` named once, and their queues. Rows stay: so do the queues.
+annotators = Table(
+    "annotators",
+    metadata,
+    _project(),
+    Column("email", String(200), primary_key=True),
+    Column("user", Integer),  # id in Label Studio; none: it knows no such account
+    Column("queue_project", Integer),
+)
+
+# Further tasks of an image that is in a queue already: a second reading, or a queue instead of one left behind.
+copies = Table(
+    "copies",
+    metadata,
+    _project(),
+    Column("item", ForeignKey("items.id"), primary_key=True),
+    Column("annotator", String(200), primary_key=True),  # whose queue; "": everyone's
+    Column("rank", Integer, nullable=False),
+    Column("queue_task", Integer, nullable=False),
+    Column("predicted_by", String(100)),
+    ForeignKeyConstraint(["project", "item"], ["selections.project", "selections.item"]),
 )
 
 # One row for each training that ran, also one that gave no model: the labels it saw are then not tried again.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Row
 
 from cdsel_backend.settings import ProjectSettings, Resolved, environment_layer, resolve
+from cdsel_backend.store.label_text import majority
 from cdsel_backend.store.store import Store
 
 
@@ -42,6 +41,63 @@ class State:
         return self._store.selections(self.project.id)
 
     @cached_property
+    def copies(self) -> list[Row[Any]]:
+        """Further tasks of images in the queue, in rank order: second readings, and moves to another queue."""
+        return self._store.copies(self.project.id)
+
+    @cached_property
+    def annotators(self) -> dict[str, Row[Any]]:
+        """Every account that the setting `annotators` named once: e-mail -> its row."""
+        return {row.email: row for row in self._store.annotators(self.project.id)}
+
+    @cached_property
+    def queues(self) -> dict[str, int]:
+        """Whose queue -> its project in Label Studio; "" is everyone's. Also queues of people who have left."""
+        found = {email: row.queue_project for email, row in self.annotators.items() if row.queue_project}
+        return ({"": self.project.queue_project} if self.project.queue_project else {}) | found
+
+    @property
+    def sources(self) -> list[int]:
+        """The projects of Label Studio that concern this one: the pool, and every queue."""
+        return [self.project.pool_project, *self.queues.values()]
+
+    @cached_property
+    def staff(self) -> dict[str, int | None]:
+        """Whose queues are filled now, and how many images each may get in all; {"": None} without `annotators`.
+
+        An account that Label Studio does not know is not among them.
+        """
+        if not self.settings.annotators or self.settings.delivery == "in_place":
+            return {"": None}
+        known = self.annotators
+        return {
+            email: quota
+            for email, quota in self.settings.annotators.items()
+            if email in known and known[email].user is not None
+        }
+
+    @cached_property
+    def placed(self) -> dict[str, set[int]]:
+        """Whose queue -> the items that are in it, whatever became of them."""
+        placed: dict[str, set[int]] = {name: set() for name in (*self.staff, *self.queues)}
+        for row in (*(row for row in self.selections if row.queue_task is not None), *self.copies):
+            placed.setdefault(row.annotator, set()).add(row.item)
+        return placed
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Whose queue -> how many more images it may get; everyone's is bounded by the budget alone."""
+        return {
+            name: self.left if quota is None else max(0, quota - len(self.placed[name]))
+            for name, quota in self.staff.items()
+        }
+
+    @property
+    def last_rank(self) -> int:
+        """The highest rank given so far, 0 before the first."""
+        return max((row.rank for row in (*self.selections, *self.copies)), default=0)
+
+    @cached_property
     def rounds(self) -> list[Row[Any]]:
         """The rounds so far, oldest first."""
         return self._store.rounds(self.project.id)
@@ -58,12 +114,12 @@ class State:
 
     @cached_property
     def labels(self) -> dict[int, str]:
-        """Item -> the label that counts: the majority of its annotations, the newest among equals."""
+        """Item -> the label that counts: `majority` of its annotations."""
         votes: dict[int, list[Row[Any]]] = {}
         for annotation in self.annotations:
             if annotation.label is not None:
                 votes.setdefault(annotation.item, []).append(annotation)
-        return {item: _majority(rows) for item, rows in sorted(votes.items())}
+        return {item: majority(rows) for item, rows in sorted(votes.items())}
 
     @cached_property
     def skipped(self) -> set[int]:
@@ -73,7 +129,9 @@ class State:
     @cached_property
     def pushed(self) -> set[int]:
         """Items that are in the queue, whatever became of them."""
-        return {row.item for row in self.selections if row.queue_task is not None}
+        return {row.item for row in self.selections if row.queue_task is not None} | {
+            row.item for row in self.copies
+        }
 
     @cached_property
     def open(self) -> set[int]:
@@ -94,13 +152,22 @@ class State:
         """How many more images the budget lets into the queue."""
         return max(0, self.settings.budget - len(self.used))
 
+    @property
+    def room(self) -> int:
+        """How many more images can be given out: what the budget leaves and the annotators' quotas hold."""
+        places = sum(self.places.values())
+        if self.staff != {"": None} and len(self.staff) > 1:
+            # Each second reading takes a place, too; whatever is left, one image needs no more than one.
+            places = max(min(places, 1), int(places / (1 + self.settings.overlap)))
+        return min(self.left, places)
+
     @cached_property
     def waiting(self) -> list[Row[Any]]:
         """Selected images that are still to enter the queue, in rank order.
 
         One that was labelled elsewhere, or left the pool, meanwhile is not pushed any more.
         """
-        unpushed = [row for row in self.selections if row.queue_task is None]
+        unpushed = [row for row in self.selections if row.item not in self.pushed]
         if not unpushed:
             return []
         present = {row.id for row in self.items if not row.gone}
@@ -121,10 +188,3 @@ class State:
             {int(item): label for item, label in self.trainings[-1].labels.items()} if self.trainings else {}
         )
         return sum(seen.get(item) != self.labels.get(item) for item in seen.keys() | self.labels.keys())
-
-
-def _majority(rows: Sequence[Row[Any]]) -> str:
-    votes: Counter[str] = Counter(row.label for row in rows)
-    most = max(votes.values())
-    newest_first = sorted(rows, key=lambda row: (row.updated_at, row.annotation), reverse=True)
-    return next(str(row.label) for row in newest_first if votes[row.label] == most)

@@ -101,12 +101,15 @@ class Store:
             return connection.execute(select(schema.projects).where(schema.projects.c.id == project)).one()
 
     def project_of(self, source: int) -> Row[Any] | None:
-        """The project whose pool or queue is this project of Label Studio."""
-        table = schema.projects.c
+        """The project whose pool, or one of whose queues, is this project of Label Studio."""
+        table, own = schema.projects.c, schema.annotators.c
+        personal = select(own.project).where(own.queue_project == source)
         with reading(self.engine) as connection:
             return connection.execute(
                 select(schema.projects)
-                .where(or_(table.pool_project == source, table.queue_project == source))
+                .where(
+                    or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal))
+                )
                 .order_by(table.id.desc())
             ).first()
 
@@ -385,8 +388,55 @@ class Store:
                 connection.execute(select(table).where(table.c.project == project).order_by(table.c.rank))
             )
 
+    def copies(self, project: int) -> list[Row[Any]]:
+        """Further tasks of images that are in a queue already, in rank order."""
+        table = schema.copies
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(
+                    select(table)
+                    .where(table.c.project == project)
+                    .order_by(table.c.rank, table.c.item, table.c.annotator)
+                )
+            )
+
+    def annotators(self, project: int) -> list[Row[Any]]:
+        """Every account that the setting `annotators` named once."""
+        table = schema.annotators
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(select(table).where(table.c.project == project).order_by(table.c.email))
+            )
+
+    def set_annotators(self, project: int, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set columns of annotators: e-mail -> `user` or `queue_project`; who is new is added."""
+        table = schema.annotators
+        with writing(self.engine) as connection:
+            for email, columns in values.items():
+                here = and_(table.c.project == project, table.c.email == email)
+                known = connection.execute(update(table).where(here).values(**columns))
+                if not known.rowcount:
+                    connection.execute(insert(table).values(project=project, email=email, **columns))
+
+    def add_copies(self, project: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Record further tasks that are in a queue now: `item`, `annotator`, `rank` and `queue_task` each."""
+        if rows:
+            with writing(self.engine) as connection:
+                connection.execute(insert(schema.copies), [{"project": project, **row} for row in rows])
+
+    def mark_copies(self, project: int, values: Mapping[tuple[int, str], Mapping[str, Any]]) -> None:
+        """Set columns of copies: (item id, annotator) -> `predicted_by`."""
+        table = schema.copies
+        with writing(self.engine) as connection:
+            for (item, annotator), columns in values.items():
+                connection.execute(
+                    update(table)
+                    .where(table.c.project == project, table.c.item == item, table.c.annotator == annotator)
+                    .values(**columns)
+                )
+
     def mark_selections(self, project: int, values: Mapping[int, Mapping[str, Any]]) -> None:
-        """Set columns of selections: item id -> `queue_task` or `predicted_by`."""
+        """Set columns of selections: item id -> `queue_task`, `annotator`, `rank` or `predicted_by`."""
         table = schema.selections
         with writing(self.engine) as connection:
             for item, columns in values.items():

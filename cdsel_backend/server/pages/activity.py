@@ -35,7 +35,7 @@ def activity(pool_project: int) -> str:
 
 def sources(state: State) -> list[int]:
     """The Label Studio projects whose events concern this one."""
-    return [source for source in (state.project.pool_project, state.project.queue_project) if source]
+    return state.sources
 
 
 def runs(events: list[Row[Any]]) -> list[dict[str, Any]]:

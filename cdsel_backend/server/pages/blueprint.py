@@ -176,4 +176,6 @@ def value_words(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {amount}" for name, amount in value.items()) or "none"
     return str(value)

@@ -191,7 +191,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
                 "kind": kind_of(field),
                 "choices": choices,
                 "value": values[name],
-                "typed": typed.get(name, values[name]),
+                "typed": typed.get(name, _text(values[name])),
                 "fault": faults.get(name),
                 "source": state.resolved.sources[name],
                 "help": field.description or "",
@@ -207,6 +207,13 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
         layer=LAYER,
         audit=Service.current().store.audit(state.project.id, limit=10),
     )
+
+
+def _text(value: Any) -> Any:
+    """A value as its control shows it: quotas as `ann@example.org: 100`."""
+    if isinstance(value, dict):
+        return value_words(value) if value else ""
+    return value
 
 
 def _words(name: str) -> str:

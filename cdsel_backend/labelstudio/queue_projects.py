@@ -1,0 +1,111 @@
+"""The queues as projects of Label Studio: whose they are, what they say of themselves, and our line in the pool's.
+
+The pool project's description is its admin's. One line of it is ours, "cdsel: 12 of 200 labelled · ...": it is
+replaced where it stands, and added at the end where there is none. All else in it is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import parse_label_space, queue_config
+from cdsel_backend.labelstudio.placing import EVERYONE
+from cdsel_backend.store import State, Store
+
+TITLE_LENGTH = 50  # Label Studio refuses a longer one
+PROBLEMS_LENGTH = 400
+OUR_LINE = re.compile(r"^cdsel: \d+ of \d+ labelled · .*$", re.MULTILINE)
+
+
+def ensure_queue_project(
+    studio: LabelStudio, store: Store, state: State, dashboard: str, annotator: str = EVERYONE
+) -> int:
+    """Create a queue project, or find by its mark one whose making died before it was recorded; returns its id."""
+    mark = queue_mark(state.project.pool_project, annotator)
+    found = [
+        int(project["id"]) for project in studio.projects() if mark in (project.get("description") or "")
+    ]
+    if found:
+        queue = min(found)
+    else:
+        pool = studio.project(state.project.pool_project)
+        queue = studio.create_project(
+            queue_title(state, annotator),
+            queue_config(state.project.label_config),
+            description=queue_description(state, dashboard, annotator),
+            expert_instruction=queue_instruction(state, dashboard, pool.get("expert_instruction") or ""),
+            sampling="Sequential sampling",
+            maximum_annotations=1,
+            skip_queue="IGNORE_SKIPPED",
+            enable_empty_annotation=parse_label_space(state.project.label_config).empty_counts,
+        )
+    if annotator == EVERYONE:
+        store.update_project(state.project.id, queue_project=queue)
+    else:
+        store.set_annotators(state.project.id, {annotator: {"queue_project": queue}})
+    return queue
+
+
+def queue_mark(pool_project: int, annotator: str = EVERYONE) -> str:
+    """What a queue project's description holds so that its backend finds it again."""
+    return f"[cdsel queue of project {pool_project}{' for ' + annotator if annotator else ''}]"
+
+
+def queue_title(state: State, annotator: str = EVERYONE) -> str:
+    """`Skin lesions · queue`, and the account before the @ where it is hers alone."""
+    tail = f" · queue {annotator.partition('@')[0]}"[: TITLE_LENGTH // 2] if annotator else " · queue"
+    return f"{_pool_title(state)[: TITLE_LENGTH - len(tail)]}{tail}"
+
+
+def queue_description(state: State, dashboard: str, annotator: str = EVERYONE) -> str:
+    """What a queue is, whose it is, and where its dashboard is; all of it is ours."""
+    whose = f"for {annotator}, " if annotator else ""
+    return (
+        f"The images worth labelling next, {whose}in order, chosen by cdsel from “{_pool_title(state)}” (project "
+        f"{state.project.pool_project}). Press “Label All Tasks”. Import and delete nothing here: the pool project "
+        f"decides, and its budget is set there. Dashboard: {dashboard} "
+        f"{queue_mark(state.project.pool_project, annotator)}"
+    )
+
+
+def queue_instruction(state: State, dashboard: str, pool_instruction: str) -> str:
+    """What annotators read under Instructions: what the queue is, then the pool project's own instructions."""
+    pool = f"{state.project.studio_url}/projects/{state.project.pool_project}/data"
+    return (
+        "<p>These images were chosen, and put in order, so that each label teaches the model most. Press “Label All "
+        "Tasks” and take them as they come; skip one only if it cannot be judged. The line above each image says why "
+        f'it was chosen. They come from <a href="{escape(pool)}">{escape(_pool_title(state))}</a>, whose owner can '
+        f'see how far it is on the <a href="{escape(dashboard)}">dashboard</a>.</p>{pool_instruction}'
+    )
+
+
+def status_line(state: State, dashboard: str, problems: Mapping[str, Any]) -> str:
+    """Our line in the pool project's description."""
+    words = [sentence for sentences in problems.values() for sentence in sentences]
+    wrong = " ".join("; ".join(words).split())
+    if len(wrong) > PROBLEMS_LENGTH:
+        wrong = f"{wrong[: PROBLEMS_LENGTH - 1]}…"
+    line = f"cdsel: {len(state.labels)} of {state.settings.budget} labelled · dashboard {dashboard}"
+    return f"{line} · problems: {wrong}" if wrong else line
+
+
+def with_line(description: str, line: str) -> str:
+    """A description with our line replaced where it stands, or added at its end."""
+    if OUR_LINE.search(description):
+        first = True
+
+        def put(_: re.Match[str]) -> str:
+            nonlocal first
+            words, first = (line if first else ""), False
+            return words
+
+        return OUR_LINE.sub(put, description)
+    return f"{description.rstrip()}\n\n{line}" if description.strip() else line
+
+
+def _pool_title(state: State) -> str:
+    return state.project.title or f"Project {state.project.pool_project}"

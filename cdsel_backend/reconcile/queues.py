@@ -1,0 +1,103 @@
+"""The steps about the queues themselves: whose they are, that they exist, and what the pool project says of us."""
+
+from __future__ import annotations
+
+import time
+
+from cdsel_backend.labelstudio.placing import stranded
+from cdsel_backend.labelstudio.queue_projects import ensure_queue_project, status_line, with_line
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.store import State
+
+DESCRIBE_SECONDS = 15.0  # between two writings of our line while only its numbers move
+ORIGIN = "annotators"
+
+
+def describe(context: Context, state: State) -> bool:
+    """Keep our line in the pool project's description true: how far it is, the dashboard, and what is wrong."""
+    if not state.project.backend_url and not context.server.public_url:
+        return False  # nobody connected us yet
+    line = status_line(state, dashboard(context, state), state.project.problems)
+    last, now = state.project.described or {"line": "", "at": 0.0}, time.time()
+    wrong = line.partition(" · problems: ")[2]
+    same = wrong == last["line"].partition(" · problems: ")[2]
+    if line == last["line"] or (same and 0 <= now - last["at"] < DESCRIBE_SECONDS):
+        return False
+    pool = state.project.pool_project
+    found = context.studio.project(pool).get("description") or ""
+    if with_line(found, line) != found:
+        context.studio.update_project(pool, description=with_line(found, line))
+    context.store.update_project(state.project.id, described={"line": line, "at": now})
+    return True
+
+
+def dashboard(context: Context, state: State) -> str:
+    """The address of a project's dashboard."""
+    address = (context.server.public_url or state.project.backend_url).rstrip("/")
+    return f"{address}/projects/{state.project.pool_project}"
+
+
+def find_annotators(context: Context, state: State) -> bool:
+    """Look up the accounts that the setting `annotators` names, and say what is wrong with the setting."""
+    unseen = set(state.settings.annotators) - state.annotators.keys()
+    if unseen and state.settings.delivery == "queue_project":
+        look_up(context, state)
+        return True
+    words = annotator_problems(state)
+    if words != state.project.problems.get(ORIGIN, []):
+        context.store.note_problems(state.project.id, ORIGIN, words)
+    return False
+
+
+def look_up(context: Context, state: State) -> None:
+    """Ask Label Studio for the accounts of `annotators` that it did not know yet."""
+    known = state.annotators
+    missing = [
+        email for email in state.settings.annotators if email not in known or known[email].user is None
+    ]
+    if missing:
+        users = context.studio.users()
+        context.store.set_annotators(
+            state.project.id, {email: {"user": users.get(email)} for email in missing}
+        )
+
+
+def annotator_problems(state: State) -> list[str]:
+    """What keeps `annotators` and `overlap` from being obeyed, as sentences that name the mend."""
+    settings = state.settings
+    if settings.delivery == "in_place":
+        if settings.annotators or settings.overlap:
+            return ["annotators and overlap need the delivery queue_project: in_place has one queue for all"]
+        return []
+    if not settings.annotators:
+        return []
+    unknown = [email for email in settings.annotators if email not in state.staff]
+    words = [
+        f"annotators: Label Studio knows no account {email}; invite it there (Organization > Add Members) or mend "
+        "the address; the others go on meanwhile"
+        for email in unknown
+    ]
+    if settings.overlap and len(state.staff) < 2:
+        words.append("overlap needs two annotators: no image is read twice")
+    if state.staff and not sum(state.places.values()):
+        if state.left:
+            words.append(
+                f"annotators: their quotas are used up while the budget has {state.left} images left; raise a quota, "
+                "or name another annotator"
+            )
+        if idle := stranded(state):
+            words.append(
+                f"annotators: {len(idle)} images wait in queues of people who are no annotators any more; raise a "
+                "quota so that others may get them"
+            )
+    return words
+
+
+def open_queues(context: Context, state: State) -> bool:
+    """Create the queues that are to be filled and are not there; returns whether any was missing."""
+    wanted = [name for name, quota in state.staff.items() if quota is None or state.places[name]]
+    missing = [name for name in wanted if name not in state.queues]
+    for name in missing:
+        queue = ensure_queue_project(context.studio, context.store, state, dashboard(context, state), name)
+        context.studio.ensure_webhook(queue, *context.webhook(state))
+    return bool(missing)

@@ -1,0 +1,74 @@
+"""The annotators of a project in numbers: quotas, queues, and how far they agree.
+
+`project_status` holds both answers, so that /projects/<id>/status.json does, too:
+
+- `annotators`: a list, one entry for each account that `annotators` names or named: `email`, `quota` (none: named no
+  more), `known` (Label Studio knows the account), `queue_project` (id in Label Studio, or none yet), `placed` (images
+  in the queue so far), `open` (of these, not labelled by anybody), `labelled` (images she labelled, in whatever queue).
+- `agreement`: `images` (labelled by two people), `agree`, `kappa` and `interval` (or none), `words`, and `pairs`, the
+  same for every two with `annotators` (e-mail, or "user 7"). Empty ({}) while no image was labelled by two people.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Row
+
+from cdsel_backend.store import State
+from cdsel_backend.store.label_text import presence_names
+from cdsel_backend.training.agreement import agreement
+
+
+def annotators(state: State) -> list[dict[str, Any]]:
+    """Every account with a queue or a quota."""
+    by_user: dict[str, set[int]] = {}
+    for row in state.annotations:
+        if row.label is not None:
+            by_user.setdefault(row.annotator, set()).add(row.item)
+    quotas = state.settings.annotators
+    answer = []
+    for email in dict.fromkeys((*quotas, *state.annotators)):
+        known = state.annotators.get(email)
+        placed = state.placed.get(email, set())
+        if email not in quotas and not placed:
+            continue
+        answer.append(
+            {
+                "email": email,
+                "quota": quotas.get(email),
+                "known": known is not None and known.user is not None,
+                "queue_project": known.queue_project if known else None,
+                "placed": len(placed),
+                "open": len(placed & state.open),
+                "labelled": len(by_user.get(str(known.user), ())) if known else 0,
+            }
+        )
+    return answer
+
+
+def agreement_of(state: State) -> dict[str, Any]:
+    """How far people agree on the images that two of them labelled, the newest label of each."""
+    readings: dict[int, dict[str, Row[Any]]] = {}
+    for row in sorted(state.annotations, key=lambda row: (row.updated_at, row.annotation)):
+        if row.label is not None and row.annotator:
+            readings.setdefault(row.item, {})[row.annotator] = row
+    email = {str(row.user): row.email for row in state.annotators.values() if row.user is not None}
+    twice = [list(by.values())[:2] for _, by in sorted(readings.items()) if len(by) > 1]
+    if not twice:
+        return {}
+    labels = [[_shown(row.label) for row in pair] for pair in twice]
+    names = sorted({name for pair in labels for shown in pair for name in shown})
+    several = any(presence_names(row.label) is not None for pair in twice for row in pair)
+    if several:
+        codes = np.array([[[int(name in shown) for name in names] for shown in pair] for pair in labels])
+    else:
+        codes = np.array([[[names.index(shown[0])] for shown in pair] for pair in labels])
+    raters = [tuple(email.get(row.annotator, f"user {row.annotator}") for row in pair) for pair in twice]
+    return agreement(codes[:, 0], codes[:, 1], raters, seed=state.settings.seed)
+
+
+def _shown(label: str) -> list[str]:
+    names = presence_names(label)
+    return [label] if names is None else sorted(names)

@@ -1,0 +1,91 @@
+"""How far two annotators of the same images agree: Cohen's kappa, with an interval, or that it cannot be told yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import cohen_kappa_score
+
+FEWEST = 20  # images that two people labelled, below which no kappa is given
+DRAWS = 400
+
+
+def agreement(
+    first: NDArray[np.int64], second: NDArray[np.int64], raters: Sequence[tuple[str, str]], *, seed: int = 0
+) -> dict[str, Any]:
+    """Compare two readings of each image.
+
+    Over all pairs of annotators it is not given who is first and who second, so each reading counts once as either
+    (which makes the kappa of all Scott's pi); of one pair it is Cohen's kappa (1960, Educ. Psychol. Meas. 20:37).
+
+    Args:
+        first: (n, k) the codes that the first annotator gave, k = 1 for one class an image, one column a class (0, 1)
+            where an image may show several. Kappa is then the mean over the columns that vary.
+        second: (n, k) likewise of the second.
+        raters: who they are, for each image.
+        seed: of the bootstrap.
+
+    Returns:
+        `images`, `agree` (how many have equal readings), `kappa` and `interval` (95 %, bootstrap over images; none
+        with fewer than `FEWEST` images, or where all readings are the same class), `words`, and `pairs`: the same
+        for every two annotators, with `annotators`.
+    """
+    found = _compare(np.concatenate([first, second]), np.concatenate([second, first]), len(first), seed)
+    pairs: dict[tuple[str, str], list[tuple[int, bool]]] = {}
+    for place, pair in enumerate(raters):
+        low, high = sorted(pair)
+        pairs.setdefault((low, high), []).append((place, pair != (low, high)))
+    found["pairs"] = []
+    for names, places in sorted(pairs.items()):
+        rows = np.array([place for place, _ in places])
+        turned = np.array([swap for _, swap in places])[:, None]
+        one = np.where(turned, second[rows], first[rows])
+        other = np.where(turned, first[rows], second[rows])
+        found["pairs"].append({"annotators": list(names), **_compare(one, other, len(rows), seed)})
+    return found
+
+
+def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, seed: int) -> dict[str, Any]:
+    agree = int((first[:images] == second[:images]).all(axis=1).sum())
+    found: dict[str, Any] = {"images": images, "agree": agree, "kappa": None, "interval": None}
+    if images < FEWEST:
+        found["words"] = f"cannot tell yet: {images} of {FEWEST} images due were labelled by two people"
+        return found
+    varying = [
+        column
+        for column in range(first.shape[1])
+        if len(np.unique([first[:, column], second[:, column]])) > 1
+    ]
+    if not varying:
+        found["words"] = f"cannot tell: all readings of {images} images are the same class"
+        return found
+    kappa = float(np.mean([cohen_kappa_score(first[:, column], second[:, column]) for column in varying]))
+    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=DRAWS)
+    weights = np.tile(weights, (1, len(first) // images))  # both turns of an image are drawn together
+    draws = np.nanmean([_kappas(first[:, column], second[:, column], weights) for column in varying], axis=0)
+    low, high = (float(bound) for bound in np.nanpercentile(draws, [2.5, 97.5]))
+    found |= {"kappa": kappa, "interval": [low, high]}
+    found["words"] = (
+        f"kappa {kappa:.2f} (95 % {low:.2f} to {high:.2f}): {agree} of {images} images that two people labelled have "
+        "the same label"
+    )
+    return found
+
+
+def _kappas(
+    first: NDArray[np.int64], second: NDArray[np.int64], weights: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Kappa under each row of weights (draws, n); NaN where it is not defined."""
+    classes, codes = np.unique(np.stack([first, second]), return_inverse=True)
+    one, other = codes.reshape(2, -1)
+    size = len(classes)
+    table = np.zeros((len(first), size * size))
+    table[np.arange(len(first)), one * size + other] = 1
+    counts = (weights @ table).reshape(-1, size, size) / weights.sum(axis=1)[:, None, None]
+    observed = np.trace(counts, axis1=1, axis2=2)
+    expected = (counts.sum(axis=1) * counts.sum(axis=2)).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(expected < 1, (observed - expected) / (1 - expected), np.nan))
