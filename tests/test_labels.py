@@ -10,13 +10,14 @@ import pytest
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from cdsel_backend.labelstudio.labels import (
+    REGIONS,
     UnknownLabel,
     UnsupportedLabelConfig,
     parse_label_space,
     queue_config,
 )
 
-OWN_CONFIG = Path(__file__).parents[1] / "label_config" / "single_choice.xml"
+TEMPLATES = Path(__file__).parents[1] / "label_config"
 
 
 def config(controls: str, image: str = '<Image name="image" value="$image"/>') -> str:
@@ -44,10 +45,26 @@ def test_a_plain_config():
     assert space.kind == "single"
 
 
-def test_the_config_we_ship():
-    space = parse_label_space(OWN_CONFIG.read_text(encoding="utf-8"))
-    assert len(space.classes) == 2
-    assert queue_config(OWN_CONFIG.read_text(encoding="utf-8")) == OWN_CONFIG.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "kind", "key", "classes"),
+    [
+        ("single_choice", "single", "choices", ("benign", "malignant")),
+        ("multiple_choice", "presence", "choices", ("effusion", "nodule", "pneumothorax")),
+        ("regions", "presence", "rectanglelabels", ("effusion", "nodule", "pneumothorax")),
+    ],
+)
+def test_the_configs_we_ship(name, kind, key, classes):
+    text = (TEMPLATES / f"{name}.xml").read_text(encoding="utf-8")
+    space = parse_label_space(text)
+    assert (space.kind, space.value_key, space.classes, space.notes) == (kind, key, classes, ())
+    assert queue_config(text) == text
+    headers = [tag.get("value") for tag in ElementTree.fromstring(text).iter("Header")]
+    assert headers == ["$cdsel_place", "$cdsel_reason"]
+    LabelInterface(text).validate()
+
+
+def test_every_template_is_tested():
+    assert {path.stem for path in TEMPLATES.glob("*")} == {"single_choice", "multiple_choice", "regions"}
 
 
 def test_what_the_recorded_configs_hold():
@@ -220,3 +237,94 @@ def test_the_queue_shows_the_reason_once():
     assert config(CHOICE) in shown
     assert "<?xml" not in queue_config('<?xml version="1.0"?>' + config(CHOICE))
     LabelInterface(shown).validate()
+
+
+# any of several classes an image
+
+
+@pytest.mark.parametrize("tag", REGIONS)
+def test_regions_count_as_what_the_image_shows(tag):
+    text = config(regions(tag))
+    space = parse_label_space(text)
+    assert (space.kind, space.regions, space.classes) == ("presence", True, ("nodule", "EFF"))
+
+    def drawn(name: str) -> dict:
+        value = {"x": 1, "y": 1, "width": 5, "height": 5, tag.lower(): [name]}
+        return {"from_name": "label", "to_name": "image", "type": tag.lower(), "value": value}
+
+    shape = {"from_name": "shape", "to_name": "image", "type": "rectangle", "value": {"x": 1, "y": 1}}
+    assert space.label_of([drawn("nodule"), shape, drawn("effusion"), drawn("nodule")]) == '["EFF","nodule"]'
+    assert space.label_of([]) == "[]"
+    assert space.result_for('["EFF","nodule"]') == []  # no region is ever made up
+    assert space.prediction([0.9, 0.3]) == ([], pytest.approx(0.7))
+
+
+def test_several_choices_go_there_and_back():
+    space = parse_label_space(config(MULTIPLE))
+    assert (space.kind, space.regions, space.classes) == ("presence", False, ("benign", "MAL"))
+    for label in ("[]", '["MAL"]', '["MAL","benign"]'):
+        assert space.label_of(space.result_for(label)) == label
+        prediction = {"result": space.result_for(label), "score": 0.5}
+        assert not LabelInterface(config(MULTIPLE)).validate_prediction(prediction, return_errors=True)
+    assert space.label_of(answer("malignant", "benign", "MAL")) == '["MAL","benign"]'
+    for foreign in ('["purple"]', '["benign","MAL"]', "benign"):
+        with pytest.raises(UnknownLabel):
+            space.result_for(foreign)
+
+
+def test_a_prediction_names_what_is_likely_and_how_sure_the_least_sure_is():
+    space = parse_label_space(config(MULTIPLE))
+    assert space.prediction([0.9, 0.2]) == (space.result_for('["benign"]'), pytest.approx(0.8))
+    assert space.prediction([0.5, 0.7]) == (space.result_for('["MAL","benign"]'), pytest.approx(0.5))
+    assert space.prediction([0.1, 0.2]) == ([], pytest.approx(0.8))
+    assert SPACE.prediction([0.3, 0.7]) == (SPACE.result_for("MAL"), pytest.approx(0.7))
+
+
+@pytest.mark.parametrize("control", [MULTIPLE, regions("RectangleLabels")])
+def test_nothing_chosen_says_none_of_them_unless_the_control_is_required(control):
+    space = parse_label_space(config(control))
+    assert space.empty_counts
+    assert [space.label_of(result) for result in (None, [], [{}], answer("x", control="other"))] == ["[]"] * 4
+    required = parse_label_space(config(control.replace("toName", 'required="true" toName')))
+    assert not required.empty_counts
+    assert required.label_of([]) is None
+    assert not SPACE.empty_counts
+
+
+def test_what_is_known_of_an_answer_counts_and_the_rest_is_named():
+    space = parse_label_space(config(MULTIPLE))
+    with pytest.raises(UnknownLabel, match="'purple' is not in") as caught:
+        space.label_of(answer("purple", "benign"))
+    assert caught.value.rest == '["benign"]'
+    with pytest.raises(UnknownLabel) as caught:
+        space.label_of(answer("purple"))
+    assert caught.value.rest is None  # a class that was renamed must not read as "none of them"
+    with pytest.raises(UnknownLabel) as caught:
+        SPACE.label_of(answer("purple", "benign"))
+    assert caught.value.rest is None
+
+
+def test_one_class_is_enough_where_it_may_be_absent():
+    one = '<Choices name="label" toName="image" choice="multiple"><Choice value="fracture"/></Choices>'
+    assert parse_label_space(config(one)).classes == ("fracture",)
+
+
+def test_which_control_is_used_is_the_order_of_kinds_or_the_admins_choice():
+    boxes, many, one = (
+        control.replace('name="label"', f'name="{name}"')
+        for name, control in (("boxes", regions("RectangleLabels")), ("many", MULTIPLE), ("one", PLAIN))
+    )
+
+    def used(*controls: str) -> str:
+        return parse_label_space(config("".join(controls))).control
+
+    assert used(boxes, many, one) == "one"
+    assert used(boxes, many) == "many"
+    assert used(boxes, boxes.replace("boxes", "more")) == "boxes"
+    chosen = boxes.replace("toName", 'cdsel_round_size="5" toName')
+    assert used(many, one, chosen) == "boxes"
+    assert parse_label_space(config(one + chosen)).settings == {"round_size": "5"}
+    per_region = one.replace("toName", 'perRegion="true" toName')
+    assert used(per_region, boxes) == "boxes"
+    with pytest.raises(UnsupportedLabelConfig, match="each region"):  # chosen, and of no use: not passed over
+        used(per_region.replace("toName", 'cdsel_budget="5" toName'), boxes)
