@@ -6,6 +6,7 @@ from cdsel_backend.training.kinds import Model, evaluate_model, train_model
 from cdsel_backend.training.model_files import ModelFormatError, load, load_meta, save
 from cdsel_backend.training.presence import PresenceModel, train_presence
 from cdsel_backend.training.splits import is_held_out
+from cdsel_backend.training.tuned import TunedModel
 
 __all__ = [
     "RECIPES",
@@ -14,6 +15,7 @@ __all__ = [
     "ModelFormatError",
     "NotEnoughLabels",
     "PresenceModel",
+    "TunedModel",
     "evaluate",
     "evaluate_model",
     "is_held_out",

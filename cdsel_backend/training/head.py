@@ -140,6 +140,7 @@ def train_head(
     weighting: Weighting | Literal["auto"] = "auto",
     recipe: Recipe = "deconfounded",
     representation: Representation | None = None,
+    out_of_fold: NDArray[np.float64] | None = None,
     seed: int = 0,
 ) -> HeadModel:
     """Train on the labelled and trainable items of a pool of n.
@@ -151,7 +152,9 @@ def train_head(
     taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
     `strength` in [0, 1] (None: all the way, in levels where more than one class occurs). `plain`: class weights,
     nothing else; the same as strength 0 and as no columns. `group_balanced`: (class, level) weights. `weighting`
-    overrides `deconfounded`'s class weights.
+    overrides `deconfounded`'s class weights. `out_of_fold` (m, p), of the m training rows in order for the p classes
+    among them, replaces the scores by which accuracy and temperature are judged: vectors of a fine-tuned backbone
+    have seen the labels, so their own folds would flatter (see `unseen_scores`).
 
     The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels without labels of two
     classes, and ValueError for a strength outside [0, 1].
@@ -171,7 +174,11 @@ def train_head(
         z, y, sample_weights(y, own, weighting), len(seen), own if fair else (), _C if fair else _PLAIN_C
     )
     coefficients, intercepts = data.fit(np.ones(len(y), dtype=bool))
-    out_of_fold = data.out_of_fold(None if groups is None else groups[rows], np.random.default_rng(seed))
+    if out_of_fold is None:
+        out_of_fold = data.out_of_fold(None if groups is None else groups[rows], np.random.default_rng(seed))
+    elif out_of_fold.shape != (len(rows), len(seen)):
+        raise ValueError(f"out_of_fold is {out_of_fold.shape}, not {(len(rows), len(seen))}")
+    out_of_fold = out_of_fold.copy()
     offsets: NDArray[np.float64] = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
     if fair:
@@ -202,6 +209,29 @@ def train_head(
     return HeadModel(
         representation, coefficients, intercepts, offsets, seen, levels, tuple(classes), description
     )
+
+
+def unseen_scores(
+    vectors: NDArray[np.floating],
+    columns: Sequence[Column],
+    labels: NDArray[np.int64],
+    used: NDArray[np.bool_],
+    *,
+    fair: bool,
+) -> NDArray[np.float64]:
+    """Return scores (m, p) for the labelled items that are not `used`, from a head trained on those that are.
+
+    vectors (n, d); columns over the n items; labels (n,), -1 = unlabelled, with p classes among them; used (n,).
+    They are comparable to a head's out-of-fold scores: without intercept where the head is `fair`.
+    """
+    rows = np.flatnonzero(labels >= 0)
+    seen, y = np.unique(labels[rows], return_inverse=True)
+    own = [column.take(rows) for column in columns]
+    z = fit_representation(vectors, [], strength=0.0).project(vectors[rows]).astype(np.float64)
+    weights = sample_weights(y, own, "class")
+    data = _Data(z, y, weights, len(seen), own if fair else (), _C if fair else _PLAIN_C)
+    coefficients, intercepts = data.fit(used[rows])
+    return np.asarray(z[~used[rows]] @ coefficients.T + (0.0 if fair else intercepts), dtype=np.float64)
 
 
 def _training_rows(

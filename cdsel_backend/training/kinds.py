@@ -13,13 +13,14 @@ from cdsel_backend.training.evaluate import evaluate
 from cdsel_backend.training.evaluate_presence import evaluate_presence
 from cdsel_backend.training.head import HeadModel, train_head
 from cdsel_backend.training.presence import PresenceModel, train_presence
+from cdsel_backend.training.tuned import TunedModel
 
-Model = HeadModel | PresenceModel
+Model = HeadModel | PresenceModel | TunedModel
 
 
 def train_model(
     vectors: NDArray[np.floating], columns: Sequence[Column], labels: NDArray[np.integer], **options: Any
-) -> Model:
+) -> HeadModel | PresenceModel:
     """Train what the labels ask for: `train_head` on (n,), `train_presence` on (n, c), with what both take."""
     if labels.ndim == 2:
         return train_presence(vectors, columns, labels, **options)

@@ -22,10 +22,12 @@ from safetensors.numpy import save as save_tensors
 from cdsel_backend.training.head import HeadModel
 from cdsel_backend.training.kinds import Model
 from cdsel_backend.training.presence import PresenceModel
+from cdsel_backend.training.tuned import TunedModel
 
-FORMATS: Mapping[str, type[HeadModel] | type[PresenceModel]] = {
+FORMATS: Mapping[str, type[HeadModel] | type[PresenceModel] | type[TunedModel]] = {
     "cdsel-head": HeadModel,
     "cdsel-presence": PresenceModel,
+    "cdsel-tuned": TunedModel,
 }
 FORMAT_VERSION = 1
 _ARRAYS = "model.safetensors"

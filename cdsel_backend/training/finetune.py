@@ -1,0 +1,312 @@
+"""A fine-tune of the backbone's last stage on the labels so far, and the ordinary head on what it sees then.
+
+The last stage and a linear classifier learn together from batches in which every (class, level) cell is as frequent
+as its size can bear, and every level has an intercept of its own, so that what tells the levels apart is not taken
+for the disease. Then that classifier is thrown away and the last layer refitted as the ordinary de-confounded head
+(deep feature reweighting: Kirichenko et al. 2023).
+
+A backbone that has seen a label flatters itself on it. So the labels are first split by patient or lesion into folds,
+and each fold is scored by a backbone and a head that saw the others. That says when to stop, gives the head its
+honest accuracy and temperature, and tells whether the fine-tune is better than the frozen backbone at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.split import SplitNetwork
+from cdsel_backend.training.evaluate import within_group_auc
+from cdsel_backend.training.head import (
+    HeadModel,
+    NotEnoughLabels,
+    sample_weights,
+    train_head,
+    unseen_scores,
+)
+from cdsel_backend.training.splits import grouped_folds
+
+VIEWS = 2  # altered copies of each training image
+FEWEST_LABELS = 30  # below, a fold teaches a network nothing
+ENOUGH_LABELS = 200  # from here `auto` tries a fine-tune, where there is a GPU
+
+_FOLDS = 3
+_STAGES = 4  # at whose ends a fine-tune may be stopped
+_BATCH = 16
+_FEWEST_STEPS, _MOST_STEPS = 40, 200  # batches of a stage: once through the labels, within these bounds
+_RATE = 1e-4
+_CLASSIFIER_RATE = 1e-3
+_DECAY = 1e-4
+_SCALE = 10.0  # length of the classifier's inputs, where `_CLASSIFIER_RATE` suits them
+_RESAMPLES = 500
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """What came of a fine-tune.
+
+    `changes`: the tuned weights by name, float32. `vectors` (n, d) float32 of the n items, as the tuned backbone sees
+    them, and `head`, the model on such vectors. `gain`: AUROC within levels on labels not seen, tuned minus frozen;
+    `gain_error`, its standard error by bootstrap over the items. It was stopped after so many `stages`.
+    """
+
+    changes: dict[str, NDArray[np.float32]]
+    vectors: NDArray[np.float32]
+    head: HeadModel
+    gain: float
+    gain_error: float
+    stages: int
+
+    @property
+    def wins(self) -> bool:
+        """Whether it beats the frozen backbone on labels not seen, by at least one standard error."""
+        return self.gain > self.gain_error
+
+
+def fine_tune(
+    network: SplitNetwork,
+    own: NDArray[np.float16],
+    altered: NDArray[np.float16],
+    columns: Sequence[Column],
+    labels: NDArray[np.int64],
+    *,
+    classes: Sequence[str],
+    groups: NDArray[np.int64] | None = None,
+    trainable: NDArray[np.bool_] | None = None,
+    strength: float | None = None,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> FineTuned:
+    """Fine-tune on the labelled and trainable of n items; the others help to fit and to balance the head.
+
+    Args:
+        network: the backbone; its tail is left as tuned.
+        own: (n, *shape) activations of the items, as `network` gives them.
+        altered: (t, v, *shape) of v altered copies of each of the t training items, in order; v may be 0.
+        columns: the confounders over the n items.
+        labels: (n,) into `classes`, -1 = unlabelled.
+        classes: their names.
+        groups: (n,) patient or lesion, negative = unknown: one fold holds all of a group.
+        trainable: (n,), False = held out for evaluation, never trained on.
+        strength: as for `train_head`.
+        seed: same input and seed, same result: bit for bit on the CPU with the same number of threads.
+        progress: told how many of how many stages of training are done.
+
+    Raises:
+        NotEnoughLabels: fewer than 30 labels, or fewer than 6 of every class but one.
+    """
+    usable = labels >= 0 if trainable is None else (labels >= 0) & trainable
+    rows = np.flatnonzero(usable)
+    _require(labels[rows], classes)
+    fair = bool(columns) and (strength is None or strength > 0)
+    training = np.where(usable, labels, -1)
+    task = _Task(network, own[rows], altered, [column.take(rows) for column in columns], labels[rows])
+    split = grouped_folds(
+        task.codes, None if groups is None else groups[rows], _FOLDS, np.random.default_rng(seed)
+    )
+    total = (_FOLDS + 1) * _STAGES
+    with _deterministic():
+        network.reset()
+        frozen = network.vectors(own)
+        runs = []
+        for fold in range(_FOLDS):
+            runs.append(task.run(split != fold, frozen[rows], _STAGES, seed * 1000 + fold))
+            progress((fold + 1) * _STAGES, total)
+        stages = 1 + int(np.mean([losses for _, losses in runs], axis=0).argmin())
+        tuned_scores, frozen_scores = (np.zeros((len(rows), len(task.present))) for _ in range(2))
+        for fold, (kept, _) in enumerate(runs):
+            used = np.ones(len(labels), dtype=bool)
+            used[rows[split == fold]] = False
+            task.restore(kept[stages - 1])
+            for scores, vectors in ((tuned_scores, network.vectors(own)), (frozen_scores, frozen)):
+                scores[split == fold] = unseen_scores(vectors, columns, training, used, fair=fair)
+        everything = np.ones(len(rows), dtype=bool)
+        kept, _ = task.run(everything, frozen[rows], stages, seed * 1000 + _FOLDS)
+        progress(total, total)
+        vectors = network.vectors(own)
+    head = train_head(
+        vectors,
+        columns,
+        training,
+        classes=classes,
+        groups=groups,
+        strength=strength,
+        out_of_fold=tuned_scores,
+        seed=seed,
+    )
+    gain, error = _gain(tuned_scores, frozen_scores, task.codes, task.columns, np.random.default_rng(seed))
+    return FineTuned(network.changes(), vectors, head, gain, error, stages)
+
+
+def _require(labels: NDArray[np.int64], classes: Sequence[str]) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    if len(labels) < FEWEST_LABELS or np.sort(counts)[-2:].min() < 2 * _FOLDS:
+        said = ", ".join(f"{count} {name!r}" for name, count in zip(classes, counts, strict=True))
+        raise NotEnoughLabels(
+            f"A fine-tune needs {FEWEST_LABELS} labels, {2 * _FOLDS} of each of two classes, besides those held out "
+            f"for evaluation; so far there are {said}."
+        )
+
+
+class _Task:
+    """The training items: activations (t, *shape) and (t, v, *shape), columns and labels."""
+
+    def __init__(
+        self,
+        network: SplitNetwork,
+        own: NDArray[np.float16],
+        altered: NDArray[np.float16],
+        columns: Sequence[Column],
+        labels: NDArray[np.int64],
+    ) -> None:
+        if len(own) != len(altered):
+            raise ValueError(f"{len(own)} items are trained on, but {len(altered)} have altered copies")
+        self.network, self.own, self.altered, self.columns = network, own, altered, columns
+        self.present, self.codes = np.unique(labels, return_inverse=True)
+
+    def restore(self, weights: Sequence[torch.Tensor]) -> None:
+        """Give the tail weights that `run` kept."""
+        with torch.no_grad():
+            for weight, kept in zip(self.network.weights, weights, strict=True):
+                weight.copy_(kept)
+
+    def run(
+        self, used: NDArray[np.bool_], frozen: NDArray[np.float32], stages: int, seed: int
+    ) -> tuple[list[list[torch.Tensor]], list[float]]:
+        """Tune the tail on the items `used` (t,).
+
+        Returns the tail's weights after each stage and the loss on the other items, every cell weighing alike; with
+        all items used there is no loss, and only the last weights, which the tail then has.
+        """
+        network, device = self.network, self.network.device
+        network.reset()
+        generator = torch.Generator().manual_seed(seed)
+        items = np.flatnonzero(used)
+        chance = torch.from_numpy(
+            sample_weights(self.codes[items], [column.take(items) for column in self.columns], "cell")
+        )
+        balance = sample_weights(self.codes, self.columns, "cell")
+        classifier = _Classifier(frozen, self.columns, items, len(self.present)).to(device)
+        rates = [
+            {"params": network.weights, "lr": _RATE},
+            {"params": list(classifier.parameters()), "lr": _CLASSIFIER_RATE},
+        ]
+        for weight in network.weights:
+            weight.requires_grad_(True)
+        optimiser = torch.optim.AdamW(rates, weight_decay=_DECAY)
+        steps = int(np.clip(-(-len(items) // _BATCH), _FEWEST_STEPS, _MOST_STEPS))
+        warm = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / steps))
+        target = torch.from_numpy(self.codes).to(device)
+        kept: list[list[torch.Tensor]] = []
+        losses: list[float] = []
+        for _ in range(stages):
+            for _ in range(steps):
+                picked = items[
+                    torch.multinomial(chance, _BATCH, replacement=True, generator=generator).numpy()
+                ]
+                view = torch.randint(self.altered.shape[1] + 1, (_BATCH,), generator=generator).numpy()
+                with network.precision():
+                    vectors = network.tail(network.load(self._views(picked, view)))
+                    loss = torch.nn.functional.cross_entropy(
+                        classifier(vectors.float(), picked), target[picked]
+                    )
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                warm.step()
+            if not used.all():
+                kept.append([weight.detach().clone() for weight in network.weights])
+                losses.append(self._loss(classifier, np.flatnonzero(~used), balance))
+        for weight in network.weights:
+            weight.requires_grad_(False)
+        return kept or [[weight.detach().clone() for weight in network.weights]], losses
+
+    def _views(self, picked: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.float16]:
+        """One view of each picked item: its own activations for 0, else those of an altered copy."""
+        found = self.own[picked]
+        changed = view > 0
+        found[changed] = self.altered[picked[changed], view[changed] - 1]
+        return found
+
+    def _loss(self, classifier: _Classifier, items: NDArray[np.int64], balance: NDArray[np.float64]) -> float:
+        vectors = torch.from_numpy(self.network.vectors(self.own[items])).to(self.network.device)
+        with torch.no_grad():
+            losses = torch.nn.functional.cross_entropy(
+                classifier(vectors, items),
+                torch.from_numpy(self.codes[items]).to(vectors.device),
+                reduction="none",
+            )
+        return float(np.average(losses.cpu().numpy(), weights=balance[items]))
+
+
+class _Classifier(torch.nn.Module):
+    """Linear on vectors (m, d), standardised as the frozen ones (t, d) were, with an intercept for each level."""
+
+    mean: torch.Tensor
+    factor: torch.Tensor
+    levels: torch.Tensor
+
+    def __init__(
+        self, frozen: NDArray[np.float32], columns: Sequence[Column], items: NDArray[np.int64], classes: int
+    ) -> None:
+        super().__init__()
+        mean, spread = frozen[items].mean(axis=0), frozen[items].std(axis=0)
+        spread += 0.05 * max(float(spread.mean()), 1e-6)  # a dimension that hardly varies is not blown up
+        indicators = [np.eye(len(column.levels))[column.codes] for column in columns]
+        levels = np.hstack([np.zeros((len(frozen), 0)), *indicators])
+        self.register_buffer("mean", torch.from_numpy(mean).float())
+        self.register_buffer("factor", torch.from_numpy(_SCALE / (spread * np.sqrt(len(spread)))).float())
+        self.register_buffer("levels", torch.from_numpy(levels).float())
+        self.slopes = torch.nn.Parameter(torch.zeros(classes, len(spread)))
+        self.level_slopes = torch.nn.Parameter(torch.zeros(classes, levels.shape[1]))
+        self.intercepts = torch.nn.Parameter(torch.zeros(classes))
+
+    def forward(self, vectors: torch.Tensor, items: NDArray[np.int64]) -> torch.Tensor:
+        """Scores (m, p) of vectors (m, d) of the training items with these numbers."""
+        scores = ((vectors - self.mean) * self.factor) @ self.slopes.T + self.intercepts
+        return scores + self.levels[torch.from_numpy(items).to(scores.device)] @ self.level_slopes.T
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Only algorithms that give the same bits each time, where there is a choice."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _gain(
+    tuned: NDArray[np.float64],
+    frozen: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    columns: Sequence[Column],
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """How much better `tuned` scores (t, p) rank within levels than `frozen` ones, and the standard error of that.
+
+    Where no level holds enough of two classes to tell, the gain is 0.
+    """
+
+    def difference(items: NDArray[np.int64]) -> float | None:
+        own = [column.take(items) for column in columns]
+        after, before = (within_group_auc(scores[items], codes[items], own) for scores in (tuned, frozen))
+        return None if after is None or before is None else after - before
+
+    every = np.arange(len(codes))
+    whole = difference(every)
+    drawn = [difference(rng.choice(every, len(every))) for _ in range(_RESAMPLES)]
+    told = [one for one in drawn if one is not None]
+    if whole is None or len(told) < _RESAMPLES // 2:
+        return 0.0, 0.0
+    return whole, float(np.std(told))

@@ -1,0 +1,66 @@
+"""A model whose backbone was fine-tuned: the changed weights, the head on what it sees then, and a head without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.head import HeadModel
+
+_CHANGES = "changes."
+
+
+@dataclass(frozen=True, eq=False)
+class TunedModel:
+    """`head` answers for vectors of the tuned backbone, `base` for the pool's own, both from the same labels.
+
+    A tuned backbone would have to see the whole pool again, so selection, which asks about all of it, asks `base`.
+    `changes`: the tuned weights by name, float32 (see `pool.backbones.load_backbone`); `fingerprint` of the vectors
+    that they give. `trial`: what the fine-tune found on labels it had not seen, as JSON.
+    """
+
+    base: HeadModel
+    head: HeadModel
+    changes: Mapping[str, NDArray[np.float32]]
+    fingerprint: str
+    trial: Mapping[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.head.classes
+
+    def predict(self, vectors: NDArray[np.floating], columns: Sequence[Column]) -> NDArray[np.float64]:
+        """Return `base`'s probabilities (m, c) for the pool's own vectors (m, d)."""
+        return self.base.predict(vectors, columns)
+
+    def describe(self) -> dict[str, Any]:
+        """Return how it was trained, as JSON."""
+        return {**self.head.describe(), "fine_tuned": dict(self.trial)}
+
+    def parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the arrays, and what JSON can hold, to be kept."""
+        arrays = {f"{_CHANGES}{name}": np.ascontiguousarray(array) for name, array in self.changes.items()}
+        described: dict[str, Any] = {}
+        for name in ("base", "head"):
+            own, described[name] = getattr(self, name).parts()
+            arrays |= {f"{name}.{key}": array for key, array in own.items()}
+        return arrays, {**described, "fingerprint": self.fingerprint, "trial": dict(self.trial)}
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], described: Mapping[str, Any]) -> TunedModel:
+        """Rebuild from `parts`. Raises KeyError, TypeError or ValueError for foreign ones."""
+
+        def under(prefix: str) -> dict[str, NDArray[Any]]:
+            return {key.removeprefix(prefix): one for key, one in arrays.items() if key.startswith(prefix)}
+
+        base, head = (HeadModel.from_parts(under(f"{name}."), described[name]) for name in ("base", "head"))
+        changes = under(_CHANGES)
+        if not changes:
+            raise ValueError("it holds no weights of a fine-tuned backbone")
+        return cls(base, head, changes, str(described["fingerprint"]), dict(described["trial"]))
