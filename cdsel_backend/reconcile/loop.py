@@ -4,7 +4,7 @@ There is no job queue. Each step compares what is with what should be, does a bo
 says whether it did anything. Any of them may be killed at any instruction and run again.
 
 sync from Label Studio -> embed what has no vector -> re-detect confounders -> train -> select the next round ->
-push it -> show predictions on it.
+push it -> show predictions on it -> lay the pool out for the map.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import embed, sync
+from cdsel_backend.reconcile.layout import lay_out
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, train
 from cdsel_backend.reconcile.queues import describe, find_annotators
 from cdsel_backend.reconcile.rounds import preannotate, push, select_round
@@ -32,17 +33,24 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     select_round,
     push,
     preannotate,
+    lay_out,
 )
+LOOKS = (describe, sync)
 
 
 def reconcile(context: Context, project: int) -> bool:
-    """Do the next thing that is due for a project; returns whether there was one."""
+    """Look at Label Studio if need be, then do the next thing that is due; returns whether there was one.
+
+    A look never takes the place of a step: where labels come in faster than they are listed, or listing takes longer
+    than the time between two polls, the project would otherwise stand still.
+    """
     for step in STEPS:
         state = context.read_state(project)
         if step(context, state):
-            level = logging.DEBUG if step in (sync, describe) else logging.INFO  # polls would drown the rest
+            level = logging.DEBUG if step in LOOKS else logging.INFO  # polls would drown the rest
             log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
-            return True
+            if step not in LOOKS:
+                return True
     state = context.read_state(project)
     context.tell(state, waiting_for(state))
     return False

@@ -11,35 +11,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
-from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.pool.columns import Column
 from cdsel_backend.reconcile.context import Pool, answers, load_champion, read_offers
+from cdsel_backend.reconcile.layout import Layout, layout_key, make_layout, read_layout
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.label_text import NONE, presence_names
 from cdsel_backend.training import ModelFormatError
 
-SAMPLE = 4000  # vectors that the axes of the map are fitted on
 KEPT = 4  # projects
 STALE = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class PoolTable:
-    """The pool at one moment: `ids` and `tasks` (n,), `columns` of n items, `places` (n, 2) float32.
+    """The pool at one moment: its layout, and what its images can be labelled."""
 
-    `held_out` (n,) are the rows whose labels no model is trained on.
-    """
-
-    ids: NDArray[np.int64]
-    tasks: NDArray[np.int64]
-    columns: Sequence[Column]
-    places: NDArray[np.float32]
-    held_out: NDArray[np.bool_]
+    layout: Layout
     space: LabelSpace
     offers: Sequence[tuple[float, Sequence[str]]]
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Item ids (n,), ascending."""
+        return self.layout.ids
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The metadata, n items each."""
+        return self.layout.columns
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -104,7 +106,7 @@ class PoolTables:
             stale = kept.key != key and time.monotonic() - kept.made_at > STALE * kept.took
             if kept.table is None or stale:
                 start = time.monotonic()
-                kept.table, kept.key = _read(self._store, state), key
+                kept.table, kept.key = _read(self._server, self._store, state), key
                 kept.made_at = time.monotonic()
                 kept.took = kept.made_at - start
             return kept.table
@@ -130,16 +132,7 @@ class PoolTables:
             return entry
 
     def _key(self, state: State) -> tuple[Any, ...]:
-        project, settings = state.project, state.settings
-        embedded = self._store.embedding_progress(project.id, project.backbone)
-        return (
-            project.backbone,
-            project.pool_version,
-            project.label_config,
-            embedded,
-            tuple(settings.ignore),
-            settings.group,
-        )
+        return layout_key(self._store, state), state.project.label_config
 
     def _predict(self, state: State, table: PoolTable) -> NDArray[np.float32] | None:
         try:
@@ -159,43 +152,7 @@ class PoolTables:
         return np.concatenate(parts).astype(np.float32) if parts else None
 
 
-def _read(store: Store, state: State) -> PoolTable:
-    project = state.project
-    space = parse_label_space(project.label_config)
-    ids, places = _places(store, project.id, project.backbone)
-    by_id = {row.id: row for row in state.items}
-    rows = [by_id[item] for item in ids.tolist()]
-    metadata = [{key: value for key, value in row.data.items() if key != space.image_key} for row in rows]
-    columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
-    pool = Pool(state, ids, np.zeros((len(ids), 0), dtype=np.float32), columns, space)
-    return PoolTable(
-        ids=ids,
-        tasks=np.array([row.task for row in rows], dtype=np.int64),
-        columns=columns,
-        places=places,
-        held_out=pool.held_out,
-        space=space,
-        offers=read_offers(store, project.id),
-    )
-
-
-def _places(store: Store, project: int, backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Item ids (n,) and where they lie on the two main axes of the pool (n, 2).
-
-    The axes are fitted on an even sample, so that a large pool is read part by part and never held whole.
-    """
-    embedded, _, _ = store.embedding_progress(project, backbone)
-    every = max(1, embedded // SAMPLE)
-    sample = [vectors for _, vectors in store.iter_vectors(project, backbone, every=every)]
-    fitted = np.concatenate(sample) if sample else np.zeros((0, 0), dtype=np.float32)
-    if len(fitted) < 3 or fitted.shape[1] < 2:
-        ids = np.concatenate(
-            [ids for ids, _ in store.iter_vectors(project, backbone)] or [np.zeros(0, np.int64)]
-        )
-        return ids, np.zeros((len(ids), 2), dtype=np.float32)
-    axes = PCA(n_components=2, svd_solver="randomized", random_state=0).fit(fitted)
-    found = [
-        (ids, axes.transform(vectors).astype(np.float32))
-        for ids, vectors in store.iter_vectors(project, backbone)
-    ]
-    return np.concatenate([ids for ids, _ in found]), np.concatenate([places for _, places in found])
+def _read(server: ServerSettings, store: Store, state: State) -> PoolTable:
+    layout = read_layout(server, state, layout_key(store, state)) or make_layout(store, state)
+    space = parse_label_space(state.project.label_config)
+    return PoolTable(layout, space, read_offers(store, state.project.id))

@@ -50,7 +50,7 @@ def champion_now(state: State) -> dict[str, Any] | None:
     table = tables.table(state)
     labels = table.labels(state)
     known = labels >= 0 if labels.ndim == 1 else (labels >= 0).any(axis=1)
-    tested = np.flatnonzero(table.held_out & known)
+    tested = np.flatnonzero(table.layout.held_out & known)
     acting = Report.from_json(state.project.report).confounders
     return evaluate_model(
         expected[tested].astype(np.float64),

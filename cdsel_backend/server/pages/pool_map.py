@@ -52,7 +52,7 @@ def pool_map_points(pool_project: int) -> Response:
         np.uint32(len(blob)).tobytes(),
         blob,
         table.ids.astype("<u4").tobytes(),
-        table.tasks.astype("<u4").tobytes(),
+        table.layout.tasks.astype("<u4").tobytes(),
         places[:, 0].tobytes(),
         places[:, 1].tobytes(),
         *(array.astype("u1").tobytes() for array in (_states(state, table), *arrays)),
@@ -64,11 +64,11 @@ def _unit(table: PoolTable) -> Any:
     """The places (n, 2) as uint16, one scale for both axes; the few that lie far out are put at the edge."""
     if not len(table):
         return np.zeros((0, 2), dtype="<u2")
-    low, high = np.quantile(table.places, [0.001, 0.999], axis=0)
+    low, high = np.quantile(table.layout.places, [0.001, 0.999], axis=0)
     middle = (low + high) / 2
-    farthest = 2 * float(np.abs(table.places - middle).max())
+    farthest = 2 * float(np.abs(table.layout.places - middle).max())
     reach = max(min(farthest, FAR * float((high - low).max())), 1e-9) * 1.04
-    return np.round(np.clip((table.places - middle) / reach + 0.5, 0, 1) * 65535).astype("<u2")
+    return np.round(np.clip((table.layout.places - middle) / reach + 0.5, 0, 1) * 65535).astype("<u2")
 
 
 def _states(state: State, table: PoolTable) -> Any:
