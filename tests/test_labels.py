@@ -59,7 +59,9 @@ def test_the_configs_we_ship(name, kind, key, classes):
     assert (space.kind, space.value_key, space.classes, space.notes) == (kind, key, classes, ())
     assert queue_config(text) == text
     headers = [tag.get("value") for tag in ElementTree.fromstring(text).iter("Header")]
-    assert headers == ["$cdsel_place", "$cdsel_reason"]
+    assert headers[:2] == ["$cdsel_place", "$cdsel_reason"]
+    assert ["nothing" in line for line in headers[2:]] == [True] * space.empty_counts
+    assert bool(space.hint) == space.empty_counts
     LabelInterface(text).validate()
 
 

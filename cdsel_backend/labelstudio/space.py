@@ -66,6 +66,14 @@ class LabelSpace:
         """Whether an annotation with nothing chosen says that the image shows none of the classes."""
         return self.kind == "presence" and not self.required
 
+    @property
+    def hint(self) -> str:
+        """What annotators should know of answers with nothing chosen; empty where these are no labels."""
+        if not self.empty_counts:
+            return ""
+        do, done = ("Draw", "drawn") if self.regions else ("Tick", "ticked")
+        return f"{do} everything that an image shows, and submit; with nothing {done} it counts as showing none of them."
+
     def label_of(self, result: Sequence[Mapping[str, Any]] | None) -> str | None:
         """The label that an annotation's `result` makes; None where it makes none.
 
