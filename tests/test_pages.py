@@ -552,3 +552,48 @@ def test_images_left_out_are_named_with_their_reason(filled, working):
     status = working.get(f"/projects/{POOL}/status.json").json
     assert status["unusable_count"] == 2
     assert status["embedded"] == status["items"] - 2
+
+
+# which model serves
+
+
+def trained(store, project, number, *, outcome="promoted"):
+    version = f"cdsel-{POOL}-v{number}"
+    store.add_training(
+        project,
+        champion=version if outcome == "promoted" else None,
+        version=version,
+        round=number,
+        labels={},
+        outcome=outcome,
+        metrics={},
+    )
+    return version
+
+
+def test_a_version_is_promoted_and_rolled_back_from_the_page_with_a_row_in_the_audit(client, store, project):
+    first, second = trained(store, project, 1), trained(store, project, 2)
+    third = trained(store, project, 3, outcome="kept out: worse")
+    assert f"Roll back to {first}" in client.get(f"/projects/{POOL}/models").text
+    assert post(client, "/champion", version=third).status_code == 303
+    assert State(store, project).project.champion == third
+    assert "Roll back" not in client.get(f"/projects/{POOL}/models").text  # nobody was champion before it
+    post(client, "/champion", version=second)
+    assert post(client, "/champion").status_code == 303
+    assert State(store, project).project.champion == first
+    assert [(row.name, row.old, row.new) for row in store.audit(project)] == [
+        ("champion", second, first),
+        ("champion", third, second),
+        ("champion", second, third),
+    ]
+    assert first in client.get(f"/projects/{POOL}/activity").text
+
+
+def test_a_version_that_is_not_there_is_refused_in_words(client, store, project):
+    trained(store, project, 1)
+    answer = post(client, "/champion", version="cdsel-9-v9")
+    assert answer.status_code == 400
+    assert "there is no version 'cdsel-9-v9'; there are cdsel-12-v1" in answer.text
+    assert post(client, "/champion").status_code == 400
+    assert client.post(f"/projects/{POOL}/champion", data={"version": "x"}).status_code == 400
+    assert store.audit(project) == []

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from sqlalchemy import Row
 
+from cdsel_backend.server import champion
 from cdsel_backend.settings import read_server_settings
 from cdsel_backend.store import State, Store
 
@@ -65,8 +66,10 @@ def show(store: Store, version: str, project: int | None) -> None:
 def promote(store: Store, version: str, project: int | None) -> None:
     """Make a version the champion, whatever its metrics."""
     state = _state(store, project)
-    _version(state, version)
-    store.update_project(state.project.id, champion=version)
+    try:
+        champion.promote(store, state, version, who="command line")
+    except champion.NoSuchVersion as fault:
+        raise click.BadParameter(str(fault), param_hint="VERSION") from None
     click.echo(f"{version} serves now; before it {state.project.champion or 'none'} did.")
 
 
@@ -76,14 +79,11 @@ def promote(store: Store, version: str, project: int | None) -> None:
 def rollback(store: Store, project: int | None) -> None:
     """Make the version before the champion the champion again."""
     state = _state(store, project)
-    promoted = [row.version for row in _versions(state) if row.outcome == "promoted"]
-    before = promoted[: promoted.index(state.project.champion)] if state.project.champion in promoted else []
-    if not before:
-        raise click.ClickException(
-            "there is no earlier champion to go back to; `cdsel models list` shows all"
-        )
-    store.update_project(state.project.id, champion=before[-1])
-    click.echo(f"{before[-1]} serves again; {state.project.champion} is kept.")
+    try:
+        serves = champion.rollback(store, state, who="command line")
+    except champion.NoSuchVersion as fault:
+        raise click.ClickException(str(fault)) from None
+    click.echo(f"{serves} serves again; {state.project.champion} is kept.")
 
 
 def _state(store: Store, pool_project: int | None) -> State:

@@ -460,6 +460,25 @@ class Store:
                 )
             return int(last) + 1
 
+    def set_champion(self, project: int, version: str, *, who: str) -> None:
+        """Let a version serve that somebody chose, and say so in the audit, at once."""
+        table = schema.projects
+        with writing(self.engine) as connection:
+            old = connection.scalar(select(table.c.champion).where(table.c.id == project))
+            connection.execute(update(table).where(table.c.id == project).values(champion=version))
+            connection.execute(
+                insert(schema.audit).values(
+                    project=project,
+                    at=time.time(),
+                    who=who,
+                    name="champion",
+                    old=old,
+                    old_source="model versions" if old else None,
+                    new=version,
+                    new_source="model versions",
+                )
+            )
+
     def trainings(self, project: int) -> list[Row[Any]]:
         """Every training that ran, oldest first."""
         table = schema.trainings

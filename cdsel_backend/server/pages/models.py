@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from flask import render_template
+from flask import Response, flash, redirect, render_template, request, url_for
 from markupsafe import Markup
+from werkzeug.exceptions import BadRequest
 
 from cdsel_backend import figures
 from cdsel_backend.confounders import Report
-from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.champion import NoSuchVersion, before, promote, rollback
+from cdsel_backend.server.pages.blueprint import pages, read_state, who
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
@@ -38,7 +40,24 @@ def models(pool_project: int) -> str:
         champion=champion,
         now=now,
         groups=group_picture(now) if now else None,
+        before=before(state),
     )
+
+
+@pages.post("/projects/<int:pool_project>/champion")
+def change_champion(pool_project: int) -> Response:
+    """Let the version that the form names serve; without one, the one before the champion."""
+    store, state = Service.current().store, read_state(pool_project)
+    version = request.form.get("version", "")
+    try:
+        if version:
+            promote(store, state, version, who=who())
+        else:
+            version = rollback(store, state, who=who())
+    except NoSuchVersion as fault:
+        raise BadRequest(str(fault)) from None
+    flash(f"{version} serves now; before it {state.project.champion or 'none'} did.")
+    return redirect(url_for("pages.models", pool_project=pool_project), code=303)  # type: ignore[return-value]
 
 
 def champion_now(state: State) -> dict[str, Any] | None:
