@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,13 @@ BATCH = 8
 
 
 class Embedder(Protocol):
-    """What `embed_images` asks of a backbone (see `pool.backbones.Backbone`)."""
+    """What `embed_images` asks of a backbone (see `pool.backbones.Backbone`, `pool.split.SplitNetwork`)."""
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """One RGB picture -> (height, width, 3) uint8 at the network's input size."""
 
-    def embed_prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(m, height, width, 3) uint8 -> (m, dim) float32."""
+    def embed_prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """(m, height, width, 3) uint8 -> (m, ...): a vector each, or activations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Embedded(Generic[K]):
     key: K
     content_hash: str | None
     """None when the bytes could not be had."""
-    vector: NDArray[np.float32] | None
-    """(dim,) float32"""
+    vector: NDArray[np.floating[Any]] | None
+    """What the network made of it: (dim,) float32, or activations."""
     error: str | None
 
 
@@ -115,7 +115,9 @@ def _flush(
 ) -> Iterator[Embedded[K]]:
     """Embed what is ready in one pass, yield all of it in order, and empty the list."""
     stack = [pixels for _, pixels in ready if pixels is not None]
-    vectors: Iterator[NDArray[np.float32]] = iter(backbone.embed_prepared(np.stack(stack)) if stack else ())
+    vectors: Iterator[NDArray[np.floating[Any]]] = iter(
+        backbone.embed_prepared(np.stack(stack)) if stack else ()
+    )
     done, ready[:] = list(ready), []
     for item, pixels in done:
         if pixels is None:

@@ -33,7 +33,7 @@ from cdsel_backend.training.head import (
 from cdsel_backend.training.splits import grouped_folds
 
 VIEWS = 2  # altered copies of each training image
-FEWEST_LABELS = 30  # below, a fold teaches a network nothing
+FEWEST_LABELS = 20  # below, a fold teaches a network nothing
 ENOUGH_LABELS = 200  # from here `auto` tries a fine-tune, where there is a GPU
 
 _FOLDS = 3
@@ -101,7 +101,7 @@ def fine_tune(
         progress: told how many of how many stages of training are done.
 
     Raises:
-        NotEnoughLabels: fewer than 30 labels, or fewer than 6 of every class but one.
+        NotEnoughLabels: fewer than 20 labels, or fewer than 6 of every class but one.
     """
     usable = labels >= 0 if trainable is None else (labels >= 0) & trainable
     rows = np.flatnonzero(usable)

@@ -20,7 +20,7 @@ Model = HeadModel | PresenceModel | TunedModel
 
 def train_model(
     vectors: NDArray[np.floating], columns: Sequence[Column], labels: NDArray[np.integer], **options: Any
-) -> HeadModel | PresenceModel:
+) -> Model:
     """Train what the labels ask for: `train_head` on (n,), `train_presence` on (n, c), with what both take."""
     if labels.ndim == 2:
         return train_presence(vectors, columns, labels, **options)

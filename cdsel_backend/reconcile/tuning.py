@@ -1,0 +1,169 @@
+"""The fine-tune of a project's backbone: which images it reads, and the vectors that its model goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.labelstudio.images import ImageReader
+from cdsel_backend.pool.embed import Embedder, embed_images
+from cdsel_backend.reconcile.context import Context, Pool, load_champion
+from cdsel_backend.store import State
+from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
+
+READERS = 4  # images fetched at once
+SAMPLE = 1000  # images of the pool, evenly spaced, by which the head is balanced
+EMBED_CHUNK = 32  # images of one committed step
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a training made of the setting `training`: the model, and what is to be told of it, as JSON."""
+
+    model: Model
+    told: dict[str, Any]
+
+
+def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Trial:
+    """Fine-tune the backbone where the setting `training` asks for it; `base` is the head on the pool's own vectors.
+
+    `head`: never. `backbone`: always, once there are labels enough for one. `auto`: once there are 200 labels to train
+    on and a GPU, and its model is taken only when it ranks labels that it has not seen better than `base` does, by one
+    standard error; without a GPU it stays with the head, so that no training suddenly takes minutes. The vectors of
+    the tuned backbone are stored under its own fingerprint, for the images that the model will be asked about.
+
+    Raises:
+        BackboneError: the backbone cannot be loaded.
+    """
+    asked = state.settings.training
+    if asked == "head":
+        return Trial(base, {})
+    # Here, not above: the web server shares this package and has no need of torch.
+    from cdsel_backend.pool.backbones import find_device, load_network
+    from cdsel_backend.pool.split import SplitNetwork
+    from cdsel_backend.training.finetune import ENOUGH_LABELS, VIEWS, fine_tune
+
+    if not isinstance(base, HeadModel):
+        return _stays(base, asked, "a fine-tune needs labels of one class an image")
+    device = find_device(context.server.device)
+    trained = pool.labelled & ~pool.held_out
+    if asked == "auto" and device.type != "cuda":
+        return _stays(base, asked, "there is no GPU")
+    if asked == "auto" and trained.sum() < ENOUGH_LABELS:
+        return _stays(base, asked, f"{trained.sum()} labels to train on; it is tried from {ENOUGH_LABELS}")
+
+    settings = state.settings
+    network = SplitNetwork(
+        load_network(settings.backbone, weights=settings.backbone_weights),
+        device,
+        views=VIEWS,
+        seed=settings.seed,
+    )
+    reading = _Reading(context, state, pool)
+    learners = reading.activations(network, np.flatnonzero(trained))
+    network.views = 0
+    asked_about = pool.labelled | np.isin(pool.ids, list(state.open))
+    asked_about[np.linspace(0, len(pool.ids) - 1, min(SAMPLE, len(pool.ids))).astype(np.int64)] = True
+    others = reading.activations(network, np.flatnonzero(asked_about & ~trained))
+    rows = np.array(sorted(learners | others), dtype=np.int64)
+    own = np.stack([(learners.get(row) if row in learners else others[row])[0] for row in rows])  # type: ignore[index]
+    altered = [learners[row][1:] for row in rows if row in learners]
+    try:
+        tuned = fine_tune(
+            network,
+            own,
+            np.stack(altered) if altered else np.zeros((0, VIEWS, *network.shape), dtype=np.float16),
+            [column.take(rows) for column in pool.confounders],
+            np.asarray(pool.labels[rows], dtype=np.int64),
+            classes=pool.classes,
+            groups=pool.groups[rows],
+            trainable=~pool.held_out[rows],
+            strength=settings.strength,
+            seed=settings.seed,
+            progress=lambda done, total: context.tell(state, "fine-tuning the backbone", done, total),
+        )
+    except NotEnoughLabels as fault:
+        return _stays(base, asked, str(fault))
+    told = {
+        "asked": asked,
+        "gain": tuned.gain,
+        "gain_error": tuned.gain_error,
+        "stages": tuned.stages,
+        "device": str(device),
+    }
+    if asked == "auto" and not tuned.wins:
+        return Trial(base, {"fine_tune": {**told, "taken": False, "why": "it was no better than the head"}})
+    told = {**told, "taken": True}
+    fingerprint = network.network.fingerprint
+    hashes = [(int(pool.ids[row]), str(pool.rows[row].content_hash)) for row in rows]
+    vectors = [(*key, vector) for key, vector in zip(hashes, tuned.vectors, strict=True)]
+    context.store.add_vectors(fingerprint, vectors)
+    return Trial(TunedModel(base, tuned.head, tuned.changes, fingerprint, told), {"fine_tune": told})
+
+
+def embed_tuned(context: Context, state: State) -> bool:
+    """Embed open images of the queue by the champion's fine-tuned backbone, where it has one, before it is asked."""
+    champion = state.project.champion
+    waiting = {
+        row.item
+        for row in (*state.selections, *state.copies)
+        if row.item in state.open and row.predicted_by != champion
+    }
+    model = load_champion(context.server, state) if waiting and state.settings.preannotate else None
+    if not isinstance(model, TunedModel):
+        return False
+    known, _ = context.store.vectors(state.project.id, model.fingerprint)
+    missing = sorted(waiting - {int(item) for item in known})
+    ready = [row for row in state.items if row.id in missing and row.problem is None]
+    if not ready:
+        return False
+    done = len(waiting) - len(ready)
+    context.tell(state, "embedding the queue by the fine-tuned backbone", done, len(waiting))
+    found = _embed(context, state, context.tuned_backbone(state.settings, model), ready[:EMBED_CHUNK])
+    context.store.add_vectors(model.fingerprint, found)
+    return bool(found)
+
+
+class _Reading:
+    """Reads images of the pool."""
+
+    def __init__(self, context: Context, state: State, pool: Pool) -> None:
+        self.context, self.state, self.pool = context, state, pool
+
+    def activations(
+        self, network: Embedder, places: NDArray[np.int64]
+    ) -> dict[int, NDArray[np.floating[Any]]]:
+        """Row -> activations (1 + views, *shape); an image that cannot be read now is left out."""
+        place_of = {int(self.pool.ids[place]): int(place) for place in places}
+        found = _embed(self.context, self.state, network, [self.pool.rows[place] for place in places])
+        return {place_of[item]: vector for item, _, vector in found}
+
+
+def _embed(
+    context: Context, state: State, network: Embedder, rows: list[Any]
+) -> list[tuple[int, str, NDArray[np.floating[Any]]]]:
+    """What a network makes of the images of items: (item, content hash, result), in order, without unreadable ones."""
+    reader = ImageReader(context.studio)
+
+    def read(row: Any) -> Callable[[], bytes]:
+        return lambda: reader.read(row.image, row.task)
+
+    results = embed_images(
+        network,
+        ((row.id, read(row)) for row in rows),
+        max_pixels=context.server.max_image_pixels,
+        threads=READERS,
+    )
+    return [
+        (one.key, one.content_hash, one.vector)
+        for one in results
+        if one.vector is not None and one.content_hash is not None
+    ]
+
+
+def _stays(base: Model, asked: str, why: str) -> Trial:
+    return Trial(base, {"fine_tune": {"asked": asked, "taken": False, "why": why}})
