@@ -1,4 +1,4 @@
-"""The command line: `cdsel serve`, `demo`, `simulate`, `models`, `strategies`."""
+"""The command line: `cdsel serve`, `demo`, `doctor`, `simulate`, `models`, `strategies`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cdsel_backend import __version__
 
 COMMANDS = {
     "demo": "cdsel_backend.demo.command:demo",
+    "doctor": "cdsel_backend.server.doctor_command:doctor",
     "models": "cdsel_backend.server.models_command:models",
     "serve": "cdsel_backend.server.command:serve",
     "simulate": "cdsel_backend.simulate.command:simulate",

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +39,7 @@ class LocalStudio:
         legacy_token: whether to enable the old 40-character tokens as well (`.legacy_token`); to be asked
             for at the first start of a data folder.
         start_timeout: seconds to wait for the server to answer.
+        environment: variables of Label Studio's that shall differ, such as another database.
 
     Attributes: `url`, `email`, `password`, `token` (a personal access token), `legacy_token` (None unless
     asked for), `data_dir`, `document_root`, `log`.
@@ -51,6 +52,7 @@ class LocalStudio:
         document_root: Path | None = None,
         legacy_token: bool = False,
         start_timeout: float = START_TIMEOUT,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._temporary = data_dir is None
         self.data_dir = Path(data_dir or tempfile.mkdtemp(prefix="cdsel-label-studio-")).resolve()
@@ -65,6 +67,7 @@ class LocalStudio:
         self.token = ""
         self.legacy_token = secrets.token_hex(20) if legacy_token else None
         self._start_timeout = start_timeout
+        self._differing = dict(environment or {})
         self._process: ServerProcess | None = None
 
     def start(self) -> None:
@@ -200,4 +203,4 @@ class LocalStudio:
         if self.legacy_token:
             env["LABEL_STUDIO_USER_TOKEN"] = self.legacy_token
             env["LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN"] = "true"
-        return env
+        return env | self._differing

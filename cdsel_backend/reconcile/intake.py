@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cdsel_backend.labelstudio.connection import LabelStudioError
@@ -43,20 +43,22 @@ def sync(context: Context, state: State) -> bool:
     if len(told) < len(events) and not pool_due:
         found = context.studio.project(project.pool_project)
         pool_due = (found["title"], found["label_config"]) != (project.title, project.label_config)
-    queue_due = bool(state.queues) and (
-        now - project.queue_synced_at > poll
-        or any(event.received_at > project.queue_synced_at for event in told)
+    every = now - project.queue_synced_at > poll or any(
+        event.action in REQUESTS and event.received_at > project.queue_synced_at for event in told
     )
-    if not pool_due and not queue_due:
+    labelled_in = {event.source for event in told if event.action not in REQUESTS}
+    due = [queue for queue in state.queues.values() if every or queue in labelled_in]
+    if not pool_due and not due:
         context.store.handle_events([event.id for event in events if event.action == UPDATED])
         return False
     if pool_due:
         sync_pool(context, state, now)
         state = context.read_state(project.id)
         # The queues' labeling config follows that of the pool, and says how their answers are to be read.
-        queue_due = queue_due or (bool(state.queues) and state.project.label_config != project.label_config)
-    if queue_due:
-        sync_queue(context, state, now)
+        if state.project.label_config != project.label_config:
+            due = list(state.queues.values())
+    if due:
+        sync_queues(context, state, due, now)
     context.store.handle_events([event.id for event in events if event.action not in REQUESTS])
     return True
 
@@ -138,12 +140,12 @@ def set_aside(context: Context, project: int, space: LabelSpace) -> str | None:
     return f"{champion} is set aside until the next training: {why}" if why else None
 
 
-def sync_queue(context: Context, state: State, now: float) -> None:
-    """Take the labels given in the queues, and keep their labeling config that of the pool."""
+def sync_queues(context: Context, state: State, queues: Sequence[int], now: float) -> None:
+    """Take the labels given in these queues, and keep their labeling config that of the pool."""
     project = state.project
     space = parse_label_space(project.label_config)
     by_task = {row.task: row.id for row in state.items}
-    for queue in state.queues.values():
+    for queue in queues:
         ensure_config(context, queue, project.label_config)
         rows = []
         for task in context.studio.tasks(queue, with_annotations=True):
@@ -151,7 +153,8 @@ def sync_queue(context: Context, state: State, now: float) -> None:
             if item is not None:  # a task that somebody else put there is none of ours
                 rows += label_rows(task, item, space)
         context.store.replace_labels(project.id, queue, rows)
-    context.store.update_project(project.id, queue_synced_at=now)
+    if set(queues) == set(state.queues.values()):
+        context.store.update_project(project.id, queue_synced_at=now)
 
 
 def label_rows(task: dict[str, Any], item: int, space: LabelSpace) -> list[dict[str, Any]]:

@@ -1,0 +1,215 @@
+"""`cdsel doctor`, against a real Label Studio: what is well, each thing that can be wrong, and the mend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+
+import pytest
+import torch
+import waitress
+from click.testing import CliRunner
+from test_client import serve
+
+from cdsel_backend.cli import main
+from cdsel_backend.demo.process import free_port
+from cdsel_backend.demo.studio import LocalStudio
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.server import doctor_command
+from cdsel_backend.server.app import create_app
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import Store
+
+
+@pytest.fixture
+def client(studio):
+    return LabelStudio(studio.url, studio.token)
+
+
+@pytest.fixture
+def backend(tmp_path, studio):
+    """The web part of a backend on a port of its own, with its store."""
+    server = ServerSettings(data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=studio.token)
+    store = Store(server.database_url)
+    http = waitress.create_server(create_app(server, store), host="127.0.0.1", port=free_port())
+    thread = threading.Thread(target=http.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{http.effective_port}"
+    http.close()
+    store.close()
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path, studio):
+    monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio.token)
+    monkeypatch.setenv("CDSEL_DATA_DIR", str(tmp_path))
+    return monkeypatch
+
+
+def examine(*options):
+    """What doctor says, by subject, and its exit status."""
+    done = CliRunner().invoke(main, ["doctor", "--json", *options])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+    found: dict[str, list[dict]] = {}
+    for row in json.loads(done.stdout):
+        found.setdefault(row["subject"], []).append(row)
+    return found, done.exit_code
+
+
+def of(found, subject, project):
+    return [row for row in found[subject] if row["project"] == project]
+
+
+@pytest.fixture
+def connected(client, backend, pool_project, environment):
+    client.connect_backend(pool_project.id, backend, title="cdsel", extra_params="")
+    return pool_project.id
+
+
+def test_all_is_well_and_the_probes_leave_nothing_behind(client, connected):
+    def rows():
+        hooks = {one["id"]: one for one in client.get("/api/webhooks/")}
+        return hooks, {one["id"] for one in client.get("/api/ml", {"project": connected})}
+
+    before = rows()
+    found, status = examine()
+    assert rows() == before
+    own = [row for rows in found.values() for row in rows if row["project"] in (None, connected)]
+    assert {row["subject"] for row in own if row["level"] != "ok"} <= {"disk", "device"}
+    assert status == 0
+    server = (
+        "Label Studio",
+        "backend",
+        "ML_BLOCK_LOCAL_IP",
+        "SSRF_PROTECTION_ENABLED",
+        "database",
+        "versions",
+    )
+    for subject in server:
+        assert [row["level"] for row in found[subject]] == ["ok"], subject
+    for subject in ("connection", "webhook", "labeling config", "images"):
+        assert [row["level"] for row in of(found, subject, connected)] == ["ok"], subject
+
+
+@pytest.mark.parametrize("token", ["f" * 40, "nonsense"])
+def test_a_bad_token_is_told(environment, token):
+    """Label Studio shows its version to anybody: the token must be asked for by itself."""
+    environment.setenv("LABEL_STUDIO_API_KEY", token)
+    found, status = examine()
+    (row,) = found["Label Studio"]
+    assert (row["level"], status) == ("problem", 1)
+    assert "LABEL_STUDIO_API_KEY" in row["words"]
+    assert "Personal Access Token" in row["words"]
+
+
+def test_nobody_at_the_address_no_token_and_a_bad_setting(environment):
+    environment.setenv("LABEL_STUDIO_URL", f"http://127.0.0.1:{free_port()}")
+    found, status = examine()
+    assert (found["Label Studio"][0]["level"], status) == ("problem", 1)
+    assert "LABEL_STUDIO_URL" in found["Label Studio"][0]["words"]
+    environment.delenv("LABEL_STUDIO_API_KEY")
+    environment.setenv("CDSEL_BUDGET", "lots")
+    found, status = examine()
+    assert "LABEL_STUDIO_API_KEY" in found["Label Studio"][0]["words"]
+    assert "budget" in found["settings"][0]["words"]
+
+
+def test_orphans_and_doubles_are_removed_after_asking_and_nothing_else(client, connected, backend):
+    hook = {"project": connected, "send_payload": True, "send_for_all_actions": True, "is_active": True}
+    gone = f"http://127.0.0.1:{free_port()}/webhook"
+    with serve(lambda request, body: (200, b"[]")) as (alive, _):
+        double = client.send("POST", "/api/webhooks/", {**hook, "url": f"{backend}/webhook"})["id"]
+        orphan = client.send("POST", "/api/webhooks/", {**hook, "url": gone})["id"]
+        foreign = client.send("POST", "/api/webhooks/", {**hook, "url": f"{alive}/webhook"})["id"]
+        other = client.send("POST", "/api/webhooks/", {**hook, "url": gone.replace("/webhook", "/else")})[
+            "id"
+        ]
+        found, status = examine()
+        rows = {row["webhook"] for row in of(found, "webhook", connected) if "webhook" in row}
+        assert rows == {double, orphan}
+        assert status == 0  # warnings only
+
+        refused = CliRunner().invoke(main, ["doctor", "--fix"], input="n\n" * 9)
+        assert "Remove?" in refused.output
+        here = {one["id"] for one in client.webhooks(connected)}
+        assert here >= {double, orphan, foreign, other}
+
+        examine("--fix", "--yes")
+        left = {one["id"] for one in client.webhooks(connected)}
+    assert here - left == {double, orphan}
+    kept = [one for one in client.webhooks(connected) if one["url"] == f"{backend}/webhook"]
+    assert len(kept) == 1
+    assert CliRunner().invoke(main, ["doctor", "--json", "--fix"]).exit_code == 2  # it could not ask
+
+
+def test_a_webhook_without_the_password_and_one_that_is_missing(client, connected, environment, backend):
+    environment.setenv("BASIC_AUTH_USER", "studio")
+    environment.setenv("BASIC_AUTH_PASS", "secret")
+    found, status = examine()
+    (row,) = of(found, "webhook", connected)
+    assert (row["level"], status) == ("problem", 1)
+    assert "BASIC_AUTH_PASS" in row["words"]
+    for hook in client.webhooks(connected):
+        client.delete_webhook(hook["id"])
+    (row,) = of(examine()[0], "webhook", connected)
+    assert row["level"] == "problem"
+    assert "no webhook" in row["words"]
+
+
+def test_a_disconnected_backend_and_a_deleted_project(client, connected, browser):
+    (one,) = client.get("/api/ml", {"project": connected})
+    client.request("DELETE", f"/api/ml/{one['id']}")
+    (row,) = of(examine()[0], "connection", connected)
+    assert row["level"] == "problem"
+    browser.delete(f"/api/projects/{connected}")
+    (row,) = of(examine()[0], "project", connected)
+    assert "deleted" in row["words"]
+
+
+def test_images_without_their_storage_and_a_labeling_config_that_cannot_be_used(client, connected):
+    for storage in client.get("/api/storages/localfiles", {"project": connected}):
+        client.request("DELETE", f"/api/storages/localfiles/{storage['id']}")
+    (row,) = of(examine()[0], "images", connected)
+    assert row["level"] == "problem"
+    assert "Local storage" in row["words"]
+    text = '<View><Text name="t" value="$site"/><Choices name="c" toName="t"><Choice value="a"/></Choices></View>'
+    client.update_project(connected, label_config=text)
+    (row,) = of(examine()[0], "labeling config", connected)
+    assert row["level"] == "problem"
+    assert "<Image>" in row["words"]
+
+
+def test_a_gpu_that_is_not_there_and_a_folder_that_is_full_or_closed(environment, tmp_path, monkeypatch):
+    environment.setenv("LABEL_STUDIO_URL", f"http://127.0.0.1:{free_port()}")
+    environment.setenv("CDSEL_DEVICE", "cuda")
+    found, _ = examine()
+    assert found["device"][0]["level"] == ("ok" if torch.cuda.is_available() else "problem")
+    monkeypatch.setattr(doctor_command, "LITTLE", 1 << 60)
+    assert examine()[0]["disk"][0]["level"] == "problem"
+
+
+def test_both_switches_of_a_label_studio_as_it_comes(studio, tmp_path, monkeypatch):
+    folder = tmp_path / "studio"
+    shutil.copytree(studio.data_dir, folder, ignore=shutil.ignore_patterns("files", "media", "*.log"))
+    monkeypatch.setenv("CDSEL_DATA_DIR", str(tmp_path))
+    both = {"ML_BLOCK_LOCAL_IP": "true", "SSRF_PROTECTION_ENABLED": "true"}
+    with LocalStudio(folder, environment=both) as guarded:
+        monkeypatch.setenv("LABEL_STUDIO_URL", guarded.url)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", guarded.token)
+        found, status = examine()
+        assert status == 1
+        for switch in both:
+            (row,) = found[switch]
+            assert row["level"] == "problem"
+            assert f"{switch}=false" in row["words"]
+
+
+def test_a_person_reads_one_line_each(environment):
+    environment.setenv("LABEL_STUDIO_URL", f"http://127.0.0.1:{free_port()}")
+    done = CliRunner().invoke(main, ["doctor"])
+    assert done.exit_code == 1
+    lines = [line for line in done.output.splitlines() if line]
+    assert all(line.split()[0] in ("ok", "warning", "problem") for line in lines)
+    assert "Traceback" not in done.output
