@@ -12,6 +12,7 @@ import pytest
 from backend import Backend, eventually
 from conftest import LABEL_CONFIG
 from postgres import postgres
+from test_store import check_older_database_opens
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
@@ -26,8 +27,8 @@ SPACE = parse_label_space(LABEL_CONFIG)
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    """A Label Studio on PostgreSQL, and the URL of a database of ours beside it."""
-    with postgres("studio", "cdsel") as port:
+    """A Label Studio on PostgreSQL, and the address of databases of ours beside it."""
+    with postgres("studio", "shared", "each", "older") as port:
         database = {
             "DJANGO_DB": "default",
             "POSTGRE_NAME": "studio",
@@ -37,7 +38,11 @@ def servers(tmp_path_factory):
         }
         folder = tmp_path_factory.mktemp("studio")
         with LocalStudio(folder, environment=database) as studio:
-            yield studio, f"postgresql+psycopg://postgres@127.0.0.1:{port}/cdsel"
+            yield studio, f"postgresql+psycopg://postgres@127.0.0.1:{port}"
+
+
+def test_a_database_of_the_version_before_opens(servers):
+    check_older_database_opens(f"{servers[1]}/older")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +119,8 @@ def label_until(clients, truth, queues_of, done, log, faults):
 def test_four_annotators_share_no_image_keep_the_order_and_use_the_budget_exactly(
     servers, people, tmp_path, shared
 ):
-    studio, url = servers
+    studio, server = servers
+    url = f"{server}/{'shared' if shared else 'each'}"
     client = LabelStudio(studio.url, studio.token)
     pool, truth = make_pool(studio, client)
     settings = {"budget": BUDGET, "round_size": ROUND, "retrain_every": 100}
