@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders import Report
 from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
 from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.reconcile.processes import Trainings
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.label_text import presence_names
-from cdsel_backend.training import Model, PresenceModel, is_held_out, load
+from cdsel_backend.training import Model, PresenceModel, TunedModel, is_held_out, load
 
 if TYPE_CHECKING:
     from cdsel_backend.labelstudio.client import LabelStudio
@@ -40,6 +41,8 @@ class Context:
     server: ServerSettings
     studio: LabelStudio
     backbones: dict[tuple[str, str | None], Backbone] = field(default_factory=dict)
+    tuned: dict[str, Backbone] = field(default_factory=dict)
+    trainings: Trainings = field(default_factory=Trainings)
 
     def backbone(self, settings: ProjectSettings) -> Backbone:
         """A project's backbone, loaded once.
@@ -55,6 +58,24 @@ class Context:
             name, weights = key
             self.backbones[key] = load_backbone(name, weights=weights, device=self.server.device)
         return self.backbones[key]
+
+    def tuned_backbone(self, settings: ProjectSettings, model: TunedModel) -> Backbone:
+        """A project's backbone as a model's fine-tune left it; the one asked for last is kept.
+
+        Raises:
+            BackboneError: it cannot be loaded, or the setting `backbone` names another one now.
+        """
+        from cdsel_backend.pool.backbones import load_backbone
+
+        if model.fingerprint not in self.tuned:
+            self.tuned.clear()
+            self.tuned[model.fingerprint] = load_backbone(
+                settings.backbone,
+                weights=settings.backbone_weights,
+                device=self.server.device,
+                changes=model.changes,
+            )
+        return self.tuned[model.fingerprint]
 
     def read_state(self, project: int) -> State:
         """One project's state as it stands now."""
@@ -72,17 +93,26 @@ class Context:
 
     def webhook(self, state: State) -> tuple[str, dict[str, str]]:
         """The address and the headers with which Label Studio is to call us."""
-        address = self.server.public_url or state.project.backend_url
-        headers = {}
-        if self.server.basic_auth_user:
-            pair = f"{self.server.basic_auth_user}:{self.server.basic_auth_pass}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        return f"{address.rstrip('/')}/webhook", headers
+        return webhook_of(self.server, state)
+
+
+def webhook_of(server: ServerSettings, state: State) -> tuple[str, dict[str, str]]:
+    """The address and the headers of a project's webhook."""
+    address = server.public_url or state.project.backend_url
+    headers = {}
+    if server.basic_auth_user:
+        pair = f"{server.basic_auth_user}:{server.basic_auth_pass}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    return f"{address.rstrip('/')}/webhook", headers
 
 
 def model_folder(server: ServerSettings, project: int) -> Path:
     """Where the model versions of a project are."""
     return server.data_dir / "models" / str(project)
+
+
+def _no_vectors(backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    return np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -96,6 +126,8 @@ class Pool:
     space: LabelSpace
     offers: Sequence[tuple[float, Sequence[str]]] = ()
     """Since when (seconds since the epoch, ascending) which classes were on offer; empty: these, ever since."""
+    vectors_by: Callable[[str], tuple[NDArray[np.int64], NDArray[np.float32]]] = _no_vectors
+    """A backbone's fingerprint -> the items that have its vectors (m,) ascending, and those (m, d)."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -188,7 +220,8 @@ def read_pool(store: Store, state: State) -> Pool:
         {key: value for key, value in by_id[int(item)].data.items() if key != space.image_key} for item in ids
     ]
     columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
-    return Pool(state, ids, vectors, columns, space, read_offers(store, state.project.id))
+    offers = read_offers(store, state.project.id)
+    return Pool(state, ids, vectors, columns, space, offers, partial(store.vectors, state.project.id))
 
 
 def read_offers(store: Store, project: int) -> list[tuple[float, list[str]]]:
@@ -208,8 +241,19 @@ def _offers_fact(project: int) -> str:
 
 
 def predict(model: Model, pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probabilities (m, c) of rows of the pool, in the order of its classes."""
-    return answers(model, pool.space, pool.vectors[rows], [column.take(rows) for column in pool.columns])
+    """Probabilities (m, c) of rows of the pool, in the order of its classes.
+
+    A model with a fine-tuned backbone goes by that backbone's vectors, for images that have one.
+    """
+    columns = [column.take(rows) for column in pool.columns]
+    found = answers(model, pool.space, pool.vectors[rows], columns)
+    if isinstance(model, TunedModel):
+        ids, vectors = pool.vectors_by(model.fingerprint)
+        seen = np.flatnonzero(np.isin(pool.ids[rows], ids))
+        if len(seen):
+            ours = vectors[np.searchsorted(ids, pool.ids[rows[seen]])]
+            found[seen] = answers(model.head, pool.space, ours, [column.take(seen) for column in columns])
+    return found
 
 
 def answers(

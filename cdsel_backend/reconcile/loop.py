@@ -15,9 +15,11 @@ from collections.abc import Callable
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.layout import lay_out
-from cdsel_backend.reconcile.learn import check_champion, detect_confounders, train
+from cdsel_backend.reconcile.learn import check_champion, detect_confounders
 from cdsel_backend.reconcile.queues import describe, find_annotators
 from cdsel_backend.reconcile.rounds import preannotate, push, select_round
+from cdsel_backend.reconcile.training_process import train_apart
+from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import State
 
 log = logging.getLogger(__name__)
@@ -29,9 +31,10 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     embed,
     check_champion,
     detect_confounders,
-    train,
+    train_apart,
     select_round,
     push,
+    embed_tuned,
     preannotate,
     lay_out,
 )
@@ -51,8 +54,9 @@ def reconcile(context: Context, project: int) -> bool:
             log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
             if step not in LOOKS:
                 return True
-    state = context.read_state(project)
-    context.tell(state, waiting_for(state))
+    if not context.trainings.running(project):  # which tells itself how far it is
+        state = context.read_state(project)
+        context.tell(state, waiting_for(state))
     return False
 
 

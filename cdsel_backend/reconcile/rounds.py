@@ -8,7 +8,14 @@ from cdsel_backend.confounders import fit_representation
 from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.labelstudio.placing import plan
-from cdsel_backend.reconcile.context import SELECT_ACTION, Context, load_champion, predict, read_pool
+from cdsel_backend.reconcile.context import (
+    SELECT_ACTION,
+    Context,
+    answers,
+    load_champion,
+    predict,
+    read_pool,
+)
 from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.selection import problem_for, select
 from cdsel_backend.store import Selected, State
@@ -23,6 +30,8 @@ def select_round(context: Context, state: State) -> bool:
     if settings.paused or state.waiting or not state.room or (state.open and not asked):
         context.store.handle_events(asked)
         return False
+    if context.trainings.running(state.project.id) and not asked:
+        return False  # its model helps to choose
     pool = read_pool(context.store, state)
     free = int((~pool.taken).sum())
     if not free:
@@ -43,7 +52,7 @@ def select_round(context: Context, state: State) -> bool:
             labels=pool.labels,
             n_classes=len(pool.classes),
             taken=pool.taken,
-            probabilities=predict(champion, pool, np.arange(len(pool.ids))) if champion else None,
+            probabilities=answers(champion, pool.space, pool.vectors, pool.columns) if champion else None,
             groups=pool.groups,
             seed=settings.seed + number,
         ),

@@ -8,8 +8,6 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Row
@@ -25,13 +23,13 @@ from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.pool.backbones import BackboneError
 from cdsel_backend.reconcile.context import STUDIO_FACT, Context
 from cdsel_backend.reconcile.loop import reconcile
+from cdsel_backend.reconcile.processes import LEASE_SECONDS, Trainings, renewing
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS = 60.0
 LOOK_SECONDS = 0.5  # between looks for new events while idle
 LONGEST_REST = 5.0  # between rounds of the projects while idle
 LONGEST_PAUSE = 60.0  # between tries at a project that fails
@@ -45,6 +43,7 @@ class Worker:
         self.store = Store(server.database_url)
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.contexts: dict[str, Context] = {}
+        self.trainings = Trainings()
         self.newest_event = 0
         self.failures: dict[int, tuple[int, float]] = {}  # project -> how often in a row, not before
 
@@ -52,9 +51,12 @@ class Worker:
         """Work until `stop` is set."""
         # The matrices of a head are small: more BLAS threads than one cost time, much of it where cores are shared.
         with threadpool_limits(1, user_api="blas"):
-            while not stop.is_set():
-                if not self._round(stop):
-                    self._rest(stop)
+            try:
+                while not stop.is_set():
+                    if not self._round(stop):
+                        self._rest(stop)
+            finally:
+                self.trainings.stop()
 
     def _round(self, stop: threading.Event) -> bool:
         """Give every project its turn; returns whether any had something to do."""
@@ -73,7 +75,7 @@ class Worker:
         if not self.store.lease(name, self.holder, LEASE_SECONDS):
             return False
         try:
-            with self._renewing(name):
+            with renewing(self.store, name, self.holder):
                 busy = reconcile(self._context(project.studio_url), project.id)
         except (LabelStudioUnreachable, TokenRefused) as fault:
             self._note_studio(str(fault))
@@ -103,7 +105,7 @@ class Worker:
     def _context(self, studio_url: str) -> Context:
         if studio_url not in self.contexts:
             studio = LabelStudio(studio_url, self.server.label_studio_api_key)
-            self.contexts[studio_url] = Context(self.store, self.server, studio)
+            self.contexts[studio_url] = Context(self.store, self.server, studio, trainings=self.trainings)
         return self.contexts[studio_url]
 
     def _probe(self) -> None:
@@ -128,21 +130,6 @@ class Worker:
         until = time.time() + min(self.server.poll_seconds, LONGEST_REST)
         seen = self.newest_event
         while time.time() < until and self.newest_event == seen and not stop.wait(LOOK_SECONDS):
+            if self.trainings.any_ended():
+                return
             self.newest_event = self.store.newest_event()
-
-    @contextmanager
-    def _renewing(self, name: str) -> Iterator[None]:
-        """Keep the lease for as long as a step takes."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(LEASE_SECONDS / 3):
-                self.store.lease(name, self.holder, LEASE_SECONDS)
-
-        thread = threading.Thread(target=renew, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()

@@ -1,0 +1,110 @@
+"""The step that has a model trained, in a process of its own.
+
+The loop goes on meanwhile: labels come in, the budget is obeyed, other projects have their turn. Only the next round
+waits, since the new model helps to choose it. A process that dies takes nothing along: it is named on the project's
+page, the queue goes on with the champion, and the training is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+
+from threadpoolctl import threadpool_limits
+
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.connection import LabelStudioError
+from cdsel_backend.pool.backbones import BackboneError
+from cdsel_backend.reconcile.context import TRAIN_ACTION, Context
+from cdsel_backend.reconcile.learn import train, training_due
+from cdsel_backend.reconcile.processes import LEASE_SECONDS, renewing
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State, Store
+from cdsel_backend.training import ModelFormatError
+
+log = logging.getLogger(__name__)
+
+PLACE = "training"  # under which its problems are noted
+FAILED = 3  # the status of a process that has noted itself what went wrong
+PARENT_SECONDS = 1.0  # between looks whether the worker is still there
+
+
+def train_apart(context: Context, state: State) -> bool:
+    """Start a training that is due, and see to one that has ended."""
+    project = state.project.id
+    end = context.trainings.take_end(project)
+    if end is not None:
+        _note_end(context, project, *end)
+        return True
+    if context.trainings.running(project):
+        return False
+    requests = context.requests(state, TRAIN_ACTION)
+    if not training_due(context, state):
+        context.store.handle_events(requests)  # the same labels are never trained on twice
+        return False
+    task = (sorted(state.labels.items()), max(requests, default=0))
+    if not context.trainings.may_start(project, task):
+        return False
+    name, holder = lease_name(project), context.trainings.holder
+    if not context.store.lease(name, holder, LEASE_SECONDS):
+        return False  # another worker's process is at it
+    context.tell(state, "training", 0, len(state.labels))
+    context.trainings.start(project, task, _main, context.server, state.project.studio_url, project, holder)
+    return True
+
+
+def lease_name(project: int) -> str:
+    """The lease that the training process of a project holds."""
+    return f"training:{project}"
+
+
+def _note_end(context: Context, project: int, status: int, pause: float) -> None:
+    context.store.release(lease_name(project), context.trainings.holder)
+    if status == 0:
+        context.store.note_problems(project, PLACE, [])
+    elif status != FAILED:
+        cause = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        if status == -signal.SIGKILL:
+            cause += ", as the system does when memory runs out"
+        words = (
+            f"the training process {cause}; nothing is lost, the model before it serves, and the training is tried "
+            f"again in {pause:.0f} s, or at once with new labels or at Start Training"
+        )
+        log.warning("project %s: %s", project, words)
+        context.store.note_problems(project, PLACE, [words])
+
+
+def _main(parent: int, server: ServerSettings, studio_url: str, project: int, holder: str) -> None:
+    """What the process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the worker decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
+    store = Store(server.database_url)
+    _end_with(parent, store, project, holder)
+    with renewing(store, lease_name(project), holder), threadpool_limits(1, user_api="blas"):
+        try:
+            context = Context(store, server, LabelStudio(studio_url, server.label_studio_api_key))
+            train(context, context.read_state(project))
+        except (LabelStudioError, BackboneError, ModelFormatError) as fault:
+            words = f"the training failed: {fault}"
+        except Exception as fault:
+            log.exception("project %s: the training failed", project)
+            words = f"the training failed ({type(fault).__name__}: {fault}); the log has the details"
+        else:
+            return
+    store.note_problems(project, PLACE, [words])
+    raise SystemExit(FAILED)
+
+
+def _end_with(parent: int, store: Store, project: int, holder: str) -> None:
+    """End this process when the worker that started it is gone: nobody would look at its end."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            threading.Event().wait(PARENT_SECONDS)
+        store.release(lease_name(project), holder)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

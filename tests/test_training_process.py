@@ -1,0 +1,144 @@
+"""Training runs in a process of its own: what its death does to everything else."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from world import World
+
+from cdsel_backend.reconcile.context import TRAIN_ACTION, load_champion, model_folder
+from cdsel_backend.reconcile.learn import check_champion, detect_confounders
+from cdsel_backend.reconcile.processes import Trainings
+from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.training_process import PLACE, train_apart
+from cdsel_backend.training import load
+
+PATIENCE = 120.0
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A world whose second round is labelled and due for training, with a champion from the first."""
+    world = World(tmp_path)
+    world.context.trainings = Trainings(first_pause=0.0)
+    assert world.round()
+    world.step(select_round)
+    world.push()
+    world.label(world.state().open)
+    world.step(detect_confounders)
+    yield world
+    world.context.trainings.stop()
+
+
+def start(world):
+    assert world.step(train_apart)
+    return world.context.trainings.process_id(world.project)
+
+
+def wait_for_end(world):
+    until = time.monotonic() + PATIENCE
+    while not world.context.trainings.any_ended():
+        assert time.monotonic() < until, "the training process does not end"
+        time.sleep(0.02)
+    assert world.step(train_apart)  # looks at the end
+
+
+def problems(world):
+    return world.state().project.problems.get(PLACE, [])
+
+
+def kill(world, after):
+    """Start a training, kill it so many seconds later; returns whether that was before its end."""
+    trained = len(world.state().trainings)
+    number = start(world)
+    time.sleep(after)
+    os.kill(number, signal.SIGKILL)
+    wait_for_end(world)
+    assert not world.step(check_champion), "what serves is whole"
+    assert load_champion(world.server, world.state()) is not None
+    return len(world.state().trainings) == trained
+
+
+def check_whole(world, trainings):
+    """Everything in the model folder can be loaded, and nothing else lies there."""
+    state = world.state()
+    versions = [row.version for row in state.trainings if row.version]
+    assert len(state.trainings) == trainings
+    folder = model_folder(world.server, world.project)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(versions)
+    for version in versions:
+        load(folder / version)
+    assert problems(world) == []
+
+
+def test_a_training_goes_on_in_its_own_process_while_the_loop_does_other_things(world):
+    champion = world.state().project.champion
+    number = start(world)
+    assert number != os.getpid()
+    assert not world.step(train_apart)  # one at a time
+    assert not world.step(select_round)  # the next round waits for its model
+    assert world.state().project.champion == champion
+    wait_for_end(world)
+    assert len(world.state().trainings) == 2
+    assert not world.step(train_apart)  # the same labels are not trained on twice
+    assert world.step(select_round)
+    check_whole(world, 2)
+
+
+def test_killed_trainings_take_nothing_along(world):
+    for after in (0.0, 0.5, 1.0):
+        assert kill(world, after)
+        assert "killed by signal 9" in problems(world)[0]
+    start(world)
+    wait_for_end(world)
+    check_whole(world, 2)
+
+
+@pytest.mark.slow
+def test_fifty_trainings_killed_at_random_moments(world):
+    """The moments are spread over a little more than a whole training, so that saving and recording are hit, too."""
+    begun = time.monotonic()
+    start(world)
+    wait_for_end(world)
+    whole = time.monotonic() - begun
+    draw, caught, items = random.Random(1), 0, iter(sorted(world.truth.keys() - world.state().labels.keys()))
+    for _ in range(50):
+        if not world.state().changed_labels:  # at first, and after a kill that came too late
+            world.label([next(items) for _ in range(2)])
+            world.store.add_request(world.project, TRAIN_ACTION, who="test")
+            world.step(detect_confounders)
+        caught += kill(world, draw.uniform(0, 1.1 * whole))
+    assert caught >= 25
+    print(f"{caught} of 50 killed before their end; a whole training takes {whole:.1f} s")
+    world.label([next(items)])
+    world.store.add_request(world.project, TRAIN_ACTION, who="test")
+    trained = len(world.state().trainings)
+    start(world)
+    wait_for_end(world)
+    check_whole(world, trained + 1)
+
+
+def test_the_same_labels_wait_after_a_death_and_new_ones_do_not(world):
+    world.context.trainings = Trainings(first_pause=1000.0)
+    os.kill(start(world), signal.SIGKILL)
+    wait_for_end(world)
+    assert not world.step(train_apart)
+    assert "tried again in 1000 s" in problems(world)[0]
+    assert world.step(select_round), "the queue goes on without the new model"
+    world.push()
+    world.label(sorted(world.state().open)[:1])
+    start(world)
+    wait_for_end(world)
+    check_whole(world, 2)
+
+
+def test_a_training_that_raises_says_so_on_the_page(world):
+    folder = model_folder(world.server, world.project) / world.state().project.champion
+    (folder / "model.safetensors").unlink()
+    start(world)
+    wait_for_end(world)
+    assert "model.safetensors" in problems(world)[0]
