@@ -35,6 +35,8 @@ class ServerSettings(BaseSettings):
     """A SQLAlchemy URL; empty: SQLite in the data folder."""
     public_url: str = Field("", validation_alias="CDSEL_PUBLIC_URL")
     """The backend as Label Studio reaches it; empty: the address Label Studio called last."""
+    dashboard_url: str = Field("", validation_alias="CDSEL_DASHBOARD_URL")
+    """The backend as people's browsers reach it, for links to the dashboard; empty: as Label Studio reaches it."""
     basic_auth_user: str = Field("", validation_alias="BASIC_AUTH_USER")
     """With `BASIC_AUTH_PASS`, asked on every route but /health."""
     basic_auth_pass: str = Field("", validation_alias="BASIC_AUTH_PASS", repr=False)

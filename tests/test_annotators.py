@@ -362,7 +362,9 @@ def crew_project(studio, browser, tmp_path):
     for email in (ANN, BOB):
         account(browser, studio, email)
     pool = client.create_project("Crew", LABEL_CONFIG, description="My own words.\nAnd more.")
-    server = ServerSettings(data_dir=tmp_path, public_url="http://127.0.0.1:9")
+    server = ServerSettings(
+        data_dir=tmp_path, public_url="http://127.0.0.1:9", dashboard_url="https://cdsel.example.org/"
+    )
     world = World(tmp_path)
     tasks = [{"data": dict(row.data)} for row in world.store.items(world.project)]
     ids = client.import_tasks(pool, tasks)
@@ -448,7 +450,7 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
         ]
         shown = context.studio.project(number)
         assert shown["title"] == queue_title(state, name) == f"Crew · queue {name.partition('@')[0]}"
-        dashboard = f"http://127.0.0.1:9/projects/{state.project.pool_project}"
+        dashboard = f"https://cdsel.example.org/projects/{state.project.pool_project}"
         for words in (shown["description"], shown["expert_instruction"]):
             assert dashboard in words
             assert "Crew" in words
@@ -473,7 +475,7 @@ def test_our_line_in_the_pools_description_is_kept_true_and_nothing_else_is_touc
         return context.studio.project(pool)["description"]
 
     assert describe(context, state_of(context, project))
-    line = f"cdsel: 0 of 20 labelled · dashboard http://127.0.0.1:9/projects/{pool}"
+    line = f"cdsel: 0 of 20 labelled · dashboard https://cdsel.example.org/projects/{pool}"
     assert text() == f"My own words.\nAnd more.\n\n{line}"
     assert not describe(context, state_of(context, project))  # nothing moved: our own echo starts nothing
     context.studio.update_project(pool, description=f"Before.\n{line}\nAfter, cdsel: is a word.")

@@ -33,7 +33,8 @@ def describe(context: Context, state: State) -> bool:
 
 def dashboard(context: Context, state: State) -> str:
     """The address of a project's dashboard."""
-    address = (context.server.public_url or state.project.backend_url).rstrip("/")
+    server = context.server
+    address = (server.dashboard_url or server.public_url or state.project.backend_url).rstrip("/")
     return f"{address}/projects/{state.project.pool_project}"
 
 
