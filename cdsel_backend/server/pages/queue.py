@@ -10,6 +10,7 @@ from cdsel_backend.server.pages.blueprint import page_number, pages, read_state
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
+from cdsel_backend.store.label_text import label_words
 
 PAGE = 24
 STATES = {
@@ -72,7 +73,7 @@ def queue_rows(state: State) -> list[dict[str, Any]]:
                 "rank": row.rank,
                 "round": row.round,
                 "state": became,
-                "label": state.labels.get(row.item),
+                "label": label_words(state.labels[row.item]) if row.item in state.labels else None,
                 "annotator": by.get(row.item),
                 "reason": row.sentence,
                 "drawn_at_random": bool(row.reason.get("drawn_at_random")),
