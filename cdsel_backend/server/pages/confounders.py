@@ -112,7 +112,8 @@ def mosaics(state: State, variable: str) -> dict[str, Any] | None:
         words = "Estimated from the labels of each level" if given.any() else "No label yet"
         panels.append(_panel(name, words, shares * sizes, names, column))
     if len(labelled):
-        told = len(labelled) >= LEAST and table.space.kind == "single"  # else the report says it class by class
+        # Where an image may show several classes, the report above says it class by class.
+        told = len(labelled) >= LEAST and table.space.kind == "single"
         v = cramers_v(given.astype(np.int64)) if told else None
         words = "" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
         panels.append(_panel("Labelled", words, np.vstack([given, 0 * shares[len(given) :]]), names, column))
