@@ -122,7 +122,7 @@ class ProjectSettings(BaseModel):
     strength: float | None = Field(None, ge=0, le=1)
     """How far the model makes up for the confounder: 0 not at all, 1 wholly; empty: wholly."""
     training: Literal["auto", "head", "backbone"] = "auto"
-    """`head`: learn from the backbone's vectors, in seconds. `backbone`: fine-tune its last stage as well, in minutes. \
+    """`head`: learn from the backbone's vectors, in seconds. `backbone`: fine-tune its last stage, too, in minutes. \
 `auto`: as `head`; with a GPU and 200 labels the fine-tune is tried, and kept where it is better on labels not seen."""
     backbone: str = "tf_efficientnet_lite0"
     """A timm model name; the default needs no model hub."""

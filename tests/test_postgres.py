@@ -20,7 +20,7 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.store import State, Store
 
-BUDGET, ROUND = 36, 12
+BUDGET, ROUND = 24, 12
 NAMES = ("ann", "bob", "cid", "dee")
 SPACE = parse_label_space(LABEL_CONFIG)
 
@@ -73,7 +73,7 @@ def sign_up(studio, link, email, password):
 
 def make_pool(studio, client):
     folder = studio.document_root / "pool"
-    with draw_sample(folder, n=48, seed=0).open(newline="", encoding="utf-8") as file:
+    with draw_sample(folder, n=36, seed=0).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     pool = client.create_project("Four", LABEL_CONFIG, maximum_annotations=1)
     client.add_local_storage(pool, str(folder))
@@ -104,7 +104,7 @@ def label_until(clients, truth, queues_of, done, log, faults):
                         )
                         client.submit(task["id"], SPACE.result_for(truth[task["data"]["cdsel_item"]]))
                 if not handed:
-                    time.sleep(0.3)
+                    time.sleep(1.0)
         except Exception as fault:
             faults.append(f"{email}: {fault!r}")
             done.set()
@@ -125,7 +125,7 @@ def test_four_annotators_share_no_image_keep_the_order_and_use_the_budget_exactl
     pool, truth = make_pool(studio, client)
     settings = {"budget": BUDGET, "round_size": ROUND, "retrain_every": 100}
     if not shared:
-        settings["annotators"] = {email: 12 if email < "c" else 6 for email in people}
+        settings["annotators"] = {email: 8 if email < "c" else 4 for email in people}
     done, log, faults = threading.Event(), [], []
     with Backend(tmp_path, studio.url, studio.token, CDSEL_DATABASE_URL=url) as backend:
         client.connect_backend(pool, backend.url, title="cdsel", extra_params=json.dumps(settings))
@@ -142,7 +142,7 @@ def test_four_annotators_share_no_image_keep_the_order_and_use_the_budget_exactl
             status = eventually(
                 lambda: faults or ((one := backend.status(pool)).get("labelled") == BUDGET and one),
                 "the budget was never used up",
-                seconds=240,
+                seconds=400,
                 details=lambda: f"{backend.status(pool)}\n{backend.tail()}",
             )
             time.sleep(3)

@@ -79,7 +79,8 @@ def queue_instruction(state: State, dashboard: str, pool_instruction: str) -> st
     return (
         "<p>These images were chosen, and put in order, so that each label teaches the model most. Press “Label All "
         "Tasks” and take them as they come; skip one only if it cannot be judged. The line above each image says why "
-        f'it was chosen. {hint}{" " if hint else ""}They come from <a href="{escape(pool)}">{escape(_pool_title(state))}</a>, whose owner can '
+        f"it was chosen. {hint}{' ' if hint else ''}They come from "
+        f'<a href="{escape(pool)}">{escape(_pool_title(state))}</a>, whose owner can '
         f'see how far it is on the <a href="{escape(dashboard)}">dashboard</a>.</p>{pool_instruction}'
     )
 

@@ -72,7 +72,9 @@ class LabelSpace:
         if not self.empty_counts:
             return ""
         do, done = ("Draw", "drawn") if self.regions else ("Tick", "ticked")
-        return f"{do} everything that an image shows, and submit; with nothing {done} it counts as showing none of them."
+        return (
+            f"{do} everything that an image shows, and submit; with nothing {done} it counts as showing none."
+        )
 
     def label_of(self, result: Sequence[Mapping[str, Any]] | None) -> str | None:
         """The label that an annotation's `result` makes; None where it makes none.

@@ -119,7 +119,8 @@ def _key_of(path: Path) -> str | None:
     """The key of a file; None where there is no whole one."""
     try:
         with zipfile.ZipFile(path) as parts, parts.open("head.npy") as head:
-            return str(json.loads(np.lib.format.read_array(head, allow_pickle=False).tobytes())["key"])
+            stored = np.lib.format.read_array(head, allow_pickle=False)  # type: ignore[no-untyped-call]
+            return str(json.loads(stored.tobytes())["key"])
     except (OSError, zipfile.BadZipFile, KeyError, ValueError):
         return None
 
@@ -148,7 +149,7 @@ def _write(path: Path, key: str, layout: Layout) -> None:
         tasks=layout.tasks,
         places=layout.places,
         held_out=layout.held_out,
-        **codes,
+        **codes,  # type: ignore[arg-type]  # NumPy's stubs take any keyword for allow_pickle
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")

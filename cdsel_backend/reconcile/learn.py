@@ -19,6 +19,7 @@ from cdsel_backend.reconcile.context import (
     predict,
     read_pool,
 )
+from cdsel_backend.reconcile.tuning import try_fine_tune
 from cdsel_backend.store import State
 from cdsel_backend.training import (
     Model,
@@ -161,11 +162,14 @@ def train(context: Context, state: State) -> bool:
         context.store.add_training(state.project.id, version=None, outcome=str(fault), metrics={}, **record)
         context.store.handle_events(requests)
         return True
-    metrics = held_out_metrics(model, pool)
+    trial = try_fine_tune(context, state, pool, model)
+    model = trial.model
+    metrics = held_out_metrics(model, pool) | trial.told
     champion = load_champion(context.server, state)
     promoted = champion is None or not_worse(metrics, held_out_metrics(champion, pool))
     folder = model_folder(context.server, state.project.id) / version
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that died before it was recorded
+    for stray in (folder, *folder.parent.glob(f".{version}-*")):  # of a run that died before it was recorded
+        shutil.rmtree(stray, ignore_errors=True)
     save(
         model,
         folder,
@@ -192,7 +196,9 @@ def held_out_metrics(model: Model, pool: Pool) -> dict[str, Any]:
     tested = np.flatnonzero(pool.held_out & pool.labelled)
     columns = [column.take(tested) for column in pool.confounders]
     probabilities = predict(model, pool, tested)
-    return evaluate_model(probabilities, pool.labels[tested], columns, pool.classes, seed=pool.state.settings.seed)
+    return evaluate_model(
+        probabilities, pool.labels[tested], columns, pool.classes, seed=pool.state.settings.seed
+    )
 
 
 def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:
