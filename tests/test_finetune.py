@@ -119,9 +119,6 @@ def test_labels_that_mean_nothing_are_not_taken_for_skill(case, monkeypatch):
     noise = np.where(case[4] >= 0, np.random.default_rng(5).integers(0, 2, N), -1)
     result = tune(case, noise)
     assert result.head.description.accuracy < 0.65
-    rows = (noise >= 0) & case[5]
-    flattered = train_head(result.vectors, [case[6]], np.where(rows, noise, -1), classes=["x", "y"])
-    assert flattered.description.accuracy > result.head.description.accuracy + 0.1
 
 
 def test_the_changes_make_the_same_backbone_elsewhere(case, tuned):
