@@ -123,7 +123,7 @@ def test_from_the_connection_typed_in_label_studio_to_the_last_label_of_the_budg
         assert [place.split()[0] for place in places] == [str(rank) for rank in range(1, RAISED + 1)]
 
         # Nothing is pushed beyond the budget.
-        assert len(client.tasks(queue)) == RAISED
+        assert len(list(client.tasks(queue))) == RAISED
         assert status()["left"] == 0
         for context in contexts:
             context.close()
