@@ -1,4 +1,4 @@
-"""The command line: `cdsel serve`, `demo`, `doctor`, `simulate`, `models`, `strategies`."""
+"""The command line: `cdsel serve`, `demo`, `doctor`, `simulate`, `models`, `settings`, `strategies`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ COMMANDS = {
     "doctor": "cdsel_backend.server.doctor_command:doctor",
     "models": "cdsel_backend.server.models_command:models",
     "serve": "cdsel_backend.server.command:serve",
+    "settings": "cdsel_backend.cli:settings",
     "simulate": "cdsel_backend.simulate.command:simulate",
     "strategies": "cdsel_backend.cli:strategies",
 }
@@ -40,6 +41,14 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="cdsel")
 def main() -> None:
     """Spend a labelling budget on images that teach the disease, not the confounder."""
+
+
+@click.command()
+def settings() -> None:
+    """List every setting of a project and of the server, its default and what it means, as Markdown."""
+    from cdsel_backend.settings_table import project_table, server_table
+
+    click.echo(f"{project_table()}\n\n{server_table()}")
 
 
 @click.command()

@@ -23,26 +23,28 @@ LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
 class ServerSettings(BaseSettings):
     """What one `cdsel serve` is started with, from the environment."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, use_attribute_docstrings=True
+    )
 
     label_studio_url: str = Field("", validation_alias="LABEL_STUDIO_URL")
-    """Where Label Studio is; empty: the address it names itself when it connects."""
+    """Where Label Studio is; none: the address it names itself when it connects."""
     label_studio_api_key: str = Field("", validation_alias="LABEL_STUDIO_API_KEY", repr=False)
     """A personal access token (or a legacy token) of the account the backend works as."""
     data_dir: Path = Field(Path.home() / ".local/share/cdsel", validation_alias="CDSEL_DATA_DIR")
     """Where the database and the model versions are kept."""
     database: str = Field("", validation_alias="CDSEL_DATABASE_URL")
-    """A SQLAlchemy URL; empty: SQLite in the data folder."""
+    """A SQLAlchemy URL, as for PostgreSQL (extra `postgres`); none: SQLite in the data folder."""
     public_url: str = Field("", validation_alias="CDSEL_PUBLIC_URL")
-    """The backend as Label Studio reaches it; empty: the address Label Studio called last."""
+    """The backend as Label Studio reaches it, behind a proxy; none: the address Label Studio called last."""
     dashboard_url: str = Field("", validation_alias="CDSEL_DASHBOARD_URL")
-    """The backend as people's browsers reach it, for links to the dashboard; empty: as Label Studio reaches it."""
+    """The backend as people's browsers reach it, for links to the dashboard; none: as Label Studio reaches it."""
     basic_auth_user: str = Field("", validation_alias="BASIC_AUTH_USER")
-    """With `BASIC_AUTH_PASS`, asked on every route but /health."""
+    """With `BASIC_AUTH_PASS`, asked on every route but `/health`; type both in *Connect Model*, too."""
     basic_auth_pass: str = Field("", validation_alias="BASIC_AUTH_PASS", repr=False)
     """The password that goes with `BASIC_AUTH_USER`."""
     device: str = Field("auto", validation_alias="CDSEL_DEVICE")
-    """`auto`, `cpu` or `cuda`: where images are embedded."""
+    """`auto`, `cpu` or `cuda`: where images are embedded and the backbone is fine-tuned."""
     poll_seconds: float = Field(30.0, gt=0, validation_alias="CDSEL_POLL_SECONDS")
     """How often to look at Label Studio when no webhook says so, in seconds."""
     max_image_pixels: int = Field(100_000_000, gt=0, validation_alias="CDSEL_MAX_IMAGE_PIXELS")
@@ -120,7 +122,8 @@ class ProjectSettings(BaseModel):
     strategy: str = "confounder_aware"
     """How images are chosen; `cdsel strategies` lists the names."""
     strength: float | None = Field(None, ge=0, le=1)
-    """How far the model makes up for the confounder: 0 not at all, 1 wholly; empty: wholly."""
+    """How far the model makes up for the confounder, from 0 (not at all) to 1 (wholly): robust to it, or accurate on \
+more of the same; none: wholly."""
     training: Literal["auto", "head", "backbone"] = "auto"
     """`head`: learn from the backbone's vectors, in seconds. `backbone`: fine-tune its last stage, too, in minutes. \
 `auto`: as `head`; with a GPU and 200 labels the fine-tune is tried, and kept where it is better on labels not seen."""

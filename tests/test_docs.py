@@ -1,0 +1,96 @@
+"""The README says what is so: every setting, variable and command, no more and no less."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cdsel_backend.cli import COMMANDS, main
+from cdsel_backend.settings import ProjectSettings, ServerSettings, environment_layer
+from cdsel_backend.settings_table import project_table, server_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Read by `cdsel serve` and its relations only through settings.py; these two belong to compose and to the tests.
+OTHER_VARIABLES = {"CDSEL_PORT", "CDSEL_SCREENSHOTS"}
+
+
+def rows_of(head: str) -> list[str]:
+    """The lines of the README's table that starts with `head`."""
+    lines = README.splitlines()
+    start = next((n for n, line in enumerate(lines) if line.startswith(head)), None)
+    assert start is not None, f"README.md has no table that starts with {head!r}"
+    end = next((n for n in range(start, len(lines)) if not lines[n].startswith("|")), len(lines))
+    return lines[start:end]
+
+
+@pytest.mark.parametrize("made", [project_table(), server_table()], ids=["project", "server"])
+def test_the_readme_holds_the_table_of_settings(made):
+    written, made = rows_of(made.splitlines()[0]), made.splitlines()
+    name = re.compile(r"\| (\S+)")
+    missing = [name.match(row)[1] for row in made if row not in written]
+    foreign = [name.match(row)[1] for row in written if row not in made]
+    assert written == made, (
+        f"README.md misses or differs in {missing}, and says {foreign} otherwise: "
+        "put the tables that `cdsel settings` prints into it"
+    )
+
+
+@pytest.mark.parametrize("schema", [ProjectSettings, ServerSettings])
+def test_every_setting_says_what_it_is_for(schema):
+    assert [name for name, field in schema.model_fields.items() if not field.description] == []
+
+
+def test_only_the_settings_read_the_environment():
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "cdsel_backend").rglob("*.py")
+        if re.search(r"\benviron\b(?!ment)|\bgetenv\b|\bBaseSettings\b", path.read_text(encoding="utf-8"))
+    }
+    # The demo hands its own environment on to the servers that it starts.
+    assert readers == {"cdsel_backend/settings.py", "cdsel_backend/demo/process.py"}
+
+
+def test_every_variable_that_is_named_anywhere_is_one():
+    known = {str(field.validation_alias) for field in ServerSettings.model_fields.values()} | OTHER_VARIABLES
+    known |= {f"CDSEL_{name.upper()}" for name in ProjectSettings.model_fields}
+    folders = ("cdsel_backend", "docker", "label_config")
+    files = [
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix not in (".pyc", ".png")
+    ]
+    named = {
+        (name, path.name)
+        for path in [*files, ROOT / "README.md"]
+        for name in re.findall(r"\bCDSEL_[A-Z_]+[A-Z]\b", path.read_text(encoding="utf-8"))
+    }
+    assert {(name, where) for name, where in named if name not in known} == set()
+
+
+def test_a_project_setting_is_read_from_the_environment():
+    assert environment_layer({"CDSEL_BUDGET": "7"}) == ({"budget": 7}, [])
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_is_in_the_readme(name):
+    assert f"cdsel {name}" in README
+    shown = CliRunner().invoke(main, [name, "--help"])
+    assert shown.exit_code == 0
+    assert shown.output.strip()
+
+
+def test_the_command_prints_both_tables():
+    shown = CliRunner().invoke(main, ["settings"])
+    assert shown.output == f"{project_table()}\n\n{server_table()}\n"
+
+
+def test_the_two_commands_stand_first():
+    assert (
+        README.split("```")[1]
+        == "\npip install -e '.[demo]' && cdsel demo\npip install -e '.[test]' && pytest\n"
+    )
