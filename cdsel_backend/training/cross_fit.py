@@ -1,0 +1,120 @@
+"""What heads say of labels that they have not seen, at several numbers of labels: one look that serves several answers.
+
+Repeated cross-fitting by group: each draw leaves a fold of the trainable labels out, puts the rest in a random order,
+and trains the project's own head on nested beginnings of it. Tested are the fold and the labels that are always held
+out. So every label is tested, while the held-out ones alone would be too few for most groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.confounders.representation import fit_representation
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.head import NotEnoughLabels
+from cdsel_backend.training.kinds import train_model
+from cdsel_backend.training.splits import grouped_folds
+
+FOLDS = 5
+SHARES = (0.25, 0.35, 0.5, 0.71, 1.0)  # of the labels of a draw, evenly spaced on a log scale
+FEWEST = 16  # labels of the smallest head of a curve
+_REPEATS = 2
+_UNLABELLED = 2000  # of the pool, for the offsets: a head needs no more to a per cent, and there are fifty
+
+
+@dataclass(frozen=True, eq=False)
+class Unseen:
+    """`rows` (m,): the labelled items of the pool. `sizes` (s,): labels trained on, rising.
+
+    `probabilities` (draws, s, m, c) float64; NaN where a draw has not tested an item, or there was no head.
+    """
+
+    rows: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+    def at_full_size(self) -> NDArray[np.float64]:
+        """Return (m, c): the mean of what the largest heads that have not seen an item say of it; NaN without one."""
+        known = np.isfinite(self.probabilities[:, -1])
+        total = np.where(known, self.probabilities[:, -1], 0).sum(axis=0)
+        count = known.sum(axis=0)
+        return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), dtype=np.float64)
+
+
+def cross_fit(
+    vectors: NDArray[np.floating],
+    columns: Sequence[Column],
+    labels: NDArray[np.integer],
+    *,
+    classes: Sequence[str],
+    groups: NDArray[np.int64] | None = None,
+    trainable: NDArray[np.bool_] | None = None,
+    strength: float | None = None,
+    seed: int = 0,
+) -> Unseen:
+    """Train the heads; arguments as for `train_model` over a pool of n, labels (n,) or (n, c).
+
+    With several classes an image (a head each) there is one draw a fold and three sizes. The same input gives the
+    same answer. Raises NotEnoughLabels where fewer than `FOLDS` labels may be trained on.
+    """
+    finite = np.isfinite(vectors).all(axis=1)
+    labelled = (labels >= 0) if labels.ndim == 1 else (labels >= 0).any(axis=1)
+    rows = np.flatnonzero(labelled & finite)
+    inside = np.ones(len(rows), dtype=bool) if trainable is None else trainable[rows]
+    if inside.sum() < FOLDS:
+        raise NotEnoughLabels(f"{int(inside.sum())} labels to train on are too few for {FOLDS} folds.")
+    others = np.flatnonzero(~labelled & finite)
+    spaced = np.linspace(0, len(others) - 1, min(len(others), _UNLABELLED)).astype(np.int64)
+    pool = np.concatenate([rows, others[spaced]])
+    vectors, columns, labels = vectors[pool], [column.take(pool) for column in columns], labels[pool]
+    groups = None if groups is None else groups[pool]
+    representation = fit_representation(vectors, [], strength=0.0)
+    m, rng = len(rows), np.random.default_rng(seed)
+    own = [column.take(np.arange(m)) for column in columns]
+    kinds = labels[:m] if labels.ndim == 1 else np.unique(labels[:m], axis=0, return_inverse=True)[1].ravel()
+    trained = np.flatnonzero(inside)
+    draws: list[NDArray[np.float64]] = []
+    sizes: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    for _ in range(_REPEATS if labels.ndim == 1 else 1):
+        fold = np.full(m, -1)
+        fold[trained] = grouped_folds(
+            kinds[trained].astype(np.int64), None if groups is None else groups[trained], FOLDS, rng
+        )
+        if not len(sizes):
+            most = len(trained) - int(np.bincount(fold[trained]).max())
+            sizes = _sizes(most, SHARES if labels.ndim == 1 else SHARES[::2])
+        for out in range(FOLDS):
+            order = rng.permutation(trained[fold[trained] != out])
+            tested = (fold == out) | ~inside
+            said = np.full((len(sizes), m, len(classes)), np.nan)
+            for place, size in enumerate(sizes):
+                # The largest takes all there is: what it says is used beyond the curve.
+                used = np.zeros(len(pool), dtype=bool)
+                used[order if place == len(sizes) - 1 else order[:size]] = True
+                try:
+                    model = train_model(
+                        vectors,
+                        columns,
+                        labels,
+                        classes=classes,
+                        groups=groups,
+                        trainable=used,
+                        strength=strength,
+                        representation=representation,
+                        seed=seed,
+                    )
+                except NotEnoughLabels:
+                    continue
+                found = model.predict(vectors[:m], own)
+                said[place, tested] = found[tested]
+            draws.append(said)
+    return Unseen(rows, sizes, np.stack(draws))
+
+
+def _sizes(most: int, shares: Sequence[float]) -> NDArray[np.int64]:
+    sizes = np.unique([round(share * most) for share in shares])
+    return np.asarray(sizes[(sizes >= FEWEST) | (sizes == most)], dtype=np.int64)

@@ -1,0 +1,101 @@
+"""What a sample drawn by chance says of the whole pool: how often a class occurs, and how often a model is wrong.
+
+A part of every round is drawn by chance from all images that are still free; the rest is not representative, and
+neither are the held-out labels, which come from the same rounds. Each round's draws stand for what was free then, and
+the labels from before it are known, so that together they make an unbiased estimate for the pool (a difference
+estimator; the idea of Farquhar, Gal & Rainforth 2021, ICLR, without its variance).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+FEWEST = 15  # labels of the random share, below which nothing is told: as for a group of the held-out labels
+_Z = float(norm.ppf(0.975))
+
+
+@dataclass(frozen=True, eq=False)
+class RandomShare:
+    """The labelled items of a pool of `size` that can be labelled.
+
+    `round` (m,) in which an item was selected, 0 for what was labelled elsewhere; `drawn` (m,): by chance.
+    """
+
+    round: NDArray[np.int64]
+    drawn: NDArray[np.bool_]
+    size: int
+
+    def among(self, kept: NDArray[np.bool_]) -> RandomShare:
+        """Return those of the labelled items that are `kept` (m,)."""
+        return RandomShare(self.round[kept], self.drawn[kept], self.size)
+
+    def estimate(self, values: NDArray[np.floating]) -> dict[str, Any]:
+        """Estimate the pool's mean of values (m,) in [0, 1]: `value`, and `interval` (95 %, Wilson 1927).
+
+        Raises ValueError without a draw.
+        """
+        n = int(self.drawn.sum())
+        if not n:
+            raise ValueError("no label of the random share")
+        known, left = (
+            0.0,
+            np.zeros(n),
+        )  # what the labels before each draw add; the share of the pool free then
+        when = self.round[self.drawn]
+        for number in np.unique(when):
+            before = self.round < number
+            drawn = when == number
+            left[drawn] = 1 - before.sum() / self.size
+            known += drawn.sum() / n * values[before].sum() / self.size
+        if not left.any():
+            return {"value": known, "interval": [known, known]}
+        mean = float(left @ values[self.drawn] / left.sum())
+        low, high = wilson(mean, float(left.sum() ** 2 / (left @ left)))
+        share = float(left.mean())
+        return {"value": known + share * mean, "interval": [known + share * low, known + share * high]}
+
+
+def wilson(mean: float, n: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a share seen in n draws; n need not be whole."""
+    centre = (mean + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * sqrt(mean * (1 - mean) / n + _Z**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def tell(
+    share: RandomShare,
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.float64],
+    classes: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return `n` draws, and `error` and `prevalence` (by class) of the pool, or none with `words` that say why.
+
+    labels (m,) or (m, c) and probabilities (m, c) of heads that have not seen them, NaN where there was none. With
+    several classes an image the error is the mean over the classes that were asked for.
+    """
+    n = int(share.drawn.sum())
+    told: dict[str, Any] = {"n": n, "error": None, "prevalence": None}
+    if n < FEWEST:
+        return told | {"words": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
+    if labels.ndim == 1:
+        shown: NDArray[np.floating] = np.eye(len(classes))[labels]
+        wrong: NDArray[np.floating] = (probabilities.argmax(axis=1) != labels).astype(np.float64)
+    else:
+        asked = labels >= 0
+        shown = (labels == 1).astype(np.float64)
+        misses = asked & ((probabilities >= 0.5) != (labels == 1))
+        wrong = misses.sum(axis=1) / np.maximum(asked.sum(axis=1), 1)
+    told["prevalence"] = {}
+    for code, name in enumerate(classes):
+        asked_for = np.ones(len(labels), dtype=bool) if labels.ndim == 1 else labels[:, code] >= 0
+        if (own := share.among(asked_for)).drawn.any():
+            told["prevalence"][name] = own.estimate(shown[asked_for, code])
+    if np.isfinite(probabilities).all():
+        told["error"] = share.estimate(wrong)
+    return told | {"words": f"From {n} labels drawn by chance."}

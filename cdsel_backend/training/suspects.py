@@ -1,0 +1,83 @@
+"""Labels that may be wrong: confident learning on what de-confounded heads say of labels that they have not seen.
+
+Northcutt, Jiang & Chuang 2021 (JAIR 70:1373): a label is suspected when another class is likelier than it is on average
+where it is the label. The probabilities must be de-confounded: a head that leans on the site finds every benign image
+of the site of malignant ones suspicious, merely because it is rare there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LISTED = 0.05  # of the labels: further down the list most are right
+MOST = 50
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A label (`row` of those given, class `label`) that says other than `other`, with their probabilities.
+
+    Where an image shows any of several classes, `column` is the class in question, and `label` and `other` are 0
+    (absent) or 1 (present).
+    """
+
+    row: int
+    label: int
+    other: int
+    own: float
+    likelihood: float
+    column: int | None = None
+
+
+def label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return (m,): the labels off the diagonal of the confident joint.
+
+    probabilities (m, c) of heads that have not seen the label, NaN where there was none; labels (m,), -1 where there
+    is none. The threshold of a class is its mean probability among the labels that say so; the same as cleanlab's
+    `find_label_issues(filter_by="confident_learning")`.
+    """
+    known = np.isfinite(probabilities).all(axis=1) & (labels >= 0)
+    found = np.zeros(len(labels), dtype=bool)
+    p, y = probabilities[known], labels[known]
+    thresholds = np.array(
+        [p[y == code, code].mean() if (y == code).any() else np.inf for code in range(p.shape[1])]
+    )
+    confident = p >= thresholds
+    found[known] = confident.any(axis=1) & (np.where(confident, p, -1).argmax(axis=1) != y)
+    return found
+
+
+def find_suspects(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> list[Suspect]:
+    """List the least likely of the suspected labels, at most `LISTED` of all and `MOST`, the worst first.
+
+    probabilities (m, c) as for `label_issues`; labels (m,), or (m, c) of 0, 1 and -1 (nobody said). They are ranked
+    by the probability of the label less that of the likeliest other class.
+    """
+    if labels.ndim == 1:
+        found = _ranked(probabilities, labels, None)
+    else:
+        found = [
+            one
+            for column, p in enumerate(probabilities.T)
+            for one in _ranked(np.stack([1 - p, p], axis=1), labels[:, column], column)
+        ]
+    found.sort(key=lambda one: one.own - one.likelihood)
+    return found[: min(round(LISTED * len(labels)), MOST)]
+
+
+def _ranked(
+    probabilities: NDArray[np.float64], labels: NDArray[np.integer], column: int | None
+) -> list[Suspect]:
+    listed = []
+    for row in np.flatnonzero(label_issues(probabilities, labels)):
+        label = int(labels[row])
+        rest = probabilities[row].copy()
+        rest[label] = -1
+        other = int(rest.argmax())
+        listed.append(
+            Suspect(int(row), label, other, float(probabilities[row, label]), float(rest[other]), column)
+        )
+    return listed

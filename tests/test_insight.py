@@ -1,0 +1,260 @@
+"""What a training tells: the random share, the learning curve, and labels that may be wrong, against known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.training import NotEnoughLabels
+from cdsel_backend.training.cross_fit import Unseen, cross_fit
+from cdsel_backend.training.curve import FEWEST, learning_curve, power_law
+from cdsel_backend.training.random_share import RandomShare, tell, wilson
+from cdsel_backend.training.suspects import LISTED, find_suspects, label_issues
+
+CLASSES = ("benign", "malignant")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the training's process has it: for small matrices, threads only wait for each other."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def world(n=600, labelled=300, *, seed=0, signal=1.0, noise=0.0):
+    """Vectors that know the site and, less, the label; the site predicts the label with .8. Some labels are wrong."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(n) < 0.5).astype(np.int64)
+    site = np.where(rng.random(n) < 0.8, truth, 1 - truth)
+    vectors = rng.normal(size=(n, 32))
+    vectors[:, 0] += 3 * site
+    vectors[:, 1] += signal * (2 * truth - 1)
+    labels = truth.copy()
+    wrong = np.zeros(n, dtype=bool)
+    wrong[rng.permutation(labelled)[: int(noise * labelled)]] = True
+    labels[wrong] = 1 - labels[wrong]
+    labels[labelled:] = -1
+    return vectors, [Column("site", "categorical", ("a", "b"), site)], labels, truth, wrong
+
+
+# labels that no head has seen
+
+
+def test_no_head_is_asked_about_what_it_was_trained_on_or_a_relative_of_it():
+    vectors, columns, labels, *_ = world()
+    groups = np.arange(len(labels)) // 3
+    # A label that can only be known by heart: its group's images are copies that all say the same by chance.
+    rng = np.random.default_rng(3)
+    vectors = np.repeat(rng.normal(size=(200, 32)), 3, axis=0)
+    labels[:300] = np.repeat(rng.integers(0, 2, 100), 3)
+    held_out = groups % 5 == 0
+    found = cross_fit(vectors, columns, labels, classes=CLASSES, groups=groups, trainable=~held_out)
+    said = found.at_full_size()
+    assert (found.rows == np.arange(300)).all()
+    assert np.isfinite(said).all()
+    assert abs((said.argmax(axis=1) == labels[:300]).mean() - 0.5) < 0.09
+    tested = np.isfinite(found.probabilities[:, -1, :, 0])
+    assert tested[:, held_out[:300]].all(), "what is held out is never trained on, so every draw tests it"
+    assert (tested[:, ~held_out[:300]].sum(axis=0) == 2).all(), "once in each repeat"
+    again = cross_fit(vectors, columns, labels, classes=CLASSES, groups=groups, trainable=~held_out)
+    np.testing.assert_array_equal(found.probabilities, again.probabilities)
+
+
+def test_too_few_labels_for_folds_are_told():
+    vectors, columns, labels, *_ = world(labelled=4)
+    with pytest.raises(NotEnoughLabels, match="too few for 5 folds"):
+        cross_fit(vectors, columns, labels, classes=CLASSES)
+
+
+# the curve
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c"), [(0.9, 1.2, 0.5), (0.8, 0.9, 0.25), (0.7, 3.0, 1.0), (0.6, -0.4, 0.5)]
+)
+def test_a_power_law_is_found_again(a, b, c):
+    sizes = np.array([40, 57, 80, 113, 160])
+    ahead = [180.0, 320.0]
+    found = power_law(sizes, (a - b * sizes**-c)[None], ahead)[0]
+    np.testing.assert_allclose(found, [a - b * n**-c for n in ahead], atol=1e-9)
+
+
+def planted(accuracies, *, items=3000, draws=6, seed=0):
+    """Heads that are right with these probabilities at sizes 40, 57, 80, 113, 160: what learning would give."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(items) % 2
+    right = rng.random((draws, len(accuracies), items)) < np.asarray(accuracies)[None, :, None]
+    said = np.where(right, labels, 1 - labels)
+    return Unseen(np.arange(items), np.array([40, 57, 80, 113, 160]), np.eye(2)[said]), labels
+
+
+def test_the_gain_of_a_known_curve_lies_in_its_interval_and_the_round_is_worth_it():
+    law = lambda n: 0.9 - 2.0 * n**-0.5  # noqa: E731
+    unseen, labels = planted([law(n) for n in (40.0, 57.0, 80.0, 113.0, 160.0)])
+    site = [Column("site", "categorical", ("a", "b"), np.arange(len(labels)) // 2 % 2)]
+    found = learning_curve(unseen, labels, site, CLASSES, labels_now=160, labels_more=80, asked=100)
+    for curve in found["curves"].values():
+        assert curve["interval"][0] < law(240) - law(160) < curve["interval"][1]
+        assert curve["twice"]["interval"][0] < law(320) - law(160) < curve["twice"]["interval"][1]
+        assert abs(curve["now"] - law(160)) < 0.02
+    assert found["worth"] == "yes"
+    assert found["words"].startswith("Another round of 100 would likely bring +.0")
+
+
+def test_a_flat_curve_says_hardly_and_a_noisy_one_that_it_cannot_be_told():
+    unseen, labels = planted([0.7] * 5, items=6000)
+    flat = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=16, asked=20)
+    assert flat["worth"] == "hardly"
+    assert "hardly one more image right in a hundred" in flat["words"]
+    unseen, labels = planted([0.5, 0.55, 0.6, 0.65, 0.6], items=30, draws=5)
+    noisy = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=160, asked=200)
+    assert noisy["worth"] == "cannot tell"
+    assert "interval" in noisy["words"]
+
+
+def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
+    vectors, columns, labels, *_ = world(labelled=30)
+    unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+    own = [column.take(unseen.rows) for column in columns]
+    few = learning_curve(unseen, labels[:30], own, CLASSES, labels_now=30, labels_more=16, asked=20)
+    assert few["words"] == f"Cannot tell yet: 30 of the {FEWEST} labels due can be trained on."
+    vectors, columns, labels, *_ = world(labelled=60)
+    labels[:60] = 0
+    labels[:2] = 1
+    unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+    own = [column.take(unseen.rows) for column in columns]
+    rare = learning_curve(unseen, labels[:60], own, CLASSES, labels_now=60, labels_more=16, asked=20)
+    assert rare["worth"] == "cannot tell"
+
+
+def test_a_real_curve_rises_to_what_all_labels_reach():
+    vectors, columns, labels, *_ = world(n=1000, labelled=500)
+    unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+    own = [column.take(unseen.rows) for column in columns]
+    found = learning_curve(unseen, labels[:500], own, CLASSES, labels_now=500, labels_more=20, asked=20)
+    assert set(found["curves"]) == {"worst_group_accuracy", "balanced_accuracy"}
+    balanced = found["curves"]["balanced_accuracy"]
+    assert balanced["values"][-1] > balanced["values"][0]
+    assert all(
+        low <= value <= high
+        for low, value, high in zip(balanced["low"], balanced["values"], balanced["high"], strict=True)
+    )
+
+
+# the random share
+
+
+def test_the_random_share_is_unbiased_though_the_rounds_hunt_for_one_class():
+    rng = np.random.default_rng(0)
+    pool = (rng.random(1000) < 0.3).astype(np.float64)
+    estimates, covered = [], 0
+    for _ in range(300):
+        taken = np.zeros(len(pool), dtype=int)
+        drawn = np.zeros(len(pool), dtype=bool)
+        for number in range(1, 6):
+            free = np.flatnonzero(taken == 0)
+            by_chance = rng.choice(free, 15, replace=False)
+            taken[by_chance], drawn[by_chance] = number, True
+            hunted = np.flatnonzero((taken == 0) & (pool == 1))[:40]
+            taken[hunted] = number
+        labelled = taken > 0
+        share = RandomShare(taken[labelled], drawn[labelled], len(pool))
+        found = share.estimate(pool[labelled])
+        estimates.append(found["value"])
+        covered += found["interval"][0] <= pool.mean() <= found["interval"][1]
+    assert abs(np.mean(estimates) - pool.mean()) < 3 * np.std(estimates) / np.sqrt(300)
+    assert abs(pool[labelled].mean() - pool.mean()) > 0.3, "what all labels say is far off"
+    assert covered / 300 > 0.93
+
+
+def test_a_pool_that_is_labelled_wholly_leaves_nothing_to_estimate():
+    values = np.array([1.0, 0, 0, 1])
+    share = RandomShare(np.array([1, 1, 1, 2]), np.array([False, False, False, True]), 4)
+    assert share.estimate(values)["value"] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="no label"):
+        RandomShare(np.array([1]), np.array([False]), 4).estimate(values[:1])
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 20), (3, 20), (40, 40), (7, 15)])
+def test_the_interval_is_wilson_s(k, n):
+    from scipy.stats import binomtest
+
+    theirs = binomtest(k, n).proportion_ci(method="wilson")
+    np.testing.assert_allclose(wilson(k / n, n), (theirs.low, theirs.high), atol=1e-12)
+
+
+def test_error_and_prevalence_of_the_pool_are_told_once_there_are_enough():
+    n = 40
+    labels = np.arange(n) % 2
+    said = np.eye(2)[np.where(np.arange(n) < 10, 1 - labels, labels)]
+    few = tell(RandomShare(np.ones(n, int), np.arange(n) % 4 == 0, 1000), labels, said, CLASSES)
+    assert few["error"] is None
+    assert few["words"] == "Too few yet: 10 of the 15 labels due were drawn by chance."
+    enough = tell(RandomShare(np.ones(n, int), np.ones(n, bool), 1000), labels, said, CLASSES)
+    assert enough["n"] == n
+    assert enough["error"]["value"] == pytest.approx(0.25)
+    assert enough["prevalence"]["malignant"]["value"] == pytest.approx(0.5)
+
+
+def test_a_class_that_came_later_is_estimated_from_those_who_were_asked_for_it():
+    labels = np.zeros((40, 2), dtype=np.int8)
+    labels[:20, 0] = 1
+    labels[:30, 1] = -1
+    labels[30:35, 1] = 1
+    found = tell(
+        RandomShare(np.ones(40, int), np.ones(40, bool), 10_000), labels, np.full((40, 2), 0.4), ("a", "b")
+    )
+    assert found["prevalence"]["a"]["value"] == pytest.approx(0.5)
+    assert found["prevalence"]["b"]["value"] == pytest.approx(0.5)
+    assert found["error"]["value"] == pytest.approx((20 + 5 / 2) / 40, abs=0.02)
+
+
+# labels that may be wrong
+
+
+def test_suspected_labels_are_those_of_cleanlab():
+    filter_ = pytest.importorskip("cleanlab.filter", reason="cleanlab, the reference, is not installed")
+    vectors, columns, labels, *_ = world(n=800, labelled=500, noise=0.1)
+    unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+    said, given = unseen.at_full_size(), labels[unseen.rows]
+    theirs = filter_.find_label_issues(given, said, filter_by="confident_learning", n_jobs=1)
+    ours = label_issues(said, given)
+    # It spares what the same head would call by its label anyway; we rank by that and cut.
+    assert (theirs <= ours).all()
+    assert (theirs == ours).mean() > 0.97
+
+
+def test_planted_wrong_labels_are_found_far_oftener_than_by_chance():
+    vectors, columns, labels, _, wrong = world(n=800, labelled=500, signal=1.5, noise=0.1, seed=2)
+    unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+    found = find_suspects(unseen.at_full_size(), labels[unseen.rows])
+    assert len(found) == LISTED * 500
+    assert wrong[[unseen.rows[one.row] for one in found]].mean() >= 0.5, "by chance it would be 0.1"
+    assert all(one.own < one.likelihood and one.label != one.other for one in found)
+
+
+def test_a_rare_label_of_a_site_is_no_more_suspicious_than_another():
+    suspected = {"aware": [], "unaware": []}
+    for seed in range(4):
+        vectors, columns, labels, _, _ = world(n=900, labelled=600, seed=seed)
+        for name, given in (("aware", columns), ("unaware", [])):
+            unseen = cross_fit(vectors, given, labels, classes=CLASSES)
+            issues = label_issues(unseen.at_full_size(), labels[unseen.rows])
+            rare = columns[0].codes[unseen.rows] != labels[unseen.rows]
+            suspected[name].append((issues[rare].mean(), issues[~rare].mean()))
+    rare, common = np.mean(suspected["aware"], axis=0)
+    assert rare < 1.5 * common
+    rare, common = np.mean(suspected["unaware"], axis=0)
+    assert rare > 2 * common, "without the confounder the head suspects what is rare"
+
+
+def test_suspects_of_several_classes_an_image_name_the_class():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (200, 2)).astype(np.int8)
+    said = np.where(labels == 1, 0.9, 0.1) + rng.uniform(-0.05, 0.05, labels.shape)
+    said[7, 1] = 0.03 if labels[7, 1] else 0.97
+    labels[:, 0][5:9] = -1
+    (only,) = find_suspects(said, labels)
+    assert (only.row, only.column, only.label, only.other) == (7, 1, labels[7, 1], 1 - labels[7, 1])
