@@ -19,6 +19,7 @@ from cdsel_backend.reconcile.context import (
     predict,
     read_pool,
 )
+from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
 from cdsel_backend.store import State
 from cdsel_backend.training import (
@@ -182,7 +183,7 @@ def train(context: Context, state: State) -> bool:
         outcome=PROMOTED
         if promoted
         else f"kept out: worse than {state.project.champion} on the held-out labels",
-        metrics=metrics,
+        metrics=metrics | insight(pool),
         **record,
     )
     if promoted:

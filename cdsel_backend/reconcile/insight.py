@@ -1,0 +1,95 @@
+"""What a training tells the admin beside its model's accuracy, from the labels as they are.
+
+It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the pool), `curve` (what
+another round would bring) and `suspects` (labels that may be wrong: `item`, `label`, `other`, their probabilities as
+`own` and `likelihood`, and the `class` in question where an image may show several).
+
+All of it goes by heads that have not seen the label in question (`training/cross_fit.py`): the champion has seen most
+labels of the random share and would flatter itself, and those it has not seen, held out or newer, are too few.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from cdsel_backend.reconcile.context import Pool
+from cdsel_backend.training import NotEnoughLabels
+from cdsel_backend.training.cross_fit import Unseen, cross_fit
+from cdsel_backend.training.curve import learning_curve
+from cdsel_backend.training.presence import OUTCOMES
+from cdsel_backend.training.random_share import RandomShare, tell
+from cdsel_backend.training.suspects import find_suspects
+
+log = logging.getLogger(__name__)
+
+
+def insight(pool: Pool) -> dict[str, Any]:
+    """`{"insight": ...}` for a training's metrics; nothing where the labels do not suffice."""
+    try:
+        return {"insight": _insight(pool)}
+    except NotEnoughLabels:
+        return {}
+    except Exception:  # the model is worth more than what can be told of it
+        log.exception("project %s: nothing can be told of the labels", pool.state.project.id)
+        return {}
+
+
+def _insight(pool: Pool) -> dict[str, Any]:
+    settings = pool.state.settings
+    unseen = cross_fit(
+        pool.vectors,
+        pool.confounders,
+        pool.labels,
+        classes=pool.classes,
+        groups=pool.groups,
+        trainable=~pool.held_out,
+        strength=settings.strength,
+        seed=settings.seed,
+    )
+    labels, said = pool.labels[unseen.rows], unseen.at_full_size()
+    now = int((~pool.held_out[unseen.rows]).sum())
+    return {
+        "random_share": tell(random_share(pool, unseen), labels, said, pool.classes),
+        "curve": learning_curve(
+            unseen,
+            labels,
+            [column.take(unseen.rows) for column in pool.confounders],
+            pool.classes,
+            labels_now=now,
+            labels_more=round(settings.round_size * now / len(labels)),
+            asked=settings.round_size,
+            seed=settings.seed,
+        ),
+        "suspects": _suspects(pool, unseen),
+    }
+
+
+def random_share(pool: Pool, unseen: Unseen) -> RandomShare:
+    """Which of the labels were drawn by chance, and when; images that were skipped are no part of the pool."""
+    selected = {row.item: row for row in pool.state.selections}
+    rows = [selected.get(int(item)) for item in pool.ids[unseen.rows]]
+    return RandomShare(
+        np.array([0 if row is None else row.round for row in rows], dtype=np.int64),
+        np.array([row is not None and bool(row.reason.get("drawn_at_random")) for row in rows]),
+        len(pool.ids) - sum(int(item) in pool.state.skipped for item in pool.ids),
+    )
+
+
+def _suspects(pool: Pool, unseen: Unseen) -> list[dict[str, Any]]:
+    listed = []
+    for one in find_suspects(unseen.at_full_size(), pool.labels[unseen.rows]):
+        names = pool.classes if one.column is None else OUTCOMES
+        listed.append(
+            {
+                "item": int(pool.ids[unseen.rows[one.row]]),
+                "class": None if one.column is None else pool.classes[one.column],
+                "label": names[one.label],
+                "other": names[one.other],
+                "own": round(one.own, 4),
+                "likelihood": round(one.likelihood, 4),
+            }
+        )
+    return listed
