@@ -8,6 +8,7 @@ import pytest
 from cdsel_backend.confounders import Report, cramers_v, cross_table, detect
 from cdsel_backend.confounders.association import (
     benjamini_hochberg,
+    cramers_v_interval,
     independence_p,
     one_per_group,
 )
@@ -67,6 +68,30 @@ def test_cramers_v_agrees_with_its_definition():
     assert cramers_v(np.array([[5, 5]])) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("v", "n", "each"), [(0.0, 60, 1), (0.3, 200, 1), (0.7, 60, 1), (0.3, 60, 5), (0.7, 60, 5)]
+)
+def test_the_interval_of_cramers_v_covers_the_truth_also_where_images_repeat(v, n, each):
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(200):
+        labels = rng.integers(0, 2, n)
+        level = np.where(rng.random(n) < (1 + v) / 2, labels, 1 - labels)
+        groups, labels, level = (np.repeat(a, each) for a in (np.arange(n), labels, level))
+        table = cross_table(level, labels)
+        low, high = cramers_v_interval(table, len(one_per_group(groups, level, labels)))
+        assert low <= cramers_v(table) + 1e-9 <= high + 2e-9
+        covered.append(low <= v <= high)
+    assert np.mean(covered) >= 0.93
+
+
+def test_the_interval_of_a_large_table_is_narrow_and_of_one_row_nothing():
+    assert cramers_v_interval(np.array([[400_000, 100_000], [100_000, 400_000]]), 1_000_000) == pytest.approx(
+        (0.6, 0.6), abs=0.003
+    )
+    assert cramers_v_interval(np.array([[5, 5]]), 10) == (0.0, 0.0)
+
+
 def test_the_p_value_of_unrelated_variables_is_uniform():
     rng = np.random.default_rng(0)
     p = [
@@ -101,6 +126,24 @@ def test_a_probe_finds_what_is_written_and_nothing_else():
     assert abs(np.mean([area for area, _ in null]) - 0.5) < 0.02
     assert np.mean([p <= 0.05 for _, p in null]) <= 0.15
     assert probe.auroc(np.zeros(600, int), rng) is None
+    assert probe.intervals([np.zeros(600, int)]) == [None]
+
+
+@pytest.mark.parametrize(("patients", "each"), [(240, 1), (60, 5)])
+def test_the_interval_of_a_probe_covers_what_such_probes_reach_also_where_images_repeat(patients, each):
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        level = rng.integers(0, 2, patients)
+        looks = rng.standard_normal((patients, 16)) + 1.5 * np.eye(16)[0] * level[:, None]
+        vectors = np.repeat(looks, each, axis=0) + 0.1 * rng.standard_normal((patients * each, 16))
+        probe = fit_probe(vectors.astype(np.float32), np.repeat(np.arange(patients), each), rng)
+        codes = np.repeat(level, each)
+        found.append([probe.auroc(codes, rng)[0], *probe.intervals([codes])[0]])
+    area, low, high = np.array(found).T
+    assert ((low <= area) & (area <= high)).all()
+    assert np.mean((low <= area.mean()) & (area.mean() <= high)) >= 0.9
+    assert (high - low).mean() < (0.2 if each == 1 else 0.5)
 
 
 def test_a_probe_is_not_fooled_by_patients():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtr, chndtrinc
 from scipy.stats import random_table
 
 _PERMUTATIONS = 1999
@@ -25,6 +26,24 @@ def cramers_v(table: NDArray[np.int64]) -> float:
     phi2 = max(0.0, float(_chi_square(table)) / n - (rows - 1) * (columns - 1) / (n - 1))
     small = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
     return float(min(1.0, np.sqrt(phi2 / small))) if small > 0 else 0.0
+
+
+def cramers_v_interval(table: NDArray[np.int64], n: int) -> tuple[float, float]:
+    """Return a 95 % interval of Cramér's V that counts the table as `n` independent items.
+
+    The non-centralities of chi-square that leave 2.5 % on either side of the one observed (Smithson 2003, Confidence
+    Intervals, ch. 4). It covers at least as often as it says, and more often where V is above .5.
+    """
+    rows, columns = table.shape
+    if min(rows, columns) < 2:
+        return 0.0, 0.0
+    freedom = (rows - 1) * (columns - 1)
+    chi2 = float(_chi_square(table)) * n / table.sum()
+    low = chndtrinc(chi2, freedom, 0.975) if chdtr(freedom, chi2) > 0.975 else 0.0
+    # A chi-square below its mean under independence would leave no room above zero: that is chance, not knowledge.
+    high = chndtrinc(max(chi2, freedom), freedom, 0.025)
+    largest = n * (min(rows, columns) - 1)
+    return float(np.sqrt(low / largest)), float(min(1.0, np.sqrt(high / largest)))
 
 
 def independence_p(table: NDArray[np.int64], rng: np.random.Generator) -> float:

@@ -13,6 +13,7 @@ from scipy.stats import beta
 from cdsel_backend.confounders.association import (
     benjamini_hochberg,
     cramers_v,
+    cramers_v_interval,
     cross_table,
     independence_p,
     one_per_group,
@@ -99,6 +100,7 @@ def _measure(
     targets = read_targets(pool.vectors, pool.labels, classes, rng)
     probe = fit_probe(pool.vectors, pool.groups, rng) if columns else None
     encoded, dependence = [], []
+    counted = np.zeros((len(columns), len(targets)), dtype=np.int64)  # items that do not repeat one another
     v, p = np.zeros((len(columns), len(targets))), np.ones((len(columns), len(targets)))
     for i, column in enumerate(columns):
         encoded.append(probe.auroc(column.codes, rng) if probe else None)
@@ -107,13 +109,16 @@ def _measure(
             codes = column.codes[target.rows]
             groups = None if pool.groups is None else pool.groups[target.rows]
             once = one_per_group(groups, codes, target.codes)
+            counted[i, j] = len(once)
             v[i, j] = cramers_v(cross_table(codes, target.codes))
             p[i, j] = independence_p(cross_table(codes[once], target.codes[once]), rng)
+    intervals = probe.intervals([column.codes for column in columns]) if probe else [None] * len(columns)
     best, adjusted = strongest(v, p, SIGNIFICANT)
     found = []
     for i, column in enumerate(columns):
         target = targets[best[i]]
         probed, depends = encoded[i], dependence[i][best[i]]
+        table = cross_table(column.codes[target.rows], target.codes)
         finding = Finding(
             column.name,
             "neither",
@@ -121,8 +126,10 @@ def _measure(
             len(column.levels),
             encoded=probed[0] if probed else None,
             encoded_p=probed[1] if probed else None,
+            encoded_interval=intervals[i],
             associated=float(v[i, best[i]]),
             associated_p=float(adjusted[i, best[i]]),
+            associated_interval=cramers_v_interval(table, int(counted[i, best[i]])),
             associated_with="label" if target.is_label else "clusters",
             associated_class=target.name,
             dependence=depends[0] if depends else None,

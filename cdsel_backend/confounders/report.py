@@ -18,8 +18,9 @@ class Finding:
     `encoded`: macro one-vs-rest AUROC of a linear probe (.5 = not at all); `associated`: bias-corrected Cramér's V
     with the label, or with the clusters of the images before there are labels; `dependence`: the share of the
     model's score that the variable explains among images of one label. The p-values are Benjamini-Hochberg
-    adjusted over the variables. None where not measured. Where images may show any of several classes, all this is
-    about whether they show one of them: `associated_class`, the one that goes with the variable most closely.
+    adjusted over the variables; the intervals (low, high) hold 95 % and count images of one group that say the same
+    once. None where not measured. Where images may show any of several classes, all this is about whether they show
+    one of them: `associated_class`, the one that goes with the variable most closely.
     """
 
     variable: str
@@ -28,8 +29,10 @@ class Finding:
     levels: int
     encoded: float | None = None
     encoded_p: float | None = None
+    encoded_interval: tuple[float, float] | None = None
     associated: float | None = None
     associated_p: float | None = None
+    associated_interval: tuple[float, float] | None = None
     associated_with: Literal["label", "clusters"] = "clusters"
     associated_class: str | None = None
     dependence: float | None = None
@@ -78,4 +81,8 @@ class Report:
 
 def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
+    return {
+        name: tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+        for name, value in values.items()
+        if name in names
+    }

@@ -74,15 +74,22 @@ def strengths(findings: list[Finding]) -> tuple[Markup, Markup] | None:
         return None
     tones = ["second" if one.verdict in ACTING else "other" for one in findings]
 
-    def picture(values: list[float | None], **words: Any) -> Markup:
-        numbers = [np.nan if value is None else value for value in values]
+    def picture(measure: str, **words: Any) -> Markup:
+        intervals = [getattr(one, f"{measure}_interval") or (np.nan, np.nan) for one in findings]
         return Markup(
-            figures.bars([one.variable for one in findings], numbers, tones=tones, digits=2, **words)  # type: ignore[arg-type]
+            figures.bars(
+                [one.variable for one in findings],
+                [np.nan if value is None else value for value in (getattr(one, measure) for one in findings)],
+                *zip(*intervals, strict=True),
+                tones=tones,  # type: ignore[arg-type]
+                digits=2,
+                **words,
+            )
         )
 
     return (
-        picture([one.encoded for one in findings], x_label="AUROC; .5 is guessing", reference=0.5),
-        picture([one.associated for one in findings], x_label="Cramér's V; 0 is none, 1 is the same"),
+        picture("encoded", x_label="AUROC; .5 is guessing", reference=0.5),
+        picture("associated", x_label="Cramér's V; 0 is none, 1 is the same"),
     )
 
 

@@ -52,7 +52,18 @@ def _cell(value: Any) -> Any:
 
 
 def _confounders(_: Store, state: State) -> list[dict[str, Any]]:
-    return list((state.project.report or {}).get("findings", ()))
+    return [
+        {key: cell for name, value in one.items() for key, cell in _ends(name, value)}
+        for one in (state.project.report or {}).get("findings", ())
+    ]
+
+
+def _ends(name: str, value: Any) -> list[tuple[str, Any]]:
+    """An interval as its two ends; anything else as it is."""
+    if not name.endswith("_interval"):
+        return [(name, value)]
+    stem = name.removesuffix("_interval")
+    return list(zip((f"{stem}_low", f"{stem}_high"), value or (None, None), strict=True))
 
 
 def _queue(store: Store, state: State) -> list[dict[str, Any]]:
