@@ -131,6 +131,8 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
             }
             for row in done
         ]
+        if not number:
+            labels += second_readings(labels)
         store.replace_labels(project, QUEUE, labels)
         store.add_event(QUEUE, "ANNOTATION_CREATED", {"tasks": [5000 + row.rank for row in done[-1:]]})
         if number < ROUNDS - 1:
@@ -140,6 +142,21 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
     state = State(store, project)
     context.tell(state, f"waiting for labels of {len(state.open)} images")
     return Filled(server, store, project, truth)
+
+
+def second_readings(labels: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Older readings of thirty images by somebody else, every sixth of which says otherwise: the newer one counts."""
+    other = {"benign": "malignant", "malignant": "benign"}
+    return [
+        row
+        | {
+            "annotation": 100_000 + int(str(row["annotation"])),
+            "label": other[str(row["label"])] if place % 6 == 0 else row["label"],
+            "annotator": "4",
+            "updated_at": "2025-12-31",
+        }
+        for place, row in enumerate([row for row in labels if row["label"]][:30])
+    ]
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

@@ -30,7 +30,19 @@ CONFIG = (
     '<Choices name="label" toName="image"><Choice value="cat"/><Choice value="dog"/></Choices></View>'
 )
 PAGES = ("", "/confounders", "/map", "/queue", "/models", "/settings", "/activity")
-TABLES = ("confounders", "queue", "rounds", "models", "groups", "settings", "unusable", "events", "audit")
+TABLES = (
+    "confounders",
+    "queue",
+    "rounds",
+    "models",
+    "groups",
+    "suspects",
+    "disputed",
+    "settings",
+    "unusable",
+    "events",
+    "audit",
+)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """What a training tells the admin beside its model's accuracy, from the labels as they are.
 
 It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the pool), `curve` (what
-another round would bring) and `suspects` (labels that may be wrong: `item`, `label`, `other`, their probabilities as
-`own` and `likelihood`, and the `class` in question where an image may show several).
+another round would bring), `saved` (labels saved against chance, in words) and `suspects` (labels that may be wrong:
+`item`, `label`, `other`, their probabilities as `own` and `likelihood`, and the `class` in question where an image may
+show several).
 
 All of it goes by heads that have not seen the label in question (`training/cross_fit.py`): the champion has seen most
 labels of the random share and would flatter itself, and those it has not seen, held out or newer, are too few.
@@ -50,9 +51,10 @@ def _insight(pool: Pool) -> dict[str, Any]:
         seed=settings.seed,
     )
     labels, said = pool.labels[unseen.rows], unseen.at_full_size()
+    share = random_share(pool, unseen)
     now = int((~pool.held_out[unseen.rows]).sum())
     return {
-        "random_share": tell(random_share(pool, unseen), labels, said, pool.classes),
+        "random_share": tell(share, labels, said, pool.classes),
         "curve": learning_curve(
             unseen,
             labels,
@@ -63,6 +65,7 @@ def _insight(pool: Pool) -> dict[str, Any]:
             asked=settings.round_size,
             seed=settings.seed,
         ),
+        "saved": _saved(int(share.drawn.sum()), len(labels)),
         "suspects": _suspects(pool, unseen),
     }
 
@@ -75,6 +78,16 @@ def random_share(pool: Pool, unseen: Unseen) -> RandomShare:
         np.array([0 if row is None else row.round for row in rows], dtype=np.int64),
         np.array([row is not None and bool(row.reason.get("drawn_at_random")) for row in rows]),
         len(pool.ids) - sum(int(item) in pool.state.skipped for item in pool.ids),
+    )
+
+
+def _saved(drawn: int, labels: int) -> str:
+    """What can be told of labels saved against drawing by chance, in words."""
+    if drawn == labels:
+        return "All labels were drawn by chance, so there is no other choice of images to compare it with."
+    return (
+        f"How many labels the choice of images saves against chance cannot be told here: {drawn} labels drawn by "
+        "chance make no learning curve. `cdsel simulate` tells it on labelled images."
     )
 
 

@@ -50,12 +50,7 @@ def annotators(state: State) -> list[dict[str, Any]]:
 
 def agreement_of(state: State) -> dict[str, Any]:
     """How far people agree on the images that two of them labelled, the newest label of each."""
-    readings: dict[int, dict[str, Row[Any]]] = {}
-    for row in sorted(state.annotations, key=lambda row: (row.updated_at, row.annotation)):
-        if row.label is not None and row.annotator:
-            readings.setdefault(row.item, {})[row.annotator] = row
-    email = {str(row.user): row.email for row in state.annotators.values() if row.user is not None}
-    twice = [list(by.values())[:2] for _, by in sorted(readings.items()) if len(by) > 1]
+    twice = [rows[:2] for rows in _several(state).values()]
     if not twice:
         return {}
     labels = [[_shown(row.label) for row in pair] for pair in twice]
@@ -65,8 +60,38 @@ def agreement_of(state: State) -> dict[str, Any]:
         codes = np.array([[[int(name in shown) for name in names] for shown in pair] for pair in labels])
     else:
         codes = np.array([[[names.index(shown[0])] for shown in pair] for pair in labels])
-    raters = [tuple(email.get(row.annotator, f"user {row.annotator}") for row in pair) for pair in twice]
-    return agreement(codes[:, 0], codes[:, 1], raters, seed=state.settings.seed)
+    email = _names(state)
+    first, second = (
+        [email.get(pair[place].annotator, f"user {pair[place].annotator}") for pair in twice]
+        for place in (0, 1)
+    )
+    return agreement(
+        codes[:, 0], codes[:, 1], list(zip(first, second, strict=True)), seed=state.settings.seed
+    )
+
+
+def disagreements(state: State) -> dict[int, list[tuple[str, str]]]:
+    """Item -> who labelled it how (the newest label of each), where not all labels are the same."""
+    email = _names(state)
+    return {
+        item: [(email.get(row.annotator, f"user {row.annotator}"), str(row.label)) for row in rows]
+        for item, rows in _several(state).items()
+        if len({row.label for row in rows}) > 1
+    }
+
+
+def _several(state: State) -> dict[int, list[Row[Any]]]:
+    """Item -> the newest label of each who labelled it, where several people did."""
+    readings: dict[int, dict[str, Row[Any]]] = {}
+    for row in sorted(state.annotations, key=lambda row: (row.updated_at, row.annotation)):
+        if row.label is not None and row.annotator:
+            readings.setdefault(row.item, {})[row.annotator] = row
+    return {item: list(by.values()) for item, by in sorted(readings.items()) if len(by) > 1}
+
+
+def _names(state: State) -> dict[str, str]:
+    """User id -> e-mail, of the accounts that the setting `annotators` named."""
+    return {str(row.user): row.email for row in state.annotators.values() if row.user is not None}
 
 
 def _shown(label: str) -> list[str]:

@@ -79,7 +79,7 @@ def rounds(state: State) -> list[dict[str, Any]]:
                 **{name: counts[name][row.number] for name in became},
                 "model_version": trained.version if trained else None,
                 "outcome": trained.outcome if trained else None,
-                "metrics": trained.metrics if trained else {},
+                "metrics": {k: v for k, v in trained.metrics.items() if k != "insight"} if trained else {},
             }
         )
     return answer

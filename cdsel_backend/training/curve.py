@@ -86,16 +86,18 @@ def learning_curve(
     are held out).
 
     Returns:
-        `words`: the answer; `worth`: "yes", "perhaps", "hardly" or "cannot tell"; `asked`; `sizes` (s,); `tested`
-        labels; `labels_now`; and under `curves`, for `worst_group_accuracy` and `balanced_accuracy` where enough
-        labels tell them: `values`, `low` and `high` (s,), the fit `now`, the expected `gain` of the round with its
-        `interval` (95 %), the same for `twice` the labels, and which `group` is worst.
+        `words`: the answer; `worth`: "yes", "perhaps", "hardly" or "cannot tell"; `twice`: what twice the labels would
+        bring, in words, where it can be told; `asked`; `sizes` (s,); `tested` labels; `labels_now` and `labels_more`;
+        and under `curves`, for `worst_group_accuracy` and `balanced_accuracy` where enough labels tell them: `values`,
+        `low` and `high` (s,), the fit `now`, the expected `gain` of the round with its `interval` (95 %), the same for
+        `twice` the labels, and which `group` is worst.
     """
     answer: dict[str, Any] = {
         "asked": asked,
         "sizes": unseen.sizes.tolist(),
         "tested": len(labels),
         "labels_now": labels_now,
+        "labels_more": labels_more,
         "curves": {},
     }
     if labels_now < FEWEST or len(unseen.sizes) < 3:
@@ -217,12 +219,13 @@ def _answer(curves: dict[str, dict[str, Any]], asked: int) -> dict[str, Any]:
         return _cannot(f"the interval of the expected gain is wide, {_signed(low)} to {_signed(high)}")
     gains = " and ".join(f"{_gain(curve)} {WORDS[one]}" for one, curve in curves.items())
     words = f"Another round of {asked} would likely bring {gains}"
-    twice = f" Twice the labels would bring {_gain(curves[name]['twice'])} {WORDS[name]}."
+    twice = f"Twice the labels would bring {_gain(curves[name]['twice'])} {WORDS[name]}."
     if low > 0:
-        return {"worth": "yes", "words": f"{words}.{twice}"}
+        return {"worth": "yes", "words": f"{words}.", "twice": twice}
     if high < LITTLE:
-        return {"worth": "hardly", "words": f"{words}: hardly one more image right in a hundred.{twice}"}
-    return {"worth": "perhaps", "words": f"{words}; it may bring nothing.{twice}"}
+        words += ": hardly one more image right in a hundred."
+        return {"worth": "hardly", "words": words, "twice": twice}
+    return {"worth": "perhaps", "words": f"{words}; it may bring nothing.", "twice": twice}
 
 
 def _gain(found: dict[str, Any]) -> str:

@@ -14,9 +14,11 @@ from cdsel_backend.confounders import Report
 from cdsel_backend.server.champion import NoSuchVersion, before, promote, rollback
 from cdsel_backend.server.pages.blueprint import pages, read_state, who
 from cdsel_backend.server.pages.confounders import pool_tables
+from cdsel_backend.server.pages.review import SHOWN, disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
+from cdsel_backend.store.label_text import presence_names
 from cdsel_backend.training import evaluate_model
 
 CURVES = (
@@ -28,14 +30,21 @@ CURVES = (
 @pages.get("/projects/<int:pool_project>/models")
 def models(pool_project: int) -> str:
     """The rounds, the trainings, and the champion's accuracy group by group."""
-    state = read_state(pool_project)
+    store, state = Service.current().store, read_state(pool_project)
+    told = latest_insight(state)
     champion = next((row for row in state.trainings if row.version == state.project.champion), None)
     now = champion_now(state)
     return render_template(
         "models.html",
         state=state,
-        status=project_status(Service.current().store, state),
+        status=project_status(store, state),
         curve=accuracy_curve(state),
+        told=told,
+        outlook=outlook(told["curve"]) if told else None,
+        among=shares_among_labels(state, told),
+        suspects=suspects(store, state),
+        disputed=disputed(store, state),
+        shown=SHOWN,
         trainings=state.trainings[::-1],
         champion=champion,
         now=now,
@@ -104,6 +113,30 @@ def accuracy_curve(state: State) -> Markup | None:
         return None
     picture = figures.lines(curves, x_label="labels", y_label="accuracy on held-out labels")
     return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
+
+
+def outlook(found: dict[str, Any]) -> Markup | None:
+    """The learning curve on unseen labels, and the expected way to twice the labels; None where there is no curve."""
+    curves = [
+        figures.Line(name, found["sizes"], one["values"], one["low"], one["high"], tone)  # type: ignore[arg-type]
+        for metric, name, tone in CURVES
+        if (one := found["curves"].get(metric))
+    ]
+    if not curves:
+        return None
+    main = next(iter(found["curves"].values()))
+    now, more = found["labels_now"], found["labels_more"]
+    ahead = [main["now"], main["now"] + main["gain"], main["now"] + main["twice"]["gain"]]
+    curves.append(figures.Line("expected", [now, now + more, 2 * now], ahead, tone="bound"))
+    picture = figures.lines(curves, x_label="labels trained on", y_label="accuracy on unseen labels")
+    return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
+
+
+def shares_among_labels(state: State, told: dict[str, Any]) -> dict[str, float]:
+    """How often each class that the random share estimates occurs among all labels, which are chosen."""
+    shown = [presence_names(label) or (label,) for label in state.labels.values()]
+    names = (told["random_share"]["prevalence"] or ()) if told else ()
+    return {name: sum(name in labels for labels in shown) / max(len(shown), 1) for name in names}
 
 
 def group_picture(metrics: dict[str, Any]) -> Markup | None:

@@ -11,6 +11,7 @@ from cdsel_backend import figures
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.server.pages.models import accuracy_curve
 from cdsel_backend.server.pages.queue import queue_rows
+from cdsel_backend.server.pages.review import disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import next_step, project_status
 from cdsel_backend.store import State
@@ -48,6 +49,8 @@ def project(pool_project: int) -> str:
         next_step=next_step(state, status),
         curve=accuracy_curve(state),
         gain=gain(state),
+        told=latest_insight(state),
+        again=len({one["item"] for one in (*suspects(store, state), *disputed(store, state))}),
         worst_known=any(row.metrics.get("worst_group_accuracy") is not None for row in state.trainings),
         waiting=waiting,
         budget_changes=store.audit(state.project.id, name="budget", limit=1),

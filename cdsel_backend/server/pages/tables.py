@@ -15,6 +15,7 @@ from cdsel_backend.server.pages.activity import sources
 from cdsel_backend.server.pages.blueprint import moment, pages, read_state
 from cdsel_backend.server.pages.models import champion_now
 from cdsel_backend.server.pages.queue import queue_rows
+from cdsel_backend.server.pages.review import disputed, suspects
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import rounds
 from cdsel_backend.store import State, Store
@@ -115,6 +116,26 @@ def _groups(_: Store, state: State) -> list[dict[str, Any]]:
     return list(now["groups"]) if now else []
 
 
+def _suspects(store: Store, state: State) -> list[dict[str, Any]]:
+    return [one | {"tasks": _tasks(one["tasks"])} for one in suspects(store, state)]
+
+
+def _disputed(store: Store, state: State) -> list[dict[str, Any]]:
+    return [
+        {
+            "item": one["item"],
+            "label": one["label"],
+            "readings": "; ".join(f"{who}: {label}" for who, label in one["readings"]),
+            "tasks": _tasks(one["tasks"]),
+        }
+        for one in disputed(store, state)
+    ]
+
+
+def _tasks(places: Iterable[tuple[int, int]]) -> str:
+    return "; ".join(f"project {project} task {task}" for project, task in places)
+
+
 def _settings(_: Store, state: State) -> list[dict[str, Any]]:
     values = state.settings.model_dump(mode="json")
     return [
@@ -157,6 +178,8 @@ TABLES: dict[str, Callable[[Store, State], list[dict[str, Any]]]] = {
     "rounds": _rounds,
     "models": _models,
     "groups": _groups,
+    "suspects": _suspects,
+    "disputed": _disputed,
     "settings": _settings,
     "unusable": _unusable,
     "events": _events,

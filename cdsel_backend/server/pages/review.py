@@ -1,0 +1,76 @@
+"""Labels to look at again: those that heads without them find unlikely, and those that two annotators disagree on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cdsel_backend.server.people import disagreements
+from cdsel_backend.store import State, Store
+from cdsel_backend.store.label_text import label_words, presence_names
+
+SHOWN = 12  # of each list on the page; the CSV files hold all
+
+
+def suspects(store: Store, state: State) -> list[dict[str, Any]]:
+    """What the newest training suspects and nobody has changed since, the least likely first.
+
+    Each with `item`, `label` and `other` in words, `own` and `likelihood` (their probabilities), and its `tasks`.
+    """
+    listed = latest_insight(state).get("suspects", [])
+    standing = [one for one in listed if _stands(one, state.labels.get(one["item"]))]
+    tasks = tasks_of(store, state, [one["item"] for one in standing])
+    return [
+        {
+            "item": one["item"],
+            "label": _words(one["class"], one["label"]),
+            "other": _words(one["class"], one["other"]),
+            "own": one["own"],
+            "likelihood": one["likelihood"],
+            "tasks": tasks[one["item"]],
+        }
+        for one in standing
+    ]
+
+
+def disputed(store: Store, state: State) -> list[dict[str, Any]]:
+    """Images that annotators label differently: `item`, `readings` (who, label), the `label` that counts, `tasks`."""
+    found = disagreements(state)
+    tasks = tasks_of(store, state, list(found))
+    return [
+        {
+            "item": item,
+            "readings": [(who, label_words(label)) for who, label in readings],
+            "label": label_words(state.labels[item]),
+            "tasks": tasks[item],
+        }
+        for item, readings in found.items()
+    ]
+
+
+def latest_insight(state: State) -> dict[str, Any]:
+    """What the newest training that could tell something told (`reconcile/insight.py`)."""
+    told = (row.metrics.get("insight") for row in reversed(state.trainings))
+    return next((one for one in told if one), {})
+
+
+def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[tuple[int, int]]]:
+    """Item -> where Label Studio shows it, as (project, task): its queues, or the pool where it is in none."""
+    found: dict[int, list[tuple[int, int]]] = {item: [] for item in items}
+    for row in (*state.selections, *state.copies):
+        queue = state.queues.get(row.annotator)
+        if row.item in found and row.queue_task is not None and queue is not None:
+            found[row.item].append((queue, row.queue_task))
+    pool = store.items_by_id(items)
+    return {item: places or [(state.project.pool_project, pool[item].task)] for item, places in found.items()}
+
+
+def _stands(one: dict[str, Any], label: str | None) -> bool:
+    """Whether the label is still what was suspected."""
+    if label is None or one["class"] is None:
+        return bool(label == one["label"])
+    names = presence_names(label)
+    return names is not None and bool((one["class"] in names) == (one["label"] == "present"))
+
+
+def _words(name: str | None, outcome: str) -> str:
+    return outcome if name is None else name if outcome == "present" else f"no {name}"
