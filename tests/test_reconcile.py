@@ -87,6 +87,31 @@ def test_nothing_is_selected_while_images_are_open_unless_asked(world):
     assert len(world.state().rounds) == 2
 
 
+def test_a_budget_raised_while_a_short_round_is_open_is_used_at_once_and_only_once(tmp_path):
+    world = World(tmp_path, budget=25)
+    world.round()
+    assert world.step(select_round)  # the budget has room for 5 of 20
+    world.push()
+
+    def raise_to(budget):
+        layers = {**world.state().project.layers, "dashboard": {"budget": budget}}
+        world.store.update_project(world.project, layers=layers)
+
+    assert not world.step(select_round)
+    raise_to(28)
+    assert world.step(select_round)
+    world.push()
+    assert not world.step(select_round)
+    raise_to(150)
+    assert world.step(select_round)
+    world.push()
+    assert not world.step(select_round)  # a whole round is open: the next one waits for its labels
+    rows = world.state().selections
+    assert [sum(row.round == n for row in rows) for n in (1, 2, 3, 4)] == [20, 5, 3, 20]
+    assert [row.rank for row in rows] == [*range(1, 49)]
+    assert len({row.item for row in rows}) == 48
+
+
 def test_paused_selects_nothing(tmp_path):
     world = World(tmp_path, paused=True)
     world.step(detect_confounders)

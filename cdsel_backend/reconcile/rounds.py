@@ -24,10 +24,15 @@ DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
 
 
 def select_round(context: Context, state: State) -> bool:
-    """Choose the next round, when the last one is done or somebody asks, and the budget has room."""
+    """Choose the next round, when the last one is done, fell short or somebody asks, and the budget has room."""
     settings = state.settings
     asked = context.requests(state, SELECT_ACTION)
-    if settings.paused or state.waiting or not state.room or (state.open and not asked):
+    if (
+        settings.paused
+        or state.waiting
+        or not state.room
+        or (state.open and not asked and not _fell_short(state))
+    ):
         context.store.handle_events(asked)
         return False
     if context.trainings.running(state.project.id) and not asked:
@@ -85,6 +90,16 @@ def select_round(context: Context, state: State) -> bool:
     )
     context.store.handle_events(asked)
     return True
+
+
+def _fell_short(state: State) -> bool:
+    """Whether the last round is smaller than a round should be: an admin who raises the budget waits for nobody.
+
+    It ends by itself, since the round that follows is a whole one or takes all the room there is.
+    """
+    if not state.rounds:
+        return False
+    return sum(row.round == state.rounds[-1].number for row in state.selections) < state.settings.round_size
 
 
 def push(context: Context, state: State) -> bool:
