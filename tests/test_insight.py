@@ -98,7 +98,7 @@ def test_the_gain_of_a_known_curve_lies_in_its_interval_and_the_round_is_worth_i
     for curve in found["curves"].values():
         assert curve["interval"][0] < law(240) - law(160) < curve["interval"][1]
         assert curve["twice"]["interval"][0] < law(320) - law(160) < curve["twice"]["interval"][1]
-        assert abs(curve["now"] - law(160)) < 0.02
+        assert abs(curve["expected"][1] - law(160)) < 0.02
     assert found["worth"] == "yes"
     assert found["words"].startswith("Another round of 100 would likely bring +.0")
 

@@ -20,6 +20,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.server.app import create_app
+from cdsel_backend.server.pages.review import suspects
 from cdsel_backend.server.pages.thumbnails import SIDE, Thumbnails
 from cdsel_backend.server.status import next_step, project_status
 from cdsel_backend.settings import ProjectSettings, ServerSettings
@@ -543,6 +544,58 @@ def test_models_show_what_each_lot_of_labels_bought(filled, working):
     groups = cells(working, "groups")
     held_out = sum(int(row["n"]) for row in groups)
     assert f"{held_out} held-out labels of today" in page
+
+
+def test_models_answer_whether_another_round_is_worth_it(filled, working):
+    page = working.get(f"/projects/{POOL}/models").text
+    told = filled.state().trainings[-1].metrics["insight"]
+    assert told["curve"]["words"] in page
+    assert "Another round of 100 would likely bring" in told["curve"]["words"]
+    assert 'data-save="outlook"' in page
+    verdict = {"yes": "Yes", "perhaps": "Perhaps", "hardly": "Hardly"}[told["curve"]["worth"]]
+    assert f">{verdict}</p>" in page
+    overview = working.get(f"/projects/{POOL}").text
+    assert re.search(rf'Is another round worth it\? <a [^>]*#worth">{verdict}</a>', overview)
+    assert "insight" not in json.dumps(working.get(f"/projects/{POOL}/status.json").json["rounds"])
+
+
+def test_the_random_share_tells_what_the_pool_holds(filled, working):
+    state = filled.state()
+    drawn = {row.item for row in state.selections if row.reason["drawn_at_random"]}
+    share = state.trainings[-1].metrics["insight"]["random_share"]
+    assert share["n"] == len(drawn & {int(item) for item in state.trainings[-1].labels})
+    malignant = np.mean([label == "malignant" for label in filled.truth.values()])
+    low, high = share["prevalence"]["malignant"]["interval"]
+    assert low <= malignant <= high
+    page = working.get(f"/projects/{POOL}/models").text
+    assert f"From {share['n']} labels drawn by chance" in page
+    assert f"{100 * low:.0f}–{100 * high:.0f} %" in page
+
+
+def test_suspected_labels_are_listed_with_their_task_until_somebody_changes_them(filled, working):
+    listed = filled.state().trainings[-1].metrics["insight"]["suspects"]
+    rank = {row.item: row.rank for row in filled.state().selections}
+    rows = cells(working, "suspects")
+    assert [int(row["item"]) for row in rows] == [one["item"] for one in listed]
+    page = working.get(f"/projects/{POOL}/models").text
+    first = listed[0]["item"]
+    assert f"Labels that may be wrong: {len(listed)}" in page
+    assert f"/projects/{QUEUE}/data?task={5000 + rank[first]}" in page
+    state = filled.state()
+    state.labels[first] = listed[0]["other"]  # as somebody who reviewed it would have it
+    assert [one["item"] for one in suspects(filled.store, state)] == [one["item"] for one in listed[1:]]
+
+
+def test_images_that_annotators_disagree_on_stand_beside_the_kappa(filled, working):
+    rows = cells(working, "disputed")
+    assert len(rows) == 5
+    for row in rows:
+        assert row["label"] == filled.truth[int(row["item"])]
+        assert "user 4: " in row["readings"]
+        assert row["readings"].count(row["label"]) == 1
+    page = working.get(f"/projects/{POOL}/models").text
+    assert "Images that annotators disagree on: 5" in page
+    assert "25 of 30 images that two people labelled have the same label" in page
 
 
 def test_thumbnails_of_the_queue_are_pictures(filled, working):

@@ -26,7 +26,7 @@ WIDEST = 0.08  # of the gain's interval: a wider one tells nothing that an admin
 LITTLE = 0.01  # a gain that is hardly worth a round
 EXPONENTS = (0.25, 0.5, 0.75, 1.0)
 WORDS = {
-    "worst_group_accuracy": "in the group served worst",
+    "worst_group_accuracy": "accuracy in the group served worst",
     "balanced_accuracy": "balanced over the classes",
 }
 _RESAMPLES = 400
@@ -87,17 +87,17 @@ def learning_curve(
 
     Returns:
         `words`: the answer; `worth`: "yes", "perhaps", "hardly" or "cannot tell"; `twice`: what twice the labels would
-        bring, in words, where it can be told; `asked`; `sizes` (s,); `tested` labels; `labels_now` and `labels_more`;
-        and under `curves`, for `worst_group_accuracy` and `balanced_accuracy` where enough labels tell them: `values`,
-        `low` and `high` (s,), the fit `now`, the expected `gain` of the round with its `interval` (95 %), the same for
-        `twice` the labels, and which `group` is worst.
+        bring, in words, where it can be told; `asked`; `sizes` (s,); `tested` labels; `ahead` (4,): the
+        largest size, `labels_now`, after the round, and twice `labels_now`; and under `curves`, for
+        `worst_group_accuracy` and `balanced_accuracy` where enough labels tell them: `values`, `low` and `high` (s,),
+        what the law `expected` (4,) ahead, the `gain` of the round with its `interval` (95 %), the same for `twice` the
+        labels, and which `group` is worst.
     """
     answer: dict[str, Any] = {
         "asked": asked,
         "sizes": unseen.sizes.tolist(),
         "tested": len(labels),
-        "labels_now": labels_now,
-        "labels_more": labels_more,
+        "ahead": [],
         "curves": {},
     }
     if labels_now < FEWEST or len(unseen.sizes) < 3:
@@ -107,7 +107,8 @@ def learning_curve(
     if complete.sum() < 3:
         return answer | _cannot("some class is too rare to train on fewer labels than there are")
     sizes, right = unseen.sizes[complete], right[:, complete]
-    answer["sizes"] = sizes.tolist()
+    ahead = [int(sizes[-1]), labels_now, labels_now + labels_more, 2 * labels_now]
+    answer |= {"sizes": sizes.tolist(), "ahead": ahead}
     rng = np.random.default_rng(seed)
     groups = cells_of(labels, columns, classes, MIN_GROUP)
     outcomes = cells_of(labels, [], classes, _LEAST_OUTCOME)
@@ -119,12 +120,11 @@ def learning_curve(
             continue
         once = _accuracies(right, cells, np.ones((1, len(labels))), np.ones((1, len(right))))
         many = _accuracies(right, cells, items, draws.astype(np.float64))
-        at = (float(labels_now), float(labels_now + labels_more), 2.0 * labels_now)
-        answer["curves"][name] = _curve(name, cells, once, many, sizes, at)
+        answer["curves"][name] = _curve(name, cells, once, many, sizes, ahead)
     return answer | _answer(answer["curves"], asked)
 
 
-def power_law(sizes: NDArray[np.integer], values: Array, at: Sequence[float]) -> Array:
+def power_law(sizes: NDArray[np.integer], values: Array, at: Sequence[float] | Sequence[int]) -> Array:
     """Return (b, len(at)): the least-squares a - b n^-c through each curve of values (b, s), read off at `at`.
 
     a and b are exact for each c in `EXPONENTS`, the best of which is taken (variable projection, Golub & Pereyra
@@ -187,22 +187,22 @@ def _summary(name: str, accuracies: Array) -> Array:
 
 
 def _curve(
-    name: str, cells: Cells, once: Array, many: Array, sizes: NDArray[np.int64], at: Sequence[float]
+    name: str, cells: Cells, once: Array, many: Array, sizes: NDArray[np.int64], at: Sequence[int]
 ) -> dict[str, Any]:
     """Return one curve with its outlook, from accuracies as they are (1, s, g) and under the bootstrap (b, s, g)."""
     values, drawn = _summary(name, once), _summary(name, many)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     ahead, drawn_ahead = power_law(sizes, values, at)[0], power_law(sizes, drawn, at)
-    gains = np.quantile(drawn_ahead[:, 1:] - drawn_ahead[:, :1], [0.025, 0.975], axis=0).T.tolist()
+    gains = np.quantile(drawn_ahead[:, 2:] - drawn_ahead[:, 1:2], [0.025, 0.975], axis=0).T.tolist()
     found: dict[str, Any] = {
         "values": values[0].tolist(),
         "low": low.tolist(),
         "high": high.tolist(),
-        "now": float(ahead[0]),
-        "gain": float(ahead[1] - ahead[0]),
+        "expected": ahead.tolist(),
+        "gain": float(ahead[2] - ahead[1]),
         "interval": gains[0],
-        "twice": {"gain": float(ahead[2] - ahead[0]), "interval": gains[1]},
+        "twice": {"gain": float(ahead[3] - ahead[1]), "interval": gains[1]},
     }
     if name == "worst_group_accuracy":
         found["group"] = cells.names[int(once[0, -1].argmin())]
@@ -219,7 +219,7 @@ def _answer(curves: dict[str, dict[str, Any]], asked: int) -> dict[str, Any]:
         return _cannot(f"the interval of the expected gain is wide, {_signed(low)} to {_signed(high)}")
     gains = " and ".join(f"{_gain(curve)} {WORDS[one]}" for one, curve in curves.items())
     words = f"Another round of {asked} would likely bring {gains}"
-    twice = f"Twice the labels would bring {_gain(curves[name]['twice'])} {WORDS[name]}."
+    twice = f"Twice the labels: {_gain(curves[name]['twice'])} {WORDS[name]}."
     if low > 0:
         return {"worth": "yes", "words": f"{words}.", "twice": twice}
     if high < LITTLE:

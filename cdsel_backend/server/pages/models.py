@@ -14,7 +14,7 @@ from cdsel_backend.confounders import Report
 from cdsel_backend.server.champion import NoSuchVersion, before, promote, rollback
 from cdsel_backend.server.pages.blueprint import pages, read_state, who
 from cdsel_backend.server.pages.confounders import pool_tables
-from cdsel_backend.server.pages.review import SHOWN, disputed, latest_insight, suspects
+from cdsel_backend.server.pages.review import SHOWN, VERDICTS, disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
@@ -40,6 +40,7 @@ def models(pool_project: int) -> str:
         status=project_status(store, state),
         curve=accuracy_curve(state),
         told=told,
+        verdicts=VERDICTS,
         outlook=outlook(told["curve"]) if told else None,
         among=shares_among_labels(state, told),
         suspects=suspects(store, state),
@@ -125,9 +126,7 @@ def outlook(found: dict[str, Any]) -> Markup | None:
     if not curves:
         return None
     main = next(iter(found["curves"].values()))
-    now, more = found["labels_now"], found["labels_more"]
-    ahead = [main["now"], main["now"] + main["gain"], main["now"] + main["twice"]["gain"]]
-    curves.append(figures.Line("expected", [now, now + more, 2 * now], ahead, tone="bound"))
+    curves.append(figures.Line("expected", found["ahead"], main["expected"], tone="bound"))
     picture = figures.lines(curves, x_label="labels trained on", y_label="accuracy on unseen labels")
     return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
 

@@ -11,7 +11,7 @@ from cdsel_backend import figures
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.server.pages.models import accuracy_curve
 from cdsel_backend.server.pages.queue import queue_rows
-from cdsel_backend.server.pages.review import disputed, latest_insight, suspects
+from cdsel_backend.server.pages.review import VERDICTS, disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import next_step, project_status
 from cdsel_backend.store import State
@@ -50,6 +50,7 @@ def project(pool_project: int) -> str:
         curve=accuracy_curve(state),
         gain=gain(state),
         told=latest_insight(state),
+        verdicts=VERDICTS,
         again=len({one["item"] for one in (*suspects(store, state), *disputed(store, state))}),
         worst_known=any(row.metrics.get("worst_group_accuracy") is not None for row in state.trainings),
         waiting=waiting,

@@ -1,4 +1,4 @@
-"""Labels to look at again: those that heads without them find unlikely, and those that two annotators disagree on."""
+"""What a training told of the labels, and which to look at again: unlikely ones, and those that annotators dispute."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from cdsel_backend.server.people import disagreements
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.label_text import label_words, presence_names
 
+VERDICTS = {"yes": "Yes", "perhaps": "Perhaps", "hardly": "Hardly", "cannot tell": "Cannot tell yet"}
+"""The answers to "is another round worth it?"."""
 SHOWN = 12  # of each list on the page; the CSV files hold all
 
 
