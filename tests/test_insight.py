@@ -103,6 +103,14 @@ def test_the_gain_of_a_known_curve_lies_in_its_interval_and_the_round_is_worth_i
     assert found["words"].startswith("Another round of 100 would likely bring +.0")
 
 
+def test_a_small_round_on_a_curve_that_rises_is_worth_it_little_by_little():
+    unseen, labels = planted([0.9 - 2.0 * n**-0.5 for n in (40.0, 57.0, 80.0, 113.0, 160.0)], items=6000)
+    found = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=4, asked=5)
+    assert found["worth"] == "slowly"
+    assert "the curve still rises" in found["words"]
+    assert found["twice"].startswith("Twice the labels: +.04")
+
+
 def test_a_flat_curve_says_hardly_and_a_noisy_one_that_it_cannot_be_told():
     unseen, labels = planted([0.7] * 5, items=6000)
     flat = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=16, asked=20)

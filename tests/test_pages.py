@@ -20,7 +20,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.server.app import create_app
-from cdsel_backend.server.pages.review import suspects
+from cdsel_backend.server.pages.review import VERDICTS, suspects
 from cdsel_backend.server.pages.thumbnails import SIDE, Thumbnails
 from cdsel_backend.server.status import next_step, project_status
 from cdsel_backend.settings import ProjectSettings, ServerSettings
@@ -552,7 +552,8 @@ def test_models_answer_whether_another_round_is_worth_it(filled, working):
     assert told["curve"]["words"] in page
     assert "Another round of 100 would likely bring" in told["curve"]["words"]
     assert 'data-save="outlook"' in page
-    verdict = {"yes": "Yes", "perhaps": "Perhaps", "hardly": "Hardly"}[told["curve"]["worth"]]
+    verdict = VERDICTS[told["curve"]["worth"]]
+    assert verdict != "Cannot tell yet"
     assert f">{verdict}</p>" in page
     overview = working.get(f"/projects/{POOL}").text
     assert re.search(rf'Is another round worth it\? <a [^>]*#worth">{verdict}</a>', overview)

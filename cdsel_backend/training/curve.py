@@ -86,8 +86,8 @@ def learning_curve(
     are held out).
 
     Returns:
-        `words`: the answer; `worth`: "yes", "perhaps", "hardly" or "cannot tell"; `twice`: what twice the labels would
-        bring, in words, where it can be told; `asked`; `sizes` (s,); `tested` labels; `ahead` (4,): the
+        `words`: the answer; `worth`: "yes", "perhaps", "slowly", "hardly" or "cannot tell"; `twice`: what twice the
+        labels would bring, in words, where it can be told; `asked`; `sizes` (s,); `tested` labels; `ahead` (4,): the
         largest size, `labels_now`, after the round, and twice `labels_now`; and under `curves`, for
         `worst_group_accuracy` and `balanced_accuracy` where enough labels tell them: `values`, `low` and `high` (s,),
         what the law `expected` (4,) ahead, the `gain` of the round with its `interval` (95 %), the same for `twice` the
@@ -219,13 +219,16 @@ def _answer(curves: dict[str, dict[str, Any]], asked: int) -> dict[str, Any]:
         return _cannot(f"the interval of the expected gain is wide, {_signed(low)} to {_signed(high)}")
     gains = " and ".join(f"{_gain(curve)} {WORDS[one]}" for one, curve in curves.items())
     words = f"Another round of {asked} would likely bring {gains}"
-    twice = f"Twice the labels: {_gain(curves[name]['twice'])} {WORDS[name]}."
-    if low > 0:
-        return {"worth": "yes", "words": f"{words}.", "twice": twice}
+    twice = curves[name]["twice"]
+    told = {"twice": f"Twice the labels: {_gain(twice)} {WORDS[name]}."}
+    if high < LITTLE and twice["interval"][0] > 0 and twice["gain"] >= LITTLE:
+        words += ": hardly to be seen by itself, but the curve still rises."
+        return told | {"worth": "slowly", "words": words}
     if high < LITTLE:
-        words += ": hardly one more image right in a hundred."
-        return {"worth": "hardly", "words": words, "twice": twice}
-    return {"worth": "perhaps", "words": f"{words}; it may bring nothing.", "twice": twice}
+        return told | {"worth": "hardly", "words": f"{words}: hardly one more image right in a hundred."}
+    if low > 0:
+        return told | {"worth": "yes", "words": f"{words}."}
+    return told | {"worth": "perhaps", "words": f"{words}; it may bring nothing."}
 
 
 def _gain(found: dict[str, Any]) -> str:

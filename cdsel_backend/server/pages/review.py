@@ -8,7 +8,13 @@ from cdsel_backend.server.people import disagreements
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.label_text import label_words, presence_names
 
-VERDICTS = {"yes": "Yes", "perhaps": "Perhaps", "hardly": "Hardly", "cannot tell": "Cannot tell yet"}
+VERDICTS = {
+    "yes": "Yes",
+    "perhaps": "Perhaps",
+    "slowly": "Little by little",
+    "hardly": "Hardly",
+    "cannot tell": "Cannot tell yet",
+}
 """The answers to "is another round worth it?"."""
 SHOWN = 12  # of each list on the page; the CSV files hold all
 
