@@ -24,7 +24,7 @@ from cdsel_backend.training.presence import OUTCOMES
 FEWEST = 40  # labels trained on, below which no curve is drawn
 WIDEST = 0.08  # of the gain's interval: a wider one tells nothing that an admin could go by
 LITTLE = 0.01  # a gain that is hardly worth a round
-EXPONENTS = (0.25, 0.5, 0.75, 1.0)
+EXPONENTS = (0.1, 0.25, 0.5, 1.0)  # .1 is nearly logarithmic, which is what few labels look like
 WORDS = {
     "worst_group_accuracy": "accuracy in the group served worst",
     "balanced_accuracy": "balanced over the classes",
