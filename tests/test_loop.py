@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections import Counter
 
+import httpx
 import pytest
 from backend import Backend, eventually
 from conftest import LABEL_CONFIG
@@ -88,6 +90,10 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, tmp_pat
         assert len(list(client.tasks(queue))) == BUDGET
         # The champion answers for the pool, and the queue shows its predictions.
         assert status["champion"] in backend.get("/versions")["versions"]
+        # The dashboard says that ten labels cannot answer what it will answer later.
+        page = httpx.get(f"{backend.url}/projects/{pool_project.id}/models").text
+        assert re.search(r"Cannot tell yet: \d of the 40 labels due can be trained on", page)
+        assert re.search(r"Too few yet: \d of the 15 labels due were drawn by chance", page)
         assert backend.interrupt() == 0
 
 
