@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
@@ -11,6 +13,7 @@ from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import FEWEST, learning_curve, power_law
 from cdsel_backend.training.random_share import RandomShare, tell, wilson
+from cdsel_backend.training.saved import saved_words, too_few
 from cdsel_backend.training.suspects import LISTED, find_suspects, label_issues
 
 CLASSES = ("benign", "malignant")
@@ -266,3 +269,33 @@ def test_suspects_of_several_classes_an_image_name_the_class():
     labels[:, 0][5:9] = -1
     (only,) = find_suspects(said, labels)
     assert (only.row, only.column, only.label, only.other) == (7, 1, labels[7, 1], 1 - labels[7, 1])
+
+
+# labels saved against chance
+
+
+def planted_at(accuracy, rows, sizes, *, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % 2
+    right = rng.random((6, len(sizes), rows)) < np.array([accuracy(n) for n in sizes])[None, :, None]
+    return Unseen(np.arange(rows), np.array(sizes), np.eye(2)[np.where(right, labels, 1 - labels)]), labels
+
+
+def test_labels_saved_are_read_off_the_curve_where_the_difference_is_clear():
+    law = lambda n: 0.95 - 2.0 * n**-0.5  # noqa: E731
+    queue, labels = planted_at(law, 4000, [80, 113, 160, 226, 320], seed=0)
+    chance, _ = planted_at(lambda n: law(n / 2), 4000, [100, 140, 200], seed=1)
+    words = saved_words(queue, chance, labels, [], CLASSES)
+    assert words.startswith("200 labels of the queue bring +.0")
+    few, many = map(int, re.search(r"of the queue \((\d+) to (\d+)\)\.$", words).groups())
+    assert few <= 100 <= many < 150
+
+
+def test_labels_saved_cannot_be_told_where_the_difference_is_not_clear_or_few_were_drawn():
+    law = lambda n: 0.95 - 2.0 * n**-0.5  # noqa: E731
+    queue, labels = planted_at(law, 200, [80, 113, 160, 226, 320], seed=0)
+    chance, _ = planted_at(law, 200, [100, 140, 200], seed=1)
+    assert saved_words(queue, chance, labels, [], CLASSES).endswith("saves labels cannot be told.")
+    assert "12 of the 60 labels due were drawn by chance" in too_few(12, 100)
+    assert too_few(100, 100).startswith("All labels were drawn by chance")
+    assert too_few(60, 300) is None

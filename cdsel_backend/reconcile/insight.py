@@ -15,6 +15,7 @@ import logging
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cdsel_backend.reconcile.context import Pool
 from cdsel_backend.training import NotEnoughLabels
@@ -22,6 +23,7 @@ from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
 from cdsel_backend.training.presence import OUTCOMES
 from cdsel_backend.training.random_share import RandomShare, tell
+from cdsel_backend.training.saved import saved_words, too_few
 from cdsel_backend.training.suspects import find_suspects
 
 log = logging.getLogger(__name__)
@@ -40,34 +42,46 @@ def insight(pool: Pool) -> dict[str, Any]:
 
 def _insight(pool: Pool) -> dict[str, Any]:
     settings = pool.state.settings
-    unseen = cross_fit(
-        pool.vectors,
-        pool.confounders,
-        pool.labels,
-        classes=pool.classes,
-        groups=pool.groups,
-        trainable=~pool.held_out,
-        strength=settings.strength,
-        seed=settings.seed,
-    )
+    unseen = _cross_fit(pool, ~pool.held_out)
     labels, said = pool.labels[unseen.rows], unseen.at_full_size()
     share = random_share(pool, unseen)
-    now = int((~pool.held_out[unseen.rows]).sum())
+    columns = [column.take(unseen.rows) for column in pool.confounders]
+    trained = ~pool.held_out[unseen.rows]
+    now, drawn = int(trained.sum()), share.drawn & trained
+    saved = too_few(int(drawn.sum()), now)
+    if saved is None:
+        by_chance = np.zeros(len(pool.ids), dtype=bool)
+        by_chance[unseen.rows[drawn]] = True
+        chance = _cross_fit(pool, by_chance)
+        saved = saved_words(unseen, chance, labels, columns, pool.classes, seed=settings.seed)
     return {
         "random_share": tell(share, labels, said, pool.classes),
         "curve": learning_curve(
             unseen,
             labels,
-            [column.take(unseen.rows) for column in pool.confounders],
+            columns,
             pool.classes,
             labels_now=now,
             labels_more=round(settings.round_size * now / len(labels)),
             asked=settings.round_size,
             seed=settings.seed,
         ),
-        "saved": _saved(int(share.drawn.sum()), len(labels)),
+        "saved": saved,
         "suspects": _suspects(pool, unseen),
     }
+
+
+def _cross_fit(pool: Pool, trainable: NDArray[np.bool_]) -> Unseen:
+    return cross_fit(
+        pool.vectors,
+        pool.confounders,
+        pool.labels,
+        classes=pool.classes,
+        groups=pool.groups,
+        trainable=trainable,
+        strength=pool.state.settings.strength,
+        seed=pool.state.settings.seed,
+    )
 
 
 def random_share(pool: Pool, unseen: Unseen) -> RandomShare:
@@ -78,16 +92,6 @@ def random_share(pool: Pool, unseen: Unseen) -> RandomShare:
         np.array([0 if row is None else row.round for row in rows], dtype=np.int64),
         np.array([row is not None and bool(row.reason.get("drawn_at_random")) for row in rows]),
         len(pool.ids) - sum(int(item) in pool.state.skipped for item in pool.ids),
-    )
-
-
-def _saved(drawn: int, labels: int) -> str:
-    """What can be told of labels saved against drawing by chance, in words."""
-    if drawn == labels:
-        return "All labels were drawn by chance, so there is no other choice of images to compare it with."
-    return (
-        f"How many labels the choice of images saves against chance cannot be told here: {drawn} labels drawn by "
-        "chance make no learning curve. `cdsel simulate` tells it on labelled images."
     )
 
 

@@ -10,7 +10,6 @@ cannot be told.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,15 @@ from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.cross_fit import Unseen
-from cdsel_backend.training.evaluate import MIN_GROUP
-from cdsel_backend.training.presence import OUTCOMES
+from cdsel_backend.training.judged import (
+    RESAMPLES,
+    Cells,
+    accuracies,
+    judged_cells,
+    resampled,
+    rights,
+    summary,
+)
 
 FEWEST = 40  # labels trained on, below which no curve is drawn
 WIDEST = 0.08  # of the gain's interval: a wider one tells nothing that an admin could go by
@@ -29,44 +35,8 @@ WORDS = {
     "worst_group_accuracy": "accuracy in the group served worst",
     "balanced_accuracy": "balanced over the classes",
 }
-_RESAMPLES = 400
-_LEAST_OUTCOME = 5
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """Groups of judgements: `names` (g,), `members` (m, g) of the items, `column` (g,) which judgement counts."""
-
-    names: tuple[str, ...]
-    members: NDArray[np.bool_]
-    column: NDArray[np.int64]
-
-
-def cells_of(
-    labels: NDArray[np.integer], columns: Sequence[Column], classes: Sequence[str], least: int
-) -> Cells:
-    """Return the groups of at least `least` labels: a class (or its presence and absence) within each level.
-
-    labels (m,) or (m, c); without columns the classes, or their outcomes, are the groups.
-    """
-    levels = [
-        (f", {column.name} {level}", column.codes == code)
-        for column in columns
-        for code, level in enumerate(column.levels)
-    ] or [("", np.ones(len(labels), dtype=bool))]
-    found = []
-    for words, inside in levels:
-        for code, name in enumerate(classes):
-            if labels.ndim == 1:
-                found.append((f"{name}{words}", inside & (labels == code), 0))
-                continue
-            for value, outcome in enumerate(OUTCOMES):
-                found.append((f"{name} {outcome}{words}", inside & (labels[:, code] == value), code))
-    found = [one for one in found if one[1].sum() >= max(least, 1)]
-    members = np.stack([one[1] for one in found], axis=1) if found else np.zeros((len(labels), 0), dtype=bool)
-    return Cells(tuple(one[0] for one in found), members, np.array([one[2] for one in found], dtype=np.int64))
 
 
 def learning_curve(
@@ -102,7 +72,7 @@ def learning_curve(
     }
     if labels_now < FEWEST or len(unseen.sizes) < 3:
         return answer | _cannot(f"{labels_now} of the {FEWEST} labels due can be trained on")
-    right = _right(unseen.probabilities, labels)
+    right = rights(unseen.probabilities, labels)
     complete = np.isfinite(right).any(axis=(2, 3)).all(axis=0)  # sizes at which every draw had a head
     if complete.sum() < 3:
         return answer | _cannot("some class is too rare to train on fewer labels than there are")
@@ -110,16 +80,12 @@ def learning_curve(
     ahead = [int(sizes[-1]), labels_now, labels_now + labels_more, 2 * labels_now]
     answer |= {"sizes": sizes.tolist(), "ahead": ahead}
     rng = np.random.default_rng(seed)
-    groups = cells_of(labels, columns, classes, MIN_GROUP)
-    outcomes = cells_of(labels, [], classes, _LEAST_OUTCOME)
-    judged = {"worst_group_accuracy": groups, "balanced_accuracy": outcomes}
-    items = _resampled(np.hstack([groups.members, outcomes.members]), rng)
-    draws = rng.multinomial(len(right), np.full(len(right), 1 / len(right)), size=_RESAMPLES)
+    judged = judged_cells(labels, columns, classes)
+    items = resampled(list(judged.values()), len(labels), rng)
+    draws = rng.multinomial(len(right), np.full(len(right), 1 / len(right)), size=RESAMPLES)
     for name, cells in judged.items():
-        if len(cells.names) < 2:
-            continue
-        once = _accuracies(right, cells, np.ones((1, len(labels))), np.ones((1, len(right))))
-        many = _accuracies(right, cells, items, draws.astype(np.float64))
+        once = accuracies(right, cells, np.ones((1, len(labels))), np.ones((1, len(right))))
+        many = accuracies(right, cells, items, draws.astype(np.float64))
         answer["curves"][name] = _curve(name, cells, once, many, sizes, ahead)
     return answer | _answer(answer["curves"], asked)
 
@@ -141,56 +107,11 @@ def power_law(sizes: NDArray[np.integer], values: Array, at: Sequence[float] | S
     return fitted
 
 
-def _right(probabilities: Array, labels: NDArray[np.integer]) -> Array:
-    """Return (draws, s, m, k): 1 where right, 0 where wrong, NaN where not tested; k = 1, or one a class."""
-    tested = np.isfinite(probabilities)
-    if labels.ndim == 2:
-        return np.where(tested, (probabilities >= 0.5) == (labels == 1), np.nan)
-    right = np.where(tested, probabilities, -1).argmax(axis=-1) == labels
-    return np.where(tested.all(axis=-1), right, np.nan)[..., None]
-
-
-def _resampled(members: NDArray[np.bool_], rng: np.random.Generator) -> Array:
-    """Return (resamples, m): how often each item is drawn, with replacement among those of the same groups."""
-    kinds = np.unique(members, axis=0, return_inverse=True)[1].ravel()
-    weights = np.zeros((_RESAMPLES, len(members)))
-    for kind in range(int(kinds.max()) + 1):
-        items = np.flatnonzero(kinds == kind)
-        weights[:, items] = rng.multinomial(len(items), np.full(len(items), 1 / len(items)), size=_RESAMPLES)
-    return weights
-
-
-def _accuracies(right: Array, cells: Cells, items: Array, draws: Array) -> Array:
-    """Return (b, s, g): the accuracy of each group at each size, items (b, m) and draws (b, d) so weighted.
-
-    An item weighs the same however many draws tested it.
-    """
-    tested = np.isfinite(right)
-    share = 1 / np.maximum(tested.sum(axis=0, keepdims=True), 1)
-    won = total = np.zeros(1)
-    for draw in range(len(right)):
-        inside = cells.members * (tested[draw] * share[0])[:, :, cells.column]  # (s, m, g)
-        wins = np.where(tested[draw], right[draw], 0)[:, :, cells.column] * inside
-        weight = draws[:, draw, None, None]
-        won = won + weight * np.einsum("bm,smg->bsg", items, wins, optimize=True)
-        total = total + weight * np.einsum("bm,smg->bsg", items, inside, optimize=True)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(total > 0, won / total, np.nan), dtype=np.float64)
-
-
-def _summary(name: str, accuracies: Array) -> Array:
-    """Return (b, s): the worst, or the mean, of the groups (b, s, g)."""
-    return np.asarray(
-        accuracies.min(axis=-1) if name == "worst_group_accuracy" else accuracies.mean(axis=-1),
-        dtype=np.float64,
-    )
-
-
 def _curve(
     name: str, cells: Cells, once: Array, many: Array, sizes: NDArray[np.int64], at: Sequence[int]
 ) -> dict[str, Any]:
     """Return one curve with its outlook, from accuracies as they are (1, s, g) and under the bootstrap (b, s, g)."""
-    values, drawn = _summary(name, once), _summary(name, many)
+    values, drawn = summary(name, once), summary(name, many)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     ahead, drawn_ahead = power_law(sizes, values, at)[0], power_law(sizes, drawn, at)
@@ -216,11 +137,11 @@ def _answer(curves: dict[str, dict[str, Any]], asked: int) -> dict[str, Any]:
     name = next(iter(curves))
     low, high = curves[name]["interval"]
     if high - low > WIDEST:
-        return _cannot(f"the interval of the expected gain is wide, {_signed(low)} to {_signed(high)}")
-    gains = " and ".join(f"{_gain(curve)} {WORDS[one]}" for one, curve in curves.items())
+        return _cannot(f"the interval of the expected gain is wide, {signed(low)} to {signed(high)}")
+    gains = " and ".join(f"{gain_words(curve)} {WORDS[one]}" for one, curve in curves.items())
     words = f"Another round of {asked} would likely bring {gains}"
     twice = curves[name]["twice"]
-    told = {"twice": f"Twice the labels: {_gain(twice)} {WORDS[name]}."}
+    told = {"twice": f"Twice the labels: {gain_words(twice)} {WORDS[name]}."}
     if high < LITTLE and twice["interval"][0] > 0 and twice["gain"] >= LITTLE:
         words += ": hardly to be seen by itself, but the curve still rises."
         return told | {"worth": "slowly", "words": words}
@@ -231,16 +152,17 @@ def _answer(curves: dict[str, dict[str, Any]], asked: int) -> dict[str, Any]:
     return told | {"worth": "perhaps", "words": f"{words}; it may bring nothing."}
 
 
-def _gain(found: dict[str, Any]) -> str:
+def gain_words(found: dict[str, Any]) -> str:
+    """A `gain` with its `interval`."""
     low, high = found["interval"]
-    return f"{_signed(found['gain'])} ({_signed(low)} to {_signed(high)})"
+    return f"{signed(found['gain'])} ({signed(low)} to {signed(high)})"
 
 
 def _cannot(why: str) -> dict[str, Any]:
     return {"worth": "cannot tell", "words": f"Cannot tell yet: {why}."}
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     """`+.010`, as accuracies are written."""
     text = f"{abs(value):.3f}".lstrip("0")
     return f"{'−' if round(value, 3) < 0 else '+'}{text}"

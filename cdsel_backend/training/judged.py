@@ -1,0 +1,109 @@
+"""Accuracies on labels that no head has seen, group by group, and how far they would differ with other labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.evaluate import MIN_GROUP
+from cdsel_backend.training.presence import OUTCOMES
+
+RESAMPLES = 400
+_LEAST_OUTCOME = 5  # labels of a class, as `evaluate` has it
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Groups of judgements: `names` (g,), `members` (m, g) of the items, `column` (g,) which judgement counts."""
+
+    names: tuple[str, ...]
+    members: NDArray[np.bool_]
+    column: NDArray[np.int64]
+
+
+def cells_of(
+    labels: NDArray[np.integer], columns: Sequence[Column], classes: Sequence[str], least: int
+) -> Cells:
+    """Return the groups of at least `least` labels: a class (or its presence and absence) within each level.
+
+    labels (m,) or (m, c); without columns the classes, or their outcomes, are the groups.
+    """
+    levels = [
+        (f", {column.name} {level}", column.codes == code)
+        for column in columns
+        for code, level in enumerate(column.levels)
+    ] or [("", np.ones(len(labels), dtype=bool))]
+    found = []
+    for words, inside in levels:
+        for code, name in enumerate(classes):
+            if labels.ndim == 1:
+                found.append((f"{name}{words}", inside & (labels == code), 0))
+                continue
+            for value, outcome in enumerate(OUTCOMES):
+                found.append((f"{name} {outcome}{words}", inside & (labels[:, code] == value), code))
+    found = [one for one in found if one[1].sum() >= max(least, 1)]
+    members = np.stack([one[1] for one in found], axis=1) if found else np.zeros((len(labels), 0), dtype=bool)
+    return Cells(tuple(one[0] for one in found), members, np.array([one[2] for one in found], dtype=np.int64))
+
+
+def judged_cells(
+    labels: NDArray[np.integer], columns: Sequence[Column], classes: Sequence[str]
+) -> dict[str, Cells]:
+    """Return what `worst_group_accuracy` and `balanced_accuracy` go by, where two groups or more have enough labels."""
+    found = {
+        "worst_group_accuracy": cells_of(labels, columns, classes, MIN_GROUP),
+        "balanced_accuracy": cells_of(labels, [], classes, _LEAST_OUTCOME),
+    }
+    return {name: cells for name, cells in found.items() if len(cells.names) > 1}
+
+
+def rights(probabilities: Array, labels: NDArray[np.integer]) -> Array:
+    """Return (draws, s, m, k): 1 where right, 0 where wrong, NaN where not tested; k = 1, or one a class."""
+    tested = np.isfinite(probabilities)
+    if labels.ndim == 2:
+        return np.where(tested, (probabilities >= 0.5) == (labels == 1), np.nan)
+    right = np.where(tested, probabilities, -1).argmax(axis=-1) == labels
+    return np.where(tested.all(axis=-1), right, np.nan)[..., None]
+
+
+def resampled(groupings: Sequence[Cells], items: int, rng: np.random.Generator) -> Array:
+    """Return (resamples, m): how often each item is drawn, with replacement among those of the same groups."""
+    members = np.hstack([np.zeros((items, 1), dtype=bool), *(cells.members for cells in groupings)])
+    kinds = np.unique(members, axis=0, return_inverse=True)[1].ravel()
+    weights = np.zeros((RESAMPLES, items))
+    for kind in range(int(kinds.max()) + 1):
+        own = np.flatnonzero(kinds == kind)
+        weights[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=RESAMPLES)
+    return weights
+
+
+def accuracies(right: Array, cells: Cells, items: Array, draws: Array) -> Array:
+    """Return (b, s, g): the accuracy of each group at each size, items (b, m) and draws (b, d) so weighted.
+
+    An item weighs the same however many draws tested it.
+    """
+    tested = np.isfinite(right)
+    share = 1 / np.maximum(tested.sum(axis=0, keepdims=True), 1)
+    won = total = np.zeros(1)
+    for draw in range(len(right)):
+        inside = cells.members * (tested[draw] * share[0])[:, :, cells.column]  # (s, m, g)
+        wins = np.where(tested[draw], right[draw], 0)[:, :, cells.column] * inside
+        weight = draws[:, draw, None, None]
+        won = won + weight * np.einsum("bm,smg->bsg", items, wins, optimize=True)
+        total = total + weight * np.einsum("bm,smg->bsg", items, inside, optimize=True)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(total > 0, won / total, np.nan), dtype=np.float64)
+
+
+def summary(name: str, accuracies: Array) -> Array:
+    """Return (b, s): the worst, or the mean, of the groups (b, s, g)."""
+    return np.asarray(
+        accuracies.min(axis=-1) if name == "worst_group_accuracy" else accuracies.mean(axis=-1),
+        dtype=np.float64,
+    )

@@ -1,0 +1,83 @@
+"""How many labels the choice of images saves against images drawn by chance, where a project's own labels can tell.
+
+The random share of the rounds is a small queue drawn by chance. Heads trained on it alone reach some accuracy on labels
+that they have not seen; the learning curve of all labels says how many of those reach the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.cross_fit import Unseen
+from cdsel_backend.training.curve import WORDS, gain_words, power_law
+from cdsel_backend.training.judged import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
+
+FEWEST = 60  # labels drawn by chance and trained on, below which they make no curve
+_STEPS = 100
+
+
+def saved_words(
+    queue: Unseen,
+    chance: Unseen,
+    labels: NDArray[np.integer],
+    columns: Sequence[Column],
+    classes: Sequence[str],
+    *,
+    seed: int = 0,
+) -> str:
+    """Compare heads trained on all labels (`queue`) with heads trained on those drawn by chance, on the same labels.
+
+    labels (m,) or (m, c) of the rows of both, with their columns. Goes by the worst group where it can be told, else
+    by balanced accuracy; intervals (95 %) by bootstrap over labels and draws.
+    """
+    cells = judged_cells(labels, columns, classes)
+    right, theirs = rights(queue.probabilities, labels), rights(chance.probabilities[:, -1:], labels)
+    complete = np.isfinite(right).any(axis=(2, 3)).all(axis=0)
+    if not cells or complete.sum() < 3 or not np.isfinite(theirs).any(axis=(2, 3)).all():
+        return _cannot("too few labels are tested in every group and class")
+    name = next(iter(cells))
+    rng = np.random.default_rng(seed)
+    items = np.vstack(
+        [np.ones(len(labels)), resampled([cells[name]], len(labels), rng)]
+    )  # the first: as they are
+    drawn = []
+    for one in (right[:, complete], theirs):
+        draws = rng.multinomial(len(one), np.full(len(one), 1 / len(one)), size=RESAMPLES)
+        drawn.append(
+            summary(name, accuracies(one, cells[name], items, np.vstack([np.ones(len(one)), draws])))
+        )
+    ours, reached = drawn[0], drawn[1][:, 0]
+    kept = np.isfinite(ours).all(axis=1) & np.isfinite(reached)
+    sizes, size = queue.sizes[complete], int(chance.sizes[-1])
+    grid = np.linspace(min(size, int(sizes[0])) / 2, int(sizes[-1]), _STEPS)
+    law = power_law(sizes, ours[kept], grid.tolist())
+    more = power_law(sizes, ours[kept], [size])[:, 0] - reached[kept]
+    low, high = np.quantile(more[1:], [0.025, 0.975])
+    compared = (
+        f"{size} labels of the queue bring {gain_words({'gain': more[0], 'interval': [low, high]})} {WORDS[name]} over "
+        f"{size} labels drawn by chance"
+    )
+    if low <= 0 <= high:
+        return f"{compared}: whether the choice of images saves labels cannot be told."
+    reach = law >= reached[kept, None]
+    needed = np.where(reach.any(axis=1), grid[reach.argmax(axis=1)], grid[-1])
+    few, many = np.quantile(needed[1:], [0.025, 0.975])
+    return f"{compared}: as much as about {needed[0]:.0f} of the queue ({few:.0f} to {many:.0f})."
+
+
+def too_few(drawn: int, labels: int) -> str | None:
+    """Why nothing can be compared, in words; None where it can. Of `labels` to train on `drawn` came by chance."""
+    if drawn == labels:
+        return "All labels were drawn by chance, so there is no other choice of images to compare it with."
+    return None if drawn >= FEWEST else _cannot(f"{drawn} of the {FEWEST} labels due were drawn by chance")
+
+
+def _cannot(why: str) -> str:
+    return (
+        f"How many labels the choice of images saves against chance cannot be told: {why}. "
+        "`cdsel simulate` tells it on labelled images."
+    )
