@@ -52,7 +52,7 @@ class RandomShare:
             before = self.round < number
             drawn = when == number
             left[drawn] = 1 - before.sum() / self.size
-            known += drawn.sum() / n * values[before].sum() / self.size
+            known += float(drawn.sum() / n * values[before].sum() / self.size)
         if not left.any():
             return {"value": known, "interval": [known, known]}
         mean = float(left @ values[self.drawn] / left.sum())

@@ -16,7 +16,7 @@ from cdsel_backend.training.cross_fit import Unseen
 from cdsel_backend.training.curve import WORDS, gain_words, power_law
 from cdsel_backend.training.judged import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 
-FEWEST = 60  # labels drawn by chance and trained on, below which they make no curve
+FEWEST = 100  # labels drawn by chance and trained on, below which the comparison is hopeless
 _STEPS = 100
 
 
