@@ -43,10 +43,8 @@ class RandomShare:
         n = int(self.drawn.sum())
         if not n:
             raise ValueError("no label of the random share")
-        known, left = (
-            0.0,
-            np.zeros(n),
-        )  # what the labels before each draw add; the share of the pool free then
+        known = 0.0  # what the labels before each draw add
+        left = np.zeros(n)  # the share of the pool that was free at each draw
         when = self.round[self.drawn]
         for number in np.unique(when):
             before = self.round < number
