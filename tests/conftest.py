@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
@@ -20,6 +22,7 @@ from cdsel_backend.store import Store
 
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
+PICTURE = 1000  # pixels across a picture of the README
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,25 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--pictures", type=Path, help="write the README's pictures into this folder")
+    parser.addoption(
+        "--pictures", type=Path, help="write the README's pictures into this folder (-m pictures)"
+    )
+
+
+@pytest.fixture(scope="session")
+def picture(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """A function that keeps a page, or the part `clip` (left, top, right, bottom) of it, as a picture of the README."""
+    folder: Path | None = request.config.getoption("--pictures")
+
+    def keep(page: Page, name: str, clip: tuple[int, int, int, int] | None = None) -> None:
+        if folder is None:
+            return
+        taken = Image.open(io.BytesIO(page.screenshot(full_page=clip is not None, animations="disabled")))
+        taken = taken.crop(clip) if clip else taken
+        small = taken.convert("RGB").resize((PICTURE, round(taken.height * PICTURE / taken.width)))
+        small.save(folder / f"{name}.webp", quality=78, method=6)
+
+    return keep
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def log_in(page, address, email, password, *, way="login"):
         page.keyboard.press("Enter")
 
 
-def label_next(page, seen):
+def label_next(page, seen, path):
     """Choose and submit for the image on the screen; returns its place in the queue."""
     place = page.get_by_text(re.compile(r"^\d+ of \d+$")).first
     eventually(
@@ -36,12 +36,14 @@ def label_next(page, seen):
         f"after {seen} no further image was shown",
         details=lambda: page.evaluate("document.body.innerText")[:2000],
     )
+    page.screenshot(path=path)
     shown = place.inner_text()  # before the click: the next image may be there at once
     page.get_by_role("radio", name=re.compile("benign")).first.check(timeout=SLOW)
     page.get_by_role("button", name=re.compile("Submit")).first.click(timeout=SLOW)
     return shown
 
 
+@pytest.mark.pictures
 @pytest.mark.usefixtures("browser")
 def test_from_the_connection_typed_in_label_studio_to_the_last_label_of_the_budget(
     chromium,
@@ -49,6 +51,7 @@ def test_from_the_connection_typed_in_label_studio_to_the_last_label_of_the_budg
     pool_project,
     tmp_path: Path,
     screenshots,  # noqa: F811
+    picture,
 ):
     complaints = []
     contexts = []
@@ -75,8 +78,13 @@ def test_from_the_connection_typed_in_label_studio_to_the_last_label_of_the_budg
         admin.goto(f"{studio.url}/projects/{pool_project.id}/settings/ml")
         admin.get_by_role("button", name="Add machine learning model").click(timeout=SLOW)
         admin.locator("input[name=title]").fill("cdsel")
+        extra = admin.locator("textarea[name=extra_params]")
+        admin.locator("input[name=url]").fill("http://localhost:9090")
+        extra.fill('{"budget": 200, "round_size": 20, "group": "patient_id"}')
+        admin.wait_for_timeout(1000)  # the form fades in
+        picture(admin, "connect", (260, 55, 1020, 715))
         admin.locator("input[name=url]").fill(backend.url)
-        admin.locator("textarea[name=extra_params]").fill(f'{{"budget": {BUDGET}, "round_size": 5}}')
+        extra.fill(f'{{"budget": {BUDGET}, "round_size": 5}}')
         admin.screenshot(path=screenshots / "studio-connect.png")
         admin.get_by_role("button", name="Save machine learning form").click()
 
@@ -100,9 +108,7 @@ def test_from_the_connection_typed_in_label_studio_to_the_last_label_of_the_budg
             annotator.goto(f"{studio.url}/projects/{queue}/data")
             annotator.get_by_role("button", name=re.compile("Label All Tasks")).first.click(timeout=SLOW)
             while len(places) < until:
-                places.append(label_next(annotator, places))
-                if len(places) == 1:
-                    annotator.screenshot(path=screenshots / "studio-annotator.png")
+                places.append(label_next(annotator, places, screenshots / "studio-annotator.png"))
             annotator.get_by_text(DONE).first.wait_for(timeout=SLOW)
             eventually(lambda: status().get("labelled") == until, "labels are missing", details=backend.tail)
 

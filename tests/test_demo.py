@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -135,12 +136,13 @@ def test_ctrl_c_ends_everything_and_removes_the_temporary_folder(tmp_path: Path)
     assert not list(tmp_path.glob("cdsel-demo-*"))
 
 
+@pytest.mark.pictures
 def test_queue_in_a_browser(
     studio: LocalStudio,
     pool_project: PoolProject,
     chromium: Browser,
     tmp_path: Path,
-    request: pytest.FixtureRequest,
+    picture: Callable[..., None],
 ) -> None:
     """What an annotator sees: the place, the reason, the choices and the image, without scrolling."""
     client = LabelStudio(studio.url, studio.token)
@@ -165,8 +167,7 @@ def test_queue_in_a_browser(
         image = page.locator("img[alt='image'], .lsf-image img, canvas").first
         expect(image).to_be_in_viewport(timeout=30_000)
         page.wait_for_load_state("networkidle")
-        folder = request.config.getoption("--pictures") or tmp_path
-        page.screenshot(path=folder / "queue.png")
+        picture(page, "annotator")
         page.goto(f"{studio.url}/projects/{pool_project.id}/data?task={pool_project.task_ids[0]}")
         expect(page.get_by_text("malignant").first).to_be_visible(timeout=30_000)
         assert page.get_by_text("cdsel_reason").count() == 0  # the pool's tasks have none: nothing is shown

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from cdsel_backend.cli import COMMANDS, main
+from cdsel_backend.server.pages.guide import HELP, anchor, read_guide
 from cdsel_backend.settings import ProjectSettings, ServerSettings, environment_layer
 from cdsel_backend.settings_table import project_table, server_table
 
@@ -87,6 +89,32 @@ def test_every_command_is_in_the_readme(name):
 def test_the_command_prints_both_tables():
     shown = CliRunner().invoke(main, ["settings"])
     assert shown.output == f"{project_table()}\n\n{server_table()}\n"
+
+
+def test_the_readme_shows_every_picture_and_each_is_small_and_told_in_words():
+    shown = dict(re.findall(r"!\[([^\]]+)\]\(tests/pictures/([^)]+)\)", README))
+    pictures = {path.name: path for path in (ROOT / "tests/pictures").iterdir()}
+    assert set(shown.values()) == set(pictures)
+    for path in pictures.values():
+        assert path.stat().st_size < 120_000, path
+        if path.suffix == ".webp":
+            assert Image.open(path).width == 1000, path
+
+
+def test_links_within_the_readme_lead_somewhere():
+    anchors = {anchor(words) for words in re.findall(r"^#+ (.+)$", README, re.M)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors
+
+
+def test_the_page_of_help_is_the_readme_and_every_help_link_leads_to_a_section_of_it():
+    guide = read_guide("/help/pictures/")
+    anchors = [name for _, _, name in guide.sections]
+    assert len(set(anchors)) == len(anchors)
+    assert set(HELP.values()) <= set(anchors)
+    for name in anchors:
+        assert f'id="{name}"' in guide.html
+    assert guide.html.count("<img ") == len(list((ROOT / "tests/pictures").iterdir()))
+    assert 'src="tests/' not in guide.html
 
 
 def test_the_two_commands_stand_first():

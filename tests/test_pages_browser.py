@@ -28,6 +28,13 @@ from cdsel_backend.store.database import writing
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PAGES = ("overview", "confounders", "map", "queue", "models", "settings", "activity")
+PICTURES = {  # page -> the last element on its picture
+    "overview": "#strip",
+    "confounders": "#mosaic",
+    "map": "#map",
+    "queue": "#queue-list li:nth-child(12)",
+    "models": "#chance",
+}
 LARGE = 100_000
 SHIFTS = """new Promise((done) => {
   let sum = 0;
@@ -127,13 +134,17 @@ def serious_faults(page):
     ]
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_sound_on_desktop_and_phone(tab, address, screenshots, name):
+def test_every_page_is_sound_on_desktop_and_phone(tab, address, screenshots, picture, name):
     for kind, viewport in (("desktop", DESKTOP), ("phone", PHONE)):
         page = tab(viewport)
         page.goto(address + path_of(name))
         settled(page, name)
         page.screenshot(path=screenshots / f"{name}-{kind}.png", full_page=True)
+        if kind == "desktop" and name in PICTURES:
+            box = page.locator(PICTURES[name]).bounding_box()
+            picture(page, name, (0, 0, DESKTOP["width"], round(box["y"] + box["height"]) + 20))
         too_wide = page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
@@ -148,6 +159,30 @@ def test_dark_pages_are_legible(tab, address, screenshots, name):
     page.goto(address + path_of(name))
     settled(page, name)
     page.screenshot(path=screenshots / f"{name}-dark.png", full_page=True)
+    assert serious_faults(page) == []
+
+
+@pytest.mark.parametrize("name", ["projects", *PAGES])
+def test_help_on_every_page_leads_to_the_section_about_it(tab, address, name):
+    page = tab()
+    page.goto(f"{address}/projects" if name == "projects" else address + path_of(name))
+    page.get_by_role("link", name="Help with this page").click()
+    page.get_by_role("navigation", name="Contents").wait_for()
+    anchor = page.evaluate("location.hash.slice(1)")
+    assert anchor
+    assert page.locator(f'article [id="{anchor}"]').is_visible()
+
+
+@pytest.mark.parametrize("look", [{"viewport": DESKTOP}, {"viewport": PHONE}, {"color_scheme": "dark"}])
+def test_the_help_is_sound(tab, address, screenshots, look):
+    page = tab(**look)
+    page.goto(f"{address}/help")
+    for picture in page.locator("article img").all():
+        picture.scroll_into_view_if_needed()
+    wait_until(page, "[...document.querySelectorAll('article img')].every((one) => one.naturalWidth > 100)")
+    kind = "dark" if "color_scheme" in look else "phone" if look["viewport"] == PHONE else "desktop"
+    page.screenshot(path=screenshots / f"help-{kind}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     assert serious_faults(page) == []
 
 

@@ -99,7 +99,8 @@ def _fell_short(state: State) -> bool:
     """
     if not state.rounds:
         return False
-    return sum(row.round == state.rounds[-1].number for row in state.selections) < state.settings.round_size
+    size = sum(row.round == state.rounds[-1].number for row in state.selections)
+    return bool(size < state.settings.round_size)
 
 
 def push(context: Context, state: State) -> bool:

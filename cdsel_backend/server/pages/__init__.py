@@ -4,6 +4,7 @@ from cdsel_backend.server.pages import (  # noqa: F401 - importing them hangs th
     activity,
     changes,
     confounders,
+    guide,
     models,
     overview,
     pool_map,

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION
+from cdsel_backend.selection import strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
@@ -184,11 +185,14 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
     values = state.settings.model_dump(mode="json")
     rows = []
     for name, field in ProjectSettings.model_fields.items():
-        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        kind = kind_of(field)
+        choices = get_args(field.annotation) if kind == "choice" else ()
+        if name == "strategy":
+            kind, choices = "choice", tuple(dict.fromkeys((values[name], *strategies())))
         rows.append(
             {
                 "name": name,
-                "kind": kind_of(field),
+                "kind": kind,
                 "choices": choices,
                 "value": values[name],
                 "typed": typed.get(name, _text(values[name])),
@@ -210,7 +214,9 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
 
 
 def _text(value: Any) -> Any:
-    """A value as its control shows it: quotas as `ann@example.org: 100`."""
+    """A value as its control shows it: quotas as `ann@example.org: 100`, shares without needless digits."""
+    if isinstance(value, float):
+        return f"{value:g}"
     if isinstance(value, dict):
         return value_words(value) if value else ""
     return value
