@@ -296,6 +296,6 @@ def test_labels_saved_cannot_be_told_where_the_difference_is_not_clear_or_few_we
     queue, labels = planted_at(law, 200, [80, 113, 160, 226, 320], seed=0)
     chance, _ = planted_at(law, 200, [100, 140, 200], seed=1)
     assert saved_words(queue, chance, labels, [], CLASSES).endswith("saves labels cannot be told.")
-    assert "12 of the 100 labels due were drawn by chance" in too_few(12, 100)
+    assert "12 of the 100 labels due to train on were drawn by chance" in too_few(12, 100)
     assert too_few(100, 100).startswith("All labels were drawn by chance")
     assert too_few(100, 300) is None

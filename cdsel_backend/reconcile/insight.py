@@ -48,6 +48,9 @@ def _insight(pool: Pool) -> dict[str, Any]:
     columns = [column.take(unseen.rows) for column in pool.confounders]
     trained = ~pool.held_out[unseen.rows]
     now, drawn = int(trained.sum()), share.drawn & trained
+    asked = (
+        min(settings.round_size, pool.state.room) or settings.round_size
+    )  # a round more, if the budget were raised
     saved = too_few(int(drawn.sum()), now)
     if saved is None:
         by_chance = np.zeros(len(pool.ids), dtype=bool)
@@ -62,8 +65,8 @@ def _insight(pool: Pool) -> dict[str, Any]:
             columns,
             pool.classes,
             labels_now=now,
-            labels_more=round(settings.round_size * now / len(labels)),
-            asked=settings.round_size,
+            labels_more=round(asked * now / len(labels)),
+            asked=asked,
             seed=settings.seed,
         ),
         "saved": saved,

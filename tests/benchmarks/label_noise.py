@@ -98,11 +98,8 @@ def summary(values: NDArray[np.float64]) -> list[float] | None:
     return [round(float(x), 4) for x in (values.mean(), values.mean() - half, values.mean() + half)]
 
 
-def main() -> None:
-    """Run the seeds and print the line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `read_data` and the worlds go by."""
     parser.add_argument("--metadata", type=Path, required=True)
     parser.add_argument("--embeddings", type=Path, required=True)
     parser.add_argument("--label", required=True)
@@ -110,11 +107,13 @@ def main() -> None:
     parser.add_argument("--levels", default="", help="two levels, as a,b; by default the two largest")
     parser.add_argument("--group")
     parser.add_argument("--rho", default="0.8")
-    parser.add_argument("--labels", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
-    args = parser.parse_args()
+
+
+def read_data(args: argparse.Namespace) -> Dataset:
+    """Read the table and the vectors, and keep two levels of the confounder."""
     rows = read_table(args.metadata)
     data = load_dataset(
         rows,
@@ -124,7 +123,18 @@ def main() -> None:
         confounders=(args.confounder,),
         group=args.group,
     )
-    data = two_levels(data, tuple(args.levels.split(",")) if args.levels else ())
+    return two_levels(data, tuple(args.levels.split(",")) if args.levels else ())
+
+
+def main() -> None:
+    """Run the seeds and print the line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_data_arguments(parser)
+    parser.add_argument("--labels", type=int, default=400)
+    args = parser.parse_args()
+    data = read_data(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     runs = Parallel(n_jobs=args.jobs)(delayed(run_seed)(data, args.rho, seed, args.labels) for seed in seeds)
     answer = {}

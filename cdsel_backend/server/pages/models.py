@@ -43,6 +43,7 @@ def models(pool_project: int) -> str:
         verdicts=VERDICTS,
         outlook=outlook(told["curve"]) if told else None,
         among=shares_among_labels(state, told),
+        pool_picture=pool_picture(told["random_share"]) if told else None,
         suspects=suspects(store, state),
         disputed=disputed(store, state),
         shown=SHOWN,
@@ -136,6 +137,26 @@ def shares_among_labels(state: State, told: dict[str, Any]) -> dict[str, float]:
     shown = [presence_names(label) or (label,) for label in state.labels.values()]
     names = (told["random_share"]["prevalence"] or ()) if told else ()
     return {name: sum(name in labels for labels in shown) / max(len(shown), 1) for name in names}
+
+
+def pool_picture(found: dict[str, Any]) -> Markup | None:
+    """The shares of the pool that the random share estimates, with their intervals."""
+    told = ({"model is wrong": found["error"]} if found["error"] else {}) | (found["prevalence"] or {})
+    if not told:
+        return None
+    low, high = np.array([one["interval"] for one in told.values()]).T
+    return Markup(
+        figures.bars(
+            list(told),
+            [one["value"] for one in told.values()],
+            low,
+            high,
+            tones=["second" if name == "model is wrong" and found["error"] else "first" for name in told],
+            x_label="share of the pool",
+            title="What the random share says of the pool",
+            digits=2,
+        )
+    )
 
 
 def group_picture(metrics: dict[str, Any]) -> Markup | None:
