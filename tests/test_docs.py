@@ -122,3 +122,17 @@ def test_the_two_commands_stand_first():
         README.split("```")[1]
         == "\npip install -e '.[demo]' && cdsel demo\npip install -e '.[test]' && pytest\n"
     )
+
+
+def test_whatever_goes_into_the_wheel_is_copied_into_the_image_first():
+    section = (ROOT / "pyproject.toml").read_text().partition("force-include]\n")[2].partition("\n[")[0]
+    sources = re.findall(r'^"([^"]+)" = ', section, re.M)
+    copied = {
+        name
+        for line in re.findall(r"^COPY (.+)$", (ROOT / "docker/Dockerfile").read_text(), re.M)
+        for name in line.split()[:-1]
+    }
+    let_in = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
+    assert {"README.md", "tests/pictures", "label_config"} <= set(sources)
+    assert set(sources) <= copied
+    assert set(sources) <= set(let_in)
