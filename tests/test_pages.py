@@ -8,6 +8,8 @@ import io
 import json
 import re
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -663,3 +665,10 @@ def test_a_version_that_is_not_there_is_refused_in_words(client, store, project)
     assert post(client, "/champion").status_code == 400
     assert client.post(f"/projects/{POOL}/champion", data={"version": "x"}).status_code == 400
     assert store.audit(project) == []
+
+
+def test_the_web_server_loads_no_torch():
+    """It would take seconds to start, and hundreds of megabytes that the worker needs."""
+    words = "import sys; import cdsel_backend.server.app; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -13,7 +13,6 @@ from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION
-from cdsel_backend.selection import strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
@@ -185,14 +184,11 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
     values = state.settings.model_dump(mode="json")
     rows = []
     for name, field in ProjectSettings.model_fields.items():
-        kind = kind_of(field)
-        choices = get_args(field.annotation) if kind == "choice" else ()
-        if name == "strategy":
-            kind, choices = "choice", tuple(dict.fromkeys((values[name], *strategies())))
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         rows.append(
             {
                 "name": name,
-                "kind": kind,
+                "kind": kind_of(field),
                 "choices": choices,
                 "value": values[name],
                 "typed": typed.get(name, _text(values[name])),
