@@ -73,7 +73,9 @@ def too_few(drawn: int, labels: int) -> str | None:
     """Why nothing can be compared, in words; None where it can. Of `labels` to train on `drawn` came by chance."""
     if drawn == labels:
         return "All labels were drawn by chance, so there is no other choice of images to compare it with."
-    return None if drawn >= FEWEST else _cannot(f"{drawn} of the {FEWEST} labels due to train on were drawn by chance")
+    if drawn >= FEWEST:
+        return None
+    return _cannot(f"{drawn} of the {FEWEST} labels due to train on were drawn by chance")
 
 
 def _cannot(why: str) -> str:
