@@ -299,3 +299,25 @@ def test_labels_saved_cannot_be_told_where_the_difference_is_not_clear_or_few_we
     assert "12 of the 100 labels due to train on were drawn by chance" in too_few(12, 100)
     assert too_few(100, 100).startswith("All labels were drawn by chance")
     assert too_few(100, 300) is None
+
+
+# several classes an image
+
+
+def test_several_classes_an_image_have_a_curve_a_share_and_suspects():
+    vectors, columns, single, _, wrong = world(n=700, labelled=400, signal=1.5, noise=0.05, seed=4)
+    rng = np.random.default_rng(4)
+    other = (vectors[:, 2] + 0.5 * rng.normal(size=700) > 0).astype(np.int8)
+    labels = np.stack([single, np.where(single >= 0, other, -1)], axis=1).astype(np.int8)
+    labels[:100, 1] = -1  # the second class came later
+    unseen = cross_fit(vectors, columns, labels, classes=("effusion", "mass"))
+    own, given = [column.take(unseen.rows) for column in columns], labels[unseen.rows]
+    found = learning_curve(unseen, given, own, ("effusion", "mass"), labels_now=400, labels_more=20, asked=20)
+    assert found["worth"] != "cannot tell"
+    assert found["curves"]["balanced_accuracy"]["values"][-1] > 0.8
+    share = RandomShare(np.ones(400, int), np.ones(400, bool), 100_000)
+    told = tell(share, given, unseen.at_full_size(), ("effusion", "mass"))
+    assert told["prevalence"]["effusion"]["value"] == pytest.approx((given[:, 0] == 1).mean())
+    assert 0.02 < told["error"]["value"] < 0.25
+    listed = [one for one in find_suspects(unseen.at_full_size(), given) if one.column == 0]
+    assert wrong[[unseen.rows[one.row] for one in listed]].mean() > 0.3, "by chance it would be 0.05"
