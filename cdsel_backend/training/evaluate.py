@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.cells import cells_of
 
 MIN_GROUP = 15  # labels of a group from which it may be called the worst
 _RESAMPLES = 1000
@@ -42,7 +43,8 @@ def evaluate(
     if len(labels) and labels.min() < 0:
         raise ValueError("evaluate needs a label for every item; leave the unlabelled out")
     right = (probabilities.argmax(axis=1) == labels) if len(labels) else np.zeros(0, dtype=bool)
-    names, members = _groups(labels, columns, classes)
+    groups = cells_of(labels, columns, classes, 1)
+    names, members = groups.names, groups.members
     sizes = members.sum(axis=0)
     listed = [
         {
@@ -126,25 +128,6 @@ def calibration_error(probabilities: Array, labels: NDArray[np.int64], weights: 
     order = np.argsort(confidence, kind="stable")
     gaps = [abs(float(weights[part] @ (confidence - right)[part])) for part in np.array_split(order, _BINS)]
     return float(np.sum(gaps) / max(float(weights.sum()), 1e-12))
-
-
-def _groups(
-    labels: NDArray[np.int64], columns: Sequence[Column], classes: Sequence[str]
-) -> tuple[list[str], NDArray[np.bool_]]:
-    """Return the names (g,) and members (n, g) of the groups that occur."""
-    names, masks = [], []
-    for column in columns:
-        for code, level in enumerate(column.levels):
-            for number, label in enumerate(classes):
-                names.append(f"{label}, {column.name} {level}")
-                masks.append((column.codes == code) & (labels == number))
-    if not columns:
-        names, masks = list(classes), [labels == number for number in range(len(classes))]
-    present = [i for i, mask in enumerate(masks) if mask.any()]
-    members = (
-        np.stack([masks[i] for i in present], axis=1) if present else np.zeros((len(labels), 0), dtype=bool)
-    )
-    return [names[i] for i in present], members
 
 
 def _joint(members: NDArray[np.bool_]) -> NDArray[np.int64]:
