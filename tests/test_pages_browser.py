@@ -211,7 +211,7 @@ def test_an_unknown_project_is_explained(chromium, address, screenshots):
     page = chromium.new_page()  # the console rightly notes the 404
     page.goto(f"{address}/projects/99")
     page.screenshot(path=screenshots / "error.png")
-    assert page.get_by_role("alert").inner_text().startswith("project 99 of Label Studio is not connected")
+    assert page.get_by_role("alert").inner_text().startswith("Project 99 of Label Studio is not connected")
     page.close()
 
 
