@@ -188,7 +188,9 @@ def bars(
     if log:
         least, most = math.floor(least), max(math.ceil(most), math.floor(least) + 1)
     most = most if most > least else least + 1.0
-    left, right, step = 10 + 7.2 * min(max(map(len, names)), 26), WIDTH - 52, 24.0
+    longest = max(map(len, names))
+    above = longest > 26  # names that would leave no room for the bars stand over them
+    left, right, step = (10.0 if above else 10 + 7.2 * longest), WIDTH - 52, (40.0 if above else 24.0)
 
     def across(value: float) -> float:
         place = float(scale(value)) if not log or value > 0 else least
@@ -205,8 +207,10 @@ def bars(
     ]
     for i, name in enumerate(names):
         top, tone = 8 + step * i, tones[i] if tones else "first"
-        shown = name if len(name) <= 26 else f"{name[:25]}…"
-        body.append(f'<text x="{left - 6:.1f}" y="{top + 14:.1f}" text-anchor="end">{escape(shown)}</text>')
+        shown = name if len(name) <= 50 else f"{name[:49]}…"
+        place = f'x="{left:.1f}"' if above else f'x="{left - 6:.1f}" text-anchor="end"'
+        body.append(f'<text class="halo" {place} y="{top + 12 + 2 * (not above):.1f}">{escape(shown)}</text>')
+        top += 16 * above
         if not np.isfinite(y[i]):
             continue
         end, text = across(y[i]), f"{round(y[i], digits) + 0.0:.{digits}f}" if not log else f"{y[i]:.2g}"

@@ -157,3 +157,11 @@ def test_ticks_are_round_and_inside():
         assert 2 <= len(ticks) <= 7
         assert low - 1e-9 <= ticks[0]
         assert ticks[-1] <= high * (1 + 1e-9) + 1e-9
+
+
+def test_long_names_stand_over_their_bars_and_stay_apart():
+    names = ["pneumothorax absent, site hillside", "pneumothorax absent, site riverside"]
+    drawn = figures.bars(names, [0.5, 0.6])
+    assert all(f">{name}</text>" in drawn for name in names)
+    places = [float(x) for x in re.findall(r'<rect class="bar" x="([\d.]+)"', drawn)]
+    assert max(places) < 20  # the bars have the whole width

@@ -122,7 +122,7 @@ def mosaics(state: State, variable: str) -> dict[str, Any] | None:
         # Where an image may show several classes, the report above says it class by class.
         told = len(labelled) >= LEAST and table.space.kind == "single"
         v = cramers_v(given.astype(np.int64)) if told else None
-        words = "" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
+        words = "As the annotators say" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
         panels.append(_panel("Labelled", words, np.vstack([given, 0 * shares[len(given) :]]), names, column))
     return {
         "variable": variable,
