@@ -21,6 +21,7 @@ from cdsel_backend.reconcile.context import (
 )
 from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
+from cdsel_backend.reconcile.versions import PROMOTED, kept, provenance, prune
 from cdsel_backend.store import State
 from cdsel_backend.training import (
     Model,
@@ -32,7 +33,6 @@ from cdsel_backend.training import (
     train_model,
 )
 
-PROMOTED = "promoted"  # the outcome of a training whose model became the champion
 MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still replace the champion
 
 
@@ -114,7 +114,8 @@ def check_champion(context: Context, state: State) -> bool:
     if state.project.champion is None:
         return False
     folder = model_folder(context.server, state.project.id)
-    promoted = [row.version for row in state.trainings if row.outcome == PROMOTED]
+    stay = kept(state)
+    promoted = [row.version for row in state.trainings if row.outcome == PROMOTED and row.version in stay]
     earlier = promoted[: promoted.index(state.project.champion)] if state.project.champion in promoted else []
     faults = []
     for version in (state.project.champion, *reversed(earlier)):
@@ -174,7 +175,7 @@ def train(context: Context, state: State) -> bool:
     save(
         model,
         folder,
-        {"version": version, "metrics": metrics, "settings": state.settings.model_dump(mode="json")},
+        {"version": version, "metrics": metrics} | provenance(state, record["labels"]),
     )
     context.store.add_training(
         state.project.id,
@@ -189,6 +190,7 @@ def train(context: Context, state: State) -> bool:
     if promoted:
         context.store.note_problems(state.project.id, "model", [])
     context.store.handle_events(requests)
+    prune(context, State(context.store, state.project.id))
     return True
 
 

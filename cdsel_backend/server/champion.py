@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdsel_backend.reconcile.learn import PROMOTED
+from cdsel_backend.reconcile.versions import PROMOTED, aliases, kept
 from cdsel_backend.store import State, Store
 
 
@@ -10,16 +10,33 @@ class NoSuchVersion(ValueError):
     """There is no such model version, or none to go back to."""
 
 
-def promote(store: Store, state: State, version: str, *, who: str) -> None:
-    """Make a version the champion, whatever its metrics, and say so in the audit.
+def find(state: State, name: str) -> str:
+    """The version of this name, which may be an alias: champion or candidate.
 
     Raises:
-        NoSuchVersion: no training gave it; the message names those there are.
+        NoSuchVersion: there is none; the message names those there are.
     """
+    named = aliases(state)
     known = [row.version for row in state.trainings if row.version]
-    if version not in known:
-        raise NoSuchVersion(f"there is no version {version!r}; there are {', '.join(known) or 'none'}")
+    if (version := named.get(name, name)) not in known:
+        there = ", ".join([*known, *named]) or "none"
+        raise NoSuchVersion(f"there is no version {name!r}; there are {there}")
+    return version
+
+
+def promote(store: Store, state: State, name: str, *, who: str) -> str:
+    """Make a version the champion, whatever its metrics, and say so in the audit; returns it.
+
+    Raises:
+        NoSuchVersion: no training gave it, or its files were removed; the message names those there are.
+    """
+    version = find(state, name)
+    if version not in (stay := kept(state)):
+        raise NoSuchVersion(
+            f"the files of {version} were removed to save space; kept are {', '.join(sorted(stay))}"
+        )
     store.set_champion(state.project.id, version, who=who)
+    return version
 
 
 def rollback(store: Store, state: State, *, who: str) -> str:
@@ -37,7 +54,8 @@ def rollback(store: Store, state: State, *, who: str) -> str:
 
 def before(state: State) -> str | None:
     """The version that `rollback` goes back to: the one that became champion before the one in force."""
-    promoted = [row.version for row in state.trainings if row.outcome == PROMOTED]
+    stay = kept(state)
+    promoted = [row.version for row in state.trainings if row.outcome == PROMOTED and row.version in stay]
     if state.project.champion not in promoted:
         return None
     return next(iter(reversed(promoted[: promoted.index(state.project.champion)])), None)

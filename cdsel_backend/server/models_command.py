@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import click
 from sqlalchemy import Row
 
+from cdsel_backend.reconcile.context import model_folder
+from cdsel_backend.reconcile.versions import CANDIDATE, CHAMPION, aliases
 from cdsel_backend.server import champion
-from cdsel_backend.settings import read_server_settings
+from cdsel_backend.settings import ServerSettings, read_server_settings
 from cdsel_backend.store import State, Store
+from cdsel_backend.training.model_files import ModelFormatError, load_meta
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where the versions are: what is known of them, and their files."""
+
+    server: ServerSettings
+    store: Store
 
 
 @click.group()
@@ -21,8 +33,9 @@ def models(context: click.Context) -> None:
         server = read_server_settings()
     except ValueError as fault:
         raise click.ClickException(str(fault)) from None
-    context.obj = Store(server.database_url)
-    context.call_on_close(context.obj.close)
+    store = Store(server.database_url)
+    context.call_on_close(store.close)
+    context.obj = Shelf(server, store)
 
 
 project_option = click.option(
@@ -33,11 +46,13 @@ project_option = click.option(
 @models.command("list")
 @project_option
 @click.pass_obj
-def list_(store: Store, project: int | None) -> None:
-    """List the versions, oldest first; * marks the champion."""
-    state = _state(store, project)
+def list_(shelf: Shelf, project: int | None) -> None:
+    """List the versions, oldest first; * marks the champion, + the candidate: newer, and kept out."""
+    state = _state(shelf.store, project)
+    named = aliases(state)
+    marks = {named.get(CHAMPION): "*", named.get(CANDIDATE): "+"}
     for row in _versions(state):
-        mark = "*" if row.version == state.project.champion else " "
+        mark = marks.get(row.version, " ")
         shown = "  ".join(
             f"{name.replace('_', ' ')} {row.metrics[name]:.3f}"
             for name in ("balanced_accuracy", "worst_group_accuracy")
@@ -52,35 +67,44 @@ def list_(store: Store, project: int | None) -> None:
 @click.argument("version")
 @project_option
 @click.pass_obj
-def show(store: Store, version: str, project: int | None) -> None:
-    """Show all that is kept of one version, as JSON."""
-    row = _version(_state(store, project), version)
-    kept = {key: value for key, value in row._mapping.items() if key not in ("project", "labels")}
-    click.echo(json.dumps({**kept, "labels": len(row.labels)}, indent=2))
+def show(shelf: Shelf, version: str, project: int | None) -> None:
+    """Show all that is kept of one version, as JSON. VERSION may be `champion` or `candidate`."""
+    state = _state(shelf.store, project)
+    name = _found(state, version)
+    row = next(row for row in _versions(state) if row.version == name)
+    told = {key: value for key, value in row._mapping.items() if key not in ("project", "labels")}
+    told["labels"] = len(row.labels)
+    told["aliases"] = [alias for alias, of in aliases(state).items() if of == name]
+    try:
+        told["made_from"] = load_meta(model_folder(shelf.server, state.project.id) / name)
+        told["made_from"].pop("metrics", None)  # they are in the row already
+    except ModelFormatError as fault:
+        told["made_from"] = str(fault)
+    click.echo(json.dumps(told, indent=2))
 
 
 @models.command()
 @click.argument("version")
 @project_option
 @click.pass_obj
-def promote(store: Store, version: str, project: int | None) -> None:
-    """Make a version the champion, whatever its metrics."""
-    state = _state(store, project)
+def promote(shelf: Shelf, version: str, project: int | None) -> None:
+    """Make a version the champion, whatever its metrics. VERSION may be `candidate`."""
+    state = _state(shelf.store, project)
     try:
-        champion.promote(store, state, version, who="command line")
+        serves = champion.promote(shelf.store, state, version, who="command line")
     except champion.NoSuchVersion as fault:
         raise click.BadParameter(str(fault), param_hint="VERSION") from None
-    click.echo(f"{version} serves now; before it {state.project.champion or 'none'} did.")
+    click.echo(f"{serves} serves now; before it {state.project.champion or 'none'} did.")
 
 
 @models.command()
 @project_option
 @click.pass_obj
-def rollback(store: Store, project: int | None) -> None:
+def rollback(shelf: Shelf, project: int | None) -> None:
     """Make the version before the champion the champion again."""
-    state = _state(store, project)
+    state = _state(shelf.store, project)
     try:
-        serves = champion.rollback(store, state, who="command line")
+        serves = champion.rollback(shelf.store, state, who="command line")
     except champion.NoSuchVersion as fault:
         raise click.ClickException(str(fault)) from None
     click.echo(f"{serves} serves again; {state.project.champion} is kept.")
@@ -100,9 +124,8 @@ def _versions(state: State) -> list[Row[Any]]:
     return [row for row in state.trainings if row.version]
 
 
-def _version(state: State, version: str) -> Row[Any]:
-    for row in _versions(state):
-        if row.version == version:
-            return row
-    known = ", ".join(row.version for row in _versions(state)) or "none"
-    raise click.BadParameter(f"there is no version {version!r}; there are {known}", param_hint="VERSION")
+def _found(state: State, name: str) -> str:
+    try:
+        return champion.find(state, name)
+    except champion.NoSuchVersion as fault:
+        raise click.BadParameter(str(fault), param_hint="VERSION") from None

@@ -1,0 +1,61 @@
+"""Model versions: what is written beside the arrays, how they are named, and which are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version as installed
+from typing import Any
+
+from cdsel_backend.reconcile.context import Context, model_folder
+from cdsel_backend.store import State
+
+PROMOTED = "promoted"  # the outcome of a training whose model became the champion
+CHAMPION, CANDIDATE = "champion", "candidate"
+NEWEST, PROMOTIONS = 10, 5  # versions kept beside the champion: the newest, and the last that were promoted
+_LIBRARIES = ("cdsel-backend", "numpy", "scikit-learn", "torch", "timm")
+
+
+def provenance(state: State, labels: Mapping[str, str]) -> dict[str, Any]:
+    """What a version was made from: settings (the seed is one), label snapshot, backbone, library versions.
+
+    `labels` is the snapshot, item id -> label; its hash is the same for the same labels in any order.
+    """
+    snapshot = json.dumps(sorted(labels.items())).encode()
+    return {
+        "settings": state.settings.model_dump(mode="json"),
+        "seed": state.settings.seed,
+        "labels": len(labels),
+        "label_snapshot": hashlib.blake2b(snapshot, digest_size=16).hexdigest(),
+        "backbone": state.project.backbone,
+        "libraries": {"python": platform.python_version()} | {name: installed(name) for name in _LIBRARIES},
+    }
+
+
+def kept(state: State) -> set[str]:
+    """The versions whose files stay: the champion, the newest 10, and the last 5 that were promoted."""
+    made = [row for row in state.trainings if row.version]
+    promoted = [row.version for row in made if row.outcome == PROMOTED]
+    newest = [row.version for row in made[-NEWEST:]]
+    return {*newest, *promoted[-PROMOTIONS:], *filter(None, [state.project.champion])}
+
+
+def aliases(state: State) -> dict[str, str]:
+    """The names that stand for a version: the champion, and the candidate, a newer version that was kept out."""
+    made = [row.version for row in state.trainings if row.version]
+    champion = state.project.champion
+    named = {CHAMPION: champion} if champion else {}
+    if made and made[-1] != champion:
+        named[CANDIDATE] = made[-1]
+    return named
+
+
+def prune(context: Context, state: State) -> None:
+    """Remove the files of the versions that are not kept; what is known of them stays in the database."""
+    stay = kept(state)
+    for row in state.trainings:
+        if row.version and row.version not in stay:
+            shutil.rmtree(model_folder(context.server, state.project.id) / row.version, ignore_errors=True)

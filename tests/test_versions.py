@@ -1,0 +1,77 @@
+"""Model versions: what is written beside them, their names, and which are kept; through `cdsel models`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from world import World
+
+from cdsel_backend.reconcile.context import model_folder
+from cdsel_backend.reconcile.learn import train
+from cdsel_backend.reconcile.versions import NEWEST, aliases, kept, provenance
+from cdsel_backend.server.models_command import models
+from cdsel_backend.training.model_files import load
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Thirteen trainings: one at the end of a round, and one after each of twelve labels that were changed."""
+    world = World(tmp_path_factory.mktemp("versions"), retrain_every=1)
+    assert world.round()
+    for day, item in enumerate(sorted(world.labels)[:12], start=2):
+        world.label([item], at=f"2026-01-{day:02}", wrong=True)
+        assert world.step(train)
+    return world
+
+
+@pytest.fixture
+def cdsel(trained, monkeypatch):
+    monkeypatch.setenv("CDSEL_DATA_DIR", str(trained.server.data_dir))
+    monkeypatch.delenv("CDSEL_DATABASE_URL", raising=False)
+    return lambda *words: CliRunner().invoke(models, words)
+
+
+def test_files_are_kept_of_the_champion_the_newest_and_the_last_promoted(trained):
+    state = trained.state()
+    folder = model_folder(trained.server, trained.project)
+    made = [row.version for row in state.trainings]
+    assert len(made) == 13
+    assert {path.name for path in folder.iterdir()} == kept(state)
+    assert set(made[-NEWEST:]) | {state.project.champion} <= kept(state) < set(made)
+    for version in kept(state):
+        load(folder / version)
+
+
+def test_a_version_says_what_it_was_made_from(trained, cdsel):
+    row = trained.state().trainings[-1]
+    shown = json.loads(cdsel("show", row.version).output)
+    made_from = shown["made_from"]
+    assert made_from["backbone"] == "b" and made_from["seed"] == 0
+    assert made_from["labels"] == len(row.labels) == shown["labels"]
+    assert made_from["settings"]["budget"] == 60
+    assert set(made_from["libraries"]) > {"python", "torch", "timm"}
+    in_another_order = dict(sorted(row.labels.items(), reverse=True))
+    assert provenance(trained.state(), in_another_order)["label_snapshot"] == made_from["label_snapshot"]
+    other = row.labels | {next(iter(row.labels)): "something else"}
+    assert provenance(trained.state(), other)["label_snapshot"] != made_from["label_snapshot"]
+
+
+def test_a_version_whose_files_were_removed_is_not_promoted(trained, cdsel):
+    gone = next(row.version for row in trained.state().trainings if row.version not in kept(trained.state()))
+    answer = cdsel("promote", gone)
+    assert answer.exit_code == 2
+    assert f"the files of {gone} were removed" in answer.output
+    assert cdsel("promote", "nonsense").exit_code == 2
+
+
+def test_champion_and_candidate_are_names(trained, cdsel):
+    earlier, newest = (row.version for row in trained.state().trainings[-2:])
+    assert cdsel("promote", earlier).exit_code == 0
+    assert aliases(trained.state()) == {"champion": earlier, "candidate": newest}
+    lines = {line.split()[1]: line[0] for line in cdsel("list").output.splitlines() if line[0] in "*+"}
+    assert lines == {earlier: "*", newest: "+"}
+    assert json.loads(cdsel("show", "candidate").output)["version"] == newest
+    assert f"{newest} serves now" in cdsel("promote", "candidate").output
+    assert aliases(trained.state()) == {"champion": newest}
