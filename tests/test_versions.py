@@ -48,7 +48,8 @@ def test_a_version_says_what_it_was_made_from(trained, cdsel):
     row = trained.state().trainings[-1]
     shown = json.loads(cdsel("show", row.version).output)
     made_from = shown["made_from"]
-    assert made_from["backbone"] == "b" and made_from["seed"] == 0
+    assert made_from["backbone"] == "b"
+    assert made_from["seed"] == 0
     assert made_from["labels"] == len(row.labels) == shown["labels"]
     assert made_from["settings"]["budget"] == 60
     assert set(made_from["libraries"]) > {"python", "torch", "timm"}
