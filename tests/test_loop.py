@@ -97,6 +97,54 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, tmp_pat
         assert backend.interrupt() == 0
 
 
+def test_the_labels_that_label_studio_asks_for_hold_back_a_training_until_they_are_there_or_somebody_asks(
+    client, pool_project, tmp_path, studio
+):
+    least = 6
+    client.update_project(pool_project.id, min_annotations_to_start_training=least)
+    with Backend(tmp_path, studio.url, studio.token) as backend:
+        connect(client, backend, pool_project.id, budget=8, round_size=4, retrain_every=1)
+        store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+        queue = queue_ready(backend, pool_project.id, 4)["queue_project"]
+
+        def trained():
+            return [len(row.labels) for row in State(store, store.project_of(pool_project.id).id).trainings]
+
+        def problems():
+            return " ".join(backend.status(pool_project.id)["problems"])
+
+        while submit_next(client, queue, pool_project.truth) is not None:
+            pass
+        queue_ready(backend, pool_project.id, 8)  # the next round came without a training
+        assert trained() == []
+        assert "problems" not in client.project(pool_project.id)["description"]
+
+        ours = client.get(f"/api/ml?project={pool_project.id}")[0]["id"]
+        client.request("POST", f"/api/ml/{ours}/train", {})  # answers without a body
+        eventually(lambda: trained() == [4], "Start Training trained nothing", details=backend.tail)
+        eventually(lambda: "4 labels are fewer than the 6" in problems(), "it was not said")
+        eventually(
+            lambda: "4 labels are fewer than the 6" in client.project(pool_project.id)["description"],
+            "Label Studio does not show it",
+        )
+        page = httpx.get(f"{backend.url}/projects/{pool_project.id}").text
+        assert "4 labels are fewer than the 6" in page
+
+        submit_next(client, queue, pool_project.truth)
+        eventually(lambda: backend.status(pool_project.id)["labelled"] == 5, "the label never came")
+        time.sleep(2)
+        assert trained() == [4]
+        submit_next(client, queue, pool_project.truth)
+        eventually(lambda: trained() == [4, 6], "6 labels started no training", details=backend.tail)
+        assert problems() == ""
+
+        # None asked for again: only `retrain_every` decides.
+        client.update_project(pool_project.id, min_annotations_to_start_training=0)
+        submit_next(client, queue, pool_project.truth)
+        eventually(lambda: trained() == [4, 6, 7], "7 labels started no training", details=backend.tail)
+        store.close()
+
+
 def test_budget_lowered_and_raised_from_settings_model(client, browser, pool_project, tmp_path, studio):
     with Backend(tmp_path, studio.url, studio.token) as backend:
         connect(client, backend, pool_project.id, budget=6, round_size=4)

@@ -296,6 +296,14 @@ def test_a_request_is_an_open_event_for_the_worker_and_audited(client, store, pr
     assert post(client, "/requests", action="DROP").status_code == 400
 
 
+def test_a_training_asked_for_before_label_studio_would_have_one_is_said_to_be_early(client, store, project):
+    post(client, "/requests", action="START_TRAINING")
+    assert "fewer than" not in client.get(f"/projects/{POOL}").text
+    store.update_project(project, least_labels=5)
+    post(client, "/requests", action="START_TRAINING")
+    assert "0 labels are fewer than the 5 from which" in client.get(f"/projects/{POOL}").text
+
+
 def test_two_admins_at_once_lose_no_change(client, store, project, tmp_path):
     app = create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store)
 

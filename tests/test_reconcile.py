@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from world import POOL, World
 
-from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, model_folder
+from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, early_training, model_folder
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, not_worse, train
 from cdsel_backend.reconcile.rounds import select_round
 
@@ -73,6 +73,24 @@ def test_training_waits_for_the_round_or_enough_labels_or_a_request(tmp_path):
     world.label(queued[:8], wrong=True, at="2026-01-02")  # edits count as changes
     assert world.step(train)
     assert [len(row.labels) for row in world.state().trainings] == [8, 9, 20, 20]
+
+
+def test_training_waits_for_the_labels_that_label_studio_asks_for_unless_somebody_asks(tmp_path):
+    world = World(tmp_path, retrain_every=1)
+    world.store.update_project(world.project, least_labels=30)
+    assert not world.round()  # all 20 of it are labelled
+    assert world.step(select_round), "rounds go on without a model"
+    world.push()
+    queued = sorted(world.state().open)
+    world.label(queued[:9])
+    assert not world.step(train)
+    assert early_training(world.state()) == []
+    world.store.add_event(POOL, TRAIN_ACTION, {})
+    assert world.step(train)
+    assert "29 labels are fewer than the 30" in early_training(world.state())[0]
+    world.label(queued[:10])
+    assert world.step(train)
+    assert early_training(world.state()) == []
 
 
 def test_nothing_is_selected_while_images_are_open_unless_asked(world):

@@ -42,7 +42,11 @@ def sync(context: Context, state: State) -> bool:
     )
     if len(told) < len(events) and not pool_due:
         found = context.studio.project(project.pool_project)
-        pool_due = (found["title"], found["label_config"]) != (project.title, project.label_config)
+        pool_due = (found["title"], found["label_config"], least_labels(found)) != (
+            project.title,
+            project.label_config,
+            project.least_labels,
+        )
     every = now - project.queue_synced_at > poll or any(
         event.action in REQUESTS and event.received_at > project.queue_synced_at for event in told
     )
@@ -69,8 +73,9 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     found = context.studio.project(project.pool_project)
     label_config, refusal = config_in_force(context, state, found["label_config"])
     space = parse_label_space(label_config)
-    if (found["title"], label_config) != (project.title, project.label_config):
-        context.store.update_project(project.id, title=found["title"], label_config=label_config)
+    context.store.update_project(
+        project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
+    )
     note_offer(context.store, project.id, space.classes, now)
     tasks, annotated = [], []
     for task in context.studio.tasks(project.pool_project, with_annotations=True):
@@ -89,6 +94,11 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     context.store.update_project(project.id, pool_synced_at=now)
     words = [refusal, set_aside(context, project.id, space)]
     context.store.note_problems(project.id, "classes", [one for one in words if one])
+
+
+def least_labels(found: dict[str, Any]) -> int:
+    """The labels that a project of Label Studio asks for before it trains by itself; 0 asks for none."""
+    return int(found.get("min_annotations_to_start_training") or 0)
 
 
 def config_in_force(context: Context, state: State, found: str) -> tuple[str, str | None]:

@@ -98,15 +98,18 @@ def report_key(context: Context, state: State) -> str:
 
 
 def training_due(context: Context, state: State) -> bool:
-    """Whether enough labels moved, the round is complete with new ones, or somebody asked."""
+    """Whether enough labels moved, the round is complete with new ones, or somebody asked.
+
+    Below the labels that Label Studio's project asks for, a training only comes of being asked for.
+    """
     if not state.changed_labels:
         return False
+    if context.requests(state, TRAIN_ACTION):
+        return True
+    if len(state.labels) < state.project.least_labels:
+        return False
     trained_round = state.trainings[-1].round if state.trainings else 0
-    return (
-        state.changed_labels >= state.settings.retrain_every
-        or state.complete_rounds > trained_round
-        or bool(context.requests(state, TRAIN_ACTION))
-    )
+    return state.changed_labels >= state.settings.retrain_every or state.complete_rounds > trained_round
 
 
 def check_champion(context: Context, state: State) -> bool:

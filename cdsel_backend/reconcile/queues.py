@@ -6,7 +6,7 @@ import time
 
 from cdsel_backend.labelstudio.placing import stranded
 from cdsel_backend.labelstudio.queue_projects import ensure_queue_project, status_line, with_line
-from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.context import Context, early_training
 from cdsel_backend.store import State
 
 DESCRIBE_SECONDS = 15.0  # between two writings of our line while only its numbers move
@@ -17,7 +17,8 @@ def describe(context: Context, state: State) -> bool:
     """Keep our line in the pool project's description true: how far it is, the dashboard, and what is wrong."""
     if not state.project.backend_url and not context.server.public_url:
         return False  # nobody connected us yet
-    line = status_line(state, dashboard(context, state), state.project.problems)
+    problems = {**state.project.problems, "early training": early_training(state)}
+    line = status_line(state, dashboard(context, state), problems)
     last, now = state.project.described or {"line": "", "at": 0.0}, time.time()
     wrong = line.partition(" · problems: ")[2]
     same = wrong == last["line"].partition(" · problems: ")[2]

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.connection import LabelStudioError
 from cdsel_backend.pool.backbones import BackboneError
-from cdsel_backend.reconcile.context import TRAIN_ACTION, Context
+from cdsel_backend.reconcile.context import TRAIN_ACTION, Context, few_labels
 from cdsel_backend.reconcile.learn import train, training_due
 from cdsel_backend.reconcile.processes import LEASE_SECONDS, renewing
 from cdsel_backend.settings import ServerSettings
@@ -50,6 +50,8 @@ def train_apart(context: Context, state: State) -> bool:
     name, holder = lease_name(project), context.trainings.holder
     if not context.store.lease(name, holder, LEASE_SECONDS):
         return False  # another worker's process is at it
+    if few := few_labels(state, len(state.labels)):
+        log.warning("project %s: a training was asked for, though %s", state.project.pool_project, few)
     context.tell(state, "training", 0, len(state.labels))
     context.trainings.start(project, task, _main, context.server, state.project.studio_url, project, holder)
     return True

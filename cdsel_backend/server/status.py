@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from cdsel_backend.reconcile.context import early_training
 from cdsel_backend.server.people import agreement_of, annotators
 from cdsel_backend.store import State, Store
 
@@ -25,7 +26,8 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
         "step": activity["step"],
         "progress": activity,
         "problems": [words for sentences in project.problems.values() for words in sentences]
-        + sorted({row.problem for row in state.annotations if row.problem}),
+        + sorted({row.problem for row in state.annotations if row.problem})
+        + early_training(state),
         "settings": state.settings.model_dump(mode="json"),
         "sources": dict(state.resolved.sources),
         "budget": state.settings.budget,

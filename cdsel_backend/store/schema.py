@@ -50,6 +50,8 @@ projects = Table(
     Column("report", JSON),  # the confounder report in force
     Column("report_key", String(64), nullable=False, default=""),  # what it was made from
     Column("champion", String(100)),
+    # Before the project trains by itself: the pool project's min_annotations_to_start_training.
+    Column("least_labels", Integer, nullable=False, default=0, server_default="0"),
     Column("described", JSON),  # our line in the pool project's description, and when it was written
     UniqueConstraint("studio_url", "pool_project"),
 )

@@ -12,7 +12,7 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
-from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION
+from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, few_labels
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
@@ -90,8 +90,10 @@ def ask(pool_project: int) -> Response:
     action = request.form.get("action", "")
     if action not in REQUESTS:
         raise BadRequest(f"ask for one of {', '.join(REQUESTS)}")
-    Service.current().store.add_request(find(pool_project).id, action, who=who())
-    flash(REQUESTS[action])
+    state = read_state(pool_project)
+    Service.current().store.add_request(state.project.id, action, who=who())
+    few = few_labels(state, len(state.labels)) if action == TRAIN_ACTION else None
+    flash(f"{REQUESTS[action]} Note that {few}." if few else REQUESTS[action])
     return _back(pool_project)
 
 
