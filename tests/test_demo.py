@@ -23,7 +23,7 @@ from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.command import demo
 from cdsel_backend.demo.images import LabelledImages, UnusableTable, label_config, read_images
 from cdsel_backend.demo.live import round_line
-from cdsel_backend.demo.measure import fresh, measure_plain
+from cdsel_backend.demo.measure import PLAIN_DRAWS, fresh, measure_plain, random_labels
 from cdsel_backend.demo.sample import _rows, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -290,11 +290,13 @@ def test_plain_training_falls_into_the_trap() -> None:
     )
     vectors = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
     vectors[:, 0] += [6 * (row.site == "riverside") for row in rows]
-    plain = measure_plain(vectors, np.arange(600), images, ["site"], labels=60, seed=0)
+    rows = np.arange(600)
+    plain = measure_plain(vectors, rows, images, ["site"], random_labels(images, rows, 60, seed=0))
     assert plain is not None
+    assert plain["draws"] == PLAIN_DRAWS
     assert plain["accuracy"] > 0.75
     assert plain["worst_group_accuracy"] < 0.15
-    assert plain == measure_plain(vectors, np.arange(600), images, ["site"], labels=60, seed=0)
+    assert plain == measure_plain(vectors, rows, images, ["site"], random_labels(images, rows, 60, seed=0))
 
 
 def test_a_round_in_one_line() -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cdsel_backend.selection import Problem, select, strategies
-from cdsel_backend.simulate import runner
+from cdsel_backend.simulate import report, runner
 from cdsel_backend.simulate.command import simulate
 from cdsel_backend.simulate.dataset import (
     Dataset,
@@ -23,11 +23,13 @@ from cdsel_backend.simulate.dataset import (
     read_embeddings,
     read_table,
     two_levels,
+    with_pictures,
 )
 from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, MODEL_FREE, ORACLE, TRAININGS, Plan
 from cdsel_backend.simulate.runner import Result as Line
 from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
 from cdsel_backend.simulate.worlds import make_world
+from cdsel_backend.training import finetune
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
 
@@ -234,6 +236,49 @@ def test_strength_zero_of_the_curve_knows_no_confounder():
     run.training = "plain"
     assert zero is not None
     np.testing.assert_allclose(run.probabilities(zero), run.probabilities(run.train()), atol=1e-6)
+
+
+def test_a_fine_tune_reads_the_images_and_auto_keeps_the_better(tmp_path: Path, monkeypatch):
+    """Made images, whose disease shows as stripes; few steps, so that the real network learns in seconds."""
+    monkeypatch.setattr(finetune, "_FEWEST_STEPS", 2)
+    monkeypatch.setattr(finetune, "_MOST_STEPS", 2)
+    monkeypatch.setattr(runner, "ENOUGH_LABELS", 30)
+    rows, vectors = history(72)
+    rng = np.random.default_rng(0)
+    for row in rows:
+        pixels = rng.integers(90, 130, (64, 64, 3))
+        pixels[::4] += 60 * (row["diagnosis"] == "malignant")
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / row["file"])
+    (tmp_path / "7.png").write_bytes(b"no image")
+    sets = {"natural": load_dataset(
+        rows, vectors, name="made", label="diagnosis", group="patient", image_column="file", confounders=["site"]
+    )}  # fmt: skip
+    found, problems = with_pictures(
+        sets, rows, tmp_path, "file", backbone="tf_efficientnet_lite0", file=tmp_path / "a.npy",
+        progress=lambda *_: None,
+    )  # fmt: skip
+    assert [problem.split(":")[0] for problem in problems] == ["7.png"]
+    data = found["natural"]
+    assert len(data) == 71
+    assert data.take(np.arange(10, 20)).rows.tolist() == data.rows[10:20].tolist()
+    asked = plan(trainings=("deconfounded", "backbone", "auto"), budgets=(20, 30), rounds=1)
+    results = runner.run_unit(data, "natural", 0, "random", asked).results
+    marks = {(r.training, r.budget): r.value for r in results if r.metric == "within_group_auc"}
+    assert set(marks) == {(t, b) for t in asked.trainings for b in asked.budgets}
+    assert marks["auto", 20] == marks["deconfounded", 20], "too few labels for auto"
+    assert marks["auto", 30] in (marks["deconfounded", 30], marks["backbone", 30])
+    assert marks["backbone", 30] != marks["deconfounded", 30]
+
+
+def test_the_report_compares_the_fine_tune_with_the_head():
+    findings = lines(
+        {DEFAULT: [0.5, 0.6, 0.6], (DEFAULT[0], "backbone"): [0.4, 0.6, 0.7], BASELINE: [0.4] * 3},
+        spread=0.05,
+    )
+    section = report._fine_tune(findings)
+    assert section is not None
+    assert "-0.100 (-0.100 to -0.100) for backbone, 100 labels" in section.title
+    assert "+0.100" in section.title
 
 
 def test_the_oracle_fills_the_cells_equally_as_far_as_they_last():
@@ -446,7 +491,7 @@ def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
         (["--strategy", "best"], "--strategy: there is no 'best'; choose from confounder_aware"),
         (
             ["--training", "magic"],
-            "--training: there is no 'magic'; choose from plain, group_balanced, deconfounded",
+            "--training: there is no 'magic'; choose from plain, group_balanced, deconfounded, backbone, auto",
         ),
         (["--positive", "yes"], "--positive: no label is 'yes'; the labels are benign, malignant"),
     ],

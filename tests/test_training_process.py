@@ -15,6 +15,7 @@ from cdsel_backend.reconcile.learn import check_champion, detect_confounders
 from cdsel_backend.reconcile.processes import Trainings
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.reconcile.training_process import PLACE, train_apart
+from cdsel_backend.reconcile.versions import kept
 from cdsel_backend.training import load
 
 PATIENCE = 120.0
@@ -64,9 +65,9 @@ def kill(world, after):
 
 
 def check_whole(world, trainings):
-    """Everything in the model folder can be loaded, and nothing else lies there."""
+    """Every version that is kept can be loaded, and nothing else lies in the model folder."""
     state = world.state()
-    versions = [row.version for row in state.trainings if row.version]
+    versions = kept(state)
     assert len(state.trainings) == trainings
     folder = model_folder(world.server, world.project)
     assert sorted(path.name for path in folder.iterdir()) == sorted(versions)

@@ -23,7 +23,7 @@ from rich.progress import (
 
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
-from cdsel_backend.demo.measure import measure_champion, measure_plain
+from cdsel_backend.demo.measure import measure_champion, measure_plain, random_labels
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -161,13 +161,13 @@ class Demo:
         row = status["rounds"][number - 1]
         metrics: dict[str, Any] = {}
         if status["champion"]:
-            offered = {
-                int(task["data"]["cdsel_item"])
-                for task in self.client.tasks(status["queue_project"])
-                if task["data"].get("cdsel_round", 0) <= number
-            }
             metrics = measure_champion(
-                self.backend, self.pool_project, self.images, self.task_ids, offered, self.confounders
+                self.backend,
+                self.pool_project,
+                self.images,
+                self.task_ids,
+                self.offered(status, number),
+                self.confounders,
             )
         if not self.rounds and "measured_on" in metrics:
             self.console.print(f"accuracy is measured on {metrics['measured_on']}")
@@ -185,27 +185,43 @@ class Demo:
         )
         self.console.print(round_line(self.rounds[-1]))
 
-    def compare(self, status: dict[str, Any]) -> dict[str, Any] | None:
-        """What plain training on as many random labels would have reached; printed in one line."""
+    def offered(self, status: dict[str, Any], up_to: int | None = None) -> set[int]:
+        """The pool tasks that were put into the queue, perhaps only those of the first rounds."""
+        return {
+            int(task["data"]["cdsel_item"])
+            for task in self.client.tasks(status["queue_project"])
+            if up_to is None or task["data"].get("cdsel_round", 0) <= up_to
+        }
+
+    def compare(self, status: dict[str, Any]) -> dict[str, Any]:
+        """What plain training makes of the same labels, and of as many random ones; printed in a line each.
+
+        `same_labels` and `random_labels`, as `measure_plain` returns them.
+        """
         with progress_bar(self.console, "comparing with plain training"):
             tasks, vectors = self.backend.vectors(self.pool_project)
             row_of = {task: row for row, task in enumerate(self.task_ids)}
-            plain = measure_plain(
-                vectors,
-                np.array([row_of[task] for task in tasks], dtype=np.int64),
-                self.images,
-                self.confounders,
-                labels=status["labelled"],
-                seed=self.options.seed,
-            )
-        if plain is not None:
-            self.console.print(
-                f"plain training on {plain['labels']} random labels, mean of {plain['draws']} draws: "
-                f"{headlines(plain)}",
-            )
-        return plain
+            rows = np.array([row_of[task] for task in tasks], dtype=np.int64)
+            same = np.isin(self.task_ids, list(self.offered(status)))
+            number = int(same.sum())
+            found = {
+                "same_labels": measure_plain(vectors, rows, self.images, self.confounders, [same]),
+                "random_labels": measure_plain(
+                    vectors,
+                    rows,
+                    self.images,
+                    self.confounders,
+                    random_labels(self.images, rows, number, self.options.seed),
+                ),
+            }
+        for which, plain in found.items():
+            if plain is not None:
+                words = f"the same {number} labels" if which == "same_labels" else f"{number} random labels"
+                mean = f", mean of {plain['draws']} draws" if plain["draws"] > 1 else ""
+                self.console.print(f"plain training on {words}{mean}: {headlines(plain)}")
+        return found
 
-    def report(self, status: dict[str, Any], plain: dict[str, Any] | None) -> dict[str, Any]:
+    def report(self, status: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
         """What `--json` writes; `plain` is what `compare` found."""
         return {
             "label_studio_url": self.studio.url,

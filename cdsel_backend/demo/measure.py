@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
 
+from cdsel_backend.confounders import fit_representation
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.pool.columns import read_columns
-from cdsel_backend.training import evaluate
+from cdsel_backend.training import NotEnoughLabels, evaluate, train_head
 
 PLAIN_DRAWS = 10
 HEADLINES = ("accuracy", "balanced_accuracy", "group_balanced_accuracy", "worst_group_accuracy")
@@ -66,44 +63,54 @@ def measure_plain(
     rows: NDArray[np.int64],
     images: LabelledImages,
     confounders: Collection[str],
-    *,
-    labels: int,
-    seed: int,
+    labelled: Iterable[NDArray[np.bool_]],
 ) -> dict[str, Any] | None:
-    """What plain training makes of the same number of labels drawn at random, measured in the same way.
-
-    A logistic head on standardised vectors, 128 principal components at most, scaled to length 4, C = .1: the
-    plain head of our measurements on real data. The mean over PLAIN_DRAWS draws; None when no draw could be
-    trained and measured.
+    """What plain training, with class weights and no notion of a confounder, makes of labels.
 
     Args:
         vectors: (n, d) of the embedded pool.
         rows: (n,) the image of each vector, as an index into `images`.
         images: the images and their truth.
         confounders: the variables whose levels, with the classes, make the groups.
-        labels: how many to draw.
-        seed: of the draws.
+        labelled: masks over the images, each a set of labels to train on; it is measured as the champion is, on the
+            images that share a patient or lesion with none of them.
+
+    Returns:
+        `draws`, how many sets could be trained and measured, and the mean of each of HEADLINES; None without any.
     """
     truth = np.array([images.classes.index(name) for name in images.truth], dtype=np.int64)
-    features = make_pipeline(
-        StandardScaler(), PCA(min(128, *vectors.shape), random_state=0), Normalizer()
-    ).fit_transform(vectors)
+    representation = fit_representation(vectors, [], strength=0.0)
     results = []
-    for draw in range(PLAIN_DRAWS):
-        drawn = np.zeros(len(images.files), dtype=bool)
-        drawn[np.random.default_rng([seed, draw]).permutation(rows)[:labels]] = True
-        inside, outside = drawn[rows], np.isin(rows, fresh(images, drawn))
-        if len(np.unique(truth[rows[inside]])) < len(images.classes) or not outside.any():
+    for mask in labelled:
+        outside = np.isin(rows, fresh(images, mask))
+        try:
+            head = train_head(
+                vectors,
+                [],
+                np.where(mask[rows], truth[rows], -1),
+                classes=images.classes,
+                recipe="plain",
+                representation=representation,
+            )
+        except NotEnoughLabels:
             continue
-        head = LogisticRegression(C=0.1, max_iter=2000).fit(4 * features[inside], truth[rows[inside]])
-        results.append(
-            _evaluate(head.predict_proba(4 * features[outside]), images, rows[outside], confounders)
-        )
+        if outside.any():
+            results.append(_evaluate(head.predict(vectors[outside], []), images, rows[outside], confounders))
     means = {}
     for name in HEADLINES:
         values = [result[name] for result in results if result[name] is not None]
         means[name] = float(np.mean(values)) if values else None
-    return {"labels": labels, "draws": len(results), **means} if results else None
+    return {"draws": len(results), **means} if results else None
+
+
+def random_labels(
+    images: LabelledImages, rows: NDArray[np.int64], labels: int, seed: int
+) -> Iterator[NDArray[np.bool_]]:
+    """PLAIN_DRAWS masks over the images, each of so many drawn at random from `rows`."""
+    for draw in range(PLAIN_DRAWS):
+        drawn = np.zeros(len(images.files), dtype=bool)
+        drawn[np.random.default_rng([seed, draw]).permutation(rows)[:labels]] = True
+        yield drawn
 
 
 def fresh(images: LabelledImages, offered: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -16,7 +16,6 @@ from cdsel_backend.store import State
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
 
 READERS = 4  # images fetched at once
-SAMPLE = 1000  # images of the pool, evenly spaced, by which the head is balanced
 EMBED_CHUNK = 32  # images of one committed step
 
 
@@ -45,7 +44,7 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Tr
     # Here, not above: the web server shares this package and has no need of torch.
     from cdsel_backend.pool.backbones import find_device, load_network
     from cdsel_backend.pool.split import SplitNetwork
-    from cdsel_backend.training.finetune import ENOUGH_LABELS, VIEWS, fine_tune
+    from cdsel_backend.training.finetune import ENOUGH_LABELS, VIEWS, balancing_rows, fine_tune
 
     if not isinstance(base, HeadModel):
         return _stays(base, asked, "a fine-tune needs labels of one class an image")
@@ -67,7 +66,7 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Tr
     learners = reading.activations(network, np.flatnonzero(trained))
     network.views = 0
     asked_about = pool.labelled | np.isin(pool.ids, list(state.open))
-    asked_about[np.linspace(0, len(pool.ids) - 1, min(SAMPLE, len(pool.ids))).astype(np.int64)] = True
+    asked_about[balancing_rows(len(pool.ids))] = True
     others = reading.activations(network, np.flatnonzero(asked_about & ~trained))
     rows = np.array(sorted(learners | others), dtype=np.int64)
     own = np.stack([(learners.get(row) if row in learners else others[row])[0] for row in rows])  # type: ignore[index]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,14 @@ from cdsel_backend.pool.backbones import BackboneError
 from cdsel_backend.selection import missing_peers, strategies
 from cdsel_backend.simulate.dataset import (
     Dataset,
+    Row,
     UsageError,
     embed_folder,
     load_dataset,
     read_embeddings,
     read_table,
     two_levels,
+    with_pictures,
 )
 from cdsel_backend.simulate.report import label as name_of
 from cdsel_backend.simulate.report import render, shown
@@ -33,6 +37,7 @@ from cdsel_backend.simulate.runner import (
     DEFAULT,
     ORACLE,
     TRAININGS,
+    TUNED,
     Outcome,
     Plan,
     Result,
@@ -160,13 +165,18 @@ class Correlations(Names):
     "--strategy", type=Names(), default="all", show_default=True, help="all, or names of strategies as a,b."
 )
 @click.option(
-    "--training", type=Names(), default=",".join(TRAININGS), show_default=True, help="Ways to train the head."
-)
+    "--training", type=Names(), default=",".join(TRAININGS), show_default=True,
+    help="Ways to train: the head; backbone: a fine-tune, too, of the images, in minutes a run; auto: the fine-tune "
+    "where it is better on labels not seen.",
+)  # fmt: skip
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results."
 )
 @click.option(
-    "--backbone", default=DEFAULT_BACKBONE, show_default=True, help="timm model that embeds --images."
+    "--backbone",
+    default=DEFAULT_BACKBONE,
+    show_default=True,
+    help="timm model that embeds --images, and is fine-tuned.",
 )
 @click.option(
     "--cache", type=click.Path(file_okay=False, path_type=Path), default=Path.home() / ".cache" / "cdsel",
@@ -188,25 +198,31 @@ def simulate(**given: Any) -> None:
 
 def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) -> None:
     names, absent = _strategies(given["strategy"])
-    trainings = _known("--training", given["training"], TRAININGS)
+    trainings = _known("--training", given["training"], (*TRAININGS, *TUNED))
     if absent:
         console.print(
             f"Left out, for the extra is not installed (pip install 'cdsel-backend[peers]'): {', '.join(absent)}"
         )
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        data = _read(given, progress)
+    with (
+        Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        ) as progress,
+        tempfile.TemporaryDirectory(prefix="cdsel-simulate-") as scratch,
+    ):
+        rows = read_table(given["metadata"])
+        data = _read(given, rows, progress)
         sets = {
             c: data if c == "natural" else two_levels(data, given["levels"]) for c in given["correlation"]
         }
+        if set(trainings) & set(TUNED):
+            sets = _read_pictures(given, rows, sets, Path(scratch) / "activations.npy", progress)
         plan = Plan(
             strategies=names,
-            trainings=trainings,  # type: ignore[arg-type]
+            trainings=trainings,
             correlations=given["correlation"],
             budgets=given["budget"],
             rounds=given["rounds"],
@@ -254,32 +270,20 @@ def _known(option: str, asked: tuple[str, ...], known: tuple[str, ...]) -> tuple
     return asked
 
 
-def _read(given: dict[str, Any], progress: Progress) -> Dataset:
+def _read(given: dict[str, Any], rows: list[Row], progress: Progress) -> Dataset:
     metadata: Path = given["metadata"]
-    rows = read_table(metadata)
-    problems: list[str] = []
     if given["embeddings"]:
         vectors = read_embeddings(given["embeddings"], len(rows))
     else:
-        task = progress.add_task("Embedding images", total=len(rows))
-
-        def tell(_: str, done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
         vectors, problems = embed_folder(
             rows,
             given["images"] or metadata.parent,
             given["image_column"],
             cache=given["cache"],
             backbone=given["backbone"],
-            progress=tell,
+            progress=_teller(progress),
         )
-    for problem in problems[:5]:
-        progress.console.print(f"Left out: {problem}", style="yellow", markup=False)
-    if len(problems) > 5:
-        progress.console.print(
-            f"... and {len(problems) - 5} more images that could not be used", style="yellow"
-        )
+        _tell_left_out(problems, progress)
     return load_dataset(
         rows,
         vectors,
@@ -290,6 +294,41 @@ def _read(given: dict[str, Any], progress: Progress) -> Dataset:
         ignore=given["ignore"],
         image_column=given["image_column"],
     )
+
+
+def _read_pictures(
+    given: dict[str, Any], rows: list[Row], sets: dict[str, Dataset], file: Path, progress: Progress
+) -> dict[str, Dataset]:
+    found, problems = with_pictures(
+        sets,
+        rows,
+        given["images"] or given["metadata"].parent,
+        given["image_column"],
+        backbone=given["backbone"],
+        file=file,
+        progress=_teller(progress),
+    )
+    # Without --embeddings the same images were left out before, and nothing is left to tell.
+    _tell_left_out(problems, progress)
+    return found
+
+
+def _teller(progress: Progress) -> Callable[[str, int, int], None]:
+    task = progress.add_task("", total=None)
+
+    def tell(words: str, done: int, total: int) -> None:
+        progress.update(task, description=words, completed=done, total=total)
+
+    return tell
+
+
+def _tell_left_out(problems: Sequence[str], progress: Progress) -> None:
+    for problem in problems[:5]:
+        progress.console.print(f"Left out: {problem}", style="yellow", markup=False)
+    if len(problems) > 5:
+        progress.console.print(
+            f"... and {len(problems) - 5} more images that could not be used", style="yellow"
+        )
 
 
 def _positive(data: Dataset, asked: str | None) -> int:

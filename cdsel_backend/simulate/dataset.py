@@ -16,6 +16,7 @@ from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.columns import MISSING, Column, read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
+from cdsel_backend.simulate.pictures import Pictures, read_pictures
 
 Progress = Callable[[str, int, int], None]
 Row = Mapping[str, str]
@@ -29,7 +30,8 @@ class UsageError(ValueError):
 class Dataset:
     """n labelled items: `vectors` (n, d) float32, `labels` (n,) into `classes`, `groups` (n,), `columns` confounders.
 
-    `notes` say in words what was left out.
+    `rows` (n,) are their places in the table, `pictures` what a fine-tune reads of its images. `notes` say in words
+    what was left out.
     """
 
     name: str
@@ -38,7 +40,9 @@ class Dataset:
     classes: tuple[str, ...]
     groups: NDArray[np.int64]
     columns: tuple[Column, ...]
+    rows: NDArray[np.int64]
     notes: tuple[str, ...] = field(default=())
+    pictures: Pictures | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,6 +55,7 @@ class Dataset:
             labels=self.labels[index],
             groups=self.groups[index],
             columns=tuple(column.take(index) for column in self.columns),
+            rows=self.rows[index],
         )
 
 
@@ -127,6 +132,7 @@ def load_dataset(
         tuple(str(c) for c in classes),
         groups,
         tuple(columns),
+        kept,
         tuple(notes),
     )
     return _with_confounders(data, named)
@@ -205,18 +211,9 @@ def embed_folder(
     store = _Cache(cache / f"{network.fingerprint}.npz", network.dim)
     hashes: list[str | None] = [None] * len(rows)
     problems = []
-
-    def reader(name: str) -> Callable[[], bytes]:
-        def read() -> bytes:
-            try:
-                return (folder / name).read_bytes()
-            except OSError as fault:
-                raise UnreadableImage(f"cannot be read: {fault.strerror}") from fault
-
-        return read
-
     names = [row[image_column] for row in rows]
-    found = embed_images(network, ((i, reader(name)) for i, name in enumerate(names)), known=store.vectors)
+    sources = ((i, _reader(folder / name)) for i, name in enumerate(names))
+    found = embed_images(network, sources, known=store.vectors)
     try:
         for done, item in enumerate(found, start=1):
             hashes[item.key] = item.content_hash
@@ -232,6 +229,52 @@ def embed_folder(
     if len(problems) == len(rows):
         raise UsageError(f"--images: none of the {len(rows)} images could be used; the first: {problems[0]}")
     return vectors, problems
+
+
+def with_pictures(
+    sets: Mapping[str, Dataset],
+    rows: Sequence[Row],
+    folder: Path,
+    image_column: str,
+    *,
+    backbone: str,
+    file: Path,
+    progress: Progress,
+) -> tuple[dict[str, Dataset], list[str]]:
+    """Return datasets of one table with what a fine-tune reads of their images, and problems in words.
+
+    Items whose image cannot be used are left out. `file` is written, and needed as long as the datasets are.
+    """
+    require(rows, "--image-column", image_column)
+    needed = np.unique(np.concatenate([data.rows for data in sets.values()]))
+    names = [row[image_column] for row in rows]
+    pictures, problems = read_pictures(
+        [(int(row), _reader(folder / names[row])) for row in needed],
+        len(rows),
+        backbone=backbone,
+        file=file,
+        progress=lambda done: progress("Reading images for the fine-tune", done, len(needed)),
+    )
+    if len(problems) == len(needed):
+        raise UsageError(
+            f"--images: none of the {len(needed)} images could be used; the first: "
+            f"{names[needed[0]]}: {problems[int(needed[0])]}"
+        )
+    seen = {
+        key: replace(data.take(~np.isin(data.rows, list(problems))), pictures=pictures)
+        for key, data in sets.items()
+    }
+    return seen, [f"{names[row]}: {words}" for row, words in problems.items()]
+
+
+def _reader(path: Path) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as fault:
+            raise UnreadableImage(f"cannot be read: {fault.strerror}") from fault
+
+    return read
 
 
 class _Cache:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from cdsel_backend import figures
 from cdsel_backend.figures import Line, Point, Tone
-from cdsel_backend.simulate.runner import BASELINE, DEFAULT, ORACLE
-from cdsel_backend.simulate.summary import FAIR, WORST, Findings, Pipeline, Saving, estimate
+from cdsel_backend.simulate.runner import BASELINE, DEFAULT, ORACLE, TUNED
+from cdsel_backend.simulate.summary import FAIR, WITHIN, WORST, Findings, Pipeline, Saving, estimate
+from cdsel_backend.training.finetune import ENOUGH_LABELS
 
 Tables = Mapping[tuple[str, str, str, int], NDArray[np.int64]]
 
@@ -41,7 +42,8 @@ def render(
     notes: Sequence[str],
 ) -> str:
     """Return the HTML. `pools` holds each correlation's (classes, levels) counts in the pools, `levels` the names."""
-    sections = [_curves(findings), _same_training(findings), _trade_off(findings), _numbers(findings)]
+    sections = [_curves(findings), _same_training(findings), _fine_tune(findings), _trade_off(findings)]
+    sections.append(_numbers(findings))
     sections += [_tables(findings, tables, classes, levels, pools), _seconds(findings)]
     cells = len(findings.pipelines) * len(findings.correlations) * len(findings.budgets) * findings.seeds
     environment = jinja2.Environment(
@@ -183,6 +185,41 @@ def _same_training(findings: Findings) -> Section | None:
         if panels
         else None
     )
+
+
+def _fine_tune(findings: Findings) -> Section | None:
+    names = [name for name in TUNED if (DEFAULT[0], name) in findings.pipelines]
+    if not names or DEFAULT not in findings.pipelines:
+        return None
+    panels, lead = [], []
+    for metric, words in ((WORST, "worst-group accuracy"), (WITHIN, "AUROC within the groups")):
+        gaps = {
+            f"{name}, {budget} labels": findings.difference(
+                (DEFAULT[0], name), DEFAULT, metric, budget=budget
+            )
+            for name in names
+            for budget in findings.budgets
+        }
+        if metric == WORST:
+            lead = [f"{gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}) for {n}" for n, gap in gaps.items()]
+        values = list(gaps.values())
+        panels.append(
+            figures.bars(
+                list(gaps),
+                [gap.mean for gap in values],
+                [gap.low for gap in values],
+                [gap.high for gap in values],
+                x_label=f"{words} above the head's",
+                title=f"Fine-tune against head: {words}",
+            )
+        )
+    words = (
+        f"Both learn from the labels that {label(DEFAULT)} bought, over all correlations. backbone: the last stage "
+        "of the network learns, too. auto: as a project's automatic mode with a GPU, the fine-tune where it ranks "
+        f"labels not seen better than the head by one standard error, from {ENOUGH_LABELS} labels on. A whisker is a "
+        "95 % interval; one that crosses zero shows no difference."
+    )
+    return Section(f"The fine-tune against the head, worst group: {', '.join(lead)}", panels, words)
 
 
 def _tone(strategy: str) -> Tone:

@@ -22,8 +22,10 @@ from cdsel_backend.confounders.representation import Representation
 from cdsel_backend.selection import Ji2025Options, Problem, SelectionOptions, select
 from cdsel_backend.selection.strata import due
 from cdsel_backend.simulate.dataset import Dataset
+from cdsel_backend.simulate.pictures import tune
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.training import HeadModel, NotEnoughLabels, evaluate, train_head
+from cdsel_backend.training.finetune import ENOUGH_LABELS
 from cdsel_backend.training.head import Recipe
 
 DEFAULT = ("confounder_aware", "deconfounded")
@@ -31,6 +33,8 @@ BASELINE = ("random", "plain")
 ORACLE = "oracle"
 """Draws every (label, level) cell equally, reading the labels it is yet to buy: a bound, not a strategy."""
 TRAININGS: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
+TUNED = ("backbone", "auto")
+"""A fine-tune of the backbone, always or where a project's `auto` keeps it; rounds go by the `deconfounded` head."""
 ACCURACIES = (
     "worst_group_accuracy",
     "group_balanced_accuracy",
@@ -74,7 +78,7 @@ class Plan:
     """What to run: the cells are all combinations."""
 
     strategies: tuple[str, ...]
-    trainings: tuple[Recipe, ...]
+    trainings: tuple[str, ...]
     correlations: tuple[str, ...]
     budgets: tuple[int, ...]
     rounds: int
@@ -119,16 +123,25 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
     outcome = Outcome()
     for budget in plan.budgets:
         shared: list[tuple[NDArray[np.int64], float]] = []
-        for training in plan.trainings:
-            run = _Run(scene, strategy, training, budget, plan.rounds)
+        for recipe in TRAININGS:
+            # A project's fine-tune tries to do better than the head that chose its rounds.
+            tuned = [name for name in plan.trainings if name in TUNED and recipe == DEFAULT[1]]
+            if recipe not in plan.trainings and not tuned:
+                continue
+            run = _Run(scene, strategy, recipe, budget, plan.rounds)
             # Where the training can make no difference to the selection, one selection serves all trainings.
-            free = strategy in BLIND or (strategy in MODEL_FREE and training != "deconfounded")
+            free = strategy in BLIND or (strategy in MODEL_FREE and recipe != "deconfounded")
             run.select(shared if free else None)
-            _note(outcome, data.name, run, training, run.train(), trade_off=False)
-            if (strategy, training) == DEFAULT:
-                for strength in STRENGTHS:
-                    name = f"strength={strength:g}"
-                    _note(outcome, data.name, run, name, run.train(strength), trade_off=True)
+            head = run.probabilities(run.train())
+            if recipe in plan.trainings:
+                _note(outcome, data.name, run, recipe, head)
+            for strength in STRENGTHS if (strategy, recipe) == DEFAULT and recipe in plan.trainings else ():
+                given = run.probabilities(run.train(strength))
+                _note(outcome, data.name, run, f"strength={strength:g}", given, trade_off=True)
+            trial = tune(scene.pool, scene.test, run.labels, seed) if tuned else None
+            for name in tuned:
+                kept = trial is not None and (name == "backbone" or (budget >= ENOUGH_LABELS and trial.wins))
+                _note(outcome, data.name, run, name, trial.probabilities if trial and kept else head)
     return outcome
 
 
@@ -245,12 +258,18 @@ class _Run:
 
 
 def _note(
-    outcome: Outcome, dataset: str, run: _Run, training: str, model: HeadModel | None, *, trade_off: bool
+    outcome: Outcome,
+    dataset: str,
+    run: _Run,
+    training: str,
+    probabilities: NDArray[np.float64],
+    *,
+    trade_off: bool = False,
 ) -> None:
-    """Add what a finished run measured."""
+    """Add what a finished run measured with these probabilities of the test set."""
     scene, test = run.scene, run.scene.test
     measured = evaluate(
-        run.probabilities(model),
+        probabilities,
         test.labels,
         test.columns,
         test.classes,

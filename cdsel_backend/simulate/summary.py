@@ -13,7 +13,7 @@ from scipy.stats import t
 from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, ORACLE, Result
 
 Pipeline = tuple[str, str]
-WORST, FAIR = "worst_group_accuracy", "group_balanced_accuracy"
+WORST, FAIR, WITHIN = "worst_group_accuracy", "group_balanced_accuracy", "within_group_auc"
 _RESAMPLES = 4000
 
 
@@ -71,15 +71,27 @@ class Findings:
         """The mean over the budgets, and over the correlations unless one is named."""
         return estimate(self._by_seed(pipeline, metric, correlation))
 
-    def _by_seed(self, pipeline: Pipeline, metric: str, correlation: str | None) -> NDArray[np.float64]:
+    def _by_seed(
+        self, pipeline: Pipeline, metric: str, correlation: str | None, budget: int | None = None
+    ) -> NDArray[np.float64]:
         cube = self.cube(pipeline, metric)
         if correlation is not None:
             cube = cube[[self.correlations.index(correlation)]]
+        if budget is not None:
+            cube = cube[:, [self.budgets.index(budget)]]
         return np.asarray(cube.mean(axis=(0, 1)))
 
-    def difference(self, a: Pipeline, b: Pipeline, metric: str, correlation: str | None = None) -> Estimate:
-        """How much better `a` is than `b` in the same worlds."""
-        return estimate(self._by_seed(a, metric, correlation) - self._by_seed(b, metric, correlation))
+    def difference(
+        self,
+        a: Pipeline,
+        b: Pipeline,
+        metric: str,
+        correlation: str | None = None,
+        budget: int | None = None,
+    ) -> Estimate:
+        """How much better `a` is than `b` in the same worlds, over all correlations and budgets unless one is named."""
+        theirs = self._by_seed(b, metric, correlation, budget)
+        return estimate(self._by_seed(a, metric, correlation, budget) - theirs)
 
     def ranked(self, metric: str = WORST, correlation: str | None = None) -> list[Pipeline]:
         """All pipelines but the bound, the best first."""

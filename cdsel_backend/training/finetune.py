@@ -36,6 +36,7 @@ VIEWS = 2  # altered copies of each training image
 FEWEST_LABELS = 20  # below, a fold teaches a network nothing
 ENOUGH_LABELS = 200  # from here `auto` tries a fine-tune, where there is a GPU
 
+_SAMPLE = 1000  # of the pool, by which the head is balanced
 _FOLDS = 3
 _STAGES = 4  # at whose ends a fine-tune may be stopped
 _BATCH = 16
@@ -69,6 +70,11 @@ class FineTuned:
     def wins(self) -> bool:
         """Whether it beats the frozen backbone on labels not seen, by at least one standard error."""
         return self.gain > self.gain_error
+
+
+def balancing_rows(n: int) -> NDArray[np.int64]:
+    """The items of a pool of n, at most 1,000 and evenly spaced, that `fine_tune` shall see beside the labelled."""
+    return np.linspace(0, n - 1, min(_SAMPLE, n)).astype(np.int64)
 
 
 def fine_tune(
