@@ -90,6 +90,31 @@ def test_a_training_goes_on_in_its_own_process_while_the_loop_does_other_things(
     check_whole(world, 2)
 
 
+def test_the_same_labels_give_the_same_champion_bit_for_bit(tmp_path):
+    """Whatever order the labels came in, and however often a training was killed on the way."""
+    found = []
+    for name in ("once", "piecemeal"):
+        world = World(tmp_path / name)
+        world.context.trainings = Trainings(first_pause=0.0)
+        world.step(detect_confounders)
+        world.step(select_round)
+        world.push()
+        items = sorted(world.state().open)
+        for part in [items] if name == "once" else [items[15:], items[:4], items[4:15]]:
+            world.label(part)
+        if name == "piecemeal":
+            os.kill(start(world), signal.SIGKILL)
+            wait_for_end(world)
+        world.step(detect_confounders)
+        start(world)
+        wait_for_end(world)
+        folder = model_folder(world.server, world.project) / world.state().project.champion
+        found.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        world.context.trainings.stop()
+    assert set(found[0]) == {"model.safetensors", "model.json", "checksums.json"}
+    assert found[0] == found[1]
+
+
 def test_killed_trainings_take_nothing_along(world):
     for after in (0.0, 0.5, 1.0):
         assert kill(world, after)
