@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -230,7 +231,7 @@ def test_strength_zero_of_the_curve_knows_no_confounder():
     """The curve starts where the method ends: at the plain head on the same labels."""
     data = dataset()
     scene = runner._scene(data, "natural", 0, 1)
-    run = runner._Run(scene, "random", "deconfounded", 60, 3)
+    run = runner._Run(scene, "random", "deconfounded", 60, plan(rounds=3))
     run.select([])
     zero = run.train(0.0)
     run.training = "plain"
@@ -279,6 +280,15 @@ def test_the_report_compares_the_fine_tune_with_the_head():
     assert section is not None
     assert "-0.100 (-0.100 to -0.100) for backbone, 100 labels" in section.title
     assert "+0.100" in section.title
+
+
+def test_options_of_the_selection_are_kept():
+    data = dataset()
+    asked = plan(options=replace(runner.OPTIONS, group_cap=1), budgets=(60,), rounds=2)
+    run = runner._Run(runner._scene(data, "natural", 0, 1), "margin", "plain", 60, asked)
+    run.select(None)
+    groups = run.scene.pool.groups[run.taken]
+    assert len(groups) == len(np.unique(groups)) == 60
 
 
 def test_the_oracle_fills_the_cells_equally_as_far_as_they_last():

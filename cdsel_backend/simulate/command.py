@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from cdsel_backend.simulate.report import label as name_of
 from cdsel_backend.simulate.report import render, shown
 from cdsel_backend.simulate.runner import (
     DEFAULT,
+    OPTIONS,
     ORACLE,
     TRAININGS,
     TUNED,
@@ -165,6 +166,15 @@ class Correlations(Names):
     "--strategy", type=Names(), default="all", show_default=True, help="all, or names of strategies as a,b."
 )
 @click.option(
+    "--random-share", type=click.FloatRange(0, 1), default=OPTIONS.random_share, show_default=True,
+    help="Share of a round drawn from the whole pool by chance (confounder_aware).",
+)  # fmt: skip
+@click.option("--group-cap", type=click.IntRange(1), help="At most so many images of one --group.")
+@click.option(
+    "--near-duplicate", type=click.FloatRange(0, 1, min_open=True),
+    help="Leave out images whose cosine similarity to a chosen one is at least this.",
+)  # fmt: skip
+@click.option(
     "--training", type=Names(), default=",".join(TRAININGS), show_default=True,
     help="Ways to train: the head; backbone: a fine-tune, too, of the images, in minutes a run; auto: the fine-tune "
     "where it is better on labels not seen.",
@@ -228,6 +238,12 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
             rounds=given["rounds"],
             seeds=given["seeds"],
             positive=_positive(data, given["positive"]),
+            options=replace(
+                OPTIONS,
+                random_share=given["random_share"],
+                group_cap=given["group_cap"],
+                near_duplicate=given["near_duplicate"],
+            ),
         )
         for fault in check_budgets(sets, plan):
             raise UsageError(f"{fault}, or ask for less")

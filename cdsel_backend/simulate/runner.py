@@ -84,6 +84,7 @@ class Plan:
     rounds: int
     seeds: int
     positive: int
+    options: SelectionOptions = OPTIONS
 
     @property
     def units(self) -> list[tuple[str, int, str]]:
@@ -128,7 +129,7 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
             tuned = [name for name in plan.trainings if name in TUNED and recipe == DEFAULT[1]]
             if recipe not in plan.trainings and not tuned:
                 continue
-            run = _Run(scene, strategy, recipe, budget, plan.rounds)
+            run = _Run(scene, strategy, recipe, budget, plan)
             # Where the training can make no difference to the selection, one selection serves all trainings.
             free = strategy in BLIND or (strategy in MODEL_FREE and recipe != "deconfounded")
             run.select(shared if free else None)
@@ -176,9 +177,10 @@ def _scene(data: Dataset, correlation: str, seed: int, positive: int) -> _Scene:
 class _Run:
     """One cell on its way: what is taken, and the head so far."""
 
-    def __init__(self, scene: _Scene, strategy: str, training: Recipe, budget: int, rounds: int) -> None:
+    def __init__(self, scene: _Scene, strategy: str, training: Recipe, budget: int, plan: Plan) -> None:
         self.scene, self.strategy, self.training, self.budget = scene, strategy, training, budget
-        ends = np.linspace(0, budget, min(rounds, budget) + 1).round().astype(int)
+        self.options = plan.options
+        ends = np.linspace(0, budget, min(plan.rounds, budget) + 1).round().astype(int)
         self.sizes = np.diff(ends).tolist()
         self.taken = np.zeros(len(scene.pool), dtype=bool)
         self.model: HeadModel | None = None
@@ -244,7 +246,7 @@ class _Run:
             probabilities=probabilities,
             groups=pool.groups,
             seed=seed,
-            options=OPTIONS,
+            options=self.options,
         )
         return select(self.strategy, problem, size).indices
 
