@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,19 @@ from cdsel_backend.store import PoolTask, State, Store, schema
 from cdsel_backend.store.database import writing
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-PAGES = ("overview", "confounders", "map", "queue", "models", "settings", "activity")
+PAGES = ("overview", "confounders", "map", "queue", "models", "settings", "activity")  # of a project
+EVERY = {
+    "projects": "/projects",
+    "overview": f"/projects/{POOL}",
+    **{name: f"/projects/{POOL}/{name}" for name in PAGES[1:]},
+    "help": "/help",
+    "error": "/projects/99",
+}
+LOOKS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": DESKTOP},
+    "phone": {"viewport": PHONE},
+    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
+}
 PICTURES = {  # page -> the last element on its picture
     "overview": "#strip",
     "confounders": "#mosaic",
@@ -86,7 +99,7 @@ def tab(chromium):
         page = context.new_page()
         page.on(
             "console",
-            lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
+            lambda said: complaints.append(said.text) if _is_complaint(said) else None,
         )
         page.on("pageerror", lambda fault: complaints.append(str(fault)))
         return page
@@ -97,8 +110,9 @@ def tab(chromium):
     assert complaints == []
 
 
-def path_of(name):
-    return f"/projects/{POOL}" + ("" if name == "overview" else f"/{name}")
+def _is_complaint(said):
+    error_page = "status of 404" in said.text and said.location["url"].endswith(EVERY["error"])
+    return said.type in ("error", "warning") and not error_page
 
 
 def wait_until(page, expression, seconds=20):
@@ -119,6 +133,9 @@ def settled(page, name):
         "(() => { const left = [...document.querySelectorAll('img[data-src]')].find((one) => !one.complete ||"
         "one.src.startsWith('data:')); if (left) left.scrollIntoView({ block: 'center' }); return !left; })()",
     )
+    for image in page.locator("article img").all():  # the help's, which are lazy
+        image.scroll_into_view_if_needed()
+    wait_until(page, "[...document.querySelectorAll('article img')].every((one) => one.naturalWidth > 100)")
     page.evaluate("scrollTo(0, 0)")
 
 
@@ -134,38 +151,47 @@ def serious_faults(page):
     ]
 
 
-@pytest.mark.pictures
-@pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_sound_on_desktop_and_phone(tab, address, screenshots, picture, name):
-    for kind, viewport in (("desktop", DESKTOP), ("phone", PHONE)):
-        page = tab(viewport)
-        page.goto(address + path_of(name))
-        settled(page, name)
-        page.screenshot(path=screenshots / f"{name}-{kind}.png", full_page=True)
-        if kind == "desktop" and name in PICTURES:
-            box = page.locator(PICTURES[name]).bounding_box()
-            picture(page, name, (0, 0, DESKTOP["width"], round(box["y"] + box["height"]) + 20))
-        too_wide = page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert too_wide <= 0, f"the {kind} page scrolls sideways by {too_wide} pixels"
-        assert page.evaluate(SHIFTS) < 0.02
-        assert serious_faults(page) == []
-
-
-@pytest.mark.parametrize("name", ["overview", "confounders", "map"])
-def test_dark_pages_are_legible(tab, address, screenshots, name):
-    page = tab(color_scheme="dark")
-    page.goto(address + path_of(name))
-    settled(page, name)
-    page.screenshot(path=screenshots / f"{name}-dark.png", full_page=True)
+def check_sound(page):
+    """Nothing scrolls sideways, and everybody can use it."""
+    too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert too_wide <= 0, f"{page.url} scrolls sideways by {too_wide} pixels"
     assert serious_faults(page) == []
+
+
+@pytest.mark.pictures
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("name", EVERY)
+def test_every_page_is_sound_on_desktop_and_phone_and_in_the_dark(
+    tab, address, screenshots, picture, name, look
+):
+    page = tab(**LOOKS[look])
+    page.goto(address + EVERY[name])
+    settled(page, name)
+    page.screenshot(path=screenshots / f"{name}-{look}.png", full_page=True)
+    if look == "desktop" and name in PICTURES:
+        box = page.locator(PICTURES[name]).bounding_box()
+        picture(page, name, (0, 0, DESKTOP["width"], round(box["y"] + box["height"]) + 20))
+    assert page.evaluate(SHIFTS) < 0.02
+    check_sound(page)
+
+
+def test_no_page_is_forgotten(filled):
+    """Every route that answers with a page is among those that are looked at above."""
+    app = create_app(filled.server, filled.store)
+    client = app.test_client()
+    paths = {
+        rule.rule.replace("<int:pool_project>", str(POOL))
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("pages.") and "GET" in rule.methods
+    }
+    found = {path for path in paths if "<" not in path and client.get(path).mimetype == "text/html"}
+    assert found == set(EVERY.values()) - {EVERY["error"]}
 
 
 @pytest.mark.parametrize("name", ["projects", *PAGES])
 def test_help_on_every_page_leads_to_the_section_about_it(tab, address, name):
     page = tab()
-    page.goto(f"{address}/projects" if name == "projects" else address + path_of(name))
+    page.goto(address + EVERY[name])
     page.get_by_role("link", name="Help with this page").click()
     page.get_by_role("navigation", name="Contents").wait_for()
     anchor = page.evaluate("location.hash.slice(1)")
@@ -173,51 +199,34 @@ def test_help_on_every_page_leads_to_the_section_about_it(tab, address, name):
     assert page.locator(f'article [id="{anchor}"]').is_visible()
 
 
-@pytest.mark.parametrize("look", [{"viewport": DESKTOP}, {"viewport": PHONE}, {"color_scheme": "dark"}])
-def test_the_help_is_sound(tab, address, screenshots, look):
-    page = tab(**look)
-    page.goto(f"{address}/help")
-    for picture in page.locator("article img").all():
-        picture.scroll_into_view_if_needed()
-    wait_until(page, "[...document.querySelectorAll('article img')].every((one) => one.naturalWidth > 100)")
-    kind = "dark" if "color_scheme" in look else "phone" if look["viewport"] == PHONE else "desktop"
-    page.screenshot(path=screenshots / f"help-{kind}.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
-    assert serious_faults(page) == []
-
-
-def test_empty_states_and_errors_are_pages_too(tab, screenshots, tmp_path):
+@pytest.mark.parametrize("look", ["desktop", "phone"])
+def test_empty_states_are_pages_too(tab, screenshots, tmp_path, look):
     store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
     with served(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store) as address:
-        page = tab()
-        page.goto(f"{address}/projects")
-        page.screenshot(path=screenshots / "projects-none.png")
-        assert serious_faults(page) == []
+        page = tab(**LOOKS[look])
+        page.goto(address + EVERY["projects"])
+        page.screenshot(path=screenshots / f"projects-empty-{look}.png")
+        check_sound(page)
         project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG, title="Just connected")
         store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(40)])
         store.update_project(project, activity={"step": "embedding images", "done": 12, "total": 40})
         for name in PAGES:
-            page.goto(address + path_of(name))
-            page.screenshot(path=screenshots / f"{name}-empty.png", full_page=True)
-            assert serious_faults(page) == []
+            page.goto(address + EVERY[name])
+            page.screenshot(path=screenshots / f"{name}-empty-{look}.png", full_page=True)
+            check_sound(page)
         assert page.get_by_text("Embedding images: 12 of 40").is_visible()
-        page.goto(f"{address}/projects")
-        page.screenshot(path=screenshots / "projects.png")
-        assert serious_faults(page) == []
     store.close()
 
 
-def test_an_unknown_project_is_explained(chromium, address, screenshots):
-    page = chromium.new_page()  # the console rightly notes the 404
-    page.goto(f"{address}/projects/99")
-    page.screenshot(path=screenshots / "error.png")
+def test_an_unknown_project_is_explained(tab, address):
+    page = tab()
+    page.goto(address + EVERY["error"])
     assert page.get_by_role("alert").inner_text().startswith("Project 99 of Label Studio is not connected")
-    page.close()
 
 
 def test_an_admin_changes_the_budget_by_keyboard_and_takes_it_back(tab, address, filled, screenshots):
     page = tab()
-    page.goto(address + path_of("overview"))
+    page.goto(address + EVERY["overview"])
     before = filled.state().settings.budget
     page.get_by_label("Budget", exact=True).focus()
     page.keyboard.press("Control+a")
@@ -226,10 +235,10 @@ def test_an_admin_changes_the_budget_by_keyboard_and_takes_it_back(tab, address,
     page.get_by_text("Saved: budget 480.").wait_for()
     assert filled.state().settings.budget == 480
     assert "labelled of a budget of 480" in page.locator("#budget").inner_text()
-    page.goto(address + path_of("settings"))
+    page.goto(address + EVERY["settings"])
     page.screenshot(path=screenshots / "settings-changed.png", full_page=True)
     assert page.locator(".from .accent").inner_text() == "dashboard"
-    page.goto(address + path_of("overview"))
+    page.goto(address + EVERY["overview"])
     page.get_by_role("button", name=f"Undo: budget back to {before}").click()
     page.get_by_text(f"The budget is {before} again").wait_for()
     assert filled.state().settings.budget == before
@@ -238,7 +247,7 @@ def test_an_admin_changes_the_budget_by_keyboard_and_takes_it_back(tab, address,
 
 def test_a_refused_value_is_shown_where_it_was_typed(chromium, address, screenshots):
     page = chromium.new_page()  # the console rightly notes the 422
-    page.goto(address + path_of("settings"))
+    page.goto(address + EVERY["settings"])
     page.get_by_label("Budget", exact=True).fill("99999999999")
     page.evaluate("document.getElementById('all').noValidate = true")  # as a script would send it
     with page.expect_response(lambda one: one.request.method == "POST") as answer:
@@ -252,7 +261,7 @@ def test_a_refused_value_is_shown_where_it_was_typed(chromium, address, screensh
 
 def test_the_page_follows_what_happens_without_a_reload(tab, address, filled):
     page = tab()
-    page.goto(address + path_of("overview"))
+    page.goto(address + EVERY["overview"])
     wait_until(page, "typeof seen === 'string'")
     page.get_by_label("Round size").fill("33")  # being typed: must survive
     activity = filled.state().project.activity
@@ -267,7 +276,7 @@ def test_the_page_follows_what_happens_without_a_reload(tab, address, filled):
 
 def test_the_map_answers_to_mouse_and_keyboard(tab, address, screenshots):
     page = tab()
-    page.goto(address + path_of("map"))
+    page.goto(address + EVERY["map"])
     page.wait_for_selector("#map-points[data-drawn]")
     canvas = page.locator("#map-points")
     canvas.focus()
@@ -301,7 +310,7 @@ def test_the_map_answers_to_mouse_and_keyboard(tab, address, screenshots):
 
 def test_a_picture_is_saved_as_a_drawing_of_its_own(tab, address, tmp_path):
     page = tab()
-    page.goto(address + path_of("confounders"))
+    page.goto(address + EVERY["confounders"])
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save picture encoded").click()
     saved.value.save_as(tmp_path / "encoded.svg")
@@ -353,7 +362,7 @@ def large(tmp_path_factory):
 def test_the_map_draws_a_hundred_thousand_images_in_three_seconds(tab, large, screenshots):
     address, _ = large
     page = tab()
-    page.goto(address + path_of("map"))  # the first look places the images; every later one is a look only
+    page.goto(address + EVERY["map"])  # the first look places the images; every later one is a look only
     page.wait_for_selector("#map-points[data-drawn]", timeout=60_000)
     page.reload()
     page.wait_for_selector("#map-points[data-drawn]")

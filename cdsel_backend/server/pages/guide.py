@@ -13,6 +13,7 @@ from flask.blueprints import BlueprintSetupState
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
+from PIL import Image
 
 import cdsel_backend
 from cdsel_backend.server.pages.blueprint import pages
@@ -103,3 +104,7 @@ def _repoint(part: Token, pictures: str) -> None:
     if source.startswith(f"{PICTURES}/"):
         part.attrSet("src", pictures + source.removeprefix(f"{PICTURES}/"))
         part.attrSet("loading", "lazy")
+        if not source.endswith(".svg"):  # its place is kept, so that nothing jumps while one reads
+            with Image.open(folder() / source) as picture:
+                part.attrSet("width", picture.width)
+                part.attrSet("height", picture.height)
