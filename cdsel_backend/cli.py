@@ -54,10 +54,12 @@ def settings() -> None:
 @click.command()
 def strategies() -> None:
     """List the ways of choosing images, for the setting `strategy` and `cdsel simulate --strategy`."""
+    from cdsel_backend.selection import describe
     from cdsel_backend.selection import strategies as names
 
+    width = max(map(len, names()))
     for name in names():
-        click.echo(name)
+        click.echo(f"{name:{width}}  {describe(name)}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cdsel_backend.selection import describe
 
 LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
 
@@ -98,6 +100,11 @@ def _quotas(value: object) -> object:
     return quotas
 
 
+def _known_strategy(name: str) -> str:
+    describe(name)  # raises for one that there is not
+    return name
+
+
 Names = Annotated[list[str], BeforeValidator(_split_commas)]
 Quotas = Annotated[dict[str, Annotated[int, Field(ge=0, le=10_000_000)]], BeforeValidator(_quotas)]
 
@@ -119,7 +126,7 @@ class ProjectSettings(BaseModel):
     """Metadata variables to leave alone, such as consequences of the label."""
     group: str | None = None
     """The metadata variable that names the patient or lesion; its images stay on one side of a split."""
-    strategy: str = "confounder_aware"
+    strategy: Annotated[str, AfterValidator(_known_strategy)] = "confounder_aware"
     """How images are chosen; `cdsel strategies` lists the names."""
     strength: float | None = Field(None, ge=0, le=1)
     """How far the model makes up for the confounder, from 0 (not at all) to 1 (wholly): robust to it, or accurate on \
@@ -147,10 +154,11 @@ more of the same; none: wholly."""
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings in force, and which layer each value came from."""
+    """The settings in force, which layer each value came from, and what a layer says that is right no more."""
 
     settings: ProjectSettings
     sources: Mapping[str, str]
+    problems: tuple[str, ...] = ()
 
 
 def parse_layer(raw: object) -> dict[str, Any]:
@@ -197,7 +205,9 @@ def accept(
         try:
             checked = ProjectSettings.model_validate({name: value})
         except ValidationError as fault:
-            words = "; ".join(dict.fromkeys(error["msg"] for error in fault.errors()))
+            words = "; ".join(
+                dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in fault.errors())
+            )
             kept = f"{previous[name]!r} stays" if name in previous else "the value below it stays"
             problems.append(f"{layer}: {name} = {value!r} is refused ({words}); {kept}")
             if name in previous:
@@ -208,14 +218,21 @@ def accept(
 
 
 def resolve(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
-    """Lay the accepted layers over each other, in the order of `LAYERS`."""
+    """Lay the accepted layers over each other, in the order of `LAYERS`.
+
+    A value may have been right when it was accepted and be wrong now: a strategy whose extra was uninstalled. It is
+    left out and named, so that the project goes on.
+    """
     values: dict[str, Any] = {}
     sources = dict.fromkeys(ProjectSettings.model_fields, "default")
+    problems: list[str] = []
     for layer in LAYERS:
-        for name, value in layers.get(layer, {}).items():
+        accepted, faults = accept(layers.get(layer, {}), {}, layer=layer)
+        problems += faults
+        for name, value in accepted.items():
             values[name] = value
             sources[name] = layer
-    return Resolved(ProjectSettings.model_validate(values), sources)
+    return Resolved(ProjectSettings.model_validate(values), sources, tuple(problems))
 
 
 def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str, Any], list[str]]:

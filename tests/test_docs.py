@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cdsel_backend.cli import COMMANDS, main
+from cdsel_backend.selection import strategies
 from cdsel_backend.server.pages.guide import HELP, anchor, read_guide
 from cdsel_backend.settings import ProjectSettings, ServerSettings, environment_layer
 from cdsel_backend.settings_table import project_table, server_table
@@ -89,6 +90,13 @@ def test_every_command_is_in_the_readme(name):
 def test_the_command_prints_both_tables():
     shown = CliRunner().invoke(main, ["settings"])
     assert shown.output == f"{project_table()}\n\n{server_table()}\n"
+
+
+def test_the_command_prints_every_strategy_with_a_sentence():
+    shown = CliRunner().invoke(main, ["strategies"]).output.splitlines()
+    assert [line.split()[0] for line in shown] == list(strategies())
+    for line in shown:
+        assert re.fullmatch(r"\w+ +\S.{20,100}\.", line), line
 
 
 def test_the_readme_shows_every_picture_and_each_is_small_and_told_in_words():

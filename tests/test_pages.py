@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import io
 import json
 import re
@@ -21,6 +22,7 @@ from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.pages.review import VERDICTS, suspects
 from cdsel_backend.server.pages.thumbnails import SIDE, Thumbnails
@@ -268,6 +270,26 @@ def test_a_form_sets_only_what_differs_and_gives_back(client, store, project):
     state = State(store, project)
     assert (state.settings.seed, state.resolved.sources["seed"]) == (0, "default")
     assert post(client, "/settings/give-back", name="seed").status_code == 400
+
+
+def test_a_strategy_is_chosen_among_those_that_are_installed_and_is_explained(
+    client, store, project, monkeypatch
+):
+    monkeypatch.delitem(registry._STRATEGIES, "lightly", raising=False)
+
+    def control():
+        page = client.get(f"/projects/{POOL}/settings").text
+        return page[page.index('<select id="s-strategy"') :].partition("</div>")[0]
+
+    assert re.findall(r"<option[^>]*>(\w+)<", control()) == list(strategies())
+    assert "lightly" not in control()
+    assert f">{describe('confounder_aware')}</p>" in html.unescape(control())
+    post(client, "/settings", fields="strategy", strategy="margin")
+    assert State(store, project).settings.strategy == "margin"
+    assert f">{describe('margin')}</p>" in html.unescape(control())
+    answer = post(client, "/settings", fields="strategy", strategy="lightly")
+    assert answer.status_code == 422
+    assert "cdsel-backend[peers]" in answer.text
 
 
 def test_confounders_are_chosen_by_name_or_left_to_the_report(client, store, project):

@@ -22,6 +22,7 @@ from sqlalchemy import insert
 from werkzeug.serving import make_server
 
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.selection import describe
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store, schema
@@ -243,6 +244,14 @@ def test_an_admin_changes_the_budget_by_keyboard_and_takes_it_back(tab, address,
     page.get_by_text(f"The budget is {before} again").wait_for()
     assert filled.state().settings.budget == before
     assert filled.state().resolved.sources["budget"] == "extra parameters"
+
+
+def test_a_strategy_is_explained_as_soon_as_it_is_chosen(tab, address):
+    page = tab()
+    page.goto(address + EVERY["settings"])
+    page.get_by_label("Strategy", exact=True).select_option("margin")
+    assert page.get_by_text(describe("margin")).is_visible()
+    assert not page.get_by_text(describe("confounder_aware")).is_visible()
 
 
 def test_a_refused_value_is_shown_where_it_was_typed(chromium, address, screenshots):

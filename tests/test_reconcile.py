@@ -7,6 +7,7 @@ from world import POOL, World
 
 from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, early_training, model_folder
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, not_worse, train
+from cdsel_backend.reconcile.loop import check_settings
 from cdsel_backend.reconcile.rounds import select_round
 
 
@@ -91,6 +92,18 @@ def test_training_waits_for_the_labels_that_label_studio_asks_for_unless_somebod
     world.label(queued[:10])
     assert world.step(train)
     assert early_training(world.state()) == []
+
+
+def test_a_setting_that_is_refused_by_now_is_named_until_it_is_mended(world):
+    good = world.state().project.layers
+    world.store.update_project(
+        world.project, layers={"extra parameters": {**good["extra parameters"], "strategy": "gone"}}
+    )
+    assert not world.step(check_settings)
+    assert "strategy = 'gone' is refused" in world.state().project.problems["settings"][0]
+    world.store.update_project(world.project, layers=good)
+    world.step(check_settings)
+    assert "settings" not in world.state().project.problems
 
 
 def test_nothing_is_selected_while_images_are_open_unless_asked(world):

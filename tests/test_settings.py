@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdsel_backend.selection import registry
 from cdsel_backend.settings import (
     ProjectSettings,
     accept,
@@ -60,6 +61,25 @@ def test_a_bad_value_leaves_the_last_good_one(bad):
     assert len(problems) == 1
     assert "budget" in problems[0]
     assert "40 stays" in problems[0]
+
+
+def test_an_unknown_strategy_is_named_with_those_that_exist():
+    accepted, problems = accept({"strategy": "clever"}, {"strategy": "random"}, layer="extra parameters")
+    assert accepted == {"strategy": "random"}
+    assert "'clever' is unknown; choose one of confounder_aware, " in problems[0]
+    assert "'random' stays" in problems[0]
+
+
+def test_a_peer_that_is_not_installed_is_refused_with_the_mend_and_does_not_stop_the_project(monkeypatch):
+    monkeypatch.delitem(registry._STRATEGIES, "lightly", raising=False)
+    accepted, problems = accept({"strategy": "lightly"}, {}, layer="extra parameters")
+    assert accepted == {}
+    assert "pip install 'cdsel-backend[peers]'" in problems[0]
+    # Accepted when the extra was there, and the extra is gone:
+    resolved = resolve({"extra parameters": {"strategy": "lightly", "budget": 9}})
+    assert (resolved.settings.strategy, resolved.settings.budget) == ("confounder_aware", 9)
+    assert resolved.sources["strategy"] == "default"
+    assert "strategy = 'lightly' is refused" in resolved.problems[0]
 
 
 def test_an_unknown_setting_is_named_with_those_that_exist():

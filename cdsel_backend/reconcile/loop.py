@@ -24,7 +24,17 @@ from cdsel_backend.store import State
 
 log = logging.getLogger(__name__)
 
+
+def check_settings(context: Context, state: State) -> bool:
+    """Name the settings that were accepted once and are refused now."""
+    faults = list(state.resolved.problems)
+    if faults != state.project.problems.get("settings", []):
+        context.store.note_problems(state.project.id, "settings", faults)
+    return False
+
+
 STEPS: tuple[Callable[[Context, State], bool], ...] = (
+    check_settings,
     describe,
     sync,
     find_annotators,

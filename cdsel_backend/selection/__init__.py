@@ -6,7 +6,7 @@ A strategy is one function in one file of `methods/`; `registry.py` says what it
 from cdsel_backend.selection.presence import problem_for
 from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions
 from cdsel_backend.selection.reasons import Reason, Selection
-from cdsel_backend.selection.registry import missing_peers, reads_model, select, strategies
+from cdsel_backend.selection.registry import describe, missing_peers, reads_model, select, strategies
 
 __all__ = [
     "Ji2025Options",
@@ -14,6 +14,7 @@ __all__ = [
     "Reason",
     "Selection",
     "SelectionOptions",
+    "describe",
     "missing_peers",
     "problem_for",
     "reads_model",

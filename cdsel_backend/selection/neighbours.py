@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faiss
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 _BLOCK = 4096
@@ -23,6 +22,8 @@ def nearest(
     On the CPU, exact up to 50 G multiplications; beyond, vectors are compressed (`_compress`), and beyond 2 G
     distances an inverted file is searched. What it misses comes back at infinite distance, position 0.
     """
+    import torch  # here, not above: the web server asks for the names of strategies, and has no need of it
+
     if torch.cuda.is_available():
         return _nearest_on_gpu(queries, base, k)
     if len(queries) * len(base) * base.shape[1] > _EXACT_PRODUCTS and base.shape[1] > _AXES:
@@ -66,6 +67,8 @@ def _nearest_on_gpu(
     queries: NDArray[np.float32], base: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """As `nearest`, exact, by blocks of matrix products; memory on the GPU is `base` and one block."""
+    import torch
+
     device = torch.device("cuda")
     there = torch.from_numpy(np.ascontiguousarray(base)).to(device)
     norms = (there * there).sum(dim=1)

@@ -31,6 +31,8 @@ class Strategy:
     """
 
     name: str
+    sentence: str
+    """What it does, for whoever chooses among them."""
     fill: Callable[[Problem, Draft], None]
     stratified: bool = False
     """Reasons name the item's stratum and what it was due."""
@@ -39,22 +41,66 @@ class Strategy:
 
 
 _OURS = (
-    Strategy("confounder_aware", confounder_aware.fill, stratified=True),
-    Strategy("ji2025", ji2025.fill),
-    Strategy("random", random.fill, reads_model=False),
-    Strategy("stratified", stratified.fill, stratified=True, reads_model=False),
-    Strategy("kcenter", kcenter.fill),
-    Strategy("typiclust", typiclust.fill),
-    Strategy("maxherding", maxherding.fill),
-    Strategy("margin", margin.fill),
-    Strategy("uherding", uherding.fill),
+    Strategy(
+        "confounder_aware",
+        "Every level of a confounder gets its share; typical images first, then chance inside the strata.",
+        confounder_aware.fill,
+        stratified=True,
+    ),
+    Strategy(
+        "ji2025", "Ji et al. 2025: evenly over the classes, and in each over clusters of images.", ji2025.fill
+    ),
+    Strategy(
+        "random",
+        "Uniformly at random: the baseline that needs no assumption.",
+        random.fill,
+        reads_model=False,
+    ),
+    Strategy(
+        "stratified",
+        "Every combination of the confounders' levels gets its share; chance decides inside.",
+        stratified.fill,
+        stratified=True,
+        reads_model=False,
+    ),
+    Strategy("kcenter", "k-center greedy: the image that is farthest from all chosen so far.", kcenter.fill),
+    Strategy(
+        "typiclust", "TypiClust: the most typical image of the largest cluster without one.", typiclust.fill
+    ),
+    Strategy(
+        "maxherding", "MaxHerding: images that together are near to as much as can be.", maxherding.fill
+    ),
+    Strategy(
+        "margin",
+        "Margin sampling: what the model is least sure of; at random before the first model.",
+        margin.fill,
+    ),
+    Strategy(
+        "uherding",
+        "UHerding: as maxherding, but near to what the model is unsure of.",
+        uherding.fill,
+    ),
 )
-_LIGHTLY = (Strategy("lightly", peers.fill_lightly),)
+_LIGHTLY = (
+    Strategy("lightly", "Lightly: diverse images, balanced over the confounders.", peers.fill_lightly),
+)
 _SKACTIVEML = (
-    Strategy("coreset", peers.fill_coreset),
-    Strategy("probcover", peers.fill_probcover),
-    Strategy("dropquery", peers.fill_dropquery),
-    Strategy("badge", peers.fill_badge),
+    Strategy("coreset", "scikit-activeml's CoreSet: k-center greedy.", peers.fill_coreset),
+    Strategy(
+        "probcover",
+        "scikit-activeml's ProbCover: as much as can be within a set distance of a chosen image.",
+        peers.fill_probcover,
+    ),
+    Strategy(
+        "dropquery",
+        "scikit-activeml's DropQuery: what a model contradicts itself on when features are dropped, spread out.",
+        peers.fill_dropquery,
+    ),
+    Strategy(
+        "badge",
+        "scikit-activeml's BADGE: what would change a model most, spread out.",
+        peers.fill_badge,
+    ),
 )
 _PEERS = (*_LIGHTLY, *_SKACTIVEML)
 _STRATEGIES: dict[str, Strategy] = {
@@ -75,6 +121,11 @@ def strategies() -> tuple[str, ...]:
 def missing_peers() -> tuple[str, ...]:
     """Return the names of the peers that the extra `peers` would add here."""
     return tuple(peer.name for peer in _PEERS if peer.name not in _STRATEGIES)
+
+
+def describe(strategy: str) -> str:
+    """Return what a strategy does, in a sentence; ValueError for an unknown one, with the names of those there are."""
+    return _named(strategy).sentence
 
 
 def reads_model(strategy: str) -> bool:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, few_labels
+from cdsel_backend.selection import describe, strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
@@ -154,8 +155,6 @@ def _fault(name: str, value: Any) -> str:
 def kind_of(field: FieldInfo) -> str:
     """What control a setting's type asks for."""
     parts = set(get_args(field.annotation)) or {field.annotation}
-    if get_origin(field.annotation) is Literal:
-        return "choice"
     if bool in parts:
         return "switch"
     if float in parts:
@@ -165,6 +164,13 @@ def kind_of(field: FieldInfo) -> str:
     if get_origin(field.annotation) is list:
         return "list"
     return "optional text" if type(None) in parts else "text"
+
+
+def _choices(name: str, field: FieldInfo) -> dict[str, str]:
+    """The values to choose from, each with the sentence that explains it, if it has one; none: it is typed."""
+    if name == "strategy":
+        return {strategy: describe(strategy) for strategy in strategies()}
+    return dict.fromkeys(get_args(field.annotation), "") if get_origin(field.annotation) is Literal else {}
 
 
 def _bounds(field: FieldInfo) -> dict[str, Any]:
@@ -186,11 +192,11 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
     values = state.settings.model_dump(mode="json")
     rows = []
     for name, field in ProjectSettings.model_fields.items():
-        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        choices = _choices(name, field)
         rows.append(
             {
                 "name": name,
-                "kind": kind_of(field),
+                "kind": "choice" if choices else kind_of(field),
                 "choices": choices,
                 "value": values[name],
                 "typed": typed.get(name, _text(values[name])),

@@ -73,6 +73,12 @@ document.addEventListener("click", async (event) => {
   save(new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" }), `${button.dataset.save}.svg`);
 });
 
+// A choice is explained as soon as it is chosen.
+document.addEventListener("change", ({ target }) => {
+  const words = target.selectedOptions?.[0]?.dataset.words;
+  if (words) target.nextElementSibling.textContent = words;
+});
+
 function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
