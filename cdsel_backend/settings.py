@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cdsel_backend.selection import describe
+from cdsel_backend.selection import SelectionOptions, describe
 
 LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
 
@@ -128,6 +128,13 @@ class ProjectSettings(BaseModel):
     """The metadata variable that names the patient or lesion; its images stay on one side of a split."""
     strategy: Annotated[str, AfterValidator(_known_strategy)] = "confounder_aware"
     """How images are chosen; `cdsel strategies` lists the names."""
+    random_share: float = Field(SelectionOptions.random_share, ge=0, le=1)
+    """The share of each round that `confounder_aware` draws at random from all images, to tell what the pool holds."""
+    group_cap: int | None = Field(SelectionOptions.group_cap, ge=1, le=10_000_000)
+    """At most this many images of one patient or lesion (`group`) are chosen or labelled; none: no limit."""
+    near_duplicate: float | None = Field(SelectionOptions.near_duplicate, gt=0, le=1)
+    """An image at least this similar to one chosen or labelled is left out: the cosine, up to 1, of the vectors that \
+images are chosen by; none: all may come."""
     strength: float | None = Field(None, ge=0, le=1)
     """How far the model makes up for the confounder, from 0 (not at all) to 1 (wholly): robust to it, or accurate on \
 more of the same; none: wholly."""

@@ -172,6 +172,12 @@ def test_what_comes_next_in_each_situation(store, project):
     assert says() == "The budget is used up. Raise it to get another round."
     store.update_project(project, layers={"dashboard": {"paused": True}})
     assert says().startswith("Paused")
+    store.update_project(
+        project,
+        layers={},
+        activity={"step": "no image is left to select", "done": 0, "total": 0},
+    )
+    assert says().startswith("Every image that the settings allow is chosen.")
 
 
 def test_the_queue_is_in_rank_order_paged_and_filtered(client, store, project):
@@ -290,6 +296,24 @@ def test_a_strategy_is_chosen_among_those_that_are_installed_and_is_explained(
     answer = post(client, "/settings", fields="strategy", strategy="lightly")
     assert answer.status_code == 422
     assert "cdsel-backend[peers]" in answer.text
+
+
+def test_numbers_say_their_bounds_and_may_be_empty_where_none_means_something(client, store, project):
+    page = client.get(f"/projects/{POOL}/settings").text
+
+    def control(name):
+        return re.search(rf'<input type="number" id="s-{name}"[^>]*>', page)[0]
+
+    assert 'required step="any" min="0" max="1"' in control("random_share")
+    assert 'placeholder="none" step="any" min="0" max="1"' in control("near_duplicate")
+    assert 'placeholder="none" step="1" min="1"' in control("group_cap")
+    post(client, "/settings", fields=["group_cap", "near_duplicate"], group_cap="2", near_duplicate="0.95")
+    settings = State(store, project).settings
+    assert (settings.group_cap, settings.near_duplicate) == (2, 0.95)
+    post(client, "/settings", fields=["group_cap", "near_duplicate"], group_cap="", near_duplicate="")
+    settings = State(store, project).settings
+    assert (settings.group_cap, settings.near_duplicate) == (None, None)
+    assert post(client, "/settings", fields="random_share", random_share="").status_code == 422
 
 
 def test_confounders_are_chosen_by_name_or_left_to_the_report(client, store, project):

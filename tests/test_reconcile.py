@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import pytest
 from world import POOL, World
 
@@ -104,6 +107,48 @@ def test_a_setting_that_is_refused_by_now_is_named_until_it_is_mended(world):
     world.store.update_project(world.project, layers=good)
     world.step(check_settings)
     assert "settings" not in world.state().project.problems
+
+
+def test_a_cap_without_a_group_is_named(tmp_path):
+    world = World(tmp_path, group_cap=2)
+    world.step(check_settings)
+    assert world.state().project.problems["settings"][0].startswith("group_cap does nothing without group")
+
+
+def test_a_round_keeps_the_cap_of_a_group_that_labelled_images_count_for(tmp_path):
+    world = World(tmp_path, group="site", group_cap=14)
+    for _ in range(3):
+        world.step(detect_confounders)
+        world.step(select_round)
+        world.push()
+        world.label(world.state().open)
+    state = world.state()
+    site = {row.id: row.data["site"] for row in state.items}
+    assert Counter(site[item] for item in state.labels) == {"north": 14, "south": 14}
+    assert not world.step(select_round)
+
+
+def test_a_round_draws_the_random_share_that_is_set(tmp_path):
+    for share, drawn in ((0.0, 0), (0.5, 10), (1.0, 20)):
+        world = World(tmp_path / str(share), random_share=share)
+        world.step(detect_confounders)
+        assert world.step(select_round)
+        reasons = [row.reason for row in world.state().selections]
+        assert sum(reason["drawn_at_random"] for reason in reasons) == drawn
+
+
+def test_a_round_leaves_out_what_is_as_similar_as_is_set(tmp_path):
+    def closest(**settings):
+        world = World(tmp_path / str(len(settings)), strategy="margin", strength=0, **settings)
+        world.step(select_round)
+        place = {row.id: n for n, row in enumerate(world.state().items)}
+        standardised = (world.vectors - world.vectors.mean(axis=0)) / world.vectors.std(axis=0)
+        chosen = standardised[[place[row.item] for row in world.state().selections]]
+        unit = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+        return np.triu(unit @ unit.T, 1).max()
+
+    assert closest() > 0.55
+    assert closest(near_duplicate=0.5) < 0.51  # vectors are kept in half precision
 
 
 def test_nothing_is_selected_while_images_are_open_unless_asked(world):

@@ -82,6 +82,21 @@ def test_a_peer_that_is_not_installed_is_refused_with_the_mend_and_does_not_stop
     assert "strategy = 'lightly' is refused" in resolved.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("group_cap", [1, None], [0, -1, 1.5, "few"]),
+        ("near_duplicate", [0.9, 1, None], [0, 1.1, "alike"]),
+        ("random_share", [0, 0.25, 1], [-0.1, 1.1, None, "some"]),
+    ],
+)
+def test_what_a_round_keeps_to_is_validated(name, good, bad):
+    for value in good:
+        assert accept({name: value}, {}, layer="x") == ({name: value}, [])
+    for value in bad:
+        assert accept({name: value}, {}, layer="x")[0] == {}
+
+
 def test_an_unknown_setting_is_named_with_those_that_exist():
     accepted, problems = accept({"bugdet": 3}, {}, layer="extra parameters")
     assert accepted == {}

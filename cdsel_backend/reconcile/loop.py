@@ -26,8 +26,12 @@ log = logging.getLogger(__name__)
 
 
 def check_settings(context: Context, state: State) -> bool:
-    """Name the settings that were accepted once and are refused now."""
+    """Name the settings that were accepted once and are refused now, and those that need another one."""
     faults = list(state.resolved.problems)
+    if state.settings.group_cap is not None and state.settings.group is None:
+        faults.append(
+            "group_cap does nothing without group: set it to the variable that names the patient or lesion"
+        )
     if faults != state.project.problems.get("settings", []):
         context.store.note_problems(state.project.id, "settings", faults)
     return False

@@ -17,7 +17,7 @@ from cdsel_backend.reconcile.context import (
     read_pool,
 )
 from cdsel_backend.reconcile.queues import open_queues
-from cdsel_backend.selection import problem_for, select
+from cdsel_backend.selection import SelectionOptions, problem_for, select
 from cdsel_backend.store import Selected, State
 
 DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
@@ -60,6 +60,11 @@ def select_round(context: Context, state: State) -> bool:
             probabilities=answers(champion, pool.space, pool.vectors, pool.columns) if champion else None,
             groups=pool.groups,
             seed=settings.seed + number,
+            options=SelectionOptions(
+                random_share=settings.random_share,
+                group_cap=settings.group_cap,
+                near_duplicate=settings.near_duplicate,
+            ),
         ),
         size,
     )

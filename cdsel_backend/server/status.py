@@ -106,4 +106,6 @@ def next_step(state: State, status: dict[str, Any]) -> str:
         return f"{status['open']} image{' waits' if one else 's wait'} for the annotators. {after}"
     if not size:
         return "The budget is used up. Raise it to get another round."
+    if status["step"] == "no image is left to select":
+        return "Every image that the settings allow is chosen. Import more, or allow more of them."
     return f"Round {len(state.rounds) + 1} of {size} images is selected next."

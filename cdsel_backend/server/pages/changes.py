@@ -157,10 +157,8 @@ def kind_of(field: FieldInfo) -> str:
     parts = set(get_args(field.annotation)) or {field.annotation}
     if bool in parts:
         return "switch"
-    if float in parts:
-        return "optional number"
-    if int in parts:
-        return "number"
+    if parts & {int, float}:
+        return "optional number" if type(None) in parts else "number"
     if get_origin(field.annotation) is list:
         return "list"
     return "optional text" if type(None) in parts else "text"
@@ -174,8 +172,9 @@ def _choices(name: str, field: FieldInfo) -> dict[str, str]:
 
 
 def _bounds(field: FieldInfo) -> dict[str, Any]:
-    """The least and the greatest value, as HTML names them."""
-    bounds = {}
+    """The step, the least and the greatest value of a number, as HTML names them."""
+    whole = float not in (get_args(field.annotation) or (field.annotation,))
+    bounds: dict[str, Any] = {"step": 1 if whole else "any"}
     for rule in field.metadata:
         for attribute, html, step in (
             ("ge", "min", 0),
@@ -184,7 +183,7 @@ def _bounds(field: FieldInfo) -> dict[str, Any]:
             ("lt", "max", -1),
         ):
             if getattr(rule, attribute, None) is not None:
-                bounds[html] = getattr(rule, attribute) + step
+                bounds[html] = getattr(rule, attribute) + step * whole
     return bounds
 
 
