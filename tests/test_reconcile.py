@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -12,6 +13,7 @@ from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, early_t
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, not_worse, train
 from cdsel_backend.reconcile.loop import check_settings
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.store import PoolTask
 
 
 @pytest.fixture
@@ -126,6 +128,25 @@ def test_a_round_keeps_the_cap_of_a_group_that_labelled_images_count_for(tmp_pat
     site = {row.id: row.data["site"] for row in state.items}
     assert Counter(site[item] for item in state.labels) == {"north": 14, "south": 14}
     assert not world.step(select_round)
+
+
+@pytest.mark.parametrize("strategy", ["confounder_aware", "stratified"])
+def test_no_reason_of_a_round_names_a_class_though_metadata_do(tmp_path, strategy):
+    world = World(tmp_path, strategy=strategy, confounders=["dx", "site"])
+    tasks = [
+        PoolTask(row.task, {**row.data, "dx": world.truth[row.id]}, row.image) for row in world.state().items
+    ]
+    world.store.sync_pool(world.project, tasks)
+    for row, vector in zip(world.state().items, world.vectors, strict=True):
+        world.store.add_vectors("b", [(row.id, f"{row.id:064}", vector)])
+    world.step(detect_confounders)
+    assert world.step(select_round)
+    rows = world.state().selections
+    assert not [row.sentence for row in rows if re.search("benign|malignant", row.sentence)]
+    assert {row.reason["stratum"] for row in rows} & {
+        "dx benign",
+        "dx malignant",
+    }  # it is known, and not told
 
 
 def test_a_round_draws_the_random_share_that_is_set(tmp_path):

@@ -16,6 +16,7 @@ from cdsel_backend.selection import (
     missing_peers,
     reads_model,
     select,
+    sentence_without_label,
     strategies,
 )
 from cdsel_backend.selection.coverage import Coverage
@@ -253,14 +254,43 @@ def test_the_random_share_is_uniform_marked_and_spread() -> None:
 def test_the_sentence() -> None:
     reason = Reason("site north clinic", 10.0, 7, 43, None, drawn_at_random=False)
     assert (
-        reason.sentence == "Site north clinic: 7 of 10 due this round; typical of 43 images not yet covered."
+        reason.sentence
+        == "Site north clinic: image 7 of 10 due this round; stands for 43 images that look like it."
     )
     assert replace(reason, drawn_at_random=True).sentence.startswith("Drawn at random")
     assert "not yet sure" in replace(reason, uncertainty=0.9).sentence
     assert "not yet sure" not in replace(reason, uncertainty=0.1).sentence
-    assert replace(reason, covers=0).sentence.endswith("due this round; drawn by chance among these.")
+    assert replace(reason, covers=0).sentence.endswith("image 7 of 10 due this round, drawn by chance.")
+    assert replace(reason, covers=1).sentence.endswith("due this round; unlike the images chosen before it.")
+    assert (
+        replace(reason, got=11, covers=0).sentence == "Site north clinic: beyond its share, drawn by chance."
+    )
     bare = Reason("", 0.0, 0, 0, None, drawn_at_random=False)
-    assert bare.sentence == "Chosen because it differs from the images chosen before it."
+    assert bare.sentence == "Chosen for what it adds to the images before it."
+    assert replace(bare, covers=9).sentence == "Stands for 9 images that look like it."
+
+
+def test_the_annotator_does_not_read_the_answer_in_the_reason() -> None:
+    classes = ("basal cell carcinoma", "naevus")
+    for stratum, told in (
+        ("dx Naevus", False),
+        ("sex female, dx basal cell carcinoma", False),
+        ("site naevus_clinic", True),
+        ("scanner A", True),
+    ):
+        reason = Reason(stratum, 10.0, 7, 43, None, drawn_at_random=False)
+        assert (stratum[1:] in sentence_without_label(reason, classes)) == told
+        assert sentence_without_label(reason, classes).endswith("tands for 43 images that look like it.")
+
+
+def test_only_a_strategy_that_goes_by_the_doubt_of_the_model_names_it() -> None:
+    problem = confounded(n=300, labelled=60)
+    naming = {
+        name
+        for name in strategies()
+        if any("not yet sure" in reason.sentence for reason in select(name, problem, 10).reasons)
+    }
+    assert naming == {"margin", "uherding"}
 
 
 def test_places_in_a_stratum_count_up() -> None:

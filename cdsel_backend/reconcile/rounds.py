@@ -17,7 +17,7 @@ from cdsel_backend.reconcile.context import (
     read_pool,
 )
 from cdsel_backend.reconcile.queues import open_queues
-from cdsel_backend.selection import SelectionOptions, problem_for, select
+from cdsel_backend.selection import SelectionOptions, problem_for, select, sentence_without_label
 from cdsel_backend.store import Selected, State
 
 DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
@@ -79,7 +79,7 @@ def select_round(context: Context, state: State) -> bool:
                 item=int(pool.ids[index]),
                 rank=ranks + place,
                 gain=float(gain),
-                sentence=reason.sentence,
+                sentence=sentence_without_label(reason, pool.classes),
                 reason={
                     **reason.to_json(),
                     "levels": {c.name: c.levels[c.codes[index]] for c in pool.confounders},

@@ -5,7 +5,7 @@ A strategy is one function in one file of `methods/`; `registry.py` says what it
 
 from cdsel_backend.selection.presence import problem_for
 from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions
-from cdsel_backend.selection.reasons import Reason, Selection
+from cdsel_backend.selection.reasons import Reason, Selection, sentence_without_label
 from cdsel_backend.selection.registry import describe, missing_peers, reads_model, select, strategies
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "problem_for",
     "reads_model",
     "select",
+    "sentence_without_label",
     "strategies",
 ]

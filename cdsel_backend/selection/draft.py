@@ -26,8 +26,8 @@ class Draft:
         self.gains: list[float] = []
         self.covers: list[int] = []
         self.at_random: list[bool] = []
-        self.uncertainty = problem.uncertainty
-        """(n,) in [0, 1], told in the reasons; None from a strategy that does not go by it."""
+        self.uncertainty: NDArray[np.float64] | None = None
+        """(n,) in [0, 1], told in the reasons: for a strategy to set that goes by it."""
         self._room = self._group_room()
         self._unit = self._unit_vectors()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,27 +33,40 @@ class Reason:
 
     @property
     def sentence(self) -> str:
-        """One plain sentence for the annotator."""
+        """One plain sentence."""
         if self.drawn_at_random:
-            return "Drawn at random, so that what is measured on these images holds for the whole pool."
-        parts = []
-        if self.stratum:
-            place = (
-                f"{self.stratum[0].upper()}{self.stratum[1:]}: {self.got} of {round(self.due)} due this round"
-            )
-            parts.append(place if self.got <= round(self.due) else f"{self.stratum}: beyond the share due")
+            return "Drawn at random from all images, to tell what the whole pool is like."
+        why = []
         if self.covers > 1:
-            parts.append(f"typical of {self.covers} images not yet covered")
+            why.append(f"stands for {self.covers} images that look like it")
         if self.uncertainty is not None and self.uncertainty >= _UNSURE:
-            parts.append("of a kind the model is not yet sure about")
-        if len(parts) == 1 and self.stratum:
-            parts.append("drawn by chance among these")
-        text = "; ".join(parts) or "chosen because it differs from the images chosen before it"
-        return f"{text[0].upper()}{text[1:]}."
+            why.append("the model is not yet sure of such images")
+        if not why and self.covers:
+            why.append("unlike the images chosen before it")
+        if not self.stratum:
+            return _sentence("; ".join(why) or "chosen for what it adds to the images before it")
+        due = round(self.due)
+        place = f"image {self.got} of {due} due this round" if self.got <= due else "beyond its share"
+        return _sentence(
+            f"{self.stratum}: {place}{'; ' if why else ', '}{'; '.join(why) or 'drawn by chance'}"
+        )
 
     def to_json(self) -> dict[str, object]:
         """Return the fields and the sentence as JSON-able values."""
         return asdict(self) | {"sentence": self.sentence}
+
+
+def sentence_without_label(reason: Reason, classes: Sequence[str]) -> str:
+    """Return the reason's sentence for the annotator, who must not read the answer in it.
+
+    Metadata may hold a diagnosis: a stratum that names one of the `classes` is not told.
+    """
+    named = any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", reason.stratum, re.I) for name in classes)
+    return replace(reason, stratum="").sentence if named else reason.sentence
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 @dataclass(frozen=True, eq=False)

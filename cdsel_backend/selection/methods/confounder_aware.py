@@ -26,7 +26,6 @@ _LEEWAY = 0.1  # of a stratum's share that chance may overrule
 def fill(problem: Problem, draft: Draft) -> None:
     """Draw the declared share at random, choose the rest greedily given it, and mix the two."""
     rng = problem.random()
-    draft.uncertainty = None  # nothing is picked for it, so no reason may name it
     draw(draft, _random_count(problem, draft, rng), rng)
     if not draft.full:
         counted = problem.taken.copy()

@@ -14,6 +14,7 @@ def fill(problem: Problem, draft: Draft) -> None:
     if problem.uncertainty is None:
         random.fill(problem, draft)
         return
+    draft.uncertainty = problem.uncertainty
     shuffled = problem.random().permutation(len(problem))
     for index in shuffled[np.argsort(-problem.uncertainty[shuffled], kind="stable")]:
         if draft.full:

@@ -14,6 +14,7 @@ from cdsel_backend.selection.strata import StrataTerm
 
 def fill(problem: Problem, draft: Draft) -> None:
     """Maximise coverage weighted by uncertainty (one minus margin); MaxHerding before the first model."""
+    draft.uncertainty = problem.uncertainty
     fill_greedily(
         draft,
         Coverage(
