@@ -38,6 +38,7 @@ PAGES = ("", "/confounders", "/map", "/queue", "/models", "/settings", "/activit
 TABLES = (
     "confounders",
     "queue",
+    "annotators",
     "rounds",
     "models",
     "groups",
@@ -194,6 +195,50 @@ def test_the_queue_is_in_rank_order_paged_and_filtered(client, store, project):
         assert re.findall(r'class="rank">(\d+)<', page) == ranks
     assert "48" in re.search(r"With the annotators (\d+)", first)[0]
     assert client.get(f"/projects/{POOL}/queue?page=x&round=y").status_code == 200
+
+
+def test_every_image_links_to_the_queues_it_lies_in(client, store, project):
+    quotas = {"ann@x.org": 4, "bob@x.org": 3}
+    store.update_project(project, layers={"dashboard": {"annotators": quotas}})
+    store.set_annotators(
+        project,
+        {"ann@x.org": {"user": 1, "queue_project": 21}, "bob@x.org": {"user": 2, "queue_project": 22}},
+    )
+    items = embedded(store, project)
+    push(store, project, items[:3])
+    store.mark_selections(
+        project, {items[1]: {"annotator": "ann@x.org"}, items[2]: {"annotator": "bob@x.org"}}
+    )
+    store.add_copies(project, [{"item": items[2], "annotator": "ann@x.org", "rank": 4, "queue_task": 900}])
+    chosen = [Selected(items[3], 5, 1.0, "because", {})]
+    store.add_round(project, 2, chosen, strategy="random", seed=0, model_version=None)  # not pushed yet
+    page = client.get(f"/projects/{POOL}/queue").text
+    entries = [re.findall(r'href="([^"]+)">Task ([^<]+)<', entry) for entry in page.split('class="rank"')[1:]]
+    studio = f"{STUDIO_URL}/projects"
+    assert entries == [
+        [(f"{studio}/{QUEUE}/data?task={500 + items[0]}", f"{500 + items[0]}")],
+        [(f"{studio}/21/data?task={500 + items[1]}", f"{500 + items[1]} of ann@x.org")],
+        [
+            (f"{studio}/22/data?task={500 + items[2]}", f"{500 + items[2]} of bob@x.org"),
+            (f"{studio}/21/data?task=900", "900 of ann@x.org"),
+        ],
+        [(f"{studio}/{POOL}/data?task=103", "103")],
+    ]
+    assert f'href="{studio}/21/data"' in page
+    assert f'href="{studio}/{QUEUE}/data"' not in client.get(f"/projects/{POOL}").text
+    assert [row["tasks"] for row in cells(client, "queue")][2:] == [
+        f"project 22 task {500 + items[2]}; project 21 task 900",
+        f"project {POOL} task 103",
+    ]
+    rows = [(row["email"], row["quota"], row["placed"]) for row in cells(client, "annotators")]
+    assert rows == [("ann@x.org", "4", "2"), ("bob@x.org", "3", "1")]
+
+
+def test_an_image_delivered_in_place_links_to_the_pool(client, store, project):
+    items = embedded(store, project)
+    push(store, project, items[:1])
+    store.mark_selections(project, {items[0]: {"queue_task": 100}})  # the pool's own
+    assert f"/projects/{POOL}/data?task=100" in client.get(f"/projects/{POOL}/queue").text
 
 
 def test_every_setting_stands_on_its_page_with_its_meaning_and_source(client, project):

@@ -7,6 +7,7 @@ from typing import Any
 from flask import render_template, request
 
 from cdsel_backend.server.pages.blueprint import page_number, pages, read_state
+from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
@@ -43,6 +44,7 @@ def queue(pool_project: int) -> str:
         state=state,
         status=project_status(store, state),
         rows=shown,
+        tasks=tasks_of(store, state, [row["item"] for row in shown]),
         found=len(rows),
         total=len(every),
         page=page,
@@ -78,7 +80,6 @@ def queue_rows(state: State) -> list[dict[str, Any]]:
                 "reason": row.sentence,
                 "drawn_at_random": bool(row.reason.get("drawn_at_random")),
                 "item": row.item,
-                "queue_task": row.queue_task,
             }
         )
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from cdsel_backend.server.people import disagreements
 from cdsel_backend.store import State, Store
@@ -61,15 +61,25 @@ def latest_insight(state: State) -> dict[str, Any]:
     return next((one for one in told if one), {})
 
 
-def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[tuple[int, int]]]:
-    """Item -> where Label Studio shows it, as (project, task): its queues, or the pool where it is in none."""
-    found: dict[int, list[tuple[int, int]]] = {item: [] for item in items}
+class Place(NamedTuple):
+    """A task in Label Studio, and whose queue it lies in: an e-mail, or nothing where all share it."""
+
+    project: int
+    task: int
+    annotator: str
+
+
+def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[Place]]:
+    """Item -> where Label Studio shows it: its queues, or the pool where it is in none."""
+    pool = store.items_by_id(items)
+    found: dict[int, list[Place]] = {item: [] for item in items}
     for row in (*state.selections, *state.copies):
         queue = state.queues.get(row.annotator)
-        if row.item in found and row.queue_task is not None and queue is not None:
-            found[row.item].append((queue, row.queue_task))
-    pool = store.items_by_id(items)
-    return {item: places or [(state.project.pool_project, pool[item].task)] for item, places in found.items()}
+        # Delivered in place, an image's task is the pool's own.
+        if row.item in found and queue is not None and row.queue_task not in (None, pool[row.item].task):
+            found[row.item].append(Place(queue, row.queue_task, row.annotator))
+    home = state.project.pool_project
+    return {item: places or [Place(home, pool[item].task, "")] for item, places in found.items()}
 
 
 def _stands(one: dict[str, Any], label: str | None) -> bool:

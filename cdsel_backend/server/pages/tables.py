@@ -15,7 +15,8 @@ from cdsel_backend.server.pages.activity import sources
 from cdsel_backend.server.pages.blueprint import moment, pages, read_state
 from cdsel_backend.server.pages.models import champion_now
 from cdsel_backend.server.pages.queue import queue_rows
-from cdsel_backend.server.pages.review import disputed, suspects
+from cdsel_backend.server.pages.review import Place, disputed, suspects, tasks_of
+from cdsel_backend.server.people import annotators
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import rounds
 from cdsel_backend.store import State, Store
@@ -69,10 +70,12 @@ def _ends(name: str, value: Any) -> list[tuple[str, Any]]:
 
 def _queue(store: Store, state: State) -> list[dict[str, Any]]:
     rows = queue_rows(state)
-    items = store.items_by_id({row["item"] for row in rows})
+    numbers = [row["item"] for row in rows]
+    items, tasks = store.items_by_id(numbers), tasks_of(store, state, numbers)
     return [
         {
             **row,
+            "tasks": _tasks(tasks[row["item"]]),
             "pool_task": items[row["item"]].task,
             **{f"data.{k}": v for k, v in items[row["item"]].data.items()},
         }
@@ -132,8 +135,12 @@ def _disputed(store: Store, state: State) -> list[dict[str, Any]]:
     ]
 
 
-def _tasks(places: Iterable[tuple[int, int]]) -> str:
-    return "; ".join(f"project {project} task {task}" for project, task in places)
+def _tasks(places: Iterable[Place]) -> str:
+    return "; ".join(f"project {place.project} task {place.task}" for place in places)
+
+
+def _annotators(_: Store, state: State) -> list[dict[str, Any]]:
+    return annotators(state)
 
 
 def _settings(_: Store, state: State) -> list[dict[str, Any]]:
@@ -175,6 +182,7 @@ def _audit(store: Store, state: State) -> list[dict[str, Any]]:
 TABLES: dict[str, Callable[[Store, State], list[dict[str, Any]]]] = {
     "confounders": _confounders,
     "queue": _queue,
+    "annotators": _annotators,
     "rounds": _rounds,
     "models": _models,
     "groups": _groups,
