@@ -25,7 +25,7 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.selection import describe
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import PoolTask, State, Store, schema
+from cdsel_backend.store import PoolTask, Selected, State, Store, schema
 from cdsel_backend.store.database import writing
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -219,6 +219,33 @@ def test_empty_states_are_pages_too(tab, screenshots, tmp_path, look):
     store.close()
 
 
+@pytest.mark.parametrize("look", ["desktop", "phone"])
+def test_long_names_do_not_run_over_what_stands_beside_them(tab, tmp_path, screenshots, look):
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    email = f"{'a.long.name' * 3}@department.of.a.hospital.example.org"
+    with served(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store) as address:
+        project = store.connect_project(
+            STUDIO_URL, POOL, label_config=LABEL_CONFIG, layers={"dashboard": {"annotators": {email: 9}}}
+        )
+        store.set_annotators(project, {email: {"user": 1, "queue_project": 21}})
+        store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(6)])
+        items = [row.id for row in store.items(project)]
+        chosen = [Selected(item, item, 1.0, "Drawn at random from all images.", {}) for item in items]
+        store.add_round(project, 1, chosen, strategy="random", seed=0, model_version=None)
+        store.mark_selections(
+            project, {item: {"queue_task": 90 + item, "annotator": email} for item in items}
+        )
+        page = tab(**LOOKS[look])
+        page.goto(address + EVERY["queue"])
+        page.screenshot(path=screenshots / f"queue-annotators-{look}.png", full_page=True)
+        inside = (
+            "[...document.querySelectorAll('.queue > li')].every((one) => one.scrollWidth <= one.clientWidth)"
+        )
+        assert page.evaluate(inside)
+        check_sound(page)
+    store.close()
+
+
 def test_an_unknown_project_is_explained(tab, address):
     page = tab()
     page.goto(address + EVERY["error"])
@@ -252,6 +279,30 @@ def test_a_strategy_is_explained_as_soon_as_it_is_chosen(tab, address):
     page.get_by_label("Strategy", exact=True).select_option("margin")
     assert page.get_by_text(describe("margin")).is_visible()
     assert not page.get_by_text(describe("confounder_aware")).is_visible()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_whatever_has_the_focus_shows_it(tab, address, name):
+    """Each stop of the tab key has an outline, and no box around it cuts that off."""
+    page = tab()
+    page.goto(address + EVERY[name])
+    settled(page, name)
+    hidden = """(() => {
+      const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
+      const reach = parseFloat(style.outlineWidth) + parseFloat(style.outlineOffset);
+      if (style.outlineStyle === 'none') return one.outerHTML;
+      for (let around = one.parentElement; around !== document.body; around = around.parentElement) {
+        if (getComputedStyle(around).overflowX === 'visible') continue;
+        const edge = around.getBoundingClientRect();
+        if (box.top - reach < edge.top - 1 || box.bottom + reach > edge.bottom + 1) return one.outerHTML;
+      }
+      return '';
+    })()"""
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            break
+        assert page.evaluate(hidden) == ""
 
 
 def test_a_refused_value_is_shown_where_it_was_typed(chromium, address, screenshots):

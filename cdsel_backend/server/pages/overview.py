@@ -8,7 +8,7 @@ from flask import Response, jsonify, render_template
 from markupsafe import Markup
 
 from cdsel_backend import figures
-from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.blueprint import pages, read_state, share
 from cdsel_backend.server.pages.models import accuracy_curve
 from cdsel_backend.server.pages.queue import queue_rows
 from cdsel_backend.server.pages.review import VERDICTS, disputed, latest_insight, suspects
@@ -78,14 +78,13 @@ def gain(state: State) -> Markup | None:
     best = next((row for row in trained if row.version == state.project.champion), None)
     if best is None:
         return None
-    now = f"<strong>{best.metrics['worst_group_accuracy']:.0%}</strong>"
-    words = Markup("Right on {} of the held-out images in the group it serves worst").format(Markup(now))
+    words = Markup("Right on <strong>{}</strong> of the held-out images in the group it serves worst").format(
+        share(best.metrics["worst_group_accuracy"])
+    )
     if trained[0].number == best.number:
         return words + "."
-    return (
-        words
-        + f", against {trained[0].metrics['worst_group_accuracy']:.0%} after the first {len(trained[0].labels)} labels."
-    )
+    first = share(trained[0].metrics["worst_group_accuracy"])
+    return words + f", against {first} after the first {len(trained[0].labels)} labels."
 
 
 def _all() -> list[dict[str, Any]]:
