@@ -37,6 +37,8 @@ CONFIG = (
 PAGES = ("", "/confounders", "/map", "/queue", "/models", "/settings", "/activity")
 TABLES = (
     "confounders",
+    "levels",
+    "pool",
     "queue",
     "annotators",
     "rounds",
@@ -628,6 +630,34 @@ def test_the_mosaic_counts_labels_and_estimates_the_rest_level_by_level(filled, 
         assert values[7] == share
         assert (int(values[0]), values[1]) == (pool[level], share)  # estimated
     assert working.get(f"/projects/{POOL}/confounders?variable=nothing").status_code == 200
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_can_be_had_as_csv_and_every_picture_saved(working, page):
+    sections = working.get(f"/projects/{POOL}{page}").text.split("<section")
+    for section in sections:
+        if "<table" in section:
+            assert re.search(r'/tables/\w+\.csv"', section), section[:200]
+        figures, saved = section.count('<svg viewBox="0 0 360'), section.count("data-save=")
+        assert figures == saved, section[:200]
+
+
+def test_the_levels_and_the_shares_of_the_pool_are_in_the_files_as_on_the_page(filled, working):
+    state = filled.state()
+    site = {row.id: row.data["site"] for row in state.items}
+    rows = {
+        row["level"]: row
+        for row in cells(working, "levels")
+        if (row["variable"], row["where"]) == ("site", "Labelled")
+    }
+    for level, row in rows.items():
+        labels = [label for item, label in state.labels.items() if site[item] == level]
+        assert float(row["images"]) == len(labels)
+        assert float(row["label.benign"]) == labels.count("benign")
+    told = state.trainings[-1].metrics["insight"]["random_share"]
+    rows = {row["share_of_images"]: row for row in cells(working, "pool")}
+    assert float(rows["malignant"]["in_the_pool"]) == told["prevalence"]["malignant"]["value"]
+    assert float(rows["model is wrong"]["low"]) == told["error"]["interval"][0]
 
 
 def test_models_show_what_each_lot_of_labels_bought(filled, working):

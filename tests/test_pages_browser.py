@@ -384,6 +384,19 @@ def test_a_picture_is_saved_as_a_drawing_of_its_own(tab, address, tmp_path):
     assert page.evaluate("getComputedStyle(document.querySelector('rect.bar')).fill") != "rgb(0, 0, 0)"
 
 
+def test_a_saved_picture_carries_the_legend_that_stands_beside_it(tab, address, tmp_path):
+    page = tab()
+    page.goto(address + EVERY["confounders"])
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save picture mosaic Labelled").click()
+    saved.value.save_as(tmp_path / "mosaic.svg")
+    page.goto((tmp_path / "mosaic.svg").as_uri())
+    for name, tone in (("benign", "first"), ("malignant", "second")):
+        entry = page.locator(f"g.{tone}:has(> text)").filter(has_text=re.compile(f"^{name}$"))
+        assert entry.locator("rect").evaluate("(one) => one.getBoundingClientRect().top") >= 0
+        assert entry.locator("rect").evaluate("(one) => getComputedStyle(one).fill") != "rgb(0, 0, 0)"
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """A pool of 100,000 embedded images: rows as the loop leaves them, vectors drawn in few dimensions."""

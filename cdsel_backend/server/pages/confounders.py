@@ -51,7 +51,7 @@ def confounders(pool_project: int) -> str:
     """Every variable with its verdict, and one of them across pool, queue and labels."""
     state = read_state(pool_project)
     report = Report.from_json(state.project.report)
-    measured = [one for one in report.findings if one.encoded is not None or one.associated is not None]
+    measured = measured_of(report)
     names = [one.variable for one in measured]
     chosen = request.args.get("variable") or (names[0] if names else "")
     return render_template(
@@ -66,6 +66,11 @@ def confounders(pool_project: int) -> str:
         chosen=chosen,
         mosaics=mosaics(state, chosen) if chosen in names else None,
     )
+
+
+def measured_of(report: Report) -> list[Finding]:
+    """The variables that can be shown against images and labels: not those left out unseen."""
+    return [one for one in report.findings if one.encoded is not None or one.associated is not None]
 
 
 def strengths(findings: list[Finding]) -> tuple[Markup, Markup] | None:

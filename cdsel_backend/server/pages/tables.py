@@ -11,11 +11,13 @@ from typing import Any
 from flask import Response
 from werkzeug.exceptions import NotFound
 
+from cdsel_backend.confounders import Report
 from cdsel_backend.server.pages.activity import sources
 from cdsel_backend.server.pages.blueprint import moment, pages, read_state
-from cdsel_backend.server.pages.models import champion_now
+from cdsel_backend.server.pages.confounders import measured_of, mosaics
+from cdsel_backend.server.pages.models import champion_now, shares_among_labels
 from cdsel_backend.server.pages.queue import queue_rows
-from cdsel_backend.server.pages.review import Place, disputed, suspects, tasks_of
+from cdsel_backend.server.pages.review import Place, disputed, latest_insight, suspects, tasks_of
 from cdsel_backend.server.people import annotators
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import rounds
@@ -66,6 +68,46 @@ def _ends(name: str, value: Any) -> list[tuple[str, Any]]:
         return [(name, value)]
     stem = name.removesuffix("_interval")
     return list(zip((f"{stem}_low", f"{stem}_high"), value or (None, None), strict=True))
+
+
+def _levels(_: Store, state: State) -> list[dict[str, Any]]:
+    """What the mosaics show, of every variable."""
+    rows = []
+    for one in measured_of(Report.from_json(state.project.report)):
+        found = mosaics(state, one.variable) or {"panels": []}
+        for panel in found["panels"]:
+            for place, level in enumerate(found["levels"]):
+                counts = zip(found["names"], panel["counts"][:, place].tolist(), strict=True)
+                rows.append(
+                    {
+                        "variable": one.variable,
+                        "where": panel["name"],
+                        "level": level,
+                        "images": panel["sizes"][place],
+                        **{f"label.{name}": count for name, count in counts},
+                    }
+                )
+    return rows
+
+
+def _pool(_: Store, state: State) -> list[dict[str, Any]]:
+    told = latest_insight(state)
+    if not told:
+        return []
+    share, now = told["random_share"], champion_now(state)
+    among: dict[str, float | None] = dict(shares_among_labels(state, told))
+    among["model is wrong"] = None if now is None or now["accuracy"] is None else 1 - now["accuracy"]
+    found = ({"model is wrong": share["error"]} if share["error"] else {}) | (share["prevalence"] or {})
+    return [
+        {
+            "share_of_images": name,
+            "in_the_pool": one["value"],
+            "low": one["interval"][0],
+            "high": one["interval"][1],
+            "in_the_labels": among[name],
+        }
+        for name, one in found.items()
+    ]
 
 
 def _queue(store: Store, state: State) -> list[dict[str, Any]]:
@@ -181,6 +223,8 @@ def _audit(store: Store, state: State) -> list[dict[str, Any]]:
 
 TABLES: dict[str, Callable[[Store, State], list[dict[str, Any]]]] = {
     "confounders": _confounders,
+    "levels": _levels,
+    "pool": _pool,
     "queue": _queue,
     "annotators": _annotators,
     "rounds": _rounds,

@@ -60,18 +60,37 @@ function thumbnails() {
   for (const image of document.querySelectorAll('img[data-src][src^="data:"]')) inView.observe(image);
 }
 
-// Pictures: the drawing with its style inside, in light colours.
+// Pictures: the drawing with its style and its legend inside, in light colours.
+const SVG = "http://www.w3.org/2000/svg";
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-save]");
   if (!button) return;
-  const svg = button.closest("figure").querySelector("svg").cloneNode(true);
+  const figure = button.closest("figure"), svg = figure.querySelector("svg").cloneNode(true);
+  addLegend(svg, figure.closest("section").querySelectorAll(".legend li"));
   const sheet = await (await fetch(document.querySelector('link[href*="pictures.css"]').href)).text();
   const light = sheet.replace(/@media[^{]*\{[^{}]*\{[^{}]*\}\s*\}/g, "").replace(/\.cdsel svg/g, "svg").replace(/\.cdsel/g, "svg");
-  const style = document.createElementNS("http://www.w3.org/2000/svg", "style");
+  const style = document.createElementNS(SVG, "style");
   style.textContent = light;
   svg.prepend(style);
   save(new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" }), `${button.dataset.save}.svg`);
 });
+
+// On the page the legend stands above the drawing, in HTML.
+function addLegend(svg, entries) {
+  const [x, y, width, height] = svg.getAttribute("viewBox").split(" ").map(Number), line = 18;
+  const add = (parent, name, attributes) => {
+    const made = parent.appendChild(document.createElementNS(SVG, name));
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  };
+  entries.forEach((entry, i) => {
+    const group = add(svg, "g", { class: entry.className }), top = y - line * (entries.length - i);
+    add(group, "rect", { class: "bar", x: x + 4, y: top + 3, width: 12, height: 12 });
+    add(group, "text", { x: x + 22, y: top + 13 }).textContent = entry.textContent;
+  });
+  svg.setAttribute("viewBox", [x, y - line * entries.length, width, height + line * entries.length].join(" "));
+}
 
 // A choice is explained as soon as it is chosen.
 document.addEventListener("change", ({ target }) => {
