@@ -130,8 +130,10 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
             if recipe not in plan.trainings and not tuned:
                 continue
             run = _Run(scene, strategy, recipe, budget, plan)
-            # Where the training can make no difference to the selection, one selection serves all trainings.
-            free = strategy in BLIND or (strategy in MODEL_FREE and recipe != "deconfounded")
+            # Where the training can make no difference to the selection, one selection serves all trainings: the
+            # de-confounded one moves the vectors, to which near duplicates are held, too.
+            blind = strategy in BLIND and plan.options.near_duplicate is None
+            free = blind or (strategy in MODEL_FREE and recipe != "deconfounded")
             run.select(shared if free else None)
             head = run.probabilities(run.train())
             if recipe in plan.trainings:

@@ -4,9 +4,9 @@
 
 over partitions a (one a confounder, one a declared pair), w_a = 1 / number of partitions, lambda = `options.balance`;
 monotone submodular, so greedy keeps 1 - 1/e of the best. Before the first model the value is coverage of the
-de-confounded pool. From then on chance decides inside the strata: the training reads how often each class occurs in a
-stratum, and how well it can be told, from the labels, and no hunt for informative images that was tried does better, most
-do worse (simulate/EVIDENCE.md has the figures).
+de-confounded pool. From then on chance decides inside the strata: the training reads from the labels how often each
+class occurs in a stratum, and how well it can be told, and no hunt for informative images that was tried does better;
+most do worse (simulate/EVIDENCE.md has the figures).
 """
 
 from __future__ import annotations
