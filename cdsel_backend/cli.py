@@ -8,14 +8,36 @@ import click
 
 from cdsel_backend import __version__
 
+# Where each command is, and the first sentence of its help.
 COMMANDS = {
-    "demo": "cdsel_backend.demo.command:demo",
-    "doctor": "cdsel_backend.server.doctor_command:doctor",
-    "models": "cdsel_backend.server.models_command:models",
-    "serve": "cdsel_backend.server.command:serve",
-    "settings": "cdsel_backend.cli:settings",
-    "simulate": "cdsel_backend.simulate.command:simulate",
-    "strategies": "cdsel_backend.cli:strategies",
+    "demo": (
+        "cdsel_backend.demo.command:demo",
+        "Try the whole loop: Label Studio, a pool of images, the backend, and a queue to label.",
+    ),
+    "doctor": (
+        "cdsel_backend.server.doctor_command:doctor",
+        "Check address, token, switches, webhooks, images, disk, GPU and versions; say what to do.",
+    ),
+    "models": (
+        "cdsel_backend.server.models_command:models",
+        "Look at the model versions, and choose which one serves.",
+    ),
+    "serve": (
+        "cdsel_backend.server.command:serve",
+        "Run the ML backend: a web server for Label Studio and a worker beside it.",
+    ),
+    "settings": (
+        "cdsel_backend.cli:settings",
+        "List every setting of a project and of the server, its default and what it means, as Markdown.",
+    ),
+    "simulate": (
+        "cdsel_backend.simulate.command:simulate",
+        "Test strategies on labelled history: what would they have bought, and what would it have taught?",
+    ),
+    "strategies": (
+        "cdsel_backend.cli:strategies",
+        "List the ways of choosing images, for the setting `strategy` and `cdsel simulate --strategy`.",
+    ),
 }
 
 
@@ -30,9 +52,14 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        module, name = COMMANDS[cmd_name].split(":")
+        module, name = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them, as click would do for their help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
 @click.command(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -144,3 +147,15 @@ def test_whatever_goes_into_the_wheel_is_copied_into_the_image_first():
     assert {"README.md", "tests/pictures", "label_config"} <= set(sources)
     assert set(sources) <= copied
     assert set(sources) <= set(let_in)
+
+
+def test_the_list_of_commands_says_what_each_says_itself_and_waits_for_no_library():
+    context = click.Context(main)
+    for name, (_, sentence) in COMMANDS.items():
+        command = main.get_command(context, name)
+        assert sentence == " ".join(command.help.partition("\n\n")[0].split())
+    code = "import sys; from cdsel_backend.cli import main; main(['--help'], standalone_mode=False); "
+    code += "print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("False\n")
+    assert all(sentence.split()[-1] in shown for _, sentence in COMMANDS.values())
