@@ -1,6 +1,8 @@
 """The state, in one database."""
 
+from cdsel_backend.store.pool_items import PoolTask
+from cdsel_backend.store.queue import Selected
 from cdsel_backend.store.state import State
-from cdsel_backend.store.store import PoolTask, Selected, Store
+from cdsel_backend.store.store import Store
 
 __all__ = ["PoolTask", "Selected", "State", "Store"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy.schema import CreateColumn
 
 from cdsel_backend.store.schema import metadata
 
+CHUNK = 500  # rows of one statement: below every database's limit of bound values
 LOCK = 0xCD5E1  # of PostgreSQL, while tables are made: two processes may start at once
 
 
@@ -80,3 +81,19 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads, from one snapshot."""
     with engine.connect() as connection, connection.begin():
         yield connection
+
+
+def chunks(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Parts of rows that one statement can take."""
+    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+
+
+class Database:
+    """What every part of the store has: the database, opened."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_database(url)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()

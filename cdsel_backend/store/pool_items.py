@@ -1,0 +1,245 @@
+"""The items of the pool and their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row, and_, func, insert, or_, select, update
+
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, chunks, reading, writing
+
+
+@dataclass(frozen=True)
+class PoolTask:
+    """A task of the pool project: its id, its data, and the value of its image field ("" if it has none)."""
+
+    task: int
+    data: Mapping[str, Any]
+    image: str
+
+
+class PoolItems(Database):
+    """The items of the pool and their vectors."""
+
+    def sync_pool(self, project: int, tasks: Sequence[PoolTask]) -> bool:
+        """Make the items what the pool project holds now; returns whether anything changed.
+
+        A task whose data changed gets its image read again.
+        """
+        table = schema.items
+        with writing(self.engine) as connection:
+            known = {
+                row.task: row for row in connection.execute(select(table).where(table.c.project == project))
+            }
+            new, changed = [], []
+            for task in tasks:
+                row = known.get(task.task)
+                if row is None:
+                    new.append(
+                        {"project": project, "task": task.task, "data": dict(task.data), "image": task.image}
+                    )
+                elif row.gone or row.data != task.data:
+                    changed.append((row.id, task))
+            present = {task.task for task in tasks}
+            gone = [row.id for task, row in known.items() if task not in present and not row.gone]
+            for rows in chunks(new):
+                connection.execute(insert(table), rows)
+            for item, task in changed:
+                connection.execute(
+                    update(table)
+                    .where(table.c.id == item)
+                    .values(
+                        data=dict(task.data),
+                        image=task.image,
+                        content_hash=None,
+                        problem=None,
+                        attempts=0,
+                        retry_at=0.0,
+                        gone=False,
+                    )
+                )
+            for ids in chunks(gone):
+                connection.execute(update(table).where(table.c.id.in_(ids)).values(gone=True))
+            moved = bool(new or changed or gone)
+            if moved:
+                version = schema.projects.c.pool_version
+                connection.execute(
+                    update(schema.projects)
+                    .where(schema.projects.c.id == project)
+                    .values(pool_version=version + 1)
+                )
+        return moved
+
+    def items(self, project: int) -> list[Row[Any]]:
+        """Every item that ever was in the pool, also those gone since, in order of their ids."""
+        table = schema.items
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(select(table).where(table.c.project == project).order_by(table.c.id))
+            )
+
+    def items_by_id(self, ids: Collection[int]) -> dict[int, Row[Any]]:
+        """Some items, by their ids."""
+        table = schema.items
+        with reading(self.engine) as connection:
+            return {
+                row.id: row
+                for part in chunks(sorted(ids))
+                for row in connection.execute(select(table).where(table.c.id.in_(part)))
+            }
+
+    def unusable(self, project: int, *, limit: int | None = None) -> list[Row[Any]]:
+        """Items of the pool whose image cannot be used, with the reason as `problem`."""
+        table = schema.items
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(
+                    select(table)
+                    .where(table.c.project == project, ~table.c.gone, table.c.problem.is_not(None))
+                    .order_by(table.c.id)
+                    .limit(limit)
+                )
+            )
+
+    def without_vector(self, project: int, backbone: str, *, limit: int, now: float) -> list[Row[Any]]:
+        """Items whose image is to be read and embedded, those never tried before first."""
+        items, vectors = schema.items, schema.vectors
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(
+                    select(items)
+                    .outerjoin(
+                        vectors,
+                        and_(vectors.c.content_hash == items.c.content_hash, vectors.c.backbone == backbone),
+                    )
+                    .where(
+                        items.c.project == project,
+                        ~items.c.gone,
+                        vectors.c.content_hash.is_(None),
+                        or_(items.c.problem.is_(None), items.c.retry_at <= now),
+                    )
+                    .order_by(items.c.attempts, items.c.id)
+                    .limit(limit)
+                )
+            )
+
+    def embedding_progress(self, project: int, backbone: str) -> tuple[int, int, int]:
+        """How many items have a vector, cannot be used, and exist."""
+        items, vectors = schema.items, schema.vectors
+        here = and_(items.c.project == project, ~items.c.gone)
+        with reading(self.engine) as connection:
+            total = connection.scalar(select(func.count()).select_from(items).where(here)) or 0
+            unusable = (
+                connection.scalar(
+                    select(func.count()).select_from(items).where(here, items.c.problem.is_not(None))
+                )
+                or 0
+            )
+            embedded = (
+                connection.scalar(
+                    select(func.count())
+                    .select_from(items)
+                    .join(vectors, vectors.c.content_hash == items.c.content_hash)
+                    .where(here, vectors.c.backbone == backbone)
+                )
+                or 0
+            )
+        return embedded, unusable, total
+
+    def add_vectors(
+        self, backbone: str, embedded: Sequence[tuple[int, str, NDArray[np.floating[Any]]]]
+    ) -> None:
+        """Keep the vectors of items: (item id, content hash, vector (d,)), stored as float16."""
+        if not embedded:
+            return
+        table = schema.vectors
+        with writing(self.engine) as connection:
+            hashes = {content_hash for _, content_hash, _ in embedded}
+            known = set(
+                connection.scalars(
+                    select(table.c.content_hash).where(
+                        table.c.backbone == backbone, table.c.content_hash.in_(hashes)
+                    )
+                )
+            )
+            rows = {
+                content_hash: {
+                    "content_hash": content_hash,
+                    "backbone": backbone,
+                    "vector": np.asarray(vector, dtype="<f2").tobytes(),
+                }
+                for _, content_hash, vector in embedded
+                if content_hash not in known
+            }
+            if rows:
+                connection.execute(insert(table), list(rows.values()))
+            for item, content_hash, _ in embedded:
+                connection.execute(
+                    update(schema.items)
+                    .where(schema.items.c.id == item)
+                    .values(content_hash=content_hash, problem=None)
+                )
+
+    def note_unusable(self, faults: Sequence[tuple[int, str, float]]) -> None:
+        """Keep why images cannot be used: (item id, words, when to try again in seconds since the epoch)."""
+        table = schema.items
+        with writing(self.engine) as connection:
+            for item, words, retry_at in faults:
+                connection.execute(
+                    update(table)
+                    .where(table.c.id == item)
+                    .values(problem=words, retry_at=retry_at, attempts=table.c.attempts + 1)
+                )
+
+    def vectors(self, project: int, backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The embedded pool: item ids (n,) ascending, and their vectors (n, d)."""
+        items, vectors = schema.items, schema.vectors
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(items.c.id, vectors.c.vector)
+                .join(vectors, vectors.c.content_hash == items.c.content_hash)
+                .where(items.c.project == project, vectors.c.backbone == backbone, ~items.c.gone)
+                .order_by(items.c.id)
+            ).all()
+        return _arrays(rows) if rows else (np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float32))
+
+    def iter_vectors(
+        self, project: int, backbone: str, *, chunk: int = 4096, every: int = 1
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """The embedded pool in parts, as `vectors` gives it whole: for what need not hold it all in memory.
+
+        With `every`, only items whose id it divides: an even sample.
+        """
+        items, vectors = schema.items, schema.vectors
+        last = -1
+        while True:
+            with reading(self.engine) as connection:
+                rows = connection.execute(
+                    select(items.c.id, vectors.c.vector)
+                    .join(vectors, vectors.c.content_hash == items.c.content_hash)
+                    .where(
+                        items.c.project == project,
+                        vectors.c.backbone == backbone,
+                        ~items.c.gone,
+                        items.c.id > last,
+                        items.c.id % every == 0,
+                    )
+                    .order_by(items.c.id)
+                    .limit(chunk)
+                ).all()
+            if not rows:
+                return
+            yield _arrays(rows)
+            last = rows[-1].id
+
+
+def _arrays(rows: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ids (n,) and vectors (n, d) of rows, at least one."""
+    ids = np.fromiter((row.id for row in rows), dtype=np.int64, count=len(rows))
+    flat = np.frombuffer(b"".join(row.vector for row in rows), dtype="<f2")
+    return ids, flat.reshape(len(rows), -1).astype(np.float32)

@@ -1,0 +1,127 @@
+"""The connected projects and their settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Row, and_, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, reading, writing
+
+
+class Projects(Database):
+    """The connected projects and their settings."""
+
+    def connect_project(
+        self,
+        studio_url: str,
+        pool_project: int,
+        *,
+        layers: Mapping[str, Mapping[str, Any]] | None = None,
+        problems: Mapping[str, Sequence[str]] | None = None,
+        **values: Any,
+    ) -> int:
+        """Record that Label Studio connected a project; returns our id of it.
+
+        The layers of settings and the problems named replace those of the same name, and leave the others alone.
+        """
+        table = schema.projects
+        here = and_(table.c.studio_url == studio_url, table.c.pool_project == pool_project)
+        with reading(self.engine) as connection:
+            found = connection.scalar(select(table.c.id).where(here))
+        if found is None:
+            # Somebody else may have been quicker: then theirs is brought up to date below.
+            with suppress(IntegrityError), writing(self.engine) as connection:
+                connection.execute(insert(table).values(studio_url=studio_url, pool_project=pool_project))
+        with writing(self.engine) as connection:
+            row = connection.execute(select(table.c.id, table.c.layers, table.c.problems).where(here)).one()
+            wrong = {**row.problems, **(problems or {})}
+            connection.execute(
+                update(table)
+                .where(table.c.id == row.id)
+                .values(
+                    layers={**row.layers, **(layers or {})},
+                    problems={origin: list(words) for origin, words in wrong.items() if words},
+                    **values,
+                )
+            )
+        return int(row.id)
+
+    def projects(self) -> list[Row[Any]]:
+        """All connected projects."""
+        with reading(self.engine) as connection:
+            return list(connection.execute(select(schema.projects).order_by(schema.projects.c.id)))
+
+    def project(self, project: int) -> Row[Any]:
+        """One project, by our id."""
+        with reading(self.engine) as connection:
+            return connection.execute(select(schema.projects).where(schema.projects.c.id == project)).one()
+
+    def project_of(self, source: int) -> Row[Any] | None:
+        """The project whose pool, or one of whose queues, is this project of Label Studio."""
+        table, own = schema.projects.c, schema.annotators.c
+        personal = select(own.project).where(own.queue_project == source)
+        with reading(self.engine) as connection:
+            return connection.execute(
+                select(schema.projects)
+                .where(
+                    or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal))
+                )
+                .order_by(table.id.desc())
+            ).first()
+
+    def update_project(self, project: int, **values: Any) -> None:
+        """Change columns of one project."""
+        with writing(self.engine) as connection:
+            connection.execute(
+                update(schema.projects).where(schema.projects.c.id == project).values(**values)
+            )
+
+    def note_problems(self, project: int, origin: str, sentences: Sequence[str]) -> None:
+        """Replace what is wrong according to one origin; an empty list says that it is right again."""
+        with writing(self.engine) as connection:
+            table = schema.projects
+            problems = dict(
+                connection.scalars(select(table.c.problems).where(table.c.id == project)).one() or {}
+            )
+            if sentences:
+                problems[origin] = list(sentences)
+            elif problems.pop(origin, None) is None:
+                return
+            connection.execute(update(table).where(table.c.id == project).values(problems=problems))
+
+    def change_layer(
+        self,
+        project: int,
+        change: Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]],
+    ) -> None:
+        """Change the layers of a project's settings, and say so in the audit, at once.
+
+        `change` gets the layers as they stand and returns them as they should be, with the audit's rows (who, name,
+        old, old_source, new, new_source). The worker is woken.
+        """
+        table, now = schema.projects, time.time()
+        with writing(self.engine) as connection:
+            row = connection.execute(
+                select(table.c.layers, table.c.pool_project).where(table.c.id == project)
+            ).one()
+            layers, rows = change(row.layers)
+            if not rows:
+                return
+            connection.execute(update(table).where(table.c.id == project).values(layers=dict(layers)))
+            connection.execute(insert(schema.audit), [{"project": project, "at": now, **one} for one in rows])
+            # Handled at once: it wakes the worker, and nothing in Label Studio needs to be read for it.
+            connection.execute(
+                insert(schema.events).values(
+                    source=row.pool_project,
+                    action="SETTINGS_CHANGED",
+                    payload={"settings": [one["name"] for one in rows]},
+                    received_at=now,
+                    handled_at=now,
+                )
+            )

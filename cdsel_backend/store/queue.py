@@ -1,0 +1,170 @@
+"""The rounds with their images, who gets them, and the labels that came back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, delete, insert, select, update
+
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, chunks, reading, writing
+
+
+@dataclass(frozen=True)
+class Selected:
+    """An image that a round chose: item id, rank over all rounds from 1, gain, and why."""
+
+    item: int
+    rank: int
+    gain: float
+    sentence: str
+    reason: Mapping[str, Any]
+
+
+class Queue(Database):
+    """The rounds with their images, who gets them, and the labels that came back."""
+
+    def replace_labels(self, project: int, source: int, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Make the labels of one Label Studio project what it holds now; returns whether anything changed."""
+        table = schema.labels
+        where = and_(table.c.project == project, table.c.source == source)
+        wanted = {row["annotation"]: {"project": project, "source": source, **row} for row in rows}
+        with writing(self.engine) as connection:
+            known = {
+                row.annotation: dict(row._mapping) for row in connection.execute(select(table).where(where))
+            }
+            stale = [key for key, row in known.items() if wanted.get(key) != row]
+            fresh = [row for key, row in wanted.items() if known.get(key) != row]
+            for keys in chunks(stale):
+                connection.execute(delete(table).where(where, table.c.annotation.in_(keys)))
+            for part in chunks(fresh):
+                connection.execute(insert(table), part)
+        return bool(stale or fresh)
+
+    def labels(self, project: int) -> list[Row[Any]]:
+        """Every annotation of the project, in order of their ids."""
+        table = schema.labels
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(
+                    select(table).where(table.c.project == project).order_by(table.c.annotation)
+                )
+            )
+
+    def add_round(
+        self,
+        project: int,
+        number: int,
+        selected: Sequence[Selected],
+        *,
+        strategy: str,
+        seed: int,
+        model_version: str | None,
+    ) -> None:
+        """Record a round and its images at once, before any of them is pushed.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: the round exists, or an image was selected before; nothing is kept.
+        """
+        with writing(self.engine) as connection:
+            connection.execute(
+                insert(schema.rounds).values(
+                    project=project,
+                    number=number,
+                    strategy=strategy,
+                    seed=seed,
+                    model_version=model_version,
+                    created_at=time.time(),
+                )
+            )
+            for part in chunks(selected):
+                connection.execute(
+                    insert(schema.selections),
+                    [
+                        {
+                            "project": project,
+                            "round": number,
+                            "item": one.item,
+                            "rank": one.rank,
+                            "gain": one.gain,
+                            "sentence": one.sentence,
+                            "reason": dict(one.reason),
+                        }
+                        for one in part
+                    ],
+                )
+
+    def rounds(self, project: int) -> list[Row[Any]]:
+        """The rounds so far, oldest first."""
+        table = schema.rounds
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(select(table).where(table.c.project == project).order_by(table.c.number))
+            )
+
+    def selections(self, project: int) -> list[Row[Any]]:
+        """Every image that was ever selected, in rank order."""
+        table = schema.selections
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(select(table).where(table.c.project == project).order_by(table.c.rank))
+            )
+
+    def mark_selections(self, project: int, values: Mapping[int, Mapping[str, Any]]) -> None:
+        """Set columns of selections: item id -> `queue_task`, `annotator`, `rank` or `predicted_by`."""
+        table = schema.selections
+        with writing(self.engine) as connection:
+            for item, columns in values.items():
+                connection.execute(
+                    update(table).where(table.c.project == project, table.c.item == item).values(**columns)
+                )
+
+    def annotators(self, project: int) -> list[Row[Any]]:
+        """Every account that the setting `annotators` named once."""
+        table = schema.annotators
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(select(table).where(table.c.project == project).order_by(table.c.email))
+            )
+
+    def set_annotators(self, project: int, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set columns of annotators: e-mail -> `user` or `queue_project`; who is new is added."""
+        table = schema.annotators
+        with writing(self.engine) as connection:
+            for email, columns in values.items():
+                here = and_(table.c.project == project, table.c.email == email)
+                known = connection.execute(update(table).where(here).values(**columns))
+                if not known.rowcount:
+                    connection.execute(insert(table).values(project=project, email=email, **columns))
+
+    def copies(self, project: int) -> list[Row[Any]]:
+        """Further tasks of images that are in a queue already, in rank order."""
+        table = schema.copies
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(
+                    select(table)
+                    .where(table.c.project == project)
+                    .order_by(table.c.rank, table.c.item, table.c.annotator)
+                )
+            )
+
+    def add_copies(self, project: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Record further tasks that are in a queue now: `item`, `annotator`, `rank` and `queue_task` each."""
+        if rows:
+            with writing(self.engine) as connection:
+                connection.execute(insert(schema.copies), [{"project": project, **row} for row in rows])
+
+    def mark_copies(self, project: int, values: Mapping[tuple[int, str], Mapping[str, Any]]) -> None:
+        """Set columns of copies: (item id, annotator) -> `predicted_by`."""
+        table = schema.copies
+        with writing(self.engine) as connection:
+            for (item, annotator), columns in values.items():
+                connection.execute(
+                    update(table)
+                    .where(table.c.project == project, table.c.item == item, table.c.annotator == annotator)
+                    .values(**columns)
+                )

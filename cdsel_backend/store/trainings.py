@@ -1,0 +1,56 @@
+"""The trainings that ran, and which model serves."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, reading, writing
+
+
+class Trainings(Database):
+    """The trainings that ran, and which model serves."""
+
+    def add_training(self, project: int, *, champion: str | None = None, **values: Any) -> int:
+        """Record a training that ran and, when it is promoted, the champion, at once."""
+        table = schema.trainings
+        with writing(self.engine) as connection:
+            last = connection.scalar(select(func.max(table.c.number)).where(table.c.project == project)) or 0
+            connection.execute(
+                insert(table).values(project=project, number=last + 1, created_at=time.time(), **values)
+            )
+            if champion is not None:
+                connection.execute(
+                    update(schema.projects).where(schema.projects.c.id == project).values(champion=champion)
+                )
+            return int(last) + 1
+
+    def trainings(self, project: int) -> list[Row[Any]]:
+        """Every training that ran, oldest first."""
+        table = schema.trainings
+        with reading(self.engine) as connection:
+            return list(
+                connection.execute(select(table).where(table.c.project == project).order_by(table.c.number))
+            )
+
+    def set_champion(self, project: int, version: str, *, who: str) -> None:
+        """Let a version serve that somebody chose, and say so in the audit, at once."""
+        table = schema.projects
+        with writing(self.engine) as connection:
+            old = connection.scalar(select(table.c.champion).where(table.c.id == project))
+            connection.execute(update(table).where(table.c.id == project).values(champion=version))
+            connection.execute(
+                insert(schema.audit).values(
+                    project=project,
+                    at=time.time(),
+                    who=who,
+                    name="champion",
+                    old=old,
+                    old_source="model versions" if old else None,
+                    new=version,
+                    new_source="model versions",
+                )
+            )
