@@ -22,7 +22,7 @@ from cdsel_backend.confounders.representation import Representation
 from cdsel_backend.selection import Ji2025Options, Problem, SelectionOptions, select
 from cdsel_backend.selection.strata import due
 from cdsel_backend.simulate.dataset import Dataset
-from cdsel_backend.simulate.pictures import tune
+from cdsel_backend.simulate.tuning import tune
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.training import HeadModel, NotEnoughLabels, evaluate, train_head
 from cdsel_backend.training.finetune import ENOUGH_LABELS

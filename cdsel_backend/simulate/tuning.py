@@ -1,0 +1,56 @@
+"""The fine-tune of one cell of a backtest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.split import SplitNetwork
+from cdsel_backend.simulate.dataset import Dataset
+from cdsel_backend.simulate.pictures import cut_network
+from cdsel_backend.training import NotEnoughLabels
+from cdsel_backend.training.finetune import balancing_rows, fine_tune
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A fine-tune: the probabilities (m, c) of the test set, and whether it won on labels that it had not seen."""
+
+    probabilities: NDArray[np.float64]
+    wins: bool
+
+
+def tune(pool: Dataset, test: Dataset, labels: NDArray[np.int64], seed: int) -> Trial | None:
+    """Fine-tune on the labelled items of the pool (n,), -1 = unlabelled, as a project's training does.
+
+    None where the labels do not suffice.
+    """
+    assert pool.pictures is not None
+    assert test.pictures is not None
+    labelled = labels >= 0
+    used = np.union1d(np.flatnonzero(labelled), balancing_rows(len(pool)))
+    network = _network(pool.pictures.backbone)
+    try:
+        tuned = fine_tune(
+            network,
+            pool.pictures.activations(pool.rows[used], slice(0, 1))[:, 0],
+            pool.pictures.activations(pool.rows[labelled], slice(1, None)),
+            [column.take(used) for column in pool.columns],
+            labels[used],
+            classes=pool.classes,
+            groups=pool.groups[used],
+            seed=seed,
+        )
+    except NotEnoughLabels:
+        return None
+    vectors = network.vectors(test.pictures.activations(test.rows, slice(0, 1))[:, 0])
+    return Trial(tuned.head.predict(vectors, test.columns), tuned.wins)
+
+
+@cache
+def _network(backbone: str) -> SplitNetwork:
+    """The network of this process; `fine_tune` makes its tail new each time."""
+    return cut_network(backbone, 0)
