@@ -248,11 +248,10 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         for fault in check_budgets(sets, plan):
             raise UsageError(f"{fault}, or ask for less")
         out.mkdir(parents=True, exist_ok=True)
-        task = progress.add_task("Running strategies", total=len(plan.units))
-        outcome = Outcome()
-        for done in run_plan(sets, plan, jobs or os.cpu_count() or 1):
-            outcome.add(done)
-            progress.advance(task)
+        tell, outcome = _teller(progress), Outcome()
+        for number, found in enumerate(run_plan(sets, plan, jobs or os.cpu_count() or 1), start=1):
+            outcome.add(found)
+            tell("Running strategies", number, len(plan.units))
     notes = list(data.notes)
     if "ji2025" in names:
         notes.append("ji2025 reduces by PCA here: t-SNE, its other way, takes seconds a round.")
@@ -330,10 +329,14 @@ def _read_pictures(
 
 
 def _teller(progress: Progress) -> Callable[[str, int, int], None]:
+    """A bar of its own; in a log, where no bar is drawn, a line for each twentieth."""
     task = progress.add_task("", total=None)
+    bar = progress.console.is_terminal
 
     def tell(words: str, done: int, total: int) -> None:
-        progress.update(task, description=words, completed=done, total=total)
+        progress.update(task, description=words, completed=done, total=total, visible=bar)
+        if not bar and 20 * done // total > 20 * (done - 1) // total:
+            progress.console.print(f"{words}: {done} of {total}", markup=False, highlight=False)
 
     return tell
 
