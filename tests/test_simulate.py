@@ -383,6 +383,15 @@ def test_a_seed_without_a_worst_group_counts_for_neither():
     assert labels_saved(lines(curves, seeds=1)) is None
 
 
+def test_one_budget_cannot_tell_what_is_saved():
+    made = [
+        Line("made", *pipeline, "0.8", 100, seed, WORST, value)
+        for pipeline, value in ((DEFAULT, 0.6), (BASELINE, 0.4))
+        for seed in range(3)
+    ]
+    assert labels_saved(Findings(made, ["0.8"], [100], 3)) is None
+
+
 @pytest.mark.parametrize("curve", [[0.1, 0.2, 0.3], [0.2, 0.3, 0.39]])
 def test_nothing_saved_is_said(curve: list[float]):
     saving = labels_saved(lines({DEFAULT: curve, BASELINE: [0.2, 0.3, 0.4]}))

@@ -438,7 +438,8 @@ def _print(console: Console, findings: Findings, saving: Saving | None, out: Pat
     console.print(
         saving.words
         if saving
-        else f"Run {' + '.join(DEFAULT)} and random + plain with two seeds or more to see the labels saved.",
+        else f"To see the labels saved, run {' + '.join(DEFAULT)} and random + plain with two seeds and two budgets "
+        "or more.",
         markup=False,
         highlight=False,
         soft_wrap=True,

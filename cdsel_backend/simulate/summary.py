@@ -168,8 +168,8 @@ class Saving:
 
 
 def labels_saved(findings: Findings, correlation: str | None = None) -> Saving | None:
-    """Return the saving over all correlations, or at one; None unless both pipelines and two seeds were run."""
-    if not {DEFAULT, BASELINE} <= set(findings.pipelines) or findings.seeds < 2:
+    """Return the saving over all correlations, or at one; None unless both pipelines, two seeds, two budgets were run."""
+    if not {DEFAULT, BASELINE} <= set(findings.pipelines) or min(findings.seeds, len(findings.budgets)) < 2:
         return None
     rows = slice(None) if correlation is None else [findings.correlations.index(correlation)]
     ours, theirs = (findings.cube(p, WORST)[rows].mean(axis=0) for p in (DEFAULT, BASELINE))
@@ -185,7 +185,7 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
     saved, target = _saved(ours.mean(axis=1), theirs.mean(axis=1), budgets), float(theirs[-1].mean())
     low, high = (float(x) for x in np.quantile(found, [0.025, 0.975]))
     most = float(budgets[-1] - budgets[0])
-    at_least = len(budgets) > 1 and saved >= most
+    at_least = saved >= most
     where = _where(findings.correlations if correlation is None else (correlation,))
     ours_name, theirs_name = (" + ".join(p) for p in (DEFAULT, BASELINE))
     reached = (
