@@ -168,7 +168,7 @@ class Saving:
 
 
 def labels_saved(findings: Findings, correlation: str | None = None) -> Saving | None:
-    """Return the saving over all correlations, or at one; None unless both pipelines, two seeds, two budgets were run."""
+    """Return the saving over all correlations, or at one; None without both pipelines, two seeds and two budgets."""
     if not {DEFAULT, BASELINE} <= set(findings.pipelines) or min(findings.seeds, len(findings.budgets)) < 2:
         return None
     rows = slice(None) if correlation is None else [findings.correlations.index(correlation)]
