@@ -201,7 +201,8 @@ def _fine_tune(findings: Findings) -> Section | None:
             for budget in findings.budgets
         }
         if metric == WORST:
-            lead = [f"{gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}) for {n}" for n, gap in gaps.items()]
+            ahead = zip(findings.budgets, gaps.values(), strict=False)  # of the first of `names`
+            lead = [f"{g.mean:+.3f} ({g.low:+.3f} to {g.high:+.3f}) with {n} labels" for n, g in ahead]
         values = list(gaps.values())
         panels.append(
             figures.bars(
@@ -219,7 +220,7 @@ def _fine_tune(findings: Findings) -> Section | None:
         f"labels not seen better than the head by one standard error, from {ENOUGH_LABELS} labels on. A whisker is a "
         "95 % interval; one that crosses zero shows no difference."
     )
-    return Section(f"The fine-tune against the head, worst group: {', '.join(lead)}", panels, words)
+    return Section(f"Worst group, {names[0]} against the head: {', '.join(lead)}", panels, words)
 
 
 def _tone(strategy: str) -> Tone:
