@@ -262,7 +262,7 @@ def _offers_fact(project: int) -> str:
 def predict(model: Model, pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Probabilities (m, c) of rows of the pool, in the order of its classes.
 
-    A model with a fine-tuned backbone goes by that backbone's vectors, for images that have one.
+    A model with a fine-tuned backbone goes by that backbone's vectors, too, for images that have one.
     """
     columns = [column.take(rows) for column in pool.columns]
     found = answers(model, pool.space, pool.vectors[rows], columns)
@@ -271,7 +271,8 @@ def predict(model: Model, pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.flo
         seen = np.flatnonzero(np.isin(pool.ids[rows], ids))
         if len(seen):
             ours = vectors[np.searchsorted(ids, pool.ids[rows[seen]])]
-            found[seen] = answers(model.head, pool.space, ours, [column.take(seen) for column in columns])
+            tuned = answers(model.head, pool.space, ours, [column.take(seen) for column in columns])
+            found[seen] = model.mean(found[seen], tuned)
     return found
 
 

@@ -141,7 +141,7 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
             for strength in STRENGTHS if (strategy, recipe) == DEFAULT and recipe in plan.trainings else ():
                 given = run.probabilities(run.train(strength))
                 _note(outcome, data.name, run, f"strength={strength:g}", given, trade_off=True)
-            trial = tune(scene.pool, scene.test, run.labels, seed) if tuned else None
+            trial = tune(scene.pool, scene.test, run.labels, head, seed) if tuned else None
             for name in tuned:
                 kept = trial is not None and (name == "backbone" or (budget >= ENOUGH_LABELS and trial.wins))
                 _note(outcome, data.name, run, name, trial.probabilities if trial and kept else head)

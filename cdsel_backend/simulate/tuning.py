@@ -11,22 +11,25 @@ from numpy.typing import NDArray
 from cdsel_backend.pool.split import SplitNetwork
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.pictures import cut_network
-from cdsel_backend.training import NotEnoughLabels
+from cdsel_backend.training import NotEnoughLabels, TunedModel
 from cdsel_backend.training.finetune import balancing_rows, fine_tune
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A fine-tune: the probabilities (m, c) of the test set, and whether it won on labels that it had not seen."""
+    """A fine-tune: its probabilities (m, c) of the test set, and whether it won on labels that it had not seen."""
 
     probabilities: NDArray[np.float64]
     wins: bool
 
 
-def tune(pool: Dataset, test: Dataset, labels: NDArray[np.int64], seed: int) -> Trial | None:
+def tune(
+    pool: Dataset, test: Dataset, labels: NDArray[np.int64], base: NDArray[np.float64], seed: int
+) -> Trial | None:
     """Fine-tune on the labelled items of the pool (n,), -1 = unlabelled, as a project's training does.
 
-    None where the labels do not suffice.
+    `base` (m, c) are the head's probabilities of the test set; the fine-tune's are the mean of both. None where the
+    labels do not suffice.
     """
     assert pool.pictures is not None
     assert test.pictures is not None
@@ -47,7 +50,7 @@ def tune(pool: Dataset, test: Dataset, labels: NDArray[np.int64], seed: int) -> 
     except NotEnoughLabels:
         return None
     vectors = network.vectors(test.pictures.activations(test.rows, slice(0, 1))[:, 0])
-    return Trial(tuned.head.predict(vectors, test.columns), tuned.wins)
+    return Trial(TunedModel.mean(base, tuned.head.predict(vectors, test.columns)), tuned.wins)
 
 
 @cache

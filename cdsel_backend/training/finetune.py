@@ -8,6 +8,9 @@ for the disease. Then that classifier is thrown away and the last layer refitted
 A backbone that has seen a label flatters itself on it. So the labels are first split by patient or lesion into folds,
 and each fold is scored by a backbone and a head that saw the others. That says when to stop, gives the head its
 honest accuracy and temperature, and tells whether the fine-tune is better than the frozen backbone at all.
+
+The answer is the mean of both heads, on the tuned vectors and on the frozen ones: they err on different images, so
+together they rank better than either (simulate/EVIDENCE.md has the figures).
 """
 
 from __future__ import annotations
@@ -55,8 +58,9 @@ class FineTuned:
     """What came of a fine-tune.
 
     `changes`: the tuned weights by name, float32. `vectors` (n, d) float32 of the n items, as the tuned backbone sees
-    them, and `head`, the model on such vectors. `gain`: AUROC within levels on labels not seen, tuned minus frozen;
-    `gain_error`, its standard error by bootstrap over the items. It was stopped after so many `stages`.
+    them, and `head`, the model on such vectors. `gain`: AUROC within levels on labels not seen, of both heads together
+    minus that of the frozen one; `gain_error`, its standard error by bootstrap over the items. It was stopped after so
+    many `stages`.
     """
 
     changes: dict[str, NDArray[np.float32]]
@@ -68,7 +72,7 @@ class FineTuned:
 
     @property
     def wins(self) -> bool:
-        """Whether it beats the frozen backbone on labels not seen, by at least one standard error."""
+        """Whether both together beat the frozen backbone on labels not seen, by at least one standard error."""
         return self.gain > self.gain_error
 
 
@@ -148,7 +152,8 @@ def fine_tune(
         out_of_fold=tuned_scores,
         seed=seed,
     )
-    gain, error = _gain(tuned_scores, frozen_scores, task.codes, task.columns, np.random.default_rng(seed))
+    together = (tuned_scores + frozen_scores) / 2
+    gain, error = _gain(together, frozen_scores, task.codes, task.columns, np.random.default_rng(seed))
     return FineTuned(network.changes(), vectors, head, gain, error, stages)
 
 
@@ -293,20 +298,20 @@ def _deterministic() -> Iterator[None]:
 
 
 def _gain(
-    tuned: NDArray[np.float64],
+    together: NDArray[np.float64],
     frozen: NDArray[np.float64],
     codes: NDArray[np.int64],
     columns: Sequence[Column],
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """How much better `tuned` scores (t, p) rank within levels than `frozen` ones, and the standard error of that.
+    """How much better scores `together` (t, p) rank within levels than `frozen` ones, and the standard error of that.
 
     Where no level holds enough of two classes to tell, the gain is 0.
     """
 
     def difference(items: NDArray[np.int64]) -> float | None:
         own = [column.take(items) for column in columns]
-        after, before = (within_group_auc(scores[items], codes[items], own) for scores in (tuned, frozen))
+        after, before = (within_group_auc(scores[items], codes[items], own) for scores in (together, frozen))
         return None if after is None or before is None else after - before
 
     every = np.arange(len(codes))

@@ -19,7 +19,8 @@ _CHANGES = "changes."
 class TunedModel:
     """`head` answers for vectors of the tuned backbone, `base` for the pool's own, both from the same labels.
 
-    A tuned backbone would have to see the whole pool again, so selection, which asks about all of it, asks `base`.
+    Where an image has both vectors, the answer is `mean`. A tuned backbone would have to see the whole pool again, so
+    selection, which asks about all of it, asks `base`.
     `changes`: the tuned weights by name, float32 (see `pool.backbones.load_backbone`); `fingerprint` of the vectors
     that they give. `trial`: what the fine-tune found on labels it had not seen, as JSON.
     """
@@ -38,6 +39,11 @@ class TunedModel:
     def predict(self, vectors: NDArray[np.floating], columns: Sequence[Column]) -> NDArray[np.float64]:
         """Return `base`'s probabilities (m, c) for the pool's own vectors (m, d)."""
         return self.base.predict(vectors, columns)
+
+    @staticmethod
+    def mean(base: NDArray[np.float64], head: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities (m, c) of both together."""
+        return (base + head) / 2
 
     def describe(self) -> dict[str, Any]:
         """Return how it was trained, as JSON."""
