@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 from world import POOL, World
 
-from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, early_training, model_folder
+from cdsel_backend.reconcile.context import (
+    SELECT_ACTION,
+    TRAIN_ACTION,
+    early_training,
+    model_folder,
+    predict,
+    read_pool,
+)
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, not_worse, train
 from cdsel_backend.reconcile.loop import check_settings
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.store import PoolTask
+from cdsel_backend.training import TunedModel, train_head
 
 
 @pytest.fixture
@@ -300,3 +308,23 @@ def test_a_damaged_champion_is_named_and_the_one_before_it_serves(world, damage)
     assert world.round()  # the next training brings one back
     assert world.state().project.champion
     assert "model" not in world.state().project.problems
+
+
+def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_has_both_vectors(world):
+    world.label(sorted(world.truth)[:60])
+    pool = read_pool(world.store, world.state())
+    own = pool.vectors
+    tuned = np.abs(own)
+    base, head = (
+        train_head(vectors, pool.confounders, pool.labels, classes=pool.classes) for vectors in (own, tuned)
+    )
+    seen = np.arange(10, 20)
+    world.store.add_vectors("t", [(int(pool.ids[i]), pool.rows[i].content_hash, tuned[i]) for i in seen])
+    model = TunedModel(base, head, {"w": np.zeros(1, dtype=np.float32)}, "t", {})
+    answers = predict(model, read_pool(world.store, world.state()), np.arange(30))
+    columns = [column.take(np.arange(30)) for column in pool.columns]
+    one, other = base.predict(own[:30], columns), head.predict(tuned[:30], columns)
+    np.testing.assert_allclose(answers[seen], (one[seen] + other[seen]) / 2)
+    rest = np.setdiff1d(np.arange(30), seen)
+    np.testing.assert_array_equal(answers[rest], one[rest])
+    assert np.abs(one[seen] - other[seen]).max() > 0.01
