@@ -31,9 +31,9 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Tr
     """Fine-tune the backbone where the setting `training` asks for it; `base` is the head on the pool's own vectors.
 
     `head`: never. `backbone`: always, once there are labels enough for one. `auto`: once there are 200 labels to train
-    on and a GPU, and its model is taken only when it ranks labels that it has not seen better than `base` does, by one
-    standard error; without a GPU it stays with the head, so that no training suddenly takes minutes. The vectors of
-    the tuned backbone are stored under its own fingerprint, for the images that the model will be asked about.
+    on and a GPU, and its model is taken only when it ranks labels that it has not seen better than `base` does; without
+    a GPU it stays with the head, so that no training suddenly takes minutes. The vectors of the tuned backbone are
+    stored under its own fingerprint, for the images that the model will be asked about.
 
     Raises:
         BackboneError: the backbone cannot be loaded.
