@@ -10,7 +10,7 @@ and each fold is scored by a backbone and a head that saw the others. That says 
 honest accuracy and temperature, and tells whether the fine-tune is better than the frozen backbone at all.
 
 The answer is the mean of both heads, on the tuned vectors and on the frozen ones: they err on different images, so
-together they rank better than either (simulate/EVIDENCE.md has the figures).
+together they rank no worse than the better one (simulate/EVIDENCE.md has the figures).
 """
 
 from __future__ import annotations
