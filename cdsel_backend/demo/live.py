@@ -185,12 +185,12 @@ class Demo:
         )
         self.console.print(round_line(self.rounds[-1]))
 
-    def offered(self, status: dict[str, Any], up_to: int | None = None) -> set[int]:
-        """The pool tasks that were put into the queue, perhaps only those of the first rounds."""
+    def offered(self, status: dict[str, Any], up_to: int) -> set[int]:
+        """The pool tasks that the rounds up to this one put into the queue."""
         return {
             int(task["data"]["cdsel_item"])
             for task in self.client.tasks(status["queue_project"])
-            if up_to is None or task["data"].get("cdsel_round", 0) <= up_to
+            if task["data"].get("cdsel_round", 0) <= up_to
         }
 
     def compare(self, status: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class Demo:
             tasks, vectors = self.backend.vectors(self.pool_project)
             row_of = {task: row for row, task in enumerate(self.task_ids)}
             rows = np.array([row_of[task] for task in tasks], dtype=np.int64)
-            same = np.isin(self.task_ids, list(self.offered(status)))
+            same = np.isin(self.task_ids, list(self.offered(status, len(self.rounds))))
             number = int(same.sum())
             found = {
                 "same_labels": measure_plain(vectors, rows, self.images, self.confounders, [same]),
