@@ -21,13 +21,14 @@ from playwright.sync_api import Browser, expect
 
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.command import demo
-from cdsel_backend.demo.images import LabelledImages, UnusableTable, label_config, read_images
+from cdsel_backend.demo.images import LabelledImages, label_config, read_images
 from cdsel_backend.demo.live import round_line
 from cdsel_backend.demo.measure import PLAIN_DRAWS, fresh, measure_plain, random_labels
 from cdsel_backend.demo.sample import _rows, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.table import UsageError
 
 HAM10000 = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
 COMMAND = [sys.executable, "-m", "cdsel_backend.cli", "demo"]
@@ -257,7 +258,7 @@ def test_one_class_is_no_label(own: Path, tmp_path: Path) -> None:
     shutil.copy(own, tmp_path / "table.csv")
     text = (tmp_path / "table.csv").read_text().replace("malignant", "benign")
     (tmp_path / "table.csv").write_text(text)
-    with pytest.raises(UnusableTable, match="has 1 different values"):
+    with pytest.raises(UsageError, match="has 1 different values"):
         read_images(tmp_path / "table.csv", own.parent, image_column="file", label="diagnosis")
 
 

@@ -18,11 +18,9 @@ from cdsel_backend.simulate import report, runner
 from cdsel_backend.simulate.command import simulate
 from cdsel_backend.simulate.dataset import (
     Dataset,
-    UsageError,
     embed_folder,
     load_dataset,
     read_embeddings,
-    read_table,
     two_levels,
     with_pictures,
 )
@@ -30,6 +28,7 @@ from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, MODEL_FREE
 from cdsel_backend.simulate.runner import Result as Line
 from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
 from cdsel_backend.simulate.worlds import make_world
+from cdsel_backend.table import UsageError, read_table
 from cdsel_backend.training import finetune
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
@@ -522,6 +521,22 @@ def test_a_mistake_is_named_with_its_mend(folder: Path, asked: list[str], said: 
     assert done.exit_code != 0
     assert said in " ".join(done.output.split())
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("training", ["plain", "backbone"])
+def test_a_folder_without_the_images_is_named_before_any_is_read(folder: Path, training: str):
+    given = ["--embeddings", str(folder / "vectors.npy")] if training == "backbone" else []
+    (folder / "empty").mkdir()
+    done = CliRunner().invoke(
+        simulate,
+        ["--metadata", str(folder / "metadata.csv"), *given, "--images", str(folder / "empty"), "--label", "diagnosis",
+         "--confounder", "site", "--training", training, "--out", str(folder / "out")],
+    )  # fmt: skip
+    assert done.exit_code == 1
+    words = " ".join(done.output.split())
+    assert "--images: none of the" in words
+    assert "Name the folder that the column's paths start from" in words
+    assert "Reading" not in words
 
 
 def test_embeddings_of_another_table_are_refused(folder: Path):

@@ -11,8 +11,8 @@ import click
 import httpx
 from rich.console import Console
 
-from cdsel_backend.demo.images import UnusableTable
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
+from cdsel_backend.table import UsageError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -80,7 +80,7 @@ def demo(**given: Any) -> None:
     except KeyboardInterrupt:
         if options.auto:
             raise click.Abort() from None
-    except (UnusableTable, FileExistsError, LabelStudioMissing) as fault:
+    except (UsageError, FileExistsError, LabelStudioMissing) as fault:
         raise click.UsageError(str(fault)) from None
     except (DidNotStart, DemoFailed, OutOfOrder, LabelStudioError, httpx.HTTPError) as fault:
         raise click.ClickException(str(fault) or repr(fault)) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 import cdsel_backend
+from cdsel_backend.table import UsageError, read_table, require, require_images
 
 TASK_IMAGE = "image"  # the field of task.data that label_config/single_choice.xml shows
 MOST_CLASSES = 30
-
-
-class UnusableTable(ValueError):
-    """A table, a column or a folder that the demo cannot use; the message names the option and the mend."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +63,19 @@ def read_images(
     those. `limit` takes a random subset, the same for the same seed, in the table's order.
 
     Raises:
-        UnusableTable: the table cannot be read, a column is not there, the labels are no classes, or no file
+        UsageError: the table cannot be read, a column is not there, the labels are no classes, or no file
             is where the table says.
     """
-    rows = _read_table(metadata)
-    known = list(rows[0])
-    for option, names in (
-        ("--image-column", [image_column]),
-        ("--label", [label]),
-        ("--group", [group] if group else []),
-        ("--ignore", ignore),
-    ):
+    rows = read_table(metadata)
+    require(rows, "--image-column", image_column)
+    require(rows, "--label", label)
+    for option, names in (("--group", [group] if group else []), ("--ignore", ignore)):
         for name in names:
-            if name not in known:
-                raise UnusableTable(f"{option}: {metadata} has no column {name!r}; it has {', '.join(known)}")
+            require(rows, option, name)
     rows = [row for row in rows if row[label].strip() and row[image_column].strip()]
     classes = Counter(row[label] for row in rows)
     if not 2 <= len(classes) <= MOST_CLASSES:
-        raise UnusableTable(
+        raise UsageError(
             f"--label: column {label!r} of {metadata} has {len(classes)} different values; "
             f"a label has 2 to {MOST_CLASSES}. Is it another column?"
         )
@@ -93,14 +84,8 @@ def read_images(
         rows = [rows[index] for index in kept]
     folder = images.resolve()
     if folder.parent == folder:
-        raise UnusableTable(
-            "--images: Label Studio does not serve the root of a disk: name a folder below it"
-        )
-    if not any((folder / row[image_column]).is_file() for row in rows):
-        raise UnusableTable(
-            f"--images: none of the {len(rows)} files of column {image_column!r} is there; the first was looked "
-            f"for at {folder / rows[0][image_column]}. Name the folder that the column's paths start from"
-        )
+        raise UsageError("--images: Label Studio does not serve the root of a disk: name a folder below it")
+    require_images(rows, folder, image_column)
     return LabelledImages(
         folder=folder,
         files=[row[image_column] for row in rows],
@@ -110,18 +95,6 @@ def read_images(
         truth=[row[label] for row in rows],
         group=group,
     )
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = [{name: value for name, value in row.items() if name} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise UnusableTable(f"--metadata: {path} cannot be read as a CSV table: {fault}") from None
-    if not rows:
-        raise UnusableTable(f"--metadata: {path} holds no rows below its header")
-    return rows
 
 
 def label_config(classes: Sequence[str]) -> str:

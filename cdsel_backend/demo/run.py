@@ -29,7 +29,7 @@ def run_demo(options: Options, console: Console) -> None:
     Every process that it starts has ended when it comes back, however it does.
 
     Raises:
-        UnusableTable, LabelStudioMissing, DidNotStart, DemoFailed, OutOfOrder, LabelStudioError: in words.
+        UsageError, LabelStudioMissing, DidNotStart, DemoFailed, OutOfOrder, LabelStudioError: in words.
         FileExistsError: `data_dir` holds something already.
     """
     if options.data_dir is not None and options.data_dir.exists() and any(options.data_dir.iterdir()):

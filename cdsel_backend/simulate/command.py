@@ -22,12 +22,9 @@ from cdsel_backend.pool.backbones import BackboneError
 from cdsel_backend.selection import missing_peers, strategies
 from cdsel_backend.simulate.dataset import (
     Dataset,
-    Row,
-    UsageError,
     embed_folder,
     load_dataset,
     read_embeddings,
-    read_table,
     two_levels,
     with_pictures,
 )
@@ -48,6 +45,7 @@ from cdsel_backend.simulate.runner import (
 )
 from cdsel_backend.simulate.summary import FAIR, WORST, Findings, Saving, labels_saved
 from cdsel_backend.simulate.worlds import make_world
+from cdsel_backend.table import Row, UsageError, read_table
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,13 +16,9 @@ from cdsel_backend.pool.columns import MISSING, Column, read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.simulate.pictures import Pictures, read_pictures
+from cdsel_backend.table import Row, UsageError, require, require_images
 
 Progress = Callable[[str, int, int], None]
-Row = Mapping[str, str]
-
-
-class UsageError(ValueError):
-    """An option, file or column that cannot be used; the message names it and the mend."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,24 +52,6 @@ class Dataset:
             columns=tuple(column.take(index) for column in self.columns),
             rows=self.rows[index],
         )
-
-
-def read_table(path: Path) -> list[Row]:
-    """Read a CSV table with a header; the delimiter may be a comma, a semicolon or a tab."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        head = file.readline()
-        file.seek(0)
-        delimiter = max(",;\t", key=head.count)
-        reader = csv.DictReader(file, delimiter=delimiter)
-        try:
-            rows: list[Row] = [
-                {key: value or "" for key, value in row.items() if key is not None} for row in reader
-            ]
-        except (UnicodeDecodeError, csv.Error) as fault:
-            raise UsageError(f"--metadata: {path} is no CSV table in UTF-8 ({fault})") from fault
-    if not rows:
-        raise UsageError(f"--metadata: {path} has no rows below its header")
-    return rows
 
 
 def load_dataset(
@@ -151,12 +128,6 @@ def _with_confounders(data: Dataset, named: Sequence[str]) -> Dataset:
     return replace(data, columns=tuple(by_name[one] for one in named))
 
 
-def require(rows: Sequence[Row], option: str, column: str) -> None:
-    """Raise UsageError unless the table has the column."""
-    if column not in rows[0]:
-        raise UsageError(f"{option}: the table has no column {column!r}; it has {', '.join(rows[0])}")
-
-
 def two_levels(data: Dataset, levels: Sequence[str] = ()) -> Dataset:
     """Return the items of two levels of the one confounder, its codes 0 and 1: those named, else the two largest."""
     if len(data.columns) != 1:
@@ -206,7 +177,7 @@ def embed_folder(
     Vectors are kept in `cache` by the content of the file and the backbone, so that a later run embeds nothing
     twice.
     """
-    require(rows, "--image-column", image_column)
+    require_images(rows, folder, image_column)
     network = load_backbone(backbone)
     store = _Cache(cache / f"{network.fingerprint}.npz", network.dim)
     hashes: list[str | None] = [None] * len(rows)
@@ -245,7 +216,7 @@ def with_pictures(
 
     Items whose image cannot be used are left out. `file` is written, and needed as long as the datasets are.
     """
-    require(rows, "--image-column", image_column)
+    require_images(rows, folder, image_column)
     needed = np.unique(np.concatenate([data.rows for data in sets.values()]))
     names = [row[image_column] for row in rows]
     pictures, problems = read_pictures(

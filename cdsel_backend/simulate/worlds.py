@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.simulate.dataset import Dataset, UsageError
+from cdsel_backend.simulate.dataset import Dataset
+from cdsel_backend.table import UsageError
 
 TEST_SHARE = 0.4  # of the groups
 MOST_RESAMPLED, MOST_NATURAL = 1500, 3000  # items of the pool

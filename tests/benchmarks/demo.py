@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from cdsel_backend.simulate.dataset import load_dataset, read_table, two_levels
+from cdsel_backend.simulate.dataset import load_dataset, two_levels
 from cdsel_backend.simulate.summary import FAIR, WORST, estimate
 from cdsel_backend.simulate.worlds import make_world
+from cdsel_backend.table import read_table
 
 
 def write_pool(args: argparse.Namespace, seed: int, table: Path) -> None:

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.simulate.dataset import Dataset, load_dataset, read_embeddings, read_table, two_levels
+from cdsel_backend.simulate.dataset import Dataset, load_dataset, read_embeddings, two_levels
 from cdsel_backend.simulate.worlds import make_world
+from cdsel_backend.table import read_table
 from cdsel_backend.training import evaluate, train_head
 from cdsel_backend.training.cross_fit import cross_fit
 from cdsel_backend.training.suspects import find_suspects, label_issues

@@ -1,0 +1,47 @@
+"""A table of images as the commands are given it: a CSV file with a header, one row an image."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+Row = Mapping[str, str]
+
+
+class UsageError(ValueError):
+    """An option, file or column that cannot be used; the message names it and the mend."""
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read a CSV table with a header; the delimiter may be a comma, a semicolon or a tab.
+
+    Raises UsageError when it cannot be read as one, or has no rows.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            head = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(",;\t", key=head.count))
+            rows: list[Row] = [{key: value or "" for key, value in row.items() if key} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+        raise UsageError(f"--metadata: {path} cannot be read as a CSV table in UTF-8 ({fault})") from fault
+    if not rows:
+        raise UsageError(f"--metadata: {path} has no rows below its header")
+    return rows
+
+
+def require(rows: Sequence[Row], option: str, column: str) -> None:
+    """Raise UsageError unless the table has the column."""
+    if column not in rows[0]:
+        raise UsageError(f"{option}: the table has no column {column!r}; it has {', '.join(rows[0])}")
+
+
+def require_images(rows: Sequence[Row], folder: Path, column: str) -> None:
+    """Raise UsageError unless the column is there and at least one of its files lies in the folder."""
+    require(rows, "--image-column", column)
+    if not any((folder / row[column]).is_file() for row in rows if row[column].strip()):
+        raise UsageError(
+            f"--images: none of the {len(rows)} files of column {column!r} is there; the first was looked "
+            f"for at {folder / rows[0][column]}. Name the folder that the column's paths start from"
+        )
