@@ -366,6 +366,21 @@ def test_the_map_answers_to_mouse_and_keyboard(tab, address, screenshots):
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save picture").click()
     assert saved.value.suggested_filename == "map label.png"
+    saved.value.save_as(screenshots / "map-saved.png")
+
+
+def test_a_phone_has_room_for_the_dots_and_for_the_text(tab, address):
+    page = tab(**LOOKS["phone"])
+    page.goto(address + EVERY["map"])
+    page.wait_for_selector("#map-points[data-drawn]")
+    dots, buttons = page.locator("#map-points").bounding_box(), page.locator(".zoom").bounding_box()
+    assert dots["height"] > 250
+    assert dots["y"] + dots["height"] <= buttons["y"], "the buttons lie on the dots"
+    page.goto(address + EVERY["help"])
+    contents = page.locator(".contents details")
+    assert contents.get_attribute("open") is None
+    contents.locator("summary").click()
+    contents.get_by_role("link", name="The map").wait_for()
 
 
 def test_a_picture_is_saved_as_a_drawing_of_its_own(tab, address, tmp_path):

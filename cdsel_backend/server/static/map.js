@@ -306,17 +306,23 @@ class PoolMap {
     context.drawImage(this.canvas, 0, 0);
     context.font = `${13 * this.ratio}px system-ui, sans-serif`;
     context.textBaseline = "middle";
-    [this.variable.name, ...this.variable.levels].forEach((text, i) => {
-      const y = gap * 1.5 + i * 22 * this.ratio;
-      if (i) {
-        context.fillStyle = this.colours[i - 1];
-        context.beginPath();
-        context.arc(this.width + gap, y, 5 * this.ratio, 0, 7);
-        context.fill();
-      }
+    const words = [this.variable.name, ...this.variable.levels], left = this.width + gap;
+    let y = gap * 1.5;
+    const line = (text, radius, fill, edge) => {
+      context.beginPath();
+      context.arc(left, y, radius * this.ratio, 0, 7);
+      context.lineWidth = 2 * this.ratio;
+      if (fill) { context.fillStyle = fill; context.fill(); }
+      if (edge) { context.strokeStyle = edge; context.stroke(); }
       context.fillStyle = this.ink;
-      context.fillText(i ? `${text} (${this.counts[i - 1]})` : text, this.width + gap * (i ? 1.8 : 0.7), y);
-    });
+      context.fillText(text, left + (radius ? gap * 0.8 : -5 * this.ratio), y);  // the title has no dot
+      y += 22 * this.ratio;
+    };
+    for (const [i, text] of words.entries()) line(i ? `${text} (${this.counts[i - 1]})` : text, i ? 5 : 0, i ? this.colours[i - 1] : null);
+    y += gap;
+    line("labelled", 5, this.ink);
+    line("with the annotators", 5, null, this.ink);
+    line("not chosen yet", 2, this.ink);
     sheet.toBlob((blob) => save(blob, `map ${this.variable.name}.png`));
   }
 }
