@@ -378,3 +378,24 @@ def test_ji2025_grid(pick: str, quota: str, reduce: str) -> None:
 def test_gains_fall_for_greedy_coverage() -> None:
     gains = select("maxherding", site_problem(np.zeros(200)), 30).gains
     assert all(later <= earlier + 1e-9 for earlier, later in pairwise(gains))
+
+
+# --- typiclust, and the peers ---------------------------------------------------------------------------------
+
+
+def test_typiclust_passes_over_tiny_clusters() -> None:
+    rng = np.random.default_rng(0)
+    large = rng.normal(size=(6, 8))[np.repeat(np.arange(6), 12)] * 20 + rng.normal(size=(72, 8))
+    lone = rng.normal(size=(6, 8)) * 300  # each far from all others, a cluster of one
+    problem = site_problem(np.zeros(78, dtype=np.int64), vectors=np.vstack([large, lone]).astype(np.float32))
+    options = SelectionOptions(random_share=0.0)
+    assert select("typiclust", replace(problem, options=options), 12).indices.max() < 72
+
+
+@pytest.mark.skipif("probcover" not in strategies(), reason="the extra peers is not installed")
+def test_probcover_does_not_depend_on_the_length_of_the_vectors() -> None:
+    problem = site_problem(np.zeros(300, dtype=np.int64))
+    longer = replace(problem, vectors=problem.vectors * np.float32(50))
+    assert (
+        select("probcover", problem, 30).indices.tolist() == select("probcover", longer, 30).indices.tolist()
+    )

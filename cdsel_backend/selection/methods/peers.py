@@ -56,7 +56,14 @@ def fill_probcover(problem: Problem, draft: Draft) -> None:
     from skactiveml.pool import ProbCover
 
     n_classes = max(problem.n_classes, 2)
-    _ask(problem, draft, lambda seed: ProbCover(n_classes=n_classes, missing_label=-1, random_state=seed))
+    length = np.linalg.norm(problem.vectors, axis=1, keepdims=True)
+    _ask(
+        problem,
+        draft,
+        lambda seed: ProbCover(n_classes=n_classes, missing_label=-1, random_state=seed),
+        # The radii it chooses from, .2 to 2, are made for vectors of length 1.
+        vectors=problem.vectors / np.where(length > 0, length, 1),
+    )
 
 
 def fill_dropquery(problem: Problem, draft: Draft) -> None:
@@ -85,10 +92,21 @@ def _before(problem: Problem, draft: Draft) -> NDArray[np.int64]:
     )
 
 
-def _ask(problem: Problem, draft: Draft, build: Callable[[int], Any], *, with_model: bool = False) -> None:
-    """Query a scikit-activeml strategy for one batch; at random where its model lacks two classes to learn."""
+def _ask(
+    problem: Problem,
+    draft: Draft,
+    build: Callable[[int], Any],
+    *,
+    with_model: bool = False,
+    vectors: NDArray[np.float32] | None = None,
+) -> None:
+    """Query a scikit-activeml strategy for one batch; at random where its model lacks two classes to learn.
+
+    `vectors` (n, d) stand in for the problem's.
+    """
     from skactiveml.classifier import SklearnClassifier
 
+    vectors = problem.vectors if vectors is None else vectors
     known = problem.labels[problem.usable & (problem.labels >= 0)]
     if with_model and len(np.unique(known)) < 2:
         random.fill(problem, draft)
@@ -106,7 +124,7 @@ def _ask(problem: Problem, draft: Draft, build: Callable[[int], Any], *, with_mo
         if with_model:
             model = LogisticRegression(C=0.1, max_iter=500)
             asked["clf"] = SklearnClassifier(model, classes=list(range(problem.n_classes)), missing_label=-1)
-        chosen = build(seed).query(problem.vectors[pool].astype(np.float64), y, **asked)
+        chosen = build(seed).query(vectors[pool].astype(np.float64), y, **asked)
         return np.asarray(chosen, dtype=np.int64) - len(before)
 
     draft.add_batches(propose)

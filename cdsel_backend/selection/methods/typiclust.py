@@ -39,8 +39,8 @@ def fill(problem: Problem, draft: Draft) -> None:
     typicality: dict[int, NDArray[np.float64]] = {}
     while not draft.full:
         alive = np.bincount(cluster[draft.open], minlength=wanted) > 0
-        # Fewest taken first, then not tiny, then largest.
-        order = np.lexsort((-sizes, sizes < _MIN_CLUSTER, counts, ~alive))
+        # Not tiny, then fewest taken, then largest.
+        order = np.lexsort((-sizes, counts, sizes < _MIN_CLUSTER, ~alive))
         chosen = int(order[0])
         if chosen not in typicality:
             typicality[chosen] = _typicality(problem.vectors[members[chosen]])
