@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtr, chndtrinc
 from scipy.stats import random_table
 
 _PERMUTATIONS = 1999
+_PER_TEST = 24  # permutations that leave a p-value below .05 / tests within reach, with some room
 
 
 def cross_table(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -18,17 +21,20 @@ def cross_table(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]
     return table[table.any(axis=1)][:, table.any(axis=0)].astype(np.int64)
 
 
-def cramers_v(table: NDArray[np.int64]) -> float:
-    """Return the bias-corrected Cramér's V of a cross table, in [0, 1] (Bergsma 2013, J. Korean Stat. Soc. 42)."""
-    n, (rows, columns) = int(table.sum()), table.shape
+def cramers_v(table: NDArray[np.int64], n: float | None = None) -> float:
+    """Return the bias-corrected Cramér's V of a cross table, in [0, 1] (Bergsma 2013, J. Korean Stat. Soc. 42).
+
+    The bias is that of `n` independent items; the table's own number if none.
+    """
+    n, (rows, columns) = float(table.sum()) if n is None else n, table.shape
     if n < 2 or min(rows, columns) < 2:
         return 0.0
-    phi2 = max(0.0, float(_chi_square(table)) / n - (rows - 1) * (columns - 1) / (n - 1))
+    phi2 = max(0.0, float(_chi_square(table)) / table.sum() - (rows - 1) * (columns - 1) / (n - 1))
     small = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
     return float(min(1.0, np.sqrt(phi2 / small))) if small > 0 else 0.0
 
 
-def cramers_v_interval(table: NDArray[np.int64], n: int) -> tuple[float, float]:
+def cramers_v_interval(table: NDArray[np.int64], n: float) -> tuple[float, float]:
     """Return a 95 % interval of Cramér's V that counts the table as `n` independent items.
 
     The non-centralities of chi-square that leave 2.5 % on either side of the one observed (Smithson 2003, Confidence
@@ -46,30 +52,50 @@ def cramers_v_interval(table: NDArray[np.int64], n: int) -> tuple[float, float]:
     return float(np.sqrt(low / largest)), float(min(1.0, np.sqrt(high / largest)))
 
 
-def independence_p(table: NDArray[np.int64], rng: np.random.Generator) -> float:
+def independence_p(table: NDArray[np.int64], rng: np.random.Generator, tests: int = 1) -> float:
     """Return the permutation p-value of chi-square: the share of tables with these margins that reach it.
 
-    Shuffling one variable draws exactly such a table, so tables are drawn and nothing is shuffled.
+    Shuffling one variable draws exactly such a table, so tables are drawn and nothing is shuffled. `tests` is how
+    many p-values will be adjusted together (see `permutations`).
     """
     if min(table.shape) < 2:
         return 1.0
-    chance = random_table(table.sum(axis=1), table.sum(axis=0)).rvs(_PERMUTATIONS, random_state=rng)
-    reached = _chi_square(chance) >= _chi_square(table) * (1 - 1e-9)
-    return float((1 + reached.sum()) / (1 + _PERMUTATIONS))
+    least = _chi_square(table) * (1 - 1e-9)
+    margins = random_table(table.sum(axis=1), table.sum(axis=0))
+
+    def reached(count: int) -> int:
+        return int((_chi_square(margins.rvs(count, random_state=rng)) >= least).sum())
+
+    return permutation_p(reached, _PERMUTATIONS, tests)
 
 
-def one_per_group(
-    groups: NDArray[np.int64] | None, a: NDArray[np.int64], b: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return positions that leave out what repeats: images of one group that agree on `a` and `b` count once.
+def permutation_p(reached: Callable[[int], int], first: int, tests: int) -> float:
+    """Return (1 + those that reached) / (1 + those drawn); `reached(count)` draws `count` and counts them.
+
+    No p-value lies below 1 / (1 + draws), and adjusting for many tests would lift even that above .05. So where none
+    of the `first` draws reached, more are drawn. Only the least p of all can change by that, so a test stays valid.
+    """
+    count = reached(first)
+    more = max(0, _PER_TEST * tests - first) if count == 0 else 0
+    for start in range(0, more, first):
+        count += reached(min(first, more - start))
+    return (1 + count) / (1 + first + more)
+
+
+def units(groups: NDArray[np.int64] | None, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (n,) numbers from 0: images of one group that agree on `a` and `b` say the same, and are one unit.
 
     A negative group is an item on its own.
     """
     if groups is None:
         return np.arange(len(a))
     alone = np.where(groups < 0, np.arange(len(a)) + 1, 0)
-    keys = np.stack([groups, alone, a, b])
-    return np.sort(np.unique(keys, axis=1, return_index=True)[1])
+    return np.asarray(np.unique(np.stack([groups, alone, a, b]), axis=1, return_inverse=True)[1]).ravel()
+
+
+def independent(sizes: NDArray[np.int64]) -> float:
+    """Return how many equal units know as much as units of these sizes: (sum)^2 / sum of squares (Kish 1965)."""
+    return float(sizes.sum()) ** 2 / max(float((sizes.astype(np.float64) ** 2).sum()), 1.0)
 
 
 def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:

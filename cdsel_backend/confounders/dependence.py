@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.confounders.association import units
+
 _PERMUTATIONS = 999
 _LEAST = 20
 
@@ -14,19 +16,25 @@ def partial_dependence(
     labels: NDArray[np.int64],
     codes: NDArray[np.int64],
     rng: np.random.Generator,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[float, float] | None:
     """Return (share explained, p-value): how far a variable explains the model's scores among items of one label.
 
     predictions (n, c) probabilities, rows of NaN where there is none; labels (n,), -1 = none; codes (n,). The scores
     are log probabilities, less their mean over each label; the share is the between-level sum of squares over the
     total, less what chance gives; the null permutes the variable among items of the same label (a conditional
-    permutation, as in Spisak 2022, GigaScience 11). None with fewer than 20 labelled predictions.
+    permutation, as in Spisak 2022, GigaScience 11). Images of one of `groups` (n,) that agree on label and level are
+    one item, with their mean score. None with fewer than 20 labelled predictions.
     """
     used = np.flatnonzero((labels >= 0) & np.isfinite(predictions).all(axis=1))
     if len(used) < _LEAST:
         return None
     scores = np.log(np.clip(predictions[used], 1e-6, 1.0))
     labels, codes = labels[used], codes[used]
+    unit = units(None if groups is None else groups[used], labels, codes)
+    _, first, sizes = np.unique(unit, return_index=True, return_counts=True)
+    scores = np.stack([np.bincount(unit, weights=column) / sizes for column in scores.T], axis=1)
+    labels, codes = labels[first], codes[first]
     strata = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     for items in strata:
         scores[items] -= scores[items].mean(axis=0)

@@ -16,7 +16,8 @@ from cdsel_backend.confounders.association import (
     cramers_v_interval,
     cross_table,
     independence_p,
-    one_per_group,
+    independent,
+    units,
 )
 from cdsel_backend.confounders.clusters import latent_groups
 from cdsel_backend.confounders.dependence import partial_dependence
@@ -100,18 +101,20 @@ def _measure(
     targets = read_targets(pool.vectors, pool.labels, classes, rng)
     probe = fit_probe(pool.vectors, pool.groups, rng) if columns else None
     encoded, dependence = [], []
-    counted = np.zeros((len(columns), len(targets)), dtype=np.int64)  # items that do not repeat one another
-    v, p = np.zeros((len(columns), len(targets))), np.ones((len(columns), len(targets)))
+    n = np.zeros((len(columns), len(targets)))  # of independent items
+    v, p = np.zeros_like(n), np.ones_like(n)
     for i, column in enumerate(columns):
-        encoded.append(probe.auroc(column.codes, rng) if probe else None)
+        encoded.append(probe.auroc(column.codes, rng, len(columns)) if probe else None)
         dependence.append([_dependence(pool, column, target, classes, rng) for target in targets])
         for j, target in enumerate(targets):
             codes = column.codes[target.rows]
             groups = None if pool.groups is None else pool.groups[target.rows]
-            once = one_per_group(groups, codes, target.codes)
-            counted[i, j] = len(once)
-            v[i, j] = cramers_v(cross_table(codes, target.codes))
-            p[i, j] = independence_p(cross_table(codes[once], target.codes[once]), rng)
+            _, once, sizes = np.unique(
+                units(groups, codes, target.codes), return_index=True, return_counts=True
+            )
+            n[i, j] = independent(sizes)
+            v[i, j] = cramers_v(cross_table(codes, target.codes), n[i, j])
+            p[i, j] = independence_p(cross_table(codes[once], target.codes[once]), rng, p.size)
     intervals = probe.intervals([column.codes for column in columns]) if probe else [None] * len(columns)
     best, adjusted = strongest(v, p, SIGNIFICANT)
     found = []
@@ -129,7 +132,7 @@ def _measure(
             encoded_interval=intervals[i],
             associated=float(v[i, best[i]]),
             associated_p=float(adjusted[i, best[i]]),
-            associated_interval=cramers_v_interval(table, int(counted[i, best[i]])),
+            associated_interval=cramers_v_interval(table, n[i, best[i]]),
             associated_with="label" if target.is_label else "clusters",
             associated_class=target.name,
             dependence=depends[0] if depends else None,
@@ -146,13 +149,14 @@ def _dependence(
     if pool.predictions is None:
         return None
     if pool.labels.ndim == 1:
-        return partial_dependence(pool.predictions, pool.labels.astype(np.int64), column.codes, rng)
+        labels = pool.labels.astype(np.int64)
+        return partial_dependence(pool.predictions, labels, column.codes, rng, pool.groups)
     if target.name is None:
         return None
     code = list(classes).index(target.name)
     shown = pool.predictions[:, code]
     both = np.stack([1 - shown, shown], axis=1)
-    return partial_dependence(both, pool.labels[:, code].astype(np.int64), column.codes, rng)
+    return partial_dependence(both, pool.labels[:, code].astype(np.int64), column.codes, rng, pool.groups)
 
 
 def _adjusted(found: list[_Measured]) -> list[_Measured]:

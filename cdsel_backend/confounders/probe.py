@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from cdsel_backend.confounders.association import permutation_p
 from cdsel_backend.confounders.representation import fit_representation
 
 _ITEMS = 1500
@@ -35,24 +36,30 @@ class Probe:
     folds: NDArray[np.int64]
     hat: NDArray[np.float32]
 
-    def auroc(self, codes: NDArray[np.int64], rng: np.random.Generator) -> tuple[float, float] | None:
+    def auroc(
+        self, codes: NDArray[np.int64], rng: np.random.Generator, tests: int = 1
+    ) -> tuple[float, float] | None:
         """Return (macro one-vs-rest AUROC, permutation p-value) of a variable (n,) over the whole pool.
 
-        The null permutes the variable between groups, never inside one. None where fewer than two levels have
-        enough items.
+        The null permutes the variable between groups, never inside one. `tests` is how many p-values will be adjusted
+        together. None where fewer than two levels have enough items.
         """
         sampled = codes[self.rows]
         probed = _probed(sampled)
         if not len(probed):
             return None
-        orders = [np.arange(len(self.rows)), *(rng.permutation(len(self.rows)) for _ in range(_PERMUTATIONS))]
-        scores = np.zeros(len(orders))
+        observed = _macro_auroc(self.hat, sampled.reshape(1, -1), probed)[0]
         step = max(1, _ROWS_AT_ONCE // len(probed))
-        for start in range(0, len(orders), step):
-            shuffled = np.stack([sampled[order].ravel() for order in orders[start : start + step]])
-            scores[start : start + step] = _macro_auroc(self.hat, shuffled, probed)
-        p = (1 + (scores[1:] >= scores[0]).sum()) / len(scores)
-        return float(scores[0]), float(p)
+
+        def reached(count: int) -> int:
+            found = 0
+            for start in range(0, count, step):
+                orders = [rng.permutation(len(self.rows)) for _ in range(min(step, count - start))]
+                shuffled = np.stack([sampled[order].ravel() for order in orders])
+                found += int((_macro_auroc(self.hat, shuffled, probed) >= observed).sum())
+            return found
+
+        return float(observed), permutation_p(reached, _PERMUTATIONS, tests)
 
     def intervals(self, variables: Sequence[NDArray[np.int64]]) -> list[tuple[float, float] | None]:
         """Return a 95 % interval of the AUROC of each variable (n,); None where `auroc` is none.
