@@ -131,21 +131,23 @@ def test_empty_stratum_and_no_confounder(strategy: str) -> None:
 
 def test_group_cap_counts_what_is_taken(strategy: str) -> None:
     groups = np.arange(240) // 6
-    problem = make_problem(labelled=30, groups=groups, options=SelectionOptions(group_cap=2))
+    options = SelectionOptions(group_cap=2, random_share=0.0)
+    problem = make_problem(labelled=30, groups=groups, options=options)
     picked = select(strategy, problem, 500).indices
     assert len(picked) == 35 * 2  # the five groups already labelled are full
     assert np.bincount(groups[picked], minlength=40).tolist() == [0] * 5 + [2] * 35
 
 
-def test_near_duplicates_are_left_out(strategy: str) -> None:
-    problem = make_problem(60, options=SelectionOptions(near_duplicate=0.999))
-    twice = np.concatenate([problem.vectors, problem.vectors * 1.0001])
+@pytest.mark.parametrize(("longer", "threshold"), [(1.0001, 0.999), (1.0, 1.0)])
+def test_near_duplicates_are_left_out(strategy: str, longer: float, threshold: float) -> None:
+    problem = make_problem(60)
+    twice = np.concatenate([problem.vectors, problem.vectors * np.float32(longer)])
     codes = np.tile(problem.columns[0].codes, 2)
     doubled = make_problem(
         120,
         vectors=twice,
         columns=[Column("site", "categorical", SITES, codes, None)],
-        options=SelectionOptions(near_duplicate=0.999),
+        options=SelectionOptions(near_duplicate=threshold, random_share=0.0),
         taken=np.arange(120) < 10,
     )
     picked = select(strategy, doubled, 500).indices

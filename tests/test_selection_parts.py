@@ -187,6 +187,19 @@ def test_coverage_of_a_sampled_pool_is_close_to_that_of_the_whole() -> None:
     assert distance[0] < 0.97 * distance[1]
 
 
+def test_a_rare_level_of_a_large_pool_is_not_lost_in_the_sample() -> None:
+    codes = np.zeros(60_000, dtype=np.int64)
+    codes[:50] = np.arange(50) // 10 + 1  # five levels of ten
+    levels = tuple("abcdef")
+    problem = site_problem(codes, levels, options=SelectionOptions(random_share=0.0))
+    selection = select("confounder_aware", problem, 200)
+    owed = due(partitions(problem)[0].shares, np.zeros(6, int), np.bincount(codes), 200)
+    got = np.bincount(codes[selection.indices], minlength=6)
+    assert owed[1:].min() > 1
+    assert (got[1:] >= owed[1:] - 2).all()
+    assert got[1:].min() > 0
+
+
 def test_what_an_item_covers_is_told() -> None:
     spots = np.repeat(np.eye(4, dtype=np.float32) * 50, [40, 30, 20, 10], axis=0)
     vectors = spots + np.random.default_rng(0).normal(0, 0.1, spots.shape).astype(np.float32)
@@ -249,6 +262,38 @@ def test_the_random_share_is_uniform_marked_and_spread() -> None:
     assert np.mean(south) == pytest.approx(0.1, abs=0.08)  # natural, where the strata ask for a quarter
     none = select("confounder_aware", site_problem(codes, options=SelectionOptions(random_share=0.0)), 40)
     assert not any(reason.drawn_at_random for reason in none.reasons)
+
+
+def test_the_random_share_speaks_for_the_whole_pool_whatever_the_caps() -> None:
+    """Under the cap it would show patients with few images too often, and the told prevalence would be theirs."""
+    groups = np.concatenate([np.repeat(np.arange(8), 50), 8 + np.arange(400)])
+    options = SelectionOptions(group_cap=1, random_share=0.5)
+    drawn, rest = [], []
+    for seed in range(30):
+        problem = site_problem(np.zeros(800, dtype=np.int64), groups=groups, options=options, seed=seed)
+        selection = select("confounder_aware", problem, 40)
+        at_random = np.array([reason.drawn_at_random for reason in selection.reasons])
+        drawn += (groups[selection.indices[at_random]] < 8).tolist()
+        rest.append(groups[selection.indices[~at_random]])
+        assert len(set(rest[-1].tolist())) == len(rest[-1])
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.06)
+    capped = select("random", site_problem(np.zeros(800, dtype=np.int64), groups=groups, options=options), 40)
+    assert len(set(groups[capped.indices].tolist())) == 40
+    assert {reason.sentence for reason in capped.reasons} == {"Drawn by chance."}
+
+
+def test_stratified_tells_the_strata_that_it_keeps() -> None:
+    site = np.repeat([0, 0, 0, 1], 100)
+    age = np.where(np.arange(400) % 10 < np.where(site == 1, 9, 2), 1, 0)  # goes with the site
+    columns = [
+        Column("site", "categorical", ("north", "south"), site),
+        Column("age", "categorical", ("young", "old"), age),
+    ]
+    selection = select("stratified", site_problem(site, columns=columns), 60)
+    last = {reason.stratum: reason for reason in selection.reasons}
+    assert "site south, age old" in last
+    assert all(reason.got == reason.due for reason in last.values())
+    assert sum(reason.due for reason in last.values()) == 60
 
 
 def test_the_sentence() -> None:

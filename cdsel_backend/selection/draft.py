@@ -10,26 +10,35 @@ from numpy.typing import NDArray
 from cdsel_backend.selection.problem import Problem
 
 _BLOCK = 4096
+_ROUNDING = 1e-6  # two equal vectors of float32 may have a cosine as far from 1
 
 
 class Draft:
     """Picks in rank order, under the group cap and near-duplicate suppression.
 
-    `open` (n,) says which items may still be picked; it shrinks with every `add`.
+    `open` (n,) says which items a strategy may still pick; it shrinks with every `add`. `free` (n,) are all that are
+    not taken or picked: caps forbid none of them, for a sample must be drawn from the whole pool to speak for it.
     """
 
     def __init__(self, problem: Problem, size: int) -> None:
         self._problem = problem
         self.size = size
-        self.open: NDArray[np.bool_] = problem.usable & ~problem.taken
+        self.free: NDArray[np.bool_] = problem.usable & ~problem.taken
+        self.open: NDArray[np.bool_] = self.free.copy()
         self.indices: list[int] = []
         self.gains: list[float] = []
         self.covers: list[int] = []
         self.at_random: list[bool] = []
+        self.by_chance: list[bool] = []
         self.uncertainty: NDArray[np.float64] | None = None
         """(n,) in [0, 1], told in the reasons: for a strategy to set that goes by it."""
         self._room = self._group_room()
         self._unit = self._unit_vectors()
+
+    @property
+    def capped(self) -> bool:
+        """True where the options may close what is free."""
+        return self._room is not None or self._unit is not None
 
     @property
     def full(self) -> bool:
@@ -41,19 +50,34 @@ class Draft:
         """How many picks may still be added."""
         return min(self.size - len(self.indices), int(self.open.sum()))
 
-    def add(self, index: int, gain: float = 0.0, *, covers: int = 0, at_random: bool = False) -> None:
-        """Append an open item; `gain` is the strategy's own measure, `covers` the items it now stands for."""
-        if not self.open[index]:
+    def add(
+        self,
+        index: int,
+        gain: float = 0.0,
+        *,
+        covers: int = 0,
+        at_random: bool = False,
+        by_chance: bool = False,
+    ) -> None:
+        """Append an open item, or one `at_random`, drawn uniformly from all that are free.
+
+        `gain` is the strategy's own measure, `covers` the items it now stands for; `by_chance` says that nothing but
+        chance chose it among the open ones.
+        """
+        if not (self.free if at_random else self.open)[index]:
             raise ValueError(f"item {index} is not open: taken, unusable, or closed by a cap")
         self.indices.append(int(index))
         self.gains.append(float(gain))
         self.covers.append(int(covers))
         self.at_random.append(at_random)
-        self.open[index] = False
+        self.by_chance.append(by_chance)
+        self.free[index] = self.open[index] = False
         self._close_group(index)
         self._close_near(index)
 
-    def add_batches(self, propose: Callable[[NDArray[np.int64], int], NDArray[np.int64]]) -> None:
+    def add_batches(
+        self, propose: Callable[[NDArray[np.int64], int], NDArray[np.int64]], *, by_chance: bool = False
+    ) -> None:
         """Fill from a strategy that chooses a batch at once.
 
         `propose(candidates, count)` returns positions of at most `count` of the `candidates` (item indices) in
@@ -66,7 +90,7 @@ class Draft:
                 return
             for index in proposed:
                 if self.open[index] and len(self.indices) < self.size:
-                    self.add(int(index))
+                    self.add(int(index), by_chance=by_chance)
 
     def spread_random(self) -> None:
         """Reorder the picks so that those drawn at random lie evenly among the others, each kind in its order."""
@@ -79,6 +103,7 @@ class Draft:
         self.gains = [self.gains[i] for i in order]
         self.covers = [self.covers[i] for i in order]
         self.at_random = [self.at_random[i] for i in order]
+        self.by_chance = [self.by_chance[i] for i in order]
 
     def _group_room(self) -> NDArray[np.int64] | None:
         """How many more of each group may come, and close the groups that are full."""
@@ -98,9 +123,15 @@ class Draft:
         if self._room[groups[index]] <= 0:
             self.open[groups == groups[index]] = False
 
+    @property
+    def _least_near(self) -> float | None:
+        """The cosine from which two images are near duplicates."""
+        threshold = self._problem.options.near_duplicate
+        return None if threshold is None else min(threshold, 1 - _ROUNDING)
+
     def _unit_vectors(self) -> NDArray[np.float32] | None:
         """Vectors at unit length, and close what is near something taken."""
-        threshold = self._problem.options.near_duplicate
+        threshold = self._least_near
         if threshold is None:
             return None
         vectors = np.where(self._problem.usable[:, None], self._problem.vectors, 0).astype(np.float32)
@@ -113,6 +144,6 @@ class Draft:
         return np.asarray(unit)
 
     def _close_near(self, index: int) -> None:
-        threshold = self._problem.options.near_duplicate
+        threshold = self._least_near
         if self._unit is not None and threshold is not None:
             self.open &= self._unit @ self._unit[index] < threshold

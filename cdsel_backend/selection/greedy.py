@@ -43,8 +43,8 @@ class Fixed:
         return 0
 
 
-def fill_greedily(draft: Draft, value: Value, strata: StrataTerm) -> None:
-    """Pick the largest total gain, time after time; ties go to the lower index.
+def fill_greedily(draft: Draft, value: Value, strata: StrataTerm, *, by_chance: bool = False) -> None:
+    """Pick the largest total gain, time after time; ties go to the lower index. `by_chance`: the values are drawn.
 
     Items in the same strata gain the same by the strata, so each such kind keeps its own queue by value.
     """
@@ -77,5 +77,5 @@ def fill_greedily(draft: Draft, value: Value, strata: StrataTerm) -> None:
         best[kind] = -queue[0][0] if queue else -np.inf
         covers = value.add(position)
         strata.add(kind)
-        draft.add(int(items[position]), gain, covers=covers)
+        draft.add(int(items[position]), gain, covers=covers, by_chance=by_chance)
         step += 1

@@ -35,7 +35,8 @@ class Ji2025Options:
 
 @dataclass(frozen=True)
 class SelectionOptions:
-    """How to select. Every strategy keeps `group_cap` and `near_duplicate`; the rest says who reads it.
+    """How to select. Every strategy keeps `group_cap` and `near_duplicate`, but for its random share; the rest says
+    who reads it.
 
     Raises ValueError, naming the setting, for a value out of range.
     """

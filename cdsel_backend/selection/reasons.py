@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strata import due, partitions
+from cdsel_backend.selection.strata import Strata, due
 
 _UNSURE = 0.5
 
@@ -30,6 +30,8 @@ class Reason:
     covers: int
     uncertainty: float | None
     drawn_at_random: bool
+    """Uniformly from the whole pool."""
+    by_chance: bool = False
 
     @property
     def sentence(self) -> str:
@@ -44,7 +46,8 @@ class Reason:
         if not why and self.covers:
             why.append("unlike the images chosen before it")
         if not self.stratum:
-            return _sentence("; ".join(why) or "chosen for what it adds to the images before it")
+            bare = "drawn by chance" if self.by_chance else "chosen for what it adds to the images before it"
+            return _sentence("; ".join(why) or bare)
         due = round(self.due)
         place = f"image {self.got} of {due} due this round" if self.got <= due else "beyond its share"
         return _sentence(
@@ -81,13 +84,12 @@ class Selection:
         return len(self.indices)
 
 
-def explain(problem: Problem, draft: Draft, *, stratified: bool) -> Selection:
-    """Turn a finished draft into a selection with reasons.
+def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selection:
+    """Turn a finished draft into a selection with reasons; `found` are the partitions that the strategy keeps.
 
     With several partitions, a pick is explained by the stratum that lacked most when it was picked.
     """
     picked = np.array(draft.indices, dtype=np.int64)
-    found = partitions(problem) if stratified else []
     pool = problem.usable & ~problem.taken
     quotas = [due(p.shares, p.counts(problem.taken), p.counts(pool), len(picked)) for p in found]
     got = [np.zeros(len(p.names), dtype=np.int64) for p in found]
@@ -111,6 +113,7 @@ def explain(problem: Problem, draft: Draft, *, stratified: bool) -> Selection:
                 covers=draft.covers[position],
                 uncertainty=None if uncertainty is None else float(uncertainty[index]),
                 drawn_at_random=draft.at_random[position],
+                by_chance=draft.by_chance[position],
             )
         )
     return Selection(picked, np.array(draft.gains, dtype=np.float64), tuple(reasons))

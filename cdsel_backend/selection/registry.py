@@ -20,6 +20,7 @@ from cdsel_backend.selection.methods import (
 )
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.reasons import Selection, explain
+from cdsel_backend.selection.strata import Strata, joint, partitions
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Strategy:
     sentence: str
     """What it does, for whoever chooses among them."""
     fill: Callable[[Problem, Draft], None]
-    stratified: bool = False
-    """Reasons name the item's stratum and what it was due."""
+    partitions: Callable[[Problem], list[Strata]] | None = None
+    """The strata it gives their share, which the reasons name."""
     reads_model: bool = True
     """It reads the vectors or the probabilities, so what it picks may depend on the model of the round."""
 
@@ -45,7 +46,7 @@ _OURS = (
         "confounder_aware",
         "Every level of a confounder gets its share; typical images first, then chance inside the strata.",
         confounder_aware.fill,
-        stratified=True,
+        partitions=partitions,
     ),
     Strategy(
         "ji2025", "Ji et al. 2025: evenly over the classes, and in each over clusters of images.", ji2025.fill
@@ -60,7 +61,7 @@ _OURS = (
         "stratified",
         "Every combination of the confounders' levels gets its share; chance decides inside.",
         stratified.fill,
-        stratified=True,
+        partitions=lambda problem: [joint(problem)],
         reads_model=False,
     ),
     Strategy("kcenter", "k-center greedy: the image that is farthest from all chosen so far.", kcenter.fill),
@@ -153,4 +154,4 @@ def select(strategy: str, problem: Problem, size: int) -> Selection:
     draft = Draft(problem, size)
     if not draft.full:
         chosen.fill(problem, draft)
-    return explain(problem, draft, stratified=chosen.stratified)
+    return explain(problem, draft, chosen.partitions(problem) if chosen.partitions else [])

@@ -46,6 +46,14 @@ def _partition(names: Sequence[str], codes: NDArray[np.int64], problem: Problem)
     return Strata(tuple(names), codes, target_shares(counts, problem.options.alpha))
 
 
+def joint(problem: Problem) -> Strata:
+    """Return the partition into all combinations of the columns' levels that occur; a nameless one without columns."""
+    codes = joint_codes(problem)
+    first = np.unique(codes, return_index=True)[1]
+    names = [", ".join(f"{c.name} {c.levels[c.codes[i]]}" for c in problem.columns) for i in first]
+    return _partition(names, codes, problem)
+
+
 def joint_codes(problem: Problem) -> NDArray[np.int64]:
     """Return (n,): a code for each combination of levels that occurs; all 0 without columns."""
     codes = np.zeros(len(problem), dtype=np.int64)

@@ -12,13 +12,14 @@ most do worse (simulate/EVIDENCE.md has the figures).
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.greedy import Fixed, Value, fill_greedily
 from cdsel_backend.selection.methods.random import draw
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strata import StrataTerm
+from cdsel_backend.selection.strata import StrataTerm, due, partitions
 
 _LEEWAY = 0.1  # of a stratum's share that chance may overrule
 
@@ -38,12 +39,23 @@ def fill(problem: Problem, draft: Draft) -> None:
                 taken=counted,
                 size=draft.missing,
                 rng=rng,
+                due=_due(problem, draft, counted),
             )
         else:
             items = np.flatnonzero(draft.open)
             value = Fixed(items, rng.random(len(items)) * _LEEWAY / (counted.sum() + draft.missing))
-        fill_greedily(draft, value, StrataTerm(problem, counted, problem.options.balance))
+        strata = StrataTerm(problem, counted, problem.options.balance)
+        fill_greedily(draft, value, strata, by_chance=problem.probabilities is not None)
     draft.spread_random()
+
+
+def _due(problem: Problem, draft: Draft, counted: NDArray[np.bool_]) -> list[tuple[NDArray[np.bool_], int]]:
+    """Return every level as a mask (n,), and what it is due of the missing picks."""
+    found = []
+    for strata in partitions(problem):
+        quota = due(strata.shares, strata.counts(counted), strata.counts(draft.open), draft.missing)
+        found += [(strata.codes == level, int(quota[level])) for level in np.flatnonzero(quota)]
+    return found
 
 
 def _random_count(problem: Problem, draft: Draft, rng: np.random.Generator) -> int:

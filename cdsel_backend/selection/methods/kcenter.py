@@ -20,9 +20,10 @@ def fill(problem: Problem, draft: Draft) -> None:
     square = np.einsum("ij,ij->i", vectors, vectors)
     nearest: NDArray[np.float32] = np.full(len(vectors), np.inf, dtype=np.float32)
     taken = np.flatnonzero(problem.taken & problem.usable)
-    for start in range(0, len(taken), _BLOCK):
-        nearest = np.minimum(
-            nearest, _square_distances(vectors, square, taken[start : start + _BLOCK]).min(axis=1)
+    for start in range(0, len(vectors) if len(taken) else 0, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        nearest[block] = _square_distances(vectors[block], square[block], vectors[taken], square[taken]).min(
+            axis=1
         )
     while not draft.full:
         if np.isinf(nearest).all():
@@ -34,11 +35,15 @@ def fill(problem: Problem, draft: Draft) -> None:
             index = int(np.argmax(np.where(draft.open, nearest, -1.0)))
             gain = float(np.sqrt(max(nearest[index], 0.0)))
         draft.add(index, gain)
-        nearest = np.minimum(nearest, _square_distances(vectors, square, np.array([index]))[:, 0])
+        from_it = _square_distances(vectors, square, vectors[[index]], square[[index]])[:, 0]
+        nearest = np.minimum(nearest, from_it)
 
 
 def _square_distances(
-    vectors: NDArray[np.float32], square: NDArray[np.float32], of: NDArray[np.int64]
+    a: NDArray[np.float32],
+    a_square: NDArray[np.float32],
+    b: NDArray[np.float32],
+    b_square: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Return (n, len(of)) squared distances, never below 0."""
-    return np.maximum(square[:, None] - 2 * vectors @ vectors[of].T + square[of], 0)
+    """Return (len(a), len(b)) squared distances, never below 0, given the squared lengths."""
+    return np.maximum(a_square[:, None] - 2 * a @ b.T + b_square, 0)

@@ -56,13 +56,14 @@ def fill_probcover(problem: Problem, draft: Draft) -> None:
     from skactiveml.pool import ProbCover
 
     n_classes = max(problem.n_classes, 2)
-    length = np.linalg.norm(problem.vectors, axis=1, keepdims=True)
+    vectors = np.where(problem.usable[:, None], problem.vectors, 0)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
     _ask(
         problem,
         draft,
         lambda seed: ProbCover(n_classes=n_classes, missing_label=-1, random_state=seed),
         # The radii it chooses from, .2 to 2, are made for vectors of length 1.
-        vectors=problem.vectors / np.where(length > 0, length, 1),
+        vectors=vectors / np.where(length > 0, length, 1),
     )
 
 

@@ -9,15 +9,19 @@ from cdsel_backend.selection.problem import Problem
 
 
 def fill(problem: Problem, draft: Draft) -> None:
-    """Draw open items uniformly, without replacement."""
-    draw(draft, draft.missing, problem.random())
+    """Draw open items uniformly, without replacement; under caps they do not speak for the whole pool."""
+    rng = problem.random()
+    if not draft.capped:
+        draw(draft, draft.missing, rng)
+        return
+    for index in rng.permutation(np.flatnonzero(draft.open)):
+        if draft.full:
+            return
+        if draft.open[index]:
+            draft.add(int(index), by_chance=True)
 
 
 def draw(draft: Draft, count: int, rng: np.random.Generator) -> None:
-    """Add `count` items drawn uniformly from those open, and mark them so; fewer when caps leave fewer."""
-    end = len(draft.indices) + count
-    for index in rng.permutation(np.flatnonzero(draft.open)):
-        if len(draft.indices) >= end:
-            return
-        if draft.open[index]:
-            draft.add(int(index), at_random=True)
+    """Add `count` items drawn uniformly from all that are free, whatever the caps, and mark them so."""
+    for index in rng.permutation(np.flatnonzero(draft.free))[:count]:
+        draft.add(int(index), at_random=True)
