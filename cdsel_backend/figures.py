@@ -93,10 +93,11 @@ def lines(
         points = [plane.at(a, b) for a, b in zip(x[kept], y[kept], strict=True)]
         band = ""
         if curve.low is not None and curve.high is not None and curve.tone != "other":
-            low, high = _array(curve.low)[kept], _array(curve.high)[kept]
-            ring = [plane.at(a, b) for a, b in zip(x[kept], high, strict=True)]
-            ring += [plane.at(a, b) for a, b in zip(x[kept][::-1], low[::-1], strict=True)]
-            band = f'<polygon class="band" points="{_points(ring)}"/>'
+            low, high = _array(curve.low), _array(curve.high)
+            known = kept & np.isfinite(low) & np.isfinite(high)
+            ring = [plane.at(a, b) for a, b in zip(x[known], high[known], strict=True)]
+            ring += [plane.at(a, b) for a, b in zip(x[known][::-1], low[known][::-1], strict=True)]
+            band = f'<polygon class="band" points="{_points(ring)}"/>' if ring else ""
         marks = "".join(
             f'<circle class="mark" cx="{px:.1f}" cy="{py:.1f}" r="{2.4 if curve.tone == "other" else 3.6}">'
             f"<title>{escape(curve.name)}, {escape(x_label)} {a:g}: {b:.3f}</title></circle>"

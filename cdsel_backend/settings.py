@@ -129,12 +129,14 @@ class ProjectSettings(BaseModel):
     strategy: Annotated[str, AfterValidator(_known_strategy)] = "confounder_aware"
     """How images are chosen; `cdsel strategies` lists the names."""
     random_share: float = Field(SelectionOptions.random_share, ge=0, le=1)
-    """The share of each round that `confounder_aware` draws at random from all images, to tell what the pool holds."""
+    """The share of each round that `confounder_aware` draws at random from all images, whatever the caps below, to \
+tell what the pool holds."""
     group_cap: int | None = Field(SelectionOptions.group_cap, ge=1, le=10_000_000)
-    """At most this many images of one patient or lesion (`group`) are chosen or labelled; none: no limit."""
+    """At most this many images of one patient or lesion (`group`) are chosen or labelled, the random share apart; none: \
+no limit."""
     near_duplicate: float | None = Field(SelectionOptions.near_duplicate, gt=0, le=1)
-    """An image at least this similar to one chosen or labelled is left out: the cosine, up to 1, of the vectors that \
-images are chosen by; none: all may come."""
+    """An image at least this similar to one chosen or labelled is left out, the random share apart: the cosine, up to \
+1, of the vectors that images are chosen by; none: all may come."""
     strength: float | None = Field(None, ge=0, le=1)
     """How far the model makes up for the confounder, from 0 (not at all) to 1 (wholly): robust to it, or accurate on \
 more of the same; none: wholly."""

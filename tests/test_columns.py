@@ -65,6 +65,90 @@ def test_negative_fractions_and_dates_read_well():
     assert columns["day"].levels[0] == "2021-01-01 to 2021-01-23"
 
 
+def test_where_most_values_are_the_least_one_the_others_are_a_level():
+    columns = by_name(
+        [{"dose": max(0, i - 159), "day": f"2021-01-{max(1, i - 170):02}"} for i in range(200)]
+        + [{"dose": None, "day": None}]
+    )
+    for name, levels in (("dose", ("0", "1-40")), ("day", ("2021-01-01", "2021-01-02 to 2021-01-29"))):
+        assert columns[name].excluded is None
+        assert columns[name].levels == (*levels, MISSING)
+    assert np.bincount(columns["dose"].codes).tolist() == [160, 40, 1]
+    assert columns["dose"].encode([{"dose": 0}, {"dose": 1}]).names.tolist() == ["0", "1-40"]
+
+
+def test_dates_with_odd_words_among_them_stay_dates():
+    days = [{"day": f"20{10 + i // 336}-{1 + i // 28 % 12:02}-{1 + i % 28:02}"} for i in range(2000)]
+    column = by_name([*days, {"day": "not recorded"}, {"day": "7"}])["day"]
+    assert (column.kind, column.dated, column.excluded) == ("numeric", True, None)
+    assert column.names[[0, -2, -1]].tolist() == ["2010-01-01 to 2011-03-08", MISSING, MISSING]
+    half = by_name([*days[:1000], *[{"day": f"week {i % 9}"} for i in range(1000)]])["day"]
+    assert (half.kind, half.dated) == ("categorical", False)
+
+
+def test_a_batch_is_read_as_the_column_is_whatever_else_it_holds():
+    columns = by_name([{"age": i, "day": f"2021-01-{1 + i % 28:02}"} for i in range(100)])
+    day = [{"day": value} for value in ("2021-01-02", "2021-01-32", 20, None)]
+    assert columns["day"].encode(day).names.tolist() == ["2021-01-01 to 2021-01-05", *[MISSING] * 3]
+    assert columns["day"].encode([{"day": 20}]).names.tolist() == [MISSING]
+    assert columns["age"].encode([{"age": "2021-01-02"}]).names.tolist() == [MISSING]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "site",
+        "hospital_no",
+        "CentreID",
+        "scannerid",
+        "DeviceSerialNumber",
+        "CTScanner2",
+        "site_anon",
+        "age_group",
+    ],
+)
+def test_whole_numbers_stay_as_they_are_where_the_name_says_that_they_are_codes(name):
+    column = by_name([{name: str(1 + i % 20)} for i in range(400)])[name]
+    assert (column.kind, column.excluded) == ("categorical", None)
+    assert column.levels == tuple(map(str, range(1, 21)))
+
+
+@pytest.mark.parametrize(
+    "name", ["age", "dose", "slice_thickness", "fluid", "hospital_days", "reader_experience", "websites"]
+)
+def test_whole_numbers_are_cut_at_quantiles_where_the_name_says_no_such_thing(name):
+    assert by_name([{name: 1 + i % 20} for i in range(400)])[name].levels[0] == "1-4"
+
+
+def test_codes_are_few_whole_numbers_that_do_not_identify():
+    assert by_name([{"site": i % 31} for i in range(620)])["site"].kind == "numeric"
+    assert by_name([{"site": i % 20 / 2} for i in range(620)])["site"].kind == "numeric"
+    for name in ("site", "image_id"):
+        assert "identifies" in by_name([{name: i} for i in range(25)])[name].excluded
+
+
+def test_long_numbers_keep_their_digits():
+    values = [4012345000016, "4012345000023", 4012345000016.0, 1234567890123456, "1234567890123457"]
+    column = by_name([{"scanner": value} for value in [*values, 1234567890123456.0] * 20])["scanner"]
+    assert column.names[:6].tolist() == [str(int(value)) for value in [*values, values[3]]]
+    ids = by_name([{"image": 1234567890123456789 + i} for i in range(600)])["image"]
+    assert "identifies" in ids.excluded
+
+
+def test_a_number_is_one_level_however_it_is_written():
+    values = [7, "7", 7.0, "7.0", "007", "1.2e1", "12"]
+    column = by_name([{"scanner": value} for value in values * 9])["scanner"]
+    assert column.names[:7].tolist() == [*["7"] * 5, *["12"] * 2]
+    assert by_name([{"p": f"{i % 60}e-05"} for i in range(600)])["p"].kind == "numeric"
+
+
+def test_a_code_that_float_would_read_is_no_number():
+    values = ["12E3", "12000", "120E2", "12e3", "12_000"]
+    column = by_name([{"scanner": value} for value in values * 9])["scanner"]
+    assert column.names[:5].tolist() == ["12E3", "12000", "120E2", "12E3", "12_000"]
+    assert column.encode([{"scanner": "120e2"}, {"scanner": 12000.0}]).names.tolist() == ["120E2", "12000"]
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
@@ -142,5 +226,6 @@ def test_real_metadata():
     assert {name for name, column in columns.items() if column.excluded} == {"file", "image_id", "lesion_id"}
     assert all("identifies" in columns[name].excluded for name in ("file", "image_id", "lesion_id"))
     assert columns["age"].kind == "numeric"
+    assert columns["age_group"].kind == "categorical"
     assert len(columns["site"].levels) == 4
     assert MISSING in columns["sex"].levels

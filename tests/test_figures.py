@@ -45,6 +45,12 @@ def test_a_band_reaches_from_low_to_high_around_its_line():
     assert len(ring) == 4
 
 
+def test_a_band_that_is_not_known_is_not_drawn():
+    unknown = [float("nan")] * 2
+    line = Line("a", [1, 2], [0.1, 0.2], unknown, unknown, tone="first")
+    assert "nan" not in figures.lines([line], x_label="x", y_label="y")
+
+
 def test_points_that_are_not_finite_are_left_out_and_none_at_all_is_an_error():
     svg = figures.lines([Line("a", [1, 2, 3], [0.1, np.nan, 0.3])], x_label="x", y_label="y")
     assert len(marks(svg)) == 2

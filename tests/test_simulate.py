@@ -384,6 +384,24 @@ def test_a_seed_without_a_worst_group_counts_for_neither():
     assert labels_saved(lines(curves, seeds=1)) is None
 
 
+def test_a_budget_must_fit_the_smallest_pool_of_all_seeds():
+    data = two_levels(dataset(), ("east", "west"))
+    sizes = [len(make_world(data, "0.8", seed, 1).pool) for seed in range(12)]
+    assert min(sizes) < sizes[0], "seed 0 alone would have told"
+    asked = Plan(("random",), ("plain",), ("0.8",), (sizes[0],), 2, 12, 1)
+    assert f"has {min(sizes)} items" in runner.check_budgets({"0.8": data}, asked)[0]
+    assert not runner.check_budgets({"0.8": data}, replace(asked, budgets=(min(sizes),)))
+
+
+def test_a_patient_called_unknown_is_none():
+    rows, vectors = history(60)
+    rows = [row | {"patient": "N/A" if i < 30 else f"p{i // 2}"} for i, row in enumerate(rows)]
+    data = load_dataset(
+        rows, vectors[:60], name="t", label="diagnosis", confounders=("site",), group="patient"
+    )
+    assert len(np.unique(data.groups)) == 30 + 15
+
+
 def test_one_budget_cannot_tell_what_is_saved():
     made = [
         Line("made", *pipeline, "0.8", 100, seed, WORST, value)

@@ -1,12 +1,14 @@
 """Metadata as columns: what each field of the tasks is, its levels, and why it may be no candidate.
 
-A field becomes a categorical column, or a numeric (or dated) one cut at quantiles. A missing value is a level of
-its own. Fields that identify, never vary, nest or hold free text are kept with the reason in `excluded`.
+A field becomes a categorical column, or a numeric (or dated) one cut at quantiles; few whole numbers stay categories
+where the field's name says that they are codes. A missing value is a level of its own. Fields that identify, never
+vary, nest or hold free text are kept with the reason in `excluded`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +43,24 @@ _MAX_LEVELS = 50  # the rest of a long list of levels becomes OTHER
 _MAX_LETTERS = 80  # of a level's name
 _BINS = 5
 _MOSTLY = 0.95  # of the values there must be numbers (or dates) for the column to be numeric
+_MAX_CODES = 30  # different whole numbers that can be codes
+
+# Whole numbers are codes, without an order to cut at, where the last word of the field's name that is in either list is
+# in the first: `site_anon`, `scannerID`, `deviceid`, `age_group`, but not `hospital_days` or `reader_experience`. Words
+# that name an amount as often (unit, location, position, number, level) are in none.
+_CODE_WORD = re.compile(
+    "(?:code|type|class|category|group|site|hospital|clinic|centre|center|institution|institute|facility|department|"
+    "ward|station|scanner|device|machine|camera|manufacturer|vendor|model|protocol|sequence|view|modality|operator|"
+    "reader|technician|physician|batch|source|dataset|cohort|country|region)(?:id)?|id"
+)
+_AMOUNT_WORD = re.compile(
+    "age|angle|confidence|count|days?|distance|dose|duration|experience|hours?|length|months?|rating|score|size|stay|"
+    "thickness|time|visits?|weeks?|weight|years?"
+)
+
+# Not numbers, though `float` reads them: 12E3 and 1_2, which no program writes for a number (those have a point or a
+# sign: 1.2e4, 1e-05), and more digits than a float is sure to tell apart.
+_NO_NUMBER = re.compile(r"\d+(?:[eE_]\d+)+|\d{16,}(?:\.0)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +68,7 @@ class Column:
     """One metadata variable over n items.
 
     `codes` (n,) int64 index `levels`. `edges` holds, for a numeric column, the lower bound of every level after
-    the first (seconds since 1970 for dates). `excluded` says in words why it is no candidate confounder.
+    the first (seconds since 1970 where it is `dated`). `excluded` says in words why it is no candidate confounder.
     """
 
     name: str
@@ -57,6 +77,7 @@ class Column:
     codes: NDArray[np.int64]
     excluded: str | None = None
     edges: tuple[float, ...] = ()
+    dated: bool = False
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -74,7 +95,7 @@ class Column:
         """Return this variable for other items, with these levels and edges; what is unseen joins the missing."""
         values = [_clean(row.get(self.name)) for row in rows]
         if self.kind == "numeric":
-            names = _names_of_numbers(_numbers(values), self.edges, self.levels)
+            names = _names_of_numbers(_numbers(values, dated=self.dated), self.edges, self.levels)
         else:
             folded = {level.casefold(): level for level in self.levels}
             other = OTHER if OTHER in self.levels else MISSING
@@ -113,28 +134,33 @@ def _read_column(name: str, raw: Sequence[object]) -> Column:
         return _column(name, values, excluded="holds nested values")
     if not filled:
         return _column(name, values, excluded="is empty")
-    numbers = _numbers(values)
-    known = numbers[np.isfinite(numbers)]
-    if len(known) >= _MOSTLY * len(filled):
-        return _numeric(name, values, numbers, whole=bool((known == np.round(known)).all()))
+    dated = sum(isinstance(value, datetime) for value in filled) >= _MOSTLY * len(filled)
+    numbers = _numbers(values, dated=dated)
+    if np.isfinite(numbers).sum() >= _MOSTLY * len(filled):
+        return _numeric(name, numbers, dated=dated)
     return _column(name, values, excluded=_why_not([_text(value) for value in filled]))
 
 
+def is_missing(value: object) -> bool:
+    """Whether a field says nothing: it is empty, nested, or one of the words for that, such as "unknown"."""
+    return _clean(value) is None
+
+
 def _clean(value: object) -> str | float | datetime | None:
-    """Return text, a number or a date, or None where nothing usable stands."""
+    """Return text, a number or a date, or None where nothing usable stands.
+
+    A number is the same however it is written: 7, "7", "7.0", and "007", which is mostly the same code from another
+    export. What `_NO_NUMBER` matches stays text, digit by digit.
+    """
     if value is None or isinstance(value, (Mapping, list, tuple, set, frozenset)):
         return None
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
-    if isinstance(value, (int, float, np.integer, np.floating)):
-        try:
-            number = float(value)
-        except OverflowError:
-            return str(value)
-        return number if math.isfinite(number) else None
     text = str(value).strip()
     if text.casefold() in _MISSING_WORDS:
         return None
+    if _NO_NUMBER.fullmatch(text):
+        return text.removesuffix(".0")
     try:
         number = float(text)
     except ValueError:
@@ -153,9 +179,8 @@ def _date(text: str) -> str | datetime:
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
-def _numbers(values: Sequence[str | float | datetime | None]) -> NDArray[np.float64]:
-    """Return (n,): the numbers (seconds for dates, when all filled values are dates); nan for the rest."""
-    dated = all(isinstance(value, datetime) for value in values if value is not None)
+def _numbers(values: Sequence[str | float | datetime | None], *, dated: bool) -> NDArray[np.float64]:
+    """Return (n,): the numbers, or the dates in seconds where the column is `dated`; nan for the rest."""
     if dated:
         return np.array(
             [v.timestamp() if isinstance(v, datetime) else np.nan for v in values], dtype=np.float64
@@ -164,8 +189,9 @@ def _numbers(values: Sequence[str | float | datetime | None]) -> NDArray[np.floa
 
 
 def _text(value: str | float | datetime) -> str:
+    """Return a level's name; a number with the 15 digits that a float keeps of any number."""
     if isinstance(value, float):
-        return f"{value:.12g}"
+        return f"{value:.15g}"
     return (value.isoformat() if isinstance(value, datetime) else value)[:_MAX_LETTERS]
 
 
@@ -202,25 +228,40 @@ def _column(
     return _finish(Column(name, "categorical", _with_special(kept, names), _EMPTY, excluded), names)
 
 
-def _numeric(
-    name: str, values: Sequence[str | float | datetime | None], numbers: NDArray[np.float64], *, whole: bool
-) -> Column:
-    """Cut numbers at quantiles; few distinct ones stay as they are."""
+def _numeric(name: str, numbers: NDArray[np.float64], *, dated: bool) -> Column:
+    """Cut numbers at quantiles; few distinct ones, and codes, stay as they are."""
     known = numbers[np.isfinite(numbers)]
     distinct = np.unique(known)
-    dated = any(isinstance(value, datetime) for value in values)
+    whole = not dated and bool((distinct == np.round(distinct)).all())
+    plain = [number if math.isfinite(number) else None for number in numbers.tolist()]
     if len(distinct) <= _BINS + 1 and not dated:
-        return _column(name, [v if isinstance(v, float) else None for v in values])
+        return _column(name, plain)
+    if whole and len(distinct) <= _MAX_CODES and _are_codes(name):
+        return _column(name, plain, excluded=_why_not([_text(number) for number in known.tolist()]))
     looks_like_id = len(distinct) > 120 or name.casefold().endswith(("id", "_no", "number", "index"))
     excluded = None
-    if whole and not dated and looks_like_id and len(distinct) > len(known) / 2:
+    if whole and looks_like_id and len(distinct) > len(known) / 2:
         excluded = f"identifies: {len(distinct)} different whole numbers in {len(known)} items"
     bins = int(np.clip(len(known) // 20, 2, _BINS))
     cuts = np.quantile(known, np.arange(1, bins) / bins, method="higher")
-    edges = tuple(float(edge) for edge in np.unique(cuts) if edge > known.min())
+    # Every cut falls on the least value where most are that; it is set against the others then.
+    edges = tuple(np.unique(cuts[cuts > distinct[0]]).tolist() or distinct[1:2].tolist())
     labels = _ranges(known, edges, dated=dated)
     names = _names_of_numbers(numbers, edges, labels)
-    return _finish(Column(name, "numeric", _with_special(labels, names), _EMPTY, excluded, edges), names)
+    return _finish(
+        Column(name, "numeric", _with_special(labels, names), _EMPTY, excluded, edges, dated), names
+    )
+
+
+def _are_codes(name: str) -> bool:
+    """Whether a field's name says that its whole numbers are codes."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    for word in map(str.casefold, reversed(words)):
+        if _AMOUNT_WORD.fullmatch(word):
+            return False
+        if _CODE_WORD.fullmatch(word):
+            return True
+    return False
 
 
 def _ranges(known: NDArray[np.float64], edges: tuple[float, ...], *, dated: bool) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.pool.backbones import load_backbone
-from cdsel_backend.pool.columns import MISSING, Column, read_columns
+from cdsel_backend.pool.columns import MISSING, Column, is_missing, read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.simulate.pictures import Pictures, read_pictures
@@ -93,8 +93,8 @@ def load_dataset(
         raise UsageError(
             f"--label: column {label!r} holds only {classes[0]!r}; at least two classes are needed"
         )
-    keys = [row[group].strip() if group else "" for row in here]
-    unique = [key or f"\0row {i}" for i, key in zip(kept, keys, strict=True)]
+    keys = [row[group] if group else "" for row in here]
+    unique = [f"\0row {i}" if is_missing(key) else key.strip() for i, key in zip(kept, keys, strict=True)]
     groups = np.unique(unique, return_inverse=True)[1].astype(np.int64)
     ours = {label, image_column}
     columns = read_columns(

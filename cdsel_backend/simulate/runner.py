@@ -332,13 +332,13 @@ def _draw_equally(
 
 
 def check_budgets(sets: dict[str, Dataset], plan: Plan) -> Sequence[str]:
-    """Return what is wrong with the budgets, in words, for each correlation whose pool is too small."""
+    """Return what is wrong with the budgets, in words, for each correlation whose pool is too small for some seed."""
     faults = []
     for correlation, data in sets.items():
-        size = len(make_world(data, correlation, 0, plan.positive).pool)
-        if max(plan.budgets) > size:
+        sizes = [len(make_world(data, correlation, seed, plan.positive).pool) for seed in range(plan.seeds)]
+        if max(plan.budgets) > min(sizes):
             faults.append(
-                f"--budget {max(plan.budgets)}: the pool at correlation {correlation} has {size} items"
+                f"--budget {max(plan.budgets)}: the pool at correlation {correlation} has {min(sizes)} items"
             )
     return faults
 
