@@ -132,8 +132,8 @@ class ProjectSettings(BaseModel):
     """The share of each round that `confounder_aware` draws at random from all images, whatever the caps below, to \
 tell what the pool holds."""
     group_cap: int | None = Field(SelectionOptions.group_cap, ge=1, le=10_000_000)
-    """At most this many images of one patient or lesion (`group`) are chosen or labelled, the random share apart; none: \
-no limit."""
+    """At most this many images of one patient or lesion (`group`) are chosen or labelled, the random share apart; \
+none: no limit."""
     near_duplicate: float | None = Field(SelectionOptions.near_duplicate, gt=0, le=1)
     """An image at least this similar to one chosen or labelled is left out, the random share apart: the cosine, up to \
 1, of the vectors that images are chosen by; none: all may come."""
