@@ -236,6 +236,18 @@ def test_verdicts_in_words():
     assert finding(report, "id").sentence == "id identifies: all different."
 
 
+def test_a_few_patients_with_many_images_make_no_consequence():
+    """A confounder must not be dropped because six patients happen to agree with it in all of their images."""
+    rng = np.random.default_rng(3)
+    patients = np.repeat(np.arange(6), 15)
+    labels = np.array([0, 0, 0, 1, 1, 1])[patients]
+    vectors = rng.standard_normal((90, 16)).astype(np.float32)
+    report = detect(vectors, [column("site", labels.copy())], labels, groups=patients)
+    assert "consequence" not in finding(report, "site").sentence
+    alone = detect(vectors, [column("site", labels.copy())], labels)
+    assert "consequence" in finding(alone, "site").sentence
+
+
 def test_one_confounder_is_found_among_forty_columns():
     """With 399 permutations no p-value could survive the adjustment for more than twenty variables."""
     vectors, labels, site, rng = planted(0.7)

@@ -101,6 +101,7 @@ def _measure(
     targets = read_targets(pool.vectors, pool.labels, classes, rng)
     probe = fit_probe(pool.vectors, pool.groups, rng) if columns else None
     encoded, dependence = [], []
+    decides: list[str | None] = [None] * len(columns)
     n = np.zeros((len(columns), len(targets)))  # of independent items
     v, p = np.zeros_like(n), np.ones_like(n)
     for i, column in enumerate(columns):
@@ -114,7 +115,9 @@ def _measure(
             )
             n[i, j] = independent(sizes)
             v[i, j] = cramers_v(cross_table(codes, target.codes), n[i, j])
-            p[i, j] = independence_p(cross_table(codes[once], target.codes[once]), rng, p.size)
+            table = cross_table(codes[once], target.codes[once])
+            p[i, j] = independence_p(table, rng, p.size)
+            decides[i] = decides[i] or _decides(table, target)
     intervals = probe.intervals([column.codes for column in columns]) if probe else [None] * len(columns)
     best, adjusted = strongest(v, p, SIGNIFICANT)
     found = []
@@ -138,7 +141,7 @@ def _measure(
             dependence=depends[0] if depends else None,
             dependence_p=depends[1] if depends else None,
         )
-        found.append(_Measured(finding, _decides(column, targets)))
+        found.append(_Measured(finding, decides[i]))
     return _adjusted(found)
 
 
@@ -169,34 +172,22 @@ def _adjusted(found: list[_Measured]) -> list[_Measured]:
     return found
 
 
-def _decides(column: Column, targets: Sequence[Target]) -> str | None:
-    """Say whether the variable follows from the label, or from the presence of some class; None if not."""
-    for target in targets:
-        words = _consequence(column.codes[target.rows], target.codes) if target.is_label else None
-        if words:
-            return words if target.name is None else f"{words} ({target.name!r} present, or absent)"
-    return None
-
-
-def _consequence(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> str | None:
+def _decides(table: NDArray[np.int64], target: Target) -> str | None:
     """Say whether each level has one label only, so that the variable follows from the label (or it from it).
 
-    Either no exception among at least ten labels of the rarer classes, or an upper 95 % bound on the share of
-    exceptions among them (Clopper-Pearson) below the limit.
+    table (levels, labels) of items that do not repeat one another. Either no exception among at least ten labels of the
+    rarer classes, or an upper 95 % bound on the share of exceptions among them (Clopper-Pearson) below the limit.
     """
-    table = cross_table(codes, labels)
     rarer = int(table.sum() - table.sum(axis=0).max())
     exceptions = int(table.sum() - table.max(axis=1).sum())
-    if rarer < 10 or exceptions >= rarer:
+    if not target.is_label or rarer < 10 or exceptions >= rarer:
         return None
     bound = float(beta.ppf(0.95, exceptions + 1, rarer - exceptions))
     if exceptions and bound > _CONSEQUENCE:
         return None
-    return (
-        "so far each of its levels has one label only"
-        if bound > _CONSEQUENCE
-        else "each of its levels has one label"
-    )
+    few = bound > _CONSEQUENCE
+    words = "so far each of its levels has one label only" if few else "each of its levels has one label"
+    return words if target.name is None else f"{words} ({target.name!r} present, or absent)"
 
 
 def _judge(
