@@ -381,6 +381,21 @@ def test_after_the_first_model_chance_decides_inside_the_strata() -> None:
     assert abs(np.mean(shares)) < 0.015
 
 
+def test_where_no_confounder_goes_with_the_label_doubt_decides_inside_the_strata() -> None:
+    problem = confounded(2000, 200)
+    # The same images, at sites that have nothing to do with the label.
+    site = Column("site", "categorical", ("north", "south"), np.arange(2000) % 2)
+    calm = replace(problem, columns=[site])
+    for one, doubt in ((problem, False), (calm, True)):
+        selection = select("confounder_aware", one, 100)
+        chosen = np.array([not reason.drawn_at_random for reason in selection.reasons])
+        unsure = one.uncertainty[selection.indices[chosen]].mean() - one.uncertainty[~one.taken].mean()
+        assert (unsure > 0.1) == doubt
+        assert any("not yet sure" in reason.sentence for reason in selection.reasons) == doubt
+    south = site.codes[select("confounder_aware", calm, 100).indices].sum()
+    assert 40 <= south <= 60
+
+
 def test_what_reads_no_model_is_the_same_whatever_it_says() -> None:
     problem = confounded(300, 40)
     other = replace(

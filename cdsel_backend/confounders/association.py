@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import chdtr, chndtrinc
 from scipy.stats import random_table
 
+ASSOCIATED = 0.1  # Cramér's V from which a variable counts as going with the label
+SIGNIFICANT = 0.05  # false discovery rate, or chance of an error where there is one test
 _PERMUTATIONS = 1999
 _PER_TEST = 24  # permutations that leave a p-value below .05 / tests within reach, with some room
 
@@ -80,6 +82,15 @@ def permutation_p(reached: Callable[[int], int], first: int, tests: int) -> floa
     for start in range(0, more, first):
         count += reached(min(first, more - start))
     return (1 + count) / (1 + first + more)
+
+
+def go_together(
+    a: NDArray[np.int64], b: NDArray[np.int64], groups: NDArray[np.int64] | None, rng: np.random.Generator
+) -> bool:
+    """Whether two variables (n,) go together so far: strongly enough to matter, and more than chance would have it."""
+    once = np.unique(units(groups, a, b), return_index=True)[1]
+    table = cross_table(a[once], b[once])
+    return cramers_v(table) >= ASSOCIATED and independence_p(table, rng) <= SIGNIFICANT
 
 
 def units(groups: NDArray[np.int64] | None, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:

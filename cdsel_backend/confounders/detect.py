@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from cdsel_backend.confounders.association import (
+    ASSOCIATED,
+    SIGNIFICANT,
     benjamini_hochberg,
     cramers_v,
     cramers_v_interval,
@@ -27,8 +29,6 @@ from cdsel_backend.confounders.targets import FEW_LABELS, Target, read_targets, 
 from cdsel_backend.pool.columns import Column
 
 ENCODED = 0.6  # AUROC from which a variable counts as written in the images
-ASSOCIATED = 0.1  # Cramér's V from which it counts as going with the label
-SIGNIFICANT = 0.05  # false discovery rate over the variables
 DUPLICATE = 0.7  # Cramér's V above which two variables say the same
 _FEW_IMAGES = 20  # below, nothing is measured
 _CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest label that the variable may leave

@@ -44,7 +44,8 @@ class Strategy:
 _OURS = (
     Strategy(
         "confounder_aware",
-        "Every level of a confounder gets its share; typical images first, then chance inside the strata.",
+        "Every level of a confounder gets its share; inside, typical images first, then chance, or what the model is "
+        "unsure of where no confounder goes with the label.",
         confounder_aware.fill,
         partitions=partitions,
     ),

@@ -1,12 +1,14 @@
-"""The default: every stratum its share; typical images first, then chance inside the strata.
+"""The default: every stratum its share; inside, typical images first, then chance, or doubt where that is harmless.
 
     F(S) = value(S) + lambda sum_a w_a sum_g pi_ag log(1 + c_ag(S))
 
 over partitions a (one a confounder, one a declared pair), w_a = 1 / number of partitions, lambda = `options.balance`;
 monotone submodular, so greedy keeps 1 - 1/e of the best. Before the first model the value is coverage of the
-de-confounded pool. From then on chance decides inside the strata: the training reads from the labels how often each
-class occurs in a stratum, and how well it can be told, and no hunt for informative images that was tried does better;
-most do worse (simulate/EVIDENCE.md has the figures).
+de-confounded pool. From then on it depends on whether a confounder goes with the label so far. Where one does, chance
+decides inside the strata: the training reads from the labels how often each class occurs in a stratum, and how well it
+can be told, and no hunt for informative images that was tried does better; most do worse. Where none does, there is no
+shortcut to learn, and the value is coverage weighted by the model's doubt (as in UHerding), which does better than
+chance. simulate/EVIDENCE.md has the figures.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.confounders.association import go_together
 from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.greedy import Fixed, Value, fill_greedily
@@ -31,22 +34,35 @@ def fill(problem: Problem, draft: Draft) -> None:
     if not draft.full:
         counted = problem.taken.copy()
         counted[draft.indices] = True
-        if problem.probabilities is None:
-            value: Value = Coverage(
+        by_chance = problem.probabilities is not None and _confounded(problem)
+        if by_chance:
+            items = np.flatnonzero(draft.open)
+            value: Value = Fixed(items, rng.random(len(items)) * _LEEWAY / (counted.sum() + draft.missing))
+        else:
+            draft.uncertainty = problem.uncertainty
+            value = Coverage(
                 problem.vectors,
                 usable=problem.usable,
                 open_=draft.open,
                 taken=counted,
                 size=draft.missing,
                 rng=rng,
+                weights=problem.uncertainty,
                 due=_due(problem, draft, counted),
             )
-        else:
-            items = np.flatnonzero(draft.open)
-            value = Fixed(items, rng.random(len(items)) * _LEEWAY / (counted.sum() + draft.missing))
         strata = StrataTerm(problem, counted, problem.options.balance)
-        fill_greedily(draft, value, strata, by_chance=problem.probabilities is not None)
+        fill_greedily(draft, value, strata, by_chance=by_chance)
     draft.spread_random()
+
+
+def _confounded(problem: Problem) -> bool:
+    """Whether some confounder goes with the label, as far as the labels tell."""
+    known = problem.labels >= 0
+    groups = None if problem.groups is None else problem.groups[known]
+    rng = np.random.default_rng(problem.seed)
+    return any(
+        go_together(column.codes[known], problem.labels[known], groups, rng) for column in problem.columns
+    )
 
 
 def _due(problem: Problem, draft: Draft, counted: NDArray[np.bool_]) -> list[tuple[NDArray[np.bool_], int]]:
