@@ -18,7 +18,7 @@ from cdsel_backend.labelstudio.labels import (
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.reconcile.context import REQUESTS, Context, misfit, model_folder, note_offer
-from cdsel_backend.reconcile.queues import look_up
+from cdsel_backend.reconcile.queues import look_up, settle_lost
 from cdsel_backend.store import PoolTask, State
 from cdsel_backend.training import ModelFormatError, load
 
@@ -63,6 +63,7 @@ def sync(context: Context, state: State) -> bool:
             due = list(state.queues.values())
     if due:
         sync_queues(context, state, due, now)
+    settle_lost(context, context.read_state(project.id))
     context.store.handle_events([event.id for event in events if event.action not in REQUESTS])
     return True
 
