@@ -216,17 +216,21 @@ def embed(context: Context, state: State) -> bool:
     done: list[tuple[int, str, Any]] = []
     faults: dict[int, str] = {}
     images = (image(row) for row in rows)
-    for result in embed_images(backbone, images, max_pixels=context.server.max_image_pixels, threads=READERS):
-        if result.vector is not None and result.content_hash is not None:
-            done.append((result.key, result.content_hash, result.vector))
-        else:
-            faults[result.key] = result.error or "no vector came of it"
-    attempts = {row.id: row.attempts for row in rows}
-    store.add_vectors(backbone.fingerprint, done)
-    store.note_unusable(
-        [
-            (item, words, time.time() + RETRY_SECONDS * 2 ** min(attempts[item], 8))
-            for item, words in faults.items()
-        ]
-    )
+    try:
+        for result in embed_images(
+            backbone, images, max_pixels=context.server.max_image_pixels, threads=READERS
+        ):
+            if result.vector is not None and result.content_hash is not None:
+                done.append((result.key, result.content_hash, result.vector))
+            else:
+                faults[result.key] = result.error or "no vector came of it"
+    finally:  # also where Label Studio goes away halfway: what is done stays done
+        attempts = {row.id: row.attempts for row in rows}
+        store.add_vectors(backbone.fingerprint, done)
+        store.note_unusable(
+            [
+                (item, words, time.time() + RETRY_SECONDS * 2 ** min(attempts[item], 8))
+                for item, words in faults.items()
+            ]
+        )
     return True
