@@ -194,6 +194,7 @@ def make_older(store):
             "DROP TABLE annotators",
             "ALTER TABLE selections DROP COLUMN annotator",
             "ALTER TABLE projects DROP COLUMN described",
+            "ALTER TABLE projects DROP COLUMN exhausted_key",
         ):
             connection.execute(text(words))
 
@@ -227,7 +228,7 @@ def check_older_database_opens(url):
         (items[0], 7, ""),
         (items[1], None, ""),
     ]
-    assert state.project.described is None
+    assert (state.project.described, state.project.exhausted_key) == (None, "")
     assert (state.copies, state.annotators) == ([], {})
     assert {"copies", "annotators"} <= set(inspect(store.engine).get_table_names())
     store.close()

@@ -18,8 +18,8 @@ from cdsel_backend.pool.decode import UnreadableImage
 MAX_BYTES = 200 * 1024 * 1024
 MAX_SECONDS = 120.0
 """For one image, so that a server that trickles cannot hold the loop."""
-
 TOO_MANY = 429  # the status of a server that wants fewer requests
+
 _CLOUD = ("s3", "gs", "azure-blob")
 _PORTS = {"http": 80, "https": 443}
 

@@ -128,6 +128,25 @@ class PoolItems(Database):
                 )
             )
 
+    def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:
+        """Those of some items that are in the pool and have a vector of this backbone."""
+        items, vectors = schema.items, schema.vectors
+        with reading(self.engine) as connection:
+            return {
+                item
+                for part in chunks(sorted(ids))
+                for item in connection.scalars(
+                    select(items.c.id)
+                    .join(vectors, vectors.c.content_hash == items.c.content_hash)
+                    .where(
+                        items.c.project == project,
+                        vectors.c.backbone == backbone,
+                        ~items.c.gone,
+                        items.c.id.in_(part),
+                    )
+                )
+            }
+
     def embedding_progress(self, project: int, backbone: str) -> tuple[int, int, int]:
         """How many items have a vector, cannot be used, and exist."""
         items, vectors = schema.items, schema.vectors
