@@ -28,14 +28,14 @@ def selected(items, first_rank=1):
     return [Selected(item, rank, 1.0, "because", {}) for rank, item in enumerate(items, start=first_rank)]
 
 
-def annotation(number, item, label, *, skipped=False, at="2026-01-01"):
+def annotation(number, item, label, *, skipped=False, at="2026-01-01", by=""):
     return {
         "annotation": number,
         "item": item,
         "label": label,
         "problem": None,
         "skipped": skipped,
-        "annotator": "1",
+        "annotator": by,
         "updated_at": at,
     }
 
@@ -132,6 +132,29 @@ def test_majority_counts_and_the_newest_among_equals(store, project):
         ],
     )
     assert State(store, project).labels == {items[0]: "dog", items[1]: "dog", items[2]: "cat"}
+
+
+def test_who_labels_an_image_twice_has_one_vote_that_of_the_newest(store, project):
+    items = fill(store, project)
+    store.replace_labels(
+        project,
+        7,
+        [
+            annotation(1, items[0], "cat", by="1", at="2026-01-01"),
+            annotation(2, items[0], "dog", by="1", at="2026-01-03"),
+            annotation(3, items[0], "cat", by="2", at="2026-01-02"),
+            annotation(4, items[1], "cat", by="1", at="2026-01-01"),
+            annotation(5, items[1], "cat", by="1", at="2026-01-01"),
+        ],
+    )
+    # Somebody else's may lie in another project of Label Studio.
+    store.replace_labels(project, 8, [annotation(6, items[1], "dog", by="2", at="2026-01-03")])
+    state = State(store, project)
+    assert state.labels == {items[0]: "dog", items[1]: "dog"}
+    assert {item: [row.annotation for row in rows] for item, rows in state.readings.items()} == {
+        items[0]: [2, 3],
+        items[1]: [5, 6],
+    }
 
 
 def test_changed_and_deleted_labels_count_as_changes(store, project):
