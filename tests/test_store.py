@@ -61,6 +61,24 @@ def test_sync_reports_changes_once_and_reads_a_changed_image_again(store, projec
     assert [row.id for row in store.without_vector(project, "b", limit=9, now=0)] == items[:4]
 
 
+def test_changed_metadata_are_taken_over_and_no_image_is_read_again_for_them(store, project):
+    items = fill(store, project)
+    store.add_vectors("b", [(item, f"{item}", np.ones(3)) for item in items[:4]])
+    store.note_unusable([(items[4], "0 bytes", 100.0)])
+    version = store.project(project).pool_version
+    tasks = [PoolTask(row.task, {**row.data, "ward": "A"}, row.image) for row in store.items(project)]
+    assert store.sync_pool(project, tasks[1:]) is True
+    assert store.sync_pool(project, tasks) is True  # one that is back
+    assert store.project(project).pool_version == version + 2
+    assert {row.data["ward"] for row in store.items(project)} == {"A"}
+    assert store.embedding_progress(project, "b") == (4, 1, 5)
+    assert store.without_vector(project, "b", limit=9, now=0) == []
+    # The labeling config names another field: the data are the same, the images are others.
+    others = [PoolTask(row.task, row.data, f"/other{row.image}") for row in store.items(project)]
+    assert store.sync_pool(project, others) is True
+    assert [row.id for row in store.without_vector(project, "b", limit=9, now=0)] == items
+
+
 def test_equal_images_share_a_vector_and_float16_is_what_comes_back(store, project):
     items = fill(store, project)
     vector = np.linspace(-1, 1, 7)
