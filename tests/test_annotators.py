@@ -8,16 +8,17 @@ from collections import Counter
 import numpy as np
 import pytest
 from conftest import LABEL_CONFIG
-from world import World
+from world import POOL, World
 
 from cdsel_backend.labelstudio import queue
-from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.client import LabelStudio, NotFound
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.labelstudio.placing import plan, stranded
 from cdsel_backend.labelstudio.queue_projects import queue_title, status_line, with_line
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import sync_queues
 from cdsel_backend.reconcile.learn import detect_confounders
+from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.queues import annotator_problems, describe, find_annotators
 from cdsel_backend.reconcile.rounds import push, select_round
 from cdsel_backend.server.people import agreement_of, annotators
@@ -64,6 +65,14 @@ class Crew(World):
         while step := self.fill():
             done += step
         return done
+
+    def lose(self, name):
+        """Somebody deletes a queue in Label Studio, and the next one is made at once."""
+        queues = self.state().queues
+        left = {POOL, *queues.values()} - {queues[name]}
+        self.store.forget_queue(self.project, name, sources=left)
+        self.store.set_annotators(self.project, {name: {"queue_project": queues[name] + 100}})
+        self.queues[name] = [one for one in self.queues[name] if one[0] in self.state().placed[name]]
 
     def check(self, used, placed):
         """What must hold after every step, given what was used and placed before it."""
@@ -236,7 +245,7 @@ def test_whatever_changes_and_crashes_nothing_is_lost_or_spent_twice(tmp_path, s
     for _ in range(70):
         used = len(crew.state().used)
         placed = {name: len(tasks) for name, tasks in crew.queues.items()}
-        match rng.choice(["set", "fill", "fill", "killed", "label", "label", "select"]):
+        match rng.choice(["set", "fill", "fill", "killed", "label", "label", "select", "lost"]):
             case "set":
                 names = rng.sample(sorted(USERS), rng.randint(0, 4))
                 crew.set(
@@ -253,6 +262,8 @@ def test_whatever_changes_and_crashes_nothing_is_lost_or_spent_twice(tmp_path, s
                 crew.label(rng.sample(waiting, min(len(waiting), 5)))
             case "select":
                 crew.step(select_round)
+            case "lost":
+                crew.lose(rng.choice(sorted(USERS)))
         crew.check(used, placed)
     before = set(crew.state().labels)
     crew.set(annotators=dict.fromkeys(USERS, 160), budget=100, overlap=0.1)
@@ -403,6 +414,12 @@ def account(browser, studio, email):
         assert made.status_code == 201, made.text
 
 
+class Embedded:
+    """Stands for the backbone that all of the pool's vectors are of."""
+
+    fingerprint = "b"
+
+
 def state_of(context, project):
     return State(context.store, project)
 
@@ -465,6 +482,60 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
     state = state_of(context, project)
     assert len(both) == 2
     assert (len(state.labels), len(state.annotations), state.left) == (10, 12, 10)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_queue_that_was_deleted_leaves_its_labels_and_hands_on_what_was_open(crew_project, named):
+    context, project = crew_project
+    settings = state_of(context, project).settings
+    context.backbones[settings.backbone, settings.backbone_weights] = Embedded()
+
+    def go_on():
+        context.store.update_project(project, pool_synced_at=0.0, queue_synced_at=0.0)
+        for _ in range(20):
+            if not reconcile(context, project):
+                return state_of(context, project)
+        pytest.fail("it never rests")
+
+    before = go_on()
+    lost = before.queues[BOB]
+    task = context.studio.next_task(lost)
+    context.studio.submit(task["id"], SPACE.result_for("benign"))
+    before = go_on()
+    (labelled,) = before.labels
+    context.studio.request("DELETE", f"/api/projects/{lost}/")
+    if not named:
+        layers = before.project.layers
+        extra = {**layers["extra parameters"], "annotators": {ANN: 20}, "overlap": 0.0}
+        context.store.update_project(project, layers={**layers, "extra parameters": extra})
+    state = go_on()
+    assert state.labels == {labelled: "benign"}
+    assert f"(project {lost}) was deleted" in state.project.problems["lost queues"][0]
+    assert "worker" not in state.project.problems
+    assert lost not in state.sources
+    assert (state.open, state.used, state.waiting) == (before.open, before.used, [])
+    assert (BOB in state.queues) is named
+    tasks = [task for queue in state.queues.values() for task in context.studio.tasks(queue)]
+    task_of = {row.id: row.task for row in state.items}
+    assert {task_of[item] for item in state.open} <= {task["data"]["cdsel_item"] for task in tasks}
+    assert len(state.copies) == (2 if named else 0)
+    assert len({(row.item, row.annotator) for row in (*state.selections, *state.copies)}) == 12 - 2 * (
+        not named
+    )
+    for task in tasks:
+        context.studio.submit(task["id"], SPACE.result_for("benign"))
+    context.store.update_project(project, layers={**state.project.layers, "dashboard": {"paused": True}})
+    assert "lost queues" not in go_on().project.problems
+
+
+def test_no_queue_is_forgotten_where_not_even_the_pool_is_found(crew_project):
+    context, project = crew_project
+    context.store.update_project(project, pool_project=10**6)
+    context.store.set_annotators(project, {ANN: {"user": 1, "queue_project": 10**6 + 1}})
+    with pytest.raises(NotFound):
+        reconcile(context, project)
+    assert state_of(context, project).queues == {ANN: 10**6 + 1}
+    context.store.set_annotators(project, {ANN: {"queue_project": None}})
 
 
 def test_our_line_in_the_pools_description_is_kept_true_and_nothing_else_is_touched(crew_project):

@@ -163,6 +163,21 @@ def test_label_studio_overloaded_is_not_the_images_fault():
         ImageReader(LabelStudio(url, "0" * 40)).read("/data/upload/1/a.png", 1)
 
 
+@pytest.mark.parametrize("fault", ["502", "504", "no answer"])
+def test_an_image_that_label_studio_alone_does_not_give_is_the_images_fault(fault):
+    def answer(request):
+        if request.path == "/api/version":
+            reply(request, 200, b"{}")
+        elif fault != "no answer":
+            reply(request, int(fault))
+
+    with (
+        serve(answer) as (url, _),
+        pytest.raises(ImageUnavailable, match=r"a\.png .*though Label Studio itself answers"),
+    ):
+        ImageReader(LabelStudio(url, "0" * 40)).read("/data/upload/1/a.png", 1)
+
+
 # Elsewhere
 
 

@@ -180,7 +180,9 @@ def test_what_comes_next_in_each_situation(store, project):
         layers={},
         activity={"step": "no image is left to select", "done": 0, "total": 0},
     )
-    assert says().startswith("Every image that the settings allow is chosen.")
+    assert says() == "Every image that the settings allow is chosen. Import more."
+    store.update_project(project, layers={"dashboard": {"group_cap": 2, "near_duplicate": 0.9}})
+    assert says().endswith("Import more, or loosen group_cap or near_duplicate.")
 
 
 def test_the_queue_is_in_rank_order_paged_and_filtered(client, store, project):

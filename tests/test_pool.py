@@ -362,6 +362,18 @@ def test_a_reader_that_fails_otherwise_ends_the_stream(tiny):
         list(embed_images(tiny, [(number, away) for number in range(50)]))
 
 
+def test_what_came_before_a_reader_that_fails_is_not_lost(tiny):
+    data = encode(picture())
+
+    def away() -> bytes:
+        raise ConnectionError("Label Studio is away")
+
+    stream = embed_images(tiny, [(0, data), (1, lambda: data), (2, away), (3, data)])
+    assert [next(stream).key, next(stream).key] == [0, 1]
+    with pytest.raises(ConnectionError):
+        next(stream)
+
+
 def test_few_images_are_held_at_once_and_all_threads_end(tiny):
     data, taken = encode(picture()), 0
 

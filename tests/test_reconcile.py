@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from world import POOL, World
+from world import POOL, SIZE, World
 
 from cdsel_backend.reconcile.context import (
     SELECT_ACTION,
@@ -18,10 +18,11 @@ from cdsel_backend.reconcile.context import (
     read_pool,
 )
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, not_worse, train
-from cdsel_backend.reconcile.loop import check_settings
-from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.loop import check_settings, waiting_for
+from cdsel_backend.reconcile.rounds import preannotate, select_round
+from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import PoolTask
-from cdsel_backend.training import TunedModel, train_head
+from cdsel_backend.training import TunedModel, load, save, train_head
 
 
 @pytest.fixture
@@ -37,6 +38,15 @@ def test_the_site_is_named_and_the_identifier_left_out(world):
     assert world.round()
     verdicts = {one["variable"]: one["verdict"] for one in world.state().project.report["findings"]}
     assert verdicts["site"] == "confounder"
+
+
+def test_a_metadata_field_that_comes_later_is_looked_at(world):
+    world.step(detect_confounders)
+    rows = world.state().items
+    tasks = [PoolTask(row.task, {**row.data, "ward": "AB"[row.id % 2]}, row.image) for row in rows]
+    world.store.sync_pool(world.project, tasks)
+    assert world.step(detect_confounders)
+    assert "ward" in {one["variable"] for one in world.state().project.report["findings"]}
 
 
 def test_same_state_and_seed_give_the_same_selection_and_model(tmp_path):
@@ -138,15 +148,61 @@ def test_a_round_keeps_the_cap_of_a_group_that_labelled_images_count_for(tmp_pat
     assert not world.step(select_round)
 
 
+@pytest.mark.parametrize("bound", [{"group": "site", "group_cap": 5}, {"near_duplicate": 0.01}, {}])
+def test_what_cannot_be_selected_is_not_searched_again_until_something_changes(tmp_path, monkeypatch, bound):
+    world = World(tmp_path, round_size=100, **{"budget": 500, **bound})
+    world.step(detect_confounders)
+    while world.step(select_round):
+        world.push()
+        world.label(world.state().open)
+        world.step(detect_confounders)
+    assert len(world.state().labels) < SIZE if bound else len(world.state().labels) == SIZE
+    assert waiting_for(world.state()) == "no image is left to select"
+    world.store.add_event(POOL, SELECT_ACTION, {})
+    with monkeypatch.context() as patched:
+        patched.setattr(world.store, "vectors", lambda *_: pytest.fail("the whole pool was read again"))
+        assert not world.step(select_round)
+    assert world.store.open_events([POOL]) == []
+    if bound:
+        layers = {**world.state().project.layers, "dashboard": dict.fromkeys(bound)}
+        world.store.update_project(world.project, layers=layers)
+    else:
+        tasks = [PoolTask(row.task, row.data, row.image) for row in world.state().items]
+        more = PoolTask(999, {"image": "/999.jpg", "site": "north", "id": "x999"}, "/999.jpg")
+        world.store.sync_pool(world.project, [*tasks, more])
+        assert not world.step(select_round)  # it has no vector yet
+        world.store.add_vectors("b", [(world.state().items[-1].id, "999", world.vectors[0] + 1)])
+    assert world.step(select_round)
+
+
+def test_an_open_image_that_left_the_pool_is_not_asked_for_in_every_pass(world, monkeypatch):
+    world.round()
+    world.step(select_round)
+    world.push()
+    state = world.state()
+    gone, *rest = sorted(state.open)
+    tasks = [PoolTask(row.task, row.data, row.image) for row in state.items if row.id != gone]
+    world.store.sync_pool(world.project, tasks)
+    shown = {"predicted_by": state.project.champion}
+    world.store.mark_selections(world.project, dict.fromkeys(rest, shown))
+    monkeypatch.setattr(world.store, "vectors", lambda *_: pytest.fail("the whole pool was read"))
+    assert not world.step(preannotate)
+    folder = model_folder(world.server, world.project)
+    base = load(folder / state.project.champion)
+    save(TunedModel(base, base, {"w": np.zeros(1, dtype=np.float32)}, "t", {}), folder / "tuned")
+    world.store.update_project(world.project, champion="tuned")
+    hashes = {row.id: row.content_hash for row in state.items}
+    world.store.add_vectors("t", [(item, hashes[item], np.ones(3)) for item in rest])
+    assert not world.step(embed_tuned)
+
+
 @pytest.mark.parametrize("strategy", ["confounder_aware", "stratified"])
 def test_no_reason_of_a_round_names_a_class_though_metadata_do(tmp_path, strategy):
-    world = World(tmp_path, strategy=strategy, confounders=["dx", "site"])
+    world = World(tmp_path, strategy=strategy, confounders=["dx"])
     tasks = [
         PoolTask(row.task, {**row.data, "dx": world.truth[row.id]}, row.image) for row in world.state().items
     ]
     world.store.sync_pool(world.project, tasks)
-    for row, vector in zip(world.state().items, world.vectors, strict=True):
-        world.store.add_vectors("b", [(row.id, f"{row.id:064}", vector)])
     world.step(detect_confounders)
     assert world.step(select_round)
     rows = world.state().selections

@@ -28,14 +28,14 @@ def selected(items, first_rank=1):
     return [Selected(item, rank, 1.0, "because", {}) for rank, item in enumerate(items, start=first_rank)]
 
 
-def annotation(number, item, label, *, skipped=False, at="2026-01-01"):
+def annotation(number, item, label, *, skipped=False, at="2026-01-01", by=""):
     return {
         "annotation": number,
         "item": item,
         "label": label,
         "problem": None,
         "skipped": skipped,
-        "annotator": "1",
+        "annotator": by,
         "updated_at": at,
     }
 
@@ -59,6 +59,24 @@ def test_sync_reports_changes_once_and_reads_a_changed_image_again(store, projec
     assert rows[0].content_hash is None
     assert [row.gone for row in rows] == [False] * 4 + [True]
     assert [row.id for row in store.without_vector(project, "b", limit=9, now=0)] == items[:4]
+
+
+def test_changed_metadata_are_taken_over_and_no_image_is_read_again_for_them(store, project):
+    items = fill(store, project)
+    store.add_vectors("b", [(item, f"{item}", np.ones(3)) for item in items[:4]])
+    store.note_unusable([(items[4], "0 bytes", 100.0)])
+    version = store.project(project).pool_version
+    tasks = [PoolTask(row.task, {**row.data, "ward": "A"}, row.image) for row in store.items(project)]
+    assert store.sync_pool(project, tasks[1:]) is True
+    assert store.sync_pool(project, tasks) is True  # one that is back
+    assert store.project(project).pool_version == version + 2
+    assert {row.data["ward"] for row in store.items(project)} == {"A"}
+    assert store.embedding_progress(project, "b") == (4, 1, 5)
+    assert store.without_vector(project, "b", limit=9, now=0) == []
+    # The labeling config names another field: the data are the same, the images are others.
+    others = [PoolTask(row.task, row.data, f"/other{row.image}") for row in store.items(project)]
+    assert store.sync_pool(project, others) is True
+    assert [row.id for row in store.without_vector(project, "b", limit=9, now=0)] == items
 
 
 def test_equal_images_share_a_vector_and_float16_is_what_comes_back(store, project):
@@ -134,6 +152,29 @@ def test_majority_counts_and_the_newest_among_equals(store, project):
     assert State(store, project).labels == {items[0]: "dog", items[1]: "dog", items[2]: "cat"}
 
 
+def test_who_labels_an_image_twice_has_one_vote_that_of_the_newest(store, project):
+    items = fill(store, project)
+    store.replace_labels(
+        project,
+        7,
+        [
+            annotation(1, items[0], "cat", by="1", at="2026-01-01"),
+            annotation(2, items[0], "dog", by="1", at="2026-01-03"),
+            annotation(3, items[0], "cat", by="2", at="2026-01-02"),
+            annotation(4, items[1], "cat", by="1", at="2026-01-01"),
+            annotation(5, items[1], "cat", by="1", at="2026-01-01"),
+        ],
+    )
+    # Somebody else's may lie in another project of Label Studio.
+    store.replace_labels(project, 8, [annotation(6, items[1], "dog", by="2", at="2026-01-03")])
+    state = State(store, project)
+    assert state.labels == {items[0]: "dog", items[1]: "dog"}
+    assert {item: [row.annotation for row in rows] for item, rows in state.readings.items()} == {
+        items[0]: [2, 3],
+        items[1]: [5, 6],
+    }
+
+
 def test_changed_and_deleted_labels_count_as_changes(store, project):
     items = fill(store, project)
     rows = [annotation(1, items[0], "cat"), annotation(2, items[1], "dog")]
@@ -194,6 +235,7 @@ def make_older(store):
             "DROP TABLE annotators",
             "ALTER TABLE selections DROP COLUMN annotator",
             "ALTER TABLE projects DROP COLUMN described",
+            "ALTER TABLE projects DROP COLUMN exhausted_key",
         ):
             connection.execute(text(words))
 
@@ -227,7 +269,7 @@ def check_older_database_opens(url):
         (items[0], 7, ""),
         (items[1], None, ""),
     ]
-    assert state.project.described is None
+    assert (state.project.described, state.project.exhausted_key) == (None, "")
     assert (state.copies, state.annotators) == ([], {})
     assert {"copies", "annotators"} <= set(inspect(store.engine).get_table_names())
     store.close()

@@ -20,6 +20,7 @@ from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
 
 TIMEOUT = 60.0
+ANSWER_TIMEOUT = 10.0  # for what it always has at hand
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
 AWAY = (429, 502, 503, 504)
 PAGE = 1000
@@ -92,6 +93,14 @@ class Connection:
         """GET of any address, not signed, as a stream; the caller looks at the status."""
         client: httpx.Client = self._http.httpx_client
         return client.stream("GET", url)
+
+    def answers(self) -> bool:
+        """Whether Label Studio answers at all, to us."""
+        try:
+            self.request("GET", "/api/version", timeout=ANSWER_TIMEOUT)
+        except LabelStudioError:
+            return False
+        return True
 
     def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Every entry of a listing."""

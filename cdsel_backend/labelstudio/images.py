@@ -12,12 +12,13 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import httpx
 from label_studio_sdk.core.api_error import ApiError
 
-from cdsel_backend.labelstudio.connection import AWAY, Connection
+from cdsel_backend.labelstudio.connection import AWAY, Connection, LabelStudioError
 from cdsel_backend.pool.decode import UnreadableImage
 
 MAX_BYTES = 200 * 1024 * 1024
 MAX_SECONDS = 120.0
 """For one image, so that a server that trickles cannot hold the loop."""
+TOO_MANY = 429  # the status of a server that wants fewer requests
 
 _CLOUD = ("s3", "gs", "azure-blob")
 _PORTS = {"http": 80, "https": 443}
@@ -103,11 +104,10 @@ class ImageReader:
         except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
             # A presigned address leads to a storage elsewhere: its failure is not Label Studio's.
             request = getattr(error, "_request", None)
+            words = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}"
             if at_home and (request is None or self._is_home(str(request.url))):
-                raise self._client.unreachable(f"reading {_short(url)}", error) from error
-            raise ImageUnavailable(
-                f"{_short(url)} cannot be read: {error or type(error).__name__}"
-            ) from error
+                raise self._blame(words, self._client.unreachable(f"reading {_short(url)}", error)) from error
+            raise ImageUnavailable(words) from error
 
     def _drain(self, opened: AbstractContextManager[httpx.Response], url: str, *, at_home: bool) -> bytes:
         deadline = time.monotonic() + MAX_SECONDS
@@ -117,7 +117,8 @@ class ImageReader:
                     if response.status_code == 401:
                         raise _Unauthorized
                     if response.status_code in AWAY:
-                        raise self._client.refusal(_short(url), response.status_code)
+                        words = f"{_short(url)} answered {response.status_code}"
+                        raise self._blame(words, self._client.refusal(_short(url), response.status_code))
                 raise ImageUnavailable(self._refusal(response, url, at_home=at_home))
             if response.history and response.url.path.rstrip("/").endswith("/user/login"):
                 raise ImageUnavailable(
@@ -134,6 +135,18 @@ class ImageReader:
                     raise ImageUnavailable(f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s")
                 parts.append(part)
         return b"".join(parts)
+
+    def _blame(self, words: str, fault: LabelStudioError) -> Exception:
+        """What to raise for an image that Label Studio gave as little as if it were away.
+
+        `fault` where it is away for everything, or asks for fewer requests; else it is this image that is unavailable.
+        """
+        if fault.status == TOO_MANY or not self._client.answers():
+            return fault
+        return ImageUnavailable(
+            f"{words}, though Label Studio itself answers: see that its storage gives this file, and in less time "
+            "than the proxy before Label Studio grants"
+        )
 
     def _refusal(self, response: httpx.Response, url: str, *, at_home: bool) -> str:
         words = f"{_short(url)} answered {response.status_code}"

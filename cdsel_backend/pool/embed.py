@@ -65,7 +65,8 @@ def embed_images(
     Args:
         backbone: a `pool.backbones.Backbone`.
         items: (key, bytes) or (key, function that gives the bytes); consumed lazily. The function
-            runs in a thread and may raise UnreadableImage; anything else it raises ends the stream.
+            runs in a thread and may raise UnreadableImage; anything else it raises ends the stream,
+            after the items before it.
         batch: images in one pass of the network.
         known: content hashes whose vectors exist: such an item comes back with neither vector nor error.
         max_pixels: see `decode`.
@@ -102,6 +103,9 @@ def embed_images(
             if _to_embed(ready) == batch or len(ready) >= 4 * batch:
                 yield from _flush(backbone, ready)
         yield from _flush(backbone, ready)
+    except Exception:
+        yield from _flush(backbone, ready)  # what was read before is not lost
+        raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
@@ -114,11 +118,11 @@ def _flush(
     backbone: Embedder, ready: list[tuple[Embedded[K], NDArray[np.uint8] | None]]
 ) -> Iterator[Embedded[K]]:
     """Embed what is ready in one pass, yield all of it in order, and empty the list."""
-    stack = [pixels for _, pixels in ready if pixels is not None]
+    done, ready[:] = list(ready), []
+    stack = [pixels for _, pixels in done if pixels is not None]
     vectors: Iterator[NDArray[np.floating[Any]]] = iter(
         backbone.embed_prepared(np.stack(stack)) if stack else ()
     )
-    done, ready[:] = list(ready), []
     for item, pixels in done:
         if pixels is None:
             yield item

@@ -18,7 +18,7 @@ from cdsel_backend.labelstudio.labels import (
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.reconcile.context import REQUESTS, Context, misfit, model_folder, note_offer
-from cdsel_backend.reconcile.queues import look_up
+from cdsel_backend.reconcile.queues import look_up, settle_lost
 from cdsel_backend.store import PoolTask, State
 from cdsel_backend.training import ModelFormatError, load
 
@@ -63,6 +63,7 @@ def sync(context: Context, state: State) -> bool:
             due = list(state.queues.values())
     if due:
         sync_queues(context, state, due, now)
+    settle_lost(context, context.read_state(project.id))
     context.store.handle_events([event.id for event in events if event.action not in REQUESTS])
     return True
 
@@ -215,17 +216,21 @@ def embed(context: Context, state: State) -> bool:
     done: list[tuple[int, str, Any]] = []
     faults: dict[int, str] = {}
     images = (image(row) for row in rows)
-    for result in embed_images(backbone, images, max_pixels=context.server.max_image_pixels, threads=READERS):
-        if result.vector is not None and result.content_hash is not None:
-            done.append((result.key, result.content_hash, result.vector))
-        else:
-            faults[result.key] = result.error or "no vector came of it"
-    attempts = {row.id: row.attempts for row in rows}
-    store.add_vectors(backbone.fingerprint, done)
-    store.note_unusable(
-        [
-            (item, words, time.time() + RETRY_SECONDS * 2 ** min(attempts[item], 8))
-            for item, words in faults.items()
-        ]
-    )
+    try:
+        for result in embed_images(
+            backbone, images, max_pixels=context.server.max_image_pixels, threads=READERS
+        ):
+            if result.vector is not None and result.content_hash is not None:
+                done.append((result.key, result.content_hash, result.vector))
+            else:
+                faults[result.key] = result.error or "no vector came of it"
+    finally:  # also where Label Studio goes away halfway: what is done stays done
+        attempts = {row.id: row.attempts for row in rows}
+        store.add_vectors(backbone.fingerprint, done)
+        store.note_unusable(
+            [
+                (item, words, time.time() + RETRY_SECONDS * 2 ** min(attempts[item], 8))
+                for item, words in faults.items()
+            ]
+        )
     return True

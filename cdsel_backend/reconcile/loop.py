@@ -12,11 +12,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.layout import lay_out
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
-from cdsel_backend.reconcile.queues import describe, find_annotators
+from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
 from cdsel_backend.reconcile.rounds import preannotate, push, select_round
 from cdsel_backend.reconcile.training_process import train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned
@@ -63,7 +64,7 @@ def reconcile(context: Context, project: int) -> bool:
     """
     for step in STEPS:
         state = context.read_state(project)
-        if step(context, state):
+        if _do(step, context, state):
             level = logging.DEBUG if step in LOOKS else logging.INFO  # polls would drown the rest
             log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
             if step not in LOOKS:
@@ -72,6 +73,19 @@ def reconcile(context: Context, project: int) -> bool:
         state = context.read_state(project)
         context.tell(state, waiting_for(state))
     return False
+
+
+def _do(step: Callable[[Context, State], bool], context: Context, state: State) -> bool:
+    """Take a step; one that met a queue that is gone has its next turn without that queue."""
+    try:
+        return step(context, state)
+    except (LabelStudioUnreachable, TokenRefused):
+        raise  # nothing can be asked now
+    except LabelStudioError:
+        # Not all that Label Studio answers about a project that is gone is a 404: its webhooks are a bad request.
+        if not forget_lost(context, state):
+            raise
+        return True
 
 
 def waiting_for(state: State) -> str:

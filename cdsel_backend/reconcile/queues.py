@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
+from cdsel_backend.labelstudio.client import LabelStudio, NotFound
 from cdsel_backend.labelstudio.placing import stranded
 from cdsel_backend.labelstudio.queue_projects import ensure_queue_project, status_line, with_line
 from cdsel_backend.reconcile.context import Context, early_training
@@ -11,6 +13,9 @@ from cdsel_backend.store import State
 
 DESCRIBE_SECONDS = 15.0  # between two writings of our line while only its numbers move
 ORIGIN = "annotators"
+LOST = "lost queues"  # the origin of the words about queues that are gone
+
+log = logging.getLogger(__name__)
 
 
 def describe(context: Context, state: State) -> bool:
@@ -103,3 +108,46 @@ def open_queues(context: Context, state: State) -> bool:
         queue = ensure_queue_project(context.studio, context.store, state, dashboard(context, state), name)
         context.studio.ensure_webhook(queue, *context.webhook(state))
     return bool(missing)
+
+
+def forget_lost(context: Context, state: State) -> bool:
+    """Forget the queues that were deleted in Label Studio; returns whether there was any.
+
+    What was answered there stays. What was open there is selected and in no queue again, so that `push` puts it into
+    one that is left, or into a new one.
+    """
+    lost = {name: queue for name, queue in state.queues.items() if not _exists(context.studio, queue)}
+    # Where not even the pool project is found it is the account of our token that sees nothing.
+    if not lost or not _exists(context.studio, state.project.pool_project):
+        return False
+    left = set(state.sources) - set(lost.values())
+    for name, queue in lost.items():
+        context.store.forget_queue(state.project.id, name, sources=left)
+        words = lost_words(name, queue)
+        log.warning("project %s: %s", state.project.pool_project, words)
+        known = context.store.project(state.project.id).problems.get(LOST, [])
+        context.store.note_problems(state.project.id, LOST, [*known, words])
+    return True
+
+
+def lost_words(name: str, queue: int) -> str:
+    """That a queue is gone and what becomes of it, as a sentence."""
+    whose = f"the queue of {name}" if name else "the queue"
+    return (
+        f"{whose} (project {queue}) was deleted in Label Studio: the labels that had come from it stay, and its open "
+        "images go to another queue; a new one is made where it is needed, and its annotators have to be sent there"
+    )
+
+
+def settle_lost(context: Context, state: State) -> None:
+    """Say no more of queues that were lost once all that was open is labelled or skipped."""
+    if LOST in state.project.problems and not state.open and not state.waiting:
+        context.store.note_problems(state.project.id, LOST, [])
+
+
+def _exists(studio: LabelStudio, project: int) -> bool:
+    try:
+        studio.project(project)
+    except NotFound:
+        return False
+    return True

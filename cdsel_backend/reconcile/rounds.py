@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
+
 import numpy as np
 
 from cdsel_backend.confounders import fit_representation
@@ -37,11 +41,14 @@ def select_round(context: Context, state: State) -> bool:
         return False
     if context.trainings.running(state.project.id) and not asked:
         return False  # its model helps to choose
-    pool = read_pool(context.store, state)
-    free = int((~pool.taken).sum())
-    if not free:
-        return False
     size = min(settings.round_size, state.room)
+    key = selection_key(context, state, size)
+    if key == state.project.exhausted_key:
+        context.store.handle_events(asked)
+        return False
+    pool = read_pool(context.store, state)
+    if pool.taken.all():
+        return _exhausted(context, state, key, asked)
     context.tell(state, "selecting the next round", 0, size)
     number = state.rounds[-1].number + 1 if state.rounds else 1
     champion = load_champion(context.server, state)
@@ -69,7 +76,7 @@ def select_round(context: Context, state: State) -> bool:
         size,
     )
     if not len(chosen.indices):
-        return False
+        return _exhausted(context, state, key, asked)
     ranks = state.last_rank
     context.store.add_round(
         state.project.id,
@@ -95,6 +102,33 @@ def select_round(context: Context, state: State) -> bool:
     )
     context.store.handle_events(asked)
     return True
+
+
+def selection_key(context: Context, state: State, size: int) -> str:
+    """What the choice of a round of so many images depends on."""
+    project = state.project
+    embedded, _, _ = context.store.embedding_progress(project.id, project.backbone)
+    parts = [
+        size,
+        project.backbone,
+        embedded,
+        project.pool_version,
+        project.label_config,
+        project.report_key,
+        project.champion,
+        state.settings.model_dump(mode="json"),
+        len(state.rounds),
+        sorted(state.labels.items()),
+        sorted(state.skipped),
+    ]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def _exhausted(context: Context, state: State, key: str, asked: Sequence[int]) -> bool:
+    """Keep that nothing can be selected as things stand: the whole pool is not searched again until they change."""
+    context.store.update_project(state.project.id, exhausted_key=key)
+    context.store.handle_events(asked)
+    return False
 
 
 def _fell_short(state: State) -> bool:
@@ -133,14 +167,14 @@ def preannotate(context: Context, state: State) -> bool:
         for row in (*state.selections, *state.copies)
         if row.queue_task is not None and row.item in state.open and row.predicted_by != champion
     ]
+    # Whatever left the pool meanwhile can stay open for weeks: the pool is not read for it in every pass.
+    known = context.store.with_vector(state.project.id, state.project.backbone, {row.item for row in rows})
+    rows = [row for row in rows if row.item in known]
     model = load_champion(context.server, state) if rows else None
     if model is None:
         return False
     pool = read_pool(context.store, state)
     places = {int(item): place for place, item in enumerate(pool.ids)}
-    rows = [row for row in rows if row.item in places]
-    if not rows:
-        return False
     probabilities = predict(model, pool, np.array([places[row.item] for row in rows], dtype=np.int64))
     queue.preannotate(
         context.studio,

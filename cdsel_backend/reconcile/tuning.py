@@ -106,24 +106,27 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Tr
 
 def embed_tuned(context: Context, state: State) -> bool:
     """Embed open images of the queue by the champion's fine-tuned backbone, where it has one, before it is asked."""
-    champion = state.project.champion
-    waiting = {
+    project, champion, store = state.project.id, state.project.champion, context.store
+    unseen = {
         row.item
         for row in (*state.selections, *state.copies)
         if row.item in state.open and row.predicted_by != champion
     }
-    model = load_champion(context.server, state) if waiting and state.settings.preannotate else None
+    # Whatever left the pool, or was never embedded, gets no prediction: it would be read again in every pass.
+    waiting = (
+        store.with_vector(project, state.project.backbone, unseen) if state.settings.preannotate else set()
+    )
+    model = load_champion(context.server, state) if waiting else None
     if not isinstance(model, TunedModel):
         return False
-    known, _ = context.store.vectors(state.project.id, model.fingerprint)
-    missing = sorted(waiting - {int(item) for item in known})
+    missing = waiting - store.with_vector(project, model.fingerprint, waiting)
     ready = [row for row in state.items if row.id in missing and row.problem is None]
     if not ready:
         return False
     done = len(waiting) - len(ready)
     context.tell(state, "embedding the queue by the fine-tuned backbone", done, len(waiting))
     found = _embed(context, state, context.tuned_backbone(state.settings, model), ready[:EMBED_CHUNK])
-    context.store.add_vectors(model.fingerprint, found)
+    store.add_vectors(model.fingerprint, found)
     return bool(found)
 
 

@@ -82,11 +82,8 @@ def disagreements(state: State) -> dict[int, list[tuple[str, str]]]:
 
 def _several(state: State) -> dict[int, list[Row[Any]]]:
     """Item -> the newest label of each who labelled it, where several people did."""
-    readings: dict[int, dict[str, Row[Any]]] = {}
-    for row in sorted(state.annotations, key=lambda row: (row.updated_at, row.annotation)):
-        if row.label is not None and row.annotator:
-            readings.setdefault(row.item, {})[row.annotator] = row
-    return {item: list(by.values()) for item, by in sorted(readings.items()) if len(by) > 1}
+    known = {item: [row for row in rows if row.annotator] for item, rows in state.readings.items()}
+    return {item: rows for item, rows in known.items() if len(rows) > 1}
 
 
 def _names(state: State) -> dict[str, str]:

@@ -107,5 +107,7 @@ def next_step(state: State, status: dict[str, Any]) -> str:
     if not size:
         return "The budget is used up. Raise it to get another round."
     if status["step"] == "no image is left to select":
-        return "Every image that the settings allow is chosen. Import more, or allow more of them."
+        bounds = [name for name in ("group_cap", "near_duplicate") if status["settings"][name] is not None]
+        loosen = f", or loosen {' or '.join(bounds)}" if bounds else ""
+        return f"Every image that the settings allow is chosen. Import more{loosen}."
     return f"Round {len(state.rounds) + 1} of {size} images is selected next."

@@ -35,7 +35,7 @@ def label_words(label: str) -> str:
 
 
 def majority(rows: Sequence[Any]) -> str:
-    """The label of one image from its annotations: rows with `label`, `updated_at` and `annotation`.
+    """The label of one image from its readings, one of each annotator: rows with `label`, `updated_at`, `annotation`.
 
     A single class: the commonest, the newest among equals. Any of several: each class for itself, so that it counts
     as shown when more than half of the annotators say so; where they are equally divided the newest of them decides.

@@ -29,13 +29,14 @@ class PoolItems(Database):
     def sync_pool(self, project: int, tasks: Sequence[PoolTask]) -> bool:
         """Make the items what the pool project holds now; returns whether anything changed.
 
-        A task whose data changed gets its image read again.
+        The image of a task is read again where its address changed; a change of its other data leaves the vector.
         """
         table = schema.items
         with writing(self.engine) as connection:
             known = {
                 row.task: row for row in connection.execute(select(table).where(table.c.project == project))
             }
+            unread = {"content_hash": None, "problem": None, "attempts": 0, "retry_at": 0.0}
             new, changed = [], []
             for task in tasks:
                 row = known.get(task.task)
@@ -43,24 +44,21 @@ class PoolItems(Database):
                     new.append(
                         {"project": project, "task": task.task, "data": dict(task.data), "image": task.image}
                     )
-                elif row.gone or row.data != task.data:
-                    changed.append((row.id, task))
+                elif row.gone or row.data != task.data or row.image != task.image:
+                    changed.append((row, task))
             present = {task.task for task in tasks}
             gone = [row.id for task, row in known.items() if task not in present and not row.gone]
             for rows in chunks(new):
                 connection.execute(insert(table), rows)
-            for item, task in changed:
+            for row, task in changed:
                 connection.execute(
                     update(table)
-                    .where(table.c.id == item)
+                    .where(table.c.id == row.id)
                     .values(
                         data=dict(task.data),
                         image=task.image,
-                        content_hash=None,
-                        problem=None,
-                        attempts=0,
-                        retry_at=0.0,
                         gone=False,
+                        **(unread if row.image != task.image else {}),
                     )
                 )
             for ids in chunks(gone):
@@ -127,6 +125,25 @@ class PoolItems(Database):
                     .limit(limit)
                 )
             )
+
+    def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:
+        """Those of some items that are in the pool and have a vector of this backbone."""
+        items, vectors = schema.items, schema.vectors
+        with reading(self.engine) as connection:
+            return {
+                item
+                for part in chunks(sorted(ids))
+                for item in connection.scalars(
+                    select(items.c.id)
+                    .join(vectors, vectors.c.content_hash == items.c.content_hash)
+                    .where(
+                        items.c.project == project,
+                        vectors.c.backbone == backbone,
+                        ~items.c.gone,
+                        items.c.id.in_(part),
+                    )
+                )
+            }
 
     def embedding_progress(self, project: int, backbone: str) -> tuple[int, int, int]:
         """How many items have a vector, cannot be used, and exist."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -139,6 +139,47 @@ class Queue(Database):
                 known = connection.execute(update(table).where(here).values(**columns))
                 if not known.rowcount:
                     connection.execute(insert(table).values(project=project, email=email, **columns))
+
+    def forget_queue(self, project: int, annotator: str, *, sources: Collection[int]) -> None:
+        """Forget a queue that is gone, and its tasks, but for those whose answer is final.
+
+        An image with a task in another queue is in that one now; any other is selected and in no queue again.
+
+        Args:
+            project: our id.
+            annotator: whose queue; "": everyone's.
+            sources: the projects of Label Studio that are left. An answer from any other cannot change any more.
+        """
+        first, further, answers = schema.selections, schema.copies, schema.labels.c
+        final = select(answers.item).where(answers.project == project, answers.source.not_in(sorted(sources)))
+        no_task: dict[str, Any] = {"queue_task": None, "annotator": "", "predicted_by": None}
+        with writing(self.engine) as connection:
+
+            def tasks(table: Table) -> ColumnElement[bool]:
+                return and_(
+                    table.c.project == project, table.c.annotator == annotator, table.c.item.not_in(final)
+                )
+
+            connection.execute(delete(further).where(tasks(further)))
+            lost = connection.scalars(select(first.c.item).where(tasks(first))).all()
+            connection.execute(update(first).where(tasks(first)).values(**no_task))
+            for item in lost:
+                here = and_(further.c.project == project, further.c.item == item)
+                copy = connection.execute(select(further).where(here).order_by(further.c.rank)).first()
+                if copy is not None:
+                    connection.execute(delete(further).where(here, further.c.annotator == copy.annotator))
+                    connection.execute(
+                        update(first)
+                        .where(first.c.project == project, first.c.item == item)
+                        .values({name: copy._mapping[name] for name in (*no_task, "rank")})
+                    )
+            connection.execute(
+                update(schema.annotators)
+                .where(schema.annotators.c.project == project, schema.annotators.c.email == annotator)
+                .values(queue_project=None)
+                if annotator
+                else update(schema.projects).where(schema.projects.c.id == project).values(queue_project=None)
+            )
 
     def copies(self, project: int) -> list[Row[Any]]:
         """Further tasks of images that are in a queue already, in rank order."""

@@ -49,6 +49,8 @@ projects = Table(
     Column("backbone", String(64), nullable=False, default=""),  # fingerprint of the vectors in force
     Column("report", JSON),  # the confounder report in force
     Column("report_key", String(64), nullable=False, default=""),  # what it was made from
+    # What a round was to be chosen from when no image could be selected any more.
+    Column("exhausted_key", String(64), nullable=False, default="", server_default=""),
     Column("champion", String(100)),
     # Before the project trains by itself: the pool project's min_annotations_to_start_training.
     Column("least_labels", Integer, nullable=False, default=0, server_default="0"),

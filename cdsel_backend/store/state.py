@@ -114,12 +114,17 @@ class State:
 
     @cached_property
     def labels(self) -> dict[int, str]:
-        """Item -> the label that counts: `majority` of its annotations."""
-        votes: dict[int, list[Row[Any]]] = {}
-        for annotation in self.annotations:
-            if annotation.label is not None:
-                votes.setdefault(annotation.item, []).append(annotation)
-        return {item: majority(rows) for item, rows in sorted(votes.items())}
+        """Item -> the label that counts: `majority` of its readings."""
+        return {item: majority(rows) for item, rows in self.readings.items()}
+
+    @cached_property
+    def readings(self) -> dict[int, list[Row[Any]]]:
+        """Item -> the newest label of each who labelled it; one without an annotator's name stands for itself."""
+        readings: dict[int, dict[str | int, Row[Any]]] = {}
+        for row in sorted(self.annotations, key=lambda row: (row.updated_at, row.annotation)):
+            if row.label is not None:
+                readings.setdefault(row.item, {})[row.annotator or row.annotation] = row
+        return {item: list(by.values()) for item, by in sorted(readings.items())}
 
     @cached_property
     def skipped(self) -> set[int]:

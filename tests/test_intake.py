@@ -1,0 +1,80 @@
+"""Images on their way in, from a Label Studio that does not give them all: whose fault it is, and what goes on."""
+
+from __future__ import annotations
+
+import pytest
+from test_images import reply, serve
+from test_pool import encode, picture
+from world import SIZE, World
+
+from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioUnreachable
+from cdsel_backend.reconcile.intake import EMBED_CHUNK, embed
+
+BACKBONE = {"backbone": "test_efficientnet", "backbone_weights": "random"}
+
+
+def embed_from(world, url):
+    """Embed what is due from the Label Studio at an address; returns how many have a vector, and are unusable."""
+    world.context.studio = LabelStudio(url, "0" * 40)
+    try:
+        assert world.step(embed)
+    finally:
+        done = world.store.embedding_progress(world.project, world.state().project.backbone)
+    return done[:2]
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A world whose pool was never read by its backbone."""
+    return World(tmp_path, **BACKBONE)
+
+
+@pytest.fixture
+def studio():
+    """A server that plays Label Studio: `away` are paths it does not serve, `down` whether it serves nothing."""
+    shown = {"away": {}, "down": False}
+
+    def answer(request):
+        if shown["down"]:
+            reply(request, 503)
+        elif request.path in shown["away"]:
+            reply(request, shown["away"][request.path])
+        elif request.path == "/api/version":
+            reply(request, 200, b'{"release": "1.23.2"}')
+        else:
+            reply(request, 200, encode(picture(int(request.path[1:-4]))))
+
+    with serve(answer) as (shown["url"], shown["seen"]):
+        yield shown
+
+
+def test_an_image_that_label_studio_cannot_give_is_left_out_and_the_others_go_on(world, studio):
+    studio["away"] = {"/7.jpg": 504, "/9.jpg": 502}
+    assert embed_from(world, studio["url"]) == (EMBED_CHUNK - 2, 2)
+    rows = [row for row in world.state().items if row.problem]
+    assert [(row.image, row.attempts) for row in rows] == [("/7.jpg", 1), ("/9.jpg", 1)]
+    assert "/7.jpg answered 504, though Label Studio itself answers" in rows[0].problem
+    done = [embed_from(world, studio["url"]) for _ in range(SIZE // EMBED_CHUNK - 1)]
+    assert done[-1] == (SIZE - 2, 2)
+    assert not world.step(embed)
+
+
+def test_label_studio_away_is_blamed_on_no_image_and_what_was_read_before_is_kept(world, studio):
+    studio["away"] = {"/20.jpg": 503, "/api/version": 503}  # 20 and all that is asked then
+    with pytest.raises(LabelStudioUnreachable):
+        embed_from(world, studio["url"])
+    read = [row.image for row in world.state().items if row.content_hash]
+    assert "/0.jpg" in read
+    assert "/19.jpg" in read
+    assert not [row for row in world.state().items if row.problem or row.attempts]
+    studio["down"] = True
+    with pytest.raises(LabelStudioUnreachable):
+        embed_from(world, studio["url"])
+    assert not [row for row in world.state().items if row.problem or row.attempts]
+
+
+def test_a_wish_for_fewer_requests_is_blamed_on_no_image(world, studio):
+    studio["away"] = {"/20.jpg": 429}
+    with pytest.raises(LabelStudioUnreachable):
+        embed_from(world, studio["url"])
+    assert not [row for row in world.state().items if row.problem]
