@@ -420,10 +420,16 @@ def space(*names, kind="multiple"):
     )
 
 
+def metadata(columns):
+    """The data of tasks that have these columns."""
+    names = [column.name for column in columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(one.names for one in columns), strict=True)]
+
+
 def test_a_model_of_other_classes_answers_for_those_it_knows(trained):
     model, vectors, columns, _ = trained
     found = model.predict(vectors, columns)
-    now = answers(model, space("mass", "nodule"), vectors, columns)
+    now = answers(model, space("mass", "nodule"), vectors, metadata(columns))
     assert np.array_equal(now, np.stack([np.zeros(900), found[:, 1]], axis=1))
 
 
@@ -432,13 +438,13 @@ def test_a_head_of_other_classes_shares_out_what_it_says_of_one_that_is_gone():
     one = (labels[:, 0] + 2 * labels[:, 1]).astype(np.int64)
     head = train_model(vectors, columns, one, classes=("a", "b", "c", "d"))
     assert isinstance(head, HeadModel)
-    now = answers(head, space("d", "new", "a", kind="single"), vectors, columns)
+    now = answers(head, space("d", "new", "a", kind="single"), vectors, metadata(columns))
     assert now.sum(axis=1) == pytest.approx(np.ones(300))
     assert not now[:, 1].any()
     before = head.predict(vectors, columns)
     assert now[:, 2] / now[:, 0] == pytest.approx(before[:, 0] / before[:, 3])
     vectors[5] = np.nan
-    assert np.isnan(answers(head, space("d", "new", "a", kind="single"), vectors, columns)[5]).all()
+    assert np.isnan(answers(head, space("d", "new", "a", kind="single"), vectors, metadata(columns))[5]).all()
 
 
 def test_a_model_that_cannot_serve_says_why(trained):

@@ -13,11 +13,18 @@ from cdsel_backend.reconcile.context import (
     SELECT_ACTION,
     TRAIN_ACTION,
     early_training,
+    load_champion,
     model_folder,
     predict,
     read_pool,
 )
-from cdsel_backend.reconcile.learn import check_champion, detect_confounders, not_worse, train
+from cdsel_backend.reconcile.learn import (
+    check_champion,
+    detect_confounders,
+    held_out_metrics,
+    not_worse,
+    train,
+)
 from cdsel_backend.reconcile.loop import check_settings
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.store import PoolTask
@@ -308,6 +315,35 @@ def test_a_damaged_champion_is_named_and_the_one_before_it_serves(world, damage)
     assert world.round()  # the next training brings one back
     assert world.state().project.champion
     assert "model" not in world.state().project.problems
+
+
+def test_the_champion_keeps_its_correction_for_age_when_the_pool_grows(tmp_path):
+    world = World(tmp_path, budget=160, round_size=120, confounders=["age"])
+    rng = np.random.default_rng(0)
+    rows = world.state().items
+    age = {
+        row.id: int(rng.integers(*((61, 90) if row.data["site"] == "north" else (20, 60)))) for row in rows
+    }
+    tasks = [PoolTask(row.task, {**row.data, "age": age[row.id]}, row.image) for row in rows]
+
+    def sync(tasks):
+        world.store.sync_pool(world.project, tasks)
+        added = np.vstack([world.vectors, np.zeros((1, 16))])
+        rows = world.store.items(world.project)
+        world.store.add_vectors("b", [(row.id, f"{n:064}", added[n]) for n, row in enumerate(rows)])
+
+    sync(tasks)
+    world.round()
+    state = world.state()
+    model, pool = load_champion(world.server, state), read_pool(world.store, state)
+    every = np.arange(len(pool.ids))
+    before, metrics = predict(model, pool, every), held_out_metrics(model, pool)
+    sync([*tasks, PoolTask(999, {"image": "/new.jpg", "site": "north", "id": "new", "age": 95}, "/new.jpg")])
+    grown = read_pool(world.store, world.state())
+    levels = [next(c for c in one.columns if c.name == "age").levels for one in (pool, grown)]
+    assert levels[0] != levels[1]
+    np.testing.assert_array_equal(predict(model, grown, every), before)
+    assert held_out_metrics(model, grown)["worst_group_accuracy"] == metrics["worst_group_accuracy"]
 
 
 def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_has_both_vectors(world):

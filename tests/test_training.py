@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cdsel_backend.confounders import fit_representation
-from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.columns import Column, read_columns
 from cdsel_backend.training import (
     RECIPES,
     ModelFormatError,
@@ -405,6 +405,7 @@ def test_a_model_comes_back_the_same(trained, tmp_path):
     assert again.describe() == model.describe()
     assert again.classes == model.classes
     assert load_meta(tmp_path / "v1") == {"version": "v1", "metrics": {"n": 3}}
+    assert again.variables[0].levels == site.levels
     assert [path.name for path in tmp_path.iterdir()] == ["v1"]
     with pytest.raises(FileExistsError, match="never overwritten"):
         save(model, tmp_path / "v1")
@@ -437,6 +438,31 @@ def test_foreign_formats_are_refused(trained, tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ModelFormatError, match="99"):
         load(tmp_path / "newer")
+
+
+def test_a_model_knows_its_levels_again_in_a_pool_that_grew(tmp_path):
+    """There ages fall into other ranges, rare sites fold into (other), and the commonest spelling is another."""
+    vectors, _, labels, rng = confounded(rho=0.8)
+    age = np.where(rng.random(900) < 0.8, labels, 1 - labels) * 30 + rng.uniform(20, 50, 900)
+    site = np.where(age > 50, np.where(rng.random(900) < 0.05, "rare", "north"), "south")
+    rows = [{"age": float(a), "site": str(s)} for a, s in zip(age, site, strict=True)]
+    columns = read_columns(rows)
+    model = train_head(vectors, columns, some(labels, 300, rng), classes=("no", "yes"))
+    save(model, tmp_path / "v1")
+    model = load(tmp_path / "v1")
+    more = [{"age": float(a), "site": f"site {n}"} for n in range(60) for a in rng.uniform(10, 99, 40)]
+    more += [{"age": 30.0, "site": "NORTH"}] * 1000
+    grown = [column.take(np.arange(900)) for column in read_columns(rows + more)]
+    assert not set(grown[0].levels) & set(columns[0].levels)
+    assert "rare" not in grown[1].levels
+    assert "NORTH" in grown[1].levels
+    expected = model.predict(vectors, columns)
+    assert np.abs(model.predict(vectors, grown) - expected).max() > 0.05, (
+        "what the pool's own levels would do"
+    )
+    np.testing.assert_array_equal(
+        model.predict(vectors, [variable.encode(rows) for variable in model.variables]), expected
+    )
 
 
 def test_a_save_that_fails_leaves_nothing(trained, tmp_path):

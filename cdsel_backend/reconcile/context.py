@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
@@ -264,27 +264,30 @@ def predict(model: Model, pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.flo
 
     A model with a fine-tuned backbone goes by that backbone's vectors, too, for images that have one.
     """
-    columns = [column.take(rows) for column in pool.columns]
-    found = answers(model, pool.space, pool.vectors[rows], columns)
+    metadata = [pool.rows[row].data for row in rows]
+    found = answers(model, pool.space, pool.vectors[rows], metadata)
     if isinstance(model, TunedModel):
         ids, vectors = pool.vectors_by(model.fingerprint)
         seen = np.flatnonzero(np.isin(pool.ids[rows], ids))
         if len(seen):
             ours = vectors[np.searchsorted(ids, pool.ids[rows[seen]])]
-            tuned = answers(model.head, pool.space, ours, [column.take(seen) for column in columns])
+            tuned = answers(model.head, pool.space, ours, [metadata[place] for place in seen])
             found[seen] = model.mean(found[seen], tuned)
     return found
 
 
 def answers(
-    model: Model, space: LabelSpace, vectors: NDArray[np.floating], columns: Sequence[Column]
+    model: Model, space: LabelSpace, vectors: NDArray[np.floating], metadata: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.float64]:
-    """Probabilities (m, c) of vectors (m, d) with their metadata, in the order of a label space's classes.
+    """Probabilities (m, c) of vectors (m, d) with the data of their m tasks, in the order of a label space's classes.
+
+    The data are read by the model's own levels: those of the pool move as it grows, and a range of ages that the
+    model does not know would go without its correction.
 
     A model from before the classes changed says 0 for those it does not know; what it says of one that is gone is
     shared out among the rest where an image has one class.
     """
-    found = model.predict(vectors, columns)
+    found = model.predict(vectors, [variable.encode(metadata) for variable in model.variables])
     if model.classes == space.classes:
         return found
     probabilities: NDArray[np.float64] = np.zeros((len(vectors), len(space.classes)))
