@@ -96,6 +96,35 @@ def test_training_waits_for_the_round_or_enough_labels_or_a_request(tmp_path):
     assert [len(row.labels) for row in world.state().trainings] == [8, 9, 20, 20]
 
 
+def test_labels_of_images_that_cannot_be_read_yet_are_learnt_once_they_can(tmp_path):
+    world = World(tmp_path, retrain_every=20)
+    rows = world.state().items
+    world.store.sync_pool(world.project, [])  # a task that comes back has its image read again
+    world.store.sync_pool(world.project, [PoolTask(row.task, row.data, row.image) for row in rows])
+
+    def embed(part):
+        world.store.add_vectors("b", [(rows[n].id, f"{n:064}", world.vectors[n]) for n in part])
+
+    world.store.note_unusable([(row.id, "answered 404", 0.0) for row in rows])
+    world.label([row.id for row in rows[:100]])  # from before there was a storage
+    world.store.add_event(POOL, TRAIN_ACTION, {})
+    assert not world.step(train)
+    assert world.state().trainings == []
+    embed(range(60))
+    assert world.state().changed_labels == 60
+    assert world.step(detect_confounders)
+    assert world.step(train)
+    assert not world.step(train)
+    assert not world.step(detect_confounders)  # a training alone is no reason to look again
+    embed(range(60, 160))
+    assert world.state().changed_labels == 40
+    world.step(detect_confounders)
+    assert world.step(train)
+    assert [len(row.labels) for row in world.state().trainings] == [60, 100]
+    world.store.sync_pool(world.project, [PoolTask(row.task, row.data, row.image) for row in rows[50:]])
+    assert world.state().changed_labels == 0  # what has left the pool changes nothing
+
+
 def test_training_waits_for_the_labels_that_label_studio_asks_for_unless_somebody_asks(tmp_path):
     world = World(tmp_path, retrain_every=1)
     world.store.update_project(world.project, least_labels=30)

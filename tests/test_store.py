@@ -139,6 +139,8 @@ def test_changed_and_deleted_labels_count_as_changes(store, project):
     rows = [annotation(1, items[0], "cat"), annotation(2, items[1], "dog")]
     assert store.replace_labels(project, 7, rows) is True
     assert store.replace_labels(project, 7, rows) is False
+    assert State(store, project).changed_labels == 0  # until their images are read
+    store.add_vectors("b", [(item, f"hash {item}", np.ones(3)) for item in items])
     assert State(store, project).changed_labels == 2
     labels = {str(item): label for item, label in State(store, project).labels.items()}
     store.add_training(

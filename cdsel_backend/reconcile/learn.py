@@ -81,8 +81,7 @@ def report_key(context: Context, state: State) -> str:
     settings = state.settings
     fingerprint = state.project.backbone
     embedded, _, _ = context.store.embedding_progress(state.project.id, fingerprint)
-    seen = state.trainings[-1].labels if state.trainings else {}
-    labels = state.labels if training_due(context, state) else seen
+    labels = state.trained_labels | (state.label_changes if training_due(context, state) else {})
     parts = [
         fingerprint,
         embedded,
@@ -92,7 +91,7 @@ def report_key(context: Context, state: State) -> str:
         settings.ignore,
         settings.group,
         settings.seed,
-        sorted((int(item), label) for item, label in labels.items()),
+        sorted((item, label) for item, label in labels.items() if label is not None),
     ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
@@ -150,7 +149,8 @@ def train(context: Context, state: State) -> bool:
     version = f"cdsel-{state.project.pool_project}-v{number}"
     record: dict[str, Any] = {
         "round": state.complete_rounds,
-        "labels": {str(key): value for key, value in state.labels.items()},
+        # What has no vector is not seen: its label is learnt once its image can be read.
+        "labels": {str(item): state.labels[item] for item in pool.ids.tolist() if item in state.labels},
     }
     try:
         model = train_model(
