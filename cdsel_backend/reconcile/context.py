@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
-from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.pool.columns import OTHER, Column, read_columns
 from cdsel_backend.reconcile.processes import Trainings
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State, Store
@@ -198,11 +198,18 @@ class Pool:
     @cached_property
     def group_keys(self) -> list[str]:
         """The patient or lesion of each row; where none is known, the image itself, so that copies go together."""
-        name = self.state.settings.group
-        keys = [row.data.get(name) if name else None for row in self.rows]
+        return self._keys_by(self.state.settings.group)
+
+    def _keys_by(self, name: str | None) -> list[str]:
+        images = [f"image={row.content_hash}" for row in self.rows]
+        if name is None:
+            return images
+        # Read as a column is, so that those whose patient is "unknown" or "N/A" are not one giant patient.
+        anything = Column(name, "categorical", (OTHER,), np.zeros(0, dtype=np.int64))
+        known = anything.encode([row.data for row in self.rows]).names == OTHER
         return [
-            f"{name}={key}" if key not in (None, "") else f"image={row.content_hash}"
-            for key, row in zip(keys, self.rows, strict=True)
+            f"{name}={row.data[name]}" if named else image
+            for row, named, image in zip(self.rows, known, images, strict=True)
         ]
 
     @cached_property
@@ -214,6 +221,15 @@ class Pool:
     def held_out(self) -> NDArray[np.bool_]:
         """Rows whose labels are for evaluation only: fixed by the hash of their group."""
         return np.asarray(is_held_out(self.group_keys), dtype=bool)
+
+    def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
+        """Labelled rows that are held out now, and were when images were split by `group`.
+
+        Nor was another image of their group of today trained on then: where the setting changes, images change sides,
+        and what a model was trained on does not tell how good it is.
+        """
+        trained_then = self.labelled & ~is_held_out(self._keys_by(group))
+        return self.labelled & self.held_out & ~np.isin(self.groups, self.groups[trained_then])
 
     @cached_property
     def taken(self) -> NDArray[np.bool_]:

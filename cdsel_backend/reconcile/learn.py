@@ -8,6 +8,7 @@ import shutil
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.reconcile.context import (
@@ -21,7 +22,7 @@ from cdsel_backend.reconcile.context import (
 )
 from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
-from cdsel_backend.reconcile.versions import PROMOTED, kept, provenance, prune
+from cdsel_backend.reconcile.versions import PROMOTED, kept, provenance, prune, was_promoted
 from cdsel_backend.store import State
 from cdsel_backend.training import (
     Model,
@@ -29,6 +30,7 @@ from cdsel_backend.training import (
     NotEnoughLabels,
     evaluate_model,
     load,
+    load_meta,
     save,
     train_model,
 )
@@ -117,7 +119,7 @@ def check_champion(context: Context, state: State) -> bool:
         return False
     folder = model_folder(context.server, state.project.id)
     stay = kept(state)
-    promoted = [row.version for row in state.trainings if row.outcome == PROMOTED and row.version in stay]
+    promoted = [row.version for row in state.trainings if was_promoted(row) and row.version in stay]
     earlier = promoted[: promoted.index(state.project.champion)] if state.project.champion in promoted else []
     faults = []
     for version in (state.project.champion, *reversed(earlier)):
@@ -169,9 +171,9 @@ def train(context: Context, state: State) -> bool:
         return True
     trial = try_fine_tune(context, state, pool, model)
     model = trial.model
-    metrics = held_out_metrics(model, pool) | trial.told
-    champion = load_champion(context.server, state)
-    promoted = champion is None or not_worse(metrics, held_out_metrics(champion, pool))
+    metrics = held_out_metrics(model, pool, pool.labelled & pool.held_out) | trial.told
+    outcome = judge(context, pool, model)
+    promoted = outcome.startswith(PROMOTED)
     folder = model_folder(context.server, state.project.id) / version
     for stray in (folder, *folder.parent.glob(f".{version}-*")):  # of a run that died before it was recorded
         shutil.rmtree(stray, ignore_errors=True)
@@ -184,9 +186,7 @@ def train(context: Context, state: State) -> bool:
         state.project.id,
         champion=version if promoted else None,
         version=version,
-        outcome=PROMOTED
-        if promoted
-        else f"kept out: worse than {state.project.champion} on the held-out labels",
+        outcome=outcome,
         metrics=metrics | insight(pool),
         **record,
     )
@@ -197,9 +197,36 @@ def train(context: Context, state: State) -> bool:
     return True
 
 
-def held_out_metrics(model: Model, pool: Pool) -> dict[str, Any]:
-    """A model's metrics on the labels that no model is trained on."""
-    tested = np.flatnonzero(pool.held_out & pool.labelled)
+def judge(context: Context, pool: Pool, candidate: Model) -> str:
+    """What becomes of a candidate, in words that start with `PROMOTED` where it is to serve.
+
+    It is compared with the champion on the labels that neither of them was trained on, as the settings were that each
+    was trained under.
+
+    Raises:
+        ModelFormatError: the champion's folder is damaged; the message names the file.
+    """
+    state = pool.state
+    champion, version = load_champion(context.server, state), state.project.champion
+    if champion is None:
+        return PROMOTED
+    meta = load_meta(model_folder(context.server, state.project.id) / version)
+    group = meta.get("settings", {}).get("group")
+    tested = pool.unseen_by(group)
+    ours, theirs = (held_out_metrics(model, pool, tested) for model in (candidate, champion))
+    if group != state.settings.group and not _compared(ours, theirs):
+        return (
+            f"{PROMOTED} without a comparison: the setting `group` changed, and only {int(tested.sum())} of the "
+            f"labels held out now are new to {version}, too few to judge by"
+        )
+    if not_worse(ours, theirs):
+        return PROMOTED
+    return f"kept out: worse than {version} on the held-out labels"
+
+
+def held_out_metrics(model: Model, pool: Pool, rows: NDArray[np.bool_]) -> dict[str, Any]:
+    """A model's metrics on rows (n,) of the pool, all of them labelled, that it was not trained on."""
+    tested = np.flatnonzero(rows)
     columns = [column.take(tested) for column in pool.confounders]
     probabilities = predict(model, pool, tested)
     return evaluate_model(
@@ -215,13 +242,16 @@ def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:
     candidate may be worse by `MARGIN` and one standard error of its own (a quarter of its bootstrap interval): with
     few held-out labels chance alone would otherwise keep better models out.
     """
-    by_group = ("worst_group_accuracy", "group_balanced_accuracy")
-    told = all(metrics.get(name) is not None for metrics in (candidate, champion) for name in by_group)
-    for name in by_group if told else ("balanced_accuracy",):
-        new, old = candidate.get(name), champion.get(name)
-        if new is None or old is None:
-            continue
+    for name in _compared(candidate, champion):
         low, high = candidate["intervals"][name]
-        if new < old - MARGIN - (high - low) / 4:
+        if candidate[name] < champion[name] - MARGIN - (high - low) / 4:
             return False
     return True
+
+
+def _compared(candidate: dict[str, Any], champion: dict[str, Any]) -> tuple[str, ...]:
+    """The measures that two models are compared by; none where too few labels tell any."""
+    for names in (("worst_group_accuracy", "group_balanced_accuracy"), ("balanced_accuracy",)):
+        if all(metrics.get(name) is not None for metrics in (candidate, champion) for name in names):
+            return names
+    return ()
