@@ -28,7 +28,7 @@ from cdsel_backend.reconcile.learn import (
 from cdsel_backend.reconcile.loop import check_settings
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.store import PoolTask
-from cdsel_backend.training import TunedModel, train_head
+from cdsel_backend.training import HeadModel, TunedModel, train_head
 
 
 @pytest.fixture
@@ -441,6 +441,19 @@ def test_the_champion_keeps_its_correction_for_age_when_the_pool_grows(tmp_path)
     np.testing.assert_array_equal(predict(model, grown, every), before)
     again = held_out_metrics(model, grown, np.append(tested, False))
     assert again["balanced_accuracy"] == metrics["balanced_accuracy"] > 0.5
+
+
+def test_a_fine_tune_that_fails_leaves_the_head_and_says_why(tmp_path):
+    world = World(tmp_path, training="backbone", backbone_weights="/nowhere.safetensors")
+    assert world.round()
+    state = world.state()
+    assert state.trainings[0].outcome == "promoted"
+    assert isinstance(load_champion(world.server, state), HeadModel)
+    assert "/nowhere.safetensors" in state.trainings[0].metrics["fine_tune"]["why"]
+    assert "the fine-tune failed (BackboneError" in state.project.problems["fine-tune"][0]
+    with_settings(world, training="head")
+    assert world.round()
+    assert "fine-tune" not in world.state().project.problems
 
 
 def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_has_both_vectors(world):

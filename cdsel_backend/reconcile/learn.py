@@ -139,8 +139,11 @@ def check_champion(context: Context, state: State) -> bool:
     return True
 
 
-def train(context: Context, state: State) -> bool:
-    """Train on the labels as they are, and promote the model when it is not worse on the held-out ones."""
+def train(context: Context, state: State, *, killed: bool = False) -> bool:
+    """Train on the labels as they are, and promote the model when it is not worse on the held-out ones.
+
+    `killed`: the process that tried before was, so this one goes without a fine-tune.
+    """
     requests = context.requests(state, TRAIN_ACTION)
     if not training_due(context, state):
         context.store.handle_events(requests)  # the same labels are never trained on twice
@@ -169,7 +172,8 @@ def train(context: Context, state: State) -> bool:
         context.store.add_training(state.project.id, version=None, outcome=str(fault), metrics={}, **record)
         context.store.handle_events(requests)
         return True
-    trial = try_fine_tune(context, state, pool, model)
+    trial = try_fine_tune(context, state, pool, model, killed=killed)
+    context.store.note_problems(state.project.id, "fine-tune", [trial.problem] if trial.problem else [])
     model = trial.model
     metrics = held_out_metrics(model, pool, pool.labelled & pool.held_out) | trial.told
     outcome = judge(context, pool, model)
