@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from world import POOL, SIZE, World
 
+from cdsel_backend.reconcile import learn
 from cdsel_backend.reconcile.context import (
     SELECT_ACTION,
     TRAIN_ACTION,
@@ -27,6 +28,7 @@ from cdsel_backend.reconcile.learn import (
 )
 from cdsel_backend.reconcile.loop import check_settings
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.versions import predecessors
 from cdsel_backend.store import PoolTask
 from cdsel_backend.training import HeadModel, TunedModel, train_head
 
@@ -380,6 +382,38 @@ def test_images_without_a_patient_are_each_alone(tmp_path, word):
     world.store.add_vectors("b", [(row.id, f"{n:064}", world.vectors[n]) for n, row in enumerate(rows)])
     pool = read_pool(world.store, world.state())
     assert np.bincount(pool.groups).max() == (54 if word == 7 else 2)
+
+
+@pytest.mark.parametrize("moment", ["train_model", "load_version"])
+def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(world, monkeypatch, moment):
+    """Before the comparison, and just before its outcome is recorded."""
+    world.round()
+    world.round()
+    first, second = (row.version for row in world.state().trainings)
+    assert world.state().project.champion == second
+    real = {name: getattr(learn, name) for name in ("train_model", "load_version")}
+    compared = []
+
+    def load(server, state, version):
+        compared.append(version)
+        return real["load_version"](server, state, version)
+
+    monkeypatch.setattr(learn, "load_version", load)
+    hooked = getattr(learn, moment)
+
+    def with_an_admin(*arguments, **options):
+        found = hooked(*arguments, **options)
+        if world.state().project.champion == second:
+            world.store.set_champion(world.project, first, who="admin")
+        return found
+
+    monkeypatch.setattr(learn, moment, with_an_admin)
+    world.round()
+    assert compared == ([first] if moment == "train_model" else [second, first])
+    third = world.state().trainings[-1]
+    assert third.outcome == "promoted"
+    assert world.state().project.champion == third.version
+    assert predecessors(world.state()) == [first]
 
 
 @pytest.mark.parametrize("damage", ["flip a bit", "remove a file", "foreign file"])

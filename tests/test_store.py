@@ -152,6 +152,20 @@ def test_changed_and_deleted_labels_count_as_changes(store, project):
     assert store.project(project).champion == "v1"
 
 
+def test_a_training_promotes_its_model_only_over_the_champion_it_was_compared_with(store, project):
+    def add(version, over):
+        values = {"version": version, "round": 0, "labels": {}, "outcome": "promoted", "metrics": {}}
+        return store.add_training(project, champion=version, instead_of=over, **values)
+
+    assert add("v1", None) == 1
+    assert add("v2", None) is None
+    assert [row.version for row in store.trainings(project)] == ["v1"]
+    assert add("v2", "v1") == 2
+    store.set_champion(project, "v1", who="admin")
+    assert add("v3", "v2") is None
+    assert store.project(project).champion == "v1"
+
+
 def test_one_holder_at_a_time(store):
     assert store.lease("project:1", "a", 60)
     assert store.lease("project:1", "a", 60)

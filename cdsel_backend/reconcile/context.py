@@ -343,7 +343,16 @@ def load_champion(server: ServerSettings, state: State) -> Model | None:
     Raises:
         ModelFormatError: its folder is damaged; the message names the file.
     """
-    if state.project.champion is None:
+    return load_version(server, state, state.project.champion)
+
+
+def load_version(server: ServerSettings, state: State, version: str | None) -> Model | None:
+    """A model version, as `load_champion` loads the one in force.
+
+    Raises:
+        ModelFormatError: its folder is damaged; the message names the file.
+    """
+    if version is None:
         return None
-    model = load(model_folder(server, state.project.id) / state.project.champion)
+    model = load(model_folder(server, state.project.id) / version)
     return None if misfit(model, parse_label_space(state.project.label_config)) else model

@@ -15,14 +15,14 @@ from cdsel_backend.reconcile.context import (
     TRAIN_ACTION,
     Context,
     Pool,
-    load_champion,
+    load_version,
     model_folder,
     predict,
     read_pool,
 )
 from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
-from cdsel_backend.reconcile.versions import PROMOTED, kept, provenance, prune, was_promoted
+from cdsel_backend.reconcile.versions import PROMOTED, predecessors, provenance, prune
 from cdsel_backend.store import State
 from cdsel_backend.training import (
     Model,
@@ -118,11 +118,8 @@ def check_champion(context: Context, state: State) -> bool:
     if state.project.champion is None:
         return False
     folder = model_folder(context.server, state.project.id)
-    stay = kept(state)
-    promoted = [row.version for row in state.trainings if was_promoted(row) and row.version in stay]
-    earlier = promoted[: promoted.index(state.project.champion)] if state.project.champion in promoted else []
     faults = []
-    for version in (state.project.champion, *reversed(earlier)):
+    for version in (state.project.champion, *predecessors(state)):
         try:
             load(folder / version)
         except ModelFormatError as fault:
@@ -150,8 +147,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         return False
     pool = read_pool(context.store, state)
     context.tell(state, "training", 0, int(pool.labelled.sum()))
-    number = state.trainings[-1].number + 1 if state.trainings else 1
-    version = f"cdsel-{state.project.pool_project}-v{number}"
+    last = state.trainings[-1].number if state.trainings else 0
+    version = f"cdsel-{state.project.pool_project}-v{last + 1}"
     record: dict[str, Any] = {
         "round": state.complete_rounds,
         # What has no vector is not seen: its label is learnt once its image can be read.
@@ -176,8 +173,6 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     context.store.note_problems(state.project.id, "fine-tune", [trial.problem] if trial.problem else [])
     model = trial.model
     metrics = held_out_metrics(model, pool, pool.labelled & pool.held_out) | trial.told
-    outcome = judge(context, pool, model)
-    promoted = outcome.startswith(PROMOTED)
     folder = model_folder(context.server, state.project.id) / version
     for stray in (folder, *folder.parent.glob(f".{version}-*")):  # of a run that died before it was recorded
         shutil.rmtree(stray, ignore_errors=True)
@@ -186,14 +181,23 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         folder,
         {"version": version, "metrics": metrics} | provenance(state, record["labels"]),
     )
-    context.store.add_training(
-        state.project.id,
-        champion=version if promoted else None,
-        version=version,
-        outcome=outcome,
-        metrics=metrics | insight(pool),
-        **record,
-    )
+    metrics |= insight(pool)
+    number = None
+    while (
+        number is None
+    ):  # for as long as somebody puts another champion in force between the look and the record
+        champion = context.store.project(state.project.id).champion
+        outcome = judge(context, pool, model, champion)
+        promoted = outcome.startswith(PROMOTED)
+        number = context.store.add_training(
+            state.project.id,
+            champion=version if promoted else None,
+            instead_of=champion,
+            version=version,
+            outcome=outcome,
+            metrics=metrics,
+            **record,
+        )
     if promoted:
         context.store.note_problems(state.project.id, "model", [])
     context.store.handle_events(requests)
@@ -201,18 +205,18 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     return True
 
 
-def judge(context: Context, pool: Pool, candidate: Model) -> str:
+def judge(context: Context, pool: Pool, candidate: Model, version: str | None) -> str:
     """What becomes of a candidate, in words that start with `PROMOTED` where it is to serve.
 
-    It is compared with the champion on the labels that neither of them was trained on, as the settings were that each
-    was trained under.
+    It is compared with the champion, `version`, on the labels that neither of them was trained on, as the settings
+    were that each was trained under.
 
     Raises:
         ModelFormatError: the champion's folder is damaged; the message names the file.
     """
     state = pool.state
-    champion, version = load_champion(context.server, state), state.project.champion
-    if champion is None:
+    champion = load_version(context.server, state, version)
+    if version is None or champion is None:
         return PROMOTED
     meta = load_meta(model_folder(context.server, state.project.id) / version)
     group = meta.get("settings", {}).get("group")

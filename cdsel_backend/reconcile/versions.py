@@ -50,6 +50,25 @@ def kept(state: State) -> set[str]:
     return {*newest, *promoted[-PROMOTIONS:], *filter(None, [state.project.champion])}
 
 
+def predecessors(state: State) -> list[str]:
+    """The versions that served before the champion, the last first, of those that are kept.
+
+    A training or a promotion by hand puts a version on top of those before it; going back takes it off again.
+    """
+    promoted = [(row.created_at, row.version) for row in state.trainings if was_promoted(row)]
+    chosen = [(row.at, row.new) for row in state.champion_changes]
+    served: list[str] = []
+    for _, version in sorted(promoted + chosen):
+        if served[-2:-1] == [version]:
+            served.pop()
+        else:
+            served.append(version)
+    champion, stay = state.project.champion, kept(state)
+    if champion in served:
+        served = served[: len(served) - 1 - served[::-1].index(champion)]
+    return [version for version in dict.fromkeys(reversed(served)) if version in stay - {champion}]
+
+
 def aliases(state: State) -> dict[str, str]:
     """The names that stand for a version: the champion, and the candidate, a newer version that was kept out."""
     made = [row.version for row in state.trainings if row.version]

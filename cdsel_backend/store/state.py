@@ -182,6 +182,11 @@ class State:
         return sum(row.number not in busy for row in self.rounds)
 
     @cached_property
+    def champion_changes(self) -> list[Row[Any]]:
+        """The audit's rows on which model serves, newest first: what was promoted or taken back by hand."""
+        return self._store.audit(self.project.id, name="champion")
+
+    @cached_property
     def trained_labels(self) -> dict[int, str]:
         """Item -> the label that the last training saw."""
         return (
