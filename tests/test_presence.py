@@ -293,6 +293,24 @@ def test_intervals_hold_the_truth_about_as_often_as_they_promise():
     assert held >= 52  # 95 % of 60 is 57; below 52 has probability .005
 
 
+def test_patients_with_all_their_images_make_intervals_wider_and_few_of_them_no_group():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(40), 5)
+    labels = rng.integers(0, 2, (200, 2)).astype(np.int8)
+    right = np.repeat(rng.random((40, 2)) < 0.7, 5, axis=0)
+    probabilities = np.where(right, labels, 1 - labels) * 0.8 + 0.1
+    by_image, by_patient = (
+        evaluate_presence(probabilities, labels, [], ("a", "b"), groups=groups) for groups in (None, patient)
+    )
+    for name, interval in by_image["intervals"].items():
+        assert by_patient[name] == by_image[name]
+        assert np.ptp(by_patient["intervals"][name]) > 1.5 * np.ptp(interval)
+    assert all(30 < one["patients"] <= 40 for one in by_patient["groups"])
+    few = evaluate_presence(probabilities, labels, [], ("a", "b"), groups=patient // 10)
+    assert few["worst_group_accuracy"] is None
+    assert all(one["unreliable"] and one["patients"] == 4 for one in few["groups"])
+
+
 def test_few_labels_are_said_to_be_few():
     _, columns, labels = world(12)
     metrics = evaluate_presence(np.full(labels.shape, 0.5), labels, columns, CLASSES)

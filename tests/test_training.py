@@ -347,6 +347,46 @@ def test_intervals_cover_the_truth():
     assert covered >= 51
 
 
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "worst_group_accuracy"])
+def test_intervals_cover_the_truth_where_patients_have_many_images(name):
+    """Half of the patients are easy, half are hard: their images are right or wrong together."""
+    covered = alone = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        patient = np.repeat(np.arange(24), 10)
+        labels = patient % 2
+        right = rng.random(240) < rng.choice([0.95, 0.45], 24)[patient]
+        p = np.eye(2)[np.where(right, labels, 1 - labels)]
+        # The less lucky of two equal classes is expected below what is true of both.
+        truth = 0.7 if name != "worst_group_accuracy" else 0.7 - 0.56 * 0.25 / np.sqrt(12)
+        for groups in (patient, None):
+            low, high = evaluate(p, labels, [], "ny", groups=groups, seed=seed)["intervals"][name]
+            covered += groups is not None and low <= truth <= high
+            alone += groups is None and low <= truth <= high
+    assert covered >= 54 > alone
+
+
+def test_a_group_of_few_patients_is_listed_but_not_judged():
+    labels = np.repeat([0, 1], 60)
+    site = column("site", np.tile(np.repeat([0, 1], 30), 2))
+    p = np.eye(2)[labels]
+    patients = np.r_[np.arange(90) // 2, np.arange(30) // 10 + 50]
+    metrics = evaluate(p, labels, [site], ("no", "yes"), groups=patients)
+    assert [(one["patients"], one["unreliable"]) for one in metrics["groups"]] == [
+        (15, False),
+        (15, False),
+        (15, False),
+        (3, True),
+    ]
+    assert metrics["worst_group"]
+    few = evaluate(p, labels, [site], ("no", "yes"), groups=np.arange(120) // 10)
+    assert few["worst_group_accuracy"] is None
+    assert few["reasons"]["worst_group_accuracy"].endswith("15 held-out labels of 5 patients")
+    unknown = evaluate(p, labels, [site], ("no", "yes"), groups=np.full(120, -1))
+    whole = evaluate(p, labels, [site], ("no", "yes"))
+    assert unknown["intervals"] == whole["intervals"]
+
+
 def test_small_groups_are_listed_but_not_judged():
     labels = np.r_[np.zeros(50, int), np.ones(50, int), [1]]
     site = column("site", np.r_[np.zeros(100, int), [1]])

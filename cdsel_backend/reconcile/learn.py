@@ -238,7 +238,12 @@ def held_out_metrics(model: Model, pool: Pool, rows: NDArray[np.bool_]) -> dict[
     columns = [column.take(tested) for column in pool.confounders]
     probabilities = predict(model, pool, tested)
     return evaluate_model(
-        probabilities, pool.labels[tested], columns, pool.classes, seed=pool.state.settings.seed
+        probabilities,
+        pool.labels[tested],
+        columns,
+        pool.classes,
+        groups=pool.groups[tested],
+        seed=pool.state.settings.seed,
     )
 
 
