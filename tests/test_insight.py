@@ -65,6 +65,20 @@ def test_no_head_is_asked_about_what_it_was_trained_on_or_a_relative_of_it():
     np.testing.assert_array_equal(found.probabilities, again.probabilities)
 
 
+def test_no_head_is_asked_about_a_patient_it_was_trained_on_where_only_some_images_are_trained_on():
+    """As for the labels drawn by chance. The images tell the patient, and nothing of the class."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(150), 4)
+    labels = rng.integers(0, 2, 150)[groups]
+    vectors = rng.normal(size=(150, 96))[groups] + 0.1 * rng.normal(size=(600, 96))
+    held_out = groups % 5 == 0
+    chance = ~held_out & (rng.random(600) < 0.3)
+    said = cross_fit(vectors, [], labels, classes=CLASSES, groups=groups, trainable=chance).at_full_size()
+    related = ~chance & ~held_out & np.isin(groups, groups[chance])
+    assert np.isfinite(said).all()
+    assert abs((said[related].argmax(axis=1) == labels[related]).mean() - 0.5) < 0.15
+
+
 def test_too_few_labels_for_folds_are_told():
     vectors, columns, labels, *_ = world(labelled=4)
     with pytest.raises(NotEnoughLabels, match="too few for 5 folds"):

@@ -38,7 +38,7 @@ def test_what_is_kept_is_what_would_be_made(store, tmp_path):
     state = State(store, project)
     kept = read_layout(context.server, state, layout_key(store, state))
     made = make_layout(store, state)
-    for name in ("ids", "tasks", "places", "held_out"):
+    for name in ("ids", "tasks", "places", "held_out", "groups"):
         np.testing.assert_array_equal(getattr(kept, name), getattr(made, name))
     for one, other in zip(kept.columns, made.columns, strict=True):
         assert (one.name, one.kind, one.levels, one.excluded, one.edges) == (

@@ -761,6 +761,7 @@ def trained(store, project, number, *, outcome="promoted"):
     store.add_training(
         project,
         champion=version if outcome == "promoted" else None,
+        instead_of=store.project(project).champion,
         version=version,
         round=number,
         labels={},
@@ -776,10 +777,11 @@ def test_a_version_is_promoted_and_rolled_back_from_the_page_with_a_row_in_the_a
     assert f"Roll back to {first}" in client.get(f"/projects/{POOL}/models").text
     assert post(client, "/champion", version=third).status_code == 303
     assert State(store, project).project.champion == third
-    assert "Roll back" not in client.get(f"/projects/{POOL}/models").text  # nobody was champion before it
-    post(client, "/champion", version=second)
+    assert f"Roll back to {second}" in client.get(f"/projects/{POOL}/models").text
+    assert post(client, "/champion").status_code == 303
     assert post(client, "/champion").status_code == 303
     assert State(store, project).project.champion == first
+    assert "Roll back" not in client.get(f"/projects/{POOL}/models").text
     assert [(row.name, row.old, row.new) for row in store.audit(project)] == [
         ("champion", second, first),
         ("champion", third, second),

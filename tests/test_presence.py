@@ -293,6 +293,24 @@ def test_intervals_hold_the_truth_about_as_often_as_they_promise():
     assert held >= 52  # 95 % of 60 is 57; below 52 has probability .005
 
 
+def test_patients_with_all_their_images_make_intervals_wider_and_few_of_them_no_group():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(40), 5)
+    labels = rng.integers(0, 2, (200, 2)).astype(np.int8)
+    right = np.repeat(rng.random((40, 2)) < 0.7, 5, axis=0)
+    probabilities = np.where(right, labels, 1 - labels) * 0.8 + 0.1
+    by_image, by_patient = (
+        evaluate_presence(probabilities, labels, [], ("a", "b"), groups=groups) for groups in (None, patient)
+    )
+    for name, interval in by_image["intervals"].items():
+        assert by_patient[name] == by_image[name]
+        assert np.ptp(by_patient["intervals"][name]) > 1.5 * np.ptp(interval)
+    assert all(30 < one["patients"] <= 40 for one in by_patient["groups"])
+    few = evaluate_presence(probabilities, labels, [], ("a", "b"), groups=patient // 10)
+    assert few["worst_group_accuracy"] is None
+    assert all(one["unreliable"] and one["patients"] == 4 for one in few["groups"])
+
+
 def test_few_labels_are_said_to_be_few():
     _, columns, labels = world(12)
     metrics = evaluate_presence(np.full(labels.shape, 0.5), labels, columns, CLASSES)
@@ -420,10 +438,16 @@ def space(*names, kind="multiple"):
     )
 
 
+def metadata(columns):
+    """The data of tasks that have these columns."""
+    names = [column.name for column in columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(one.names for one in columns), strict=True)]
+
+
 def test_a_model_of_other_classes_answers_for_those_it_knows(trained):
     model, vectors, columns, _ = trained
     found = model.predict(vectors, columns)
-    now = answers(model, space("mass", "nodule"), vectors, columns)
+    now = answers(model, space("mass", "nodule"), vectors, metadata(columns))
     assert np.array_equal(now, np.stack([np.zeros(900), found[:, 1]], axis=1))
 
 
@@ -432,13 +456,13 @@ def test_a_head_of_other_classes_shares_out_what_it_says_of_one_that_is_gone():
     one = (labels[:, 0] + 2 * labels[:, 1]).astype(np.int64)
     head = train_model(vectors, columns, one, classes=("a", "b", "c", "d"))
     assert isinstance(head, HeadModel)
-    now = answers(head, space("d", "new", "a", kind="single"), vectors, columns)
+    now = answers(head, space("d", "new", "a", kind="single"), vectors, metadata(columns))
     assert now.sum(axis=1) == pytest.approx(np.ones(300))
     assert not now[:, 1].any()
     before = head.predict(vectors, columns)
     assert now[:, 2] / now[:, 0] == pytest.approx(before[:, 0] / before[:, 3])
     vectors[5] = np.nan
-    assert np.isnan(answers(head, space("d", "new", "a", kind="single"), vectors, columns)[5]).all()
+    assert np.isnan(answers(head, space("d", "new", "a", kind="single"), vectors, metadata(columns))[5]).all()
 
 
 def test_a_model_that_cannot_serve_says_why(trained):

@@ -9,20 +9,29 @@ import numpy as np
 import pytest
 from world import POOL, SIZE, World
 
+from cdsel_backend.reconcile import learn
 from cdsel_backend.reconcile.context import (
     SELECT_ACTION,
     TRAIN_ACTION,
     early_training,
+    load_champion,
     model_folder,
     predict,
     read_pool,
 )
-from cdsel_backend.reconcile.learn import check_champion, detect_confounders, not_worse, train
+from cdsel_backend.reconcile.learn import (
+    check_champion,
+    detect_confounders,
+    held_out_metrics,
+    not_worse,
+    train,
+)
 from cdsel_backend.reconcile.loop import check_settings, waiting_for
 from cdsel_backend.reconcile.rounds import preannotate, select_round
 from cdsel_backend.reconcile.tuning import embed_tuned
+from cdsel_backend.reconcile.versions import predecessors
 from cdsel_backend.store import PoolTask
-from cdsel_backend.training import TunedModel, load, save, train_head
+from cdsel_backend.training import HeadModel, TunedModel, load, save, train_head
 
 
 @pytest.fixture
@@ -97,6 +106,35 @@ def test_training_waits_for_the_round_or_enough_labels_or_a_request(tmp_path):
     world.label(queued[:8], wrong=True, at="2026-01-02")  # edits count as changes
     assert world.step(train)
     assert [len(row.labels) for row in world.state().trainings] == [8, 9, 20, 20]
+
+
+def test_labels_of_images_that_cannot_be_read_yet_are_learnt_once_they_can(tmp_path):
+    world = World(tmp_path, retrain_every=20)
+    rows = world.state().items
+    world.store.sync_pool(world.project, [])  # a task that comes back has its image read again
+    world.store.sync_pool(world.project, [PoolTask(row.task, row.data, row.image) for row in rows])
+
+    def embed(part):
+        world.store.add_vectors("b", [(rows[n].id, f"{n:064}", world.vectors[n]) for n in part])
+
+    world.store.note_unusable([(row.id, "answered 404", 0.0) for row in rows])
+    world.label([row.id for row in rows[:100]])  # from before there was a storage
+    world.store.add_event(POOL, TRAIN_ACTION, {})
+    assert not world.step(train)
+    assert world.state().trainings == []
+    embed(range(60))
+    assert world.state().changed_labels == 60
+    assert world.step(detect_confounders)
+    assert world.step(train)
+    assert not world.step(train)
+    assert not world.step(detect_confounders)  # a training alone is no reason to look again
+    embed(range(60, 160))
+    assert world.state().changed_labels == 40
+    world.step(detect_confounders)
+    assert world.step(train)
+    assert [len(row.labels) for row in world.state().trainings] == [60, 100]
+    world.store.sync_pool(world.project, [PoolTask(row.task, row.data, row.image) for row in rows[50:]])
+    assert world.state().changed_labels == 0  # what has left the pool changes nothing
 
 
 def test_training_waits_for_the_labels_that_label_studio_asks_for_unless_somebody_asks(tmp_path):
@@ -336,6 +374,104 @@ def test_a_candidate_is_promoted_when_it_is_not_worse(candidate, champion, promo
     assert not_worse(candidate, champion) is promoted
 
 
+def with_settings(world, **settings):
+    layers = world.state().project.layers
+    world.store.update_project(
+        world.project, layers={**layers, "extra parameters": {**layers["extra parameters"], **settings}}
+    )
+
+
+@pytest.mark.parametrize("before", [None, "identity"])  # identity: there is no such field
+def test_a_champion_is_not_judged_on_what_it_was_trained_on_when_the_group_changes(tmp_path, before):
+    """Its vectors tell each image apart, so what it has seen it knows by heart."""
+    world = World(tmp_path, budget=160, confounders=[], group=before)
+    noise = np.random.default_rng(3).normal(size=(SIZE, 300))
+    world.store.add_vectors(
+        "c", [(row.id, f"{n:064}", noise[n]) for n, row in enumerate(world.state().items)]
+    )
+    world.store.update_project(world.project, backbone="c")
+    items = sorted(world.truth)
+
+    def learn(count):
+        world.label(items[:count])
+        world.store.add_event(POOL, TRAIN_ACTION, {})
+        world.step(detect_confounders)
+        assert world.step(train)
+
+    learn(120)
+    pool = read_pool(world.store, world.state())
+    trained = pool.ids[pool.labelled & ~pool.held_out]
+    with_settings(world, group="id")
+    pool = read_pool(world.store, world.state())
+    held_out, tested = pool.labelled & pool.held_out, pool.unseen_by(before)
+    assert np.isin(pool.ids[held_out], trained).any()
+    assert 0 < tested.sum() < held_out.sum()
+    assert not np.isin(pool.ids[tested], trained).any()
+    assert (pool.unseen_by("id") == held_out).all()
+    learn(130)
+    learn(140)
+    outcomes = [row.outcome for row in world.state().trainings]
+    assert outcomes[1].startswith("promoted without a comparison: the setting `group` changed")
+    assert world.state().project.champion in ("cdsel-3-v2", "cdsel-3-v3")
+    assert "comparison" not in outcomes[2]
+
+
+def test_another_image_of_a_patient_that_a_model_was_trained_on_does_not_judge_it(tmp_path):
+    world = World(tmp_path, group="site")
+    world.label(sorted(world.truth))
+    pool = read_pool(world.store, world.state())
+    assert not pool.unseen_by(None).any()  # both sites have images on either side when each is alone
+
+
+@pytest.mark.parametrize("word", ["unknown", "N/A", " ", None, 7])
+def test_images_without_a_patient_are_each_alone(tmp_path, word):
+    world = World(tmp_path, group="patient")
+    rows = world.state().items
+    patients = [word if n % 3 == 0 else f"p{n // 2}" for n in range(SIZE)]
+    world.store.sync_pool(
+        world.project,
+        [
+            PoolTask(row.task, {**row.data, "patient": patient}, row.image)
+            for row, patient in zip(rows, patients, strict=True)
+        ],
+    )
+    world.store.add_vectors("b", [(row.id, f"{n:064}", world.vectors[n]) for n, row in enumerate(rows)])
+    pool = read_pool(world.store, world.state())
+    assert np.bincount(pool.groups).max() == (54 if word == 7 else 2)
+
+
+@pytest.mark.parametrize("moment", ["train_model", "load_version"])
+def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(world, monkeypatch, moment):
+    """Before the comparison, and just before its outcome is recorded."""
+    world.round()
+    world.round()
+    first, second = (row.version for row in world.state().trainings)
+    assert world.state().project.champion == second
+    real = {name: getattr(learn, name) for name in ("train_model", "load_version")}
+    compared = []
+
+    def load(server, state, version):
+        compared.append(version)
+        return real["load_version"](server, state, version)
+
+    monkeypatch.setattr(learn, "load_version", load)
+    hooked = getattr(learn, moment)
+
+    def with_an_admin(*arguments, **options):
+        found = hooked(*arguments, **options)
+        if world.state().project.champion == second:
+            world.store.set_champion(world.project, first, who="admin")
+        return found
+
+    monkeypatch.setattr(learn, moment, with_an_admin)
+    world.round()
+    assert compared == ([first] if moment == "train_model" else [second, first])
+    third = world.state().trainings[-1]
+    assert third.outcome == "promoted"
+    assert world.state().project.champion == third.version
+    assert predecessors(world.state()) == [first]
+
+
 @pytest.mark.parametrize("damage", ["flip a bit", "remove a file", "foreign file"])
 def test_a_damaged_champion_is_named_and_the_one_before_it_serves(world, damage):
     world.round()
@@ -364,6 +500,50 @@ def test_a_damaged_champion_is_named_and_the_one_before_it_serves(world, damage)
     assert world.round()  # the next training brings one back
     assert world.state().project.champion
     assert "model" not in world.state().project.problems
+
+
+def test_the_champion_keeps_its_correction_for_age_when_the_pool_grows(tmp_path):
+    world = World(tmp_path, budget=160, round_size=120, confounders=["age"])
+    rng = np.random.default_rng(0)
+    rows = world.state().items
+    age = {
+        row.id: int(rng.integers(*((61, 90) if row.data["site"] == "north" else (20, 60)))) for row in rows
+    }
+    tasks = [PoolTask(row.task, {**row.data, "age": age[row.id]}, row.image) for row in rows]
+
+    def sync(tasks):
+        world.store.sync_pool(world.project, tasks)
+        added = np.vstack([world.vectors, np.zeros((1, 16))])
+        rows = world.store.items(world.project)
+        world.store.add_vectors("b", [(row.id, f"{n:064}", added[n]) for n, row in enumerate(rows)])
+
+    sync(tasks)
+    world.round()
+    state = world.state()
+    model, pool = load_champion(world.server, state), read_pool(world.store, state)
+    every = np.arange(len(pool.ids))
+    tested = pool.labelled & pool.held_out
+    before, metrics = predict(model, pool, every), held_out_metrics(model, pool, tested)
+    sync([*tasks, PoolTask(999, {"image": "/new.jpg", "site": "north", "id": "new", "age": 95}, "/new.jpg")])
+    grown = read_pool(world.store, world.state())
+    levels = [next(c for c in one.columns if c.name == "age").levels for one in (pool, grown)]
+    assert levels[0] != levels[1]
+    np.testing.assert_array_equal(predict(model, grown, every), before)
+    again = held_out_metrics(model, grown, np.append(tested, False))
+    assert again["balanced_accuracy"] == metrics["balanced_accuracy"] > 0.5
+
+
+def test_a_fine_tune_that_fails_leaves_the_head_and_says_why(tmp_path):
+    world = World(tmp_path, training="backbone", backbone_weights="/nowhere.safetensors")
+    assert world.round()
+    state = world.state()
+    assert state.trainings[0].outcome == "promoted"
+    assert isinstance(load_champion(world.server, state), HeadModel)
+    assert "/nowhere.safetensors" in state.trainings[0].metrics["fine_tune"]["why"]
+    assert "the fine-tune failed (BackboneError" in state.project.problems["fine-tune"][0]
+    with_settings(world, training="head")
+    assert world.round()
+    assert "fine-tune" not in world.state().project.problems
 
 
 def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_has_both_vectors(world):

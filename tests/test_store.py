@@ -180,6 +180,8 @@ def test_changed_and_deleted_labels_count_as_changes(store, project):
     rows = [annotation(1, items[0], "cat"), annotation(2, items[1], "dog")]
     assert store.replace_labels(project, 7, rows) is True
     assert store.replace_labels(project, 7, rows) is False
+    assert State(store, project).changed_labels == 0  # until their images are read
+    store.add_vectors("b", [(item, f"hash {item}", np.ones(3)) for item in items])
     assert State(store, project).changed_labels == 2
     labels = {str(item): label for item, label in State(store, project).labels.items()}
     store.add_training(
@@ -188,6 +190,20 @@ def test_changed_and_deleted_labels_count_as_changes(store, project):
     assert State(store, project).changed_labels == 0
     store.replace_labels(project, 7, [annotation(1, items[0], "dog"), annotation(9, items[2], "dog")])
     assert State(store, project).changed_labels == 3  # changed, deleted, new
+    assert store.project(project).champion == "v1"
+
+
+def test_a_training_promotes_its_model_only_over_the_champion_it_was_compared_with(store, project):
+    def add(version, over):
+        values = {"version": version, "round": 0, "labels": {}, "outcome": "promoted", "metrics": {}}
+        return store.add_training(project, champion=version, instead_of=over, **values)
+
+    assert add("v1", None) == 1
+    assert add("v2", None) is None
+    assert [row.version for row in store.trainings(project)] == ["v1"]
+    assert add("v2", "v1") == 2
+    store.set_champion(project, "v1", who="admin")
+    assert add("v3", "v2") is None
     assert store.project(project).champion == "v1"
 
 

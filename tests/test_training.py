@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cdsel_backend.confounders import fit_representation
-from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.columns import Column, read_columns
 from cdsel_backend.training import (
     RECIPES,
     ModelFormatError,
@@ -347,6 +347,46 @@ def test_intervals_cover_the_truth():
     assert covered >= 51
 
 
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "worst_group_accuracy"])
+def test_intervals_cover_the_truth_where_patients_have_many_images(name):
+    """Half of the patients are easy, half are hard: their images are right or wrong together."""
+    covered = alone = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        patient = np.repeat(np.arange(24), 10)
+        labels = patient % 2
+        right = rng.random(240) < rng.choice([0.95, 0.45], 24)[patient]
+        p = np.eye(2)[np.where(right, labels, 1 - labels)]
+        # The less lucky of two equal classes is expected below what is true of both.
+        truth = 0.7 if name != "worst_group_accuracy" else 0.7 - 0.56 * 0.25 / np.sqrt(12)
+        for groups in (patient, None):
+            low, high = evaluate(p, labels, [], "ny", groups=groups, seed=seed)["intervals"][name]
+            covered += groups is not None and low <= truth <= high
+            alone += groups is None and low <= truth <= high
+    assert covered >= 54 > alone
+
+
+def test_a_group_of_few_patients_is_listed_but_not_judged():
+    labels = np.repeat([0, 1], 60)
+    site = column("site", np.tile(np.repeat([0, 1], 30), 2))
+    p = np.eye(2)[labels]
+    patients = np.r_[np.arange(90) // 2, np.arange(30) // 10 + 50]
+    metrics = evaluate(p, labels, [site], ("no", "yes"), groups=patients)
+    assert [(one["patients"], one["unreliable"]) for one in metrics["groups"]] == [
+        (15, False),
+        (15, False),
+        (15, False),
+        (3, True),
+    ]
+    assert metrics["worst_group"]
+    few = evaluate(p, labels, [site], ("no", "yes"), groups=np.arange(120) // 10)
+    assert few["worst_group_accuracy"] is None
+    assert few["reasons"]["worst_group_accuracy"].endswith("15 held-out labels of 5 patients")
+    unknown = evaluate(p, labels, [site], ("no", "yes"), groups=np.full(120, -1))
+    whole = evaluate(p, labels, [site], ("no", "yes"))
+    assert unknown["intervals"] == whole["intervals"]
+
+
 def test_small_groups_are_listed_but_not_judged():
     labels = np.r_[np.zeros(50, int), np.ones(50, int), [1]]
     site = column("site", np.r_[np.zeros(100, int), [1]])
@@ -405,6 +445,7 @@ def test_a_model_comes_back_the_same(trained, tmp_path):
     assert again.describe() == model.describe()
     assert again.classes == model.classes
     assert load_meta(tmp_path / "v1") == {"version": "v1", "metrics": {"n": 3}}
+    assert again.variables[0].levels == site.levels
     assert [path.name for path in tmp_path.iterdir()] == ["v1"]
     with pytest.raises(FileExistsError, match="never overwritten"):
         save(model, tmp_path / "v1")
@@ -437,6 +478,31 @@ def test_foreign_formats_are_refused(trained, tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ModelFormatError, match="99"):
         load(tmp_path / "newer")
+
+
+def test_a_model_knows_its_levels_again_in_a_pool_that_grew(tmp_path):
+    """There ages fall into other ranges, rare sites fold into (other), and the commonest spelling is another."""
+    vectors, _, labels, rng = confounded(rho=0.8)
+    age = np.where(rng.random(900) < 0.8, labels, 1 - labels) * 30 + rng.uniform(20, 50, 900)
+    site = np.where(age > 50, np.where(rng.random(900) < 0.05, "rare", "north"), "south")
+    rows = [{"age": float(a), "site": str(s)} for a, s in zip(age, site, strict=True)]
+    columns = read_columns(rows)
+    model = train_head(vectors, columns, some(labels, 300, rng), classes=("no", "yes"))
+    save(model, tmp_path / "v1")
+    model = load(tmp_path / "v1")
+    more = [{"age": float(a), "site": f"site {n}"} for n in range(60) for a in rng.uniform(10, 99, 40)]
+    more += [{"age": 30.0, "site": "NORTH"}] * 1000
+    grown = [column.take(np.arange(900)) for column in read_columns(rows + more)]
+    assert not set(grown[0].levels) & set(columns[0].levels)
+    assert "rare" not in grown[1].levels
+    assert "NORTH" in grown[1].levels
+    expected = model.predict(vectors, columns)
+    assert np.abs(model.predict(vectors, grown) - expected).max() > 0.05, (
+        "what the pool's own levels would do"
+    )
+    np.testing.assert_array_equal(
+        model.predict(vectors, [variable.encode(rows) for variable in model.variables]), expected
+    )
 
 
 def test_a_save_that_fails_leaves_nothing(trained, tmp_path):

@@ -124,6 +124,19 @@ def test_killed_trainings_take_nothing_along(world):
     check_whole(world, 2)
 
 
+def test_after_a_training_was_killed_the_same_labels_are_learnt_without_a_fine_tune(world):
+    layers = world.state().project.layers
+    world.store.update_project(world.project, layers={**layers, "dashboard": {"training": "backbone"}})
+    assert kill(world, 0.0)
+    start(world)
+    wait_for_end(world)
+    training = world.state().trainings[-1]
+    assert training.version
+    assert "was killed" in training.metrics["fine_tune"]["why"]
+    assert "was killed" in world.state().project.problems["fine-tune"][0]
+    check_whole(world, 2)
+
+
 @pytest.mark.slow
 def test_fifty_trainings_killed_at_random_moments(world):
     """The moments are spread over a little more than a whole training, so that saving and recording are hit, too."""

@@ -10,7 +10,7 @@ from world import World
 
 from cdsel_backend.reconcile.context import model_folder
 from cdsel_backend.reconcile.learn import train
-from cdsel_backend.reconcile.versions import NEWEST, aliases, kept, provenance
+from cdsel_backend.reconcile.versions import NEWEST, aliases, kept, predecessors, provenance
 from cdsel_backend.server.models_command import models
 from cdsel_backend.training.model_files import load
 
@@ -76,3 +76,20 @@ def test_champion_and_candidate_are_names(trained, cdsel):
     assert json.loads(cdsel("show", "candidate").output)["version"] == newest
     assert f"{newest} serves now" in cdsel("promote", "candidate").output
     assert aliases(trained.state()) == {"champion": newest}
+
+
+def test_going_back_retraces_what_served_by_training_and_by_hand(tmp_path):
+    world = World(tmp_path)
+    for _ in range(3):
+        assert world.round()
+    first, second, third = (row.version for row in world.state().trainings)
+    serve = lambda version: world.store.set_champion(world.project, version, who="admin")  # noqa: E731
+    assert predecessors(world.state()) == [second, first]
+    serve(first)
+    assert predecessors(world.state()) == [third, second]
+    serve(third)  # going back
+    serve(second)  # and further
+    serve(first)
+    assert predecessors(world.state()) == []
+    serve(third)
+    assert predecessors(world.state()) == [first]

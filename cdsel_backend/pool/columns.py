@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,22 @@ class Column:
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Column:
         """Return the column over the items of `index` (positions or a mask), with the same levels."""
         return replace(self, codes=self.codes[index])
+
+    def meta(self) -> dict[str, object]:
+        """Return the variable without its items, as JSON can hold it."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "levels": list(self.levels),
+            "excluded": self.excluded,
+            "edges": list(self.edges),
+            "dated": self.dated,
+        }
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any], codes: NDArray[np.int64]) -> Column:
+        """Rebuild from `meta` and the codes (n,). Raises KeyError or TypeError for something else."""
+        return cls(**{**meta, "levels": tuple(meta["levels"]), "edges": tuple(meta["edges"])}, codes=codes)
 
     @property
     def names(self) -> NDArray[np.str_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
-from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.pool.columns import Column, is_missing, read_columns
 from cdsel_backend.reconcile.processes import Trainings
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State, Store
@@ -198,11 +198,16 @@ class Pool:
     @cached_property
     def group_keys(self) -> list[str]:
         """The patient or lesion of each row; where none is known, the image itself, so that copies go together."""
-        name = self.state.settings.group
-        keys = [row.data.get(name) if name else None for row in self.rows]
+        return self._keys_by(self.state.settings.group)
+
+    def _keys_by(self, name: str | None) -> list[str]:
+        images = [f"image={row.content_hash}" for row in self.rows]
+        if name is None:
+            return images
+        # Those whose patient is "unknown" or "N/A" are not one giant patient.
         return [
-            f"{name}={key}" if key not in (None, "") else f"image={row.content_hash}"
-            for key, row in zip(keys, self.rows, strict=True)
+            image if is_missing(row.data.get(name)) else f"{name}={row.data[name]}"
+            for row, image in zip(self.rows, images, strict=True)
         ]
 
     @cached_property
@@ -214,6 +219,15 @@ class Pool:
     def held_out(self) -> NDArray[np.bool_]:
         """Rows whose labels are for evaluation only: fixed by the hash of their group."""
         return np.asarray(is_held_out(self.group_keys), dtype=bool)
+
+    def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
+        """Labelled rows that are held out now, and were when images were split by `group`.
+
+        Nor was another image of their group of today trained on then: where the setting changes, images change sides,
+        and what a model was trained on does not tell how good it is.
+        """
+        trained_then = self.labelled & ~is_held_out(self._keys_by(group))
+        return self.labelled & self.held_out & ~np.isin(self.groups, self.groups[trained_then])
 
     @cached_property
     def taken(self) -> NDArray[np.bool_]:
@@ -264,27 +278,30 @@ def predict(model: Model, pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.flo
 
     A model with a fine-tuned backbone goes by that backbone's vectors, too, for images that have one.
     """
-    columns = [column.take(rows) for column in pool.columns]
-    found = answers(model, pool.space, pool.vectors[rows], columns)
+    metadata = [pool.rows[row].data for row in rows]
+    found = answers(model, pool.space, pool.vectors[rows], metadata)
     if isinstance(model, TunedModel):
         ids, vectors = pool.vectors_by(model.fingerprint)
         seen = np.flatnonzero(np.isin(pool.ids[rows], ids))
         if len(seen):
             ours = vectors[np.searchsorted(ids, pool.ids[rows[seen]])]
-            tuned = answers(model.head, pool.space, ours, [column.take(seen) for column in columns])
+            tuned = answers(model.head, pool.space, ours, [metadata[place] for place in seen])
             found[seen] = model.mean(found[seen], tuned)
     return found
 
 
 def answers(
-    model: Model, space: LabelSpace, vectors: NDArray[np.floating], columns: Sequence[Column]
+    model: Model, space: LabelSpace, vectors: NDArray[np.floating], metadata: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.float64]:
-    """Probabilities (m, c) of vectors (m, d) with their metadata, in the order of a label space's classes.
+    """Probabilities (m, c) of vectors (m, d) with the data of their m tasks, in the order of a label space's classes.
+
+    The data are read by the model's own levels: those of the pool move as it grows, and a range of ages that the
+    model does not know would go without its correction.
 
     A model from before the classes changed says 0 for those it does not know; what it says of one that is gone is
     shared out among the rest where an image has one class.
     """
-    found = model.predict(vectors, columns)
+    found = model.predict(vectors, [variable.encode(metadata) for variable in model.variables])
     if model.classes == space.classes:
         return found
     probabilities: NDArray[np.float64] = np.zeros((len(vectors), len(space.classes)))
@@ -324,7 +341,16 @@ def load_champion(server: ServerSettings, state: State) -> Model | None:
     Raises:
         ModelFormatError: its folder is damaged; the message names the file.
     """
-    if state.project.champion is None:
+    return load_version(server, state, state.project.champion)
+
+
+def load_version(server: ServerSettings, state: State, version: str | None) -> Model | None:
+    """A model version, as `load_champion` loads the one in force.
+
+    Raises:
+        ModelFormatError: its folder is damaged; the message names the file.
+    """
+    if version is None:
         return None
-    model = load(model_folder(server, state.project.id) / state.project.champion)
+    model = load(model_folder(server, state.project.id) / version)
     return None if misfit(model, parse_label_space(state.project.label_config)) else model

@@ -26,6 +26,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 
 SAMPLE = 4000  # vectors that the axes of the map are fitted on
+FORM = 2  # of the file, since it holds groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Layout:
     """The embedded pool at one moment: n images in order of item ids.
 
     `ids` and `tasks` (n,) int64; `columns` of n items; `places` (n, 2) float32, on the two main axes of the pool;
-    `held_out` (n,) bool, the images whose labels no model is trained on.
+    `held_out` (n,) bool, the images whose labels no model is trained on; `groups` (n,) int64, the patient or lesion.
     """
 
     ids: NDArray[np.int64]
@@ -41,6 +42,7 @@ class Layout:
     columns: Sequence[Column]
     places: NDArray[np.float32]
     held_out: NDArray[np.bool_]
+    groups: NDArray[np.int64]
 
 
 def layout_key(store: Store, state: State) -> str:
@@ -48,6 +50,7 @@ def layout_key(store: Store, state: State) -> str:
     project, settings = state.project, state.settings
     embedded = store.embedding_progress(project.id, project.backbone)
     parts = [
+        FORM,
         project.backbone,
         project.pool_version,
         parse_label_space(project.label_config).image_key,
@@ -79,12 +82,14 @@ def make_layout(store: Store, state: State) -> Layout:
     rows = [by_id[item] for item in ids.tolist()]
     metadata = [{key: value for key, value in row.data.items() if key != space.image_key} for row in rows]
     columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
+    pool = Pool(state, ids, np.zeros((len(ids), 0), dtype=np.float32), columns, space)
     return Layout(
         ids=ids,
         tasks=np.array([row.task for row in rows], dtype=np.int64),
         columns=columns,
         places=places,
-        held_out=Pool(state, ids, np.zeros((len(ids), 0), dtype=np.float32), columns, space).held_out,
+        held_out=pool.held_out,
+        groups=pool.groups,
     )
 
 
@@ -98,17 +103,11 @@ def read_layout(server: ServerSettings, state: State, key: str) -> Layout | None
         if head["key"] != key:
             return None  # the worker wrote another meanwhile
         columns = [
-            Column(
-                one["name"],
-                one["kind"],
-                tuple(one["levels"]),
-                kept[f"codes_{place}"].astype(np.int64),
-                one["excluded"],
-                tuple(one["edges"]),
-            )
+            Column.from_meta(one, kept[f"codes_{place}"].astype(np.int64))
             for place, one in enumerate(head["columns"])
         ]
-        return Layout(kept["ids"], kept["tasks"], columns, kept["places"], kept["held_out"])
+        others = (kept[name] for name in ("places", "held_out", "groups"))
+        return Layout(kept["ids"], kept["tasks"], columns, *others)
 
 
 def _path(server: ServerSettings, state: State) -> Path:
@@ -128,16 +127,7 @@ def _key_of(path: Path) -> str | None:
 def _write(path: Path, key: str, layout: Layout) -> None:
     head = {
         "key": key,
-        "columns": [
-            {
-                "name": one.name,
-                "kind": one.kind,
-                "levels": one.levels,
-                "excluded": one.excluded,
-                "edges": one.edges,
-            }
-            for one in layout.columns
-        ],
+        "columns": [one.meta() for one in layout.columns],
     }
     # A column has at most a few dozen levels, unless it is no candidate.
     codes = {f"codes_{place}": one.codes.astype(np.int32) for place, one in enumerate(layout.columns)}
@@ -149,6 +139,7 @@ def _write(path: Path, key: str, layout: Layout) -> None:
         tasks=layout.tasks,
         places=layout.places,
         held_out=layout.held_out,
+        groups=layout.groups,
         **codes,  # type: ignore[arg-type]  # NumPy's stubs take any keyword for allow_pickle
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,20 +8,21 @@ import shutil
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.reconcile.context import (
     TRAIN_ACTION,
     Context,
     Pool,
-    load_champion,
+    load_version,
     model_folder,
     predict,
     read_pool,
 )
 from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
-from cdsel_backend.reconcile.versions import PROMOTED, kept, provenance, prune
+from cdsel_backend.reconcile.versions import PROMOTED, predecessors, provenance, prune
 from cdsel_backend.store import State
 from cdsel_backend.training import (
     Model,
@@ -29,6 +30,7 @@ from cdsel_backend.training import (
     NotEnoughLabels,
     evaluate_model,
     load,
+    load_meta,
     save,
     train_model,
 )
@@ -81,8 +83,7 @@ def report_key(context: Context, state: State) -> str:
     settings = state.settings
     fingerprint = state.project.backbone
     embedded, _, _ = context.store.embedding_progress(state.project.id, fingerprint)
-    seen = state.trainings[-1].labels if state.trainings else {}
-    labels = state.labels if training_due(context, state) else seen
+    labels = state.trained_labels | (state.label_changes if training_due(context, state) else {})
     parts = [
         fingerprint,
         embedded,
@@ -92,7 +93,7 @@ def report_key(context: Context, state: State) -> str:
         settings.ignore,
         settings.group,
         settings.seed,
-        sorted((int(item), label) for item, label in labels.items()),
+        sorted((item, label) for item, label in labels.items() if label is not None),
     ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
@@ -117,11 +118,8 @@ def check_champion(context: Context, state: State) -> bool:
     if state.project.champion is None:
         return False
     folder = model_folder(context.server, state.project.id)
-    stay = kept(state)
-    promoted = [row.version for row in state.trainings if row.outcome == PROMOTED and row.version in stay]
-    earlier = promoted[: promoted.index(state.project.champion)] if state.project.champion in promoted else []
     faults = []
-    for version in (state.project.champion, *reversed(earlier)):
+    for version in (state.project.champion, *predecessors(state)):
         try:
             load(folder / version)
         except ModelFormatError as fault:
@@ -138,19 +136,23 @@ def check_champion(context: Context, state: State) -> bool:
     return True
 
 
-def train(context: Context, state: State) -> bool:
-    """Train on the labels as they are, and promote the model when it is not worse on the held-out ones."""
+def train(context: Context, state: State, *, killed: bool = False) -> bool:
+    """Train on the labels as they are, and promote the model when it is not worse on the held-out ones.
+
+    `killed`: the process that tried before was, so this one goes without a fine-tune.
+    """
     requests = context.requests(state, TRAIN_ACTION)
     if not training_due(context, state):
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
     pool = read_pool(context.store, state)
     context.tell(state, "training", 0, int(pool.labelled.sum()))
-    number = state.trainings[-1].number + 1 if state.trainings else 1
-    version = f"cdsel-{state.project.pool_project}-v{number}"
+    last = state.trainings[-1].number if state.trainings else 0
+    version = f"cdsel-{state.project.pool_project}-v{last + 1}"
     record: dict[str, Any] = {
         "round": state.complete_rounds,
-        "labels": {str(key): value for key, value in state.labels.items()},
+        # What has no vector is not seen: its label is learnt once its image can be read.
+        "labels": {str(item): state.labels[item] for item in pool.ids.tolist() if item in state.labels},
     }
     try:
         model = train_model(
@@ -167,11 +169,10 @@ def train(context: Context, state: State) -> bool:
         context.store.add_training(state.project.id, version=None, outcome=str(fault), metrics={}, **record)
         context.store.handle_events(requests)
         return True
-    trial = try_fine_tune(context, state, pool, model)
+    trial = try_fine_tune(context, state, pool, model, killed=killed)
+    context.store.note_problems(state.project.id, "fine-tune", [trial.problem] if trial.problem else [])
     model = trial.model
-    metrics = held_out_metrics(model, pool) | trial.told
-    champion = load_champion(context.server, state)
-    promoted = champion is None or not_worse(metrics, held_out_metrics(champion, pool))
+    metrics = held_out_metrics(model, pool, pool.labelled & pool.held_out) | trial.told
     folder = model_folder(context.server, state.project.id) / version
     for stray in (folder, *folder.parent.glob(f".{version}-*")):  # of a run that died before it was recorded
         shutil.rmtree(stray, ignore_errors=True)
@@ -180,16 +181,23 @@ def train(context: Context, state: State) -> bool:
         folder,
         {"version": version, "metrics": metrics} | provenance(state, record["labels"]),
     )
-    context.store.add_training(
-        state.project.id,
-        champion=version if promoted else None,
-        version=version,
-        outcome=PROMOTED
-        if promoted
-        else f"kept out: worse than {state.project.champion} on the held-out labels",
-        metrics=metrics | insight(pool),
-        **record,
-    )
+    metrics |= insight(pool)
+    number = None
+    while (
+        number is None
+    ):  # for as long as somebody puts another champion in force between the look and the record
+        champion = context.store.project(state.project.id).champion
+        outcome = judge(context, pool, model, champion)
+        promoted = outcome.startswith(PROMOTED)
+        number = context.store.add_training(
+            state.project.id,
+            champion=version if promoted else None,
+            instead_of=champion,
+            version=version,
+            outcome=outcome,
+            metrics=metrics,
+            **record,
+        )
     if promoted:
         context.store.note_problems(state.project.id, "model", [])
     context.store.handle_events(requests)
@@ -197,13 +205,45 @@ def train(context: Context, state: State) -> bool:
     return True
 
 
-def held_out_metrics(model: Model, pool: Pool) -> dict[str, Any]:
-    """A model's metrics on the labels that no model is trained on."""
-    tested = np.flatnonzero(pool.held_out & pool.labelled)
+def judge(context: Context, pool: Pool, candidate: Model, version: str | None) -> str:
+    """What becomes of a candidate, in words that start with `PROMOTED` where it is to serve.
+
+    It is compared with the champion, `version`, on the labels that neither of them was trained on, as the settings
+    were that each was trained under.
+
+    Raises:
+        ModelFormatError: the champion's folder is damaged; the message names the file.
+    """
+    state = pool.state
+    champion = load_version(context.server, state, version)
+    if version is None or champion is None:
+        return PROMOTED
+    meta = load_meta(model_folder(context.server, state.project.id) / version)
+    group = meta.get("settings", {}).get("group")
+    tested = pool.unseen_by(group)
+    ours, theirs = (held_out_metrics(model, pool, tested) for model in (candidate, champion))
+    if group != state.settings.group and not _compared(ours, theirs):
+        return (
+            f"{PROMOTED} without a comparison: the setting `group` changed, and only {int(tested.sum())} of the "
+            f"labels held out now are new to {version}, too few to judge by"
+        )
+    if not_worse(ours, theirs):
+        return PROMOTED
+    return f"kept out: worse than {version} on the held-out labels"
+
+
+def held_out_metrics(model: Model, pool: Pool, rows: NDArray[np.bool_]) -> dict[str, Any]:
+    """A model's metrics on rows (n,) of the pool, all of them labelled, that it was not trained on."""
+    tested = np.flatnonzero(rows)
     columns = [column.take(tested) for column in pool.confounders]
     probabilities = predict(model, pool, tested)
     return evaluate_model(
-        probabilities, pool.labels[tested], columns, pool.classes, seed=pool.state.settings.seed
+        probabilities,
+        pool.labels[tested],
+        columns,
+        pool.classes,
+        groups=pool.groups[tested],
+        seed=pool.state.settings.seed,
     )
 
 
@@ -215,13 +255,16 @@ def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:
     candidate may be worse by `MARGIN` and one standard error of its own (a quarter of its bootstrap interval): with
     few held-out labels chance alone would otherwise keep better models out.
     """
-    by_group = ("worst_group_accuracy", "group_balanced_accuracy")
-    told = all(metrics.get(name) is not None for metrics in (candidate, champion) for name in by_group)
-    for name in by_group if told else ("balanced_accuracy",):
-        new, old = candidate.get(name), champion.get(name)
-        if new is None or old is None:
-            continue
+    for name in _compared(candidate, champion):
         low, high = candidate["intervals"][name]
-        if new < old - MARGIN - (high - low) / 4:
+        if candidate[name] < champion[name] - MARGIN - (high - low) / 4:
             return False
     return True
+
+
+def _compared(candidate: dict[str, Any], champion: dict[str, Any]) -> tuple[str, ...]:
+    """The measures that two models are compared by; none where too few labels tell any."""
+    for names in (("worst_group_accuracy", "group_balanced_accuracy"), ("balanced_accuracy",)):
+        if all(metrics.get(name) is not None for metrics in (candidate, champion) for name in names):
+            return names
+    return ()

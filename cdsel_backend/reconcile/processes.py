@@ -21,11 +21,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 10.0, 3600.0  # before the same labels are tried ag
 
 @dataclass(frozen=True)
 class _Death:
-    """How often a project's training died in a row, what it was to learn, and when that is tried again."""
+    """How often a project's training died in a row, of what task, when that is tried again, and if a signal did it."""
 
     times: int
     task: object
     again_at: float
+    killed: bool
 
 
 class Trainings:
@@ -54,6 +55,11 @@ class Trainings:
         death = self._deaths.get(project)
         return death is None or death.task != task or time.time() >= death.again_at
 
+    def killed(self, project: int, task: object) -> bool:
+        """Whether a signal ended a process that had this task, as when memory runs out."""
+        death = self._deaths.get(project)
+        return death is not None and death.task == task and death.killed
+
     def start(self, project: int, task: object, target: Callable[..., None], *arguments: Any) -> None:
         """Run `target(parent's process id, *arguments)` in a process of its own."""
         # Spawned, not forked: torch and open database connections do not survive a fork.
@@ -81,8 +87,9 @@ class Trainings:
             return 0, 0.0
         death = self._deaths.get(project)
         times = death.times + 1 if death is not None and death.task == task else 1
+        killed = status < 0 or self.killed(project, task)
         pause = min(LONGEST_PAUSE, self._first_pause * 2.0 ** min(times - 1, 20))
-        self._deaths[project] = _Death(times, task, time.time() + pause)
+        self._deaths[project] = _Death(times, task, time.time() + pause, killed)
         return status, pause
 
     def stop(self) -> None:

@@ -64,7 +64,9 @@ def select_round(context: Context, state: State) -> bool:
             labels=pool.labels,
             n_classes=len(pool.classes),
             taken=pool.taken,
-            probabilities=answers(champion, pool.space, pool.vectors, pool.columns) if champion else None,
+            probabilities=answers(champion, pool.space, pool.vectors, [row.data for row in pool.rows])
+            if champion
+            else None,
             groups=pool.groups,
             seed=settings.seed + number,
             options=SelectionOptions(

@@ -2,7 +2,8 @@
 
 The loop goes on meanwhile: labels come in, the budget is obeyed, other projects have their turn. Only the next round
 waits, since the new model helps to choose it. A process that dies takes nothing along: it is named on the project's
-page, the queue goes on with the champion, and the training is tried again.
+page, the queue goes on with the champion, and the training is tried again; where a signal ended it, without a
+fine-tune, which is what runs out of memory.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def train_apart(context: Context, state: State) -> bool:
     if few := few_labels(state, len(state.labels)):
         log.warning("project %s: a training was asked for, though %s", state.project.pool_project, few)
     context.tell(state, "training", 0, len(state.labels))
-    context.trainings.start(project, task, _main, context.server, state.project.studio_url, project, holder)
+    killed = context.trainings.killed(project, task)
+    arguments = (context.server, state.project.studio_url, project, holder, killed)
+    context.trainings.start(project, task, _main, *arguments)
     return True
 
 
@@ -78,7 +81,9 @@ def _note_end(context: Context, project: int, status: int, pause: float) -> None
         context.store.note_problems(project, PLACE, [words])
 
 
-def _main(parent: int, server: ServerSettings, studio_url: str, project: int, holder: str) -> None:
+def _main(
+    parent: int, server: ServerSettings, studio_url: str, project: int, holder: str, killed: bool
+) -> None:
     """What the process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -88,7 +93,7 @@ def _main(parent: int, server: ServerSettings, studio_url: str, project: int, ho
     with renewing(store, lease_name(project), holder), threadpool_limits(1, user_api="blas"):
         try:
             context = Context(store, server, LabelStudio(studio_url, server.label_studio_api_key))
-            train(context, context.read_state(project))
+            train(context, context.read_state(project), killed=killed)
         except (LabelStudioError, BackboneError, ModelFormatError) as fault:
             words = f"the training failed: {fault}"
         except Exception as fault:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,25 @@ from cdsel_backend.reconcile.context import Context, Pool, load_champion
 from cdsel_backend.store import State
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
 
+log = logging.getLogger(__name__)
+
 READERS = 4  # images fetched at once
 EMBED_CHUNK = 32  # images of one committed step
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a training made of the setting `training`: the model, and what is to be told of it, as JSON."""
+    """What a training made of the setting `training`: the model, and what is to be told of it, as JSON.
+
+    `problem`: why the fine-tune that was asked for went wrong, for whoever watches.
+    """
 
     model: Model
     told: dict[str, Any]
+    problem: str | None = None
 
 
-def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Trial:
+def try_fine_tune(context: Context, state: State, pool: Pool, base: Model, *, killed: bool = False) -> Trial:
     """Fine-tune the backbone where the setting `training` asks for it; `base` is the head on the pool's own vectors.
 
     `head`: never. `backbone`: always, once there are labels enough for one. `auto`: once there are 200 labels to train
@@ -35,17 +42,28 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Tr
     a GPU it stays with the head, so that no training suddenly takes minutes. The vectors of the tuned backbone are
     stored under its own fingerprint, for the images that the model will be asked about.
 
-    Raises:
-        BackboneError: the backbone cannot be loaded.
+    Whatever goes wrong, `base` is there, and better than no model, also where `backbone` was asked for. `killed`: the
+    process that learnt from these labels before was, as when memory runs out; another fine-tune would end alike.
     """
     asked = state.settings.training
     if asked == "head":
         return Trial(base, {})
+    try:
+        return _fine_tune(context, state, pool, base, killed)
+    except NotEnoughLabels as fault:
+        return _stays(base, asked, str(fault))
+    except Exception as fault:
+        log.exception("project %s: the fine-tune failed", state.project.id)
+        return _fails(base, asked, f"the fine-tune failed ({type(fault).__name__}: {fault})")
+
+
+def _fine_tune(context: Context, state: State, pool: Pool, base: Model, killed: bool) -> Trial:
     # Here, not above: the web server shares this package and has no need of torch.
     from cdsel_backend.pool.backbones import find_device, load_network
     from cdsel_backend.pool.split import SplitNetwork
     from cdsel_backend.training.finetune import ENOUGH_LABELS, VIEWS, balancing_rows, fine_tune
 
+    asked = state.settings.training
     if not isinstance(base, HeadModel):
         return _stays(base, asked, "a fine-tune needs labels of one class an image")
     device = find_device(context.server.device)
@@ -54,6 +72,10 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Tr
         return _stays(base, asked, "there is no GPU")
     if asked == "auto" and trained.sum() < ENOUGH_LABELS:
         return _stays(base, asked, f"{trained.sum()} labels to train on; it is tried from {ENOUGH_LABELS}")
+    if killed:
+        return _fails(
+            base, asked, "the training before this one was killed, and so might its fine-tune be again"
+        )
 
     settings = state.settings
     network = SplitNetwork(
@@ -71,22 +93,19 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model) -> Tr
     rows = np.array(sorted(learners | others), dtype=np.int64)
     own = np.stack([(learners.get(row) if row in learners else others[row])[0] for row in rows])  # type: ignore[index]
     altered = [learners[row][1:] for row in rows if row in learners]
-    try:
-        tuned = fine_tune(
-            network,
-            own,
-            np.stack(altered) if altered else np.zeros((0, VIEWS, *network.shape), dtype=np.float16),
-            [column.take(rows) for column in pool.confounders],
-            np.asarray(pool.labels[rows], dtype=np.int64),
-            classes=pool.classes,
-            groups=pool.groups[rows],
-            trainable=~pool.held_out[rows],
-            strength=settings.strength,
-            seed=settings.seed,
-            progress=lambda done, total: context.tell(state, "fine-tuning the backbone", done, total),
-        )
-    except NotEnoughLabels as fault:
-        return _stays(base, asked, str(fault))
+    tuned = fine_tune(
+        network,
+        own,
+        np.stack(altered) if altered else np.zeros((0, VIEWS, *network.shape), dtype=np.float16),
+        [column.take(rows) for column in pool.confounders],
+        np.asarray(pool.labels[rows], dtype=np.int64),
+        classes=pool.classes,
+        groups=pool.groups[rows],
+        trainable=~pool.held_out[rows],
+        strength=settings.strength,
+        seed=settings.seed,
+        progress=lambda done, total: context.tell(state, "fine-tuning the backbone", done, total),
+    )
     told = {
         "asked": asked,
         "gain": tuned.gain,
@@ -169,3 +188,8 @@ def _embed(
 
 def _stays(base: Model, asked: str, why: str) -> Trial:
     return Trial(base, {"fine_tune": {"asked": asked, "taken": False, "why": why}})
+
+
+def _fails(base: Model, asked: str, why: str) -> Trial:
+    words = f"{why}; the newest model goes by the backbone as it is, and the next training tries again"
+    return replace(_stays(base, asked, why), problem=words)

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from importlib.metadata import version as installed
 from typing import Any
 
+from sqlalchemy import Row
+
 from cdsel_backend.reconcile.context import Context, model_folder
 from cdsel_backend.store import State
 
-PROMOTED = "promoted"  # the outcome of a training whose model became the champion
+PROMOTED = "promoted"  # how the outcome of a training starts whose model became the champion
 CHAMPION, CANDIDATE = "champion", "candidate"
 NEWEST, PROMOTIONS = 10, 5  # versions kept beside the champion: the newest, and the last that were promoted
 _LIBRARIES = ("cdsel-backend", "numpy", "scikit-learn", "torch", "timm")
@@ -35,12 +37,36 @@ def provenance(state: State, labels: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def was_promoted(training: Row[Any]) -> bool:
+    """Whether a training's model became the champion at its end."""
+    return bool(training.outcome.startswith(PROMOTED))
+
+
 def kept(state: State) -> set[str]:
     """The versions whose files stay: the champion, the newest 10, and the last 5 that were promoted."""
     made = [row for row in state.trainings if row.version]
-    promoted = [row.version for row in made if row.outcome == PROMOTED]
+    promoted = [row.version for row in made if was_promoted(row)]
     newest = [row.version for row in made[-NEWEST:]]
     return {*newest, *promoted[-PROMOTIONS:], *filter(None, [state.project.champion])}
+
+
+def predecessors(state: State) -> list[str]:
+    """The versions that served before the champion, the last first, of those that are kept.
+
+    A training or a promotion by hand puts a version on top of those before it; going back takes it off again.
+    """
+    promoted = [(row.created_at, row.version) for row in state.trainings if was_promoted(row)]
+    chosen = [(row.at, row.new) for row in state.champion_changes]
+    served: list[str] = []
+    for _, version in sorted(promoted + chosen):
+        if served[-2:-1] == [version]:
+            served.pop()
+        else:
+            served.append(version)
+    champion, stay = state.project.champion, kept(state)
+    if champion in served:
+        served = served[: len(served) - 1 - served[::-1].index(champion)]
+    return [version for version in dict.fromkeys(reversed(served)) if version in stay - {champion}]
 
 
 def aliases(state: State) -> dict[str, str]:

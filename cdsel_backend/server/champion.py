@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdsel_backend.reconcile.versions import PROMOTED, aliases, kept
+from cdsel_backend.reconcile.versions import aliases, kept, predecessors
 from cdsel_backend.store import State, Store
 
 
@@ -53,9 +53,5 @@ def rollback(store: Store, state: State, *, who: str) -> str:
 
 
 def before(state: State) -> str | None:
-    """The version that `rollback` goes back to: the one that became champion before the one in force."""
-    stay = kept(state)
-    promoted = [row.version for row in state.trainings if row.outcome == PROMOTED and row.version in stay]
-    if state.project.champion not in promoted:
-        return None
-    return next(iter(reversed(promoted[: promoted.index(state.project.champion)])), None)
+    """The version that `rollback` goes back to: the one that served before the champion in force."""
+    return next(iter(predecessors(state)), None)

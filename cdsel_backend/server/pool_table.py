@@ -141,14 +141,12 @@ class PoolTables:
             return None  # the worker reports it
         if model is None:
             return None
+        data = {row.id: row.data for row in state.items}
         parts = []
         for ids, vectors in self._store.iter_vectors(state.project.id, state.project.backbone):
-            rows = table.rows(ids.tolist())
-            if len(rows) != len(ids):
+            if not all(item in data and item in table.row_of for item in ids.tolist()):
                 return None  # the pool moved meanwhile: the next look finds it whole
-            parts.append(
-                answers(model, table.space, vectors, [column.take(rows) for column in table.columns])
-            )
+            parts.append(answers(model, table.space, vectors, [data[item] for item in ids.tolist()]))
         return np.concatenate(parts).astype(np.float32) if parts else None
 
 

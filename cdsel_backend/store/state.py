@@ -187,9 +187,34 @@ class State:
         return sum(row.number not in busy for row in self.rounds)
 
     @cached_property
-    def changed_labels(self) -> int:
-        """How many labels are new, changed or gone since the last training."""
-        seen = (
+    def champion_changes(self) -> list[Row[Any]]:
+        """The audit's rows on which model serves, newest first: what was promoted or taken back by hand."""
+        return self._store.audit(self.project.id, name="champion")
+
+    @cached_property
+    def trained_labels(self) -> dict[int, str]:
+        """Item -> the label that the last training saw."""
+        return (
             {int(item): label for item, label in self.trainings[-1].labels.items()} if self.trainings else {}
         )
-        return sum(seen.get(item) != self.labels.get(item) for item in seen.keys() | self.labels.keys())
+
+    @cached_property
+    def label_changes(self) -> dict[int, str | None]:
+        """Item -> its label, or None where it is gone, where that is not what the last training saw.
+
+        Only of images of the pool that can be used: a label of another counts from the moment its image can be read.
+        """
+        seen = self.trained_labels
+        changed = [
+            item for item in seen.keys() | self.labels.keys() if seen.get(item) != self.labels.get(item)
+        ]
+        return {
+            item: self.labels.get(item)
+            for item, row in self._store.items_by_id(changed).items()
+            if not row.gone and row.content_hash is not None and row.problem is None
+        }
+
+    @property
+    def changed_labels(self) -> int:
+        """How many labels are new, changed or gone since the last training, of images that can be used."""
+        return len(self.label_changes)

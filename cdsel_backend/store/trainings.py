@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, and_, func, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
@@ -14,18 +14,28 @@ from cdsel_backend.store.database import Database, reading, writing
 class Trainings(Database):
     """The trainings that ran, and which model serves."""
 
-    def add_training(self, project: int, *, champion: str | None = None, **values: Any) -> int:
-        """Record a training that ran and, when it is promoted, the champion, at once."""
-        table = schema.trainings
+    def add_training(
+        self, project: int, *, champion: str | None = None, instead_of: str | None = None, **values: Any
+    ) -> int | None:
+        """Record a training that ran and, when it is promoted, the champion, at once; returns its number.
+
+        A champion takes the place of `instead_of` only (None: of none). None, and nothing is recorded, where another
+        serves by now: somebody chose it meanwhile.
+        """
+        table, projects = schema.trainings, schema.projects
         with writing(self.engine) as connection:
+            if champion is not None:
+                compared = and_(
+                    projects.c.id == project, projects.c.champion.is_not_distinct_from(instead_of)
+                )
+                if not connection.execute(
+                    update(projects).where(compared).values(champion=champion)
+                ).rowcount:
+                    return None
             last = connection.scalar(select(func.max(table.c.number)).where(table.c.project == project)) or 0
             connection.execute(
                 insert(table).values(project=project, number=last + 1, created_at=time.time(), **values)
             )
-            if champion is not None:
-                connection.execute(
-                    update(schema.projects).where(schema.projects.c.id == project).values(champion=champion)
-                )
             return int(last) + 1
 
     def trainings(self, project: int) -> list[Row[Any]]:

@@ -2,7 +2,8 @@
 
 Repeated cross-fitting by group: each draw leaves a fold of the trainable labels out, puts the rest in a random order,
 and trains the project's own head on nested beginnings of it. Tested are the fold and the labels that are always held
-out. So every label is tested, while the held-out ones alone would be too few for most groups.
+out, where no other image of their group was trained on. So every label is tested, while the held-out ones alone would
+be too few for most groups.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cdsel_backend.confounders.representation import fit_representation
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.head import NotEnoughLabels
 from cdsel_backend.training.kinds import train_model
-from cdsel_backend.training.splits import grouped_folds
+from cdsel_backend.training.splits import alone_or_together, grouped_folds
 
 FOLDS = 5
 SHARES = (0.25, 0.35, 0.5, 0.71, 1.0)  # of the labels of a draw, evenly spaced on a log scale
@@ -74,6 +75,7 @@ def cross_fit(
     groups = None if groups is None else groups[pool]
     representation = fit_representation(vectors, [], strength=0.0)
     m, rng = len(rows), np.random.default_rng(seed)
+    relatives = alone_or_together(None if groups is None else groups[:m], m)
     own = [column.take(np.arange(m)) for column in columns]
     kinds = labels[:m] if labels.ndim == 1 else np.unique(labels[:m], axis=0, return_inverse=True)[1].ravel()
     trained = np.flatnonzero(inside)
@@ -89,7 +91,8 @@ def cross_fit(
             sizes = _sizes(most, SHARES if labels.ndim == 1 else SHARES[::2])
         for out in range(FOLDS):
             order = rng.permutation(trained[fold[trained] != out])
-            tested = (fold == out) | ~inside
+            # Not, what is never trained on but is of the same patient as something that is.
+            tested = (fold == out) | ~(inside | np.isin(relatives, relatives[order]))
             said = np.full((len(sizes), m, len(classes)), np.nan)
             for place, size in enumerate(sizes):
                 # The largest takes all there is: what it says is used beyond the curve.

@@ -11,8 +11,10 @@ from scipy.stats import rankdata
 
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.cells import cells_of
+from cdsel_backend.training.splits import alone_or_together
 
 MIN_GROUP = 15  # labels of a group from which it may be called the worst
+MIN_PATIENTS = 5  # of whom they must be: fifteen images of one patient are one case
 _RESAMPLES = 1000
 _CONFIDENCE = 0.95
 _BINS = 10
@@ -26,6 +28,7 @@ def evaluate(
     columns: Sequence[Column],
     classes: Sequence[str],
     *,
+    groups: NDArray[np.int64] | None = None,
     seed: int = 0,
     minimum: int = MIN_GROUP,
 ) -> dict[str, Any]:
@@ -33,8 +36,10 @@ def evaluate(
 
     A group is a class within a level of one of the `columns` (each variable makes its own groups; without columns
     the classes are the groups). Groups with fewer than `minimum` labels are listed as unreliable and left out of the
-    worst and the mean. Each headline is a number, or None with the reason in `reasons`; `intervals` holds its
-    bootstrap interval, resampled within the groups. `within_group_auc` ranks inside a level, averaged over levels
+    worst and the mean. `groups` (n,), as for `train_head`, says which items are of one patient or lesion (negative =
+    unknown): then a group of fewer than `MIN_PATIENTS` patients is unreliable, too, and lists its `patients`. Each
+    headline is a number, or None with the reason in `reasons`; `intervals` holds its bootstrap interval, resampled
+    within the groups, patients with all their items. `within_group_auc` ranks inside a level, averaged over levels
     with both classes and over classes one-vs-rest; `calibration_error` is the expected one over
     ten bins, with every group weighing the same, because that is what a head's probabilities hold for.
     """
@@ -43,30 +48,33 @@ def evaluate(
     if len(labels) and labels.min() < 0:
         raise ValueError("evaluate needs a label for every item; leave the unlabelled out")
     right = (probabilities.argmax(axis=1) == labels) if len(labels) else np.zeros(0, dtype=bool)
-    groups = cells_of(labels, columns, classes, 1)
-    names, members = groups.names, groups.members
+    cells = cells_of(labels, columns, classes, 1)
+    names, members = cells.names, cells.members
     sizes = members.sum(axis=0)
+    patients = patients_of(members, groups)
+    judged = (sizes >= minimum) & (patients >= MIN_PATIENTS if groups is not None else True)
     listed = [
         {
             "group": name,
             "n": int(size),
             "accuracy": float(right[inside].mean()),
-            "unreliable": bool(size < minimum),
+            "unreliable": not reliable,
         }
-        for name, size, inside in zip(names, sizes, members.T, strict=True)
+        for name, size, inside, reliable in zip(names, sizes, members.T, judged.tolist(), strict=True)
     ]
+    if groups is not None:
+        listed = [{**one, "patients": int(count)} for one, count in zip(listed, patients, strict=True)]
     headlines: dict[str, Any] = {"n": len(labels)}
     reasons: dict[str, str] = {}
     intervals: dict[str, list[float]] = {}
     worst: str | None = None
-    judged = sizes >= minimum
     class_sizes = np.bincount(labels, minlength=len(classes)) if len(labels) else np.zeros(len(classes), int)
     if len(labels) < minimum:
         reasons["accuracy"] = f"only {len(labels)} held-out labels; {minimum} are needed"
     if (class_sizes > 0).sum() < 2 or class_sizes[class_sizes > 0].min() < min(minimum, 5):
         reasons["balanced_accuracy"] = "too few held-out labels of some class"
     if judged.sum() < 2:
-        reasons["group_balanced_accuracy"] = f"fewer than two groups have {minimum} held-out labels"
+        reasons["group_balanced_accuracy"] = few_groups(sizes, minimum)
         reasons["worst_group_accuracy"] = reasons["group_balanced_accuracy"]
     else:
         accuracies = np.array([one["accuracy"] for one in listed])
@@ -79,7 +87,8 @@ def evaluate(
         "group_balanced_accuracy": lambda w: _by_group(w, right, members, judged).mean(axis=1),
         "worst_group_accuracy": lambda w: _by_group(w, right, members, judged).min(axis=1),
     }
-    resampled = _resample(_joint(members), np.random.default_rng(seed)) if len(labels) else np.zeros((0, 0))
+    rng = np.random.default_rng(seed)
+    resampled = resample(_joint(members), groups, rng) if len(labels) else np.zeros((0, 0))
     for name, measure in measures.items():
         headlines[name] = None
         if name in reasons:
@@ -135,13 +144,45 @@ def _joint(members: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray(np.unique(members, axis=0, return_inverse=True)[1].ravel(), dtype=np.int64)
 
 
-def _resample(strata: NDArray[np.int64], rng: np.random.Generator) -> Array:
-    """Return (resamples, n) weights: how often each item is drawn when each stratum is drawn with replacement."""
-    weights = np.zeros((_RESAMPLES, len(strata)))
-    for code in range(int(strata.max()) + 1):
-        items = np.flatnonzero(strata == code)
-        weights[:, items] = rng.multinomial(len(items), np.full(len(items), 1 / len(items)), size=_RESAMPLES)
-    return weights
+def patients_of(members: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return (g,): how many patients (or lesions) the items of each cell, members (n, g), are of."""
+    units = alone_or_together(groups, len(members))
+    return np.array([len(np.unique(units[inside])) for inside in members.T], dtype=np.int64)
+
+
+def few_groups(sizes: NDArray[np.int64], minimum: int) -> str:
+    """Say why no two groups of these sizes are judged."""
+    of_whom = f" of {MIN_PATIENTS} patients" if (sizes >= minimum).sum() > 1 else ""
+    return f"fewer than two groups have {minimum} held-out labels{of_whom}"
+
+
+def resample(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, rng: np.random.Generator) -> Array:
+    """Return (resamples, n) weights: how often each item is drawn with replacement from its stratum (n,).
+
+    The items of one of `groups` (n,; negative: alone) are drawn together, in the stratum that most of them are in:
+    images of one patient are right or wrong together, so that they tell less than as many patients do. Of m patients
+    m - 1 are drawn, and count m / (m - 1) times (Rao & Wu 1988), since m of m would vary too little where m is small.
+    """
+    units = alone_or_together(groups, len(strata))
+    counts = np.zeros((units.max() + 1, strata.max() + 1), dtype=np.int64)
+    np.add.at(counts, (units, strata), 1)
+    stratum = counts.argmax(axis=1)
+    weights = np.ones((_RESAMPLES, len(stratum)))
+    for code in np.unique(stratum):
+        own = np.flatnonzero(stratum == code)
+        if (m := len(own)) > 1:
+            weights[:, own] = rng.multinomial(m - 1, np.full(m, 1 / m), size=_RESAMPLES) * (m / (m - 1))
+    return weights[:, units]
+
+
+def weighted_shares(won: Array, inside: Array, weights: Array) -> Array:
+    """Return (b, g): the share that each group, inside (n, g), has won (n, g) under each row of weights (b, n).
+
+    A group that a row leaves nothing of has its plain share: few patients may all stay undrawn.
+    """
+    total = weights @ inside
+    plain = won.sum(axis=0) / np.maximum(inside.sum(axis=0), 1e-12)
+    return np.asarray(np.where(total > 0, weights @ won / np.maximum(total, 1e-12), plain), dtype=np.float64)
 
 
 def _mean(weights: Array, right: NDArray[np.bool_]) -> Array:
@@ -153,7 +194,7 @@ def _by_group(
 ) -> Array:
     """Return (b, g): the accuracy of each judged group under each row of weights."""
     inside = members[:, judged].astype(np.float64)
-    return np.asarray((weights * right) @ inside / np.maximum(weights @ inside, 1e-12), dtype=np.float64)
+    return weighted_shares(inside * right[:, None], inside, weights)
 
 
 def _interval(values: Array) -> list[float]:

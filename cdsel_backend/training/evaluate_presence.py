@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.training.evaluate import MIN_GROUP, calibration_error, within_group_auc
+from cdsel_backend.training.evaluate import (
+    MIN_GROUP,
+    MIN_PATIENTS,
+    calibration_error,
+    few_groups,
+    patients_of,
+    resample,
+    weighted_shares,
+    within_group_auc,
+)
 from cdsel_backend.training.presence import OUTCOMES
 
-_RESAMPLES = 1000
 _CONFIDENCE = 0.95
 _LEAST = 5  # labels of either outcome from which a class has a balanced accuracy
 _LIKELY = 0.5
@@ -33,9 +41,7 @@ class _Cells:
     def accuracies(self, weights: Array) -> Array:
         """Return (b, g): the accuracy of each group under each row of weights (b, n)."""
         inside = self.members.astype(np.float64)
-        return np.asarray(
-            weights @ (inside * self.right) / np.maximum(weights @ inside, 1e-12), dtype=np.float64
-        )
+        return weighted_shares(inside * self.right, inside, weights)
 
     def take(self, kept: NDArray[np.bool_]) -> _Cells:
         names = [name for name, keep in zip(self.names, kept, strict=True) if keep]
@@ -48,6 +54,7 @@ def evaluate_presence(
     columns: Sequence[Column],
     classes: Sequence[str],
     *,
+    groups: NDArray[np.int64] | None = None,
     seed: int = 0,
     minimum: int = MIN_GROUP,
 ) -> dict[str, Any]:
@@ -55,10 +62,11 @@ def evaluate_presence(
 
     The keys are those of `evaluate`. A group is a class, present or absent, within a level of one of the `columns`
     ("effusion present, site north"; without columns the class's outcomes are the groups); those with fewer than
-    `minimum` labels are unreliable and left out of the worst and the mean. `accuracy` and `balanced_accuracy` (mean
+    `minimum` labels (or, where `groups` (n,) names the patients, of too few patients) are unreliable and left out of
+    the worst and the mean. `accuracy` and `balanced_accuracy` (mean
     recall of present and absent) are averaged over the classes, as are `within_group_auc` and `calibration_error`.
-    Intervals come from resampling images within the levels of the columns. `by_class` adds n, how many images show
-    it, balanced and worst-group accuracy for each class.
+    Intervals come from resampling images, or patients with all theirs, within the levels of the columns. `by_class`
+    adds n, how many images show it, balanced and worst-group accuracy for each class.
     """
     if probabilities.shape != labels.shape or labels.shape[1:] != (len(classes),):
         raise ValueError(
@@ -66,12 +74,15 @@ def evaluate_presence(
         )
     known = (labels >= 0).any(axis=1)
     probabilities, labels = probabilities[known], labels[known]
+    groups = None if groups is None else groups[known]
     columns = [column.take(np.flatnonzero(known)) for column in columns]
     n = len(labels)
-    groups = _cells(probabilities, labels, columns, classes)
+    cells = _cells(probabilities, labels, columns, classes)
     outcomes = _cells(probabilities, labels, [], classes)
-    sizes = groups.members.sum(axis=0)
-    judged = groups.take(sizes >= minimum)
+    sizes = cells.members.sum(axis=0)
+    patients = patients_of(cells.members, groups)
+    reliable = (sizes >= minimum) & (patients >= MIN_PATIENTS if groups is not None else True)
+    judged = cells.take(reliable)
     asked = _Cells(
         list(classes), np.arange(len(classes)), labels >= 0, (probabilities >= _LIKELY) == (labels == 1)
     )
@@ -81,18 +92,20 @@ def evaluate_presence(
     balanced = counted.take(both)
     once = np.ones((1, n))
     listed = [
-        {"group": name, "n": int(size), "accuracy": float(accuracy), "unreliable": bool(size < minimum)}
-        for name, size, accuracy in zip(
-            groups.names, sizes, groups.accuracies(once)[0] if n else [], strict=True
+        {"group": name, "n": int(size), "accuracy": float(accuracy), "unreliable": not judged_too}
+        for name, size, accuracy, judged_too in zip(
+            cells.names, sizes, cells.accuracies(once)[0] if n else [], reliable.tolist(), strict=True
         )
     ]
+    if groups is not None:
+        listed = [{**one, "patients": int(count)} for one, count in zip(listed, patients, strict=True)]
     reasons: dict[str, str] = {}
     if n < minimum:
         reasons["accuracy"] = f"only {n} held-out labels; {minimum} are needed"
     if not len(balanced.code):
         reasons["balanced_accuracy"] = "too few held-out labels of every class, present or absent"
     if len(judged.code) < 2:
-        reasons["group_balanced_accuracy"] = f"fewer than two groups have {minimum} held-out labels"
+        reasons["group_balanced_accuracy"] = few_groups(sizes, minimum)
         reasons["worst_group_accuracy"] = reasons["group_balanced_accuracy"]
     measures: dict[str, Callable[[Array], Array]] = {
         "accuracy": lambda w: asked.accuracies(w).mean(axis=1),
@@ -100,7 +113,7 @@ def evaluate_presence(
         "group_balanced_accuracy": lambda w: judged.accuracies(w).mean(axis=1),
         "worst_group_accuracy": lambda w: judged.accuracies(w).min(axis=1),
     }
-    weights = _resample(columns, n, np.random.default_rng(seed))
+    weights = resample(_joint(columns, n), groups, np.random.default_rng(seed)) if n else np.zeros((0, 0))
     headlines: dict[str, Any] = {"n": n}
     intervals: dict[str, list[float]] = {}
     for name, measure in measures.items():
@@ -163,16 +176,12 @@ def _cells(
     )
 
 
-def _resample(columns: Sequence[Column], n: int, rng: np.random.Generator) -> Array:
-    """Return (resamples, n) weights: how often each image is drawn, with replacement within the joint levels."""
+def _joint(columns: Sequence[Column], n: int) -> NDArray[np.int64]:
+    """Return (n,): a code for each combination of levels."""
     strata = np.zeros(n, dtype=np.int64)
     for column in columns:
-        strata = np.unique(strata * len(column.levels) + column.codes, return_inverse=True)[1]
-    weights = np.zeros((_RESAMPLES, n))
-    for code in np.unique(strata):
-        items = np.flatnonzero(strata == code)
-        weights[:, items] = rng.multinomial(len(items), np.full(len(items), 1 / len(items)), size=_RESAMPLES)
-    return weights
+        strata = np.unique(strata * len(column.levels) + column.codes, return_inverse=True)[1].ravel()
+    return strata
 
 
 def _per_class(

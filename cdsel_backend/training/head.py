@@ -59,7 +59,8 @@ class HeadModel:
     """A trained head.
 
     `coefficients` (p, k) and `intercepts` (p,) float64 for the p classes `present` in training; `offsets` (l, p) for
-    each level in `levels`, variable by variable.
+    each level of each of `variables`, the confounders as they were in training, without items. Where the model meets
+    metadata again, `variable.encode` makes the columns that it knows: the levels of a pool that grew are others.
     """
 
     representation: Representation
@@ -67,12 +68,19 @@ class HeadModel:
     intercepts: NDArray[np.float64]
     offsets: NDArray[np.float64]
     present: NDArray[np.int64]
-    levels: Mapping[str, tuple[str, ...]]
+    variables: tuple[Column, ...]
     classes: tuple[str, ...]
     description: Description
 
+    @property
+    def levels(self) -> dict[str, tuple[str, ...]]:
+        """The levels of each variable, by which `offsets` is read."""
+        return {variable.name: variable.levels for variable in self.variables}
+
     def predict(self, vectors: NDArray[np.floating], columns: Sequence[Column]) -> NDArray[np.float64]:
         """Return calibrated probabilities (m, c) for vectors (m, d) with their metadata; a class never seen has 0.
+
+        Levels are matched by name, and one that is unknown is not corrected for: `variables` has those that are known.
 
         They hold for classes that are equally frequent (in every level, as far as the head is de-confounded), so the
         likeliest class is the fair decision. A row that is not finite comes back as NaN.
@@ -98,7 +106,7 @@ class HeadModel:
         arrays |= {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         return arrays, {
             "classes": list(self.classes),
-            "levels": [[name, list(levels)] for name, levels in self.levels.items()],
+            "variables": [one.meta() for one in self.variables],
             "representation": self.representation.meta(),
             "description": self.describe(),
         }
@@ -116,7 +124,9 @@ class HeadModel:
         model = cls(
             representation,
             **{name: arrays[name] for name in _ARRAYS},
-            levels={str(name): tuple(levels) for name, levels in described["levels"]},
+            variables=tuple(
+                Column.from_meta(one, np.zeros(0, dtype=np.int64)) for one in described["variables"]
+            ),
             classes=tuple(described["classes"]),
             description=Description(**description),
         )
@@ -193,7 +203,8 @@ def train_head(
             strength=strength,
         )
         out_of_fold += intercepts
-    levels = {column.name: column.levels for column in columns}
+    variables = tuple(column.take(np.zeros(0, dtype=np.int64)) for column in columns)
+    levels = {column.name: column.levels for column in variables}
     out_of_fold += level_shift(offsets, levels, own, len(y))
     temperature = _temperature(out_of_fold, y, sample_weights(y, own, "cell" if fair else "class"))
     description = Description(
@@ -207,7 +218,7 @@ def train_head(
         tuple(levels),
     )
     return HeadModel(
-        representation, coefficients, intercepts, offsets, seen, levels, tuple(classes), description
+        representation, coefficients, intercepts, offsets, seen, variables, tuple(classes), description
     )
 
 

@@ -29,7 +29,7 @@ FORMATS: Mapping[str, type[HeadModel] | type[PresenceModel] | type[TunedModel]] 
     "cdsel-presence": PresenceModel,
     "cdsel-tuned": TunedModel,
 }
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since it keeps the edges of numeric confounders
 _ARRAYS = "model.safetensors"
 _MODEL = "model.json"
 _SUMS = "checksums.json"

@@ -34,6 +34,11 @@ class PresenceModel:
     left_out: Mapping[str, tuple[int, int]]
     n: int
 
+    @property
+    def variables(self) -> tuple[Column, ...]:
+        """The confounders as they were in training, without items: the same for every head."""
+        return next(iter(self.heads.values())).variables
+
     def predict(self, vectors: NDArray[np.floating], columns: Sequence[Column]) -> NDArray[np.float64]:
         """Return calibrated probabilities (m, c) that vectors (m, d) with their metadata show each class.
 

@@ -21,6 +21,13 @@ def is_held_out(group_keys: Sequence[str], share: float = 0.2, salt: str = "") -
     return np.array([int.from_bytes(key, "big") < share * 2**64 for key in keys], dtype=bool)
 
 
+def alone_or_together(groups: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+    """Return (n,): the group of each item as a code from 0; an item of a negative group is one on its own."""
+    alone = -1 - np.arange(n)
+    keys = alone if groups is None else np.where(groups < 0, alone, groups)
+    return np.asarray(np.unique(keys, return_inverse=True)[1].ravel(), dtype=np.int64)
+
+
 def grouped_folds(
     labels: NDArray[np.int64], groups: NDArray[np.int64] | None, folds: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -29,9 +36,7 @@ def grouped_folds(
     Groups are dealt out at random, largest first, each to the fold that has fewest of its commonest label, then
     fewest items. A negative group is an item on its own.
     """
-    alone = -1 - np.arange(len(labels))
-    keys = alone if groups is None else np.where(groups < 0, alone, groups)
-    _, group = np.unique(keys, return_inverse=True)
+    group = alone_or_together(groups, len(labels))
     counts = np.zeros((group.max(initial=-1) + 1, int(labels.max(initial=0)) + 1), dtype=np.int64)
     np.add.at(counts, (group, labels), 1)
     order = rng.permutation(len(counts))

@@ -36,6 +36,11 @@ class TunedModel:
         """The names of the classes."""
         return self.head.classes
 
+    @property
+    def variables(self) -> tuple[Column, ...]:
+        """The confounders as they were in training, without items: the same for both heads."""
+        return self.head.variables
+
     def predict(self, vectors: NDArray[np.floating], columns: Sequence[Column]) -> NDArray[np.float64]:
         """Return `base`'s probabilities (m, c) for the pool's own vectors (m, d)."""
         return self.base.predict(vectors, columns)

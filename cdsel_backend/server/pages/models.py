@@ -87,6 +87,7 @@ def champion_now(state: State) -> dict[str, Any] | None:
         labels[tested],
         [column.take(tested) for column in table.columns if column.name in acting],
         table.space.classes,
+        groups=table.layout.groups[tested],
         seed=state.settings.seed,
     )
 
