@@ -142,7 +142,7 @@ none: no limit."""
 more of the same; none: wholly."""
     training: Literal["auto", "head", "backbone"] = "auto"
     """`head`: learn from the backbone's vectors, in seconds. `backbone`: fine-tune its last stage, too, in minutes. \
-`auto`: as `head`; with a GPU and 200 labels the fine-tune is tried, and kept where it is better on labels not seen."""
+`auto`: as `head`; with a GPU and 200 labels the fine-tune is tried, and kept unless it is worse on labels not seen."""
     backbone: str = "tf_efficientnet_lite0"
     """A timm model name; the default needs no model hub."""
     backbone_weights: str | None = None

@@ -108,11 +108,27 @@ def test_training_waits_for_the_round_or_enough_labels_or_a_request(tmp_path):
     assert [len(row.labels) for row in world.state().trainings] == [8, 9, 20, 20]
 
 
+def test_the_report_tells_how_far_the_champion_goes_by_a_variable(tmp_path):
+    world = World(tmp_path, retrain_every=20)
+
+    def site():
+        findings = world.state().project.report["findings"]
+        return next(one for one in findings if one["variable"] == "site")
+
+    world.label([row.id for row in world.state().items])
+    assert world.step(detect_confounders)
+    assert site()["dependence_p"] is None
+    assert world.step(train)
+    assert world.step(detect_confounders)  # another model serves
+    assert 0 < site()["dependence_p"] <= 1
+    assert not world.step(detect_confounders)
+
+
 def test_labels_of_images_that_cannot_be_read_yet_are_learnt_once_they_can(tmp_path):
     world = World(tmp_path, retrain_every=20)
     rows = world.state().items
-    world.store.sync_pool(world.project, [])  # a task that comes back has its image read again
-    world.store.sync_pool(world.project, [PoolTask(row.task, row.data, row.image) for row in rows])
+    moved = [PoolTask(row.task, row.data, f"{row.image}?moved") for row in rows]  # to be read again
+    world.store.sync_pool(world.project, moved)
 
     def embed(part):
         world.store.add_vectors("b", [(rows[n].id, f"{n:064}", world.vectors[n]) for n in part])
@@ -127,13 +143,14 @@ def test_labels_of_images_that_cannot_be_read_yet_are_learnt_once_they_can(tmp_p
     assert world.step(detect_confounders)
     assert world.step(train)
     assert not world.step(train)
-    assert not world.step(detect_confounders)  # a training alone is no reason to look again
+    assert world.step(detect_confounders)  # another model serves
+    assert not world.step(detect_confounders)
     embed(range(60, 160))
     assert world.state().changed_labels == 40
     world.step(detect_confounders)
     assert world.step(train)
     assert [len(row.labels) for row in world.state().trainings] == [60, 100]
-    world.store.sync_pool(world.project, [PoolTask(row.task, row.data, row.image) for row in rows[50:]])
+    world.store.sync_pool(world.project, moved[50:])
     assert world.state().changed_labels == 0  # what has left the pool changes nothing
 
 

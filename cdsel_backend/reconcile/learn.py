@@ -15,6 +15,7 @@ from cdsel_backend.reconcile.context import (
     TRAIN_ACTION,
     Context,
     Pool,
+    load_champion,
     load_version,
     model_folder,
     predict,
@@ -39,7 +40,10 @@ MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still
 
 
 def detect_confounders(context: Context, state: State) -> bool:
-    """Find which metadata confounds, again whenever the pool moved or a training is due on new labels."""
+    """Find which metadata confounds, again whenever the pool moved, a training is due on new labels, or a model serves.
+
+    How far the champion goes by a variable is asked of labels that it was not trained on.
+    """
     key = report_key(context, state)
     if key == state.project.report_key:
         return False
@@ -72,10 +76,31 @@ def detect_confounders(context: Context, state: State) -> bool:
         classes=pool.classes,
         forced_in=tuple(name for name in named if name in known),
         forced_out=() if automatic else tuple(known - set(named)),
+        predictions=_champion_says(context, pool),
         seed=settings.seed,
     )
     context.store.update_project(state.project.id, report=report.to_json(), report_key=key)
     return True
+
+
+def _champion_says(context: Context, pool: Pool) -> NDArray[np.float64] | None:
+    """The champion's probabilities (n, c) of the labelled rows that it was not trained on, NaN elsewhere."""
+    state = pool.state
+    champion = load_champion(context.server, state)
+    if champion is None or state.project.champion is None:
+        return None
+    found = np.full((len(pool.ids), len(pool.classes)), np.nan)
+    rows = np.flatnonzero(pool.unseen_by(_group_of(context, state, state.project.champion)))
+    if len(rows):
+        found[rows] = predict(champion, pool, rows)
+    return found
+
+
+def _group_of(context: Context, state: State, version: str) -> str | None:
+    """The setting `group` as it was when a version was trained."""
+    meta = load_meta(model_folder(context.server, state.project.id) / version)
+    group: str | None = meta.get("settings", {}).get("group")
+    return group
 
 
 def report_key(context: Context, state: State) -> str:
@@ -93,6 +118,7 @@ def report_key(context: Context, state: State) -> str:
         settings.ignore,
         settings.group,
         settings.seed,
+        state.project.champion,
         sorted((item, label) for item, label in labels.items() if label is not None),
     ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
@@ -218,8 +244,7 @@ def judge(context: Context, pool: Pool, candidate: Model, version: str | None) -
     champion = load_version(context.server, state, version)
     if version is None or champion is None:
         return PROMOTED
-    meta = load_meta(model_folder(context.server, state.project.id) / version)
-    group = meta.get("settings", {}).get("group")
+    group = _group_of(context, state, version)
     tested = pool.unseen_by(group)
     ours, theirs = (held_out_metrics(model, pool, tested) for model in (candidate, champion))
     if group != state.settings.group and not _compared(ours, theirs):

@@ -38,8 +38,8 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model, *, ki
     """Fine-tune the backbone where the setting `training` asks for it; `base` is the head on the pool's own vectors.
 
     `head`: never. `backbone`: always, once there are labels enough for one. `auto`: once there are 200 labels to train
-    on and a GPU, and its model is taken only when it ranks labels that it has not seen better than `base` does; without
-    a GPU it stays with the head, so that no training suddenly takes minutes. The vectors of the tuned backbone are
+    on and a GPU, and its model is taken unless it ranks labels that it has not seen worse than `base` does; without a
+    GPU it stays with the head, so that no training suddenly takes minutes. The vectors of the tuned backbone are
     stored under its own fingerprint, for the images that the model will be asked about.
 
     Whatever goes wrong, `base` is there, and better than no model, also where `backbone` was asked for. `killed`: the
@@ -113,8 +113,8 @@ def _fine_tune(context: Context, state: State, pool: Pool, base: Model, killed: 
         "stages": tuned.stages,
         "device": str(device),
     }
-    if asked == "auto" and not tuned.wins:
-        return Trial(base, {"fine_tune": {**told, "taken": False, "why": "it was no better than the head"}})
+    if asked == "auto" and tuned.loses:
+        return Trial(base, {"fine_tune": {**told, "taken": False, "why": "it was worse than the head"}})
     told = {**told, "taken": True}
     fingerprint = network.network.fingerprint
     hashes = [(int(pool.ids[row]), str(pool.rows[row].content_hash)) for row in rows]

@@ -44,8 +44,7 @@ class Strategy:
 _OURS = (
     Strategy(
         "confounder_aware",
-        "Every level of a confounder gets its share; inside, typical images first, then chance, or what the model is "
-        "unsure of where no confounder goes with the label.",
+        "Every level its share; typical images first, then chance, or doubt where nothing confounds.",
         confounder_aware.fill,
         partitions=partitions,
     ),

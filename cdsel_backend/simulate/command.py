@@ -175,7 +175,7 @@ class Correlations(Names):
 @click.option(
     "--training", type=Names(), default=",".join(TRAININGS), show_default=True,
     help="Ways to train: the head; backbone: a fine-tune, too, of the images, in minutes a run; auto: the fine-tune "
-    "where it is better on labels not seen.",
+    "unless it is worse on labels not seen.",
 )  # fmt: skip
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results."

@@ -217,7 +217,7 @@ def _fine_tune(findings: Findings) -> Section | None:
     words = (
         f"Both learn from the labels that {label(DEFAULT)} bought, over all correlations. backbone: the last stage "
         "of the network learns, too, and the mean of its answer and the head's counts. auto: as a project's automatic "
-        "mode with a GPU, the fine-tune where it ranks labels not seen better than the head alone, from "
+        "mode with a GPU, the fine-tune unless it ranks labels not seen worse than the head alone, from "
         f"{ENOUGH_LABELS} labels on. A whisker is a 95 % interval; one that crosses zero shows no difference."
     )
     return Section(f"Worst group, {names[0]} against the head: {', '.join(lead)}", panels, words)

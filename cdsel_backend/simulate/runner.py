@@ -143,7 +143,9 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
                 _note(outcome, data.name, run, f"strength={strength:g}", given, trade_off=True)
             trial = tune(scene.pool, scene.test, run.labels, head, seed) if tuned else None
             for name in tuned:
-                kept = trial is not None and (name == "backbone" or (budget >= ENOUGH_LABELS and trial.wins))
+                kept = trial is not None and (
+                    name == "backbone" or (budget >= ENOUGH_LABELS and not trial.loses)
+                )
                 _note(outcome, data.name, run, name, trial.probabilities if trial and kept else head)
     return outcome
 

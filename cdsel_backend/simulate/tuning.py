@@ -17,10 +17,10 @@ from cdsel_backend.training.finetune import balancing_rows, fine_tune
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A fine-tune: its probabilities (m, c) of the test set, and whether it won on labels that it had not seen."""
+    """A fine-tune: its probabilities (m, c) of the test set, and whether it lost on labels that it had not seen."""
 
     probabilities: NDArray[np.float64]
-    wins: bool
+    loses: bool
 
 
 def tune(
@@ -50,7 +50,7 @@ def tune(
     except NotEnoughLabels:
         return None
     vectors = network.vectors(test.pictures.activations(test.rows, slice(0, 1))[:, 0])
-    return Trial(TunedModel.mean(base, tuned.head.predict(vectors, test.columns)), tuned.wins)
+    return Trial(TunedModel.mean(base, tuned.head.predict(vectors, test.columns)), tuned.loses)
 
 
 @cache

@@ -71,13 +71,13 @@ class FineTuned:
     stages: int
 
     @property
-    def wins(self) -> bool:
-        """Whether both together beat the frozen backbone on labels not seen, by however little.
+    def loses(self) -> bool:
+        """Whether both together are worse than the frozen backbone on labels not seen, beyond their 95 % interval.
 
-        Asking for a standard error more lost real gains: those are no larger than the error of a few hundred labels,
-        and a fine-tune that brings nothing does no harm to the mean.
+        Asking for a gain lost real ones: those are no larger than the error of a few hundred labels, and a fine-tune
+        that brings nothing does no harm to the mean.
         """
-        return self.gain > 0
+        return self.gain < -1.96 * self.gain_error
 
 
 def balancing_rows(n: int) -> NDArray[np.int64]:
