@@ -531,6 +531,7 @@ def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
             ["--training", "magic"],
             "--training: there is no 'magic'; choose from plain, group_balanced, deconfounded, backbone, auto",
         ),
+        (["--group-cap", "2", "--group", ""], "name the column with --group"),
         (["--positive", "yes"], "--positive: no label is 'yes'; the labels are benign, malignant"),
     ],
 )

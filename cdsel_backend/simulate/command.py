@@ -207,6 +207,8 @@ def simulate(**given: Any) -> None:
 def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) -> None:
     names, absent = _strategies(given["strategy"])
     trainings = _known("--training", given["training"], (*TRAININGS, *TUNED))
+    if given["group_cap"] and not given["group"]:
+        raise UsageError("--group-cap counts images of one patient or lesion; name the column with --group")
     if absent:
         console.print(
             f"Left out, for the extra is not installed (pip install 'cdsel-backend[peers]'): {', '.join(absent)}"
