@@ -114,6 +114,3 @@ if (now) {
   look();
   document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
 }
-
-// A narrow page has no room for the contents beside the text: there they open when asked.
-if (matchMedia("(max-width: 54rem)").matches) for (const one of document.querySelectorAll(".contents details")) one.open = false;
