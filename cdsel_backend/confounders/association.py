@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtr, chndtrinc
 from scipy.stats import random_table
+
+from cdsel_backend.pool.groups import alone_or_together
 
 ASSOCIATED = 0.1  # Cramér's V from which a variable counts as going with the label
 SIGNIFICANT = 0.05  # false discovery rate, or chance of an error where there is one test
@@ -58,7 +61,7 @@ def independence_p(table: NDArray[np.int64], rng: np.random.Generator, tests: in
     """Return the permutation p-value of chi-square: the share of tables with these margins that reach it.
 
     Shuffling one variable draws exactly such a table, so tables are drawn and nothing is shuffled. `tests` is how
-    many p-values will be adjusted together (see `permutations`).
+    many p-values will be adjusted together (see `permutation_p`).
     """
     if min(table.shape) < 2:
         return 1.0
@@ -88,20 +91,30 @@ def go_together(
     a: NDArray[np.int64], b: NDArray[np.int64], groups: NDArray[np.int64] | None, rng: np.random.Generator
 ) -> bool:
     """Whether two variables (n,) go together so far: strongly enough to matter, and more than chance would have it."""
-    once = np.unique(units(groups, a, b), return_index=True)[1]
+    once = units(groups, a, b).first
     table = cross_table(a[once], b[once])
     return cramers_v(table) >= ASSOCIATED and independence_p(table, rng) <= SIGNIFICANT
 
 
-def units(groups: NDArray[np.int64] | None, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return (n,) numbers from 0: images of one group that agree on `a` and `b` say the same, and are one unit.
+class Units(NamedTuple):
+    """What says the same only once: `of` (n,) the unit of each item, `first` (u,) an item and `sizes` (u,) of each."""
+
+    of: NDArray[np.int64]
+    first: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
+def units(groups: NDArray[np.int64] | None, a: NDArray[np.int64], b: NDArray[np.int64]) -> Units:
+    """Return units of n items: images of one group (n,) that agree on `a` and `b` (n,) say the same, and are one.
 
     A negative group is an item on its own.
     """
+    n = len(a)
     if groups is None:
-        return np.arange(len(a))
-    alone = np.where(groups < 0, np.arange(len(a)) + 1, 0)
-    return np.asarray(np.unique(np.stack([groups, alone, a, b]), axis=1, return_inverse=True)[1]).ravel()
+        return Units(np.arange(n), np.arange(n), np.ones(n, dtype=np.int64))
+    keys = np.stack([alone_or_together(groups, n), a, b])
+    _, first, of, sizes = np.unique(keys, axis=1, return_index=True, return_inverse=True, return_counts=True)
+    return Units(of.ravel(), first, sizes)
 
 
 def independent(sizes: NDArray[np.int64]) -> float:

@@ -31,10 +31,9 @@ def partial_dependence(
         return None
     scores = np.log(np.clip(predictions[used], 1e-6, 1.0))
     labels, codes = labels[used], codes[used]
-    unit = units(None if groups is None else groups[used], labels, codes)
-    _, first, sizes = np.unique(unit, return_index=True, return_counts=True)
-    scores = np.stack([np.bincount(unit, weights=column) / sizes for column in scores.T], axis=1)
-    labels, codes = labels[first], codes[first]
+    once = units(None if groups is None else groups[used], labels, codes)
+    scores = np.stack([np.bincount(once.of, weights=column) / once.sizes for column in scores.T], axis=1)
+    labels, codes = labels[once.first], codes[once.first]
     strata = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     for items in strata:
         scores[items] -= scores[items].mean(axis=0)

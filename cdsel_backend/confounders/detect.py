@@ -110,12 +110,10 @@ def _measure(
         for j, target in enumerate(targets):
             codes = column.codes[target.rows]
             groups = None if pool.groups is None else pool.groups[target.rows]
-            _, once, sizes = np.unique(
-                units(groups, codes, target.codes), return_index=True, return_counts=True
-            )
-            n[i, j] = independent(sizes)
+            once = units(groups, codes, target.codes)
+            n[i, j] = independent(once.sizes)
             v[i, j] = cramers_v(cross_table(codes, target.codes), n[i, j])
-            table = cross_table(codes[once], target.codes[once])
+            table = cross_table(codes[once.first], target.codes[once.first])
             p[i, j] = independence_p(table, rng, p.size)
             decides[i] = decides[i] or _decides(table, target)
     intervals = probe.intervals([column.codes for column in columns]) if probe else [None] * len(columns)

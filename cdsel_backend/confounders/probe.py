@@ -11,6 +11,7 @@ from scipy.stats import t
 
 from cdsel_backend.confounders.association import permutation_p
 from cdsel_backend.confounders.representation import fit_representation
+from cdsel_backend.pool.groups import alone_or_together
 
 _ITEMS = 1500
 _COMPONENTS = 64
@@ -145,8 +146,7 @@ def _sample(n: int, groups: NDArray[np.int64] | None, rng: np.random.Generator) 
     order = rng.permutation(n)
     if groups is None:
         return order[:_ITEMS, None]
-    keys = np.where(groups < 0, -1 - np.arange(n), groups)[order]
-    _, group = np.unique(keys, return_inverse=True)
+    group = alone_or_together(groups, n)[order]
     by_group = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     firsts = np.cumsum(sizes) - sizes

@@ -157,6 +157,14 @@ def _read_column(name: str, raw: Sequence[object]) -> Column:
     return _column(name, values, excluded=_why_not([_text(value) for value in filled]))
 
 
+def joint_codes(columns: Sequence[Column], n: int) -> NDArray[np.int64]:
+    """Return (n,): a code from 0 for each combination of the columns' levels that occurs; all 0 without columns."""
+    codes = np.zeros(n, dtype=np.int64)
+    for column in columns:
+        codes = np.unique(codes * len(column.levels) + column.codes, return_inverse=True)[1].ravel()
+    return codes
+
+
 def is_missing(value: object) -> bool:
     """Whether a field says nothing: it is empty, nested, or one of the words for that, such as "unknown"."""
     return _clean(value) is None

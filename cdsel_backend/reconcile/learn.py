@@ -209,11 +209,10 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     )
     metrics |= insight(pool)
     number = None
-    while (
-        number is None
-    ):  # for as long as somebody puts another champion in force between the look and the record
+    # Again for as long as somebody puts another champion in force between the look and the record.
+    while number is None:
         champion = context.store.project(state.project.id).champion
-        outcome = judge(context, pool, model, champion)
+        outcome = judge(context, pool, model, metrics, champion)
         promoted = outcome.startswith(PROMOTED)
         number = context.store.add_training(
             state.project.id,
@@ -231,11 +230,14 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     return True
 
 
-def judge(context: Context, pool: Pool, candidate: Model, version: str | None) -> str:
+def judge(
+    context: Context, pool: Pool, candidate: Model, metrics: dict[str, Any], version: str | None
+) -> str:
     """What becomes of a candidate, in words that start with `PROMOTED` where it is to serve.
 
     It is compared with the champion, `version`, on the labels that neither of them was trained on, as the settings
-    were that each was trained under.
+    were that each was trained under. `metrics` are the candidate's on all that is held out now: where `group` is as
+    it was, those are the same labels.
 
     Raises:
         ModelFormatError: the champion's folder is damaged; the message names the file.
@@ -246,8 +248,10 @@ def judge(context: Context, pool: Pool, candidate: Model, version: str | None) -
         return PROMOTED
     group = _group_of(context, state, version)
     tested = pool.unseen_by(group)
-    ours, theirs = (held_out_metrics(model, pool, tested) for model in (candidate, champion))
-    if group != state.settings.group and not _compared(ours, theirs):
+    changed = group != state.settings.group
+    ours = held_out_metrics(candidate, pool, tested) if changed else metrics
+    theirs = held_out_metrics(champion, pool, tested)
+    if changed and not _compared(ours, theirs):
         return (
             f"{PROMOTED} without a comparison: the setting `group` changed, and only {int(tested.sum())} of the "
             f"labels held out now are new to {version}, too few to judge by"

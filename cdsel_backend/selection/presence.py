@@ -3,7 +3,7 @@
 Strategies ask for one class an image in three places: to spread a round over the classes (`ji2025`), to learn on the
 labels (`dropquery`, `badge`), and to be unsure. For the first two an image counts as the class it shows that is
 rarest among the labels so far, "none" where it shows none of them: rare findings then get rounds of their own. It is
-as unsure as the class that the model is least sure of. The default strategy asks for none of this.
+as unsure as the class that the model is least sure of.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.pool.columns import joint_codes
 from cdsel_backend.selection.problem import Problem
 
 
@@ -48,18 +49,10 @@ def _partition(names: Sequence[str], codes: NDArray[np.int64], problem: Problem)
 
 def joint(problem: Problem) -> Strata:
     """Return the partition into all combinations of the columns' levels that occur; a nameless one without columns."""
-    codes = joint_codes(problem)
+    codes = joint_codes(problem.columns, len(problem))
     first = np.unique(codes, return_index=True)[1]
     names = [", ".join(f"{c.name} {c.levels[c.codes[i]]}" for c in problem.columns) for i in first]
     return _partition(names, codes, problem)
-
-
-def joint_codes(problem: Problem) -> NDArray[np.int64]:
-    """Return (n,): a code for each combination of levels that occurs; all 0 without columns."""
-    codes = np.zeros(len(problem), dtype=np.int64)
-    for column in problem.columns:
-        codes = np.unique(codes * len(column.levels) + column.codes, return_inverse=True)[1]
-    return codes
 
 
 class StrataTerm:
@@ -70,7 +63,7 @@ class StrataTerm:
 
     def __init__(self, problem: Problem, counted: NDArray[np.bool_], weight: float) -> None:
         """Count at first the items of the mask `counted` (n,); `weight` is lambda."""
-        self.kind = joint_codes(problem)
+        self.kind = joint_codes(problem.columns, len(problem))
         self.n_kinds = int(self.kind.max(initial=0)) + 1
         first = np.zeros(self.n_kinds, dtype=np.int64)
         first[self.kind[::-1]] = np.arange(len(self.kind))[::-1]

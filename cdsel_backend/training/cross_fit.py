@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import fit_representation
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.training.head import NotEnoughLabels
 from cdsel_backend.training.kinds import train_model
-from cdsel_backend.training.splits import alone_or_together, grouped_folds
+from cdsel_backend.training.splits import grouped_folds
 
 FOLDS = 5
 SHARES = (0.25, 0.35, 0.5, 0.71, 1.0)  # of the labels of a draw, evenly spaced on a log scale

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.training.cells import cells_of
-from cdsel_backend.training.splits import alone_or_together
 
 MIN_GROUP = 15  # labels of a group from which it may be called the worst
 MIN_PATIENTS = 5  # of whom they must be: fifteen images of one patient are one case

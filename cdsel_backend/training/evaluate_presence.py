@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.columns import Column, joint_codes
 from cdsel_backend.training.evaluate import (
     MIN_GROUP,
     MIN_PATIENTS,
@@ -113,7 +113,9 @@ def evaluate_presence(
         "group_balanced_accuracy": lambda w: judged.accuracies(w).mean(axis=1),
         "worst_group_accuracy": lambda w: judged.accuracies(w).min(axis=1),
     }
-    weights = resample(_joint(columns, n), groups, np.random.default_rng(seed)) if n else np.zeros((0, 0))
+    weights = (
+        resample(joint_codes(columns, n), groups, np.random.default_rng(seed)) if n else np.zeros((0, 0))
+    )
     headlines: dict[str, Any] = {"n": n}
     intervals: dict[str, list[float]] = {}
     for name, measure in measures.items():
@@ -174,14 +176,6 @@ def _cells(
     return _Cells(
         [one[0] for one in found], np.array([one[1] for one in found], dtype=np.int64), members, right
     )
-
-
-def _joint(columns: Sequence[Column], n: int) -> NDArray[np.int64]:
-    """Return (n,): a code for each combination of levels."""
-    strata = np.zeros(n, dtype=np.int64)
-    for column in columns:
-        strata = np.unique(strata * len(column.levels) + column.codes, return_inverse=True)[1].ravel()
-    return strata
 
 
 def _per_class(

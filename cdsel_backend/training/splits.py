@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.pool.groups import alone_or_together
+
 
 def is_held_out(group_keys: Sequence[str], share: float = 0.2, salt: str = "") -> NDArray[np.bool_]:
     """Return (n,): whether the hash of the group (patient, lesion, else the image) falls in the held-out share.
@@ -19,13 +21,6 @@ def is_held_out(group_keys: Sequence[str], share: float = 0.2, salt: str = "") -
         raise ValueError(f"the held-out share is {share}; it lies between 0 and 1")
     keys = (hashlib.blake2b(f"{salt}\0{key}".encode(), digest_size=8).digest() for key in group_keys)
     return np.array([int.from_bytes(key, "big") < share * 2**64 for key in keys], dtype=bool)
-
-
-def alone_or_together(groups: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
-    """Return (n,): the group of each item as a code from 0; an item of a negative group is one on its own."""
-    alone = -1 - np.arange(n)
-    keys = alone if groups is None else np.where(groups < 0, alone, groups)
-    return np.asarray(np.unique(keys, return_inverse=True)[1].ravel(), dtype=np.int64)
 
 
 def grouped_folds(

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from cdsel_backend.pool.columns import joint_codes
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.methods import random
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strata import joint_codes
 
 HAS_LIGHTLY = find_spec("lightly_mundig") is not None
 HAS_SKACTIVEML = find_spec("skactiveml") is not None
@@ -26,7 +26,7 @@ def fill_lightly(problem: Problem, draft: Draft) -> None:
     """Lightly's diversity (farthest first) with its balance over the strata, both at strength 1."""
     import lightly_mundig
 
-    codes = joint_codes(problem)
+    codes = joint_codes(problem.columns, len(problem))
     n_strata = int(codes.max(initial=0)) + 1
     one_hot = np.eye(n_strata)[codes]
 
