@@ -4,12 +4,14 @@ from cdsel_backend.confounders.association import cramers_v, cross_table
 from cdsel_backend.confounders.detect import detect
 from cdsel_backend.confounders.report import Finding, LatentGroup, Report
 from cdsel_backend.confounders.representation import Representation, fit_representation
+from cdsel_backend.confounders.verdict import Verdict
 
 __all__ = [
     "Finding",
     "LatentGroup",
     "Report",
     "Representation",
+    "Verdict",
     "cramers_v",
     "cross_table",
     "detect",

@@ -24,8 +24,9 @@ from cdsel_backend.confounders.association import (
 from cdsel_backend.confounders.clusters import latent_groups
 from cdsel_backend.confounders.dependence import partial_dependence
 from cdsel_backend.confounders.probe import fit_probe
-from cdsel_backend.confounders.report import Finding, Report, Verdict
+from cdsel_backend.confounders.report import Finding, Report
 from cdsel_backend.confounders.targets import FEW_LABELS, Target, read_targets, strongest
+from cdsel_backend.confounders.verdict import Verdict
 from cdsel_backend.pool.columns import Column
 
 ENCODED = 0.6  # AUROC from which a variable counts as written in the images
@@ -96,7 +97,8 @@ def _measure(
     """Measure each variable; p-values are adjusted over all of them."""
     if len(pool.labels) < _FEW_IMAGES:
         return [
-            _Measured(Finding(column.name, "neither", "", len(column.levels)), None) for column in columns
+            _Measured(Finding(column.name, Verdict.NEITHER, "", len(column.levels)), None)
+            for column in columns
         ]
     targets = read_targets(pool.vectors, pool.labels, classes, rng)
     probe = fit_probe(pool.vectors, pool.groups, rng) if columns else None
@@ -125,7 +127,7 @@ def _measure(
         table = cross_table(column.codes[target.rows], target.codes)
         finding = Finding(
             column.name,
-            "neither",
+            Verdict.NEITHER,
             "",
             len(column.levels),
             encoded=probed[0] if probed else None,
@@ -196,22 +198,22 @@ def _judge(
     associated = (finding.associated or 0) >= ASSOCIATED and (finding.associated_p or 0) <= SIGNIFICANT
     verdict: Verdict
     if finding.variable in forced_out:
-        verdict, why = "forced out", "is left alone, as the settings ask"
+        verdict, why = Verdict.FORCED_OUT, "is left alone, as the settings ask"
     elif finding.variable in forced_in:
-        verdict, why = "forced in", "is treated as a confounder, as the settings ask"
+        verdict, why = Verdict.FORCED_IN, "is treated as a confounder, as the settings ask"
     elif finding.associated is None:
-        verdict, why = "neither", "cannot be judged on so few images"
+        verdict, why = Verdict.NEITHER, "cannot be judged on so few images"
     elif one.decides:
-        verdict = "left out"
+        verdict = Verdict.LEFT_OUT
         why = f"is a consequence of the label, or decides it: {one.decides}"
     elif encoded and associated:
-        verdict, why = "confounder", "can mislead a model"
+        verdict, why = Verdict.CONFOUNDER, "can mislead a model"
     elif encoded:
-        verdict, why = "encoded only", "shows in the images but does not go with the label"
+        verdict, why = Verdict.ENCODED_ONLY, "shows in the images but does not go with the label"
     elif associated:
-        verdict, why = "associated only", "goes with the label but does not show in the images"
+        verdict, why = Verdict.ASSOCIATED_ONLY, "goes with the label but does not show in the images"
     else:
-        verdict, why = "neither", "neither shows in the images nor goes with the label"
+        verdict, why = Verdict.NEITHER, "neither shows in the images nor goes with the label"
     if finding.associated is None:
         return replace(finding, verdict=verdict, sentence=f"{finding.variable} {why}.")
     if finding.associated_with == "clusters":
@@ -233,13 +235,13 @@ def _figures(finding: Finding) -> str:
 
 
 def _left_out(column: Column, sentence: str) -> Finding:
-    return Finding(column.name, "left out", sentence, len(column.levels))
+    return Finding(column.name, Verdict.LEFT_OUT, sentence, len(column.levels))
 
 
 def _strength(finding: Finding) -> tuple[bool, float]:
     """Sort key: the geometric mean of how far both measures are from chance; what is left out comes last."""
     encoded = max(0.0, 2 * (finding.encoded or 0.5) - 1)
-    return finding.verdict not in ("left out", "forced out"), float(
+    return finding.verdict not in (Verdict.LEFT_OUT, Verdict.FORCED_OUT), float(
         np.sqrt(encoded * (finding.associated or 0))
     )
 
@@ -248,10 +250,10 @@ def _merge(
     findings: Sequence[Finding], columns: dict[str, Column], forced_in: Collection[str]
 ) -> list[Finding]:
     """Leave a confounder out that says the same as a stronger (or a forced) one."""
-    kept = [one for one in findings if one.verdict == "forced in"]
+    kept = [one for one in findings if one.verdict is Verdict.FORCED_IN]
     merged = []
     for one in findings:
-        if one.verdict == "confounder":
+        if one.verdict is Verdict.CONFOUNDER:
             codes = columns[one.variable].codes
             twin = next(
                 (k for k in kept if cramers_v(cross_table(codes, columns[k.variable].codes)) > DUPLICATE),
@@ -260,7 +262,7 @@ def _merge(
             if twin:
                 one = replace(
                     one,
-                    verdict="left out",
+                    verdict=Verdict.LEFT_OUT,
                     sentence=f"{one.variable} is a duplicate of {twin.variable}: {one.sentence}",
                 )
             else:

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-Verdict = Literal[
-    "confounder", "encoded only", "associated only", "neither", "left out", "forced in", "forced out"
-]
+from cdsel_backend.confounders.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Report:
     @property
     def confounders(self) -> tuple[str, ...]:
         """The variables to act on, the strongest first."""
-        return tuple(one.variable for one in self.findings if one.verdict in ("confounder", "forced in"))
+        return tuple(one.variable for one in self.findings if one.verdict.acts)
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -74,7 +72,10 @@ class Report:
         """Rebuild a report; an empty one from nothing. What a newer version added is passed over."""
         data = data or {}
         return cls(
-            tuple(Finding(**_known(Finding, one)) for one in data.get("findings", ())),
+            tuple(
+                Finding(**_known(Finding, one) | {"verdict": Verdict(one["verdict"])})
+                for one in data.get("findings", ())
+            ),
             tuple(LatentGroup(**_known(LatentGroup, one)) for one in data.get("latent", ())),
         )
 

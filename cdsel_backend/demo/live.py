@@ -21,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from cdsel_backend.confounders import Verdict
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.demo.measure import measure_champion, measure_plain, random_labels
@@ -32,7 +33,6 @@ LOOK_SECONDS = 0.5
 STALL_SECONDS = 300.0  # without any change in the backend's status, the demo gives up
 SETTLE_SECONDS = 20.0  # how long a finished round may stay without a model before it counts as untrained
 SAMPLE_SIZE = 600
-CONFOUNDING = ("confounder", "forced in")
 ENDED = ("the budget is used up", "no image is left to select")  # the backend's last steps
 
 
@@ -263,7 +263,7 @@ def headlines(metrics: dict[str, Any]) -> str:
 
 def confounding(status: dict[str, Any]) -> list[dict[str, Any]]:
     """The findings of a status that call their variable a confounder."""
-    return [found for found in status.get("confounders", []) if found["verdict"] in CONFOUNDING]
+    return [found for found in status.get("confounders", []) if Verdict(found["verdict"]).acts]
 
 
 @contextmanager

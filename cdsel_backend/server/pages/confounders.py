@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cdsel_backend import figures
-from cdsel_backend.confounders import Finding, Report, cramers_v
+from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.server.pool_table import PoolTable, PoolTables
@@ -19,19 +19,9 @@ from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 
-ACTING = ("confounder", "forced in")
 LEVELS = 8  # of a mosaic; the rest is "others"
 LEAST = 5  # labels of a level from which its other images are estimated
 UNKNOWN = "not known yet"
-VERDICTS = {
-    "confounder": "It leaves a mark on the images and goes with the label: a model would learn it as a shortcut.",
-    "encoded only": "It leaves a mark on the images, but does not go with the label: no shortcut to be had.",
-    "associated only": "It goes with the label, but cannot be seen in the images.",
-    "neither": "Neither to be seen in the images nor tied to the label.",
-    "left out": "No candidate: an identifier, a constant, nearly unique, or ignored by a setting.",
-    "forced in": "Treated as a confounder because a setting names it.",
-    "forced out": "Not treated as a confounder because the settings name others.",
-}
 
 
 @pages.record_once
@@ -60,8 +50,7 @@ def confounders(pool_project: int) -> str:
         status=project_status(Service.current().store, state),
         report=report,
         measured=measured,
-        acting=ACTING,
-        verdicts=VERDICTS,
+        verdicts=tuple(Verdict),
         strengths=strengths(measured),
         chosen=chosen,
         mosaics=mosaics(state, chosen) if chosen in names else None,
@@ -77,7 +66,7 @@ def strengths(findings: list[Finding]) -> tuple[Markup, Markup] | None:
     """Bars of how well the images give each variable away, and of how closely it goes with the label."""
     if not findings:
         return None
-    tones = ["second" if one.verdict in ACTING else "other" for one in findings]
+    tones = ["second" if one.verdict.acts else "other" for one in findings]
 
     def picture(measure: str, **words: Any) -> Markup:
         intervals = [getattr(one, f"{measure}_interval") or (np.nan, np.nan) for one in findings]

@@ -8,6 +8,7 @@ from flask import Response, jsonify, render_template
 from markupsafe import Markup
 
 from cdsel_backend import figures
+from cdsel_backend.confounders import Verdict
 from cdsel_backend.server.pages.blueprint import pages, read_state, share
 from cdsel_backend.server.pages.models import accuracy_curve
 from cdsel_backend.server.pages.queue import queue_rows
@@ -38,7 +39,7 @@ def project(pool_project: int) -> str:
     store = Service.current().store
     state = read_state(pool_project)
     status = project_status(store, state)
-    acting = [one for one in status["confounders"] if one["verdict"] in ("confounder", "forced in")]
+    acting = [one for one in status["confounders"] if Verdict(one["verdict"]).acts]
     waiting = [row for row in queue_rows(state) if row["state"] == "open"][:STRIP]
     return render_template(
         "overview.html",
