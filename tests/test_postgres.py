@@ -12,7 +12,6 @@ import pytest
 from backend import Backend, eventually
 from conftest import LABEL_CONFIG
 from postgres import postgres
-from test_store import check_older_database_opens
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
@@ -28,7 +27,7 @@ SPACE = parse_label_space(LABEL_CONFIG)
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
     """A Label Studio on PostgreSQL, and the address of databases of ours beside it."""
-    with postgres("studio", "shared", "each", "older") as port:
+    with postgres("studio", "shared", "each") as port:
         database = {
             "DJANGO_DB": "default",
             "POSTGRE_NAME": "studio",
@@ -39,10 +38,6 @@ def servers(tmp_path_factory):
         folder = tmp_path_factory.mktemp("studio")
         with LocalStudio(folder, environment=database) as studio:
             yield studio, f"postgresql+psycopg://postgres@127.0.0.1:{port}"
-
-
-def test_a_database_of_the_version_before_opens(servers):
-    check_older_database_opens(f"{servers[1]}/older")
 
 
 @pytest.fixture(scope="module")

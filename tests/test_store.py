@@ -6,10 +6,9 @@ import threading
 
 import numpy as np
 import pytest
-from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from cdsel_backend.store import PoolTask, Selected, State, Store
+from cdsel_backend.store import PoolTask, Selected, State
 
 
 @pytest.fixture
@@ -241,58 +240,6 @@ def test_problems_are_kept_by_origin(store, project):
     store.note_problems(project, "metadata", ["no site"])
     store.note_problems(project, "worker", [])
     assert store.project(project).problems == {"metadata": ["no site"]}
-
-
-def make_older(store):
-    """Take away what version 0.1 did not have."""
-    with store.engine.begin() as connection:
-        for words in (
-            "DROP TABLE copies",
-            "DROP TABLE annotators",
-            "ALTER TABLE selections DROP COLUMN annotator",
-            "ALTER TABLE projects DROP COLUMN described",
-            "ALTER TABLE projects DROP COLUMN exhausted_key",
-        ):
-            connection.execute(text(words))
-
-
-def check_older_database_opens(url):
-    """A database of version 0.1 gets what it lacks, keeps what it holds, and may be opened by many at once."""
-    store = Store(url)
-    project = store.connect_project("http://older", 1)
-    items = fill(store, project)
-    store.add_round(project, 1, selected(items[:2]), strategy="random", seed=0, model_version=None)
-    store.mark_selections(project, {items[0]: {"queue_task": 7}})
-    make_older(store)
-    store.close()
-    faults = []
-
-    def open_it():
-        try:
-            Store(url).close()
-        except Exception as fault:
-            faults.append(fault)
-
-    threads = [threading.Thread(target=open_it) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not faults
-    store = Store(url)
-    state = State(store, project)
-    assert [(row.item, row.queue_task, row.annotator) for row in state.selections] == [
-        (items[0], 7, ""),
-        (items[1], None, ""),
-    ]
-    assert (state.project.described, state.project.exhausted_key) == (None, "")
-    assert (state.copies, state.annotators) == ([], {})
-    assert {"copies", "annotators"} <= set(inspect(store.engine).get_table_names())
-    store.close()
-
-
-def test_a_database_of_the_version_before_opens(tmp_path):
-    check_older_database_opens(f"sqlite:///{tmp_path / 'older.sqlite3'}")
 
 
 def test_whose_queue_a_project_of_label_studio_is(store, project):

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from sqlalchemy import Row
+from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.reconcile.context import model_folder
 from cdsel_backend.reconcile.versions import CANDIDATE, CHAMPION, aliases
@@ -33,7 +34,10 @@ def models(context: click.Context) -> None:
         server = read_server_settings()
     except ValueError as fault:
         raise click.ClickException(str(fault)) from None
-    store = Store(server.database_url)
+    try:
+        store = Store(server.database_url)
+    except SQLAlchemyError as fault:
+        raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
     context.call_on_close(store.close)
     context.obj = Shelf(server, store)
 

@@ -7,51 +7,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 
-from cdsel_backend.store.schema import metadata
+from cdsel_backend.store.migrations import migrate
 
 CHUNK = 500  # rows of one statement: below every database's limit of bound values
-LOCK = 0xCD5E1  # of PostgreSQL, while tables are made: two processes may start at once
 
 
 def open_database(url: str) -> Engine:
-    """Open the database at a SQLAlchemy URL and make the tables and columns that are missing.
+    """Open the database at a SQLAlchemy URL and bring it to this program's schema.
 
     Raises:
+        NewerDatabase: a newer program made the database; nothing was changed.
         sqlalchemy.exc.ArgumentError: the URL is none.
         sqlalchemy.exc.OperationalError: the database does not answer.
     """
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": 30})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
         engine = create_engine(url, pool_pre_ping=True)
-        with writing(engine) as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            _complete(connection)
-        return engine
-    if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30})
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    with writing(engine) as connection:
-        _complete(connection)
+    migrate(engine)
     return engine
-
-
-def _complete(connection: Connection) -> None:
-    """Make what the schema has and the database of an earlier version has not; nothing is changed or dropped."""
-    metadata.create_all(connection)
-    found = inspect(connection)
-    quote = connection.dialect.identifier_preparer.format_table
-    for table in metadata.sorted_tables:
-        known = {column["name"] for column in found.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in known:
-                words = CreateColumn(column).compile(dialect=connection.dialect)
-                connection.execute(text(f"ALTER TABLE {quote(table)} ADD COLUMN {words}"))
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

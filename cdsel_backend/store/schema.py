@@ -1,7 +1,7 @@
 """The tables. What exists, and nothing that can be derived from it.
 
-A database of an earlier version gets the tables and columns it lacks when it is opened. So a column that is added
-here must be nullable or have a `server_default`, and none may be renamed or given another meaning.
+A change here needs a revision in `migrations/`, which brings a database that exists to this; a test holds the two
+against each other.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -50,7 +51,7 @@ projects = Table(
     Column("report", JSON),  # the confounder report in force
     Column("report_key", String(64), nullable=False, default=""),  # what it was made from
     # What a round was to be chosen from when no image could be selected any more.
-    Column("exhausted_key", String(64), nullable=False, default="", server_default=""),
+    Column("exhausted_key", String(64), nullable=False, default="", server_default=text("''")),
     Column("champion", String(100)),
     # Before the project trains by itself: the pool project's min_annotations_to_start_training.
     Column("least_labels", Integer, nullable=False, default=0, server_default="0"),
@@ -123,7 +124,7 @@ selections = Table(
     Column("queue_task", Integer),  # its task in the queue, once pushed
     Column("predicted_by", String(100)),  # the model version whose prediction the queue shows
     # Whose queue it is in; "": everyone's.
-    Column("annotator", String(200), nullable=False, default="", server_default=""),
+    Column("annotator", String(200), nullable=False, default="", server_default=text("''")),
     UniqueConstraint("project", "rank"),
     ForeignKeyConstraint(["project", "round"], ["rounds.project", "rounds.number"]),
 )
