@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from conftest import LABEL_CONFIG
 
+from cdsel_backend.project.layout import layout_key, make_layout, read_layout
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.layout import lay_out, layout_key, make_layout, read_layout
+from cdsel_backend.reconcile.loop import lay_out
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State
 

@@ -12,7 +12,8 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from cdsel_backend.confounders import detect
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.reconcile.context import Pool, answers, misfit
+from cdsel_backend.project.serving import answers, misfit
+from cdsel_backend.project.view import PoolView
 from cdsel_backend.selection import problem_for, select, strategies
 from cdsel_backend.selection.presence import largest_doubt, rarest_probabilities, rarest_shown
 from cdsel_backend.store.label_text import NONE, label_words, majority, presence_names, presence_text
@@ -486,10 +487,9 @@ def test_a_class_that_came_later_was_not_asked_for_before():
     state = SimpleNamespace(annotations=rows, labels={row.item: row.label for row in rows if row.label})
     start = 1767225600.0  # 2026-01-01T00:00:00Z
     offers = [(0.0, ["a", "gone"]), (start + 20, ["a", "b"])]
-    vectors = np.zeros((7, 2), dtype=np.float32)
-    pool = Pool(state, np.arange(1, 8), vectors, [], space("a", "b"), offers)
+    pool = PoolView(state, np.arange(1, 8), [], space("a", "b"), offers)
     assert pool.labels.tolist() == [[1, -1], [0, 1], [0, 0], [-1, -1], [0, 1], [-1, -1], [-1, -1]]
     assert pool.labels.dtype == np.int8
     assert pool.labelled.tolist() == [True, True, True, False, True, False, False]
-    pool = Pool(state, np.arange(1, 8), vectors, [], space("a", "b"))
+    pool = PoolView(state, np.arange(1, 8), [], space("a", "b"))
     assert pool.labels[0].tolist() == [1, 0]

@@ -11,7 +11,7 @@ from backend import Backend, eventually
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
-from cdsel_backend.reconcile.context import read_pool
+from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.label_text import presence_names, presence_text
 from cdsel_backend.training import load

@@ -9,16 +9,11 @@ import numpy as np
 import pytest
 from world import POOL, SIZE, World
 
+from cdsel_backend.project.embedded import read_pool
+from cdsel_backend.project.serving import load_champion, model_folder, predict
+from cdsel_backend.project.versions import predecessors
+from cdsel_backend.project.wording import early_training
 from cdsel_backend.reconcile import learn
-from cdsel_backend.reconcile.context import (
-    SELECT_ACTION,
-    TRAIN_ACTION,
-    early_training,
-    load_champion,
-    model_folder,
-    predict,
-    read_pool,
-)
 from cdsel_backend.reconcile.learn import (
     check_champion,
     detect_confounders,
@@ -29,8 +24,8 @@ from cdsel_backend.reconcile.learn import (
 from cdsel_backend.reconcile.loop import check_settings, waiting_for
 from cdsel_backend.reconcile.rounds import preannotate, select_round
 from cdsel_backend.reconcile.tuning import embed_tuned
-from cdsel_backend.reconcile.versions import predecessors
 from cdsel_backend.store import PoolTask
+from cdsel_backend.store.records import Request
 from cdsel_backend.training import HeadModel, TunedModel, load, save, train_head
 
 
@@ -96,9 +91,9 @@ def test_training_waits_for_the_round_or_enough_labels_or_a_request(tmp_path):
     assert world.step(train)
     world.label(queued[:9])
     assert not world.step(train)
-    world.store.add_event(POOL, TRAIN_ACTION, {})
+    world.store.add_event(POOL, Request.TRAIN, {})
     assert world.step(train)
-    world.store.add_event(POOL, TRAIN_ACTION, {})
+    world.store.add_event(POOL, Request.TRAIN, {})
     assert not world.step(train)  # never twice for the same labels
     assert world.store.open_events([POOL]) == []
     world.label(queued)
@@ -135,7 +130,7 @@ def test_labels_of_images_that_cannot_be_read_yet_are_learnt_once_they_can(tmp_p
 
     world.store.note_unusable([(row.id, "answered 404", 0.0) for row in rows])
     world.label([row.id for row in rows[:100]])  # from before there was a storage
-    world.store.add_event(POOL, TRAIN_ACTION, {})
+    world.store.add_event(POOL, Request.TRAIN, {})
     assert not world.step(train)
     assert world.state().trainings == []
     embed(range(60))
@@ -164,7 +159,7 @@ def test_training_waits_for_the_labels_that_label_studio_asks_for_unless_somebod
     world.label(queued[:9])
     assert not world.step(train)
     assert early_training(world.state()) == []
-    world.store.add_event(POOL, TRAIN_ACTION, {})
+    world.store.add_event(POOL, Request.TRAIN, {})
     assert world.step(train)
     assert "29 labels are fewer than the 30" in early_training(world.state())[0]
     world.label(queued[:10])
@@ -213,7 +208,7 @@ def test_what_cannot_be_selected_is_not_searched_again_until_something_changes(t
         world.step(detect_confounders)
     assert len(world.state().labels) < SIZE if bound else len(world.state().labels) == SIZE
     assert waiting_for(world.state()) == "no image is left to select"
-    world.store.add_event(POOL, SELECT_ACTION, {})
+    world.store.add_event(POOL, Request.SELECT, {})
     with monkeypatch.context() as patched:
         patched.setattr(world.store, "vectors", lambda *_: pytest.fail("the whole pool was read again"))
         assert not world.step(select_round)
@@ -297,7 +292,7 @@ def test_nothing_is_selected_while_images_are_open_unless_asked(world):
     assert not world.step(select_round)
     world.push()
     assert not world.step(select_round)
-    world.store.add_event(POOL, SELECT_ACTION, {})
+    world.store.add_event(POOL, Request.SELECT, {})
     assert world.step(select_round)
     assert world.store.open_events([POOL]) == []
     assert len(world.state().rounds) == 2
@@ -411,7 +406,7 @@ def test_a_champion_is_not_judged_on_what_it_was_trained_on_when_the_group_chang
 
     def learn(count):
         world.label(items[:count])
-        world.store.add_event(POOL, TRAIN_ACTION, {})
+        world.store.add_event(POOL, Request.TRAIN, {})
         world.step(detect_confounders)
         assert world.step(train)
 

@@ -10,12 +10,13 @@ import time
 import pytest
 from world import World
 
-from cdsel_backend.reconcile.context import TRAIN_ACTION, load_champion, model_folder
+from cdsel_backend.project.serving import load_champion, model_folder
+from cdsel_backend.project.versions import kept
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
 from cdsel_backend.reconcile.processes import Trainings
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.reconcile.training_process import PLACE, train_apart
-from cdsel_backend.reconcile.versions import kept
+from cdsel_backend.store.records import Request
 from cdsel_backend.training import load
 
 PATIENCE = 120.0
@@ -148,13 +149,13 @@ def test_fifty_trainings_killed_at_random_moments(world):
     for _ in range(50):
         if not world.state().changed_labels:  # at first, and after a kill that came too late
             world.label([next(items) for _ in range(2)])
-            world.store.add_request(world.project, TRAIN_ACTION, who="test")
+            world.store.add_request(world.project, Request.TRAIN, who="test")
             world.step(detect_confounders)
         caught += kill(world, draw.uniform(0, 1.1 * whole))
     assert caught >= 25
     print(f"{caught} of 50 killed before their end; a whole training takes {whole:.1f} s")
     world.label([next(items)])
-    world.store.add_request(world.project, TRAIN_ACTION, who="test")
+    world.store.add_request(world.project, Request.TRAIN, who="test")
     trained = len(world.state().trainings)
     start(world)
     wait_for_end(world)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.reconcile.context import Pool
+from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
@@ -29,7 +29,7 @@ from cdsel_backend.training.suspects import find_suspects
 log = logging.getLogger(__name__)
 
 
-def insight(pool: Pool) -> dict[str, Any]:
+def insight(pool: EmbeddedPool) -> dict[str, Any]:
     """`{"insight": ...}` for a training's metrics; nothing where the labels do not suffice."""
     try:
         return {"insight": _insight(pool)}
@@ -40,7 +40,7 @@ def insight(pool: Pool) -> dict[str, Any]:
         return {}
 
 
-def _insight(pool: Pool) -> dict[str, Any]:
+def _insight(pool: EmbeddedPool) -> dict[str, Any]:
     settings = pool.state.settings
     unseen = _cross_fit(pool, ~pool.held_out)
     labels, said = pool.labels[unseen.rows], unseen.at_full_size()
@@ -74,7 +74,7 @@ def _insight(pool: Pool) -> dict[str, Any]:
     }
 
 
-def _cross_fit(pool: Pool, trainable: NDArray[np.bool_]) -> Unseen:
+def _cross_fit(pool: EmbeddedPool, trainable: NDArray[np.bool_]) -> Unseen:
     return cross_fit(
         pool.vectors,
         pool.confounders,
@@ -87,7 +87,7 @@ def _cross_fit(pool: Pool, trainable: NDArray[np.bool_]) -> Unseen:
     )
 
 
-def random_share(pool: Pool, unseen: Unseen) -> RandomShare:
+def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:
     """Which of the labels were drawn by chance, and when; images that were skipped are no part of the pool."""
     selected = {row.item: row for row in pool.state.selections}
     rows = [selected.get(int(item)) for item in pool.ids[unseen.rows]]
@@ -98,7 +98,7 @@ def random_share(pool: Pool, unseen: Unseen) -> RandomShare:
     )
 
 
-def _suspects(pool: Pool, unseen: Unseen) -> list[dict[str, Any]]:
+def _suspects(pool: EmbeddedPool, unseen: Unseen) -> list[dict[str, Any]]:
     listed = []
     for one in find_suspects(unseen.at_full_size(), pool.labels[unseen.rows]):
         names = pool.classes if one.column is None else OUTCOMES

@@ -17,14 +17,19 @@ from cdsel_backend.labelstudio.labels import (
 )
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
-from cdsel_backend.reconcile.context import REQUESTS, Context, misfit, model_folder, note_offer
+from cdsel_backend.project.addresses import webhook
+from cdsel_backend.project.serving import misfit, model_folder
+from cdsel_backend.project.view import note_offer
+from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import look_up, settle_lost
 from cdsel_backend.store import PoolTask, State
+from cdsel_backend.store.records import Request
 from cdsel_backend.training import ModelFormatError, load
 
 EMBED_CHUNK = 32  # images of one committed step
 READERS = 4  # images fetched at once
 RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubling each time
+REQUESTS = frozenset(Request)
 UPDATED = "PROJECT_UPDATED"  # what Label Studio calls a change of a project's own fields
 REFUSED = 400  # the status of what Label Studio finds wrong with a request
 POOL_POLL = 10  # the pool is listed once in so many polls of the queue
@@ -89,7 +94,7 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     rows = [row for task in annotated for row in label_rows(task, by_task[task["id"]], space)]
     context.store.replace_labels(project.id, project.pool_project, rows)
     for source in state.sources:
-        context.studio.ensure_webhook(source, *context.webhook(state))
+        context.studio.ensure_webhook(source, *webhook(context.server, state))
     if state.settings.delivery == "queue_project":
         look_up(context, state)
     context.store.update_project(project.id, pool_synced_at=now)

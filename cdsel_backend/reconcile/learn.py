@@ -11,20 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
-from cdsel_backend.reconcile.context import (
-    TRAIN_ACTION,
-    Context,
-    Pool,
-    load_champion,
-    load_version,
-    model_folder,
-    predict,
-    read_pool,
-)
+from cdsel_backend.project.embedded import EmbeddedPool, read_pool
+from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict
+from cdsel_backend.project.versions import PROMOTED, predecessors, provenance, prune
+from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
-from cdsel_backend.reconcile.versions import PROMOTED, predecessors, provenance, prune
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Request
 from cdsel_backend.training import (
     Model,
     ModelFormatError,
@@ -83,7 +77,7 @@ def detect_confounders(context: Context, state: State) -> bool:
     return True
 
 
-def _champion_says(context: Context, pool: Pool) -> NDArray[np.float64] | None:
+def _champion_says(context: Context, pool: EmbeddedPool) -> NDArray[np.float64] | None:
     """The champion's probabilities (n, c) of the labelled rows that it was not trained on, NaN elsewhere."""
     state = pool.state
     champion = load_champion(context.server, state)
@@ -131,7 +125,7 @@ def training_due(context: Context, state: State) -> bool:
     """
     if not state.changed_labels:
         return False
-    if context.requests(state, TRAIN_ACTION):
+    if context.requests(state, Request.TRAIN):
         return True
     if len(state.labels) < state.project.least_labels:
         return False
@@ -167,7 +161,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
 
     `killed`: the process that tried before was, so this one goes without a fine-tune.
     """
-    requests = context.requests(state, TRAIN_ACTION)
+    requests = context.requests(state, Request.TRAIN)
     if not training_due(context, state):
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
@@ -226,12 +220,12 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     if promoted:
         context.store.note_problems(state.project.id, "model", [])
     context.store.handle_events(requests)
-    prune(context, State(context.store, state.project.id))
+    prune(context.server, State(context.store, state.project.id))
     return True
 
 
 def judge(
-    context: Context, pool: Pool, candidate: Model, metrics: dict[str, Any], version: str | None
+    context: Context, pool: EmbeddedPool, candidate: Model, metrics: dict[str, Any], version: str | None
 ) -> str:
     """What becomes of a candidate, in words that start with `PROMOTED` where it is to serve.
 
@@ -261,7 +255,7 @@ def judge(
     return f"kept out: worse than {version} on the held-out labels"
 
 
-def held_out_metrics(model: Model, pool: Pool, rows: NDArray[np.bool_]) -> dict[str, Any]:
+def held_out_metrics(model: Model, pool: EmbeddedPool, rows: NDArray[np.bool_]) -> dict[str, Any]:
     """A model's metrics on rows (n,) of the pool, all of them labelled, that it was not trained on."""
     tested = np.flatnonzero(rows)
     columns = [column.take(tested) for column in pool.confounders]

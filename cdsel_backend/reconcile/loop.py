@@ -13,9 +13,9 @@ import logging
 from collections.abc import Callable
 
 from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
+from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import embed, sync
-from cdsel_backend.reconcile.layout import lay_out
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
 from cdsel_backend.reconcile.rounds import preannotate, push, select_round
@@ -36,6 +36,11 @@ def check_settings(context: Context, state: State) -> bool:
     if faults != state.project.problems.get("settings", []):
         context.store.note_problems(state.project.id, "settings", faults)
     return False
+
+
+def lay_out(context: Context, state: State) -> bool:
+    """Lay the pool out for the map, again whenever it moved."""
+    return keep_layout(context.server, context.store, state)
 
 
 STEPS: tuple[Callable[[Context, State], bool], ...] = (

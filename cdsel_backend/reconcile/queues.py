@@ -8,7 +8,9 @@ import time
 from cdsel_backend.labelstudio.client import LabelStudio, NotFound
 from cdsel_backend.labelstudio.placing import stranded
 from cdsel_backend.labelstudio.queue_projects import ensure_queue_project, status_line, with_line
-from cdsel_backend.reconcile.context import Context, early_training
+from cdsel_backend.project.addresses import dashboard, webhook
+from cdsel_backend.project.wording import early_training
+from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 
 DESCRIBE_SECONDS = 15.0  # between two writings of our line while only its numbers move
@@ -23,7 +25,7 @@ def describe(context: Context, state: State) -> bool:
     if not state.project.backend_url and not context.server.public_url:
         return False  # nobody connected us yet
     problems = {**state.project.problems, "early training": early_training(state)}
-    line = status_line(state, dashboard(context, state), problems)
+    line = status_line(state, dashboard(context.server, state), problems)
     last, now = state.project.described or {"line": "", "at": 0.0}, time.time()
     wrong = line.partition(" · problems: ")[2]
     same = wrong == last["line"].partition(" · problems: ")[2]
@@ -35,13 +37,6 @@ def describe(context: Context, state: State) -> bool:
         context.studio.update_project(pool, description=with_line(found, line))
     context.store.update_project(state.project.id, described={"line": line, "at": now})
     return True
-
-
-def dashboard(context: Context, state: State) -> str:
-    """The address of a project's dashboard."""
-    server = context.server
-    address = (server.dashboard_url or server.public_url or state.project.backend_url).rstrip("/")
-    return f"{address}/projects/{state.project.pool_project}"
 
 
 def find_annotators(context: Context, state: State) -> bool:
@@ -105,8 +100,10 @@ def open_queues(context: Context, state: State) -> bool:
     wanted = [name for name, quota in state.staff.items() if quota is None or state.places[name]]
     missing = [name for name in wanted if name not in state.queues]
     for name in missing:
-        queue = ensure_queue_project(context.studio, context.store, state, dashboard(context, state), name)
-        context.studio.ensure_webhook(queue, *context.webhook(state))
+        queue = ensure_queue_project(
+            context.studio, context.store, state, dashboard(context.server, state), name
+        )
+        context.studio.ensure_webhook(queue, *webhook(context.server, state))
     return bool(missing)
 
 

@@ -6,23 +6,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-import numpy as np
-
 from cdsel_backend.confounders import fit_representation
 from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.labelstudio.placing import plan
-from cdsel_backend.reconcile.context import (
-    SELECT_ACTION,
-    Context,
-    answers,
-    load_champion,
-    predict,
-    read_pool,
-)
+from cdsel_backend.project.embedded import read_pool
+from cdsel_backend.project.serving import answers
+from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.selection import SelectionOptions, problem_for, select, sentence_without_label
 from cdsel_backend.store import Selected, State
+from cdsel_backend.store.records import Request
 
 DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
 
@@ -30,7 +24,7 @@ DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
 def select_round(context: Context, state: State) -> bool:
     """Choose the next round, when the last one is done, fell short or somebody asks, and the budget has room."""
     settings = state.settings
-    asked = context.requests(state, SELECT_ACTION)
+    asked = context.requests(state, Request.SELECT)
     if (
         settings.paused
         or state.waiting
@@ -51,7 +45,7 @@ def select_round(context: Context, state: State) -> bool:
         return _exhausted(context, state, key, asked)
     context.tell(state, "selecting the next round", 0, size)
     number = state.rounds[-1].number + 1 if state.rounds else 1
-    champion = load_champion(context.server, state)
+    champion = context.predictions.model(state)
     strength = settings.strength
     if strength is None:
         strength = champion.describe()["strength"] if champion else DEFAULT_STRENGTH
@@ -171,19 +165,15 @@ def preannotate(context: Context, state: State) -> bool:
     ]
     # Whatever left the pool meanwhile can stay open for weeks: the pool is not read for it in every pass.
     known = context.store.with_vector(state.project.id, state.project.backbone, {row.item for row in rows})
-    rows = [row for row in rows if row.item in known]
-    model = load_champion(context.server, state) if rows else None
-    if model is None:
+    probabilities = context.predictions.of_items(state, known) if known else None
+    if probabilities is None:
         return False
-    pool = read_pool(context.store, state)
-    places = {int(item): place for place, item in enumerate(pool.ids)}
-    probabilities = predict(model, pool, np.array([places[row.item] for row in rows], dtype=np.int64))
     queue.preannotate(
         context.studio,
         context.store,
         state,
         parse_label_space(state.project.label_config),
-        rows,
-        {row.item: shares.tolist() for row, shares in zip(rows, probabilities, strict=True)},
+        [row for row in rows if row.item in probabilities],
+        {item: shares.tolist() for item, shares in probabilities.items()},
     )
     return True

@@ -18,11 +18,13 @@ from threadpoolctl import threadpool_limits
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.connection import LabelStudioError
 from cdsel_backend.pool.backbones import BackboneError
-from cdsel_backend.reconcile.context import TRAIN_ACTION, Context, few_labels
+from cdsel_backend.project.wording import few_labels
+from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.learn import train, training_due
 from cdsel_backend.reconcile.processes import LEASE_SECONDS, renewing
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Request
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ def train_apart(context: Context, state: State) -> bool:
         return True
     if context.trainings.running(project):
         return False
-    requests = context.requests(state, TRAIN_ACTION)
+    requests = context.requests(state, Request.TRAIN)
     if not training_due(context, state):
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False

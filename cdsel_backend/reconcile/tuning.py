@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.pool.embed import Embedder, embed_images
-from cdsel_backend.reconcile.context import Context, Pool, load_champion
+from cdsel_backend.project.embedded import EmbeddedPool
+from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
 
@@ -34,7 +35,9 @@ class Trial:
     problem: str | None = None
 
 
-def try_fine_tune(context: Context, state: State, pool: Pool, base: Model, *, killed: bool = False) -> Trial:
+def try_fine_tune(
+    context: Context, state: State, pool: EmbeddedPool, base: Model, *, killed: bool = False
+) -> Trial:
     """Fine-tune the backbone where the setting `training` asks for it; `base` is the head on the pool's own vectors.
 
     `head`: never. `backbone`: always, once there are labels enough for one. `auto`: once there are 200 labels to train
@@ -57,7 +60,7 @@ def try_fine_tune(context: Context, state: State, pool: Pool, base: Model, *, ki
         return _fails(base, asked, f"the fine-tune failed ({type(fault).__name__}: {fault})")
 
 
-def _fine_tune(context: Context, state: State, pool: Pool, base: Model, killed: bool) -> Trial:
+def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, killed: bool) -> Trial:
     # Here, not above: the web server shares this package and has no need of torch.
     from cdsel_backend.pool.backbones import find_device, load_network
     from cdsel_backend.pool.split import SplitNetwork
@@ -135,7 +138,7 @@ def embed_tuned(context: Context, state: State) -> bool:
     waiting = (
         store.with_vector(project, state.project.backbone, unseen) if state.settings.preannotate else set()
     )
-    model = load_champion(context.server, state) if waiting else None
+    model = context.predictions.model(state) if waiting else None
     if not isinstance(model, TunedModel):
         return False
     missing = waiting - store.with_vector(project, model.fingerprint, waiting)
@@ -152,7 +155,7 @@ def embed_tuned(context: Context, state: State) -> bool:
 class _Reading:
     """Reads images of the pool."""
 
-    def __init__(self, context: Context, state: State, pool: Pool) -> None:
+    def __init__(self, context: Context, state: State, pool: EmbeddedPool) -> None:
         self.context, self.state, self.pool = context, state, pool
 
     def activations(

@@ -21,11 +21,12 @@ from cdsel_backend.labelstudio.client import (
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.pool.backbones import BackboneError
-from cdsel_backend.reconcile.context import STUDIO_FACT, Context
+from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.processes import LEASE_SECONDS, Trainings, renewing
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
+from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)

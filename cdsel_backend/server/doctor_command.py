@@ -24,7 +24,7 @@ from cdsel_backend.labelstudio.checkup import (
     check_webhooks,
 )
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
-from cdsel_backend.reconcile.context import webhook_of
+from cdsel_backend.project.addresses import webhook
 from cdsel_backend.settings import ServerSettings, environment_layer, read_server_settings
 from cdsel_backend.store import State, Store
 
@@ -199,7 +199,7 @@ def _connections(
         yield from checks
         if checks[0].subject == "project":
             continue
-        url, headers = webhook_of(server, state)
+        url, headers = webhook(server, state)
         yield check_connection(studio, pool, url.removesuffix("/webhook"))
         for source in state.sources:
             expected[source] = url, headers

@@ -10,9 +10,9 @@ import click
 from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
-from cdsel_backend.reconcile.context import model_folder
-from cdsel_backend.reconcile.versions import CANDIDATE, CHAMPION, aliases
-from cdsel_backend.server import champion
+from cdsel_backend.project import champion
+from cdsel_backend.project.serving import model_folder
+from cdsel_backend.project.versions import CANDIDATE, CHAMPION, aliases
 from cdsel_backend.settings import ServerSettings, read_server_settings
 from cdsel_backend.store import State, Store
 from cdsel_backend.training.model_files import ModelFormatError, load_meta
@@ -130,6 +130,6 @@ def _versions(state: State) -> list[Row[Any]]:
 
 def _found(state: State, name: str) -> str:
     try:
-        return champion.find(state, name)
+        return champion.version_named(state, name)
     except champion.NoSuchVersion as fault:
         raise click.BadParameter(str(fault), param_hint="VERSION") from None

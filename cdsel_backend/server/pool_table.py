@@ -1,4 +1,4 @@
-"""The embedded pool as the pages need it: metadata, places on a map, what the champion expects; no vectors kept."""
+"""The embedded pool as the pages need it: metadata and places on a map; no vectors kept."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.reconcile.context import Pool, answers, load_champion, read_offers
-from cdsel_backend.reconcile.layout import Layout, layout_key, make_layout, read_layout
+from cdsel_backend.project.layout import Layout, layout_key, make_layout, read_layout
+from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.label_text import NONE, presence_names
-from cdsel_backend.training import ModelFormatError
 
 KEPT = 4  # projects
 STALE = 5.0
@@ -54,10 +54,9 @@ class PoolTable:
         known = [self.classes.index(name) for name in names or () if name in self.space.classes]
         return [len(self.classes) - 1] if names == () else known
 
-    def labels(self, state: State) -> NDArray[Any]:
-        """The labels of the rows as they stand now, as `Pool.labels` has them."""
-        nothing = np.zeros((len(self.ids), 0), dtype=np.float32)
-        return Pool(state, self.ids, nothing, self.columns, self.space, self.offers).labels
+    def view(self, state: State) -> PoolView:
+        """The rows with their labels as they stand now."""
+        return PoolView(state, self.ids, self.columns, self.space, self.offers)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,8 +82,6 @@ class _Kept:
     table: PoolTable | None = None
     took: float = 0.0  # seconds to make it
     made_at: float = 0.0
-    expected_key: tuple[Any, ...] | None = None
-    expected: NDArray[np.float32] | None = None
 
 
 class PoolTables:
@@ -97,7 +94,7 @@ class PoolTables:
         self._server = server
         self._store = store
         self._lock = threading.Lock()
-        self._kept: dict[int, _Kept] = {}
+        self._kept: LRUCache[int, _Kept] = LRUCache(maxsize=KEPT)
 
     def table(self, state: State) -> PoolTable:
         """The pool's table as it stands."""
@@ -111,43 +108,12 @@ class PoolTables:
                 kept.took = kept.made_at - start
             return kept.table
 
-    def expected(self, state: State) -> NDArray[np.float32] | None:
-        """The champion's probabilities (n, c) for the rows of `table(state)`; None without a champion."""
-        if state.project.champion is None:
-            return None
-        table = self.table(state)
-        kept = self._entry(state)
-        key = (kept.key, state.project.champion)
-        with kept.lock:
-            if kept.expected_key != key:
-                kept.expected, kept.expected_key = self._predict(state, table), key
-            return kept.expected
-
     def _entry(self, state: State) -> _Kept:
         with self._lock:
-            entry = self._kept.pop(state.project.id, None) or _Kept()
-            self._kept[state.project.id] = entry  # the newest last
-            while len(self._kept) > KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            return entry
+            return self._kept.setdefault(state.project.id, _Kept())
 
     def _key(self, state: State) -> tuple[Any, ...]:
         return layout_key(self._store, state), state.project.label_config
-
-    def _predict(self, state: State, table: PoolTable) -> NDArray[np.float32] | None:
-        try:
-            model = load_champion(self._server, state)
-        except ModelFormatError:
-            return None  # the worker reports it
-        if model is None:
-            return None
-        data = {row.id: row.data for row in state.items}
-        parts = []
-        for ids, vectors in self._store.iter_vectors(state.project.id, state.project.backbone):
-            if not all(item in data and item in table.row_of for item in ids.tolist()):
-                return None  # the pool moved meanwhile: the next look finds it whole
-            parts.append(answers(model, table.space, vectors, [data[item] for item in ids.tolist()]))
-        return np.concatenate(parts).astype(np.float32) if parts else None
 
 
 def _read(server: ServerSettings, store: Store, state: State) -> PoolTable:

@@ -10,10 +10,11 @@ from werkzeug.exceptions import BadRequest
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
-from cdsel_backend.reconcile.context import STUDIO_FACT, TRAIN_ACTION
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import accept, parse_layer
+from cdsel_backend.store.journal import STUDIO_FACT
+from cdsel_backend.store.records import Request
 
 log = logging.getLogger(__name__)
 protocol = Blueprint("protocol", __name__)
@@ -123,7 +124,7 @@ def train() -> tuple[Response, int]:
     source = _project_id(body.get("project"))
     if source is None:
         raise BadRequest('/train needs a "project"')
-    number = Service.current().store.add_event(source, TRAIN_ACTION, {})
+    number = Service.current().store.add_event(source, Request.TRAIN, {})
     return jsonify(job_id=str(number)), 201
 
 

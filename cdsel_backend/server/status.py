@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from cdsel_backend.reconcile.context import early_training
+from cdsel_backend.project.wording import early_training
 from cdsel_backend.server.people import agreement_of, annotators
 from cdsel_backend.store import State, Store
 

@@ -12,6 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 
+STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
+
 
 class Journal(Database):
     """What happened and what is asked for: events, requests, the audit; leases, and facts of the whole server."""
@@ -21,7 +23,7 @@ class Journal(Database):
         with writing(self.engine) as connection:
             done = connection.execute(
                 insert(schema.events).values(
-                    source=source, action=action, payload=dict(payload), received_at=time.time()
+                    source=source, action=str(action), payload=dict(payload), received_at=time.time()
                 )
             )
             return int(done.inserted_primary_key[0])  # type: ignore[index]
@@ -73,7 +75,7 @@ class Journal(Database):
             )
             connection.execute(
                 insert(schema.events).values(
-                    source=pool, action=action, payload={"who": who}, received_at=now
+                    source=pool, action=str(action), payload={"who": who}, received_at=now
                 )
             )
             connection.execute(

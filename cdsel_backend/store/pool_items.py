@@ -91,6 +91,18 @@ class PoolItems(Database):
                 for row in connection.execute(select(table).where(table.c.id.in_(part)))
             }
 
+    def items_by_task(self, project: int, tasks: Collection[int]) -> dict[int, Row[Any]]:
+        """Some items, by their tasks in the pool project."""
+        table = schema.items
+        with reading(self.engine) as connection:
+            return {
+                row.task: row
+                for part in chunks(sorted(tasks))
+                for row in connection.execute(
+                    select(table).where(table.c.project == project, table.c.task.in_(part))
+                )
+            }
+
     def unusable(self, project: int, *, limit: int | None = None) -> list[Row[Any]]:
         """Items of the pool whose image cannot be used, with the reason as `problem`."""
         table = schema.items
@@ -223,7 +235,30 @@ class PoolItems(Database):
                 .where(items.c.project == project, vectors.c.backbone == backbone, ~items.c.gone)
                 .order_by(items.c.id)
             ).all()
-        return _arrays(rows) if rows else (np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float32))
+        return _arrays(rows)
+
+    def vectors_of(
+        self, project: int, backbone: str, ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """As `vectors`, of those of some items (any order, repeated or not) that have one and are in the pool."""
+        items, vectors = schema.items, schema.vectors
+        with reading(self.engine) as connection:
+            rows = [
+                row
+                for part in chunks(np.unique(ids).tolist())
+                for row in connection.execute(
+                    select(items.c.id, vectors.c.vector)
+                    .join(vectors, vectors.c.content_hash == items.c.content_hash)
+                    .where(
+                        items.c.project == project,
+                        vectors.c.backbone == backbone,
+                        ~items.c.gone,
+                        items.c.id.in_(part),
+                    )
+                    .order_by(items.c.id)
+                )
+            ]
+        return _arrays(rows)
 
     def iter_vectors(
         self, project: int, backbone: str, *, chunk: int = 4096, every: int = 1
@@ -256,7 +291,7 @@ class PoolItems(Database):
 
 
 def _arrays(rows: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Ids (n,) and vectors (n, d) of rows, at least one."""
+    """Ids (n,) and vectors (n, d) of rows; (0, 0) where there is none."""
     ids = np.fromiter((row.id for row in rows), dtype=np.int64, count=len(rows))
     flat = np.frombuffer(b"".join(row.vector for row in rows), dtype="<f2")
-    return ids, flat.reshape(len(rows), -1).astype(np.float32)
+    return ids, flat.reshape(len(rows), -1 if len(rows) else 0).astype(np.float32)

@@ -12,18 +12,19 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
-from cdsel_backend.reconcile.context import SELECT_ACTION, TRAIN_ACTION, few_labels
+from cdsel_backend.project.wording import few_labels
 from cdsel_backend.selection import describe, strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.settings import LAYERS, ProjectSettings, Resolved, accept, environment_layer, resolve
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Request
 
 LAYER = LAYERS[-1]
-REQUESTS = {
-    TRAIN_ACTION: "A training is asked for. It starts when the worker's present step is done, if labels are new.",
-    SELECT_ACTION: "The next round is asked for. It is selected as soon as the worker's present step is done.",
+REQUESTS: dict[str, str] = {
+    Request.TRAIN: "A training is asked for. It starts when the worker's present step is done, if labels are new.",
+    Request.SELECT: "The next round is asked for. It is selected as soon as the worker's present step is done.",
 }
 BACK = ("project", "confounders", "settings")  # pages that a form may lead back to
 
@@ -93,7 +94,7 @@ def ask(pool_project: int) -> Response:
         raise BadRequest(f"ask for one of {', '.join(REQUESTS)}")
     state = read_state(pool_project)
     Service.current().store.add_request(state.project.id, action, who=who())
-    few = few_labels(state, len(state.labels)) if action == TRAIN_ACTION else None
+    few = few_labels(state, len(state.labels)) if action == Request.TRAIN else None
     flash(f"{REQUESTS[action]} Note that {few}." if few else REQUESTS[action])
     return _back(pool_project)
 

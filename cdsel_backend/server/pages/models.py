@@ -10,8 +10,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend import figures
-from cdsel_backend.confounders import Report
-from cdsel_backend.server.champion import NoSuchVersion, before, promote, rollback
+from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
 from cdsel_backend.server.pages.blueprint import pages, read_state, who
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pages.review import SHOWN, VERDICTS, disputed, latest_insight, suspects
@@ -19,7 +18,7 @@ from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.label_text import presence_names
-from cdsel_backend.training import evaluate_model
+from cdsel_backend.training import ModelFormatError, evaluate_model
 
 CURVES = (
     ("worst_group_accuracy", "worst group", "second"),
@@ -51,7 +50,7 @@ def models(pool_project: int) -> str:
         champion=champion,
         now=now,
         groups=group_picture(now) if now else None,
-        before=before(state),
+        before=version_before(state),
     )
 
 
@@ -73,20 +72,22 @@ def change_champion(pool_project: int) -> Response:
 
 def champion_now(state: State) -> dict[str, Any] | None:
     """The champion's metrics on the held-out labels of today, which are more than when it was trained."""
-    tables = pool_tables()
-    expected = tables.expected(state)
+    table = pool_tables().table(state)
+    view = table.view(state)
+    asked = np.flatnonzero(table.layout.held_out & view.labelled)
+    try:
+        expected = Service.current().serving.of_items(state, table.ids[asked].tolist())
+    except ModelFormatError:
+        return None  # the worker reports it
     if expected is None:
         return None
-    table = tables.table(state)
-    labels = table.labels(state)
-    known = labels >= 0 if labels.ndim == 1 else (labels >= 0).any(axis=1)
-    tested = np.flatnonzero(table.layout.held_out & known)
-    acting = Report.from_json(state.project.report).confounders
+    tested = np.array([row for row in asked if int(table.ids[row]) in expected], dtype=np.int64)
+    said = [expected[item] for item in table.ids[tested].tolist()]
     return evaluate_model(
-        expected[tested].astype(np.float64),
-        labels[tested],
-        [column.take(tested) for column in table.columns if column.name in acting],
-        table.space.classes,
+        np.array(said).reshape(len(tested), len(view.classes)),
+        view.labels[tested],
+        [column.take(tested) for column in view.confounders],
+        view.classes,
         groups=table.layout.groups[tested],
         seed=state.settings.seed,
     )

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from cdsel_backend.reconcile.context import Context, model_folder
+from cdsel_backend.project.serving import model_folder
+from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 
 PROMOTED = "promoted"  # how the outcome of a training starts whose model became the champion
@@ -79,9 +80,9 @@ def aliases(state: State) -> dict[str, str]:
     return named
 
 
-def prune(context: Context, state: State) -> None:
+def prune(server: ServerSettings, state: State) -> None:
     """Remove the files of the versions that are not kept; what is known of them stays in the database."""
     stay = kept(state)
     for row in state.trainings:
         if row.version and row.version not in stay:
-            shutil.rmtree(model_folder(context.server, state.project.id) / row.version, ignore_errors=True)
+            shutil.rmtree(model_folder(server, state.project.id) / row.version, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdsel_backend.reconcile.versions import aliases, kept, predecessors
+from cdsel_backend.project.versions import aliases, kept, predecessors
 from cdsel_backend.store import State, Store
 
 
@@ -10,7 +10,7 @@ class NoSuchVersion(ValueError):
     """There is no such model version, or none to go back to."""
 
 
-def find(state: State, name: str) -> str:
+def version_named(state: State, name: str) -> str:
     """The version of this name, which may be an alias: champion or candidate.
 
     Raises:
@@ -30,7 +30,7 @@ def promote(store: Store, state: State, name: str, *, who: str) -> str:
     Raises:
         NoSuchVersion: no training gave it, or its files were removed; the message names those there are.
     """
-    version = find(state, name)
+    version = version_named(state, name)
     if version not in (stay := kept(state)):
         raise NoSuchVersion(
             f"the files of {version} were removed to save space; kept are {', '.join(sorted(stay))}"
@@ -45,13 +45,13 @@ def rollback(store: Store, state: State, *, who: str) -> str:
     Raises:
         NoSuchVersion: there was no champion before it.
     """
-    version = before(state)
+    version = version_before(state)
     if version is None:
         raise NoSuchVersion("there is no earlier champion to go back to; `cdsel models list` shows all")
     store.set_champion(state.project.id, version, who=who)
     return version
 
 
-def before(state: State) -> str | None:
+def version_before(state: State) -> str | None:
     """The version that `rollback` goes back to: the one that served before the champion in force."""
     return next(iter(predecessors(state)), None)

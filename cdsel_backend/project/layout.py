@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from cdsel_backend.labelstudio.labels import parse_label_space
-from cdsel_backend.pool.columns import Column, read_columns
-from cdsel_backend.reconcile.context import Context, Pool
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.project.view import view_of
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 
@@ -61,35 +61,29 @@ def layout_key(store: Store, state: State) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def lay_out(context: Context, state: State) -> bool:
-    """Keep the layout of the pool in a file, again whenever the pool moved."""
-    if not context.store.embedding_progress(state.project.id, state.project.backbone)[0]:
+def keep_layout(server: ServerSettings, store: Store, state: State) -> bool:
+    """Keep the layout of the pool in a file, again whenever the pool moved; returns whether it was written."""
+    if not store.embedding_progress(state.project.id, state.project.backbone)[0]:
         return False
-    key = layout_key(context.store, state)
-    path = _path(context.server, state)
+    key = layout_key(store, state)
+    path = _path(server, state)
     if _key_of(path) == key:
         return False
-    _write(path, key, make_layout(context.store, state))
+    _write(path, key, make_layout(store, state))
     return True
 
 
 def make_layout(store: Store, state: State) -> Layout:
     """Read the embedded pool and lay it out."""
-    project = state.project
-    space = parse_label_space(project.label_config)
-    ids, places = _places(store, project.id, project.backbone)
-    by_id = {row.id: row for row in state.items}
-    rows = [by_id[item] for item in ids.tolist()]
-    metadata = [{key: value for key, value in row.data.items() if key != space.image_key} for row in rows]
-    columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
-    pool = Pool(state, ids, np.zeros((len(ids), 0), dtype=np.float32), columns, space)
+    ids, places = _places(store, state.project.id, state.project.backbone)
+    view = view_of(store, state, ids)
     return Layout(
         ids=ids,
-        tasks=np.array([row.task for row in rows], dtype=np.int64),
-        columns=columns,
+        tasks=np.array([row.task for row in view.rows], dtype=np.int64),
+        columns=view.columns,
         places=places,
-        held_out=pool.held_out,
-        groups=pool.groups,
+        held_out=view.held_out,
+        groups=view.groups,
     )
 
 
