@@ -1,0 +1,66 @@
+"""The one door for predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from world import POOL, World
+
+from cdsel_backend.project.embedded import read_pool
+from cdsel_backend.project.serving import Predictions, load_champion, predict
+from cdsel_backend.server.service import Service
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State
+from cdsel_backend.training import ModelFormatError
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("world"))
+    assert world.round()
+    assert world.round()
+    return world
+
+
+def test_the_door_says_what_the_champion_says_of_the_whole_pool(world):
+    state = world.state()
+    pool = read_pool(world.store, state)
+    whole = predict(load_champion(world.server, state), pool, np.arange(len(pool.ids)))
+    asked = [int(pool.ids[7]), int(pool.ids[2]), 10**9]
+    found = Predictions(world.server, world.store).of_items(state, asked)
+    assert list(found) == sorted(asked[:2])
+    assert np.array_equal(found[asked[0]], whole[7])
+    assert np.array_equal(found[asked[1]], whole[2])
+
+
+def test_tasks_of_the_queue_stand_for_those_of_the_pool(world):
+    service = Service(world.server, world.store)
+    project = world.state().project
+    answers = service.predictions(
+        project, [{"id": 105}, {"id": 1, "data": {"cdsel_item": 105}}, {"id": 99_999}, {}]
+    )
+    assert answers[0] == answers[1]
+    assert answers[0]["result"]
+    assert [one["result"] for one in answers[2:]] == [[], []]
+    assert {one["model_version"] for one in answers} == {project.champion}
+
+
+def test_only_so_many_models_stay_in_memory(world, tmp_path):
+    door = Predictions(world.server, world.store, kept=1)
+    first = door.model(world.state())
+    assert door.model(world.state()) is first
+    versions = [row.version for row in world.state().trainings if row.version]
+    assert len(versions) == 2
+    world.store.set_champion(world.project, versions[0], who="test")
+    assert door.model(world.state()) is not first
+    world.store.set_champion(world.project, versions[1], who="test")
+    assert door.model(world.state()) is not first  # it was let go, and loaded again
+    elsewhere = Predictions(ServerSettings(data_dir=tmp_path, label_studio_api_key="0" * 40), world.store)
+    with pytest.raises(ModelFormatError):
+        elsewhere.of_items(State(world.store, world.project), [1])
+
+
+def test_no_champion_says_nothing(tmp_path):
+    world = World(tmp_path)
+    assert Predictions(world.server, world.store).of_items(world.state(), [1]) is None
+    assert Service(world.server, world.store).predictions(world.state().project, [{"id": POOL}]) == []
