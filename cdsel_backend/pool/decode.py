@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from cdsel_backend.pool import dicom
+
 MAX_PIXELS = 80_000_000
 """Default bound on width x height: 240 MB as RGB, and below Pillow's own warning."""
 
@@ -27,6 +29,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     * Greyscale of more than 8 bits (and floating point) is stretched so that its .5 and 99.5
       percentiles become black and white, as viewers do: 12 bits in a 16-bit file would be black otherwise.
     * Transparency is laid on white, the colour behind it on Label Studio's page.
+    * A DICOM file is rendered as `dicom.render` says: window, MONOCHROME1, its middle frame.
     * An animation or a multi-page file gives its first frame. Colour profiles are not applied.
 
     Args:
@@ -37,11 +40,16 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         A picture of mode "RGB".
 
     Raises:
-        UnreadableImage: no bytes, not an image, truncated or damaged, too large, DICOM.
+        UnreadableImage: no bytes, not an image, truncated or damaged, too large.
     """
     if not data:
         raise UnreadableImage("the file is empty (0 bytes)")
     _refuse_by_signature(data)
+    if dicom.is_dicom(data):
+        try:
+            return dicom.render(data, max_pixels=max_pixels)
+        except dicom.UnreadableDicom as error:
+            raise UnreadableImage(str(error)) from error
     try:
         image = Image.open(io.BytesIO(data), formats=_known_formats())
     except Image.DecompressionBombError as error:
@@ -69,8 +77,6 @@ def _known_formats() -> tuple[str, ...]:
 
 def _refuse_by_signature(data: bytes) -> None:
     """Name the things that are often found where an image was meant to be."""
-    if data[128:132] == b"DICM":
-        raise UnreadableImage("a DICOM file, which is not supported: export it as PNG or JPEG first")
     head = data[:256].lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         raise UnreadableImage("a web page, not an image (a login or error page is served at this address?)")

@@ -1,0 +1,82 @@
+"""A folder or a bucket's prefix as a pool: every file whose name is that of an image, or of a DICOM file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from cdsel_backend.pool.source import Listing, SourceItem
+from cdsel_backend.sources.files import Files
+from cdsel_backend.sources.walk import Found
+
+IMAGES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".jp2",
+        ".j2k",
+    }
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".dcm", ".dicom", ".ima"}
+)
+FOLDER = "folder"  # the variable that says which folder below the source's an image lies in
+
+
+class FolderSource:
+    """The images below a folder or prefix; a file without an ending may be a DICOM file and is one of them."""
+
+    def __init__(self, address: str, files: Files) -> None:
+        self.address = address
+        self._files = files
+
+    def list(self, watermark: str = "") -> Listing | None:
+        """See `PoolSource.list`: a folder does not say whether anything changed, so it is looked through each time."""
+        return Listing(self._items(), complete=True, watermark="")
+
+    def _items(self) -> Iterator[SourceItem]:
+        for found in self._files.list():
+            if found.problem is not None or _is_image(found):
+                folder = found.path.rpartition("/")[0]
+                yield SourceItem(
+                    key=found.path,
+                    image=found.path,
+                    data={FOLDER: folder} if folder else {},
+                    stamp=found.stamp,
+                    problem=found.problem,
+                )
+
+    def describe(self, item: SourceItem) -> Mapping[str, Any]:
+        """See `PoolSource.describe`."""
+        return self._files.describe(item.image) if may_be_dicom(item.image) else {}
+
+    def read(self, image: str) -> bytes:
+        """See `PoolSource.read`."""
+        return self._files.image(image)
+
+    def annotator_address(self, image: str) -> str | None:
+        """See `PoolSource.annotator_address`: Label Studio has no way to these files."""
+        return None
+
+
+def may_be_dicom(path: str) -> bool:
+    """Whether a file may be a DICOM file, by its name."""
+    return (
+        PurePosixPath(path).suffix.lower() in ("", ".dcm", ".dicom", ".ima")
+        or PurePosixPath(path).suffix[1:].isdecimal()
+    )
+
+
+def _is_image(found: Found) -> bool:
+    name = PurePosixPath(found.path).name
+    if name.startswith(".") or name.upper() in ("DICOMDIR", "LICENSE", "README", "CHECKSUMS"):
+        return False
+    return PurePosixPath(name).suffix.lower() in IMAGES or may_be_dicom(name)

@@ -1,0 +1,181 @@
+"""A table of files as a pool: CSV, JSON lines or Parquet, one row an item; its other columns are variables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+from cdsel_backend.pool.source import Listing, SourceError, SourceItem
+from cdsel_backend.sources.files import Files, is_remote
+from cdsel_backend.sources.folder import may_be_dicom
+
+NAMES = (
+    "image",
+    "image_path",
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "url",
+    "uri",
+    "img",
+)
+WEB = ("http://", "https://")
+BATCH = 4096  # rows of a Parquet file in memory at once
+
+Row = tuple[int, Mapping[str, Any] | str]
+"""The number of a row, from 1, and its columns; or why it could not be read."""
+
+
+class ManifestSource:
+    """The rows of a table, each of which names an image below a folder, or an http(s) address."""
+
+    def __init__(self, address: str, files: Files, *, image: str | None) -> None:
+        """Take the table's address, the folder of its images, and the column that names them (None: found by name)."""
+        self.address = address
+        self._files = files
+        self._image = image
+        folder, _, self._name = address.replace("\\", "/").rpartition("/")
+        self._table = Files(
+            folder or ("." if not is_remote(address) else ""),
+            key=b"",
+            max_bytes=0,
+            options=files._options,
+        )
+
+    def list(self, watermark: str = "") -> Listing | None:
+        """See `PoolSource.list`: the whole table, unless it is the file it was."""
+        stamp = self._table.stamp(self._name)
+        if stamp and stamp == watermark:
+            return None
+        return Listing(self._items(), complete=True, watermark=stamp)
+
+    def describe(self, item: SourceItem) -> Mapping[str, Any]:
+        """See `PoolSource.describe`."""
+        if item.image.startswith(WEB) or not may_be_dicom(item.image):
+            return {}
+        return self._files.describe(item.image)
+
+    def read(self, image: str) -> bytes:
+        """See `PoolSource.read`; http(s) addresses are the caller's to read."""
+        return self._files.image(image)
+
+    def annotator_address(self, image: str) -> str | None:
+        """See `PoolSource.annotator_address`: what is on the web can be seen there."""
+        return image if image.startswith(WEB) else None
+
+    def _items(self) -> Iterator[SourceItem]:
+        suffix = "." + self._name.lower().rpartition(".")[2]
+        try:
+            with self._table.open(self._name) as file:
+                yield from self._from_rows(READERS[suffix](file))
+        except SourceError as error:
+            raise SourceError(f"{self.address}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{self.address} is no text in UTF-8 ({error}): save it as UTF-8") from error
+        except Exception as error:
+            raise SourceError(
+                f"{self.address} cannot be read: {str(error) or type(error).__name__}"
+            ) from error
+
+    def _from_rows(self, rows: Iterator[Row]) -> Iterator[SourceItem]:
+        column = self._image
+        for number, row in rows:
+            if isinstance(row, str):
+                yield SourceItem(f"row {number}", "", {}, problem=f"row {number}: {row}")
+                continue
+            if column is None or (number == 1 and column not in row):
+                column = _image_column(row, self._image)
+            image = row.get(column)
+            data = {name: value for name, value in row.items() if name != column and value is not None}
+            if not isinstance(image, str) or not image.strip():
+                words = f"row {number} has no text in its column {column!r}"
+                yield SourceItem(f"row {number}", "", data, problem=words)
+                continue
+            yield SourceItem(image.strip(), image.strip(), data)
+
+
+def _image_column(row: Mapping[str, Any], named: str | None) -> str:
+    by_name = {name.strip().lower(): name for name in row}
+    if named is not None:
+        if named in row:
+            return named
+        raise SourceError(f"there is no column {named!r}; the columns are {', '.join(row)} (--image)")
+    for name in NAMES:
+        if name in by_name:
+            return by_name[name]
+    raise SourceError(
+        f"which column names the image? The columns are {', '.join(row)}; name it by --image COLUMN"
+    )
+
+
+def _csv_rows(file: BinaryIO) -> Iterator[Row]:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    head = text.readline()
+    text.seek(0)
+    reader = csv.reader(text, delimiter=max(",;\t", key=head.count))
+    names = next(reader, None)
+    if not names or not any(names):
+        raise SourceError("the table is empty: a header and a row for each image are due")
+    for number, cells in enumerate(reader, start=1):
+        if not cells:
+            continue
+        if len(cells) != len(names):
+            yield number, f"{len(cells)} values for {len(names)} columns"
+            continue
+        yield number, {name: cell for name, cell in zip(names, cells, strict=True) if name and cell != ""}
+
+
+def _json_rows(file: BinaryIO) -> Iterator[Row]:
+    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            yield number, f"no JSON ({error})"
+            continue
+        yield number, _plain(row) if isinstance(row, dict) else "no JSON object"
+
+
+def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise SourceError("Parquet files need pyarrow: install cdsel-backend[parquet]") from None
+    number = 0
+    table: Any = parquet
+    for batch in table.ParquetFile(file).iter_batches(batch_size=BATCH):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, _plain(row)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose values JSON can hold; what it cannot, such as bytes, is left out."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if hasattr(value, "isoformat"):
+            value = value.isoformat()
+        elif type(value).__name__ == "Decimal":
+            value = float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            value = None
+        if value is None or isinstance(value, (str, int, float, bool, dict, list)):
+            found[str(name)] = value
+    return found
+
+
+READERS: Mapping[str, Callable[[BinaryIO], Iterator[Row]]] = {
+    ".csv": _csv_rows,
+    ".tsv": _csv_rows,
+    ".jsonl": _json_rows,
+    ".ndjson": _json_rows,
+    ".parquet": _parquet_rows,
+}

@@ -1,0 +1,121 @@
+"""Walking a folder or a bucket: every file once, and why an entry is none; no link is followed out or in a circle."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cdsel_backend.pool.source import SourceError
+
+_TAGS = ("ETag", "etag", "md5Hash", "content_md5")
+_TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a listing: its path below the folder, a stamp that changes with its bytes, or why it is none."""
+
+    path: str
+    stamp: str
+    problem: str | None = None
+
+
+def walk_local(top: Path) -> Iterator[Found]:
+    """Yield the files below a folder of this machine, in the order of their names within each folder.
+
+    Raises:
+        SourceError: the folder itself cannot be listed.
+    """
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        here = folder.relative_to(top).as_posix()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == top:
+                raise SourceError(f"{top} cannot be listed: {words_of(error)}") from error
+            yield Found(here, "", f"the folder cannot be listed: {words_of(error)}")
+            continue
+        deeper = []
+        for entry in entries:
+            path = entry.name if folder == top else f"{here}/{entry.name}"
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    deeper.append(Path(entry.path))
+                else:
+                    yield _found(entry, path, top)
+            except OSError as error:
+                yield Found(path, "", f"cannot be looked at: {words_of(error)}")
+        waiting += reversed(deeper)
+
+
+def walk_remote(filesystem: Any, base: str) -> Iterator[Found]:
+    """Yield the files below a prefix of an fsspec file system.
+
+    Raises:
+        SourceError: the storage cannot be asked.
+    """
+    with blaming(base):
+        filesystem.invalidate_cache()
+        for _, _, files in filesystem.walk(base, detail=True):
+            for name in sorted(files):
+                info = files[name]
+                path = str(info["name"])[len(base) + 1 :]
+                if path and info.get("type") == "file":
+                    yield Found(path, stamp_of(info))
+
+
+def _found(entry: os.DirEntry[str], path: str, top: Path) -> Found:
+    """What an entry that is no folder is."""
+    if entry.is_symlink():
+        try:
+            target = Path(entry.path).resolve(strict=True)
+        except FileNotFoundError:
+            return Found(path, "", "a symbolic link to nothing")
+        except (OSError, RuntimeError):
+            return Found(path, "", "a symbolic link that leads in a circle")
+        if target.is_dir():
+            circle = (
+                target in Path(entry.path).parent.resolve().parents
+                or target == Path(entry.path).parent.resolve()
+            )
+            how = "that leads in a circle" if circle else "to a folder, which is not followed"
+            return Found(path, "", f"a symbolic link {how}")
+        if top.resolve() not in target.parents:
+            return Found(path, "", f"a symbolic link that leads out of {top}")
+    info = entry.stat()
+    if not stat.S_ISREG(info.st_mode):
+        return Found(path, "", "no file (a pipe, a socket or a device)")
+    return Found(path, f"{info.st_size}-{info.st_mtime_ns}")
+
+
+def stamp_of(info: Mapping[str, Any]) -> str:
+    """What changes with a remote file's bytes: its tag, or its size and time."""
+    tag = next((str(info[name]) for name in _TAGS if info.get(name)), "")
+    moved = next((str(info[name]) for name in _TIMES if info.get(name)), "")
+    return tag.strip('"') or f"{info.get('size')}-{moved}"
+
+
+def words_of(error: Exception) -> str:
+    """What an error says, in one line."""
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(words).split())[:200]
+
+
+@contextmanager
+def blaming(root: str) -> Iterator[None]:
+    """Raise whatever a storage's library raises as SourceError."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"{root} cannot be listed: {words_of(error)}; see its name, the network and the credentials"
+        ) from error

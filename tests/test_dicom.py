@@ -1,0 +1,251 @@
+"""DICOM files as pictures and as variables: pydicom's own test files, and drawn ones whose right picture is known."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+from pydicom import Dataset  # noqa: E402
+from pydicom.dataset import FileMetaDataset  # noqa: E402
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage  # noqa: E402
+
+from cdsel_backend.pool.decode import UnreadableImage, decode  # noqa: E402
+from cdsel_backend.pool.dicom import UnreadableDicom, burned_in, describe, is_dicom, render  # noqa: E402
+from cdsel_backend.pool.shown import for_browser  # noqa: E402
+
+FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+KEY = b"a secret"
+LIMIT = 10**8
+
+
+def draw(values: np.ndarray, **fields: object) -> bytes:
+    """A DICOM file of grey (h, w), frames (f, h, w) or colour (h, w, 3)."""
+    bits = values.dtype.itemsize * 8
+    colour = values.ndim == 3 and values.shape[-1] == 3
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    dataset.Rows, dataset.Columns = values.shape[-2:] if not colour else values.shape[:2]
+    dataset.SamplesPerPixel = 3 if colour else 1
+    if colour:
+        dataset.PlanarConfiguration = 0
+    dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = int(values.dtype.kind == "i")
+    if values.ndim == 3 and not colour:
+        dataset.NumberOfFrames = len(values)
+    dataset.PixelData = values.tobytes()
+    for name, value in fields.items():
+        setattr(dataset, name, value)
+    out = io.BytesIO()
+    dataset.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def grey(data: bytes, **options: int) -> np.ndarray:
+    picture = np.asarray(render(data, max_pixels=LIMIT, **options))
+    assert picture.dtype == np.uint8
+    assert (picture == picture[..., :1]).all()
+    return picture[..., 0].astype(int)
+
+
+RAMP = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (8, 1))  # 64 steps of 12 bits
+
+
+def test_a_window_shows_what_lies_in_it() -> None:
+    shown = grey(draw(RAMP, BitsStored=12, HighBit=11, WindowCenter=1024, WindowWidth=512))[0]
+    assert set(shown[: 768 // 64 + 1]) == {0}
+    assert set(shown[1280 // 64 :]) == {255}
+    assert np.all(np.diff(shown) >= 0)
+    assert abs(shown[1024 // 64] - 128) <= 2
+
+
+def test_the_window_counts_in_units_after_rescaling() -> None:
+    hounsfield = draw(RAMP, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=40, WindowWidth=400)
+    shown = grey(hounsfield)[0]
+    assert shown[(1024 - 192) // 64] == 0  # -192 HU
+    assert shown[(1024 + 256) // 64] == 255  # 256 HU
+    assert 90 < shown[1024 // 64] < 115  # 0 HU
+
+
+def test_the_first_of_several_windows_and_a_narrow_image_in_a_wide_one() -> None:
+    flat = np.full((4, 4), 1000, dtype=np.uint16)
+    assert set(grey(draw(flat, WindowCenter=[2000, 1000], WindowWidth=[4000, 10])).ravel()) == {64}
+
+
+def test_monochrome1_is_turned() -> None:
+    one = grey(draw(RAMP, PhotometricInterpretation="MONOCHROME1", WindowCenter=2048, WindowWidth=4096))
+    two = grey(draw(RAMP, WindowCenter=2048, WindowWidth=4096))
+    assert np.abs(one + two - 255).max() <= 1
+    again = draw(RAMP, PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="INVERSE")
+    assert np.abs(grey(again) - grey(draw(RAMP))).max() <= 1
+
+
+def test_a_voi_table_is_applied() -> None:
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.LUTData = (np.arange(4096) >= 2048).astype("<u2") * 65535
+    table["LUTData"].VR = "US"
+    data = draw(RAMP, BitsStored=12, HighBit=11)
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    table.LUTData = table.LUTData.tolist()
+    dataset.VOILUTSequence = [table]
+    out = io.BytesIO()
+    dataset.save_as(out)
+    shown = grey(out.getvalue())[0]
+    assert set(shown[:32]) == {0}
+    assert set(shown[32:]) == {255}
+
+
+def test_without_a_window_grey_is_stretched() -> None:
+    dark = (RAMP // 100).astype(np.uint16)
+    assert (grey(draw(dark)).min(), grey(draw(dark)).max()) == (0, 255)
+    assert set(grey(draw(np.full((4, 4), 7, dtype=np.uint8))).ravel()) <= {0, 255}
+    signed = (RAMP.astype(np.int16) - 2000).astype(np.int16)
+    np.testing.assert_allclose(grey(draw(signed)), grey(draw(RAMP)), atol=2)
+
+
+def test_the_middle_frame_or_the_one_that_was_chosen() -> None:
+    frames = np.stack([np.full((4, 4), value, dtype=np.uint8) for value in (10, 20, 30, 40, 50)])
+    data = draw(frames, WindowCenter=128, WindowWidth=256)
+    assert set(grey(data).ravel()) == {30}
+    assert set(grey(data, frame=4).ravel()) == {50}
+    with pytest.raises(UnreadableDicom, match="5 frames"):
+        render(data, max_pixels=LIMIT, frame=5)
+
+
+def test_colour_stays_colour() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(render(draw(values), max_pixels=LIMIT)), values)
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("MR_small_RLE.dcm", "MR_small.dcm"),
+        ("MR_small_jp2klossless.dcm", "MR_small.dcm"),
+        ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm"),
+        ("MR_small_bigendian.dcm", "MR_small.dcm"),
+        ("SC_rgb_rle_16bit.dcm", "SC_rgb_rle.dcm"),
+        ("SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_rgb_rle.dcm"),
+        ("SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle.dcm"),
+        ("examples_ybr_color.dcm", "examples_ybr_color.dcm"),
+        ("examples_palette.dcm", "examples_palette.dcm"),
+        ("JPGExtended.dcm", "JPGExtended.dcm"),
+        ("CT_small.dcm", "CT_small.dcm"),
+    ],
+)
+def test_pydicoms_own_files_are_read(name: str, like: str) -> None:
+    one, other = (np.asarray(decode((FILES / file).read_bytes()), dtype=int) for file in (name, like))
+    assert one.std() > 10
+    assert np.abs(one - other).mean() < 6  # lossy ones differ a little
+
+
+@pytest.mark.parametrize(
+    "name", ["rtplan.dcm", "test-SR.dcm", "MR_truncated.dcm", "badVR.dcm", "JPEG-lossy.dcm"]
+)
+def test_what_gives_no_picture_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(UnreadableImage, match="DICOM"):
+        decode((FILES / name).read_bytes())
+
+
+def test_a_huge_frame_is_refused_before_it_is_decoded() -> None:
+    data = draw(np.zeros((4, 4), dtype=np.uint8), Rows=60_000, Columns=60_000)
+    with pytest.raises(UnreadableImage, match="60000 x 60000"):
+        decode(data)
+
+
+def test_the_header_gives_only_what_the_list_allows() -> None:
+    person = {
+        "PatientName": "Doe^Jane",
+        "PatientID": "MRN-4711",
+        "PatientBirthDate": "19310203",
+        "PatientAddress": "1 High Street",
+        "OtherPatientIDs": "X-99",
+        "AccessionNumber": "ACC-5",
+        "ReferringPhysicianName": "House^Greg",
+        "OperatorsName": "Op^Erator",
+        "InstitutionName": "General Hospital",
+        "StationName": "ROOM-7",
+        "DeviceSerialNumber": "SN-123",
+        "StudyDate": "20200131",
+        "StudyDescription": "Jane's thorax",
+        "ImageComments": "see Jane",
+        "StudyInstanceUID": "1.2.840.9999",
+    }
+    known = {
+        "PatientSex": "F",
+        "PatientAge": "093Y",
+        "ViewPosition": "PA",
+        "KVP": "120",
+        "Manufacturer": "ACME",
+    }
+    data = draw(RAMP, **person, **known, Modality="DX")
+    found = describe(io.BytesIO(data), key=KEY)
+    text = repr(found)
+    for secret in (
+        "Doe",
+        "Jane",
+        "4711",
+        "1931",
+        "High",
+        "X-99",
+        "ACC-5",
+        "House",
+        "Op^",
+        "General",
+        "ROOM",
+        "SN-123",
+        "2020",
+        "9999",
+    ):
+        assert secret not in text, secret
+    assert {name: found[name] for name in known} == known | {"PatientAge": 90.0, "KVP": 120}
+    assert found["Modality"] == "DX"
+    again = describe(io.BytesIO(draw(RAMP, **person)), key=KEY)
+    other = describe(io.BytesIO(draw(RAMP, **person)), key=b"another")
+    assert again["PatientID"] == found["PatientID"] != other["PatientID"]
+    assert describe(io.BytesIO(draw(RAMP, PatientAge="018M")), key=KEY)["PatientAge"] == 1.5
+
+
+def test_annotators_get_a_picture_and_nothing_else() -> None:
+    data = draw(RAMP, PatientName="Doe^Jane", PatientID="MRN-4711", WindowCenter=1024, WindowWidth=512)
+    shown, ending = for_browser(data, max_pixels=LIMIT)
+    assert ending == ".png"
+    assert b"Jane" not in shown
+    assert b"4711" not in shown
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(shown))), np.asarray(decode(data)))
+
+
+def test_what_browsers_show_is_given_as_it_is() -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    for kind, mode, ending in (
+        ("JPEG", "RGB", ".jpg"),
+        ("PNG", "RGB", ".png"),
+        ("WEBP", "RGB", ".webp"),
+        ("TIFF", "RGB", None),
+        ("JPEG", "CMYK", None),
+        ("PNG", "I;16", None),
+    ):
+        out = io.BytesIO()
+        (Image.fromarray(RAMP) if mode == "I;16" else picture.convert(mode)).save(out, kind)
+        shown, found = for_browser(out.getvalue(), max_pixels=LIMIT)
+        assert found == (ending or ".png")
+        assert (shown == out.getvalue()) == (ending is not None)
+        assert Image.open(io.BytesIO(shown)).mode != "CMYK"
+
+
+def test_what_is_burned_in_is_told() -> None:
+    assert burned_in(draw(RAMP, BurnedInAnnotation="YES"))
+    assert not burned_in(draw(RAMP, BurnedInAnnotation="NO"))
+    assert not burned_in(draw(RAMP))
+    assert not is_dicom(b"DICM")

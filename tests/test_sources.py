@@ -1,0 +1,357 @@
+"""Pools outside Label Studio: tables, folders and buckets, and the files that people really have in them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import socket
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from cdsel_backend.pool.decode import UnreadableImage, decode
+from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
+from cdsel_backend.sources import SourceOptions, open_source
+
+KEY = b"a secret"
+
+
+def picture(number: int = 0, size: tuple[int, int] = (24, 16), kind: str = "PNG") -> bytes:
+    out = io.BytesIO()
+    rng = np.random.default_rng(number)
+    Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(out, kind)
+    return out.getvalue()
+
+
+def source(address: str | Path, **options: object) -> PoolSource:
+    return open_source(str(address), SourceOptions(**options), key=KEY)
+
+
+def items(found: PoolSource, watermark: str = "") -> list[SourceItem]:
+    listing = found.list(watermark)
+    assert listing is not None
+    return list(listing.items)
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A prefix of a storage that is no folder of this machine."""
+    filesystem = fsspec.filesystem("memory")
+    for number in range(3):
+        filesystem.pipe(f"/bucket/scans/{number}.png", picture(number))
+    filesystem.pipe("/bucket/scans/north/3.png", picture(3))
+    filesystem.pipe("/bucket/secret.png", picture(9))
+    yield "memory://bucket/scans"
+    filesystem.rm("/bucket", recursive=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a few images, and a table of them."""
+    (tmp_path / "north").mkdir()
+    for name in ("0.png", "1.png", "north/2.png"):
+        (tmp_path / name).write_bytes(picture(len(name)))
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+ROWS = [
+    {"path": "0.png", "site": "a", "age": "51", "patient": "p1"},
+    {"path": "1.png", "site": "b", "age": "", "patient": "p1"},
+    {"path": "north/2.png", "site": "a", "age": "70", "patient": "p2"},
+]
+
+
+def write_csv(path: Path, rows: list[dict[str, str]], delimiter: str = ",") -> Path:
+    lines = [rows[0], *(row.values() for row in rows)]
+    path.write_text("\n".join(delimiter.join(line) for line in lines), encoding="utf-8-sig")
+    return path
+
+
+def write_jsonl(path: Path) -> Path:
+    path.write_text("\n".join(json.dumps({k: v or None for k, v in row.items()}) for row in ROWS) + "\n\n")
+    return path
+
+
+def write_parquet(path: Path) -> Path:
+    arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    from pyarrow import parquet
+
+    parquet.write_table(
+        arrow.Table.from_pylist([{k: v or None for k, v in row.items()} for row in ROWS]), path
+    )
+    return path
+
+
+# Every source
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket", "csv", "jsonl", "parquet"])
+def test_every_source_keeps_to_the_port(kind: str, folder: Path, bucket: str) -> None:
+    address = {
+        "folder": lambda: folder,
+        "bucket": lambda: bucket,
+        "csv": lambda: write_csv(folder / "pool.csv", ROWS),
+        "jsonl": lambda: write_jsonl(folder / "pool.jsonl"),
+        "parquet": lambda: write_parquet(folder / "pool.parquet"),
+    }[kind]()
+    found = source(address)
+    listed = items(found)
+    assert len(listed) == (4 if kind == "bucket" else 3)
+    assert len({item.key for item in listed}) == len(listed)
+    for item in listed:
+        assert item.problem is None
+        assert decode(found.read(item.image)).size == (24, 16)
+        assert found.annotator_address(item.image) is None
+        assert dict(found.describe(item)) == {}
+    assert listed == items(source(address))  # again, and by another process, the same
+    with pytest.raises(UnreadableImage):
+        found.read("none.png")
+    for outside in ("../secret.png", "/etc/passwd", "north/../../secret.png", "s3://elsewhere/x.png"):
+        with pytest.raises(UnreadableImage):
+            found.read(outside)
+
+
+@pytest.mark.parametrize("write", [write_csv, write_jsonl, write_parquet])
+def test_the_other_columns_of_a_table_are_variables(write, folder: Path) -> None:
+    path = folder / f"pool.{write.__name__.removeprefix('write_')}"
+    listed = items(source(write(path, ROWS) if write is write_csv else write(path)))
+    assert [item.image for item in listed] == ["0.png", "1.png", "north/2.png"]
+    assert [dict(item.data) for item in listed] == [
+        {"site": "a", "age": "51", "patient": "p1"},
+        {"site": "b", "patient": "p1"},
+        {"site": "a", "age": "70", "patient": "p2"},
+    ]
+
+
+def test_a_folder_tells_which_folder_an_image_lies_in(folder: Path, bucket: str) -> None:
+    assert [item.data for item in items(source(folder))] == [{}, {}, {"folder": "north"}]
+    assert [item.key for item in items(source(bucket))] == ["0.png", "1.png", "2.png", "north/3.png"]
+
+
+# Tables
+
+
+def test_a_table_is_read_again_only_when_it_moved(folder: Path) -> None:
+    path = write_csv(folder / "pool.csv", ROWS[:2])
+    found = source(path)
+    listing = found.list()
+    assert listing is not None
+    assert listing.complete
+    assert found.list(listing.watermark) is None
+    write_csv(path, ROWS)
+    assert len(items(found, listing.watermark)) == 3
+
+
+def test_delimiters_and_names_of_the_image_column(folder: Path) -> None:
+    for delimiter in ",;\t":
+        assert len(items(source(write_csv(folder / "pool.csv", ROWS, delimiter)))) == 3
+    renamed = [{("scan" if k == "path" else k): v for k, v in row.items()} for row in ROWS]
+    path = write_csv(folder / "pool.csv", renamed)
+    assert len(items(source(path, image="scan"))) == 3
+    with pytest.raises(SourceError, match=r"which column.*scan, site.*--image"):
+        items(source(path))
+    with pytest.raises(SourceError, match=r"no column 'picture'"):
+        items(source(path, image="picture"))
+
+
+def test_a_bad_row_costs_only_itself(folder: Path) -> None:
+    (folder / "pool.csv").write_text("path,site\n0.png,a\n,b\n1.png\n1.png,c\n")
+    problems = [item.problem for item in items(source(folder / "pool.csv"))]
+    assert problems == [
+        None,
+        "row 2 has no text in its column 'path'",
+        "row 3: 1 values for 2 columns",
+        None,
+    ]
+    (folder / "pool.jsonl").write_text('{"path": "0.png"}\n{"path": \n[1]\n{"path": 5}\n{"path": "1.png"}\n')
+    listed = items(source(folder / "pool.jsonl"))
+    assert [item.problem is None for item in listed] == [True, False, False, False, True]
+    assert "no JSON" in (listed[1].problem or "")
+
+
+def test_tables_that_are_none_are_refused_with_the_fix(folder: Path) -> None:
+    for name, content, words in (
+        ("empty.csv", b"", "empty"),
+        ("latin.csv", "path,ort\n0.png,Köln\n".encode("latin-1"), "UTF-8"),
+        ("text.parquet", b"no parquet at all", "cannot be read"),
+    ):
+        (folder / name).write_bytes(content)
+        with pytest.raises(SourceError, match=words):
+            items(source(folder / name))
+    with pytest.raises(SourceError, match="cannot be read"):
+        items(source(folder / "none.csv"))
+    with pytest.raises(SourceError, match="is no source"):
+        source(folder / "none")
+    with pytest.raises(SourceError, match="no-such-scheme"):
+        source("no-such-scheme://bucket/a")
+
+
+def test_images_may_lie_elsewhere_than_the_table(folder: Path, bucket: str, tmp_path_factory) -> None:
+    other = tmp_path_factory.mktemp("tables")
+    found = source(write_csv(other / "pool.csv", ROWS), root=str(folder))
+    assert decode(found.read(items(found)[2].image)).size == (24, 16)
+    rows = [
+        {"path": "memory://bucket/scans/0.png", "site": "a"},
+        {"path": "https://x.org/a.png", "site": "b"},
+    ]
+    found = source(write_csv(other / "far.csv", rows), root=bucket)
+    near, web = items(found)
+    assert decode(found.read(near.image)).size == (24, 16)
+    assert found.annotator_address(web.image) == "https://x.org/a.png"
+    without = source(write_csv(other / "far.csv", rows))
+    with pytest.raises(UnreadableImage, match="--root"):
+        without.read(near.image)
+
+
+def test_a_table_of_many_rows_is_read_row_by_row(folder: Path) -> None:
+    with (folder / "large.csv").open("w") as file:
+        file.write("path,site,age\n")
+        file.writelines(f"{n}.png,{n % 7},{n % 90}\n" for n in range(200_000))
+    listing = source(folder / "large.csv").list()
+    assert listing is not None
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert sum(1 for _ in listing.items) == 200_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
+
+
+# DICOM
+
+
+def test_dicom_files_bring_variables_and_a_chosen_frame(folder: Path) -> None:
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    from test_dicom import draw
+
+    frames = np.stack([np.full((4, 4), value, dtype=np.uint8) for value in (10, 20, 30)])
+    fields = {"PatientName": "Doe^Jane", "PatientSex": "F", "WindowCenter": 128, "WindowWidth": 256}
+    (folder / "IM0001").write_bytes(draw(frames, **fields))
+    (folder / "burned.dcm").write_bytes(draw(frames, BurnedInAnnotation="YES"))
+    found = source(folder)
+    by_key = {item.key: item for item in items(found)}
+    assert {"IM0001", "burned.dcm"} <= by_key.keys()
+    told = found.describe(by_key["IM0001"])
+    assert (told["PatientSex"], told["NumberOfFrames"]) == ("F", 3)
+    assert "Jane" not in repr(told)
+    assert np.asarray(decode(found.read("IM0001"))).mean() == 20
+    assert np.asarray(decode(source(folder, frame=2).read("IM0001"))).mean() == 30
+    with pytest.raises(UnreadableImage, match="--burned-in"):
+        found.read("burned.dcm")
+    assert source(folder, burned_in=True).read("burned.dcm")
+    table = folder / "scans.csv"
+    table.write_text("path,site\nIM0001,a\n")
+    assert source(table).describe(items(source(table))[0])["PatientSex"] == "F"
+
+
+# The hostile folder
+
+
+def huge_png(side: int) -> bytes:
+    """A PNG of side x side pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    head = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    packed = zlib.compressobj()
+    row = bytes(1 + side // 8)
+    body = b"".join(packed.compress(row * 100) for _ in range(side // 100)) + packed.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    out = io.BytesIO()
+    plain = Image.open(io.BytesIO(picture(1, (64, 48))))
+    (folder / "good.png").write_bytes(picture(1))
+    (folder / "truncated.jpg").write_bytes(picture(2, (200, 200), "JPEG")[:800])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "huge.png").write_bytes(huge_png(60_000))
+    plain.save(folder / "animated.gif", save_all=True, append_images=[plain.rotate(90), plain.rotate(180)])
+    plain.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 20).save(folder / "deep.png")
+    plain.convert("P").save(folder / "palette.png")
+    exif = plain.getexif()
+    exif[0x0112] = 6
+    plain.save(folder / "turned.jpg", exif=exif)
+    plain.save(out, "WEBP")
+    (folder / "webp.png").write_bytes(out.getvalue())
+    (folder / "text.jpg").write_text("this is no picture at all")
+    (folder / "page.png").write_text("<!DOCTYPE html><html>please log in</html>")
+    (folder / "circle").symlink_to(folder)
+    (folder / "loop.png").symlink_to(folder / "loop2.png")
+    (folder / "loop2.png").symlink_to(folder / "loop.png")
+    (folder / "nothing.png").symlink_to(folder / "gone.png")
+    (folder / "out.png").symlink_to("/etc/hostname")
+    os.mkfifo(folder / "pipe.png")
+    unix = socket.socket(socket.AF_UNIX)
+    here = Path.cwd()
+    os.chdir(folder)  # a socket's path has a short limit
+    unix.bind("socket.png")
+    os.chdir(here)
+    unix.close()
+    (folder / "folder.png").mkdir()
+    (folder / "locked").mkdir()
+    (folder / "locked" / "a.png").write_bytes(picture(3))
+    (folder / "locked").chmod(0)
+    (folder / "unreadable.png").write_bytes(picture(4))
+    (folder / "unreadable.png").chmod(0)
+    (folder / ".hidden.png").write_bytes(picture(5))
+    (folder / "Thumbs.db").write_bytes(b"x")
+    (folder / "näme with späces ü.png").write_bytes(picture(6))
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and modes are those of POSIX")
+def test_a_hostile_folder_is_listed_with_reasons_in_bounded_memory(hostile: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = source(hostile)
+    reasons: dict[str, str | None] = {}
+    for item in items(found):
+        reasons[item.key] = item.problem
+        if item.problem is None:
+            try:
+                decode(found.read(item.image))
+            except UnreadableImage as fault:
+                reasons[item.key] = str(fault)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    used = {name for name, reason in reasons.items() if reason is None}
+    fine = {
+        "good.png",
+        "animated.gif",
+        "cmyk.jpg",
+        "deep.png",
+        "palette.png",
+        "turned.jpg",
+        "webp.png",
+        "näme with späces ü.png",
+    }
+    open_to_all = os.geteuid() == 0  # to the administrator nothing is unreadable
+    assert used == fine | ({"unreadable.png", "locked/a.png"} if open_to_all else set())
+    for name, words in {
+        "truncated.jpg": "truncated",
+        "empty.jpg": "0 bytes",
+        "huge.png": "too large",
+        "text.jpg": "not an image",
+        "page.png": "web page",
+        "circle": "circle",
+        "loop.png": "circle",
+        "loop2.png": "circle",
+        "nothing.png": "nothing",
+        "out.png": "leads out",
+        "pipe.png": "no file",
+        "socket.png": "no file",
+        **({} if open_to_all else {"unreadable.png": "denied", "locked": "denied"}),
+    }.items():
+        assert words in (reasons[name] or ""), (name, reasons[name])
+    assert ".hidden.png" not in reasons
+    assert grown < 150_000  # KB: nothing of 60,000 x 60,000 pixels was ever in memory
