@@ -147,6 +147,12 @@ more of the same; none: wholly."""
     """A timm model name; the default needs no model hub."""
     backbone_weights: str | None = None
     """A local checkpoint for the backbone, on the machine of the backend; none: pretrained ones."""
+    features: Literal["depths", "last"] = "depths"
+    """What is read of the backbone: `depths`, averages of several depths over the whole image and over its middle; \
+`last`, its last layer. Another choice has all images embedded again; labels stay."""
+    view: Literal["close", "fast"] = "close"
+    """How large the backbone sees an image, always the whole of it: `close`, with twice the pixels it was trained on, \
+in twice the time, where it can; `fast`, at its own size. Another choice has all images embedded again; labels stay."""
     delivery: Literal["queue_project", "in_place"] = "queue_project"
     """`queue_project`: a project of its own, in strict order. `in_place`: scores in the connected project."""
     annotators: Quotas = {}

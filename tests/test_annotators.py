@@ -488,7 +488,9 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
 def test_a_queue_that_was_deleted_leaves_its_labels_and_hands_on_what_was_open(crew_project, named):
     context, project = crew_project
     settings = state_of(context, project).settings
-    context.backbones[settings.backbone, settings.backbone_weights] = Embedded()
+    context.backbones[settings.backbone, settings.backbone_weights, settings.features, settings.view] = (
+        Embedded()
+    )
 
     def go_on():
         context.store.update_project(project, pool_synced_at=0.0, queue_synced_at=0.0)

@@ -16,10 +16,12 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
-from cdsel_backend.pool import backbones
-from cdsel_backend.pool.backbones import BackboneError, fold_batch_norm, load_backbone
+from cdsel_backend.pool import network
+from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.embed import content_hash, embed_images
+from cdsel_backend.pool.folding import fold_batch_norm
+from cdsel_backend.pool.network import BackboneError
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
 SMALL = "test_resnet.r160_in1k"  # timm's own miniature network for tests
@@ -171,14 +173,22 @@ def test_random_damage_never_raises_anything_else():
 
 
 def test_the_default_backbone_needs_no_hub(lite0):
-    assert (lite0.name, lite0.dim, lite0.size) == ("tf_efficientnet_lite0", 1280, (224, 224))
+    # The third to the sixth of its seven blocks, each over the whole picture and over its middle.
+    wide = 2 * (40 + 80 + 112 + 192)
+    assert (lite0.name, lite0.dim, lite0.size) == ("tf_efficientnet_lite0", wide, (320, 320))
     vectors = lite0.embed([picture(seed) for seed in range(3)])
-    assert vectors.shape == (3, 1280)
+    assert vectors.shape == (3, wide)
     assert vectors.dtype == np.float32
-    assert lite0.embed([]).shape == (0, 1280)
+    assert lite0.embed([]).shape == (0, wide)
 
 
-def test_the_default_backbone_gives_the_reference_vectors(lite0):
+@pytest.fixture(scope="module")
+def last_layer():
+    """The default backbone as it was read before."""
+    return load_backbone(features="last", view="fast")
+
+
+def test_the_default_backbone_gives_the_reference_vectors(last_layer):
     """Weights, mapping, folding, channel order, mean and deviation, against vectors computed elsewhere.
 
     Those were cropped to a central square; ours squash the sides, so the crop is made here.
@@ -194,9 +204,10 @@ def test_the_default_backbone_gives_the_reference_vectors(lite0):
         wide = image.resize((224 * image.width // image.height, 224), Image.Resampling.BICUBIC)
         left = (wide.width - 224) // 2
         crops.append(wide.crop((left, 0, left + 224, 224)))
-    ours = lite0.embed(crops)
+    assert (last_layer.dim, last_layer.size) == (1280, (224, 224))
+    ours = last_layer.embed(crops)
     assert cosine(ours, reference).min() > 0.9999
-    squashed = lite0.embed([decode((HAM / name).read_bytes()) for name in files])
+    squashed = last_layer.embed([decode((HAM / name).read_bytes()) for name in files])
     assert cosine(squashed, reference).mean() > 0.85
 
 
@@ -227,7 +238,7 @@ def test_the_fingerprint_is_the_same_in_another_process_and_tells_backbones_apar
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
 def test_weights_from_a_local_file(tmp_path, tiny, kind):
-    timm = backbones._timm()
+    timm = network._timm()
     torch.manual_seed(3)
     trained = timm.create_model(SMALL, num_classes=4).eval()
     file = tmp_path / f"weights.{kind}"
@@ -235,8 +246,11 @@ def test_weights_from_a_local_file(tmp_path, tiny, kind):
         torch.save({"state_dict": trained.state_dict()}, file)
     else:
         save_file(trained.state_dict(), file)
-    loaded = load_backbone(SMALL, weights=str(file), device="cpu")
-    assert loaded.fingerprint not in ("", tiny.fingerprint)
+    loaded = load_backbone(SMALL, weights=str(file), device="cpu", features="last", view="fast")
+    assert loaded.fingerprint not in (
+        "",
+        load_backbone(SMALL, weights="random", features="last", view="fast").fingerprint,
+    )
     pixels = np.stack([loaded.prepare(picture(seed)) for seed in range(3)])
     config = timm.data.resolve_model_data_config(trained)
     mean, std = (np.array(config[key], dtype=np.float32) for key in ("mean", "std"))
@@ -287,7 +301,7 @@ def test_a_pickle_that_runs_code_is_not_loaded(tmp_path):
 )
 def test_folding_changes_no_vector(name, folds):
     torch.manual_seed(0)
-    model = backbones._timm().create_model(name, num_classes=0)
+    model = network._timm().create_model(name, num_classes=0)
     for part in model.modules():
         if isinstance(part, torch.nn.BatchNorm2d):  # as training leaves them, not the identity of a new one
             torch.nn.init.uniform_(part.weight, 0.5, 1.5)
@@ -306,7 +320,7 @@ def test_folding_changes_no_vector(name, folds):
 
 
 def test_timm_is_importable_beside_a_cpu_torch():
-    code = "from cdsel_backend.pool.backbones import _timm; _timm(); import torchvision, timm; print('fine')"
+    code = "from cdsel_backend.pool.network import _timm; _timm(); import torchvision, timm; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "fine", done.stderr
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from cdsel_backend.pool.backbones import Network, channel_scale, fit_to, fold_batch_norm, to_tensor
+from cdsel_backend.pool.backbones import fit_to
+from cdsel_backend.pool.folding import fold_batch_norm
+from cdsel_backend.pool.network import Network
 
 _DEGREES, _ZOOM, _SHIFT, _LIGHT = 15.0, 0.1, 0.05, 0.15
 _BATCH = 64  # activations in one pass of the tail
@@ -44,7 +46,7 @@ class SplitNetwork:
         self.device = device
         self.views = views
         self._random = torch.Generator().manual_seed(seed)
-        self._mean, self._std = channel_scale(network, device)
+        self._mean, self._std = _channel_scale(network, device)
         model = network.model.eval().requires_grad_(False)
         self.tuned = _last_stage(model)
         cut = _cut(model, self.tuned)
@@ -113,7 +115,7 @@ class SplitNetwork:
 
     def _activations(self, pixels: NDArray[np.uint8], altered: bool) -> NDArray[np.float16]:
         with torch.inference_mode(), self.precision():
-            batch = to_tensor(pixels, self.device)
+            batch = _to_tensor(pixels, self.device)
             if altered:
                 batch = _alter(batch, torch.rand(len(batch), 6, generator=self._random).to(self.device))
             found = self._front((batch - self._mean) / self._std)
@@ -134,6 +136,20 @@ def _alter(batch: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
     )
     moved = nn.functional.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
     return (moved * (1 + even[:, 5] * _LIGHT).view(-1, 1, 1, 1)).clamp(0, 255)
+
+
+def _to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Prepared pictures (m, height, width, 3) as float32 (m, 3, height, width) on the scale 0-255."""
+    # numpy's (m, h, w, 3) seen as (m, 3, h, w) is already channels_last: nothing is copied but the cast.
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float()
+
+
+def _channel_scale(network: Network, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the channels, each (1, 3, 1, 1) on the scale 0-255."""
+    mean, std = (
+        torch.tensor(one, device=device).view(1, 3, 1, 1) * 255 for one in (network.mean, network.std)
+    )
+    return mean, std
 
 
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:

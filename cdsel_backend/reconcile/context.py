@@ -27,7 +27,7 @@ class Context:
     server: ServerSettings
     studio: LabelStudio
     trainings: Trainings = field(default_factory=Trainings)
-    backbones: dict[tuple[str, str | None], Backbone] = field(default_factory=dict)
+    backbones: dict[tuple[str, str | None, str, str], Backbone] = field(default_factory=dict)
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))
 
     def __post_init__(self) -> None:
@@ -43,10 +43,15 @@ class Context:
             load_backbone,  # torch is slow to load: not before it is needed
         )
 
-        key = (settings.backbone, settings.backbone_weights)
+        key = (settings.backbone, settings.backbone_weights, settings.features, settings.view)
         if key not in self.backbones:
-            name, weights = key
-            self.backbones[key] = load_backbone(name, weights=weights, device=self.server.device)
+            self.backbones[key] = load_backbone(
+                settings.backbone,
+                weights=settings.backbone_weights,
+                device=self.server.device,
+                features=settings.features,
+                view=settings.view,
+            )
         return self.backbones[key]
 
     def tuned_backbone(self, settings: ProjectSettings, model: TunedModel) -> Backbone:
@@ -63,6 +68,8 @@ class Context:
                 settings.backbone,
                 weights=settings.backbone_weights,
                 device=self.server.device,
+                features="last",  # of what a fine-tune changes, its head has seen this
+                view="fast",
                 changes=model.changes,
             )
         return self.tuned[model.fingerprint]

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.connection import LabelStudioError
-from cdsel_backend.pool.backbones import BackboneError
+from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.project.wording import few_labels
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.learn import train, training_due

@@ -62,7 +62,8 @@ def try_fine_tune(
 
 def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, killed: bool) -> Trial:
     # Here, not above: the web server shares this package and has no need of torch.
-    from cdsel_backend.pool.backbones import find_device, load_network
+    from cdsel_backend.pool.backbones import find_device
+    from cdsel_backend.pool.network import load_network
     from cdsel_backend.pool.split import SplitNetwork
     from cdsel_backend.training.finetune import ENOUGH_LABELS, VIEWS, balancing_rows, fine_tune
 

@@ -20,7 +20,7 @@ from cdsel_backend.labelstudio.client import (
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
-from cdsel_backend.pool.backbones import BackboneError
+from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.processes import LEASE_SECONDS, Trainings, renewing

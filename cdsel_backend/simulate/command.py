@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cdsel_backend.pool.backbones import DEFAULT as DEFAULT_BACKBONE
-from cdsel_backend.pool.backbones import BackboneError
+from cdsel_backend.pool.backbones import View
+from cdsel_backend.pool.depths import Features
+from cdsel_backend.pool.network import DEFAULT as DEFAULT_BACKBONE
+from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.selection import missing_peers, strategies
 from cdsel_backend.simulate.dataset import (
     Dataset,
@@ -187,6 +189,14 @@ class Correlations(Names):
     help="timm model that embeds --images, and is fine-tuned.",
 )
 @click.option(
+    "--features", type=click.Choice(get_args(Features)), default="depths", show_default=True,
+    help="What is read of the backbone: averages of several depths, or its last layer.",
+)  # fmt: skip
+@click.option(
+    "--view", type=click.Choice(get_args(View)), default="close", show_default=True,
+    help="How large the backbone sees an image: close, with twice the pixels it was trained on; fast, at its own size.",
+)  # fmt: skip
+@click.option(
     "--cache", type=click.Path(file_okay=False, path_type=Path), default=Path.home() / ".cache" / "cdsel",
     show_default="~/.cache/cdsel", help="Folder that keeps the vectors of images.",
 )  # fmt: skip
@@ -296,6 +306,8 @@ def _read(given: dict[str, Any], rows: list[Row], progress: Progress) -> Dataset
             given["image_column"],
             cache=given["cache"],
             backbone=given["backbone"],
+            features=given["features"],
+            view=given["view"],
             progress=_teller(progress),
         )
         _tell_left_out(problems, progress)

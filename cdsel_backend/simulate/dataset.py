@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
-from cdsel_backend.pool.backbones import load_backbone
+from cdsel_backend.pool.backbones import View, load_backbone
 from cdsel_backend.pool.columns import MISSING, Column, is_missing, read_columns
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.simulate.pictures import Pictures, read_pictures
 from cdsel_backend.table import Row, UsageError, require, require_images
@@ -170,7 +171,15 @@ def read_embeddings(path: Path, rows: int) -> NDArray[np.float32]:
 
 
 def embed_folder(
-    rows: Sequence[Row], folder: Path, image_column: str, *, cache: Path, backbone: str, progress: Progress
+    rows: Sequence[Row],
+    folder: Path,
+    image_column: str,
+    *,
+    cache: Path,
+    backbone: str,
+    progress: Progress,
+    features: Features = "depths",
+    view: View = "close",
 ) -> tuple[NDArray[np.float32], list[str]]:
     """Embed the images that the table names; return vectors (n, d), NaN where there is none, and problems in words.
 
@@ -178,7 +187,7 @@ def embed_folder(
     twice.
     """
     require_images(rows, folder, image_column)
-    network = load_backbone(backbone)
+    network = load_backbone(backbone, features=features, view=view)
     store = _Cache(cache / f"{network.fingerprint}.npz", network.dim)
     hashes: list[str | None] = [None] * len(rows)
     problems = []

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.pool.backbones import find_device, load_network
+from cdsel_backend.pool.backbones import find_device
 from cdsel_backend.pool.embed import embed_images
+from cdsel_backend.pool.network import load_network
 from cdsel_backend.pool.split import SplitNetwork
 from cdsel_backend.training.finetune import VIEWS
 

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cdsel_backend.pool import backbones
-from cdsel_backend.pool.backbones import DEFAULT, Backbone, load_backbone
+from cdsel_backend.pool import network
+from cdsel_backend.pool.backbones import Backbone, load_backbone
 from cdsel_backend.pool.decode import decode
 from cdsel_backend.pool.embed import embed_images
+from cdsel_backend.pool.network import DEFAULT
 
 ROUNDS = 3
 
@@ -69,9 +70,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     images = draw(options.images, (600, 450))
-    backbone = load_backbone(device=options.device)
-    model = backbones._timm().create_model(DEFAULT, num_classes=0)
-    backbones._load_by_position(model, backbones._packaged_weights())
+    backbone = load_backbone(device=options.device, features="last", view="fast")
+    model = network._timm().create_model(DEFAULT, num_classes=0)
+    network._load_by_position(model, network._packaged_weights())
     model.eval().to(backbone.device)
     difference = float(np.abs(plain(model, backbone, images[:16]) - ours(backbone, images[:16])).max())
     pixels = np.stack([backbone.prepare(decode(data)) for data in images[:8]])

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from embedding import draw
 
-from cdsel_backend.pool.backbones import DEFAULT, find_device, load_network
+from cdsel_backend.pool.backbones import find_device
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.embed import embed_images
+from cdsel_backend.pool.network import DEFAULT, load_network
 from cdsel_backend.pool.split import SplitNetwork
 from cdsel_backend.training import train_head
 from cdsel_backend.training.finetune import VIEWS, fine_tune
