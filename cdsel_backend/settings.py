@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -126,6 +127,8 @@ class ProjectSettings(BaseModel):
     """Metadata variables to leave alone, such as consequences of the label."""
     group: str | None = None
     """The metadata variable that names the patient or lesion; its images stay on one side of a split."""
+    learn: str | None = None
+    """The name of the control of the labeling config whose answers are learned; none: the labeling config decides."""
     strategy: Annotated[str, AfterValidator(_known_strategy)] = "confounder_aware"
     """How images are chosen; `cdsel strategies` lists the names."""
     random_share: float = Field(SelectionOptions.random_share, ge=0, le=1)
@@ -214,8 +217,13 @@ def accept(
     problems: list[str] = []
     for name, value in raw.items():
         if name not in ProjectSettings.model_fields:
-            known = ", ".join(ProjectSettings.model_fields)
-            problems.append(f"{layer}: there is no setting {name!r}; the settings are {known}")
+            near = get_close_matches(name.lower().replace("-", "_"), ProjectSettings.model_fields, n=1)
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"they are {', '.join(ProjectSettings.model_fields)}"
+            )
+            problems.append(f"{layer}: there is no setting {name!r} ({hint})")
             continue
         try:
             checked = ProjectSettings.model_validate({name: value})

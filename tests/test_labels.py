@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from label_studio_sdk.label_interface.interface import LabelInterface
 
+from cdsel_backend.labelstudio.fields import ImageField
 from cdsel_backend.labelstudio.labels import (
     REGIONS,
     UnknownLabel,
@@ -38,7 +39,7 @@ def regions(tag: str) -> str:
 
 def test_a_plain_config():
     space = parse_label_space(config(CHOICE))
-    assert (space.image_key, space.control, space.to_name) == ("image", "label", "image")
+    assert (space.image.plain, space.control, space.to_name) == ("image", "label", "image")
     assert space.classes == ("benign", "MAL")
     assert space.settings == {"budget": "200", "group": "patient"}
     assert space.notes == ()
@@ -78,7 +79,7 @@ def test_what_the_recorded_configs_hold():
     space = parse_label_space(recorded["project"]["label_config"])
     (theirs,) = recorded["project"]["parsed_label_config"].values()
     assert list(space.classes) == theirs["labels"]
-    assert space.image_key == theirs["inputs"][0]["value"]
+    assert space.image.plain == theirs["inputs"][0]["value"]
     assert space.label_of(recorded["annotation"]["result"]) == "cat"
 
 
@@ -110,10 +111,10 @@ def test_of_several_controls_the_first_single_choice_on_the_image_is_used():
             '<Text name="text" value="$report"/><Image name="image" value="$scan"/>',
         )
     )
-    assert (space.control, space.image_key) == ("label", "scan")
+    assert (space.control, space.image.plain) == ("label", "scan")
     assert [note.split('"')[1] for note in space.notes] == ["box", "many", "note", "later"]
     assert all('<Choices name="label">' in note for note in space.notes)
-    assert ["cdsel_budget" in note for note in space.notes] == [True, True, False, True]
+    assert ["cdsel_learn" in note for note in space.notes] == [True, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +138,17 @@ def test_of_several_controls_the_first_single_choice_on_the_image_is_used():
         (config(CHOICE.replace("single", "nested")), 'choice="nested"'),
         (config(CHOICE.replace('choice="single"', 'perRegion="true"')), "each region"),
         (config(CHOICE.replace('toName="image"', 'toName="other"')), "points to 'other'"),
-        (config(CHOICE, '<Image name="image" valueList="$images"/>'), 'no value="$field"'),
-        (config(CHOICE, '<Image name="image" value="http://x/a.png"/>'), 'no value="$field"'),
+        (config(CHOICE, '<Image name="image" valueList="$images"/>'), "names no field"),
+        (config(CHOICE, '<Image name="image" value="http://x/a.png"/>'), "names no field"),
+        (config(CHOICE, '<Image name="image" value="$images[{{idx}}].url"/>'), "<Repeater>"),
+        (
+            '<View><Repeater on="$images" indexFlag="{{idx}}"><Image name="image_{{idx}}" value="$images[{{idx}}]"/>'
+            '<Choices name="c_{{idx}}" toName="image_{{idx}}"><Choice value="a"/><Choice value="b"/></Choices>'
+            "</Repeater></View>",
+            "in a <Repeater>",
+        ),
+        (config(PLAIN).replace("<View>", '<View cdsel_learn="true">'), "chooses no control"),
+        (config(PLAIN).replace("<View>", '<View cdsel_learn="diagnosis">'), "chooses no control"),
         (
             config('<Choices name="label" toName="image" value="$options"/>'),
             "takes its classes from the tasks",
@@ -330,3 +340,84 @@ def test_which_control_is_used_is_the_order_of_kinds_or_the_admins_choice():
     assert used(per_region, boxes) == "boxes"
     with pytest.raises(UnsupportedLabelConfig, match="each region"):  # chosen, and of no use: not passed over
         used(per_region.replace("toName", 'cdsel_budget="5" toName'), boxes)
+
+
+@pytest.mark.parametrize(
+    "attribute", ["cdsel_budget", "CDSEL_BUDGET", "cdsel-budget", "cdsel_Budget", "cdsel.budget"]
+)
+@pytest.mark.parametrize("tag", ["View", "Image", "Choices", "Choice"])
+def test_settings_are_read_on_any_tag(attribute, tag):
+    text = config(PLAIN).replace(f"<{tag} ", f'<{tag} {attribute}="100" ', 1)
+    text = text.replace("<View>", f'<View {attribute}="100">', 1) if tag == "View" else text
+    space = parse_label_space(text)
+    assert space.settings == {"budget": "100"}
+    assert space.notes == ()
+
+
+def test_settings_on_the_control_go_first_and_what_stands_twice_is_named():
+    text = config(CHOICE).replace(
+        "<View>", '<View cdsel_budget="100" cdsel_bugdet="50" cdsel_round_size="5">'
+    )
+    space = parse_label_space(text)
+    assert space.settings == {"budget": "200", "group": "patient", "bugdet": "50", "round_size": "5"}
+    assert space.notes == ('cdsel_budget="100" on <View> is not used: "200" is',)
+
+
+def test_namespaces_do_not_matter():
+    text = config(PLAIN).replace(
+        "<View>", '<View xmlns="http://x.org/a" xmlns:cdsel="urn:cdsel" cdsel:budget="7">'
+    )
+    space = parse_label_space(text)
+    assert (space.classes, space.settings) == (("benign", "MAL"), {"budget": "7"})
+
+
+QUALITY = (
+    '<Choices name="quality" toName="image"{}><Choice value="good"/><Choice value="poor"/></Choices>'
+    + PLAIN.replace('name="label"', 'name="diagnosis" visibleWhen="choice-selected" whenTagName="quality"{}')
+)
+
+
+def test_the_admin_says_which_question_is_learned():
+    assert parse_label_space(config(QUALITY.format("", ""))).control == "quality"
+    assert parse_label_space(config(QUALITY.format("", "")), learn="diagnosis").control == "diagnosis"
+    for mark in (' cdsel_learn="true"', ' CDSEL_LEARN="1"', ' cdsel_learn="diagnosis"'):
+        space = parse_label_space(config(QUALITY.format(' cdsel_budget="9"', mark)))
+        assert (space.control, space.settings) == ("diagnosis", {"budget": "9"})
+    on_view = config(QUALITY.format("", "")).replace("<View>", '<View cdsel_learn="diagnosis">')
+    assert parse_label_space(on_view).control == "diagnosis"
+    with pytest.raises(UnsupportedLabelConfig, match="it has quality, diagnosis"):
+        parse_label_space(config(QUALITY.format("", "")), learn="diagnoses")
+
+
+@pytest.mark.parametrize(
+    ("value", "data", "address", "rest"),
+    [
+        ("$image", {"image": "a.png", "site": "x"}, "a.png", {"site": "x"}),
+        ("$meta.url", {"meta": {"url": "a.png", "site": "x"}}, "a.png", {"meta": {"site": "x"}}),
+        ("$meta.url", {"meta.url": "a.png", "meta": {"url": "b.png"}}, "a.png", {"meta": {"url": "b.png"}}),
+        ("$images[0].url", {"images": [{"url": "a.png"}, {"url": "b.png"}], "age": 3}, "a.png", {"age": 3}),
+        ("$images[1]", {"images": ["a.png", "b.png"]}, "b.png", {}),
+        ("$a.b[0][1].c", {"a": {"b": [[0, {"c": "a.png"}]]}}, "a.png", {}),
+        ("https://x.org/$folder/$name", {"folder": "p", "name": 7, "sex": "f"}, "https://x.org/p/7", {"sex": "f"}),
+        ("$scan-thumb", {"scan": "a"}, "a-thumb", {}),
+        ("$image", {"image": {"url": "a.png"}}, None, {}),
+        ("$image", {"image": 5}, None, {}),
+        ("$meta.url", {"meta": "a.png"}, None, {}),
+        ("$meta.url", {"meta": None, "age": 3}, None, {"age": 3}),
+        ("$images[2].url", {"images": [{"url": "a.png"}]}, None, {}),
+        ("$images[0]", {}, None, {}),
+        ("https://x.org/$name", {"name": None}, None, {}),
+    ],
+)  # fmt: skip
+def test_the_image_is_read_where_label_studio_reads_it(value, data, address, rest):
+    field = ImageField.parse(value)
+    assert field.read(data) == address
+    if address is not None or "rest" in data:
+        assert field.metadata(data) == rest
+    if address is not None and field.plain:
+        moved = field.with_address(data, "/data/local-files/?d=c.png")
+        assert field.read(moved) == "/data/local-files/?d=c.png"
+        assert field.metadata(moved) == rest
+        assert field.read(data) == address
+    if not field.plain:
+        assert field.with_address(data, "c.png") == data

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 from xml.etree import ElementTree
 
+from cdsel_backend.labelstudio.fields import ImageField, UnresolvableField
 from cdsel_backend.labelstudio.space import LabelSpace, UnknownLabel
 
 __all__ = [
@@ -23,7 +24,8 @@ __all__ = [
 ]
 
 REASON_FIELD = "cdsel_reason"
-SETTING_PREFIX = "cdsel_"
+LEARN = "learn"  # `cdsel_learn="true"` on a control: its answers are learned
+_SETTING = re.compile(r"cdsel[-_.:]?(.*)", re.IGNORECASE)
 REGIONS = (
     "RectangleLabels",
     "PolygonLabels",
@@ -51,30 +53,71 @@ class UnsupportedLabelConfig(ValueError):
     """A labeling config without an image and a choice or regions on it; says what was found and what is due."""
 
 
-def parse_label_space(label_config: str) -> LabelSpace:
+def parse_label_space(label_config: str, learn: str | None = None) -> LabelSpace:
     """Read the label space from a labeling config.
 
-    With several controls on an image, one that carries a `cdsel_` attribute is used: that is how an administrator
-    chooses. Else the first single choice, or the first multiple choice, or the first regions. `notes` names the others.
+    With several controls on an image, `learn` or the attribute `cdsel_learn="true"` says whose answers are learned;
+    else it is a control that carries another `cdsel_` attribute, or the first single choice, multiple choice or
+    regions, in this order. `notes` names the others. Settings are read from `cdsel_` attributes of any tag.
+
+    Args:
+        label_config: the XML.
+        learn: the name of the control to learn from; none: the labeling config decides.
 
     Raises:
         UnsupportedLabelConfig: no XML, no image, no control of use on an image, or one without a list of classes.
     """
     root = _parse(label_config)
-    images = {tag.get("name", ""): tag for tag in root.iter() if _is(tag, "Image")}
-    controls = [tag for tag in root.iter() if tag.get("toName")]
+    repeated = {
+        inner for tag in root.iter() if _is(tag, "Repeater") for inner in tag.iter() if inner is not tag
+    }
+    images = {tag.get("name", ""): tag for tag in root.iter() if _is(tag, "Image") and tag not in repeated}
+    controls = [tag for tag in root.iter() if tag.get("toName") and tag not in repeated]
+    if repeated and not (images and controls):
+        raise UnsupportedLabelConfig(
+            f"the labeling config asks its questions in a <Repeater>, for several images a task: {_SUPPORTED}"
+        )
     if not images:
         objects = sorted({str(tag.tag) for tag in root.iter() if (tag.get("value") or "").startswith("$")})
         found = f"it shows {', '.join(objects)}" if objects else "it shows nothing"
         raise UnsupportedLabelConfig(f"the labeling config has no <Image>: {found}; {_SUPPORTED}")
-    chosen = [control for control in controls if _settings(control)]
+    chosen = _chosen(root, controls, learn)
     judged = [(control, _refusal(control, images)) for control in chosen or controls]
     fit = [control for control, refusal in judged if refusal is None]
     if fit:
         used = min(fit, key=lambda control: 0 if chosen else _ORDER.index(_answer(control) or "regions"))
-        return _space(used, images, [control for control in controls if control is not used])
+        return _space(root, used, images, [control for control in controls if control is not used])
     found = "; ".join(refusal for _, refusal in judged if refusal) or "it has no control tag"
     raise UnsupportedLabelConfig(f"the labeling config cannot be used: {found}; {_SUPPORTED}")
+
+
+def _chosen(
+    root: ElementTree.Element, controls: Sequence[ElementTree.Element], learn: str | None
+) -> list[ElementTree.Element]:
+    """The controls that an administrator chose to learn from; none: the order of kinds decides.
+
+    Raises:
+        UnsupportedLabelConfig: what was chosen is no control.
+    """
+    by_name = {control.get("name", ""): control for control in controls}
+    if learn is not None and learn not in by_name:
+        raise UnsupportedLabelConfig(
+            f"the setting learn names {learn!r}, which is no control of the labeling config; "
+            f"it has {', '.join(by_name) or 'none'}; {_SUPPORTED}"
+        )
+    marked = [by_name[learn]] if learn is not None else []
+    for tag in () if marked else root.iter():
+        value = _own(tag).get(LEARN, "false").strip()
+        if value.lower() in ("false", "0", "no"):
+            continue
+        wanted = by_name.get(value, tag if value.lower() in ("true", "1", "yes") else None)
+        if wanted not in controls:
+            raise UnsupportedLabelConfig(
+                f'cdsel_learn="{value}" on {_tag(tag)} chooses no control: write cdsel_learn="true" on the control '
+                f"whose answers are to be learned; the labeling config has {', '.join(by_name) or 'none'}; {_SUPPORTED}"
+            )
+        marked.append(wanted)
+    return marked or [control for control in controls if _own(control).keys() - {LEARN}]
 
 
 def _answer(control: ElementTree.Element) -> _Answer | None:
@@ -101,8 +144,10 @@ def _refusal(control: ElementTree.Element, images: Mapping[str, ElementTree.Elem
     target = control.get("toName", "")
     if target not in images:
         return f"{name} points to {target!r}, which is no <Image>"
-    if not re.fullmatch(r"\$\S+", images[target].get("value", "")):
-        return f'the <Image name="{target}"> of {name} has no value="$field"'
+    try:
+        ImageField.parse(images[target].get("value", ""))
+    except UnresolvableField as fault:
+        return f'the <Image name="{target}"> of {name} cannot be read: {fault}'
     choices = _listed(control)
     if any(_is(inner, "Choice") for tag in choices for inner in tag):
         return f"{name} has choices within choices"
@@ -119,6 +164,7 @@ def _refusal(control: ElementTree.Element, images: Mapping[str, ElementTree.Elem
 
 
 def _space(
+    root: ElementTree.Element,
     control: ElementTree.Element,
     images: Mapping[str, ElementTree.Element],
     others: Sequence[ElementTree.Element],
@@ -128,22 +174,19 @@ def _space(
     classes = tuple(_class_of(tag) for tag in choices)
     # Annotations from before an alias was given hold the value; a class's own name goes first.
     names = {tag.get("value", ""): _class_of(tag) for tag in choices} | {name: name for name in classes}
-    notes = tuple(
+    settings, doubles = _settings(root, control)
+    notes = doubles + tuple(
         f"{_tag(tag)} is not used: {_tag(control)} is"
-        + (
-            ""
-            if _refusal(tag, images)
-            else f' (cdsel_budget="200" or the like on {_tag(tag)} alone changes that)'
-        )
+        + ("" if _refusal(tag, images) else f' (cdsel_learn="true" on {_tag(tag)} alone changes that)')
         for tag in others
     )
     return LabelSpace(
-        image_key=images[target].get("value", "")[1:],
+        image=ImageField.parse(images[target].get("value", "")),
         control=control.get("name", ""),
         to_name=target,
         classes=classes,
         names=names,
-        settings=_settings(control),
+        settings=settings,
         notes=notes,
         kind="single" if answer == "single" else "presence",
         value_key=str(control.tag).lower(),
@@ -151,13 +194,29 @@ def _space(
     )
 
 
-def _settings(control: ElementTree.Element) -> dict[str, str]:
-    """The `cdsel_*` attributes of a control, without the prefix."""
-    return {
-        key[len(SETTING_PREFIX) :]: value
-        for key, value in control.attrib.items()
-        if key.startswith(SETTING_PREFIX)
-    }
+def _own(tag: ElementTree.Element) -> dict[str, str]:
+    """The settings that a tag's own attributes name: {"budget": "200"} for `cdsel_budget="200"`.
+
+    Label Studio takes attributes in any case, and XML writers put "-" where we put "_".
+    """
+    found = {_SETTING.fullmatch(key): value for key, value in tag.attrib.items()}
+    return {match[1].lower().replace("-", "_"): value for match, value in found.items() if match}
+
+
+def _settings(
+    root: ElementTree.Element, control: ElementTree.Element
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The settings that any tag of the config names, `learn` apart, and what stands in it twice.
+
+    Those on the control itself go first, then those that stand first in the config.
+    """
+    settings: dict[str, str] = {}
+    doubles: list[str] = []
+    for tag in (control, *root.iter()):
+        for name, value in _own(tag).items():
+            if name != LEARN and settings.setdefault(name, value) != value:
+                doubles.append(f'cdsel_{name}="{value}" on {_tag(tag)} is not used: "{settings[name]}" is')
+    return settings, tuple(doubles)
 
 
 def _listed(control: ElementTree.Element) -> list[ElementTree.Element]:
@@ -166,7 +225,8 @@ def _listed(control: ElementTree.Element) -> list[ElementTree.Element]:
 
 
 def _tag(control: ElementTree.Element) -> str:
-    return f'<{control.tag} name="{control.get("name", "")}">'
+    name = control.get("name")
+    return f'<{control.tag} name="{name}">' if name else f"<{control.tag}>"
 
 
 def queue_config(label_config: str) -> str:
@@ -187,11 +247,22 @@ def _parse(label_config: str) -> ElementTree.Element:
         # Nothing in a labeling config needs them, and entities are how XML is made to bite.
         raise UnsupportedLabelConfig("the labeling config declares a document type or entities: remove them")
     try:
-        return ElementTree.fromstring(label_config.strip())
+        root = ElementTree.fromstring(label_config.strip())
     except (ElementTree.ParseError, ValueError) as error:
         raise UnsupportedLabelConfig(
             f"the labeling config is no valid XML ({error}); {_SUPPORTED}"
         ) from error
+    for tag in root.iter():  # Label Studio does not look at namespaces
+        if isinstance(tag.tag, str):
+            tag.tag = tag.tag.rpartition("}")[2]
+        tag.attrib = {_unspaced(key): value for key, value in tag.attrib.items()}
+    return root
+
+
+def _unspaced(key: str) -> str:
+    """An attribute's name without its namespace; what is in ours keeps its prefix: `cdsel:budget`."""
+    space, _, name = key.rpartition("}")
+    return f"cdsel_{name}" if "cdsel" in space.lower() else name
 
 
 def _is(tag: ElementTree.Element, name: str) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cdsel_backend.labelstudio.fields import ImageField
 from cdsel_backend.store.label_text import presence_names, presence_text
 
 LIKELY = 0.5  # the probability from which a prediction names a class
@@ -36,8 +37,8 @@ class UnknownLabel(ValueError):
 class LabelSpace:
     """What annotators of a project decide, and where in a task the image is."""
 
-    image_key: str
-    """Key of `task.data` that holds the image's address."""
+    image: ImageField
+    """Where `task.data` holds the image's address."""
     control: str
     """Name of the control tag: `from_name` of a result."""
     to_name: str
@@ -47,7 +48,7 @@ class LabelSpace:
     names: Mapping[str, str] = field(repr=False)
     """Any name of a class (its value, its alias) -> the class."""
     settings: Mapping[str, str]
-    """The control's `cdsel_*` attributes, without the prefix: {"budget": "200"}."""
+    """The `cdsel_*` attributes of the labeling config, without the prefix: {"budget": "200"}."""
     notes: tuple[str, ...]
     """What of the config is not used, in words."""
     kind: Literal["single", "presence"] = "single"
