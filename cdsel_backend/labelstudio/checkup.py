@@ -207,13 +207,12 @@ def check_project(studio: LabelStudio, project: int) -> Iterator[Finding]:
     except UnsupportedLabelConfig as fault:
         yield Finding("labeling config", "problem", str(fault), project)
         return
-    words = f"{len(space.classes)} classes on ${space.image_key}"
+    words = f"{len(space.classes)} classes on {space.image.value}"
     yield Finding("labeling config", "ok", "; ".join((words, *space.notes)), project)
     reader, faults, read = ImageReader(studio), [], 0
     for task in islice(studio.tasks(project), IMAGES):
-        image = task["data"].get(space.image_key)
         try:
-            reader.read(image if isinstance(image, str) else "", task["id"])
+            reader.read(space.image.read(task["data"]) or "", task["id"])
             read += 1
         except UnreadableImage as fault:
             faults.append(f"task {task['id']}: {fault}")

@@ -13,14 +13,17 @@ from xml.etree import ElementTree
 
 from cdsel_backend.labelstudio.fields import ImageField, UnresolvableField
 from cdsel_backend.labelstudio.space import LabelSpace, UnknownLabel
+from cdsel_backend.store import State
 
 __all__ = [
     "REASON_FIELD",
     "LabelSpace",
     "UnknownLabel",
     "UnsupportedLabelConfig",
+    "label_space",
     "parse_label_space",
     "queue_config",
+    "space_of",
 ]
 
 REASON_FIELD = "cdsel_reason"
@@ -89,6 +92,21 @@ def parse_label_space(label_config: str, learn: str | None = None) -> LabelSpace
         return _space(root, used, images, [control for control in controls if control is not used])
     found = "; ".join(refusal for _, refusal in judged if refusal) or "it has no control tag"
     raise UnsupportedLabelConfig(f"the labeling config cannot be used: {found}; {_SUPPORTED}")
+
+
+def label_space(label_config: str, learn: str | None) -> LabelSpace:
+    """As `parse_label_space`, but a setting `learn` that names no control of use is passed over."""
+    try:
+        return parse_label_space(label_config, learn)
+    except UnsupportedLabelConfig:
+        if learn is None:
+            raise
+        return parse_label_space(label_config)
+
+
+def space_of(state: State) -> LabelSpace:
+    """The label space of a project as it stands."""
+    return label_space(state.project.label_config, state.settings.learn)
 
 
 def _chosen(

@@ -100,7 +100,7 @@ def task_data(
     if item.image.startswith(CLOUD_SCHEMES):
         # The queue project has no cloud storage of its own: Label Studio signs through the pool's task.
         uri = quote(base64.b64encode(item.image.encode()).decode())
-        data[space.image_key] = f"/tasks/{item.task}/presign/?fileuri={uri}"
+        data = space.image.with_address(data, f"/tasks/{item.task}/presign/?fileuri={uri}")
     return {
         **data,
         "cdsel_item": item.task,

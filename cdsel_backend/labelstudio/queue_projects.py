@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.labels import parse_label_space, queue_config
+from cdsel_backend.labelstudio.labels import queue_config, space_of
 from cdsel_backend.labelstudio.placing import EVERYONE
 from cdsel_backend.store import State, Store
 
@@ -41,7 +41,7 @@ def ensure_queue_project(
             sampling="Sequential sampling",
             maximum_annotations=1,
             skip_queue="IGNORE_SKIPPED",
-            enable_empty_annotation=parse_label_space(state.project.label_config).empty_counts,
+            enable_empty_annotation=space_of(state).empty_counts,
         )
     if annotator == EVERYONE:
         store.update_project(state.project.id, queue_project=queue)
@@ -75,7 +75,7 @@ def queue_description(state: State, dashboard: str, annotator: str = EVERYONE) -
 def queue_instruction(state: State, dashboard: str, pool_instruction: str) -> str:
     """What annotators read under Instructions: what the queue is, then the pool project's own instructions."""
     pool = f"{state.project.studio_url}/projects/{state.project.pool_project}/data"
-    hint = parse_label_space(state.project.label_config).hint
+    hint = space_of(state).hint
     return (
         "<p>These images were chosen, and put in order, so that each label teaches the model most. Press “Label All "
         "Tasks” and take them as they come; skip one only if it cannot be judged. The line above each image says why "

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.project.view import view_of
 from cdsel_backend.settings import ServerSettings
@@ -53,7 +53,7 @@ def layout_key(store: Store, state: State) -> str:
         FORM,
         project.backbone,
         project.pool_version,
-        parse_label_space(project.label_config).image_key,
+        space_of(state).image.value,
         *embedded,
         sorted(settings.ignore),
         settings.group,

@@ -11,7 +11,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
+from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.project.embedded import EmbeddedPool, Vectors
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
@@ -46,7 +46,7 @@ class Predictions:
             if folder not in self._models:
                 self._models[folder] = load(folder)
             model = self._models[folder]
-        return None if misfit(model, parse_label_space(state.project.label_config)) else model
+        return None if misfit(model, space_of(state)) else model
 
     def of_items(self, state: State, items: Collection[int]) -> dict[int, NDArray[np.float64]] | None:
         """Item -> probabilities (c,) in the order of the classes, of those that have a vector; None without a champion.
@@ -67,7 +67,7 @@ class Predictions:
             return {}
         by_id = self._store.items_by_id(ids.tolist())
         metadata = [by_id[item].data for item in ids.tolist()]
-        space = parse_label_space(project.label_config)
+        space = space_of(state)
         found = _with_tuned(model, space, ids, vectors, metadata, vectors_by)
         return dict(zip(ids.tolist(), found, strict=True))
 
@@ -95,7 +95,7 @@ def load_version(server: ServerSettings, state: State, version: str | None) -> M
     if version is None:
         return None
     model = load(model_folder(server, state.project.id) / version)
-    return None if misfit(model, parse_label_space(state.project.label_config)) else model
+    return None if misfit(model, space_of(state)) else model
 
 
 def predict(model: Model, pool: EmbeddedPool, rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
+from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.pool.columns import Column, is_missing, read_columns
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.label_text import presence_names
@@ -129,12 +129,9 @@ class PoolView:
 
 def view_of(store: Store, state: State, ids: NDArray[np.int64]) -> PoolView:
     """The view of the items `ids` (n,) of a project, ascending; their metadata is typed together."""
-    space = parse_label_space(state.project.label_config)
+    space = space_of(state)
     by_id = {row.id: row for row in state.items}
-    metadata = [
-        {key: value for key, value in by_id[item].data.items() if key != space.image_key}
-        for item in ids.tolist()
-    ]
+    metadata = [space.image.metadata(by_id[item].data) for item in ids.tolist()]
     columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
     return PoolView(state, ids, columns, space, read_offers(store, state.project.id))
 

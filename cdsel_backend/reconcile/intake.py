@@ -12,8 +12,10 @@ from cdsel_backend.labelstudio.labels import (
     LabelSpace,
     UnknownLabel,
     UnsupportedLabelConfig,
+    label_space,
     parse_label_space,
     queue_config,
+    space_of,
 )
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.embed import embed_images
@@ -78,15 +80,14 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     project = state.project
     found = context.studio.project(project.pool_project)
     label_config, refusal = config_in_force(context, state, found["label_config"])
-    space = parse_label_space(label_config)
+    space = label_space(label_config, state.settings.learn)
     context.store.update_project(
         project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
     )
     note_offer(context.store, project.id, space.classes, now)
     tasks, annotated = [], []
     for task in context.studio.tasks(project.pool_project, with_annotations=True):
-        image = task["data"].get(space.image_key)
-        tasks.append(PoolTask(task["id"], task["data"], image if isinstance(image, str) else ""))
+        tasks.append(PoolTask(task["id"], task["data"], space.image.read(task["data"]) or ""))
         if task.get("annotations"):
             annotated.append(task)
     context.store.sync_pool(project.id, tasks)
@@ -159,7 +160,7 @@ def set_aside(context: Context, project: int, space: LabelSpace) -> str | None:
 def sync_queues(context: Context, state: State, queues: Sequence[int], now: float) -> None:
     """Take the labels given in these queues, and keep their labeling config that of the pool."""
     project = state.project
-    space = parse_label_space(project.label_config)
+    space = space_of(state)
     by_task = {row.task: row.id for row in state.items}
     for queue in queues:
         ensure_config(context, queue, project.label_config)
@@ -208,12 +209,12 @@ def embed(context: Context, state: State) -> bool:
         return False
     embedded, unusable, total = store.embedding_progress(project, backbone.fingerprint)
     context.tell(state, "embedding images", embedded + unusable, total)
-    space, reader = parse_label_space(state.project.label_config), ImageReader(context.studio)
+    space, reader = space_of(state), ImageReader(context.studio)
 
     def image(row: Any) -> tuple[int, Callable[[], bytes]]:
         def read() -> bytes:
             if not row.image:
-                raise UnreadableImage(f"the task has no text in its image field {space.image_key!r}")
+                raise UnreadableImage(f"the task has no text in its image field {space.image.value!r}")
             return reader.read(row.image, row.task)
 
         return row.id, read

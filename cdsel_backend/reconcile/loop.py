@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 
 from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
+from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import embed, sync
@@ -33,6 +34,11 @@ def check_settings(context: Context, state: State) -> bool:
         faults.append(
             "group_cap does nothing without group: set it to the variable that names the patient or lesion"
         )
+    if state.settings.learn is not None and state.project.label_config:
+        try:
+            parse_label_space(state.project.label_config, state.settings.learn)
+        except UnsupportedLabelConfig as fault:
+            faults.append(str(fault))
     if faults != state.project.problems.get("settings", []):
         context.store.note_problems(state.project.id, "settings", faults)
     return False

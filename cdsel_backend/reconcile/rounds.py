@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cdsel_backend.confounders import fit_representation
 from cdsel_backend.labelstudio import queue
-from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import answers
@@ -149,7 +149,7 @@ def push(context: Context, state: State) -> bool:
     context.tell(state, "filling the queue", 0, len(state.waiting))
     if state.settings.delivery == "queue_project" and open_queues(context, state):
         return True
-    space = parse_label_space(state.project.label_config)
+    space = space_of(state)
     return queue.push(context.studio, context.store, state, space)
 
 
@@ -172,7 +172,7 @@ def preannotate(context: Context, state: State) -> bool:
         context.studio,
         context.store,
         state,
-        parse_label_space(state.project.label_config),
+        space_of(state),
         [row for row in rows if row.item in probabilities],
         {item: shares.tolist() for item, shares in probabilities.items()},
     )

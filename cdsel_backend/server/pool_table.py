@@ -13,7 +13,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
+from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.project.layout import Layout, layout_key, make_layout, read_layout
 from cdsel_backend.project.view import PoolView, read_offers
@@ -118,5 +118,5 @@ class PoolTables:
 
 def _read(server: ServerSettings, store: Store, state: State) -> PoolTable:
     layout = read_layout(server, state, layout_key(store, state)) or make_layout(store, state)
-    space = parse_label_space(state.project.label_config)
+    space = space_of(state)
     return PoolTable(layout, space, read_offers(store, state.project.id))

@@ -9,7 +9,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import Row
 
-from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.serving import Predictions
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
@@ -47,7 +47,7 @@ class Service:
             return []
         if found is None:
             return []
-        space = parse_label_space(project.label_config)
+        space = space_of(state)
         answers = []
         for task in numbers:
             item = items.get(task) if task is not None else None

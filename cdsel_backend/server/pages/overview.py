@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from cdsel_backend import figures
 from cdsel_backend.confounders import Verdict
+from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.server.pages.blueprint import pages, read_state, share
 from cdsel_backend.server.pages.models import accuracy_curve
 from cdsel_backend.server.pages.queue import queue_rows
@@ -44,6 +45,7 @@ def project(pool_project: int) -> str:
     return render_template(
         "overview.html",
         state=state,
+        space=space_of(state),
         status=status,
         acting=acting[:SHOWN],
         more_acting=len(acting) - SHOWN,
