@@ -21,6 +21,7 @@ from filled import POOL, QUEUE, STUDIO_URL, images_served, shared
 from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
+from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
@@ -805,3 +806,19 @@ def test_the_web_server_loads_no_torch():
     words = "import sys; import cdsel_backend.server.app; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_overview_says_which_question_is_learned(tmp_path, store):
+    quality = '<Choices name="quality" toName="image"><Choice value="good"/><Choice value="poor"/></Choices>'
+    config = CONFIG.replace("<View>", f"<View>{quality}", 1) if "<View>" in CONFIG else CONFIG
+    project = store.connect_project(STUDIO_URL, 7, label_config=config)
+    app = create_app(ServerSettings(data_dir=tmp_path), store)
+    page = app.test_client().get("/projects/7").text
+    assert "The model learns the answers to <strong>quality</strong>: good, poor." in page
+    assert "cdsel_learn=&#34;true&#34;" in page
+    name = parse_label_space(CONFIG).control
+    store.update_project(project, layers={"dashboard": {"learn": name}})
+    assert (
+        f"The model learns the answers to <strong>{name}</strong>"
+        in app.test_client().get("/projects/7").text
+    )
