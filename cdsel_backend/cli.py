@@ -1,4 +1,4 @@
-"""The command line: `cdsel serve`, `demo`, `doctor`, `simulate`, `models`, `settings`, `strategies`."""
+"""The command line: `cdsel serve`, `demo`, `doctor`, `simulate`, `models`, `settings`, `strategies`, `worker`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ COMMANDS = {
     "strategies": (
         "cdsel_backend.cli:strategies",
         "List the ways of choosing images, for the setting `strategy` and `cdsel simulate --strategy`.",
+    ),
+    "worker": (
+        "cdsel_backend.server.worker_command:worker",
+        "Run one more worker for the projects of a database, without a web server.",
     ),
 }
 

@@ -15,6 +15,8 @@ import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from postgres import postgres
+from sqlalchemy import create_engine, text
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
@@ -45,6 +47,32 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def new_postgresql() -> Iterator[Callable[[], str]]:
+    """A function that makes an empty PostgreSQL database and returns its address."""
+    with postgres() as port:
+        server = f"postgresql+psycopg://postgres@127.0.0.1:{port}"
+        engine = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+
+        def make() -> str:
+            name = f"fresh_{next(NUMBER)}"
+            with engine.connect() as connection:
+                connection.execute(text(f"CREATE DATABASE {name}"))
+            return f"{server}/{name}"
+
+        yield make
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, on either kind of server."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'fresh.sqlite3'}"
+    make: Callable[[], str] = request.getfixturevalue("new_postgresql")
+    return make()
 
 
 @pytest.fixture(scope="session")

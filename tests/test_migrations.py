@@ -11,7 +11,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
-from postgres import postgres
 from sqlalchemy import create_engine, inspect, text
 
 from cdsel_backend.cli import main
@@ -22,22 +21,6 @@ from cdsel_backend.store.migrations import HEAD, KNOWN, VERSION_TABLE, NewerData
 from cdsel_backend.store.schema import metadata
 
 DUMPS = Path(__file__).parent / "databases"  # of commit e7083fe, before there were revisions, with data
-
-
-@pytest.fixture(scope="session")
-def server():
-    """The address of a PostgreSQL's databases `empty`, `old`, `older`, `at_once` and `newer`."""
-    with postgres("empty", "old", "older", "at_once", "newer") as port:
-        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url_of(request, tmp_path):
-    """The address of an empty database by its name."""
-    if request.param == "sqlite":
-        return lambda name: f"sqlite:///{tmp_path / name}.sqlite3"
-    server = request.getfixturevalue("server")
-    return lambda name: f"{server}/{name}"
 
 
 def restore(url):
@@ -92,15 +75,15 @@ def test_revisions_are_one_row():
     assert list(KNOWN) == [f"{number:04}" for number in range(1, len(KNOWN) + 1)]
 
 
-def test_the_revisions_make_the_schema(url_of):
-    store = Store(url_of("empty"))
+def test_the_revisions_make_the_schema(database_url):
+    store = Store(database_url)
     check_schema(store.engine)
     store.close()
 
 
-def test_a_database_of_e7083fe_keeps_what_it_holds(url_of):
-    restore(url_of("old"))
-    store = Store(url_of("old"))
+def test_a_database_of_e7083fe_keeps_what_it_holds(database_url):
+    restore(database_url)
+    store = Store(database_url)
     check_schema(store.engine)
     (project,) = store.projects()
     state = State(store, project.id)
@@ -129,10 +112,10 @@ def open_with(barrier, url):
     Store(url).close()
 
 
-def test_a_database_of_an_earlier_commit_gets_what_it_lacks(url_of):
-    restore(url_of("older"))
-    make_older(url_of("older"))
-    store = Store(url_of("older"))
+def test_a_database_of_an_earlier_commit_gets_what_it_lacks(database_url):
+    restore(database_url)
+    make_older(database_url)
+    store = Store(database_url)
     check_schema(store.engine)
     state = State(store, store.projects()[0].id)
     assert (len(state.labels), len(state.open), state.copies, state.annotators) == (17, 7, [], {})
@@ -142,32 +125,26 @@ def test_a_database_of_an_earlier_commit_gets_what_it_lacks(url_of):
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["empty", "e7083fe"])
-def test_processes_that_open_at_once_do_not_collide(url_of, old):
-    url = url_of("at_once")
-    if url.startswith("postgresql"):
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
-        engine.dispose()
+def test_processes_that_open_at_once_do_not_collide(database_url, old):
     if old:
-        restore(url)
+        restore(database_url)
     # Forked, not spawned: they are to meet in the database, not one after the other after their imports.
     start = multiprocessing.get_context("fork")
     barrier = start.Barrier(4)
-    processes = [start.Process(target=open_with, args=(barrier, url)) for _ in range(4)]
+    processes = [start.Process(target=open_with, args=(barrier, database_url)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * 4
-    store = Store(url)
+    store = Store(database_url)
     check_schema(store.engine)
     assert len(store.projects()) == old
     store.close()
 
 
-def test_a_newer_database_is_refused_by_name_and_left_alone(url_of):
-    url = url_of("newer")
+def test_a_newer_database_is_refused_by_name_and_left_alone(database_url):
+    url = database_url
     Store(url).close()
     engine = create_engine(url)
     with engine.begin() as connection:

@@ -206,18 +206,6 @@ def test_a_training_promotes_its_model_only_over_the_champion_it_was_compared_wi
     assert store.project(project).champion == "v1"
 
 
-def test_one_holder_at_a_time(store):
-    assert store.lease("project:1", "a", 60)
-    assert store.lease("project:1", "a", 60)
-    assert not store.lease("project:1", "b", 60)
-    assert store.lease("project:2", "b", 60)
-    store.release("project:1", "b")
-    assert not store.lease("project:1", "b", 60)
-    store.release("project:1", "a")
-    assert store.lease("project:1", "b", -1)
-    assert store.lease("project:1", "a", 60)  # an expired lease is free
-
-
 def test_writers_in_many_threads_lose_nothing(store):
     def write(name):
         for number in range(20):

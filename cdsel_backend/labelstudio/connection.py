@@ -8,16 +8,20 @@ deleted meanwhile), and give no access to what an import answers (`task_ids`, `c
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 import label_studio_sdk
 from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TIMEOUT = 60.0
 ANSWER_TIMEOUT = 10.0  # for what it always has at hand
@@ -84,6 +88,13 @@ class Connection:
             raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
         self._wrapper = sdk._client_wrapper
         self._http = self._wrapper.httpx_client
+        self._permit: Callable[[], None] = lambda: None
+
+    def with_permit(self, permit: Callable[[], None]) -> Self:
+        """This connection, calling `permit` before each request that changes something; what it raises stops that."""
+        permitted = copy.copy(self)
+        permitted._permit = permit
+        return permitted
 
     def stream(self, path: str) -> AbstractContextManager[httpx.Response]:
         """GET of a path of this Label Studio, signed, as a stream; the caller looks at the status."""
@@ -134,6 +145,8 @@ class Connection:
         renewed: bool = False,
     ) -> httpx.Response:
         """One request; every answer but a success is raised as a LabelStudioError."""
+        if method != "GET":
+            self._permit()
         # The SDK repeats a request on lost connections and on 408, 409, 429 and 5xx.
         options = RequestOptions(
             timeout_in_seconds=int(timeout), max_retries=0 if method == "POST" else RETRIES

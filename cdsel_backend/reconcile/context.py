@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,13 @@ class Context:
                 changes=model.changes,
             )
         return self.tuned[model.fingerprint]
+
+    def under(self, name: str, holder: str) -> Context:
+        """This context for work under a lease: once it is lost, nothing is written here or in Label Studio."""
+        fenced = copy.copy(self)  # what is loaded and cached stays one
+        fenced.store = self.store.under(name, holder)
+        fenced.studio = self.studio.with_permit(fenced.store.confirm_lease)
+        return fenced
 
     def read_state(self, project: int) -> State:
         """One project's state as it stands now."""

@@ -194,6 +194,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     model = trial.model
     metrics = held_out_metrics(model, pool, pool.labelled & pool.held_out) | trial.told
     folder = model_folder(context.server, state.project.id) / version
+    context.store.confirm_lease()  # or another process may be writing there
     for stray in (folder, *folder.parent.glob(f".{version}-*")):  # of a run that died before it was recorded
         shutil.rmtree(stray, ignore_errors=True)
     save(

@@ -80,7 +80,7 @@ def reconcile(context: Context, project: int) -> bool:
             log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
             if step not in LOOKS:
                 return True
-    if not context.trainings.running(project):  # which tells itself how far it is
+    if not context.store.training_runs(project):  # which tells itself how far it is
         state = context.read_state(project)
         context.tell(state, waiting_for(state))
     return False

@@ -33,7 +33,7 @@ def select_round(context: Context, state: State) -> bool:
     ):
         context.store.handle_events(asked)
         return False
-    if context.trainings.running(state.project.id) and not asked:
+    if context.store.training_runs(state.project.id) and not asked:
         return False  # its model helps to choose
     size = min(settings.round_size, state.room)
     key = selection_key(context, state, size)

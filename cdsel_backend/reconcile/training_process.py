@@ -8,10 +8,13 @@ fine-tune, which is what runs out of memory.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import signal
 import threading
+from collections.abc import Sequence
 
 from threadpoolctl import threadpool_limits
 
@@ -20,10 +23,12 @@ from cdsel_backend.labelstudio.connection import LabelStudioError
 from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.project.wording import few_labels
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.deaths import forget_death, last_death, note_death
 from cdsel_backend.reconcile.learn import train, training_due
-from cdsel_backend.reconcile.processes import LEASE_SECONDS, renewing
+from cdsel_backend.reconcile.processes import End, renewing
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import LeaseLost, State, Store
+from cdsel_backend.store.leases import training_lease
 from cdsel_backend.store.records import Request
 from cdsel_backend.training import ModelFormatError
 
@@ -39,7 +44,7 @@ def train_apart(context: Context, state: State) -> bool:
     project = state.project.id
     end = context.trainings.take_end(project)
     if end is not None:
-        _note_end(context, project, *end)
+        _note_end(context, project, end)
         return True
     if context.trainings.running(project):
         return False
@@ -47,33 +52,39 @@ def train_apart(context: Context, state: State) -> bool:
     if not training_due(context, state):
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
-    task = (sorted(state.labels.items()), max(requests, default=0))
-    if not context.trainings.may_start(project, task):
+    task = _task(state, requests)
+    death = last_death(context.store, project)
+    if death is not None and death.waits(task):
         return False
-    name, holder = lease_name(project), context.trainings.holder
-    if not context.store.lease(name, holder, LEASE_SECONDS):
+    name, holder = training_lease(project), context.trainings.holder
+    if not context.store.take_lease(name, holder):
         return False  # another worker's process is at it
     if few := few_labels(state, len(state.labels)):
         log.warning("project %s: a training was asked for, though %s", state.project.pool_project, few)
     context.tell(state, "training", 0, len(state.labels))
-    killed = context.trainings.killed(project, task)
+    killed = death is not None and death.task == task and death.killed
     arguments = (context.server, state.project.studio_url, project, holder, killed)
     context.trainings.start(project, task, _main, *arguments)
     return True
 
 
-def lease_name(project: int) -> str:
-    """The lease that the training process of a project holds."""
-    return f"training:{project}"
+def _task(state: State, requests: Sequence[int]) -> str:
+    """What a training is started for: the labels as they are, and the newest request."""
+    parts = json.dumps([sorted(state.labels.items()), max(requests, default=0)])
+    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
-def _note_end(context: Context, project: int, status: int, pause: float) -> None:
-    context.store.release(lease_name(project), context.trainings.holder)
-    if status == 0:
+def _note_end(context: Context, project: int, end: End) -> None:
+    context.store.release_lease(training_lease(project), context.trainings.holder)
+    if end.status == 0:
+        forget_death(context.store, project)
         context.store.note_problems(project, PLACE, [])
-    elif status != FAILED:
-        cause = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        if status == -signal.SIGKILL:
+        return
+    killed, pause = end.status < 0, context.trainings.first_pause
+    pause = note_death(context.store, project, end.task, killed=killed, first_pause=pause)
+    if end.status != FAILED:
+        cause = f"was killed by signal {-end.status}" if killed else f"ended with status {end.status}"
+        if end.status == -signal.SIGKILL:
             cause += ", as the system does when memory runs out"
         words = (
             f"the training process {cause}; nothing is lost, the model before it serves, and the training is tried "
@@ -91,29 +102,35 @@ def _main(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
     store = Store(server.database_url)
-    _end_with(parent, store, project, holder)
-    with renewing(store, lease_name(project), holder), threadpool_limits(1, user_api="blas"):
+    name = training_lease(project)
+    _end_with(parent, store, name, holder)
+    with renewing(store, name, holder), threadpool_limits(1, user_api="blas"):
         try:
-            context = Context(store, server, LabelStudio(studio_url, server.label_studio_api_key))
+            studio = LabelStudio(studio_url, server.label_studio_api_key)
+            context = Context(store.under(name, holder), server, studio)
             train(context, context.read_state(project), killed=killed)
+        except LeaseLost as fault:
+            log.warning("project %s: %s", project, fault)
+            raise SystemExit(FAILED) from None
         except (LabelStudioError, BackboneError, ModelFormatError) as fault:
             words = f"the training failed: {fault}"
         except Exception as fault:
             log.exception("project %s: the training failed", project)
             words = f"the training failed ({type(fault).__name__}: {fault}); the log has the details"
         else:
+            store.release_lease(name, holder)  # any worker may go on with the new model
             return
     store.note_problems(project, PLACE, [words])
     raise SystemExit(FAILED)
 
 
-def _end_with(parent: int, store: Store, project: int, holder: str) -> None:
+def _end_with(parent: int, store: Store, lease: str, holder: str) -> None:
     """End this process when the worker that started it is gone: nobody would look at its end."""
 
     def watch() -> None:
         while os.getppid() == parent:
             threading.Event().wait(PARENT_SECONDS)
-        store.release(lease_name(project), holder)
+        store.release_lease(lease, holder)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

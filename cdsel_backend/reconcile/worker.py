@@ -23,10 +23,11 @@ from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
-from cdsel_backend.reconcile.processes import LEASE_SECONDS, Trainings, renewing
+from cdsel_backend.reconcile.processes import Trainings, renewing
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import Store
+from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.journal import STUDIO_FACT
+from cdsel_backend.store.leases import project_lease, training_lease
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Worker:
         self.contexts: dict[str, Context] = {}
         self.trainings = Trainings()
         self.newest_event = 0
-        self.failures: dict[int, tuple[int, float]] = {}  # project -> how often in a row, not before
+        self.failures: dict[int, tuple[int, float]] = {}  # project -> times in a row, not before
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -57,7 +58,8 @@ class Worker:
                     if not self._round(stop):
                         self._rest(stop)
             finally:
-                self.trainings.stop()
+                for project in self.trainings.stop():
+                    self.store.release_lease(training_lease(project), self.trainings.holder)
 
     def _round(self, stop: threading.Event) -> bool:
         """Give every project its turn; returns whether any had something to do."""
@@ -70,14 +72,17 @@ class Worker:
         return busy
 
     def _turn(self, project: Row[Any]) -> bool:
-        if time.time() < self.failures.get(project.id, (0, 0.0))[1]:
+        if time.monotonic() < self.failures.get(project.id, (0, 0.0))[1]:
             return False
-        name = f"project:{project.id}"
-        if not self.store.lease(name, self.holder, LEASE_SECONDS):
+        name = project_lease(project.id)
+        if not self.store.take_lease(name, self.holder):
             return False
         try:
             with renewing(self.store, name, self.holder):
-                busy = reconcile(self._context(project.studio_url), project.id)
+                busy = reconcile(self._context(project.studio_url).under(name, self.holder), project.id)
+        except LeaseLost as fault:
+            log.warning("project %s: %s", project.pool_project, fault)
+            return False
         except (LabelStudioUnreachable, TokenRefused) as fault:
             self._note_studio(str(fault))
             self._fail(project, str(fault))
@@ -90,7 +95,7 @@ class Worker:
             self._fail(project, f"a step failed ({type(fault).__name__}: {fault}); the log has the details")
             return False
         finally:
-            self.store.release(name, self.holder)
+            self.store.release_lease(name, self.holder)
         self._note_studio(None)
         if self.failures.pop(project.id, None):
             self.store.note_problems(project.id, "worker", [])
@@ -99,7 +104,7 @@ class Worker:
     def _fail(self, project: Row[Any], words: str) -> None:
         times = self.failures.get(project.id, (0, 0.0))[0] + 1
         pause = min(LONGEST_PAUSE, 2.0 ** (times - 1))
-        self.failures[project.id] = times, time.time() + pause
+        self.failures[project.id] = times, time.monotonic() + pause
         log.warning("project %s: %s (next try in %.0f s)", project.pool_project, words, pause)
         self.store.note_problems(project.id, "worker", [words])
 
@@ -128,9 +133,9 @@ class Worker:
 
     def _rest(self, stop: threading.Event) -> None:
         """Sleep until something may be due: a poll, an event, a new project."""
-        until = time.time() + min(self.server.poll_seconds, LONGEST_REST)
+        until = time.monotonic() + min(self.server.poll_seconds, LONGEST_REST)
         seen = self.newest_event
-        while time.time() < until and self.newest_event == seen and not stop.wait(LOOK_SECONDS):
+        while time.monotonic() < until and self.newest_event == seen and not stop.wait(LOOK_SECONDS):
             if self.trainings.any_ended():
                 return
             self.newest_event = self.store.newest_event()

@@ -29,12 +29,30 @@ RESTART_SECONDS = 2.0
     "--port", default=9090, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on."
 )
 @click.option("--threads", default=8, show_default=True, type=click.IntRange(1), help="Web server threads.")
+@click.option("--no-worker", is_flag=True, help="Leave the work to `cdsel worker`, here or elsewhere.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every request and step.")
-def serve(host: str, port: int, threads: int, verbose: bool) -> None:
+def serve(host: str, port: int, threads: int, no_worker: bool, verbose: bool) -> None:
     """Run the ML backend: a web server for Label Studio and a worker beside it.
 
     Settings come from the environment: LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, CDSEL_DATA_DIR,
     CDSEL_DATABASE_URL, CDSEL_PUBLIC_URL, BASIC_AUTH_USER, BASIC_AUTH_PASS and the rest of the README's table.
+    """
+    server = check_settings(verbose)
+    open_once(server)
+    parts: dict[str, Callable[[], BaseProcess]] = {
+        "web": lambda: _start(_web, server, host, port, threads, verbose),
+    }
+    if not no_worker:
+        parts["worker"] = lambda: start_worker(server, verbose)
+    click.echo(f"cdsel is at http://{host}:{port} — type this under Settings > Model in Label Studio.")
+    run_parts(parts)
+
+
+def check_settings(verbose: bool) -> ServerSettings:
+    """The server's settings from the environment, when they suffice to run; starts the log.
+
+    Raises:
+        click.ClickException: a variable is missing or has no usable value; the message names it.
     """
     _log_to_stderr(verbose)
     try:
@@ -49,29 +67,38 @@ def serve(host: str, port: int, threads: int, verbose: bool) -> None:
             "set LABEL_STUDIO_API_KEY to a token of the account the backend works as "
             "(Label Studio: Account & Settings > Personal Access Token)"
         )
-    _open_once(server)
-    parts: dict[str, Callable[[], BaseProcess]] = {
-        "web": lambda: _start(_web, server, host, port, threads, verbose),
-        "worker": lambda: _start(_work, server, verbose),
-    }
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    click.echo(f"cdsel is at http://{host}:{port} — type this under Settings > Model in Label Studio.")
-    _supervise(parts, stop)
+    return server
 
 
-def _open_once(server: ServerSettings) -> None:
+def open_once(server: ServerSettings) -> None:
     """Make folder and tables before two processes would both do it, and say clearly when that fails."""
     from cdsel_backend.store import Store
+    from cdsel_backend.store.data_folder import OtherFolder, claim_folder
 
     try:
         server.data_dir.mkdir(parents=True, exist_ok=True)
-        Store(server.database_url).close()
+        store = Store(server.database_url)
+        claim_folder(store, server.data_dir)
+        store.close()
     except OSError as fault:
         raise click.ClickException(f"CDSEL_DATA_DIR: {fault}") from None
     except SQLAlchemyError as fault:
         raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
+    except OtherFolder as fault:
+        raise click.ClickException(str(fault)) from None
+
+
+def run_parts(parts: dict[str, Callable[[], BaseProcess]]) -> None:
+    """Keep processes running until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    _supervise(parts, stop)
+
+
+def start_worker(server: ServerSettings, verbose: bool) -> BaseProcess:
+    """Start a worker process."""
+    return _start(_work, server, verbose)
 
 
 def _supervise(parts: dict[str, Callable[[], BaseProcess]], stop: threading.Event) -> None:

@@ -7,11 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
 
+from cdsel_backend.store import schema
 from cdsel_backend.store.migrations import migrate
 
 CHUNK = 500  # rows of one statement: below every database's limit of bound values
+
+LEASE = "cdsel_lease"  # the option of an engine whose transactions are under a lease: its name and its holder
+
+
+class LeaseLost(Exception):
+    """The lease that the work was under has another holder, or none: somebody else is at it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the lease {name} was lost: another worker is at it")
 
 
 def open_database(url: str) -> Engine:
@@ -52,9 +62,25 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that may write: commits at the end, rolls back on an exception."""
+    """A transaction that may write: commits at the end, rolls back on an exception.
+
+    Raises:
+        LeaseLost: the engine works under a lease (`Store.under`), and that is lost; nothing was written.
+    """
     with engine.connect().execution_options(cdsel_write=True) as connection, connection.begin():
+        lease = engine.get_execution_options().get(LEASE)
+        if lease is not None:
+            _hold(connection, *lease)
         yield connection
+
+
+def _hold(connection: Connection, name: str, holder: str) -> None:
+    """See that a lease is its holder's, and keep it so until the transaction ends."""
+    table = schema.leases
+    # PostgreSQL locks the row; SQLite has one writer at a time.
+    row = select(table.c.holder).where(table.c.name == name).with_for_update(read=True)
+    if connection.scalar(row) != holder:
+        raise LeaseLost(name)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
-"""What happened and what is asked for: events, requests, the audit; leases, and facts of the whole server."""
+"""What happened and what is asked for: events, requests, the audit; and facts of the whole server."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Row, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
@@ -16,7 +17,7 @@ STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
 
 
 class Journal(Database):
-    """What happened and what is asked for: events, requests, the audit; leases, and facts of the whole server."""
+    """What happened and what is asked for: events, requests, the audit; and facts of the whole server."""
 
     def add_event(self, source: int | None, action: str, payload: Mapping[str, Any]) -> int:
         """Keep what Label Studio sent; returns its number."""
@@ -95,38 +96,25 @@ class Journal(Database):
                 connection.execute(select(table).where(where).order_by(table.c.id.desc()).limit(limit))
             )
 
-    def lease(self, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew a lease; false while another holds it."""
-        table, now = schema.leases, time.time()
-        with writing(self.engine) as connection:
-            taken = connection.execute(
-                update(table)
-                .where(table.c.name == name, or_(table.c.holder == holder, table.c.expires_at < now))
-                .values(holder=holder, expires_at=now + seconds)
-            )
-            if taken.rowcount:
-                return True
-        try:
-            with writing(self.engine) as connection:
-                connection.execute(insert(table).values(name=name, holder=holder, expires_at=now + seconds))
-        except IntegrityError:
-            return False
-        return True
-
-    def release(self, name: str, holder: str) -> None:
-        """Give a lease back."""
-        with writing(self.engine) as connection:
-            connection.execute(
-                delete(schema.leases).where(schema.leases.c.name == name, schema.leases.c.holder == holder)
-            )
-
     def set_fact(self, name: str, value: object) -> None:
         """Keep a small fact of the whole server, as JSON."""
         table = schema.facts
+        change = update(table).where(table.c.name == name).values(value=value)
         with writing(self.engine) as connection:
-            known = connection.execute(update(table).where(table.c.name == name).values(value=value))
-            if not known.rowcount:
+            if connection.execute(change).rowcount:
+                return
+        try:
+            with writing(self.engine) as connection:
                 connection.execute(insert(table).values(name=name, value=value))
+        except IntegrityError:  # another process was quicker
+            with writing(self.engine) as connection:
+                connection.execute(change)
+
+    def first_fact(self, name: str, value: object) -> Any:
+        """Keep a small fact unless there is one by this name; returns the one that is kept."""
+        with suppress(IntegrityError), writing(self.engine) as connection:
+            connection.execute(insert(schema.facts).values(name=name, value=value))
+        return self.fact(name)
 
     def fact(self, name: str) -> Any:
         """A small fact, or none."""

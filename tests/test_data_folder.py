@@ -1,0 +1,72 @@
+"""The data folder is the one that the database belongs to, or no worker starts."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from cdsel_backend.cli import main
+from cdsel_backend.store import Store
+from cdsel_backend.store.data_folder import FACT, MARKER, OtherFolder, claim_folder
+
+
+def test_the_first_folder_becomes_that_of_the_database(store, tmp_path):
+    for _ in range(2):
+        claim_folder(store, tmp_path / "shared")
+    assert store.fact(FACT) == (tmp_path / "shared" / MARKER).read_text().strip()
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == [MARKER]
+
+
+def test_another_folder_is_refused_and_left_alone(store, tmp_path):
+    claim_folder(store, tmp_path / "shared")
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(OtherFolder, match="it has no id"):
+        claim_folder(store, other)
+    assert list(other.iterdir()) == []
+    (other / MARKER).write_text("something else")
+    with pytest.raises(OtherFolder, match="it is the folder something else"):
+        claim_folder(store, other)
+    (other / MARKER).write_text(store.fact(FACT))  # as the message says, for one that is lost
+    claim_folder(store, other)
+
+
+def test_workers_that_start_at_once_agree_on_one_folder(database_url, tmp_path):
+    stores = [Store(database_url) for _ in range(4)]
+    refused = []
+
+    def claim(store, folder):
+        try:
+            claim_folder(store, folder)
+        except OtherFolder:
+            refused.append(folder)
+
+    folders = [tmp_path / "a", tmp_path / "a", tmp_path / "b", tmp_path / "b"]
+    threads = [threading.Thread(target=claim, args=pair) for pair in zip(stores, folders, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(refused) in ([tmp_path / "a"] * 2, [tmp_path / "b"] * 2)
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_command_with_another_folder_ends_with_one_sentence(tmp_path, command):
+    database = f"sqlite:///{tmp_path / 'state.sqlite3'}"
+    store = Store(database)
+    claim_folder(store, tmp_path / "shared")
+    store.close()
+    environment = {
+        "CDSEL_DATABASE_URL": database,
+        "CDSEL_DATA_DIR": str(tmp_path / "other"),
+        "LABEL_STUDIO_URL": "http://127.0.0.1:9",
+        "LABEL_STUDIO_API_KEY": "0" * 40,
+    }
+    result = CliRunner().invoke(main, [command], env=environment)
+    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True)
+    assert "is not the data folder of this database" in result.output
+    assert "on storage that all workers share" in result.output
