@@ -131,7 +131,6 @@ def test_an_animation_gives_its_first_frame():
         (b"hello", "not an image"),
         (b"\xff\xd8\xff", "not an image"),
         (encode(picture(size=(300, 200)), "JPEG")[:2000], "truncated or damaged"),
-        (encode(picture(), "JPEG")[:-20], "truncated or damaged"),
         (encode(picture(size=(300, 200)))[:600], "truncated or damaged"),
         (encode(picture(size=(300, 200)), "TIFF", compression="tiff_lzw")[:600], "image"),
         (b"\0" * 128 + b"DICM" + b"\0" * 100, "DICOM"),

@@ -1,33 +1,68 @@
-"""Image bytes -> an RGB picture, or words on why not."""
+"""Image bytes -> an RGB picture as its annotator sees it, or a sentence on why not."""
 
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from cdsel_backend.pool import dicom
+from cdsel_backend.pool.depth import Layout, read_layout, read_values, to_eight_bits
+from cdsel_backend.pool.truncated import ENOUGH, complete
 
 MAX_PIXELS = 80_000_000
-"""Default bound on width x height: 240 MB as RGB, and below Pillow's own warning."""
+"""Default bound on width x height: 240 MB as RGB. A larger picture, where the bound is raised, is reduced to it."""
 
 # Named, because Pillow also knows formats that start other programs (EPS calls Ghostscript).
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "JPEG2000", "PPM", "AVIF")
+_UNTURNED = ("WEBP",)  # browsers do not apply the EXIF orientation of these
+
+Image.MAX_IMAGE_PIXELS = (
+    None  # Pillow's own bound: `read_image` checks the caller's before any pixel is decoded
+)
+_one_large_picture = threading.Lock()  # larger ones than MAX_PIXELS are decoded one at a time
 
 
 class UnreadableImage(ValueError):
     """An image that cannot be used; the message says why in words an administrator can act on."""
 
 
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture and what its file says of itself.
+
+    `image` is upright, of mode "RGB"; `size` is the file's own width and height, upright; `bits` a channel; `quality`
+    of a JPEG, 1 to 100; `note` says what is odd about a file that is used all the same; `windowed` that a browser
+    shows the file much darker, because its values use little of their range.
+    """
+
+    image: Image.Image
+    format: str
+    size: tuple[int, int]
+    bits: int
+    quality: int | None = None
+    note: str | None = None
+    windowed: bool = False
+
+
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the picture alone, as `read_image` decodes it."""
+    return read_image(data, max_pixels=max_pixels).image
+
+
+def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode an image as its annotator sees it: upright, 8-bit RGB, first frame, on white.
 
-    * EXIF orientation is applied.
-    * Greyscale of more than 8 bits (and floating point) is stretched so that its .5 and 99.5
-      percentiles become black and white, as viewers do: 12 bits in a 16-bit file would be black otherwise.
+    * EXIF orientation is applied in the formats in which browsers apply it.
+    * More than 8 bits become 8 as `depth.to_eight_bits` says, so that equal pictures stay equal.
+    * A JPEG or PNG file that lacks no more than a quarter, at its end, is used, with a note.
     * Transparency is laid on white, the colour behind it on Label Studio's page.
     * A DICOM file is rendered as `dicom.render` says: window, MONOCHROME1, its middle frame.
     * An animation or a multi-page file gives its first frame. Colour profiles are not applied.
@@ -35,9 +70,6 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Args:
         data: the file's bytes.
         max_pixels: refuse larger images before their pixels are decoded.
-
-    Returns:
-        A picture of mode "RGB".
 
     Raises:
         UnreadableImage: no bytes, not an image, truncated or damaged, too large.
@@ -47,26 +79,41 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     _refuse_by_signature(data)
     if dicom.is_dicom(data):
         try:
-            return dicom.render(data, max_pixels=max_pixels)
+            picture = dicom.render(data, max_pixels=max_pixels)
         except dicom.UnreadableDicom as error:
             raise UnreadableImage(str(error)) from error
-    try:
-        image = Image.open(io.BytesIO(data), formats=_known_formats())
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"the image is too large: {error}") from error
-    except Exception as error:  # Pillow's plugins raise whatever a damaged header makes them raise
+        return Decoded(picture, "DICOM", picture.size, 8)
+    layout = read_layout(data)
+    image = _open(data)
+    size = layout.size if layout else image.size if image else (0, 0)
+    if size[0] * size[1] > max_pixels:
+        raise UnreadableImage(f"the image is too large: {size[0]} x {size[1]} is over {max_pixels:,} pixels")
+    if image is None and layout is None:
         raise UnreadableImage(
-            "not an image in a format that can be read (JPEG, PNG, TIFF, BMP, GIF, WebP, JPEG 2000, PPM)"
-        ) from error
-    with image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise UnreadableImage(f"the image is too large: {width} x {height} is over {max_pixels:,} pixels")
-        try:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-        except Exception as error:  # likewise: OSError, SyntaxError, struct.error, EOFError, ...
-            raise UnreadableImage(f"the {image.format} file is truncated or damaged ({error})") from error
+            "not an image in a format that can be read (JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PPM)"
+        )
+    kind = str(image.format) if image else "TIFF"
+    note = None
+    try:
+        completed = complete(data)
+        if completed is not None:
+            if completed.share < ENOUGH:
+                raise EOFError("it ends too early")
+            note = f"the end of the {kind} file is missing; what is there is used"
+            data, image = completed.data, _open(completed.data)
+        if size[0] * size[1] > MAX_PIXELS:
+            with _one_large_picture:
+                return _decoded(data, image, layout, kind, note)
+        return _decoded(data, image, layout, kind, note)
+    except Exception as error:  # OSError, SyntaxError, struct.error, EOFError, ...
+        raise UnreadableImage(f"the {kind} file is truncated or damaged ({error})") from error
+
+
+def _open(data: bytes) -> Image.Image | None:
+    try:
+        return Image.open(io.BytesIO(data), formats=_known_formats())
+    except Exception:  # Pillow's plugins raise whatever a damaged header makes them raise
+        return None
 
 
 @cache
@@ -86,24 +133,92 @@ def _refuse_by_signature(data: bytes) -> None:
         raise UnreadableImage("a PDF file, which is not supported: export its pages as PNG or JPEG first")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode == "F" or image.mode.startswith("I;16"):
-        return _stretch(np.asarray(image, dtype=np.float32))
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
+def _decoded(
+    data: bytes, image: Image.Image | None, layout: Layout | None, kind: str, note: str | None
+) -> Decoded:
+    """Decode the pixels of a file that is whole and not too large."""
+    quality, windowed, bits = None, False, 8
+    if image is not None:
+        quality = jpeg_quality(getattr(image, "quantization", None))
+        if getattr(image, "default_image", False):  # of an animated PNG: browsers begin with the next frame
+            image.seek(1)
+    values = read_values(data, layout) if layout is not None else None
+    if values is not None and layout is not None:
+        turn = 1 if layout.turned or image is None else _orientation(image)
+        array, windowed = to_eight_bits(values, layout)
+        picture, bits = Image.fromarray(array), layout.bits
+        picture.getexif()[_ORIENTATION] = turn
+    elif image is None:
+        raise ValueError("a TIFF file of a kind that cannot be read")
+    else:
+        image.load()
+        picture = image
+        if image.mode in _DEEP:
+            given = layout or Layout(image.size, 16, 65535.0 if image.mode.startswith("I;16") else None)
+            array, windowed = to_eight_bits(np.asarray(image), given)
+            picture, bits = Image.fromarray(array), given.bits
+            picture.getexif()[_ORIENTATION] = _orientation(image)
+    if kind not in _UNTURNED:
+        with suppress(Exception):  # unreadable EXIF data: browsers pass them over
+            ImageOps.exif_transpose(picture, in_place=True)
+    size = picture.size
+    shrink = -(-max(1, size[0] * size[1]) // MAX_PIXELS)
+    if shrink > 1:
+        picture = picture.reduce(int(np.ceil(np.sqrt(shrink))))
+    return Decoded(_TO_RGB[picture.mode](picture), kind, size, bits, quality, note, windowed)
 
 
-def _stretch(values: NDArray[np.float32]) -> Image.Image:
-    """Map grey values (h, w) float32 to RGB by their .5 and 99.5 percentiles; not-finite ones are black."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        raise ValueError("no finite pixel value")
-    low, high = np.percentile(finite, [0.5, 99.5])
-    if high <= low:
-        low, high = float(finite.min()), float(finite.max())
-    scaled = (values - low) / max(float(high - low), 1e-12)
-    grey = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0, 1) * 255
-    return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
+def jpeg_quality(tables: object) -> int | None:
+    """Return the quality (1 to 100) whose luminance table lies nearest to a JPEG's; None where it has none."""
+    if not isinstance(tables, dict) or 0 not in tables:
+        return None
+    return 1 + int(np.abs(_luminance_tables() - np.asarray(tables[0])).sum(axis=1).argmin())
+
+
+@cache
+def _luminance_tables() -> NDArray[np.int64]:
+    """Return (100, 64): the tables that the JPEG library uses for each quality."""
+    found = []
+    for quality in range(1, 101):
+        out = io.BytesIO()
+        Image.new("L", (1, 1)).save(out, "JPEG", quality=quality)
+        with Image.open(out) as image:
+            found.append(image.quantization[0])
+    return np.array(found, dtype=np.int64)
+
+
+def _orientation(image: Image.Image) -> int:
+    with suppress(Exception):
+        return int(image.getexif().get(_ORIENTATION, 1))
+    return 1
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if "transparency" in image.info:
+        return _on_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _lab(image: Image.Image) -> Image.Image:
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    found = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+    assert found is not None  # only in place there is none
+    return found
+
+
+_ORIENTATION = 0x0112
+_DEEP = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+
+_TO_RGB: dict[str, Callable[[Image.Image], Image.Image]] = {
+    **dict.fromkeys(("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"), _opaque),
+    **dict.fromkeys(("LA", "PA", "RGBA"), _on_white),
+    "La": lambda image: _on_white(image.convert("LA")),
+    "RGBa": lambda image: _on_white(image.convert("RGBA")),
+    "LAB": _lab,
+}
+"""What makes RGB of a picture of each of Pillow's modes, but for those of more than 8 bits."""

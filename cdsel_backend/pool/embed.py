@@ -6,14 +6,15 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage, decode
+from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage, read_image
+from cdsel_backend.pool.measures import Measures, measure
 
 K = TypeVar("K")
 
@@ -41,6 +42,10 @@ class Embedded(Generic[K]):
     vector: NDArray[np.floating[Any]] | None
     """What the network made of it: (dim,) float32, or activations."""
     error: str | None
+    note: str | None = None
+    """What is odd about a file that is used all the same."""
+    measures: Measures = field(default_factory=dict)
+    """What the file says of itself (`pool.measures`)."""
 
 
 def content_hash(data: bytes) -> str:
@@ -83,7 +88,9 @@ def embed_images(
             digest = content_hash(data)
             if digest in known:
                 return Embedded(key, digest, None, None), None
-            return Embedded(key, digest, None, None), backbone.prepare(decode(data, max_pixels=max_pixels))
+            decoded = read_image(data, max_pixels=max_pixels)
+            told = Embedded[K](key, digest, None, None, decoded.note, measure(decoded))
+            return told, backbone.prepare(decoded.image)
         except UnreadableImage as error:
             return Embedded(key, digest, None, str(error)), None
 
@@ -129,6 +136,6 @@ def _flush(
             continue
         vector = next(vectors)
         if np.isfinite(vector).all():
-            yield Embedded(item.key, item.content_hash, vector, None)
+            yield replace(item, vector=vector)
         else:
-            yield Embedded(item.key, item.content_hash, None, "the backbone's vector is not finite")
+            yield replace(item, error="the backbone's vector is not finite")

@@ -1,0 +1,150 @@
+"""Values of more than 8 bits -> 8 bits, so that a picture is the same however many bits it was saved with.
+
+Pillow keeps the upper 8 bits of colour, and refuses some TIFF files. So PNG, TIFF and PNM of more than 8 bits are read
+by OpenCV (which comes with Label Studio's SDK); their headers say what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, TiffImagePlugin
+
+USED = 0.25  # of the range; a picture that uses less of it is windowed, as viewers do
+_SAMPLE = 1_000_000  # values that percentiles are read from
+_OPEN_RANGES = (1.0, 255.0, 65535.0)  # what floating point values of pictures usually lie in
+_PNM = re.compile(rb"P[56]\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s")
+_GREY_OR_RGB = (0, 1, 2)  # photometric interpretations that OpenCV reads without loss
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file of more than 8 bits a channel says of itself.
+
+    `top` is the greatest value that its numbers can have, None where they are signed or floating point;
+    `white_is_zero` says that the greatest is black; `alpha` what a fourth channel is; `turned` that OpenCV applies the
+    file's orientation. `size` is upright then.
+    """
+
+    size: tuple[int, int]
+    bits: int
+    top: float | None
+    white_is_zero: bool = False
+    alpha: Literal["none", "straight", "premultiplied"] = "straight"
+    turned: bool = False
+
+
+def read_layout(data: bytes) -> Layout | None:
+    """Return the layout of a PNG, TIFF or PNM file of more than 8 bits, None for everything else."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 26 and data[24] == 16:
+        width, height = struct.unpack(">II", data[16:24])
+        return Layout((width, height), 16, 65535.0)
+    if data[:2] in (b"II", b"MM"):
+        return _read_tiff_layout(data)
+    found = _PNM.match(data[:1024])
+    if found and int(found[3]) > 255:
+        return Layout((int(found[1]), int(found[2])), int(found[3]).bit_length(), float(found[3]))
+    return None
+
+
+def read_values(data: bytes, layout: Layout) -> NDArray[Any] | None:
+    """Return the values (h, w) or (h, w, 3 or 4) in RGB order, as the file holds them; None where OpenCV cannot."""
+    import cv2  # here: only the few files of more than 8 bits need it
+
+    try:
+        values = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if values is None or values.shape[1::-1] != layout.size or values.dtype == np.uint8:
+        return None
+    if values.dtype == np.uint16 and layout.top is not None and data[:2] in (b"II", b"MM"):
+        values = np.right_shift(values, 16 - layout.bits)  # OpenCV moves 10, 12 and 14 bits up
+    if values.ndim == 3 and values.shape[2] >= 3:
+        values = values[..., [2, 1, 0, 3][: values.shape[2]]]
+    return np.asarray(values)
+
+
+def to_eight_bits(values: NDArray[Any], layout: Layout) -> tuple[NDArray[np.uint8], bool]:
+    """Return (h, w) or (h, w, 3) uint8, with transparency laid on white, and whether the values were windowed.
+
+    Numbers that use their range keep it: the upper 8 bits, which a browser shows. Numbers that use less than a quarter
+    of it (12 bits in a file of 16) would be nearly black: their .5 and 99.5 percentiles become black and white. Numbers
+    that are 8 bits times 256 or 257 are a picture of 8 bits, however dark. What is not finite is black.
+
+    Raises ValueError where no value is finite.
+    """
+    alpha = None
+    if values.ndim == 3 and values.shape[2] == 4:
+        values, alpha = values[..., :3], values[..., 3]
+    whole = np.issubdtype(values.dtype, np.integer)
+    few = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
+    few = few[np.isfinite(few)]
+    if not few.size:
+        few = values[np.isfinite(values)]
+    if not few.size:
+        raise ValueError("no finite pixel value")
+    top = layout.top
+    if top is None and few.min() >= 0:
+        top = next((end for end in _OPEN_RANGES if few.max() <= end), None)
+    low, high = (float(end) for end in np.percentile(few, [0.5, 99.5]))
+    windowed = top is None or not (high - low >= USED * top or _is_eight_bits(few, values, top))
+    if not windowed and whole and top is not None and top >= 255:
+        grey = (values.astype(np.float64) * (256 / (top + 1))).astype(np.uint8)
+    else:
+        if not windowed:
+            low, high = 0.0, float(top or 1.0)
+        elif high <= low:
+            low, high = float(few.min()), float(few.max())
+        scaled = (values.astype(np.float32) - low) / max(high - low, 1e-12)
+        scaled = np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0)
+        grey = (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
+    if layout.white_is_zero:
+        grey = 255 - grey
+    if alpha is not None and layout.alpha != "none":
+        opacity = (alpha.astype(np.float32) / float(layout.top or 1.0))[..., None]
+        coloured = grey if layout.alpha == "premultiplied" else grey * opacity
+        grey = np.clip(coloured + 255 * (1 - opacity), 0, 255).round().astype(np.uint8)
+    return grey, windowed
+
+
+def _is_eight_bits(few: NDArray[Any], values: NDArray[Any], top: float) -> bool:
+    """Whether whole numbers of 16 bits are all multiples of 257, or of 256: those of a picture of 8 bits."""
+    if top != 65535 or not np.issubdtype(values.dtype, np.integer):
+        return False
+    return any(not (few % step).any() and not (values % step).any() for step in (257, 256))
+
+
+def _read_tiff_layout(data: bytes) -> Layout | None:
+    """Read the first directory's tags; None for 8 bits or fewer, and for what is no TIFF."""
+    tag = ExifTags.Base
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8])
+        stream = io.BytesIO(data)
+        stream.seek(directory.next)
+        directory.load(stream)
+        size = int(directory[tag.ImageWidth]), int(directory[tag.ImageLength])
+        bits = [int(value) for value in directory.get(tag.BitsPerSample, (1,))]
+        format_ = int(directory.get(339, (1,))[0])  # 1 unsigned, 2 signed, 3 floating point
+        photometric = int(directory.get(tag.PhotometricInterpretation, 1))
+        extra = directory.get(338, ())
+        if int(directory.get(tag.Orientation, 1)) >= 5:
+            size = size[::-1]
+    except Exception:  # whatever a damaged header makes Pillow raise: then it is no TIFF that can be read
+        return None
+    if max(bits) <= 8 or len(bits) > 4 or photometric not in _GREY_OR_RGB:
+        return None
+    alpha: dict[int, Literal["premultiplied", "straight"]] = {1: "premultiplied", 2: "straight"}
+    return Layout(
+        size,
+        max(bits),
+        float(2 ** max(bits) - 1) if format_ == 1 else None,
+        white_is_zero=photometric == 0,
+        alpha=alpha.get(int(extra[0]), "none") if extra else "straight",
+        turned=True,
+    )

@@ -1,0 +1,397 @@
+"""Decoding: equal pictures are equal whatever holds them, and files that browsers show are used."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from cdsel_backend.pool.browser import render_png, why_not_shown
+from cdsel_backend.pool.decode import UnreadableImage, decode, jpeg_quality, read_image
+from cdsel_backend.pool.measures import measure
+
+W, H = 96, 64
+
+
+def scene(seed: int = 0, width: int = W, height: int = H) -> np.ndarray:
+    """A grey picture (h, w) uint8 with smooth shapes and a dark left side, so that a turn or a negative shows."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    values = (
+        60
+        + 120 * x / width
+        + sum(
+            rng.uniform(-60, 60)
+            * np.exp(-((x - rng.uniform(0, width)) ** 2 + (y - rng.uniform(0, height)) ** 2) / 200)
+            for _ in range(6)
+        )
+    )
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def grey_of(data: bytes) -> np.ndarray:
+    return np.asarray(decode(data)).astype(int).mean(axis=2)
+
+
+def png16(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits: (h, w) grey, (h, w, 2) grey and alpha, 3 RGB, 4 RGBA."""
+    height, width = values.shape[:2]
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[values.size // (width * height)]
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def tiff(
+    values: np.ndarray, order: str, bits: int, photometric: int = 1, orientation: int = 1, extra=()
+) -> bytes:
+    """An uncompressed TIFF of (h, w) or (h, w, c) whole numbers; 12 bits are packed as the standard says."""
+    height, width = values.shape[:2]
+    samples = values.size // (width * height)
+    if bits == 12:
+        pairs = [
+            np.unpackbits(row.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 4:] for row in values
+        ]
+        raw = b"".join(np.packbits(pair.ravel()).tobytes() for pair in pairs)
+    else:
+        raw = values.astype(f"{order}u{bits // 8}").tobytes()
+    shorts = {
+        256: [width],
+        257: [height],
+        258: [bits] * samples,
+        259: [1],
+        262: [photometric],
+        274: [orientation],
+    }
+    shorts |= {277: [samples], 278: [height], 339: [1] * samples} | ({338: list(extra)} if extra else {})
+    longs = {273: [0], 279: [len(raw)]}
+    count = len(shorts) + len(longs)
+    beyond = 8 + 2 + 12 * count + 4
+    long_values = b"".join(struct.pack(f"{order}{len(v)}H", *v) for v in shorts.values() if len(v) > 2)
+    longs[273] = [beyond + len(long_values)]
+    entries, after = b"", beyond
+    for tag in sorted({**shorts, **longs}):
+        numbers = shorts.get(tag) or longs[tag]
+        kind, letter = (3, "H") if tag in shorts else (4, "I")
+        packed = struct.pack(f"{order}{len(numbers)}{letter}", *numbers)
+        if len(packed) > 4:
+            after, packed = after + len(packed), struct.pack(f"{order}I", after)
+        entries += struct.pack(f"{order}HHI", tag, kind, len(numbers)) + packed.ljust(4, b"\0")
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    # Longer values follow in the order of their tags, as they were numbered.
+    ordered = b"".join(struct.pack(f"{order}{len(v)}H", *v) for _, v in sorted(shorts.items()) if len(v) > 2)
+    return head + struct.pack(f"{order}H", count) + entries + bytes(4) + ordered + raw
+
+
+# More than 8 bits
+
+
+def holders(grey: np.ndarray) -> dict[str, bytes]:
+    """One grey picture of 8 bits in files of many kinds, none of which loses any of it."""
+    deep = grey.astype(np.uint32)
+    rgb = np.repeat(deep[..., None], 3, axis=2)
+    opaque = np.full_like(deep, 255)
+    twelve = np.rint(deep * 4095 / 255)
+    found = {
+        "PNG 16": png16(deep * 257),
+        "PNG 16, shifted": png16(deep * 256),
+        "PNG 16 RGB": png16(rgb * 257),
+        "PNG 16 grey and alpha": png16(np.stack([deep, opaque], axis=2) * 257),
+        "PNG 16 RGBA": png16(np.dstack([rgb, opaque]) * 257),
+        "PGM 16": encode(Image.fromarray((deep * 257).astype(np.uint16)), "PPM"),
+        "PGM 12": b"P5\n%d %d\n4095\n" % (W, H) + twelve.astype(">u2").tobytes(),
+        "PPM 16": b"P6\n# made\n%d %d\n65535\n" % (W, H) + (rgb * 257).astype(">u2").tobytes(),
+        "TIFF float 0 to 1": encode(Image.fromarray((grey / 255).astype(np.float32)), "TIFF"),
+        "TIFF float 0 to 255": encode(Image.fromarray(grey.astype(np.float32)), "TIFF"),
+        "JPEG 2000 16": encode(
+            Image.fromarray((deep * 257).astype(np.uint16)), "JPEG2000", irreversible=False
+        ),
+        "TIFF 16 LZW": encode(
+            Image.fromarray((deep * 257).astype(np.uint16)), "TIFF", compression="tiff_lzw"
+        ),
+    }
+    for order in "<>":
+        name = "little" if order == "<" else "big"
+        for photometric in (0, 1):
+            for bits, scaled in ((8, deep), (12, twelve.astype(np.uint32)), (16, deep * 257)):
+                values = 2**bits - 1 - scaled if photometric == 0 else scaled
+                found[f"TIFF {bits} {name} photometric {photometric}"] = tiff(
+                    values, order, bits, photometric
+                )
+        found[f"TIFF 16 RGB {name}"] = tiff(rgb * 257, order, 16, 2)
+        found[f"TIFF 16 RGBA {name}"] = tiff(np.dstack([rgb, opaque]) * 257, order, 16, 2, extra=(2,))
+        found[f"TIFF 8 grey and alpha {name}"] = tiff(np.stack([deep, opaque], axis=2), order, 8, extra=(2,))
+    return found
+
+
+@pytest.mark.parametrize("name", holders(scene()))
+def test_a_picture_is_the_same_however_many_bits_hold_it(name):
+    grey = scene()
+    got = np.asarray(decode(holders(grey)[name])).astype(int)
+    assert got.shape == (H, W, 3)
+    assert np.abs(got - grey[..., None]).max() <= 1
+    assert (got == grey[..., None]).mean() > 0.95
+
+
+@pytest.mark.parametrize("brightest", [12, 60, 255])
+def test_dark_pictures_of_8_bits_stay_dark_in_16(brightest):
+    grey = (scene() * (brightest / 255)).astype(np.uint8)
+    assert (grey_of(png16(grey.astype(np.uint32) * 257)) == grey).all()
+
+
+def test_pools_of_8_and_of_16_bits_cannot_be_told_apart():
+    """CASES 1: half as 8-bit PNG, half as 16-bit PNG; a probe told them apart with AUROC .98."""
+    for seed in range(60):
+        grey = scene(seed)
+        eight, sixteen = decode(encode(Image.fromarray(grey))), decode(png16(grey.astype(np.uint32) * 257))
+        assert (np.asarray(eight) == np.asarray(sixteen)).all()
+
+
+@pytest.mark.parametrize("shape", ["grey", "grey and alpha", "RGB", "RGBA"])
+def test_12_bits_in_16_are_windowed(shape):
+    """CASES 2 and 4."""
+    twelve = (scene().astype(np.float64) / 255 * 4095).round()
+    alpha = np.full((H, W), 65535.0)
+    planes = {
+        "grey": twelve,
+        "grey and alpha": np.stack([twelve, alpha], axis=2),
+        "RGB": np.stack([twelve] * 3, axis=2),
+        "RGBA": np.stack([twelve] * 3 + [alpha], axis=2),
+    }
+    found = read_image(png16(planes[shape]))
+    grey = np.asarray(found.image).astype(float).mean(axis=2)
+    assert found.windowed
+    assert (grey.min(), grey.max()) == (0, 255)
+    assert np.corrcoef(grey.ravel(), scene().ravel())[0, 1] > 0.995
+
+
+def test_transparency_of_16_bits_lies_on_white():
+    values = np.zeros((H, W, 4))
+    values[: H // 2, :, 3] = 65535
+    grey = grey_of(png16(values))
+    assert (grey[: H // 2] == 0).all()
+    assert (grey[H // 2 :] == 255).all()
+
+
+def test_every_kind_of_colour_becomes_rgb():
+    colours = Image.merge("RGB", [Image.fromarray(np.roll(scene(i), 7 * i)) for i in range(3)])
+    wanted = np.asarray(colours).astype(int)
+    lab = ImageCms.profileToProfile(
+        colours, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    for mode, image in {
+        "LAB": lab, "CMYK": colours.convert("CMYK"), "YCbCr": colours.convert("YCbCr"), "RGBA": colours.convert("RGBA"),
+    }.items():  # fmt: skip
+        got = np.asarray(decode(encode(image, "TIFF"))).astype(int)
+        assert np.abs(got - wanted).mean() < 4, mode
+    one_bit = Image.fromarray(scene() > 128)
+    for photometric in (0, 1):
+        data = encode(one_bit, "TIFF", tiffinfo={262: photometric})
+        assert (grey_of(data) > 128).mean() == pytest.approx((scene() > 128).mean(), abs=1e-9)
+    palette = colours.quantize(64)
+    assert (np.asarray(decode(encode(palette, "TIFF"))) == np.asarray(palette.convert("RGB"))).all()
+
+
+# Files that lack their end
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_jpeg_that_lacks_only_its_end_is_used(progressive, colour):
+    """CASES 5."""
+    grey = scene(1, 400, 300) + np.random.default_rng(0).integers(0, 12, (300, 400), dtype=np.uint8)
+    image = Image.fromarray(grey)
+    image = Image.merge("RGB", [image, image.rotate(180), image]) if colour else image
+    whole = encode(image, "JPEG", quality=88, progressive=progressive)
+    wanted = np.asarray(decode(whole)).astype(int)
+    assert read_image(whole).note is None
+    for missing in (1, 2, 3, 40, len(whole) // 10):
+        found = read_image(whole[:-missing])
+        assert found.note is not None
+        assert "end of the JPEG file is missing" in found.note
+        differ = np.abs(np.asarray(found.image).astype(int) - wanted)
+        assert np.median(differ) <= 3
+        assert differ[:200].mean() < 4
+    for kept in (0.5, 0.3, 0.1):
+        with pytest.raises(UnreadableImage, match="truncated or damaged"):
+            decode(whole[: int(len(whole) * kept)])
+
+
+def test_a_png_that_lacks_only_its_end_is_used():
+    grey = scene(1, 400, 300) + np.random.default_rng(0).integers(0, 12, (300, 400), dtype=np.uint8)
+    for whole in (encode(Image.fromarray(grey)), png16(grey.astype(np.uint32) * 257)):
+        for missing in (2, 12, 16, len(whole) // 10):
+            found = read_image(whole[:-missing])
+            assert "end of the PNG file is missing" in str(found.note)
+            assert (np.asarray(found.image)[:240] == grey[:240, :, None]).all()
+        with pytest.raises(UnreadableImage, match="truncated or damaged"):
+            decode(whole[: len(whole) // 2])
+
+
+def test_what_browsers_do_not_show_without_its_end_is_refused():
+    for kind in ("WEBP", "AVIF"):
+        whole = encode(Image.fromarray(scene(1, 400, 300)), kind)
+        for missing in (2, len(whole) // 10):
+            with pytest.raises(UnreadableImage):
+                decode(whole[:-missing])
+
+
+# Orientation, frames
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "AVIF", "TIFF", "WEBP", "PNG 16", "TIFF 16"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_where_browsers_apply_it(kind, orientation):
+    """Chromium turns JPEG, PNG and AVIF, and leaves WebP as it is; viewers turn TIFF."""
+    upright = scene()
+    back = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: np.transpose,
+            6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a, 2).T, 8: lambda a: np.rot90(a, -1)}  # fmt: skip
+    stored = np.ascontiguousarray(back[orientation](upright))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if kind == "TIFF 16":
+        data = tiff(stored.astype(np.uint32) * 257, ">", 16, orientation=orientation)
+    elif kind == "PNG 16":
+        data = encode(Image.fromarray(stored.astype(np.uint16) * 257), "PNG", exif=exif)
+    else:
+        data = encode(Image.fromarray(stored), kind, exif=exif, quality=95)
+    wanted = stored if kind == "WEBP" else upright
+    found = read_image(data)
+    assert found.size == wanted.shape[::-1] == found.image.size
+    assert np.abs(grey_of(data) - wanted).mean() < 4
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animations_and_pages_give_the_first(kind):
+    frames = [Image.fromarray(scene(seed)).convert("RGB") for seed in (1, 2, 3)]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    assert np.abs(np.asarray(decode(data)).astype(int) - np.asarray(frames[0])).mean() < 6
+    if kind == "PNG":  # an image for old viewers that is no part of the animation
+        data = encode(frames[0], kind, save_all=True, append_images=frames[1:], default_image=True)
+        assert np.abs(np.asarray(decode(data)).astype(int) - np.asarray(frames[1])).mean() < 6
+
+
+def test_the_bytes_count_and_not_the_name():
+    assert decode(encode(Image.fromarray(scene()), "GIF")).size == (W, H)
+    with pytest.raises(UnreadableImage, match="not an image"):
+        decode(b"this is text that somebody named picture.jpg")
+
+
+# Size
+
+
+def test_a_bound_above_pillows_own_is_obeyed_within_memory():
+    """CASES 26: 195 megapixels with CDSEL_MAX_IMAGE_PIXELS=400000000; a larger picture is reduced to 80."""
+    code = (
+        "import io, resource\nfrom PIL import Image\n"
+        "from cdsel_backend.pool.decode import read_image, UnreadableImage\n"
+        "out = io.BytesIO(); Image.new('L', (15000, 13000), 77).save(out, 'PNG', compress_level=1)\n"
+        "found = read_image(out.getvalue(), max_pixels=400_000_000)\n"
+        "print(found.size, found.image.size, found.image.getpixel((5, 5)))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+        "try: read_image(out.getvalue())\nexcept UnreadableImage as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    size, memory, refusal = done.stdout.splitlines()
+    assert size == "(15000, 13000) (7500, 6500) (77, 77, 77)"
+    assert int(memory) < 1000  # MB; the picture as RGB would have 780
+    assert "is over 80,000,000 pixels" in refusal
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "PGM"])
+def test_a_header_that_claims_a_huge_picture_costs_nothing(kind):
+    side = 60_000
+    if kind == "PGM":
+        data = b"P5\n60000 60000\n65535\n" + bytes(100)
+    elif kind == "TIFF":
+        data = tiff(np.zeros((4, 4), int), "<", 16)
+        data = data.replace(struct.pack("<HHIHH", 256, 3, 1, 4, 0), struct.pack("<HHIHH", 256, 3, 1, side, 0))
+        data = data.replace(struct.pack("<HHIHH", 257, 3, 1, 4, 0), struct.pack("<HHIHH", 257, 3, 1, side, 0))
+    else:
+        whole = bytearray(encode(Image.new("L", (1, 1)), kind))
+        place, form = {"PNG": (16, ">II"), "GIF": (6, "<HH"), "BMP": (18, "<ii")}[kind]
+        whole[place : place + struct.calcsize(form)] = struct.pack(form, side, side)
+        data = bytes(whole)
+    with pytest.raises(UnreadableImage, match=r"60000 x 60000 is over|not an image"):
+        decode(data)
+
+
+# What the file says
+
+
+@pytest.mark.parametrize("quality", [10, 35, 50, 75, 92])
+def test_the_quality_of_a_jpeg_is_read_from_its_tables(quality):
+    found = read_image(encode(Image.fromarray(scene()), "JPEG", quality=quality))
+    assert found.quality == pytest.approx(quality, abs=1)
+    assert found.format == "JPEG"
+    assert jpeg_quality(None) is None
+
+
+def test_what_a_file_says_of_itself():
+    grey = Image.fromarray(scene(0, 300, 200))
+    eight, sixteen = (
+        measure(read_image(data)) for data in (encode(grey), png16(np.asarray(grey).astype(np.uint32) * 257))
+    )
+    assert eight == {
+        "image: width x height": "300 x 200",
+        "image: bit depth": 8.0,
+        "image: colour": "grey",
+        "image: brightness": pytest.approx(np.asarray(grey).mean(), abs=0.6),
+        "image: contrast": pytest.approx(np.asarray(grey).std(), abs=1),
+        "image: sharpness": pytest.approx(eight["image: sharpness"]),
+        "image: JPEG quality": None,
+        "image: format": "PNG",
+    }
+    assert {key for key in eight if eight[key] != sixteen[key]} == {"image: bit depth"}
+    jpeg = measure(read_image(encode(grey.convert("RGB"), "JPEG", quality=70)))
+    assert (jpeg["image: JPEG quality"], jpeg["image: colour"]) == (pytest.approx(70, abs=1), "grey")
+    coloured = Image.merge("RGB", [grey, grey.rotate(180), grey])
+    assert measure(read_image(encode(coloured)))["image: colour"] == "colour"
+    blurred = measure(read_image(encode(grey.resize((30, 20)).resize((300, 200)))))
+    noisy = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 300), dtype=np.uint8))
+    assert (
+        blurred["image: sharpness"]
+        <= eight["image: sharpness"] + 0.5
+        < measure(read_image(encode(noisy)))["image: sharpness"]
+    )
+
+
+# What browsers show
+
+
+@pytest.mark.parametrize(
+    "kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "AVIF", "TIFF", "JPEG2000", "PPM", "MPO"]
+)
+def test_what_no_browser_shows_is_said_and_rendered(kind):
+    """CASES 6. Chromium was asked for each of these."""
+    data = encode(Image.fromarray(scene()).convert("RGB"), kind)
+    shown = why_not_shown(read_image(data)) is None
+    assert shown == (kind not in ("TIFF", "JPEG2000", "PPM"))
+    picture = Image.open(io.BytesIO(render_png(data)))
+    assert picture.format == "PNG"
+    assert np.abs(np.asarray(picture.convert("L")).astype(int) - scene()).mean() < 8
+
+
+def test_what_browsers_show_almost_black_is_rendered_too():
+    deep = scene().astype(np.uint32)
+    assert why_not_shown(read_image(png16(deep * 257))) is None
+    assert "almost black" in str(why_not_shown(read_image(png16(deep * 16))))
+    assert np.asarray(Image.open(io.BytesIO(render_png(png16(deep * 16))))).mean() > 50
+    assert Image.open(io.BytesIO(render_png(png16(deep * 257), longest_side=48))).size == (48, 32)
