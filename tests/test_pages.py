@@ -542,15 +542,15 @@ def test_a_thumbnail_is_small_and_outlives_its_source(store, project, thumbnails
     Image.new("RGB", (1600, 800), "teal").save(folder / "a.png")
     with images_served(folder) as address:
         item = item_of(store, project, f"{address}/a.png")
-        data = thumbnails.thumbnail(STUDIO_URL, item)
+        data = thumbnails.thumbnail(State(store, project), item)
     assert Image.open(io.BytesIO(data)).size == (SIDE, SIDE // 2)
-    assert thumbnails.thumbnail(STUDIO_URL, item) == data  # the source is gone
+    assert thumbnails.thumbnail(State(store, project), item) == data  # the source is gone
 
 
 def test_an_image_that_cannot_be_read_says_so_in_its_place(client, store, project, thumbnails):
     item = item_of(store, project, "data:image/png;base64,AAAA")
     with pytest.raises(UnreadableImage):
-        thumbnails.thumbnail(STUDIO_URL, item)
+        thumbnails.thumbnail(State(store, project), item)
     answer = client.get(f"/projects/{POOL}/thumbnails/{item.id}")
     assert answer.mimetype == "image/svg+xml"
     assert "cannot be read" in answer.text
@@ -572,7 +572,7 @@ def test_kept_thumbnails_stay_below_the_bound(store, project, tmp_path, monkeypa
         picture = io.BytesIO()
         Image.effect_noise((64, 64), 60 + number).convert("RGB").save(picture, "PNG")
         address = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
-        kept.thumbnail(STUDIO_URL, item_of(store, project, address))
+        kept.thumbnail(State(store, project), item_of(store, project, address))
     sizes = [path.stat().st_size for path in kept.folder.glob("*/*")]
     assert sum(sizes) < 4000 + 2 * max(sizes)
 
@@ -584,7 +584,7 @@ def test_too_many_readers_at_once_are_told_to_wait(store, project, tmp_path, mon
     item = item_of(store, project, "data:image/png;base64,AAAA")
     assert thumbnails._free.acquire()
     with pytest.raises(ServiceUnavailable):
-        thumbnails.thumbnail(STUDIO_URL, item)
+        thumbnails.thumbnail(State(store, project), item)
 
 
 # a project in the middle of its life

@@ -35,6 +35,11 @@ def source(address: str | Path, **options: object) -> PoolSource:
     return open_source(str(address), SourceOptions(**options), key=KEY)
 
 
+def at(path: str) -> SourceItem:
+    """An item whose image lies there."""
+    return SourceItem(path, path, {})
+
+
 def items(found: PoolSource, watermark: str = "") -> list[SourceItem]:
     listing = found.list(watermark)
     assert listing is not None
@@ -109,15 +114,15 @@ def test_every_source_keeps_to_the_port(kind: str, folder: Path, bucket: str) ->
     assert len({item.key for item in listed}) == len(listed)
     for item in listed:
         assert item.problem is None
-        assert decode(found.read(item.image)).size == (24, 16)
-        assert found.annotator_address(item.image) is None
+        assert decode(found.read(item)).size == (24, 16)
+        assert found.annotator_address(item) is None
         assert dict(found.describe(item)) == {}
     assert listed == items(source(address))  # again, and by another process, the same
     with pytest.raises(UnreadableImage):
-        found.read("none.png")
+        found.read(at("none.png"))
     for outside in ("../secret.png", "/etc/passwd", "north/../../secret.png", "s3://elsewhere/x.png"):
         with pytest.raises(UnreadableImage):
-            found.read(outside)
+            found.read(at(outside))
 
 
 @pytest.mark.parametrize("write", [write_csv, write_jsonl, write_parquet])
@@ -198,18 +203,18 @@ def test_tables_that_are_none_are_refused_with_the_fix(folder: Path) -> None:
 def test_images_may_lie_elsewhere_than_the_table(folder: Path, bucket: str, tmp_path_factory) -> None:
     other = tmp_path_factory.mktemp("tables")
     found = source(write_csv(other / "pool.csv", ROWS), root=str(folder))
-    assert decode(found.read(items(found)[2].image)).size == (24, 16)
+    assert decode(found.read(items(found)[2])).size == (24, 16)
     rows = [
         {"path": "memory://bucket/scans/0.png", "site": "a"},
         {"path": "https://x.org/a.png", "site": "b"},
     ]
     found = source(write_csv(other / "far.csv", rows), root=bucket)
     near, web = items(found)
-    assert decode(found.read(near.image)).size == (24, 16)
-    assert found.annotator_address(web.image) == "https://x.org/a.png"
+    assert decode(found.read(near)).size == (24, 16)
+    assert found.annotator_address(web) == "https://x.org/a.png"
     without = source(write_csv(other / "far.csv", rows))
     with pytest.raises(UnreadableImage, match="--root"):
-        without.read(near.image)
+        without.read(near)
 
 
 def test_a_table_of_many_rows_is_read_row_by_row(folder: Path) -> None:
@@ -240,11 +245,11 @@ def test_dicom_files_bring_variables_and_a_chosen_frame(folder: Path) -> None:
     told = found.describe(by_key["IM0001"])
     assert (told["PatientSex"], told["NumberOfFrames"]) == ("F", 3)
     assert "Jane" not in repr(told)
-    assert np.asarray(decode(found.read("IM0001"))).mean() == 20
-    assert np.asarray(decode(source(folder, frame=2).read("IM0001"))).mean() == 30
+    assert np.asarray(decode(found.read(at("IM0001")))).mean() == 20
+    assert np.asarray(decode(source(folder, frame=2).read(at("IM0001")))).mean() == 30
     with pytest.raises(UnreadableImage, match="--burned-in"):
-        found.read("burned.dcm")
-    assert source(folder, burned_in=True).read("burned.dcm")
+        found.read(at("burned.dcm"))
+    assert source(folder, burned_in=True).read(at("burned.dcm"))
     table = folder / "scans.csv"
     table.write_text("path,site\nIM0001,a\n")
     assert source(table).describe(items(source(table))[0])["PatientSex"] == "F"
@@ -320,7 +325,7 @@ def test_a_hostile_folder_is_listed_with_reasons_in_bounded_memory(hostile: Path
         reasons[item.key] = item.problem
         if item.problem is None:
             try:
-                decode(found.read(item.image))
+                decode(found.read(item))
             except UnreadableImage as fault:
                 reasons[item.key] = str(fault)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

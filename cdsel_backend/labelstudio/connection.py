@@ -20,6 +20,8 @@ import label_studio_sdk
 from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
 
+from cdsel_backend.pool.source import SourceError
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -30,7 +32,7 @@ AWAY = (429, 502, 503, 504)
 PAGE = 1000
 
 
-class LabelStudioError(Exception):
+class LabelStudioError(SourceError):
     """Label Studio refused a request, or answered what was not expected."""
 
     def __init__(self, message: str, status: int | None = None) -> None:

@@ -12,20 +12,19 @@ Two ways to deliver it (setting `delivery`):
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import Row
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.placing import Placement, plan
+from cdsel_backend.labelstudio.source import annotator_address
+from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import State, Store
 
 CHUNK = 50  # tasks of one import: what a budget lowered in the middle of a push may still let through
-CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://")
 
 
 def push(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
@@ -96,11 +95,9 @@ def task_data(
     number: int,
 ) -> dict[str, Any]:
     """What the annotator's task holds: the pool task's data, its place in the queue (`number`) and the reason."""
-    data = dict(item.data)
-    if item.image.startswith(CLOUD_SCHEMES):
-        # The queue project has no cloud storage of its own: Label Studio signs through the pool's task.
-        uri = quote(base64.b64encode(item.image.encode()).decode())
-        data = space.image.with_address(data, f"/tasks/{item.task}/presign/?fileuri={uri}")
+    data, shown = item.data, annotator_address(SourceItem(str(item.task), item.image, item.data))
+    if shown != item.image:
+        data = space.image.with_address(data, shown)
     return {
         **data,
         "cdsel_item": item.task,

@@ -16,7 +16,7 @@ class SourceItem:
 
     Attributes:
         key: names it in the source, once and for all.
-        image: what `PoolSource.read` is given; "" where the item has no image.
+        image: where its image is, as the source writes it; "" where it has none.
         data: its variables.
         stamp: changes when the bytes of the image do; "" where the source cannot tell.
         problem: why the image cannot be used, where the listing shows it already.
@@ -58,16 +58,16 @@ class PoolSource(Protocol):
     def describe(self, item: SourceItem) -> Mapping[str, Any]:
         """Return the variables that an image's own file tells, such as a DICOM header; asked once for each image."""
 
-    def read(self, image: str) -> bytes:
-        """Return the bytes of an image.
+    def read(self, item: SourceItem) -> bytes:
+        """Return the bytes of an item's image.
 
         Raises:
             UnreadableImage: this image cannot be had; the message says why.
             SourceError: the source itself is away.
         """
 
-    def annotator_address(self, image: str) -> str | None:
-        """Return the address at which annotators see an image; None where it has to be uploaded for them."""
+    def annotator_address(self, item: SourceItem) -> str | None:
+        """Return the address at which annotators see the image; None where it has to be uploaded for them."""
 
 
 class SourceError(Exception):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cdsel_backend.labelstudio.connection import LabelStudioError
-from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import (
     LabelSpace,
     UnknownLabel,
@@ -17,10 +17,11 @@ from cdsel_backend.labelstudio.labels import (
     queue_config,
     space_of,
 )
-from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.serving import misfit, model_folder
+from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import look_up, settle_lost
@@ -85,14 +86,16 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
     )
     note_offer(context.store, project.id, space.classes, now)
-    tasks, annotated = [], []
-    for task in context.studio.tasks(project.pool_project, with_annotations=True):
-        tasks.append(PoolTask(task["id"], task["data"], space.image.read(task["data"]) or ""))
-        if task.get("annotations"):
-            annotated.append(task)
-    context.store.sync_pool(project.id, tasks)
+    pool = LabelStudioPool(context.studio, project.pool_project, space.image)
+    tasks = list(pool.list().items)
+    context.store.sync_pool(project.id, [PoolTask(task.task, task.data, task.image) for task in tasks])
     by_task = {row.task: row.id for row in context.store.items(project.id)}
-    rows = [row for task in annotated for row in label_rows(task, by_task[task["id"]], space)]
+    rows = [
+        row
+        for task in tasks
+        if task.annotations
+        for row in label_rows(task.task, task.annotations, by_task[task.task], space)
+    ]
     context.store.replace_labels(project.id, project.pool_project, rows)
     for source in state.sources:
         context.studio.ensure_webhook(source, *webhook(context.server, state))
@@ -168,23 +171,25 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         for task in context.studio.tasks(queue, with_annotations=True):
             item = by_task.get(task["data"].get("cdsel_item"))
             if item is not None:  # a task that somebody else put there is none of ours
-                rows += label_rows(task, item, space)
+                rows += label_rows(task["id"], task.get("annotations") or (), item, space)
         context.store.replace_labels(project.id, queue, rows)
     if set(queues) == set(state.queues.values()):
         context.store.update_project(project.id, queue_synced_at=now)
 
 
-def label_rows(task: dict[str, Any], item: int, space: LabelSpace) -> list[dict[str, Any]]:
+def label_rows(
+    task: int, annotations: Sequence[Mapping[str, Any]], item: int, space: LabelSpace
+) -> list[dict[str, Any]]:
     """The annotations of one task as rows of the label table."""
     rows = []
-    for annotation in task.get("annotations") or ():
+    for annotation in annotations:
         skipped, label, problem = bool(annotation.get("was_cancelled")), None, None
         if not skipped:
             try:
                 label = space.label_of(annotation.get("result") or [])
             except UnknownLabel as fault:
                 label = fault.rest
-                problem = f"task {task['id']}, annotation {annotation['id']}: {fault}"
+                problem = f"task {task}, annotation {annotation['id']}: {fault}"
         rows.append(
             {
                 "annotation": annotation["id"],
@@ -209,19 +214,10 @@ def embed(context: Context, state: State) -> bool:
         return False
     embedded, unusable, total = store.embedding_progress(project, backbone.fingerprint)
     context.tell(state, "embedding images", embedded + unusable, total)
-    space, reader = space_of(state), ImageReader(context.studio)
-
-    def image(row: Any) -> tuple[int, Callable[[], bytes]]:
-        def read() -> bytes:
-            if not row.image:
-                raise UnreadableImage(f"the task has no text in its image field {space.image.value!r}")
-            return reader.read(row.image, row.task)
-
-        return row.id, read
-
+    source = pool_source(context.studio, state)
     done: list[tuple[int, str, Any]] = []
     faults: dict[int, str] = {}
-    images = (image(row) for row in rows)
+    images = ((row.id, partial(source.read, source_item(row))) for row in rows)
     try:
         for result in embed_images(
             backbone, images, max_pixels=context.server.max_image_pixels, threads=READERS

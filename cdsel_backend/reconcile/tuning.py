@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.pool.embed import Embedder, embed_images
 from cdsel_backend.project.embedded import EmbeddedPool
+from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
@@ -172,14 +172,10 @@ def _embed(
     context: Context, state: State, network: Embedder, rows: list[Any]
 ) -> list[tuple[int, str, NDArray[np.floating[Any]]]]:
     """What a network makes of the images of items: (item, content hash, result), in order, without unreadable ones."""
-    reader = ImageReader(context.studio)
-
-    def read(row: Any) -> Callable[[], bytes]:
-        return lambda: reader.read(row.image, row.task)
-
+    source = pool_source(context.studio, state)
     results = embed_images(
         network,
-        ((row.id, read(row)) for row in rows),
+        ((row.id, partial(source.read, source_item(row))) for row in rows),
         max_pixels=context.server.max_image_pixels,
         threads=READERS,
     )

@@ -58,11 +58,11 @@ class FolderSource:
         """See `PoolSource.describe`."""
         return self._files.describe(item.image) if may_be_dicom(item.image) else {}
 
-    def read(self, image: str) -> bytes:
+    def read(self, item: SourceItem) -> bytes:
         """See `PoolSource.read`."""
-        return self._files.image(image)
+        return self._files.image(item.image)
 
-    def annotator_address(self, image: str) -> str | None:
+    def annotator_address(self, item: SourceItem) -> str | None:
         """See `PoolSource.annotator_address`: Label Studio has no way to these files."""
         return None
 

@@ -62,13 +62,13 @@ class ManifestSource:
             return {}
         return self._files.describe(item.image)
 
-    def read(self, image: str) -> bytes:
+    def read(self, item: SourceItem) -> bytes:
         """See `PoolSource.read`; http(s) addresses are the caller's to read."""
-        return self._files.image(image)
+        return self._files.image(item.image)
 
-    def annotator_address(self, image: str) -> str | None:
+    def annotator_address(self, item: SourceItem) -> str | None:
         """See `PoolSource.annotator_address`: what is on the web can be seen there."""
-        return image if image.startswith(WEB) else None
+        return item.image if item.image.startswith(WEB) else None
 
     def _items(self) -> Iterator[SourceItem]:
         suffix = "." + self._name.lower().rpartition(".")[2]

@@ -17,11 +17,12 @@ from sqlalchemy import Row
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
-from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.pool.decode import UnreadableImage, decode
-from cdsel_backend.server.pages.blueprint import find, pages
+from cdsel_backend.project.source import pool_source, source_item
+from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State
 
 SIDE = 288  # pixels of the longer side: 144 on a sharp screen
 KEPT_BYTES = 256 * 1024 * 1024
@@ -38,17 +39,17 @@ class Thumbnails:
         self.folder = server.data_dir / "thumbnails"
         self._kept_bytes = kept_bytes
         self._free = threading.BoundedSemaphore(READERS)
-        self._readers: dict[str, ImageReader] = {}
+        self._studios: dict[str, LabelStudio] = {}
         self._written = 0
 
-    def thumbnail(self, studio_url: str, item: Row[Any]) -> bytes:
+    def thumbnail(self, state: State, item: Row[Any]) -> bytes:
         """A JPEG of an item's image, at most `SIDE` pixels wide and high.
 
         Raises:
             UnreadableImage, LabelStudioError: there is none; the message says why.
             ServiceUnavailable: too many are being made.
         """
-        name = item.content_hash or f"{studio_url}|{item.id}|{item.image}"
+        name = item.content_hash or f"{state.project.studio_url}|{item.id}|{item.image}"
         name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
         path = self.folder / name[:2] / f"{name}.jpg"
         try:
@@ -61,17 +62,17 @@ class Thumbnails:
         if not self._free.acquire(timeout=PATIENCE):
             raise ServiceUnavailable("too many thumbnails are being made; try again in a moment")
         try:
-            data = self._make(studio_url, item)
+            data = self._make(state, item)
         finally:
             self._free.release()
         self._keep(path, data)
         return data
 
-    def _make(self, studio_url: str, item: Row[Any]) -> bytes:
-        if studio_url not in self._readers:
-            studio = LabelStudio(studio_url, self.server.label_studio_api_key)
-            self._readers[studio_url] = ImageReader(studio)
-        data = self._readers[studio_url].read(item.image, item.task)
+    def _make(self, state: State, item: Row[Any]) -> bytes:
+        url = state.project.studio_url
+        if url not in self._studios:
+            self._studios[url] = LabelStudio(url, self.server.label_studio_api_key)
+        data = pool_source(self._studios[url], state).read(source_item(item))
         image = decode(data, max_pixels=self.server.max_image_pixels)
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
         out = io.BytesIO()
@@ -113,13 +114,13 @@ def _prepare(setup: BlueprintSetupState) -> None:
 @pages.get("/projects/<int:pool_project>/thumbnails/<int:item>")
 def thumbnail(pool_project: int, item: int) -> Response:
     """An image of the pool, small; a picture that says so where it cannot be read."""
-    project = find(pool_project)
+    state = read_state(pool_project)
     row = Service.current().store.items_by_id([item]).get(item)
-    if row is None or row.project != project.id:
+    if row is None or row.project != state.project.id:
         raise NotFound(f"project {pool_project} has no image {item}")
     thumbnails: Thumbnails = current_app.extensions["cdsel_thumbnails"]
     try:
-        data = thumbnails.thumbnail(project.studio_url, row)
+        data = thumbnails.thumbnail(state, row)
     except (UnreadableImage, LabelStudioError) as fault:
         # A page of thumbnails is no place for a broken image: the reason takes its place.
         words = str(fault)
