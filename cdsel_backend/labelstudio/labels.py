@@ -129,7 +129,7 @@ def _chosen(
         if value.lower() in ("false", "0", "no"):
             continue
         wanted = by_name.get(value, tag if value.lower() in ("true", "1", "yes") else None)
-        if wanted not in controls:
+        if wanted is None or wanted not in controls:
             raise UnsupportedLabelConfig(
                 f'cdsel_learn="{value}" on {_tag(tag)} chooses no control: write cdsel_learn="true" on the control '
                 f"whose answers are to be learned; the labeling config has {', '.join(by_name) or 'none'}; {_SUPPORTED}"
