@@ -59,6 +59,17 @@ def test_an_image_that_label_studio_cannot_give_is_left_out_and_the_others_go_on
     assert not world.step(embed)
 
 
+def test_that_all_images_are_embedded_again_is_said_until_it_is_done(world, studio):
+    """The world has vectors of another backbone: as after an upgrade, or another `features`."""
+    labels = world.state().labels
+    for _ in range(SIZE // EMBED_CHUNK):
+        embed_from(world, studio["url"])
+        assert "embedded again" in world.state().project.problems["embedding"][0]
+    assert not world.step(embed)
+    assert "embedding" not in world.state().project.problems
+    assert world.state().labels == labels
+
+
 def test_label_studio_away_is_blamed_on_no_image_and_what_was_read_before_is_kept(world, studio):
     studio["away"] = {"/20.jpg": 503, "/api/version": 503}  # 20 and all that is asked then
     with pytest.raises(LabelStudioUnreachable):

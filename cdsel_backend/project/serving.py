@@ -15,7 +15,7 @@ from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.project.embedded import EmbeddedPool, Vectors
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.training import Model, PresenceModel, TunedModel, load
+from cdsel_backend.training import Model, PresenceModel, TunedModel, load, load_meta
 
 KEPT = 8  # models in memory, of whatever projects
 
@@ -30,7 +30,7 @@ class Predictions:
         self._server = server
         self._store = store
         self._lock = threading.Lock()
-        self._models: LRUCache[Path, Model] = LRUCache(maxsize=kept)
+        self._models: LRUCache[Path, tuple[Model, str | None]] = LRUCache(maxsize=kept)
 
     def model(self, state: State) -> Model | None:
         """The champion, as `load_champion` gives it, from memory where it was asked before.
@@ -44,9 +44,9 @@ class Predictions:
         folder = model_folder(self._server, state.project.id) / version
         with self._lock:  # a version is written once: what was loaded is what its folder holds
             if folder not in self._models:
-                self._models[folder] = load(folder)
-            model = self._models[folder]
-        return None if misfit(model, space_of(state)) else model
+                self._models[folder] = load(folder), trained_on(folder)
+            model, backbone = self._models[folder]
+        return _serving(model, backbone, state)
 
     def of_items(self, state: State, items: Collection[int]) -> dict[int, NDArray[np.float64]] | None:
         """Item -> probabilities (c,) in the order of the classes, of those that have a vector; None without a champion.
@@ -78,7 +78,8 @@ def model_folder(server: ServerSettings, project: int) -> Path:
 
 
 def load_champion(server: ServerSettings, state: State) -> Model | None:
-    """The champion; none before the first, and while the labeling config asks for what it does not know.
+    """The champion; none before the first, while the labeling config asks for what it does not know, and while the
+    pool's vectors are of another backbone than those it was trained on.
 
     Raises:
         ModelFormatError: its folder is damaged; the message names the file.
@@ -94,7 +95,22 @@ def load_version(server: ServerSettings, state: State, version: str | None) -> M
     """
     if version is None:
         return None
-    model = load(model_folder(server, state.project.id) / version)
+    folder = model_folder(server, state.project.id) / version
+    return _serving(load(folder), trained_on(folder), state)
+
+
+def trained_on(folder: Path) -> str | None:
+    """The fingerprint of the backbone whose vectors a model version was trained on; None where it does not say.
+
+    Raises:
+        ModelFormatError: the folder is damaged; the message names the file.
+    """
+    return load_meta(folder).get("backbone")
+
+
+def _serving(model: Model, backbone: str | None, state: State) -> Model | None:
+    if backbone not in (None, state.project.backbone):
+        return None
     return None if misfit(model, space_of(state)) else model
 
 

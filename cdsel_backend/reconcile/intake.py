@@ -31,6 +31,10 @@ from cdsel_backend.training import ModelFormatError, load
 
 EMBED_CHUNK = 32  # images of one committed step
 READERS = 4  # images fetched at once
+EMBEDDED_AGAIN = (
+    "All images are embedded again, because the way they are read changed (another version of this backend, or the "
+    "setting backbone, features or view). Labels and models are kept; a training follows, and predictions with it."
+)
 RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubling each time
 REQUESTS = frozenset(Request)
 UPDATED = "PROJECT_UPDATED"  # what Label Studio calls a change of a project's own fields
@@ -208,9 +212,13 @@ def embed(context: Context, state: State) -> bool:
     """Read and embed the next images that have no vector."""
     backbone, store, project = context.backbone(state.settings), context.store, state.project.id
     if state.project.backbone != backbone.fingerprint:
+        if state.project.backbone and store.embedding_progress(project, state.project.backbone)[0]:
+            store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
         store.update_project(project, backbone=backbone.fingerprint)
     rows = store.without_vector(project, backbone.fingerprint, limit=EMBED_CHUNK, now=time.time())
     if not rows:
+        if "embedding" in state.project.problems:
+            store.note_problems(project, "embedding", [])
         return False
     embedded, unusable, total = store.embedding_progress(project, backbone.fingerprint)
     context.tell(state, "embedding images", embedded + unusable, total)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
-from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict
+from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import PROMOTED, predecessors, provenance, prune
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.insight import insight
@@ -119,10 +119,12 @@ def report_key(context: Context, state: State) -> str:
 
 
 def training_due(context: Context, state: State) -> bool:
-    """Whether enough labels moved, the round is complete with new ones, or somebody asked.
+    """Whether enough labels moved, the round is complete with new ones, somebody asked, or the vectors are new ones.
 
     Below the labels that Label Studio's project asks for, a training only comes of being asked for.
     """
+    if _outdated(context, state):
+        return True
     if not state.changed_labels:
         return False
     if context.requests(state, Request.TRAIN):
@@ -131,6 +133,15 @@ def training_due(context: Context, state: State) -> bool:
         return False
     trained_round = state.trainings[-1].round if state.trainings else 0
     return state.changed_labels >= state.settings.retrain_every or state.complete_rounds > trained_round
+
+
+def _outdated(context: Context, state: State) -> bool:
+    """Whether the champion was trained on vectors of another backbone than the pool has now."""
+    champion = state.project.champion
+    if champion is None:
+        return False
+    backbone = trained_on(model_folder(context.server, state.project.id) / champion)
+    return backbone not in (None, state.project.backbone)
 
 
 def check_champion(context: Context, state: State) -> bool:
@@ -187,6 +198,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         )
     except NotEnoughLabels as fault:
         context.store.add_training(state.project.id, version=None, outcome=str(fault), metrics={}, **record)
+        if _outdated(context, state):  # or the same labels would be tried for ever
+            context.store.update_project(state.project.id, champion=None)
         context.store.handle_events(requests)
         return True
     trial = try_fine_tune(context, state, pool, model, killed=killed)
