@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from cdsel_backend.demo.process import ServerProcess, free_port, local_environme
 class Backend:
     """`cdsel serve` with its data under `folder`, which can be killed and started again."""
 
-    def __init__(self, folder: Path, studio_url: str, token: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, studio_url: str, token: str, *, options: Sequence[str] = (), **environment: str
+    ) -> None:
         self.folder = folder
+        self.options = options
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = local_environment() | {
@@ -38,7 +41,15 @@ class Backend:
         self.process.stop()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "cdsel_backend.cli", "serve", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "cdsel_backend.cli",
+            "serve",
+            "--port",
+            str(self.port),
+            *self.options,
+        ]
         log = self.folder / "backend.log"
         self.process = ServerProcess("cdsel serve", command, env=self.environment, cwd=self.folder, log=log)
         try:
