@@ -14,12 +14,41 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing_extensions import Self
 
 from cdsel_backend.selection import SelectionOptions, describe
 
+
+def _web_address(text: str) -> str:
+    """An address without a slash at its end; "" stands for none."""
+    address = text.strip().rstrip("/")
+    if not address:
+        return ""
+    parts = urlsplit(address)
+    parts.port  # noqa: B018 - raises ValueError for a port that is none
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write a whole address, such as http://localhost:8080")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("write the address alone, without a user, a ? or a #")
+    return address
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+
+RANDOM_WEIGHTS = "random"  # `backbone_weights` of a network that nobody trained
 LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
 
 
@@ -30,28 +59,56 @@ class ServerSettings(BaseSettings):
         frozen=True, extra="ignore", populate_by_name=True, use_attribute_docstrings=True
     )
 
-    label_studio_url: str = Field("", validation_alias="LABEL_STUDIO_URL")
-    """Where Label Studio is; none: the address it names itself when it connects."""
+    label_studio_url: WebAddress = Field("", validation_alias="LABEL_STUDIO_URL")
+    """Where Label Studio is; `cdsel serve` does not start without it, and sends the token nowhere else."""
     label_studio_api_key: str = Field("", validation_alias="LABEL_STUDIO_API_KEY", repr=False)
     """A personal access token (or a legacy token) of the account the backend works as."""
     data_dir: Path = Field(Path.home() / ".local/share/cdsel", validation_alias="CDSEL_DATA_DIR")
     """Where the database and the model versions are kept."""
-    database: str = Field("", validation_alias="CDSEL_DATABASE_URL")
+    database: str = Field("", validation_alias="CDSEL_DATABASE_URL", repr=False)
     """A SQLAlchemy URL, as for PostgreSQL (extra `postgres`); none: SQLite in the data folder."""
-    public_url: str = Field("", validation_alias="CDSEL_PUBLIC_URL")
-    """The backend as Label Studio reaches it, behind a proxy; none: the address Label Studio called last."""
-    dashboard_url: str = Field("", validation_alias="CDSEL_DASHBOARD_URL")
+    public_url: WebAddress = Field("", validation_alias="CDSEL_PUBLIC_URL")
+    """The backend as Label Studio reaches it, behind a proxy; none: the address under *Settings > Model*."""
+    dashboard_url: WebAddress = Field("", validation_alias="CDSEL_DASHBOARD_URL")
     """The backend as people's browsers reach it, for links to the dashboard; none: as Label Studio reaches it."""
     basic_auth_user: str = Field("", validation_alias="BASIC_AUTH_USER")
-    """With `BASIC_AUTH_PASS`, asked on every route but `/health`; type both in *Connect Model*, too."""
+    """With `BASIC_AUTH_PASS`, the login of the dashboard and of every route but `/health`; type both in *Connect \
+Model*, too."""
     basic_auth_pass: str = Field("", validation_alias="BASIC_AUTH_PASS", repr=False)
-    """The password that goes with `BASIC_AUTH_USER`."""
+    """The password of `BASIC_AUTH_USER`; without one, `cdsel serve` listens on this machine only."""
+    trusted_proxy: str = Field("", validation_alias="CDSEL_TRUSTED_PROXY")
+    """The IP address of the proxy in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; none: \
+nobody's are."""
+    image_hosts: str = Field("", validation_alias="CDSEL_IMAGE_HOSTS")
+    """Hosts on private addresses that images may be read from, such as `pacs.local, *.lan, 10.0.0.0/8`; Label Studio \
+itself always may."""
+    allowed_weights: str = Field("", validation_alias="CDSEL_ALLOWED_WEIGHTS")
+    """What the settings of a project may name in `backbone` and `backbone_weights` besides timm models: prefixes such \
+as `hf-hub:timm/, /models/`."""
     device: str = Field("auto", validation_alias="CDSEL_DEVICE")
     """`auto`, `cpu` or `cuda`: where images are embedded and the backbone is fine-tuned."""
     poll_seconds: float = Field(30.0, gt=0, validation_alias="CDSEL_POLL_SECONDS")
     """How often to look at Label Studio when no webhook says so, in seconds."""
     max_image_pixels: int = Field(100_000_000, gt=0, validation_alias="CDSEL_MAX_IMAGE_PIXELS")
     """A larger image is left out, with the reason."""
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> Self:
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            given, lacking = ("USER", "PASS") if self.basic_auth_user else ("PASS", "USER")
+            raise ValueError(
+                f"BASIC_AUTH_{given} is set and BASIC_AUTH_{lacking} is not: set both, or neither"
+            )
+        if ":" in self.basic_auth_user:
+            raise ValueError(
+                "BASIC_AUTH_USER has a colon, which cannot be sent in a user name: choose another"
+            )
+        return self
+
+    @property
+    def asks_password(self) -> bool:
+        """Whether a login is set."""
+        return bool(self.basic_auth_user and self.basic_auth_pass)
 
     @property
     def database_url(self) -> str:
@@ -68,16 +125,27 @@ def read_server_settings() -> ServerSettings:
     try:
         return ServerSettings()
     except ValidationError as fault:
-        raise ValueError(
-            "; ".join(f"{error['loc'][0]} = {error['input']!r}: {error['msg']}" for error in fault.errors())
-        ) from None
+        raise ValueError("; ".join(map(_server_fault, fault.errors()))) from None
+
+
+def _server_fault(error: ErrorDetails) -> str:
+    """What is wrong with a variable, as a sentence that holds no secret."""
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # several variables together; the message names them
+        return message
+    name = str(error["loc"][0])
+    secret = {field.validation_alias for field in ServerSettings.model_fields.values() if not field.repr}
+    return f"{name}: {message}" if name in secret else f"{name} = {error['input']!r}: {message}"
+
+
+def names_in(text: str) -> list[str]:
+    """The parts of a text with commas, without blanks."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _split_commas(value: object) -> object:
     """Let `"a, b"` stand for `["a", "b"]`, as XML attributes and the environment write lists."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+    return names_in(value) if isinstance(value, str) else value
 
 
 def _auto_or_names(value: object) -> object:
@@ -205,6 +273,32 @@ def parse_layer(raw: object) -> dict[str, Any]:
     return dict(raw)
 
 
+def weights_refusal(name: str, value: object, allowed: str) -> str | None:
+    """Why a project may not name this `backbone` or `backbone_weights`, as a sentence; None where it may.
+
+    timm's own model names are free. What comes from a hub or from this machine (`hf-hub:`, `local-dir:`, a path) needs
+    a prefix in `allowed`, the text of CDSEL_ALLOWED_WEIGHTS. Paths are compared as they resolve, since `..` and
+    symbolic links lead elsewhere than they say.
+    """
+    if not isinstance(value, str) or name not in ("backbone", "backbone_weights"):
+        return None
+    if value == RANDOM_WEIGHTS or (name == "backbone" and not any(mark in value for mark in ":/\\")):
+        return None
+    scheme, colon, rest = value.replace("hf_hub:", "hf-hub:", 1).partition(":")
+    from_hub = name == "backbone" and colon and scheme != "local-dir"
+    source = f"{scheme}:{rest}" if from_hub else os.path.realpath(rest if scheme == "local-dir" else value)
+    for prefix in names_in(allowed):
+        folder = prefix if ":" in prefix else os.path.realpath(prefix)
+        inside = folder if folder.endswith(("/", ":")) else f"{folder}/"
+        if (source == folder or source.startswith(inside)) and ".." not in source.split("/"):
+            return None
+    return "the server allows no such source; its administrator can add a prefix to CDSEL_ALLOWED_WEIGHTS"
+
+
+def _allowed_weights() -> str:
+    return os.environ.get("CDSEL_ALLOWED_WEIGHTS", "")
+
+
 def accept(
     raw: Mapping[str, Any], previous: Mapping[str, Any], *, layer: str
 ) -> tuple[dict[str, Any], list[str]]:
@@ -231,6 +325,10 @@ def accept(
             words = "; ".join(
                 dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in fault.errors())
             )
+        else:  # what the environment says is the server's own
+            refused = None if layer == "environment" else weights_refusal(name, value, _allowed_weights())
+            words = refused or ""
+        if words:
             kept = f"{previous[name]!r} stays" if name in previous else "the value below it stays"
             problems.append(f"{layer}: {name} = {value!r} is refused ({words}); {kept}")
             if name in previous:

@@ -9,6 +9,7 @@ import threading
 import pytest
 import torch
 import waitress
+from backend import eventually
 from click.testing import CliRunner
 from test_client import serve
 
@@ -16,10 +17,12 @@ from cdsel_backend.cli import main
 from cdsel_backend.demo.process import free_port
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.project.addresses import webhook
+from cdsel_backend.project.connect import Connector
 from cdsel_backend.server import doctor_command
 from cdsel_backend.server.app import create_app
-from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import Store
+from cdsel_backend.settings import ServerSettings, read_server_settings
+from cdsel_backend.store import State, Store
 
 
 @pytest.fixture
@@ -31,12 +34,16 @@ def client(studio):
 def backend(tmp_path, studio):
     """The web part of a backend on a port of its own, with its store."""
     server = ServerSettings(data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=studio.token)
-    store = Store(server.database_url)
+    store, stop = Store(server.database_url), threading.Event()
+    connecting = threading.Thread(target=Connector(server, store).run, args=(stop,))
+    connecting.start()
     http = waitress.create_server(create_app(server, store), host="127.0.0.1", port=free_port())
     thread = threading.Thread(target=http.run, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{http.effective_port}"
     http.close()
+    stop.set()
+    connecting.join()
     store.close()
 
 
@@ -65,6 +72,11 @@ def of(found, subject, project):
 @pytest.fixture
 def connected(client, backend, pool_project, environment):
     client.connect_backend(pool_project.id, backend, title="cdsel", extra_params="")
+    server = read_server_settings()
+    store = Store(server.database_url)
+    project = eventually(lambda: store.project_of(pool_project.id), "it was never connected")
+    client.ensure_webhook(pool_project.id, *webhook(server, State(store, project.id)))
+    store.close()
     return pool_project.id
 
 
@@ -144,13 +156,12 @@ def test_orphans_and_doubles_are_removed_after_asking_and_nothing_else(client, c
     assert CliRunner().invoke(main, ["doctor", "--json", "--fix"]).exit_code == 2  # it could not ask
 
 
-def test_a_webhook_without_the_password_and_one_that_is_missing(client, connected, environment, backend):
-    environment.setenv("BASIC_AUTH_USER", "studio")
-    environment.setenv("BASIC_AUTH_PASS", "secret")
+def test_a_webhook_without_the_token_and_one_that_is_missing(client, connected, environment, backend):
+    client.ensure_webhook(connected, f"{backend}/webhook", {})
     found, status = examine()
     (row,) = of(found, "webhook", connected)
     assert (row["level"], status) == ("problem", 1)
-    assert "BASIC_AUTH_PASS" in row["words"]
+    assert "lacks the token" in row["words"]
     for hook in client.webhooks(connected):
         client.delete_webhook(hook["id"])
     (row,) = of(examine()[0], "webhook", connected)

@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from played import TOKEN, played_studio
 
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.project.connect import Connector
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.settings import ServerSettings
@@ -31,11 +34,38 @@ def recorded(pattern: str) -> list[Path]:
     return sorted(PAYLOADS.glob(pattern))
 
 
+URL = "http://localhost"  # as the test client calls us
+
+
 @pytest.fixture
-def client(store, tmp_path):
-    return create_app(
-        ServerSettings(data_dir=tmp_path, label_studio_url="", basic_auth_user=""), store
-    ).test_client()
+def studio():
+    with played_studio() as running:
+        yield running
+
+
+@pytest.fixture
+def server(tmp_path, studio):
+    return ServerSettings(data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=TOKEN)
+
+
+@pytest.fixture
+def client(store, server):
+    return create_app(server, store).test_client()
+
+
+@pytest.fixture
+def connect(client, store, server, studio):
+    """Connect a project as Label Studio does: it calls /setup, and lists us when it is asked."""
+    connector = Connector(server, store)
+
+    def connect(body=SETUP, *, url=URL):
+        studio.lists(int(body["project"].partition(".")[0]), url, body["schema"], body.get("extra_params"))
+        answer = client.post("/setup", json=body, headers={"Host": url.partition("://")[2]})
+        connector._next.clear()
+        connector.connect(LabelStudio(studio.url, TOKEN))
+        return answer
+
+    return connect
 
 
 def state_of(store, source) -> State:
@@ -44,26 +74,28 @@ def state_of(store, source) -> State:
 
 @pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
 @pytest.mark.parametrize("path", recorded("setup*.json"), ids=lambda path: path.stem)
-def test_recorded_setup_connects_the_project_with_its_budget(client, store, path):
+def test_recorded_setup_connects_the_project_with_its_budget(connect, store, studio, path):
     exchange = json.loads(path.read_text(encoding="utf-8"))
-    answer = client.post(
-        "/setup", json=exchange["request"]["json"], headers={"Host": exchange["request"]["headers"]["Host"]}
-    )
+    body, host = exchange["request"]["json"], exchange["request"]["headers"]["Host"]
+    answer = connect(body, url=f"http://{host}")
     assert answer.status_code == 200
     assert answer.json.keys() >= exchange["response"]["json"].keys()
-    source = int(exchange["request"]["json"]["project"].split(".")[0])
-    extra = exchange["request"]["json"]["extra_params"]
+    source = int(body["project"].split(".")[0])
+    extra = body["extra_params"]
     wanted = (json.loads(extra) if isinstance(extra, str) else extra)["budget"]
     assert state_of(store, source).settings.budget == wanted
-    assert store.project_of(source).backend_url == f"http://{exchange['request']['headers']['Host']}"
-    assert store.project_of(source).studio_url == "http://127.0.0.1:8090"
+    assert store.project_of(source).backend_url == f"http://{host}"
+    assert store.project_of(source).studio_url == studio.url
 
 
 @pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
 @pytest.mark.parametrize("path", recorded("webhook*.json"), ids=lambda path: path.stem)
-def test_recorded_webhooks_are_kept_and_answered(client, store, path):
+def test_recorded_webhooks_are_kept_and_answered(client, store, studio, path):
     exchange = json.loads(path.read_text(encoding="utf-8"))
     body = exchange["request"]["json"]
+    assert client.post("/webhook", json=body).status_code == 202  # nothing is kept of a stranger
+    assert store.newest_event() == 0
+    store.connect_project(studio.url, body["project"]["id"])
     answer = client.post("/webhook", json=body)
     assert answer.status_code == 201
     assert answer.json["job_id"]
@@ -72,9 +104,9 @@ def test_recorded_webhooks_are_kept_and_answered(client, store, path):
 
 
 @pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
-def test_recorded_predict_gets_no_result_before_a_model_exists(client):
+def test_recorded_predict_gets_no_result_before_a_model_exists(client, connect):
     exchange = json.loads((PAYLOADS / "predict.json").read_text(encoding="utf-8"))
-    client.post("/setup", json={**SETUP, "project": exchange["request"]["json"]["project"]})
+    connect({**SETUP, "project": exchange["request"]["json"]["project"]})
     answer = client.post("/predict", json=exchange["request"]["json"])
     assert answer.status_code == 200
     assert answer.json["results"] == []
@@ -105,29 +137,33 @@ def test_what_is_no_event_is_refused(payload):
         read_event(payload)
 
 
-def test_setup_keeps_the_last_good_budget_and_says_so(client, store):
-    client.post("/setup", json={**SETUP, "extra_params": '{"budget": 12}'})
+def test_setup_keeps_the_last_good_budget_and_says_so(client, connect, store):
+    connect({**SETUP, "extra_params": '{"budget": 12}'})
     for bad, words in (
         ('{"budget": -3}', "budget = -3"),
         ('{"budget": ', "no valid JSON"),
         ("[]", "JSON object"),
     ):
-        assert client.post("/setup", json={**SETUP, "extra_params": bad}).status_code == 200
+        assert connect({**SETUP, "extra_params": bad}).status_code == 200
         assert state_of(store, 5).settings.budget == 12
         status = client.get("/projects/5/status.json").json
         assert any(words in problem for problem in status["problems"])
         assert words in client.get("/projects/5").text.replace("&#39;", "'")
-    client.post("/setup", json={**SETUP, "extra_params": {"budget": 13}})
+    connect({**SETUP, "extra_params": {"budget": 13}})
     assert state_of(store, 5).settings.budget == 13
     assert client.get("/projects/5/status.json").json["problems"] == []
 
 
-def test_setup_wakes_the_worker_only_when_something_changed(client, store):
+def test_setup_wakes_the_worker_only_when_something_changed(client, connect, store, studio):
     for _ in range(3):
-        client.post("/setup", json=SETUP)
+        connect()
     assert [event.action for event in store.open_events([5])] == ["SETUP"]
-    client.post("/setup", json={**SETUP, "extra_params": '{"seed": 4}'})
+    asked = len(studio.seen)
+    client.post("/setup", json=SETUP)
+    assert store.setup_calls() == []  # Label Studio calls it each time somebody looks at Settings > Model
+    connect({**SETUP, "extra_params": '{"seed": 4}'})
     assert len(store.open_events([5])) == 2
+    assert len(studio.seen) > asked
 
 
 @pytest.mark.parametrize(
@@ -146,8 +182,8 @@ def test_a_label_config_that_does_not_fit_is_refused_in_words_in_the_status_line
     assert store.projects() == []
 
 
-def test_setup_and_health_answer_in_milliseconds(client):
-    client.post("/setup", json=SETUP)
+def test_setup_and_health_answer_in_milliseconds(client, connect):
+    connect()
     client.get("/health")
     start = time.perf_counter()
     for _ in range(20):
@@ -156,27 +192,32 @@ def test_setup_and_health_answer_in_milliseconds(client):
     assert (time.perf_counter() - start) / 40 < 0.1  # Label Studio gives /health one second
 
 
-def test_connecting_the_queue_too_makes_no_second_project(client, store):
-    client.post("/setup", json=SETUP)
+def test_connecting_the_queue_too_makes_no_second_project(connect, store):
+    connect()
     store.update_project(store.project_of(5).id, queue_project=6)
-    assert client.post("/setup", json={**SETUP, "project": "6.1"}).status_code == 200
+    assert connect({**SETUP, "project": "6.1"}).status_code == 200
     assert len(store.projects()) == 1
 
 
-def test_basic_auth_guards_every_route_but_health(store, tmp_path):
+OPEN = {"protocol.health", "static", "pages.pictures_css", "pages.login", "pages.sign_in"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])  # Label Studio sends the latter
+def test_basic_auth_guards_every_route_but_health_and_the_login(store, tmp_path, encoding):
     server = ServerSettings(data_dir=tmp_path, basic_auth_user="studio", basic_auth_pass="sésame")
     app = create_app(server, store)
     client = app.test_client()
-    right = {"Authorization": "Basic " + base64.b64encode("studio:sésame".encode()).decode()}
-    wrong = {"Authorization": "Basic " + base64.b64encode(b"studio:guess").decode()}
+    right = {"Authorization": "Basic " + base64.b64encode("studio:sésame".encode(encoding)).decode()}
     assert client.get("/health").status_code == 200
-    guarded = [rule for rule in app.url_map.iter_rules() if rule.endpoint != "protocol.health"]
-    for rule in guarded:
-        url = rule.rule.replace("<int:pool_project>", "1").replace("<path:filename>", "x")
+    for rule in (rule for rule in app.url_map.iter_rules() if rule.endpoint not in OPEN):
+        url = rule.rule.replace("<int:pool_project>", "1").replace("<int:item>", "1")
+        url = url.replace("<path:filename>", "x")
         method = "POST" if "POST" in rule.methods else "GET"
         assert client.open(url, method=method).status_code == 401, url
-        assert client.open(url, method=method, headers=wrong).status_code == 401, url
+        shown = client.open(url, method=method, headers={"Accept": "text/html"})
+        assert (shown.status_code, shown.headers["Location"][:6]) == (303, "/login"), url
     assert client.post("/setup", json=SETUP, headers=right).status_code == 200
+    assert client.get("/projects", headers=right).status_code == 200
 
 
 @pytest.mark.parametrize("route", ["/setup", "/predict", "/webhook", "/train"])
@@ -187,8 +228,8 @@ def test_a_body_that_is_none_is_refused_in_words(client, route, body):
     assert answer.json["error"]
 
 
-def test_versions_and_train(client, store):
-    client.post("/setup", json=SETUP)
+def test_versions_and_train(client, connect, store):
+    connect()
     project = store.project_of(5).id
     for version in ("v1", None, "v2"):
         store.add_training(project, version=version, round=0, labels={}, outcome="", metrics={})

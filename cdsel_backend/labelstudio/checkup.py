@@ -101,7 +101,7 @@ def check_backend(backend: str) -> Finding:
 
 def check_connection(studio: LabelStudio, project: int, backend: str) -> Finding:
     """Whether a project has this backend under Settings > Model, once."""
-    connected = [one["url"].rstrip("/") for one in studio.get("/api/ml", {"project": project})]
+    connected = [one["url"].rstrip("/") for one in studio.backends(project)]
     if connected.count(backend) == 1:
         return Finding("connection", "ok", f"Settings > Model has {backend}", project)
     if backend in connected:
@@ -153,7 +153,7 @@ def check_webhooks(
                 continue
             known = backends.get(project)
             if known is None:
-                known = [one["url"].rstrip("/") for one in studio.get("/api/ml", {"project": project})]
+                known = [one["url"].rstrip("/") for one in studio.backends(project)]
             if base in known:
                 continue
             if base not in answers:
@@ -181,7 +181,7 @@ def _judge(project: int, url: str, headers: Mapping[str, str], own: list[dict[st
         )
     if dict(kept["headers"] or {}) != dict(headers):
         words = (
-            "lacks the password of BASIC_AUTH_PASS, so that its events are refused"
+            "lacks the token of this backend, so that its events are refused"
             if headers
             else ("has headers that this backend does not ask for")
         )

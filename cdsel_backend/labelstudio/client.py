@@ -210,6 +210,13 @@ class LabelStudio(Connection):
 
     # Connections to us
 
+    def backends(self, project_id: int) -> list[dict[str, Any]]:
+        """The ML backends under a project's Settings > Model: `url`, `extra_params`, `title`, ...
+
+        Label Studio calls /health and /setup of each of them meanwhile.
+        """
+        return list(self.get("/api/ml", {"project": project_id}))
+
     def connect_backend(
         self,
         project_id: int,
@@ -245,7 +252,7 @@ class LabelStudio(Connection):
         body["auth_method"] = "BASIC_AUTH" if basic_auth else "NONE"
         if basic_auth:
             body["basic_auth_user"], body["basic_auth_pass"] = basic_auth
-        connected = self.get("/api/ml", {"project": project_id})
+        connected = self.backends(project_id)
         same = [backend["id"] for backend in connected if backend["url"].rstrip("/") == url]
         if same:
             return int(self.send("PATCH", f"/api/ml/{same[0]}", body)["id"])
@@ -258,13 +265,15 @@ class LabelStudio(Connection):
     def ensure_webhook(self, project_id: int, url: str, headers: Mapping[str, str]) -> int:
         """Have exactly one active webhook to this address with these headers; returns its id.
 
-        One that exists is adopted and mended; the actions an administrator chose for it stay.
+        One that exists is adopted and mended; the actions an administrator chose for it stay. One that leads elsewhere
+        with the same headers, which hold a secret, is one of ours from a former address, and goes.
         """
         wanted = {"url": url, "headers": dict(headers), "is_active": True, "send_payload": True}
-        found = sorted(
-            (hook for hook in self.webhooks(project_id) if hook["url"] == url),
-            key=lambda hook: int(hook["id"]),
-        )
+        hooks = sorted(self.webhooks(project_id), key=lambda hook: int(hook["id"]))
+        found = [hook for hook in hooks if hook["url"] == url]
+        for hook in hooks:
+            if headers and hook["url"] != url and hook["headers"] == dict(headers):
+                self.delete_webhook(hook["id"])
         if not found:
             body = {**wanted, "project": project_id, "send_for_all_actions": True}
             return int(self.send("POST", "/api/webhooks/", body)["id"])
@@ -276,6 +285,12 @@ class LabelStudio(Connection):
             chosen = {key: kept[key] for key in ("actions", "send_for_all_actions")}
             self.send("PATCH", f"/api/webhooks/{kept['id']}/", {**wanted, **chosen})
         return int(kept["id"])
+
+    def remove_webhooks(self, project_id: int, url: str) -> None:
+        """Delete the webhooks of a project that lead to an address."""
+        for hook in self.webhooks(project_id):
+            if hook["url"] == url:
+                self.delete_webhook(hook["id"])
 
     def delete_webhook(self, webhook_id: int) -> None:
         """Delete a webhook; one that is gone already is no error."""

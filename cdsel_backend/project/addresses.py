@@ -1,21 +1,39 @@
-"""Where Label Studio and people reach a project of ours."""
+"""Where Label Studio and people reach a project of ours, and the secret by which we know its webhooks.
+
+Any account of Label Studio can read the headers of every webhook. So they hold no password, only a token of one project
+that is good for /webhook and nothing else: whoever has it can make us look at that project, as any annotator can.
+"""
 
 from __future__ import annotations
 
-import base64
+import hashlib
+import hmac
 
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State
+from cdsel_backend.store import State, Store
+
+WEBHOOK_HEADER = "X-Cdsel-Webhook"
 
 
 def webhook(server: ServerSettings, state: State) -> tuple[str, dict[str, str]]:
     """The address and the headers with which Label Studio is to call us about a project."""
     address = server.public_url or state.project.backend_url
-    headers = {}
-    if server.basic_auth_user:
-        pair = f"{server.basic_auth_user}:{server.basic_auth_pass}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-    return f"{address.rstrip('/')}/webhook", headers
+    return f"{address.rstrip('/')}/webhook", {WEBHOOK_HEADER: webhook_token(state.store, state.project.id)}
+
+
+def webhook_token(store: Store, project: int) -> str:
+    """Our id of a project and what nobody else can know of it: 128 bits from the secret of this server."""
+    proof = hmac.new(store.secret().encode(), f"webhook of project {project}".encode(), hashlib.sha256)
+    return f"{project}.{proof.hexdigest()[:32]}"
+
+
+def project_of_token(store: Store, token: str) -> int | None:
+    """Our id of the project that a token belongs to; None where it is not one of ours."""
+    number = token.partition(".")[0]
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        return None
+    genuine = hmac.compare_digest(token.encode(), webhook_token(store, int(number)).encode())
+    return int(number) if genuine else None
 
 
 def dashboard(server: ServerSettings, state: State) -> str:

@@ -63,7 +63,8 @@ class Worker:
 
     def _round(self, stop: threading.Event) -> bool:
         """Give every project its turn; returns whether any had something to do."""
-        projects = self.store.projects()
+        # A project of another Label Studio stands still: our token is not for it.
+        projects = [one for one in self.store.projects() if one.studio_url == self.server.label_studio_url]
         if not projects:
             self._probe()
         busy = False

@@ -2,56 +2,67 @@
 
 from __future__ import annotations
 
-import hmac
+import logging
 
-from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, jsonify
+from sqlalchemy.exc import DataError
+from werkzeug.exceptions import BadRequest, HTTPException
 
+from cdsel_backend.server import login
+from cdsel_backend.server.bounds import BoundedNumber, bound_request
+from cdsel_backend.server.door import Door, admit
 from cdsel_backend.server.pages import pages
 from cdsel_backend.server.protocol import protocol
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 
-OPEN_ENDPOINTS = {"protocol.health"}  # Label Studio asks it without the password
+log = logging.getLogger(__name__)
 
 
-def create_app(server: ServerSettings, store: Store) -> Flask:
-    """Build the web server's app; it loads no model and calls nobody."""
+def create_app(
+    server: ServerSettings, store: Store, *, listens_at: str = "", insecure: bool = False
+) -> Flask:
+    """Build the web server's app; it loads no model and calls nobody.
+
+    Args:
+        server, store: the settings and the state.
+        listens_at: the host name that it listens at, if it is one.
+        insecure: whether it is open to the network without a login, which every page then says.
+    """
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.converters["int"] = BoundedNumber
     app.extensions["cdsel"] = Service(server, store)
+    app.extensions["cdsel_door"] = Door(server, listens_at=listens_at)
+    login.prepare(app, insecure=insecure)
     app.register_blueprint(protocol)
     app.register_blueprint(pages)
-    app.before_request(_ask_password)
+    app.before_request(bound_request)
+    app.before_request(admit)
+    app.after_request(_harden)
     app.register_error_handler(HTTPException, _explain)
+    for fault in (RecursionError, OverflowError, DataError, UnicodeEncodeError):
+        app.register_error_handler(fault, _refuse)
     return app
 
 
-def _ask_password() -> Response | None:
-    server: ServerSettings = Service.current().server
-    if not server.basic_auth_user or request.endpoint in OPEN_ENDPOINTS:
-        return None
-    given = request.authorization
-    if (
-        given is not None
-        and given.type == "basic"
-        and _same(given.username, server.basic_auth_user)
-        and _same(given.password, server.basic_auth_pass)
-    ):
-        return None
-    response = jsonify(error="give the user and password of BASIC_AUTH_USER and BASIC_AUTH_PASS")
-    response.status_code = 401
-    response.headers["WWW-Authenticate"] = 'Basic realm="cdsel"'
+def _harden(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("X-Frame-Options", "DENY")
     return response
-
-
-def _same(given: str | None, wanted: str) -> bool:
-    # In constant time, so that the password cannot be guessed letter by letter.
-    return hmac.compare_digest((given or "").encode(), wanted.encode())
 
 
 def _explain(fault: HTTPException) -> Response:
     response = jsonify(error=fault.description)
     response.status_code = fault.code or 500
+    for name, text in fault.get_headers():
+        if name in ("Retry-After", "Allow"):
+            response.headers[name] = text
     return response
+
+
+def _refuse(fault: Exception) -> Response:
+    """The answer to values that neither Python nor a database can hold, where no check met them before."""
+    log.warning("a request was refused: %s", type(fault).__name__, exc_info=fault)
+    return _explain(BadRequest("this request holds a number or a text that cannot be kept"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -30,17 +32,26 @@ RESTART_SECONDS = 2.0
 )
 @click.option("--threads", default=8, show_default=True, type=click.IntRange(1), help="Web server threads.")
 @click.option("--no-worker", is_flag=True, help="Leave the work to `cdsel worker`, here or elsewhere.")
+@click.option(
+    "--insecure", is_flag=True, help="Listen on the network without a login: anybody may change everything."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log every request and step.")
-def serve(host: str, port: int, threads: int, no_worker: bool, verbose: bool) -> None:
+def serve(host: str, port: int, threads: int, no_worker: bool, insecure: bool, verbose: bool) -> None:
     """Run the ML backend: a web server for Label Studio and a worker beside it.
 
     Settings come from the environment: LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, CDSEL_DATA_DIR,
     CDSEL_DATABASE_URL, CDSEL_PUBLIC_URL, BASIC_AUTH_USER, BASIC_AUTH_PASS and the rest of the README's table.
     """
-    server = check_settings(verbose)
+    server, host = check_settings(verbose), host.strip("[]")
+    is_open = not server.asks_password and not _is_loopback(host)
+    if is_open and not insecure:
+        raise click.ClickException(
+            f"--host {host} lets the network in, and there is no login: set BASIC_AUTH_USER and BASIC_AUTH_PASS, or "
+            "listen on 127.0.0.1 (--insecure starts all the same: anybody who reaches the port may then change all)"
+        )
     open_once(server)
     parts: dict[str, Callable[[], BaseProcess]] = {
-        "web": lambda: _start(_web, server, host, port, threads, verbose),
+        "web": lambda: _start(_web, server, host, port, threads, is_open, verbose),
     }
     if not no_worker:
         parts["worker"] = lambda: start_worker(server, verbose)
@@ -55,6 +66,7 @@ def check_settings(verbose: bool) -> ServerSettings:
         click.ClickException: a variable is missing or has no usable value; the message names it.
     """
     _log_to_stderr(verbose)
+    os.umask(0o077)  # whatever any of our processes writes is for this account alone
     try:
         server = read_server_settings()
     except ValueError as fault:
@@ -62,12 +74,26 @@ def check_settings(verbose: bool) -> ServerSettings:
     _, faults = environment_layer()
     if faults:
         raise click.ClickException("; ".join(faults))
+    if not server.label_studio_url:
+        raise click.ClickException(
+            "set LABEL_STUDIO_URL to the address of Label Studio, such as http://localhost:8080: the token goes there "
+            "and nowhere else"
+        )
     if not server.label_studio_api_key:
         raise click.ClickException(
             "set LABEL_STUDIO_API_KEY to a token of the account the backend works as "
             "(Label Studio: Account & Settings > Personal Access Token)"
         )
     return server
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether an address to listen on can be reached from this machine only."""
+    try:
+        addresses = {found[4][0] for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False  # waitress will say what is wrong with it
+    return all(ipaddress.ip_address(str(one).partition("%")[0]).is_loopback for one in addresses)
 
 
 def open_once(server: ServerSettings) -> None:
@@ -77,8 +103,11 @@ def open_once(server: ServerSettings) -> None:
 
     try:
         server.data_dir.mkdir(parents=True, exist_ok=True)
+        server.data_dir.chmod(0o700)  # one that an earlier version made lets others read
         store = Store(server.database_url)
         claim_folder(store, server.data_dir)
+        for file in server.data_dir.glob("*.sqlite3*"):
+            file.chmod(0o600)
         store.close()
     except OSError as fault:
         raise click.ClickException(f"CDSEL_DATA_DIR: {fault}") from None
@@ -127,16 +156,21 @@ def _start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     return process
 
 
-def _web(parent: int, server: ServerSettings, host: str, port: int, threads: int, verbose: bool) -> None:
-    import waitress
-
+def _web(
+    parent: int, server: ServerSettings, host: str, port: int, threads: int, insecure: bool, verbose: bool
+) -> None:
+    from cdsel_backend.project.connect import Connector
     from cdsel_backend.server.app import create_app
+    from cdsel_backend.server.listen import listen
     from cdsel_backend.store import Store
 
     _log_to_stderr(verbose)
     stopping = _until_told(parent)
-    app = create_app(server, Store(server.database_url))
-    http = waitress.create_server(app, host=host, port=port, threads=threads)
+    store = Store(server.database_url)
+    connector = Connector(server, store)
+    threading.Thread(target=connector.run, args=(stopping,), daemon=True).start()
+    app = create_app(server, store, listens_at=host, insecure=insecure)
+    http = listen(app, host, port, threads=threads, trusted_proxy=server.trusted_proxy)
     threading.Thread(target=http.run, daemon=True).start()
     stopping.wait()
     http.close()

@@ -155,29 +155,32 @@ def _database(server: ServerSettings) -> Finding:
 
 
 def _studio(server: ServerSettings, store: Store | None) -> Iterator[Finding]:
-    """Every Label Studio that a project is connected from, or the one of the environment."""
+    """The Label Studio of the environment; the token goes nowhere else."""
     projects = store.projects() if store is not None else []
-    addresses = dict.fromkeys([server.label_studio_url.rstrip("/"), *(one.studio_url for one in projects)])
-    addresses.pop("", None)
-    if not addresses:
-        words = (
-            "set LABEL_STUDIO_URL, or connect the backend under Settings > Model: it is not known where it is"
-        )
+    if not server.label_studio_url:
+        words = "set LABEL_STUDIO_URL to the address of Label Studio: `cdsel serve` does not start without it"
         yield Finding("Label Studio", "problem", words)
     if not server.label_studio_api_key:
         words = (
             "set LABEL_STUDIO_API_KEY to a token (Label Studio: Account & Settings > Personal Access Token)"
         )
         yield Finding("Label Studio", "problem", words)
+    if not server.label_studio_url or not server.label_studio_api_key:
         return
-    for address in addresses:
-        own = [one for one in projects if one.studio_url == address]
-        try:
-            studio = LabelStudio(address, server.label_studio_api_key)
-            yield check_studio(studio)
-            yield from _connections(server, store, studio, [one.id for one in own])
-        except LabelStudioError as fault:
-            yield Finding("Label Studio", "problem", str(fault))
+    own = [one.id for one in projects if one.studio_url == server.label_studio_url]
+    for other in projects:
+        if other.id not in own:
+            words = (
+                f"it was connected from {other.studio_url}, and LABEL_STUDIO_URL is another address: it stands still; "
+                "where both are the same Label Studio, set LABEL_STUDIO_URL to the former address"
+            )
+            yield Finding("project", "warning", words, other.pool_project)
+    try:
+        studio = LabelStudio(server.label_studio_url, server.label_studio_api_key)
+        yield check_studio(studio)
+        yield from _connections(server, store, studio, own)
+    except LabelStudioError as fault:
+        yield Finding("Label Studio", "problem", str(fault))
 
 
 def _connections(
@@ -203,7 +206,7 @@ def _connections(
         yield check_connection(studio, pool, url.removesuffix("/webhook"))
         for source in state.sources:
             expected[source] = url, headers
-        connected[pool] = [one["url"].rstrip("/") for one in studio.get("/api/ml", {"project": pool})]
+        connected[pool] = [one["url"].rstrip("/") for one in studio.backends(pool)]
         for words in (one for sentences in state.project.problems.values() for one in sentences):
             yield Finding("said by the worker", "warning", words, pool)
     yield from check_webhooks(studio, expected, connected)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cdsel_backend.server.bounds import MAX_TEXT, is_id, is_plain
+
 ACTIONS = frozenset(
     {
         "ANNOTATION_CREATED",
@@ -25,6 +27,8 @@ ACTIONS = frozenset(
         "START_TRAINING",
     }
 )
+
+KEPT_IDS = 1000  # of tasks and of annotations: nobody reads more of them in a log
 
 
 class UnreadableEvent(ValueError):
@@ -48,7 +52,7 @@ class Event:
 
     def summary(self) -> dict[str, Any]:
         """What is kept of it, as JSON."""
-        return {"tasks": list(self.tasks), "annotations": list(self.annotations)}
+        return {"tasks": list(self.tasks[:KEPT_IDS]), "annotations": list(self.annotations[:KEPT_IDS])}
 
 
 def read_event(payload: object) -> Event:
@@ -57,12 +61,14 @@ def read_event(payload: object) -> Event:
     Raises:
         UnreadableEvent: the payload is no JSON object, or names no action.
     """
-    if not isinstance(payload, Mapping) or not isinstance(payload.get("action"), str):
-        raise UnreadableEvent('a webhook needs a JSON object with a text "action"')
+    if not isinstance(payload, Mapping) or not is_plain(payload.get("action"), longest=MAX_TEXT):
+        raise UnreadableEvent(
+            f'a webhook needs a JSON object with an "action" of at most {MAX_TEXT} characters'
+        )
     annotations = _mappings(payload, "annotation") + _mappings(payload, "annotations")
     tasks = _ids(_mappings(payload, "task") + _mappings(payload, "tasks"))
     if not tasks:
-        tasks = tuple(one["task"] for one in annotations if isinstance(one.get("task"), int))
+        tasks = tuple(one["task"] for one in annotations if is_id(one.get("task")))
     project = _ids(_mappings(payload, "project"))
     return Event(payload["action"], project[0] if project else None, tasks, _ids(annotations))
 
@@ -74,4 +80,4 @@ def _mappings(payload: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 
 def _ids(values: list[Mapping[str, Any]]) -> tuple[int, ...]:
-    return tuple(one["id"] for one in values if isinstance(one.get("id"), int))
+    return tuple(one["id"] for one in values if is_id(one.get("id")))

@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
-from werkzeug.exceptions import BadRequest
+from flask import Blueprint, Response, g, jsonify, request
+from sqlalchemy import Row
+from werkzeug.exceptions import BadRequest, Forbidden, NotFound
 
 from cdsel_backend import __version__
-from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.project.connect import read_layers, same_host, stale
+from cdsel_backend.server.bounds import BODY_BYTES, is_plain, project_number, read_body
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.server.service import Service
-from cdsel_backend.settings import accept, parse_layer
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.records import Request
 
 log = logging.getLogger(__name__)
 protocol = Blueprint("protocol", __name__)
 
+MAX_HOST = 200  # characters of a host name or an address that is kept
+TOO_LARGE = "LARGE_EVENT"  # the action of an event whose body was not read
 NO_MODEL = "cdsel"  # the version Label Studio shows before the first training
 
 
@@ -28,91 +32,89 @@ def health() -> Response:
     """Say that we are up, and whether Label Studio is."""
     service = Service.current()
     studio = service.store.fact(STUDIO_FACT) or {"reachable": None, "problem": None}
-    return jsonify(status="UP", model_class="cdsel", version=__version__, label_studio=studio)
+    return jsonify(
+        status="UP",
+        model_class="cdsel",
+        version=__version__,
+        instance=service.store.instance(),
+        label_studio=studio,
+    )
 
 
 @protocol.post("/setup")
 def setup() -> Response:
-    """Take note of a project that Label Studio connects, or of what its admin changed."""
-    service = Service.current()
-    body = _body()
-    source = _project_id(body.get("project"))
-    label_config = body.get("schema")
+    """Have the worker look at a project that Label Studio connects, or whose settings its admin changed.
+
+    Nothing of the call is believed but that it came: see `project.connect`.
+    """
+    service, body = Service.current(), read_body()
+    source, label_config = project_number(body.get("project")), body.get("schema")
     if source is None or not isinstance(label_config, str):
         raise BadRequest(
             '/setup needs a "project" such as "12.1700000000" and the labeling config as "schema"'
         )
-    known = service.store.project_of(source)
+    known = service.project_of(source)
+    version = known.champion if known is not None and known.champion else NO_MODEL
     if known is not None and known.pool_project != source:
         # A queue belongs to the project whose pool it draws on; connecting it, too, changes nothing.
-        return jsonify(model_version=known.champion or NO_MODEL)
+        return jsonify(model_version=version)
     try:
         space = parse_label_space(label_config)
     except UnsupportedLabelConfig as fault:
         return _refuse(source, str(fault))
-    studio_url = (service.server.label_studio_url or str(body.get("hostname") or "")).rstrip("/")
-    if not studio_url:
-        return _refuse(source, "cdsel does not know where Label Studio is: set LABEL_STUDIO_URL")
-
-    layers: dict[str, dict[str, Any]] = {}
-    problems: dict[str, list[str]] = {}
-    before = known.layers if known is not None else {}
-    for layer, read in (
-        ("labeling config", lambda: dict(space.settings)),
-        ("extra parameters", lambda: parse_layer(body.get("extra_params"))),
-    ):
-        try:
-            layers[layer], problems[layer] = accept(read(), before.get(layer, {}), layer=layer)
-        except ValueError as fault:
-            layers[layer], problems[layer] = before.get(layer, {}), [str(fault)]
-        if problems[layer]:
-            log.warning("project %s: %s", source, "; ".join(problems[layer]))
-    backend_url = (service.server.public_url or request.host_url).rstrip("/")
-    changed = known is None or (
-        (known.label_config, known.backend_url) != (label_config, backend_url)
-        or any(before.get(layer, {}) != values for layer, values in layers.items())
-        or any(known.problems.get(layer, []) != words for layer, words in problems.items())
-    )
-    if changed:  # Label Studio calls /setup each time somebody looks at Settings > Model
-        service.store.connect_project(
-            studio_url,
+    # Label Studio calls /setup each time somebody looks at Settings > Model.
+    if known is None or _says_otherwise(service, known, space, body.get("extra_params")):
+        hostname = body.get("hostname")
+        service.store.note_setup_call(
             source,
-            layers=layers,
-            problems=problems,
-            # A known project's follows with the next look at Label Studio, once its queue has taken it.
-            label_config=known.label_config if known is not None else label_config,
-            backend_url=backend_url,
+            request.host[:MAX_HOST],
+            str(hostname).rstrip("/") if is_plain(hostname, longest=MAX_HOST) else "",
         )
-        service.store.add_event(source, "SETUP", {})
-        for note in space.notes:
-            log.info("project %s: %s", source, note)
-    return jsonify(model_version=(known.champion if known is not None else None) or NO_MODEL)
+    return jsonify(model_version=version)
+
+
+def _says_otherwise(service: Service, known: Row[Any], space: LabelSpace, extra_params: object) -> bool:
+    """Whether a call says something new of a project."""
+    public = service.server.public_url
+    moved = known.backend_url != public if public else not same_host(known.backend_url, request.host)
+    return moved or stale(known, read_layers(space, extra_params, known.layers))
 
 
 @protocol.post("/predict")
 def predict() -> Response:
     """Answer from the champion; before there is one, with no result."""
-    service = Service.current()
-    body = _body()
+    service, body = Service.current(), read_body(deep=True)
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise BadRequest('/predict needs a list of "tasks"')
-    source = _project_id(body.get("project"))
-    project = service.store.project_of(source) if source is not None else None
-    if project is None or project.champion is None:
+    source = project_number(body.get("project"))
+    project = service.project_of(source) if source is not None else None
+    if source is None or project is None or project.champion is None:
         return jsonify(results=[], model_version=NO_MODEL)
-    results = service.predictions(project, [task for task in tasks if isinstance(task, dict)])
+    results = service.predictions(project, source, [task for task in tasks if isinstance(task, dict)])
     return jsonify(results=results, model_version=project.champion)
 
 
 @protocol.post("/webhook")
 def webhook() -> tuple[Response, int]:
     """Keep what happened; the worker looks at it."""
+    service, by_token = Service.current(), g.get("webhook_project")
+    if by_token is not None and (request.content_length or 0) > BODY_BYTES["protocol.webhook"]:
+        # Label Studio tells of 5,000 imported tasks in one body. That it came says enough: it is not read.
+        source = service.store.project(by_token).pool_project
+        number = service.store.add_event(source, TOO_LARGE, {"bytes": request.content_length})
+        return jsonify(job_id=str(number)), 201
     try:
-        event = read_event(_body())
+        event = read_event(read_body())
     except UnreadableEvent as fault:
         raise BadRequest(str(fault)) from None
-    number = Service.current().store.add_event(event.project, event.action, event.summary())
+    project = service.project_of(event.project) if event.project is not None else None
+    if project is None:
+        # Nothing is kept of projects that are not connected: anybody could fill the disk with them.
+        return jsonify(ignored="the project of this event is not connected"), 202
+    if by_token is not None and by_token != project.id:
+        raise Forbidden("this webhook's token belongs to another project")
+    number = service.store.add_event(event.project, event.action, event.summary())
     # Named `job`, Label Studio would ask for its status at a route that no current backend has.
     return jsonify(job_id=str(number)), 201
 
@@ -120,11 +122,13 @@ def webhook() -> tuple[Response, int]:
 @protocol.post("/train")
 def train() -> tuple[Response, int]:
     """Ask for a training, as older versions of Label Studio do."""
-    body = _body()
-    source = _project_id(body.get("project"))
+    service = Service.current()
+    source = project_number(read_body(deep=True).get("project"))
     if source is None:
-        raise BadRequest('/train needs a "project"')
-    number = Service.current().store.add_event(source, Request.TRAIN, {})
+        raise BadRequest('/train needs a "project" such as "12.1700000000"')
+    if service.project_of(source) is None:
+        raise NotFound(f"project {source} is not connected: connect it under Settings > Model")
+    number = service.store.add_event(source, Request.TRAIN, {})
     return jsonify(job_id=str(number)), 201
 
 
@@ -135,19 +139,6 @@ def versions() -> Response:
     rows = [row for project in store.projects() for row in store.trainings(project.id) if row.version]
     rows.sort(key=lambda row: row.created_at, reverse=True)
     return jsonify(versions=[row.version for row in rows])
-
-
-def _body() -> dict[str, Any]:
-    body = request.get_json(silent=True)
-    if not isinstance(body, dict):
-        raise BadRequest("send a JSON object")
-    return body
-
-
-def _project_id(value: object) -> int | None:
-    """`12` of `"12.1700000000"` (project and the time it was made), `"12"` or 12."""
-    head = str(value).split(".")[0]
-    return int(head) if head.isdecimal() else None
 
 
 def _refuse(source: int, words: str) -> Response:

@@ -11,6 +11,7 @@ from sqlalchemy import Row
 
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.serving import Predictions
+from cdsel_backend.server.bounds import is_id
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.training import ModelFormatError
@@ -32,16 +33,23 @@ class Service:
         service: Service = current_app.extensions["cdsel"]
         return service
 
-    def predictions(self, project: Row[Any], tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """What the champion says of tasks of the pool or the queue, in their order.
+    def project_of(self, source: int) -> Row[Any] | None:
+        """The project whose pool, or one of whose queues, is this project of our Label Studio."""
+        return self.store.project_of(source, self.server.label_studio_url)
 
+    def predictions(
+        self, project: Row[Any], source: int, tasks: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """What the champion says of tasks of `source`, the pool or a queue in Label Studio, in their order.
+
+        A task of a queue stands for the image that was pushed there as this task, whatever its data say.
         A task that has no vector yet gets an empty result: it is predicted once the worker has embedded it.
         """
         state = State(self.store, project.id)
-        numbers = [_pool_task(task) for task in tasks]
-        items = self.store.items_by_task(project.id, {task for task in numbers if task is not None})
+        numbers = [task["id"] if is_id(task.get("id")) else 0 for task in tasks]
+        items = self._items(state, source, numbers)
         try:
-            found = self.serving.of_items(state, {row.id for row in items.values()})
+            found = self.serving.of_items(state, set(items.values()))
         except ModelFormatError as fault:
             log.error("no predictions: %s", fault)
             return []
@@ -49,19 +57,21 @@ class Service:
             return []
         space = space_of(state)
         answers = []
-        for task in numbers:
-            item = items.get(task) if task is not None else None
-            shares = found.get(item.id) if item is not None else None
+        for number in numbers:
+            shares = found.get(items[number]) if number in items else None
             result, score = space.prediction(shares.tolist()) if shares is not None else ([], 0.0)
             answers.append({"result": result, "score": score, "model_version": state.project.champion})
         return answers
 
-
-def _pool_task(task: Mapping[str, Any]) -> int | None:
-    """The pool task that a task of the pool or the queue stands for."""
-    data = task.get("data") or {}
-    named = data.get("cdsel_item") if isinstance(data, Mapping) else None
-    if isinstance(named, int):
-        return named
-    own = task.get("id")
-    return own if isinstance(own, int) else None
+    def _items(self, state: State, source: int, tasks: Sequence[int]) -> dict[int, int]:
+        """Task of `source` -> the item that it shows."""
+        if source == state.project.pool_project:
+            return {
+                task: row.id for task, row in self.store.items_by_task(state.project.id, set(tasks)).items()
+            }
+        wanted = set(tasks)
+        return {
+            row.queue_task: row.item
+            for row in (*state.selections, *state.copies)
+            if row.queue_task in wanted and state.queues.get(row.annotator) == source
+        }

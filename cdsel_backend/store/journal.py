@@ -2,32 +2,99 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 
 STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
+SETUP_CALL = "SETUP_CALL"
+MOST_SETUP_CALLS = 50  # that wait to be looked at: anybody on the network may send more
+KEPT_EVENTS = 10_000
+KEPT_SECONDS = 30 * 86400.0
+SECRET_FACT, INSTANCE_FACT = "session_secret", "instance"
+
+
+@dataclass(frozen=True)
+class SetupCall:
+    """Somebody called /setup: for which project of Label Studio, at which host name, naming which Label Studio."""
+
+    id: int
+    source: int
+    host: str
+    hostname: str
+    received_at: float
 
 
 class Journal(Database):
     """What happened and what is asked for: events, requests, the audit; and facts of the whole server."""
 
-    def add_event(self, source: int | None, action: str, payload: Mapping[str, Any]) -> int:
-        """Keep what Label Studio sent; returns its number."""
+    def add_event(
+        self, source: int | None, action: str, payload: Mapping[str, Any], *, handled: bool = False
+    ) -> int:
+        """Keep what Label Studio sent; returns its number. One that is `handled` asks for nothing."""
+        now = time.time()
         with writing(self.engine) as connection:
             done = connection.execute(
                 insert(schema.events).values(
-                    source=source, action=str(action), payload=dict(payload), received_at=time.time()
+                    source=source,
+                    action=str(action),
+                    payload=dict(payload),
+                    received_at=now,
+                    handled_at=now if handled else None,
                 )
             )
             return int(done.inserted_primary_key[0])  # type: ignore[index]
+
+    def note_setup_call(self, source: int, host: str, hostname: str) -> None:
+        """Keep that /setup was called, once for each project and host; not where too many calls wait."""
+        table, now = schema.events, time.time()
+        with writing(self.engine) as connection:
+            waiting = _setup_calls(connection)
+            same = [call.id for call in waiting if (call.source, call.host) == (source, host)]
+            if same:
+                connection.execute(update(table).where(table.c.id.in_(same)).values(received_at=now))
+            elif len(waiting) < MOST_SETUP_CALLS:
+                connection.execute(
+                    insert(table).values(
+                        source=None,  # perhaps of no project that we know: nobody else is to find it
+                        action=SETUP_CALL,
+                        payload={"project": source, "host": host, "hostname": hostname},
+                        received_at=now,
+                    )
+                )
+
+    def close_setup_calls(self, calls: Sequence[SetupCall]) -> None:
+        """Record that these calls were looked at, unless the same came again meanwhile."""
+        table, now = schema.events, time.time()
+        with writing(self.engine) as connection:
+            for call in calls:
+                same = and_(table.c.id == call.id, table.c.received_at == call.received_at)
+                connection.execute(update(table).where(same).values(handled_at=now))
+
+    def setup_calls(self) -> list[SetupCall]:
+        """The calls of /setup that nobody looked at yet, oldest first."""
+        with reading(self.engine) as connection:
+            return _setup_calls(connection)
+
+    def prune_events(self) -> None:
+        """Remove events that were looked at and are old, or more than anybody reads."""
+        table = schema.events.c
+        with writing(self.engine) as connection:
+            newest = connection.scalar(select(func.max(table.id))) or 0
+            old = or_(table.id <= newest - KEPT_EVENTS, table.handled_at < time.time() - KEPT_SECONDS)
+            # The newest stays: it is what the worker compares with.
+            connection.execute(
+                delete(schema.events).where(table.handled_at.is_not(None), old, table.id < newest)
+            )
 
     def open_events(self, sources: Collection[int]) -> list[Row[Any]]:
         """Events of these Label Studio projects that nobody looked at yet, oldest first, without payload."""
@@ -116,8 +183,31 @@ class Journal(Database):
             connection.execute(insert(schema.facts).values(name=name, value=value))
         return self.fact(name)
 
+    def secret(self) -> str:
+        """What this server signs with, the same for all its processes and after a restart; 64 hex digits."""
+        return str(self.fact(SECRET_FACT) or self.first_fact(SECRET_FACT, secrets.token_hex(32)))
+
+    def instance(self) -> str:
+        """Which server this is, as /health says: no secret."""
+        return str(self.fact(INSTANCE_FACT) or self.first_fact(INSTANCE_FACT, secrets.token_hex(8)))
+
     def fact(self, name: str) -> Any:
         """A small fact, or none."""
         table = schema.facts
         with reading(self.engine) as connection:
             return connection.scalar(select(table.c.value).where(table.c.name == name))
+
+
+def _setup_calls(connection: Connection) -> list[SetupCall]:
+    table = schema.events.c
+    rows = connection.execute(
+        select(table.id, table.payload, table.received_at)
+        .where(table.handled_at.is_(None), table.action == SETUP_CALL)
+        .order_by(table.id)
+    )
+    return [
+        SetupCall(
+            row.id, row.payload["project"], row.payload["host"], row.payload["hostname"], row.received_at
+        )
+        for row in rows
+    ]

@@ -62,15 +62,17 @@ class Projects(Database):
         with reading(self.engine) as connection:
             return connection.execute(select(schema.projects).where(schema.projects.c.id == project)).one()
 
-    def project_of(self, source: int) -> Row[Any] | None:
-        """The project whose pool, or one of whose queues, is this project of Label Studio."""
+    def project_of(self, source: int, studio_url: str = "") -> Row[Any] | None:
+        """The project whose pool, or one of whose queues, is this project of Label Studio; "": of any."""
         table, own = schema.projects.c, schema.annotators.c
         personal = select(own.project).where(own.queue_project == source)
+        here = [table.studio_url == studio_url] if studio_url else []
         with reading(self.engine) as connection:
             return connection.execute(
                 select(schema.projects)
                 .where(
-                    or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal))
+                    or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal)),
+                    *here,
                 )
                 .order_by(table.id.desc())
             ).first()

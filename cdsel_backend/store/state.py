@@ -25,6 +25,11 @@ class State:
         self.project: Row[Any] = store.project(project)
         self.resolved: Resolved = resolve({"environment": environment_layer()[0], **self.project.layers})
 
+    @property
+    def store(self) -> Store:
+        """Where it was read."""
+        return self._store
+
     @cached_property
     def items(self) -> list[Row[Any]]:
         """Every image that ever was in the pool."""

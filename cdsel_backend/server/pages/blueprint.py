@@ -17,11 +17,10 @@ from sqlalchemy import Row
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
 from cdsel_backend.server.service import Service
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 
 pages = Blueprint("pages", __name__)
 
-SECRET_FACT = "session_secret"
 STATIC = Path(__file__).parents[1] / "static"
 # Everything comes from this server, and nobody may frame it: a form here spends money.
 POLICY = (
@@ -33,7 +32,7 @@ POLICY = (
 @pages.record_once
 def _prepare(setup: BlueprintSetupState) -> None:
     app = setup.app
-    app.secret_key = _secret(app.extensions["cdsel"].store)
+    app.secret_key = app.extensions["cdsel"].store.secret()
     app.config.update(
         SESSION_COOKIE_NAME="cdsel_session",  # cookies do not tell ports apart: not Label Studio's name
         SESSION_COOKIE_SAMESITE="Lax",
@@ -44,15 +43,6 @@ def _prepare(setup: BlueprintSetupState) -> None:
         count=count, share=share, ago=ago, moment=moment, value=value_words, code=code
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-
-
-def _secret(store: Store) -> str:
-    """What signs the session cookie: one for all web processes on this database, also after a restart."""
-    known = store.fact(SECRET_FACT)
-    if known is None:
-        store.set_fact(SECRET_FACT, secrets.token_hex(32))
-        known = store.fact(SECRET_FACT)
-    return str(known)
 
 
 def csrf_token() -> str:
@@ -76,7 +66,6 @@ def _protect() -> None:
 def _harden(response: Response) -> Response:
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["Content-Security-Policy"] = POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     return response
 
@@ -99,7 +88,8 @@ def find(pool_project: int) -> Row[Any]:
     Raises:
         NotFound: it is not connected.
     """
-    found = Service.current().store.project_of(pool_project)
+    service = Service.current()
+    found = service.store.project_of(pool_project, service.server.label_studio_url)
     if found is None:
         raise NotFound(
             f"project {pool_project} of Label Studio is not connected; connect it under Settings > Model"
@@ -115,7 +105,7 @@ def read_state(pool_project: int) -> State:
 def who() -> str:
     """Who changes something, for the audit."""
     given = request.authorization
-    return given.username if given is not None and given.username else "dashboard"
+    return str(session.get("user") or (given.username if given is not None else "") or "dashboard")
 
 
 def page_number() -> int:

@@ -1,0 +1,225 @@
+"""Connecting a project: a call of /setup only says "look", and what Label Studio lists is what counts.
+
+Anybody who reaches the port can send a /setup with any project number, address and settings. So the web server keeps
+no more of it than the number and the host name; a thread beside it asks Label Studio which ML backends the project has,
+and acts only where this backend is one of them. The settings come from there, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from cdsel_backend.labelstudio.client import (
+    LabelStudio,
+    LabelStudioError,
+    LabelStudioUnreachable,
+    TokenRefused,
+)
+from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.settings import ServerSettings, accept, parse_layer
+from cdsel_backend.store import State, Store
+from cdsel_backend.store.journal import SetupCall
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""Seconds for which a project is looked for: Label Studio calls /setup before it keeps the connection."""
+LOOK_SECONDS = 0.25  # between looks for new calls
+PRUNE_SECONDS = 3600.0
+SOONEST, LATEST = 1.0, 15.0  # seconds between two looks for one project
+REFUSED_SETUP = "SETUP_NOT_OBEYED"  # the action of an event that says why
+HEALTH_TIMEOUT = 3.0
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The settings of a project as Label Studio has them: layer -> values, and layer -> problems."""
+
+    values: Mapping[str, dict[str, Any]]
+    problems: Mapping[str, list[str]]
+
+
+def read_layers(space: LabelSpace, extra_params: object, before: Mapping[str, Mapping[str, Any]]) -> Layers:
+    """Validate what the labeling config and the extra parameters say; a bad value leaves the one `before` in place."""
+    values: dict[str, dict[str, Any]] = {}
+    problems: dict[str, list[str]] = {}
+    for layer, read in (
+        ("labeling config", lambda: dict(space.settings)),
+        ("extra parameters", lambda: parse_layer(extra_params)),
+    ):
+        try:
+            values[layer], problems[layer] = accept(read(), before.get(layer, {}), layer=layer)
+        except ValueError as fault:
+            values[layer], problems[layer] = dict(before.get(layer, {})), [str(fault)]
+    return Layers(values, problems)
+
+
+class Connector:
+    """Answers the calls of /setup: looks each project up in Label Studio, a few times, and connects it."""
+
+    def __init__(self, server: ServerSettings, store: Store) -> None:
+        self._server = server
+        self._store = store
+        self._next: dict[int, float] = {}  # project of Label Studio -> not looked for before
+
+    def run(self, stop: threading.Event) -> None:
+        """See to the calls until `stop` is set, and now and then to the events that nobody needs any more."""
+        studio: LabelStudio | None = None
+        pruned_at = 0.0
+        while not stop.wait(LOOK_SECONDS):
+            try:
+                if time.monotonic() - pruned_at > PRUNE_SECONDS:
+                    pruned_at = time.monotonic()
+                    self._store.prune_events()
+                if self._store.setup_calls():
+                    studio = studio or LabelStudio(
+                        self._server.label_studio_url, self._server.label_studio_api_key
+                    )
+                    self.connect(studio)
+            except LabelStudioError as fault:
+                log.warning("%s", fault)
+                stop.wait(LATEST)
+            except Exception:  # a database that is away: nothing is lost, the calls stay
+                log.exception("the calls of /setup have to wait")
+                stop.wait(LATEST)
+
+    def connect(self, studio: LabelStudio) -> bool:
+        """Look for the projects that /setup was called for; returns whether one was connected or changed.
+
+        Raises:
+            LabelStudioUnreachable, TokenRefused: nothing can be asked now; the calls stay.
+        """
+        calls: dict[int, list[SetupCall]] = {}
+        now = time.time()
+        for call in self._store.setup_calls():
+            calls.setdefault(call.source, []).append(call)
+        self._next = {source: at for source, at in self._next.items() if source in calls}
+        changed = False
+        for source, own in calls.items():
+            if now < self._next.get(source, 0.0):
+                continue
+            wait = now - min(call.received_at for call in own)
+            self._next[source] = now + min(max(SOONEST, wait), LATEST)
+            try:
+                found = self._look(studio, source, {call.host for call in own})
+            except (LabelStudioUnreachable, TokenRefused):
+                raise
+            except Exception:  # whatever one project holds, the others are connected
+                log.exception("project %s is not connected", source)
+                found = False
+            # A call that came meanwhile may say what we did not see yet.
+            done = [
+                call
+                for call in own
+                if (found and call.received_at <= now) or now - call.received_at > PATIENCE
+            ]
+            self._store.close_setup_calls(done)
+            if found:
+                changed = True
+            else:
+                for call in done:
+                    self._give_up(call)
+        return changed
+
+    def _give_up(self, call: SetupCall) -> None:
+        """Say that a call was not obeyed, and why."""
+        studio = self._server.label_studio_url
+        named = f" (the caller says that Label Studio is {call.hostname})" if call.hostname != studio else ""
+        words = (
+            f"/setup was called at {call.host} for project {call.source}{named}, but Label Studio at {studio} lists no "
+            "such ML backend for it: nothing was done. Where the call was right, set CDSEL_PUBLIC_URL to the address "
+            "under Settings > Model, and LABEL_STUDIO_URL to that Label Studio"
+        )
+        log.warning("%s", words)
+        known = self._store.project_of(call.source, studio)
+        if known is not None:
+            self._store.add_event(call.source, REFUSED_SETUP, {"problem": words}, handled=True)
+
+    def _look(self, studio: LabelStudio, source: int, hosts: set[str]) -> bool:
+        """Connect a project, or bring it up to date, where Label Studio lists this backend for it."""
+        try:
+            listed = studio.backends(source)
+            ours = next((backend for backend in listed if self._is_ours(str(backend["url"]), hosts)), None)
+            if ours is None:
+                return False
+            found = studio.project(source)
+            space = parse_label_space(found["label_config"])
+        except (LabelStudioUnreachable, TokenRefused):
+            raise
+        except (LabelStudioError, UnsupportedLabelConfig) as fault:
+            log.warning("project %s is not connected: %s", source, fault)
+            return False
+        known = self._store.project_of(source, self._server.label_studio_url)
+        if known is not None and known.pool_project != source:
+            return True  # a queue belongs to the project whose pool it draws on
+        layers = read_layers(space, ours["extra_params"], known.layers if known is not None else {})
+        address = self._server.public_url or str(ours["url"]).rstrip("/")
+        if known is not None and known.backend_url == address and not stale(known, layers):
+            return True
+        for words in layers.problems.values():
+            if words:
+                log.warning("project %s: %s", source, "; ".join(words))
+        if known is not None and known.backend_url and known.backend_url != address:
+            self._forget_address(studio, known.id, known.backend_url)
+        self._store.connect_project(
+            studio.url,
+            source,
+            layers=layers.values,
+            problems=layers.problems,
+            # A known project's follows with the next look at Label Studio, once its queue has taken it.
+            label_config=known.label_config if known is not None else found["label_config"],
+            backend_url=address,
+        )
+        self._store.add_event(source, "SETUP", {})
+        for note in space.notes:
+            log.info("project %s: %s", source, note)
+        return True
+
+    def _is_ours(self, url: str, hosts: set[str]) -> bool:
+        """Whether an address under Settings > Model is this backend's."""
+        url = url.rstrip("/")
+        if self._server.public_url and url == self._server.public_url:
+            return True
+        return any(same_host(url, host) for host in hosts) and not self._is_another(url)
+
+    def _is_another(self, url: str) -> bool:
+        """Whether another server answers at an address; one that is not reached from here may be this one."""
+        try:
+            health = httpx.get(f"{url}/health", timeout=HEALTH_TIMEOUT, trust_env=False).json()
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+            return False
+        except ValueError:
+            return True
+        return not isinstance(health, dict) or health.get("instance") != self._store.instance()
+
+    def _forget_address(self, studio: LabelStudio, project: int, former: str) -> None:
+        """Remove the webhooks to the address that this backend had: nobody may be there, or somebody else."""
+        for source in State(self._store, project).sources:
+            studio.remove_webhooks(source, f"{former.rstrip('/')}/webhook")
+
+
+def same_host(url: str, host: str) -> bool:
+    """Whether an address has the host and port that a Host header names."""
+    try:
+        parts, named = urlsplit(url), urlsplit(f"//{host}")
+        default = DEFAULT_PORTS.get(parts.scheme)
+        # A proxy that takes HTTPS on 443 hands on the bare name.
+        return (parts.hostname, parts.port or default) == (named.hostname, named.port or default)
+    except ValueError:  # a port that is none
+        return False
+
+
+def stale(known: Any, layers: Layers) -> bool:
+    """Whether settings are other than what is known of a project."""
+    return any(known.layers.get(layer, {}) != values for layer, values in layers.values.items()) or any(
+        known.problems.get(layer, []) != words for layer, words in layers.problems.items()
+    )

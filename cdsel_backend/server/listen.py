@@ -1,0 +1,77 @@
+"""The web server, waitress, with bounds on what a stranger can hold of it: connections, time, bytes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import waitress
+from flask import Flask
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer
+
+from cdsel_backend.server.bounds import MAX_BODY_BYTES
+
+CONNECTIONS, CONNECTIONS_FROM_ONE = 1000, 250  # in all, and from one address
+IDLE_SECONDS = 10  # without a byte, and without a request under way
+ARRIVAL_SECONDS = 60.0  # for one whole request: who sends a byte now and then is never idle
+HEADER_BYTES = 64 * 1024
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    """A connection whose requests have to arrive in time, and one of not too many from its address."""
+
+    began: float | None = None
+    """When the request that is arriving began; None between two."""
+
+    def __init__(self, server: Any, sock: Any, addr: Any, *args: Any, **options: Any) -> None:
+        super().__init__(server, sock, addr, *args, **options)
+        same = sum(other.addr[0] == addr[0] for other in list(server.active_channels.values()))
+        if same > CONNECTIONS_FROM_ONE:
+            self.will_close = True
+
+    def received(self, data: bytes) -> bool:
+        """Take what arrived."""
+        taken: bool = super().received(data)
+        self.began = None if self.request is None else self.began or time.time()
+        if self.began is not None and time.time() - self.began > ARRIVAL_SECONDS:
+            self.will_close = True
+        return taken
+
+
+def listen(app: Flask, host: str, port: int, *, threads: int, trusted_proxy: str = "") -> Any:
+    """A web server that listens, for `run()` and `close()`.
+
+    Args:
+        app, host, port, threads: what it serves, where, and how many requests at once.
+        trusted_proxy: the address whose X-Forwarded-For and X-Forwarded-Proto count; "": nobody's do.
+
+    Raises:
+        OSError: the port is taken, or the address is none of this machine.
+    """
+    proxy = {
+        "trusted_proxy": trusted_proxy,
+        "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto"},
+    }
+    parts: dict[int, Any] = {}
+    server = waitress.create_server(
+        app,
+        map=parts,
+        host=f"[{host}]" if ":" in host else host,
+        port=port,
+        threads=threads,
+        ident=None,  # no header that tells the version
+        connection_limit=CONNECTIONS,
+        backlog=CONNECTIONS,
+        channel_timeout=IDLE_SECONDS,
+        cleanup_interval=IDLE_SECONDS // 2,
+        asyncore_use_poll=True,  # select() ends at 1024 descriptors
+        max_request_body_size=MAX_BODY_BYTES,
+        max_request_header_size=HEADER_BYTES,
+        clear_untrusted_proxy_headers=True,
+        **(proxy if trusted_proxy else {}),
+    )
+    for part in parts.values():
+        if isinstance(part, BaseWSGIServer):
+            part.channel_class = Channel
+    return server
