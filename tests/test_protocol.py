@@ -17,7 +17,7 @@ from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 
-PAYLOADS = Path(__file__).parents[2] / "shared" / "label_studio" / "payloads"
+PAYLOADS = Path(__file__).parent / "payloads"
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
     '<Choices name="label" toName="image"><Choice value="cat"/><Choice value="dog"/></Choices></View>'
@@ -72,7 +72,6 @@ def state_of(store, source) -> State:
     return State(store, store.project_of(source).id)
 
 
-@pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
 @pytest.mark.parametrize("path", recorded("setup*.json"), ids=lambda path: path.stem)
 def test_recorded_setup_connects_the_project_with_its_budget(connect, store, studio, path):
     exchange = json.loads(path.read_text(encoding="utf-8"))
@@ -88,7 +87,6 @@ def test_recorded_setup_connects_the_project_with_its_budget(connect, store, stu
     assert store.project_of(source).studio_url == studio.url
 
 
-@pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
 @pytest.mark.parametrize("path", recorded("webhook*.json"), ids=lambda path: path.stem)
 def test_recorded_webhooks_are_kept_and_answered(client, store, studio, path):
     exchange = json.loads(path.read_text(encoding="utf-8"))
@@ -103,7 +101,6 @@ def test_recorded_webhooks_are_kept_and_answered(client, store, studio, path):
     assert event.action == body["action"]
 
 
-@pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")
 def test_recorded_predict_gets_no_result_before_a_model_exists(client, connect):
     exchange = json.loads((PAYLOADS / "predict.json").read_text(encoding="utf-8"))
     connect({**SETUP, "project": exchange["request"]["json"]["project"]})
