@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -49,7 +50,18 @@ def _web_address(text: str) -> str:
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 
 RANDOM_WEIGHTS = "random"  # `backbone_weights` of a network that nobody trained
+DATABASE_FILE = "cdsel.sqlite3"  # in the data folder, unless a database is named
 LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
+
+
+def _default_data_dir() -> Path:
+    """Where the system keeps data of programs; the only default before that stays in use where it holds a database."""
+    folder, before = user_data_path("cdsel", appauthor=False), Path.home() / ".local/share/cdsel"
+    return before if _holds_database(before) and not _holds_database(folder) else folder
+
+
+def _holds_database(folder: Path) -> bool:
+    return (folder / DATABASE_FILE).exists()
 
 
 class ServerSettings(BaseSettings):
@@ -63,8 +75,9 @@ class ServerSettings(BaseSettings):
     """Where Label Studio is; `cdsel serve` does not start without it, and sends the token nowhere else."""
     label_studio_api_key: str = Field("", validation_alias="LABEL_STUDIO_API_KEY", repr=False)
     """A personal access token (or a legacy token) of the account the backend works as."""
-    data_dir: Path = Field(Path.home() / ".local/share/cdsel", validation_alias="CDSEL_DATA_DIR")
-    """Where the database and the model versions are kept."""
+    data_dir: Path = Field(default_factory=_default_data_dir, validation_alias="CDSEL_DATA_DIR")
+    """Where the database and the model versions are kept; by default where the system keeps data of programs: on Linux \
+`~/.local/share/cdsel`."""
     database: str = Field("", validation_alias="CDSEL_DATABASE_URL", repr=False)
     """A SQLAlchemy URL, as for PostgreSQL (extra `postgres`); none: SQLite in the data folder."""
     public_url: WebAddress = Field("", validation_alias="CDSEL_PUBLIC_URL")
@@ -113,7 +126,7 @@ as `hf-hub:timm/, /models/`."""
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL in force."""
-        return self.database or f"sqlite:///{self.data_dir / 'cdsel.sqlite3'}"
+        return self.database or f"sqlite:///{self.data_dir / DATABASE_FILE}"
 
 
 def read_server_settings() -> ServerSettings:

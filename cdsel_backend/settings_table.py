@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
@@ -23,22 +22,24 @@ def project_table() -> str:
 def server_table() -> str:
     """The variables that the server reads from its environment."""
     rows = [
-        (f"`{field.validation_alias}`", _default(field.default, as_json=False), _meaning(field))
+        (
+            f"`{field.validation_alias}`",
+            "by system" if field.default_factory else _default(field.default, as_json=False),
+            _meaning(field),
+        )
         for field in ServerSettings.model_fields.values()
     ]
     return _table(("variable", "default", "meaning"), rows)
 
 
 def _meaning(field: FieldInfo) -> str:
-    return (field.description or "").strip().rstrip(".")
+    return " ".join((field.description or "").split()).rstrip(".")
 
 
 def _default(value: object, *, as_json: bool) -> str:
     """A default as one would type it: as JSON for a project, as it is in the environment."""
     if value is None or value == "":
         return "none"
-    if isinstance(value, Path) and value.is_relative_to(Path.home()):
-        return f"`~/{value.relative_to(Path.home())}`"  # the same for whoever reads it
     if isinstance(value, float):
         return f"`{value:g}`"
     return f"`{json.dumps(value) if as_json else value}`"

@@ -6,6 +6,7 @@ import pytest
 
 from cdsel_backend.selection import registry
 from cdsel_backend.settings import (
+    DATABASE_FILE,
     ProjectSettings,
     accept,
     environment_layer,
@@ -13,6 +14,25 @@ from cdsel_backend.settings import (
     read_server_settings,
     resolve,
 )
+
+
+def test_the_default_data_folder_is_the_systems_and_the_one_before_stays_while_it_holds_a_database(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "system"))
+    monkeypatch.delenv("CDSEL_DATA_DIR", raising=False)
+    before, now = tmp_path / ".local/share/cdsel", tmp_path / "system/cdsel"
+    assert read_server_settings().data_dir == now
+    before.mkdir(parents=True)
+    (before / DATABASE_FILE).touch()
+    assert read_server_settings().data_dir == before
+    assert read_server_settings().database_url == f"sqlite:///{before / DATABASE_FILE}"
+    now.mkdir(parents=True)
+    (now / DATABASE_FILE).touch()
+    assert read_server_settings().data_dir == now
+    monkeypatch.setenv("CDSEL_DATA_DIR", str(tmp_path / "named"))
+    assert read_server_settings().data_dir == tmp_path / "named"
 
 
 def test_layers_lie_over_each_other_and_name_their_source():

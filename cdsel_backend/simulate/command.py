@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import click
 import numpy as np
+from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -197,8 +198,9 @@ class Correlations(Names):
     help="How large the backbone sees an image: close, with twice the pixels it was trained on; fast, at its own size.",
 )  # fmt: skip
 @click.option(
-    "--cache", type=click.Path(file_okay=False, path_type=Path), default=Path.home() / ".cache" / "cdsel",
-    show_default="~/.cache/cdsel", help="Folder that keeps the vectors of images.",
+    "--cache", type=click.Path(file_okay=False, path_type=Path),
+    default=user_cache_path("cdsel", appauthor=False), show_default="the user's folder for caches",
+    help="Folder that keeps the vectors of images.",
 )  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: one a processor]")
 def simulate(**given: Any) -> None:
