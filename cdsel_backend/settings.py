@@ -76,7 +76,7 @@ class ServerSettings(BaseSettings):
     label_studio_api_key: str = Field("", validation_alias="LABEL_STUDIO_API_KEY", repr=False)
     """A personal access token (or a legacy token) of the account the backend works as."""
     data_dir: Path = Field(default_factory=_default_data_dir, validation_alias="CDSEL_DATA_DIR")
-    """Where the database and the model versions are kept; by default where the system keeps data of programs: on Linux \
+    """Where the database and the model versions are kept; by default where the system keeps programs' data: on Linux \
 `~/.local/share/cdsel`."""
     database: str = Field("", validation_alias="CDSEL_DATABASE_URL", repr=False)
     """A SQLAlchemy URL, as for PostgreSQL (extra `postgres`); none: SQLite in the data folder."""
