@@ -3,8 +3,7 @@
 A strategy is one function in one file of `methods/`; `registry.py` says what it must offer.
 """
 
-from cdsel_backend.selection.presence import problem_for
-from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions
+from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions, problem_for
 from cdsel_backend.selection.reasons import Reason, Selection, sentence_without_label
 from cdsel_backend.selection.registry import describe, missing_peers, reads_model, select, strategies
 

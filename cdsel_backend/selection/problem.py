@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 
 
@@ -89,7 +90,7 @@ class Problem:
     probabilities: NDArray[np.float64] | None = None
     """(n, n_classes): calibrated, from the current model; none before the first."""
     doubt: NDArray[np.float64] | None = None
-    """(n,) in [0, 1]: the uncertainty where the margin between two classes is not it (`presence.py`)."""
+    """(n,) in [0, 1]: the uncertainty where the margin between two classes is not it (`labels/presence.py`)."""
     groups: NDArray[np.int64] | None = None
     """(n,): patient or lesion; negative = unknown, a group of its own."""
     seed: int = 0
@@ -141,3 +142,18 @@ class Problem:
     def random(self) -> np.random.Generator:
         """The generator of this round: other draws in another round, the same ones in a repeated round."""
         return np.random.default_rng((self.seed, int(self.taken.sum())))
+
+
+def problem_for(
+    *,
+    labels: NDArray[np.integer],
+    n_classes: int,
+    probabilities: NDArray[np.float64] | None,
+    kind: LabelKind = SINGLE,
+    **rest: Any,
+) -> Problem:
+    """Return the problem of a pool with labels of any kind: strategies want one class an image (`LabelKind`)."""
+    one = kind.as_problem(labels, n_classes, probabilities)
+    return Problem(
+        labels=one.labels, n_classes=one.n_classes, probabilities=one.probabilities, doubt=one.doubt, **rest
+    )

@@ -16,15 +16,14 @@ import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders import fit_representation
 from cdsel_backend.confounders.association import cramers_v, cross_table
-from cdsel_backend.confounders.representation import Representation
-from cdsel_backend.selection import Ji2025Options, Problem, SelectionOptions, select
+from cdsel_backend.round import RoundPool, next_round, seed_of_round, strength_of, train_round
+from cdsel_backend.selection import Ji2025Options, SelectionOptions
 from cdsel_backend.selection.strata import due
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.tuning import tune
 from cdsel_backend.simulate.worlds import make_world
-from cdsel_backend.training import HeadModel, NotEnoughLabels, evaluate, train_head
+from cdsel_backend.training import Model, NotEnoughLabels, evaluate
 from cdsel_backend.training.finetune import ENOUGH_LABELS
 from cdsel_backend.training.head import Recipe
 
@@ -44,7 +43,6 @@ ACCURACIES = (
 )
 METRICS = (*ACCURACIES, "cramers_v_ratio", "min_cell_share", "seconds")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trade-off curve
-FIRST_STRENGTH = 0.5  # of the representation before the first head that chooses its own
 # ji2025's t-SNE takes seconds a round, and a backtest has thousands: here it reduces by the other of its two ways.
 OPTIONS = SelectionOptions(ji2025=Ji2025Options(reduce="pca"))
 _LEAST_V = 0.05  # a pool with less dependence has none to compare with
@@ -152,14 +150,13 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """A world made ready: the pool, its representation, the test set."""
+    """A world made ready: the pool, as a dataset and as a round reads it, and the test set."""
 
     pool: Dataset
     test: Dataset
     correlation: str
     seed: int
-    representation: Representation
-    projected: NDArray[np.float32]
+    round_pool: RoundPool
 
 
 _LAST: dict[tuple[str, int], _Scene] = {}
@@ -171,10 +168,9 @@ def _scene(data: Dataset, correlation: str, seed: int, positive: int) -> _Scene:
     if key not in _LAST:
         world = make_world(data, correlation, seed, positive)
         pool = data.take(world.pool)
-        representation = fit_representation(pool.vectors, pool.columns, strength=1.0)
-        projected = representation.project(pool.vectors)
+        ready = RoundPool(pool.vectors, pool.columns, pool.classes, groups=pool.groups)
         _LAST.clear()
-        _LAST[key] = _Scene(pool, data.take(world.test), correlation, seed, representation, projected)
+        _LAST[key] = _Scene(pool, data.take(world.test), correlation, seed, ready)
     return _LAST[key]
 
 
@@ -187,7 +183,7 @@ class _Run:
         ends = np.linspace(0, budget, min(plan.rounds, budget) + 1).round().astype(int)
         self.sizes = np.diff(ends).tolist()
         self.taken = np.zeros(len(scene.pool), dtype=bool)
-        self.model: HeadModel | None = None
+        self.model: Model | None = None
         self.seconds = 0.0
 
     @property
@@ -200,61 +196,56 @@ class _Run:
 
         A list says that no model matters to the rounds: those it holds are taken over, and new ones appended.
         """
-        for number, size in enumerate(self.sizes):
-            if shared is None or number >= len(shared):
+        for number, size in enumerate(self.sizes, start=1):
+            if shared is None or number > len(shared):
                 started = time.perf_counter()
                 chosen, seconds = self._choose(size, number), time.perf_counter() - started
                 if shared is not None:
                     shared.append((chosen, seconds))
             else:
-                chosen, seconds = shared[number]
+                chosen, seconds = shared[number - 1]
             self.seconds += seconds
             self.taken[chosen] = True
-            if shared is None and number < len(self.sizes) - 1:
+            if shared is None and number < len(self.sizes):
                 self.model = self.train()
 
-    def train(self, strength: float | None = None) -> HeadModel | None:
+    @property
+    def strength(self) -> float | None:
+        """As a project's setting `strength`: the training's own choice, or none at all where it knows no levels."""
+        return None if self.training == "deconfounded" else 0.0
+
+    def train(self, strength: float | None = None) -> Model | None:
         """Return the head of the labels so far, or None where they do not suffice; `strength` overrides the choice."""
-        pool = self.scene.pool
         try:
-            return train_head(
-                pool.vectors,
-                pool.columns,
+            return train_round(
+                self.scene.round_pool,
                 self.labels,
-                classes=pool.classes,
-                groups=pool.groups,
-                strength=strength,
+                strength=self.strength if strength is None else strength,
                 recipe=self.training,
-                representation=self.scene.representation,
                 seed=self.scene.seed,
             )
         except NotEnoughLabels:
             return None
 
     def _choose(self, size: int, number: int) -> NDArray[np.int64]:
-        scene, pool = self.scene, self.scene.pool
-        seed = scene.seed * 1000 + number
+        """Choose the images of round `number`, from 1."""
+        scene, pool, model = self.scene, self.scene.pool, self.model
+        seed = seed_of_round(scene.seed, number)
         if self.strategy == ORACLE:
             return _draw_equally(pool, self.taken, size, np.random.default_rng(seed))
-        strength = FIRST_STRENGTH if self.training == "deconfounded" else 0.0
-        probabilities = None
-        if self.model is not None:
-            strength = self.model.describe()["strength"]
-            probabilities = self.model.predict(pool.vectors, pool.columns)
-        problem = Problem(
-            vectors=scene.representation.with_strength(strength).centre(scene.projected, pool.columns),
-            columns=pool.columns,
-            labels=self.labels,
-            n_classes=len(pool.classes),
-            taken=self.taken.copy(),
-            probabilities=probabilities,
-            groups=pool.groups,
+        return next_round(
+            scene.round_pool,
+            self.labels,
+            self.taken.copy(),
+            size,
+            strategy=self.strategy,
+            strength=strength_of(self.strength, model),
+            probabilities=None if model is None else model.predict(pool.vectors, pool.columns),
             seed=seed,
             options=self.options,
-        )
-        return select(self.strategy, problem, size).indices
+        ).indices
 
-    def probabilities(self, model: HeadModel | None) -> NDArray[np.float64]:
+    def probabilities(self, model: Model | None) -> NDArray[np.float64]:
         """Return the test set's probabilities; without a head, the commonest label so far is certain."""
         test = self.scene.test
         if model is not None:
@@ -343,7 +334,3 @@ def check_budgets(sets: dict[str, Dataset], plan: Plan) -> Sequence[str]:
                 f"--budget {max(plan.budgets)}: the pool at correlation {correlation} has {min(sizes)} items"
             )
     return faults
-
-
-def _levels(data: Dataset) -> str:
-    return " and ".join(f"{data.columns[0].name} {level}" for level in data.columns[0].levels)

@@ -2,7 +2,7 @@
 
 from cdsel_backend.training.evaluate import evaluate
 from cdsel_backend.training.head import RECIPES, HeadModel, NotEnoughLabels, train_head
-from cdsel_backend.training.kinds import Model, evaluate_model, train_model
+from cdsel_backend.training.kinds import Model, answers_for, train_model
 from cdsel_backend.training.model_files import ModelFormatError, load, load_meta, save
 from cdsel_backend.training.presence import PresenceModel, train_presence
 from cdsel_backend.training.splits import is_held_out
@@ -16,8 +16,8 @@ __all__ = [
     "NotEnoughLabels",
     "PresenceModel",
     "TunedModel",
+    "answers_for",
     "evaluate",
-    "evaluate_model",
     "is_held_out",
     "load",
     "load_meta",

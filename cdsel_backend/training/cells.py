@@ -1,4 +1,4 @@
-"""The groups that accuracy is told by: a class, or its presence and absence, within each level of a confounder."""
+"""The groups that accuracy is measured by: an outcome of a decision within each level of a confounder."""
 
 from __future__ import annotations
 
@@ -8,39 +8,48 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.training.presence import OUTCOMES
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Groups of judgements: `names` (g,), `members` (m, g) of the items, `column` (g,) which judgement counts."""
+    """Groups of judgements: `names` (g,), `members` (m, g) of the items, `column` (g,) which decision counts."""
 
     names: tuple[str, ...]
     members: NDArray[np.bool_]
     column: NDArray[np.int64]
 
+    def take(self, kept: NDArray[np.bool_]) -> Cells:
+        """Return the groups that are `kept` (g,)."""
+        names = tuple(name for name, keep in zip(self.names, kept.tolist(), strict=True) if keep)
+        return Cells(names, self.members[:, kept], self.column[kept])
+
 
 def cells_of(
-    labels: NDArray[np.integer], columns: Sequence[Column], classes: Sequence[str], least: int
+    labels: NDArray[np.integer],
+    columns: Sequence[Column],
+    classes: Sequence[str],
+    least: int,
+    *,
+    kind: LabelKind = SINGLE,
 ) -> Cells:
-    """Return the groups of at least `least` labels: a class (or its presence and absence) within each level.
+    """Return the groups of at least `least` labels: a class, or its presence and absence, within each level.
 
-    labels (m,) or (m, c); without columns the classes, or their outcomes, are the groups.
+    labels: the values of m items, as their kind has them; without columns the outcomes are the groups.
     """
+    codes = kind.codes(labels)
     levels = [
         (f", {column.name} {level}", column.codes == code)
         for column in columns
         for code, level in enumerate(column.levels)
     ] or [("", np.ones(len(labels), dtype=bool))]
-    found = []
-    for words, inside in levels:
-        for code, name in enumerate(classes):
-            if labels.ndim == 1:
-                found.append((f"{name}{words}", inside & (labels == code), 0))
-                continue
-            for value, outcome in enumerate(OUTCOMES):
-                found.append((f"{name} {outcome}{words}", inside & (labels[:, code] == value), code))
+    found = [
+        (f"{decision.group(outcome)}{level}", inside & (codes[:, number] == outcome), number)
+        for level, inside in levels
+        for number, decision in enumerate(kind.decisions(classes))
+        for outcome in range(len(decision.outcomes))
+    ]
     found = [one for one in found if one[1].sum() >= max(least, 1)]
     members = np.stack([one[1] for one in found], axis=1) if found else np.zeros((len(labels), 0), dtype=bool)
     return Cells(tuple(one[0] for one in found), members, np.array([one[2] for one in found], dtype=np.int64))

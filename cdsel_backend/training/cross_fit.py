@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import fit_representation
+from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.training.head import NotEnoughLabels
@@ -53,18 +54,19 @@ def cross_fit(
     labels: NDArray[np.integer],
     *,
     classes: Sequence[str],
+    kind: LabelKind = SINGLE,
     groups: NDArray[np.int64] | None = None,
     trainable: NDArray[np.bool_] | None = None,
     strength: float | None = None,
     seed: int = 0,
 ) -> Unseen:
-    """Train the heads; arguments as for `train_model` over a pool of n, labels (n,) or (n, c).
+    """Train the heads; arguments as for `train_model` over a pool of n.
 
-    With several classes an image (a head each) there is one draw a fold and three sizes. The same input gives the
-    same answer. Raises NotEnoughLabels where fewer than `FOLDS` labels may be trained on.
+    Where a label makes several decisions (a head each) there is one draw a fold and three sizes. The same input gives
+    the same answer. Raises NotEnoughLabels where fewer than `FOLDS` labels may be trained on.
     """
     finite = np.isfinite(vectors).all(axis=1)
-    labelled = (labels >= 0) if labels.ndim == 1 else (labels >= 0).any(axis=1)
+    labelled = kind.labelled(labels)
     rows = np.flatnonzero(labelled & finite)
     inside = np.ones(len(rows), dtype=bool) if trainable is None else trainable[rows]
     if inside.sum() < FOLDS:
@@ -78,18 +80,19 @@ def cross_fit(
     m, rng = len(rows), np.random.default_rng(seed)
     relatives = alone_or_together(None if groups is None else groups[:m], m)
     own = [column.take(np.arange(m)) for column in columns]
-    kinds = labels[:m] if labels.ndim == 1 else np.unique(labels[:m], axis=0, return_inverse=True)[1].ravel()
+    mixes = np.unique(kind.codes(labels[:m]), axis=0, return_inverse=True)[1].ravel()
+    one_head = len(kind.decisions(classes)) == 1
     trained = np.flatnonzero(inside)
     draws: list[NDArray[np.float64]] = []
     sizes: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-    for _ in range(_REPEATS if labels.ndim == 1 else 1):
+    for _ in range(_REPEATS if one_head else 1):
         fold = np.full(m, -1)
         fold[trained] = grouped_folds(
-            kinds[trained].astype(np.int64), None if groups is None else groups[trained], FOLDS, rng
+            mixes[trained].astype(np.int64), None if groups is None else groups[trained], FOLDS, rng
         )
         if not len(sizes):
             most = len(trained) - int(np.bincount(fold[trained]).max())
-            sizes = _sizes(most, SHARES if labels.ndim == 1 else SHARES[::2])
+            sizes = _sizes(most, SHARES if one_head else SHARES[::2])
         for out in range(FOLDS):
             order = rng.permutation(trained[fold[trained] != out])
             # Not, what is never trained on but is of the same patient as something that is.
@@ -105,6 +108,7 @@ def cross_fit(
                         columns,
                         labels,
                         classes=classes,
+                        kind=kind,
                         groups=groups,
                         trainable=used,
                         strength=strength,

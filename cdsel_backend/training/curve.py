@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.cells import Cells
 from cdsel_backend.training.cross_fit import Unseen
@@ -38,12 +39,13 @@ def learning_curve(
     columns: Sequence[Column],
     classes: Sequence[str],
     *,
+    kind: LabelKind = SINGLE,
     labels_now: int,
     labels_more: int,
     asked: int,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure the curve on labels (m,) or (m, c) of the rows of `unseen`, with their columns, and look ahead.
+    """Measure the curve on the labels of the m rows of `unseen`, with their columns, and look ahead.
 
     Trained on are `labels_now` labels today and `labels_more` more after a round of `asked` images (some of a round
     are held out).
@@ -65,7 +67,7 @@ def learning_curve(
     }
     if labels_now < FEWEST or len(unseen.sizes) < 3:
         return answer | _cannot(f"{labels_now} of the {FEWEST} labels due can be trained on")
-    right = rights(unseen.probabilities, labels)
+    right = rights(unseen.probabilities, labels, kind=kind)
     complete = np.isfinite(right).any(axis=(2, 3)).all(axis=0)  # sizes at which every draw had a head
     if complete.sum() < 3:
         return answer | _cannot("some class is too rare to train on fewer labels than there are")
@@ -73,7 +75,7 @@ def learning_curve(
     ahead = [int(sizes[-1]), labels_now, labels_now + labels_more, 2 * labels_now]
     answer |= {"sizes": sizes.tolist(), "ahead": ahead}
     rng = np.random.default_rng(seed)
-    judged = judged_cells(labels, columns, classes)
+    judged = judged_cells(labels, columns, classes, kind=kind)
     items = resampled(list(judged.values()), len(labels), rng)
     draws = rng.multinomial(len(right), np.full(len(right), 1 / len(right)), size=RESAMPLES)
     for name, cells in judged.items():

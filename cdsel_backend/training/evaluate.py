@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from cdsel_backend.pool.columns import Column
+from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.pool.columns import Column, joint_codes
 from cdsel_backend.pool.groups import alone_or_together
-from cdsel_backend.training.cells import cells_of
+from cdsel_backend.training.cells import Cells, cells_of
 
 MIN_GROUP = 15  # labels of a group from which it may be called the worst
 MIN_PATIENTS = 5  # of whom they must be: fifteen images of one patient are one case
+LEAST_OUTCOME = 5  # labels of each outcome that a balanced accuracy needs
 _RESAMPLES = 1000
 _CONFIDENCE = 0.95
 _BINS = 10
@@ -24,90 +26,155 @@ Array = NDArray[np.float64]
 
 def evaluate(
     probabilities: Array,
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer],
     columns: Sequence[Column],
     classes: Sequence[str],
     *,
+    kind: LabelKind = SINGLE,
     groups: NDArray[np.int64] | None = None,
     seed: int = 0,
     minimum: int = MIN_GROUP,
 ) -> dict[str, Any]:
-    """Measure probabilities (n, c) against labels (n,), each an index into `classes`.
+    """Measure probabilities (n, c) of the c `classes` against the labels of n items, as their kind has them.
 
-    A group is a class within a level of one of the `columns` (each variable makes its own groups; without columns
-    the classes are the groups). Groups with fewer than `minimum` labels are listed as unreliable and left out of the
-    worst and the mean. `groups` (n,), as for `train_head`, says which items are of one patient or lesion (negative =
-    unknown): then a group of fewer than `MIN_PATIENTS` patients is unreliable, too, and lists its `patients`. Each
-    headline is a number, or None with the reason in `reasons`; `intervals` holds its bootstrap interval, resampled
-    within the groups, patients with all their items. `within_group_auc` ranks inside a level, averaged over levels
-    with both classes and over classes one-vs-rest; `calibration_error` is the expected one over
-    ten bins, with every group weighing the same, because that is what a head's probabilities hold for.
+    A group is an outcome (a class, or its presence or absence) within a level of one of the `columns`: each variable
+    makes its own groups, and without columns the outcomes are the groups. Groups with fewer than `minimum` labels are
+    listed as unreliable and left out of the worst and the mean. `groups` (n,), as for `train_head`, says which items
+    are of one patient or lesion (negative = unknown): then a group of fewer than `MIN_PATIENTS` patients is
+    unreliable, too, and lists its `patients`. Each headline is a number, or None with the reason in `reasons`;
+    `intervals` holds its bootstrap interval, resampled within the groups (where a label makes several decisions:
+    within the levels), patients with all their items.
+
+    Where a label makes several decisions, `accuracy`, `balanced_accuracy` (mean recall of the outcomes),
+    `within_group_auc` and `calibration_error` are averaged over them, and `by_class` lists each. `within_group_auc`
+    ranks inside a level, averaged over levels with both classes and over classes one-vs-rest; `calibration_error` is
+    the expected one over ten bins, with every group weighing the same, because that is what a head's probabilities
+    hold for.
+
+    Raises ValueError for shapes that do not fit, and where an item has no label.
     """
-    if probabilities.shape != (len(labels), len(classes)):
-        raise ValueError(f"probabilities are {probabilities.shape}, not {(len(labels), len(classes))}")
-    if len(labels) and labels.min() < 0:
+    n = len(labels)
+    if probabilities.shape != (n, len(classes)):
+        raise ValueError(
+            f"probabilities are {probabilities.shape}, not {(n, len(classes))}, for {len(classes)} classes"
+        )
+    codes = kind.codes(labels)
+    asked = codes >= 0
+    if n and not asked.any(axis=1).all():
         raise ValueError("evaluate needs a label for every item; leave the unlabelled out")
-    right = (probabilities.argmax(axis=1) == labels) if len(labels) else np.zeros(0, dtype=bool)
-    cells = cells_of(labels, columns, classes, 1)
-    names, members = cells.names, cells.members
-    sizes = members.sum(axis=0)
-    patients = patients_of(members, groups)
-    judged = (sizes >= minimum) & (patients >= MIN_PATIENTS if groups is not None else True)
-    listed = [
-        {
-            "group": name,
-            "n": int(size),
-            "accuracy": float(right[inside].mean()),
-            "unreliable": not reliable,
-        }
-        for name, size, inside, reliable in zip(names, sizes, members.T, judged.tolist(), strict=True)
+    decisions, by_decision = kind.decisions(classes), kind.by_decision(probabilities)
+    right = kind.decided(probabilities) == codes
+    cells = cells_of(labels, columns, classes, 1, kind=kind)
+    sizes, patients = cells.members.sum(axis=0), patients_of(cells.members, groups)
+    reliable = (sizes >= minimum) & (patients >= MIN_PATIENTS if groups is not None else True)
+    judged = cells.take(reliable)
+    outcomes = cells_of(labels, [], classes, 1, kind=kind)
+    counted = _comparable(outcomes, min(minimum, LEAST_OUTCOME))
+    balanced = outcomes.take(np.isin(outcomes.column, counted))
+    once = np.ones((1, n))
+
+    def accuracies(some: Cells, weights: Array = once) -> Array:
+        inside = some.members.astype(np.float64)
+        return weighted_shares(inside * right[:, some.column], inside, weights)
+
+    listed: list[dict[str, Any]] = [
+        {"group": name, "n": int(size), "accuracy": float(accuracy), "unreliable": not judged_too}
+        for name, size, accuracy, judged_too in zip(
+            cells.names, sizes, accuracies(cells)[0], reliable.tolist(), strict=True
+        )
     ]
     if groups is not None:
         listed = [{**one, "patients": int(count)} for one, count in zip(listed, patients, strict=True)]
-    headlines: dict[str, Any] = {"n": len(labels)}
     reasons: dict[str, str] = {}
-    intervals: dict[str, list[float]] = {}
-    worst: str | None = None
-    class_sizes = np.bincount(labels, minlength=len(classes)) if len(labels) else np.zeros(len(classes), int)
-    if len(labels) < minimum:
-        reasons["accuracy"] = f"only {len(labels)} held-out labels; {minimum} are needed"
-    if (class_sizes > 0).sum() < 2 or class_sizes[class_sizes > 0].min() < min(minimum, 5):
+    if n < minimum:
+        reasons["accuracy"] = f"only {n} held-out labels; {minimum} are needed"
+    if not len(counted):
         reasons["balanced_accuracy"] = "too few held-out labels of some class"
-    if judged.sum() < 2:
+    if len(judged.names) < 2:
         reasons["group_balanced_accuracy"] = few_groups(sizes, minimum)
         reasons["worst_group_accuracy"] = reasons["group_balanced_accuracy"]
-    else:
-        accuracies = np.array([one["accuracy"] for one in listed])
-        worst = names[int(np.where(judged, accuracies, np.inf).argmin())]
+    made = np.flatnonzero(asked.any(axis=0))
+    every = Cells(tuple(map(str, made)), asked[:, made], made)
     measures: dict[str, Callable[[Array], Array]] = {
-        "accuracy": lambda w: _mean(w, right),
-        "balanced_accuracy": lambda w: _by_group(
-            w, right, np.eye(len(classes), dtype=bool)[labels], class_sizes > 0
-        ).mean(axis=1),
-        "group_balanced_accuracy": lambda w: _by_group(w, right, members, judged).mean(axis=1),
-        "worst_group_accuracy": lambda w: _by_group(w, right, members, judged).min(axis=1),
+        "accuracy": lambda w: accuracies(every, w).mean(axis=1),
+        "balanced_accuracy": lambda w: _by_decision(balanced, accuracies(balanced, w)).mean(axis=1),
+        "group_balanced_accuracy": lambda w: accuracies(judged, w).mean(axis=1),
+        "worst_group_accuracy": lambda w: accuracies(judged, w).min(axis=1),
     }
-    rng = np.random.default_rng(seed)
-    resampled = resample(_joint(members), groups, rng) if len(labels) else np.zeros((0, 0))
+    strata = _joint(cells.members) if len(decisions) == 1 else joint_codes(columns, n)
+    resampled = resample(strata, groups, np.random.default_rng(seed)) if n else np.zeros((0, 0))
+    headlines: dict[str, Any] = {"n": n}
+    intervals: dict[str, list[float]] = {}
     for name, measure in measures.items():
         headlines[name] = None
-        if name in reasons:
-            continue
-        headlines[name] = float(measure(np.ones((1, len(labels))))[0])
-        intervals[name] = _interval(measure(resampled))
-    headlines["worst_group"] = worst
+        if name not in reasons:
+            headlines[name] = float(measure(once)[0])
+            intervals[name] = _interval(measure(resampled))
+    told = "worst_group_accuracy" not in reasons
+    headlines["worst_group"] = judged.names[int(accuracies(judged)[0].argmin())] if told else None
     headlines["groups"] = listed
-    auc = within_group_auc(probabilities, labels, columns)
-    headlines["within_group_auc"] = auc
-    if auc is None:
-        reasons["within_group_auc"] = "no group holds enough of two classes"
-    headlines["calibration_error"] = None
-    if "group_balanced_accuracy" in reasons:
-        reasons["calibration_error"] = reasons["group_balanced_accuracy"]
-    else:
-        fair = members[:, judged] @ (1 / sizes[judged])
-        headlines["calibration_error"] = calibration_error(probabilities, labels, fair)
+    rows = [np.flatnonzero(made_here) for made_here in asked.T]
+    areas = [
+        within_group_auc(p[own], codes[own, number], [column.take(own) for column in columns])
+        for number, (p, own) in enumerate(zip(by_decision, rows, strict=True))
+    ]
+    errors = [
+        _fair_error(p, codes[:, number], judged.take(judged.column == number))
+        for number, p in enumerate(by_decision)
+    ]
+    for name, values, reason in (
+        ("within_group_auc", areas, "no group holds enough labels of a class and of others"),
+        ("calibration_error", errors, few_groups(sizes, minimum)),
+    ):
+        found = [value for value in values if value is not None]
+        headlines[name] = float(np.mean(found)) if found else None
+        if not found:
+            reasons[name] = reason
+    if kind.several:
+        headlines["by_class"] = {
+            decision.name: {
+                "n": len(rows[number]),
+                "present": int((codes[:, number] == 1).sum()),
+                "balanced_accuracy": _of(number, balanced, accuracies(balanced), np.mean),
+                "worst_group_accuracy": _of(number, judged, accuracies(judged), np.min),
+                "within_group_auc": areas[number],
+            }
+            for number, decision in enumerate(decisions)
+        }
     return {**headlines, "intervals": intervals, "reasons": reasons}
+
+
+def _comparable(outcomes: Cells, least: int) -> NDArray[np.int64]:
+    """Return the decisions of which two outcomes or more occur, each of them in `least` labels or more."""
+    sizes = outcomes.members.sum(axis=0)
+    found = [
+        number
+        for number in np.unique(outcomes.column)
+        if (own := sizes[outcomes.column == number]).min() >= least and len(own) > 1
+    ]
+    return np.array(found, dtype=np.int64)
+
+
+def _by_decision(cells: Cells, accuracies: Array) -> Array:
+    """Return (b, q): the mean accuracy of the outcomes of each decision that has groups, from (b, g)."""
+    return np.stack(
+        [accuracies[:, cells.column == number].mean(axis=1) for number in np.unique(cells.column)], axis=1
+    )
+
+
+def _of(number: int, cells: Cells, accuracies: Array, summary: Callable[[Array], Any]) -> float | None:
+    """Return the summary of one decision's groups, from accuracies (1, g); None where it has none."""
+    own = accuracies[0, cells.column == number]
+    return float(summary(own)) if len(own) else None
+
+
+def _fair_error(probabilities: Array, codes: NDArray[np.int64], judged: Cells) -> float | None:
+    """Return the calibration error of a decision, every group weighing the same; None with fewer than two groups."""
+    if len(judged.names) < 2:
+        return None
+    own = np.flatnonzero(codes >= 0)
+    fair = judged.members @ (1 / judged.members.sum(axis=0))
+    return calibration_error(probabilities[own], codes[own], fair[own])
 
 
 def within_group_auc(
@@ -183,18 +250,6 @@ def weighted_shares(won: Array, inside: Array, weights: Array) -> Array:
     total = weights @ inside
     plain = won.sum(axis=0) / np.maximum(inside.sum(axis=0), 1e-12)
     return np.asarray(np.where(total > 0, weights @ won / np.maximum(total, 1e-12), plain), dtype=np.float64)
-
-
-def _mean(weights: Array, right: NDArray[np.bool_]) -> Array:
-    return np.asarray(weights @ right / weights.sum(axis=1), dtype=np.float64)
-
-
-def _by_group(
-    weights: Array, right: NDArray[np.bool_], members: NDArray[np.bool_], judged: NDArray[np.bool_]
-) -> Array:
-    """Return (b, g): the accuracy of each judged group under each row of weights."""
-    inside = members[:, judged].astype(np.float64)
-    return weighted_shares(inside * right[:, None], inside, weights)
 
 
 def _interval(values: Array) -> list[float]:

@@ -7,34 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.cells import Cells, cells_of
-from cdsel_backend.training.evaluate import MIN_GROUP
+from cdsel_backend.training.evaluate import LEAST_OUTCOME, MIN_GROUP
 
 RESAMPLES = 400
-_LEAST_OUTCOME = 5  # labels of a class, as `evaluate` has it
-
 Array = NDArray[np.float64]
 
 
 def judged_cells(
-    labels: NDArray[np.integer], columns: Sequence[Column], classes: Sequence[str]
+    labels: NDArray[np.integer],
+    columns: Sequence[Column],
+    classes: Sequence[str],
+    *,
+    kind: LabelKind = SINGLE,
 ) -> dict[str, Cells]:
     """Return what `worst_group_accuracy` and `balanced_accuracy` go by, where two groups or more have enough labels."""
     found = {
-        "worst_group_accuracy": cells_of(labels, columns, classes, MIN_GROUP),
-        "balanced_accuracy": cells_of(labels, [], classes, _LEAST_OUTCOME),
+        "worst_group_accuracy": cells_of(labels, columns, classes, MIN_GROUP, kind=kind),
+        "balanced_accuracy": cells_of(labels, [], classes, LEAST_OUTCOME, kind=kind),
     }
     return {name: cells for name, cells in found.items() if len(cells.names) > 1}
 
 
-def rights(probabilities: Array, labels: NDArray[np.integer]) -> Array:
-    """Return (draws, s, m, k): 1 where right, 0 where wrong, NaN where not tested; k = 1, or one a class."""
-    tested = np.isfinite(probabilities)
-    if labels.ndim == 2:
-        return np.where(tested, (probabilities >= 0.5) == (labels == 1), np.nan)
-    right = np.where(tested, probabilities, -1).argmax(axis=-1) == labels
-    return np.where(tested.all(axis=-1), right, np.nan)[..., None]
+def rights(probabilities: Array, labels: NDArray[np.integer], *, kind: LabelKind = SINGLE) -> Array:
+    """Return (draws, s, m, q): 1 where a decision is right, 0 where wrong, NaN where it was not tested."""
+    decided = kind.decided(probabilities)
+    return np.where(decided >= 0, decided == kind.codes(labels), np.nan)
 
 
 def resampled(groupings: Sequence[Cells], items: int, rng: np.random.Generator) -> Array:

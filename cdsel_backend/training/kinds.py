@@ -1,4 +1,4 @@
-"""Both kinds of label space behind one name: labels (n,) of one class an image, or (n, c) of the classes it shows."""
+"""The model that a kind of label asks for: one head, or a head for each of its decisions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.training.evaluate import evaluate
-from cdsel_backend.training.evaluate_presence import evaluate_presence
 from cdsel_backend.training.head import HeadModel, train_head
 from cdsel_backend.training.presence import PresenceModel, train_presence
 from cdsel_backend.training.tuned import TunedModel
@@ -19,22 +18,23 @@ Model = HeadModel | PresenceModel | TunedModel
 
 
 def train_model(
-    vectors: NDArray[np.floating], columns: Sequence[Column], labels: NDArray[np.integer], **options: Any
-) -> Model:
-    """Train what the labels ask for: `train_head` on (n,), `train_presence` on (n, c), with what both take."""
-    if labels.ndim == 2:
-        return train_presence(vectors, columns, labels, **options)
-    return train_head(vectors, columns, labels.astype(np.int64), **options)
-
-
-def evaluate_model(
-    probabilities: NDArray[np.float64],
-    labels: NDArray[np.integer],
+    vectors: NDArray[np.floating],
     columns: Sequence[Column],
-    classes: Sequence[str],
+    labels: NDArray[np.integer],
+    *,
+    kind: LabelKind = SINGLE,
     **options: Any,
-) -> dict[str, Any]:
-    """Measure what the labels ask for: `evaluate` on (n,), `evaluate_presence` on (n, c), with what both take."""
-    if labels.ndim == 2:
-        return evaluate_presence(probabilities, labels, columns, classes, **options)
-    return evaluate(probabilities, labels.astype(np.int64), columns, classes, **options)
+) -> Model:
+    """Train `train_presence` where each class is a decision of its own, else `train_head`, with what both take.
+
+    labels: the values of n items, as their kind has them. Raises NotEnoughLabels.
+    """
+    codes = kind.codes(labels)
+    if kind.several:
+        return train_presence(vectors, columns, codes, **options)
+    return train_head(vectors, columns, codes[:, 0], **options)
+
+
+def answers_for(model: Model, kind: LabelKind) -> bool:
+    """Return whether a model answers for a kind of label."""
+    return isinstance(model, PresenceModel) == kind.several

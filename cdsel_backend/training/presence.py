@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import Representation, fit_representation
+from cdsel_backend.labels.presence import OUTCOMES
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.head import HeadModel, NotEnoughLabels, Recipe, train_head
 
-OUTCOMES = ("absent", "present")
 _SHARED = "representation."
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from cdsel_backend.labels import SINGLE, LabelKind
+
 FEWEST = 15  # labels of the random share, below which nothing is told: as for a group of the held-out labels
 _Z = float(norm.ppf(0.975))
 
@@ -71,29 +73,26 @@ def tell(
     labels: NDArray[np.integer],
     probabilities: NDArray[np.float64],
     classes: tuple[str, ...],
+    *,
+    kind: LabelKind = SINGLE,
 ) -> dict[str, Any]:
     """Return `n` draws, and `error` and `prevalence` (by class) of the pool, or none with `words` that say why.
 
-    labels (m,) or (m, c) and probabilities (m, c) of heads that have not seen them, NaN where there was none. With
-    several classes an image the error is the mean over the classes that were asked for.
+    labels: the values of m items, as their kind has them; probabilities (m, c) of heads that have not seen them, NaN
+    where there was none. Where a label makes several decisions, the error is the mean over those that were made.
     """
     n = int(share.drawn.sum())
     told: dict[str, Any] = {"n": n, "error": None, "prevalence": None}
     if n < FEWEST:
         return told | {"words": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
-    if labels.ndim == 1:
-        shown: NDArray[np.floating] = np.eye(len(classes))[labels]
-        wrong: NDArray[np.floating] = (probabilities.argmax(axis=1) != labels).astype(np.float64)
-    else:
-        asked = labels >= 0
-        shown = (labels == 1).astype(np.float64)
-        misses = asked & ((probabilities >= 0.5) != (labels == 1))
-        wrong = misses.sum(axis=1) / np.maximum(asked.sum(axis=1), 1)
+    shown = kind.shows(labels, len(classes))
     told["prevalence"] = {}
-    for code, name in enumerate(classes):
-        asked_for = np.ones(len(labels), dtype=bool) if labels.ndim == 1 else labels[:, code] >= 0
+    for name, column in zip(classes, shown.T, strict=True):
+        asked_for = column >= 0
         if (own := share.among(asked_for)).drawn.any():
-            told["prevalence"][name] = own.estimate(shown[asked_for, code])
+            told["prevalence"][name] = own.estimate(column[asked_for].astype(np.float64))
     if np.isfinite(probabilities).all():
-        told["error"] = share.estimate(wrong)
+        codes = kind.codes(labels)
+        misses = (codes >= 0) & (kind.decided(probabilities) != codes)
+        told["error"] = share.estimate(misses.sum(axis=1) / np.maximum((codes >= 0).sum(axis=1), 1))
     return told | {"words": f"From {n} labels drawn by chance."}

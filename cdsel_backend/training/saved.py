@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.cross_fit import Unseen
 from cdsel_backend.training.curve import WORDS, gain_words, power_law
@@ -27,15 +28,19 @@ def saved_words(
     columns: Sequence[Column],
     classes: Sequence[str],
     *,
+    kind: LabelKind = SINGLE,
     seed: int = 0,
 ) -> str:
     """Compare heads trained on all labels (`queue`) with heads trained on those drawn by chance, on the same labels.
 
-    labels (m,) or (m, c) of the rows of both, with their columns. Goes by the worst group where it can be told, else
+    labels: the values of the m rows of both, with their columns. Goes by the worst group where it can be told, else
     by balanced accuracy; intervals (95 %) by bootstrap over labels and draws.
     """
-    cells = judged_cells(labels, columns, classes)
-    right, theirs = rights(queue.probabilities, labels), rights(chance.probabilities[:, -1:], labels)
+    cells = judged_cells(labels, columns, classes, kind=kind)
+    right, theirs = (
+        rights(probabilities, labels, kind=kind)
+        for probabilities in (queue.probabilities, chance.probabilities[:, -1:])
+    )
     complete = np.isfinite(right).any(axis=(2, 3)).all(axis=0)
     if not cells or complete.sum() < 3 or not np.isfinite(theirs).any(axis=(2, 3)).all():
         return _cannot("too few labels are tested in every group and class")

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.labels import SINGLE, LabelKind
+
 LISTED = 0.05  # of the labels: further down the list most are right
 MOST = 50
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A label (`row` of those given, class `label`) that says other than `other`, with their probabilities.
+    """A label that may be wrong: `row` of those given, its outcome `label` and the likelier one, `other`.
 
-    Where an image shows any of several classes, `column` is the class in question, and `label` and `other` are 0
-    (absent) or 1 (present).
+    `own` and `likelihood` are their probabilities; `column` is the number of the decision in question.
     """
 
     row: int
@@ -29,7 +30,7 @@ class Suspect:
     other: int
     own: float
     likelihood: float
-    column: int | None = None
+    column: int
 
 
 def label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -50,27 +51,21 @@ def label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.integer]
     return found
 
 
-def find_suspects(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> list[Suspect]:
+def find_suspects(
+    probabilities: NDArray[np.float64], labels: NDArray[np.integer], *, kind: LabelKind = SINGLE
+) -> list[Suspect]:
     """List the least likely of the suspected labels, at most `LISTED` of all and `MOST`, the worst first.
 
-    probabilities (m, c) as for `label_issues`; labels (m,), or (m, c) of 0, 1 and -1 (nobody said). They are ranked
-    by the probability of the label less that of the likeliest other class.
+    probabilities (m, c) as for `label_issues`; labels: the values of m items, as their kind has them. They are ranked
+    by the probability of the label less that of the likeliest other outcome.
     """
-    if labels.ndim == 1:
-        found = _ranked(probabilities, labels, None)
-    else:
-        found = [
-            one
-            for column, p in enumerate(probabilities.T)
-            for one in _ranked(np.stack([1 - p, p], axis=1), labels[:, column], column)
-        ]
+    decisions = zip(kind.by_decision(probabilities), kind.codes(labels).T, strict=True)
+    found = [one for column, (p, codes) in enumerate(decisions) for one in _ranked(p, codes, column)]
     found.sort(key=lambda one: one.own - one.likelihood)
     return found[: min(round(LISTED * len(labels)), MOST)]
 
 
-def _ranked(
-    probabilities: NDArray[np.float64], labels: NDArray[np.integer], column: int | None
-) -> list[Suspect]:
+def _ranked(probabilities: NDArray[np.float64], labels: NDArray[np.integer], column: int) -> list[Suspect]:
     listed = []
     for row in np.flatnonzero(label_issues(probabilities, labels)):
         label = int(labels[row])

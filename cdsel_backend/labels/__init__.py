@@ -1,0 +1,21 @@
+"""What annotators decide about an image: kinds of labels, and the text of a label. Pure: arrays and text only."""
+
+from cdsel_backend.labels.kind import Decision, LabelKind, OneClass, SeveralLabels
+from cdsel_backend.labels.presence import PRESENCE, presence_text
+from cdsel_backend.labels.single import SINGLE
+from cdsel_backend.labels.text import KINDS, kind_of, label_names, label_words, majority
+
+__all__ = [
+    "KINDS",
+    "PRESENCE",
+    "SINGLE",
+    "Decision",
+    "LabelKind",
+    "OneClass",
+    "SeveralLabels",
+    "kind_of",
+    "label_names",
+    "label_words",
+    "majority",
+    "presence_text",
+]

@@ -1,0 +1,141 @@
+"""A round and a training as pure functions: arrays in, picks with reasons or a model out.
+
+The loop of a project (`reconcile`) and the backtest (`simulate`) both come here, so that a backtest tests what
+production does. What they differ in is where the arrays come from and where the results go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.confounders import fit_representation
+from cdsel_backend.confounders.representation import Representation, level_effects
+from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.selection import Selection, SelectionOptions, problem_for, select
+from cdsel_backend.training import Model, train_model
+from cdsel_backend.training.head import Recipe
+
+FIRST_STRENGTH = 0.5  # of centring, until a model has chosen its own
+_SEEDS = 1000  # rounds of one project that get a seed of their own
+
+
+@dataclass(frozen=True, eq=False)
+class RoundPool:
+    """What a round and a training read of a pool of n items.
+
+    `vectors` (n, d); `columns`: the confounders over the n items; `classes` and `kind` of the labels; `groups` (n,)
+    patient or lesion, negative = unknown.
+    """
+
+    vectors: NDArray[np.float32]
+    columns: Sequence[Column]
+    classes: tuple[str, ...]
+    kind: LabelKind = SINGLE
+    groups: NDArray[np.int64] | None = None
+
+    @cached_property
+    def representation(self) -> Representation:
+        """Fitted on the whole pool, without centring. Raises ValueError where no vector is finite."""
+        return fit_representation(self.vectors, [], strength=0.0)
+
+    @cached_property
+    def projected(self) -> NDArray[np.float32]:
+        """(n, k): the pool before any centring."""
+        return self.representation.project(self.vectors)
+
+    def centred(self, strength: float) -> NDArray[np.float32]:
+        """Return (n, k): the pool with `strength` times the confounders' effects taken away."""
+        if strength == 0 or not self.columns:
+            return self.projected
+        levels = {column.name: column.levels for column in self.columns}
+        centring = replace(self.representation, table=self._effects, levels=levels, strength=strength)
+        return centring.centre(self.projected, self.columns)
+
+    @cached_property
+    def _effects(self) -> NDArray[np.float32]:
+        """(l, k): the effect of every level of every confounder."""
+        usable = np.flatnonzero(np.isfinite(self.vectors).all(axis=1))
+        return level_effects(self.projected[usable], [column.take(usable) for column in self.columns])
+
+
+def strength_of(setting: float | None, model: Model | None) -> float:
+    """Return how far the pool is centred for a round: as a setting says, else as the model was trained."""
+    if setting is not None:
+        return setting
+    return FIRST_STRENGTH if model is None else float(model.describe()["strength"])
+
+
+def seed_of_round(seed: int, number: int) -> int:
+    """Return the seed of a round, numbered from 1, of a project with this seed."""
+    return seed * _SEEDS + number - 1
+
+
+def next_round(
+    pool: RoundPool,
+    labels: NDArray[np.integer],
+    taken: NDArray[np.bool_],
+    size: int,
+    *,
+    strategy: str,
+    strength: float,
+    probabilities: NDArray[np.float64] | None,
+    seed: int,
+    options: SelectionOptions,
+) -> Selection:
+    """Choose up to `size` items for the next round, in rank order, with a reason for each.
+
+    labels: the values of the n items so far, as their kind has them; taken (n,): what is not to be chosen any more;
+    `strength` of centring in [0, 1] (see `strength_of`); `probabilities` (n, c) of the model so far, None before the
+    first; `seed` of the round (see `seed_of_round`).
+
+    The same input gives the same selection. Raises ValueError for an unknown strategy, a negative size, or a pool
+    without a finite vector.
+    """
+    problem = problem_for(
+        vectors=pool.centred(strength),
+        columns=pool.columns,
+        labels=labels,
+        n_classes=len(pool.classes),
+        kind=pool.kind,
+        taken=taken,
+        probabilities=probabilities,
+        groups=pool.groups,
+        seed=seed,
+        options=options,
+    )
+    return select(strategy, problem, size)
+
+
+def train_round(
+    pool: RoundPool,
+    labels: NDArray[np.integer],
+    *,
+    trainable: NDArray[np.bool_] | None = None,
+    strength: float | None = None,
+    recipe: Recipe = "deconfounded",
+    seed: int,
+) -> Model:
+    """Train a model on the labels so far; `trainable` (n,) leaves out those held out, the rest as for `train_head`.
+
+    The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels where the labels do not
+    suffice for a model.
+    """
+    return train_model(
+        pool.vectors,
+        pool.columns,
+        labels,
+        classes=pool.classes,
+        kind=pool.kind,
+        groups=pool.groups,
+        trainable=trainable,
+        strength=strength,
+        recipe=recipe,
+        representation=pool.representation,
+        seed=seed,
+    )
