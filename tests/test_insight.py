@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from cdsel_backend.labels import PRESENCE
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
@@ -229,7 +230,11 @@ def test_a_class_that_came_later_is_estimated_from_those_who_were_asked_for_it()
     labels[:30, 1] = -1
     labels[30:35, 1] = 1
     found = tell(
-        RandomShare(np.ones(40, int), np.ones(40, bool), 10_000), labels, np.full((40, 2), 0.4), ("a", "b")
+        RandomShare(np.ones(40, int), np.ones(40, bool), 10_000),
+        labels,
+        np.full((40, 2), 0.4),
+        ("a", "b"),
+        kind=PRESENCE,
     )
     assert found["prevalence"]["a"]["value"] == pytest.approx(0.5)
     assert found["prevalence"]["b"]["value"] == pytest.approx(0.5)
@@ -281,7 +286,7 @@ def test_suspects_of_several_classes_an_image_name_the_class():
     said = np.where(labels == 1, 0.9, 0.1) + rng.uniform(-0.05, 0.05, labels.shape)
     said[7, 1] = 0.03 if labels[7, 1] else 0.97
     labels[:, 0][5:9] = -1
-    (only,) = find_suspects(said, labels)
+    (only,) = find_suspects(said, labels, kind=PRESENCE)
     assert (only.row, only.column, only.label, only.other) == (7, 1, labels[7, 1], 1 - labels[7, 1])
 
 
@@ -324,14 +329,16 @@ def test_several_classes_an_image_have_a_curve_a_share_and_suspects():
     other = (vectors[:, 2] + 0.5 * rng.normal(size=700) > 0).astype(np.int8)
     labels = np.stack([single, np.where(single >= 0, other, -1)], axis=1).astype(np.int8)
     labels[:100, 1] = -1  # the second class came later
-    unseen = cross_fit(vectors, columns, labels, classes=("effusion", "mass"))
+    unseen = cross_fit(vectors, columns, labels, classes=("effusion", "mass"), kind=PRESENCE)
     own, given = [column.take(unseen.rows) for column in columns], labels[unseen.rows]
-    found = learning_curve(unseen, given, own, ("effusion", "mass"), labels_now=400, labels_more=20, asked=20)
+    found = learning_curve(
+        unseen, given, own, ("effusion", "mass"), labels_now=400, labels_more=20, asked=20, kind=PRESENCE
+    )
     assert found["worth"] != "cannot tell"
     assert found["curves"]["balanced_accuracy"]["values"][-1] > 0.8
     share = RandomShare(np.ones(400, int), np.ones(400, bool), 100_000)
-    told = tell(share, given, unseen.at_full_size(), ("effusion", "mass"))
+    told = tell(share, given, unseen.at_full_size(), ("effusion", "mass"), kind=PRESENCE)
     assert told["prevalence"]["effusion"]["value"] == pytest.approx((given[:, 0] == 1).mean())
     assert 0.02 < told["error"]["value"] < 0.25
-    listed = [one for one in find_suspects(unseen.at_full_size(), given) if one.column == 0]
+    listed = [one for one in find_suspects(unseen.at_full_size(), given, kind=PRESENCE) if one.column == 0]
     assert wrong[[unseen.rows[one.row] for one in listed]].mean() > 0.3, "by chance it would be 0.05"

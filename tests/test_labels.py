@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from label_studio_sdk.label_interface.interface import LabelInterface
 
+from cdsel_backend.labels import SINGLE
 from cdsel_backend.labelstudio.fields import ImageField
 from cdsel_backend.labelstudio.labels import (
     REGIONS,
@@ -43,7 +44,7 @@ def test_a_plain_config():
     assert space.classes == ("benign", "MAL")
     assert space.settings == {"budget": "200", "group": "patient"}
     assert space.notes == ()
-    assert space.kind == "single"
+    assert space.kind is SINGLE
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_plain_config():
 def test_the_configs_we_ship(name, kind, key, classes):
     text = (TEMPLATES / f"{name}.xml").read_text(encoding="utf-8")
     space = parse_label_space(text)
-    assert (space.kind, space.value_key, space.classes, space.notes) == (kind, key, classes, ())
+    assert (space.kind.name, space.value_key, space.classes, space.notes) == (kind, key, classes, ())
     assert queue_config(text) == text
     headers = [tag.get("value") for tag in ElementTree.fromstring(text).iter("Header")]
     assert headers[:2] == ["$cdsel_place", "$cdsel_reason"]
@@ -257,7 +258,7 @@ def test_the_queue_shows_the_reason_once():
 def test_regions_count_as_what_the_image_shows(tag):
     text = config(regions(tag))
     space = parse_label_space(text)
-    assert (space.kind, space.regions, space.classes) == ("presence", True, ("nodule", "EFF"))
+    assert (space.kind.name, space.regions, space.classes) == ("presence", True, ("nodule", "EFF"))
 
     def drawn(name: str) -> dict:
         value = {"x": 1, "y": 1, "width": 5, "height": 5, tag.lower(): [name]}
@@ -272,7 +273,7 @@ def test_regions_count_as_what_the_image_shows(tag):
 
 def test_several_choices_go_there_and_back():
     space = parse_label_space(config(MULTIPLE))
-    assert (space.kind, space.regions, space.classes) == ("presence", False, ("benign", "MAL"))
+    assert (space.kind.name, space.regions, space.classes) == ("presence", False, ("benign", "MAL"))
     for label in ("[]", '["MAL"]', '["MAL","benign"]'):
         assert space.label_of(space.result_for(label)) == label
         prediction = {"result": space.result_for(label), "score": 0.5}

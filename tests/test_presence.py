@@ -10,27 +10,25 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cdsel_backend.confounders import detect
+from cdsel_backend.labels import PRESENCE, label_words, majority, presence_text
+from cdsel_backend.labels.presence import NONE, largest_doubt, rarest_probabilities, rarest_shown
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.project.serving import answers, misfit
 from cdsel_backend.project.view import PoolView
 from cdsel_backend.selection import problem_for, select, strategies
-from cdsel_backend.selection.presence import largest_doubt, rarest_probabilities, rarest_shown
-from cdsel_backend.store.label_text import NONE, label_words, majority, presence_names, presence_text
 from cdsel_backend.training import (
     HeadModel,
     ModelFormatError,
     NotEnoughLabels,
     PresenceModel,
     evaluate,
-    evaluate_model,
     load,
     save,
     train_head,
     train_model,
     train_presence,
 )
-from cdsel_backend.training.evaluate_presence import evaluate_presence
 
 CLASSES = ("effusion", "nodule", "hernia")
 
@@ -65,10 +63,10 @@ def trained():
 def test_labels_are_canonical_text():
     assert presence_text(["b", "a", "b"]) == '["a","b"]'
     assert presence_text([]) == "[]"
-    assert presence_names('["a","é"]') == ("a", "é")
-    assert presence_names(presence_text(["é"])) == ("é",)
+    assert PRESENCE.names('["a","é"]') == ("a", "é")
+    assert PRESENCE.names(presence_text(["é"])) == ("é",)
     for single in ("benign", "[", "[1]", "[a]"):
-        assert presence_names(single) is None
+        assert PRESENCE.names(single) is None
     assert [label_words(label) for label in ("benign", "[]", '["a","b"]')] == ["benign", NONE, "a, b"]
 
 
@@ -131,7 +129,7 @@ def test_it_is_fairer_than_a_plain_one_where_the_site_goes_with_the_class():
                 vectors, columns, labels, classes=CLASSES, trainable=~test, recipe=recipe, seed=seed
             )
             own = [column.take(np.flatnonzero(test)) for column in columns]
-            metrics = evaluate_presence(model.predict(vectors[test], own), labels[test], own, CLASSES)
+            metrics = evaluate(model.predict(vectors[test], own), labels[test], own, CLASSES, kind=PRESENCE)
             found.append(metrics["by_class"]["effusion"]["worst_group_accuracy"])
     assert np.mean(worst["deconfounded"]) > np.mean(worst["plain"]) + 0.1
 
@@ -235,7 +233,7 @@ def test_the_metrics_agree_with_scikit_learn_class_by_class(trained):
     model, vectors, columns, labels = trained
     own = [column.take(np.arange(400, 900)) for column in columns]
     probabilities, truth = model.predict(vectors[400:], own), labels[400:]
-    metrics = evaluate_presence(probabilities, truth, own, CLASSES)
+    metrics = evaluate(probabilities, truth, own, CLASSES, kind=PRESENCE)
     guessed = probabilities >= 0.5
     assert metrics["n"] == 500
     assert metrics["accuracy"] == pytest.approx((guessed == truth).mean())
@@ -271,12 +269,11 @@ def test_the_metrics_agree_with_scikit_learn_class_by_class(trained):
 
 def test_its_keys_are_those_of_a_single_choice(trained):
     model, vectors, columns, labels = trained
-    presence = evaluate_model(model.predict(vectors, columns), labels, columns, CLASSES)
+    presence = evaluate(model.predict(vectors, columns), labels, columns, CLASSES, kind=PRESENCE)
     one = labels[:, 0].astype(np.int64)
     two = np.stack([1 - labels[:, 0], labels[:, 0]], axis=1).astype(float)
-    single = evaluate_model(two, one, columns, ("no", "yes"))
+    single = evaluate(two, one, columns, ("no", "yes"))
     assert presence.keys() == single.keys() | {"by_class"}
-    assert single == evaluate(two, one, columns, ("no", "yes"))
     assert presence["intervals"].keys() == single["intervals"].keys()
 
 
@@ -288,7 +285,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_promise():
         labels = (rng.random((n, 2)) < 0.5).astype(np.int8)
         right = rng.random((n, 2)) < 0.8
         probabilities = np.where(right, labels, 1 - labels) * 0.8 + 0.1
-        metrics = evaluate_presence(probabilities, labels, [], ("a", "b"), seed=seed)
+        metrics = evaluate(probabilities, labels, [], ("a", "b"), seed=seed, kind=PRESENCE)
         low, high = metrics["intervals"]["balanced_accuracy"]
         held += low <= 0.8 <= high
     assert held >= 52  # 95 % of 60 is 57; below 52 has probability .005
@@ -301,31 +298,32 @@ def test_patients_with_all_their_images_make_intervals_wider_and_few_of_them_no_
     right = np.repeat(rng.random((40, 2)) < 0.7, 5, axis=0)
     probabilities = np.where(right, labels, 1 - labels) * 0.8 + 0.1
     by_image, by_patient = (
-        evaluate_presence(probabilities, labels, [], ("a", "b"), groups=groups) for groups in (None, patient)
+        evaluate(probabilities, labels, [], ("a", "b"), groups=groups, kind=PRESENCE)
+        for groups in (None, patient)
     )
     for name, interval in by_image["intervals"].items():
         assert by_patient[name] == by_image[name]
         assert np.ptp(by_patient["intervals"][name]) > 1.5 * np.ptp(interval)
     assert all(30 < one["patients"] <= 40 for one in by_patient["groups"])
-    few = evaluate_presence(probabilities, labels, [], ("a", "b"), groups=patient // 10)
+    few = evaluate(probabilities, labels, [], ("a", "b"), groups=patient // 10, kind=PRESENCE)
     assert few["worst_group_accuracy"] is None
     assert all(one["unreliable"] and one["patients"] == 4 for one in few["groups"])
 
 
 def test_few_labels_are_said_to_be_few():
     _, columns, labels = world(12)
-    metrics = evaluate_presence(np.full(labels.shape, 0.5), labels, columns, CLASSES)
+    metrics = evaluate(np.full(labels.shape, 0.5), labels, columns, CLASSES, kind=PRESENCE)
     assert metrics["worst_group_accuracy"] is None
     assert "two groups" in metrics["reasons"]["worst_group_accuracy"]
     assert all(one["unreliable"] for one in metrics["groups"])
-    nothing = evaluate_presence(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int8), [], CLASSES)
+    nothing = evaluate(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int8), [], CLASSES, kind=PRESENCE)
     assert nothing["n"] == 0
     assert nothing["accuracy"] is None
     assert nothing.keys() - {"by_class"} == metrics.keys() - {"by_class"}
-    unasked = evaluate_presence(np.full((20, 3), 0.9), np.full((20, 3), -1, dtype=np.int8), [], CLASSES)
-    assert unasked["n"] == 0
+    with pytest.raises(ValueError, match="leave the unlabelled out"):
+        evaluate(np.full((20, 3), 0.9), np.full((20, 3), -1, dtype=np.int8), [], CLASSES, kind=PRESENCE)
     with pytest.raises(ValueError, match="classes"):
-        evaluate_presence(np.zeros((2, 2)), np.zeros((2, 2), dtype=np.int8), [], CLASSES)
+        evaluate(np.zeros((2, 2)), np.zeros((2, 2), dtype=np.int8), [], CLASSES, kind=PRESENCE)
 
 
 # confounders
@@ -420,6 +418,7 @@ def test_every_strategy_chooses_among_such_images(strategy, with_model, trained)
         columns=own,
         labels=some,
         n_classes=3,
+        kind=PRESENCE,
         taken=np.arange(200) < 40,
         probabilities=model.predict(vectors, own) if with_model else None,
     )

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from backend import Backend, eventually
 
+from cdsel_backend.labels import label_names, presence_text
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.label_text import presence_names, presence_text
 from cdsel_backend.training import load
 
 TEMPLATES = Path(__file__).parents[1] / "label_config"
@@ -134,7 +134,7 @@ def test_two_rounds_a_model_and_the_queue_goes_on(kind, client, browser, backend
     label_round(client, backend, pool_project, space, 2 * ROUND + 4, lambda task: shown(pool_project, task))
     now = state()
     task_of = {row.id: row.task for row in now.items}
-    labels = {task_of[item]: set(presence_names(label)) for item, label in now.labels.items()}
+    labels = {task_of[item]: set(label_names(label)) for item, label in now.labels.items()}
     assert {task: labels[task] for task in truth} == truth
     assert set() in truth.values()  # "none of them" is a label
     eventually(  # the last images of the budget were shown with a prediction
@@ -177,7 +177,7 @@ def test_classes_come_and_go_while_labels_exist(client, browser, backend, pool_p
     assert "mass" in client.project(queue)["label_config"]
     now = state()
     task_of = {row.id: row.task for row in now.items}
-    assert {task_of[item]: set(presence_names(label)) for item, label in now.labels.items()} == {
+    assert {task_of[item]: set(label_names(label)) for item, label in now.labels.items()} == {
         task: names - {"nodule"} for task, names in first.items() if names != {"nodule"}
     }
     # The former champion goes on for what it knows, and the next training asks for the new classes.
@@ -197,7 +197,7 @@ def test_classes_come_and_go_while_labels_exist(client, browser, backend, pool_p
     eventually(lambda: not backend.status(pool_project.id)["problems"], "still refused", details=backend.tail)
     now = state()
     assert {
-        task_of[item]: set(presence_names(label))
+        task_of[item]: set(label_names(label))
         for item, label in now.labels.items()
         if task_of[item] in first | second
     } == first | second

@@ -318,7 +318,7 @@ def test_a_strategy_called_model_free_selects_the_same_with_and_without_a_model(
         select(
             strategy,
             Problem(
-                vectors=scene.projected,
+                vectors=scene.round_pool.projected,
                 columns=scene.pool.columns,
                 labels=labels,
                 n_classes=2,

@@ -85,7 +85,7 @@ class Single:
 
     def shows(self, values: NDArray[np.integer[Any]], n_classes: int) -> NDArray[np.int8]:
         """Its own class and none of the others."""
-        shown = (values[:, None] == np.arange(n_classes)).astype(np.int8)
+        shown: NDArray[np.int8] = (values[:, None] == np.arange(n_classes)).astype(np.int8)
         shown[values < 0] = -1
         return shown
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 from xml.etree import ElementTree
 
+from cdsel_backend.labels import PRESENCE, SINGLE, LabelKind
 from cdsel_backend.labelstudio.fields import ImageField, UnresolvableField
 from cdsel_backend.labelstudio.space import LabelSpace, UnknownLabel
 from cdsel_backend.store import State
@@ -49,7 +50,8 @@ _SUPPORTED = (
 )
 
 _Answer = Literal["single", "multiple", "regions"]
-_ORDER: tuple[_Answer, ...] = ("single", "multiple", "regions")
+_KINDS: Mapping[_Answer, LabelKind] = {"single": SINGLE, "multiple": PRESENCE, "regions": PRESENCE}
+"""The kind of label that a control asks for; of several controls, those of an earlier kind are used."""
 
 
 class UnsupportedLabelConfig(ValueError):
@@ -88,7 +90,7 @@ def parse_label_space(label_config: str, learn: str | None = None) -> LabelSpace
     judged = [(control, _refusal(control, images)) for control in chosen or controls]
     fit = [control for control, refusal in judged if refusal is None]
     if fit:
-        used = min(fit, key=lambda control: 0 if chosen else _ORDER.index(_answer(control) or "regions"))
+        used = min(fit, key=lambda control: 0 if chosen else [*_KINDS].index(_answer(control) or "regions"))
         return _space(root, used, images, [control for control in controls if control is not used])
     found = "; ".join(refusal for _, refusal in judged if refusal) or "it has no control tag"
     raise UnsupportedLabelConfig(f"the labeling config cannot be used: {found}; {_SUPPORTED}")
@@ -187,7 +189,7 @@ def _space(
     images: Mapping[str, ElementTree.Element],
     others: Sequence[ElementTree.Element],
 ) -> LabelSpace:
-    target, answer = control.get("toName", ""), _answer(control)
+    target, answer = control.get("toName", ""), _answer(control) or "regions"
     choices = _listed(control)
     classes = tuple(_class_of(tag) for tag in choices)
     # Annotations from before an alias was given hold the value; a class's own name goes first.
@@ -206,7 +208,7 @@ def _space(
         names=names,
         settings=settings,
         notes=notes,
-        kind="single" if answer == "single" else "presence",
+        kind=_KINDS[answer],
         value_key=str(control.tag).lower(),
         required=control.get("required", "false").lower() == "true",
     )

@@ -2,7 +2,7 @@
 
 Two kinds. `single`: each image has one class (`<Choices choice="single">`). `presence`: it shows any of them: several
 choices, or regions, of which only the presence of each label in the image counts. As text a label of a `presence`
-project is the canonical JSON of the names (`store/label_text.py`).
+project is the canonical JSON of the names (`labels/presence.py`).
 
 Nothing chosen. A single choice without a choice is no label. In a `presence` project whoever submits an image with
 nothing ticked or drawn says that it shows none of the classes: without those answers there would be no negatives,
@@ -14,12 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from cdsel_backend.labels import SINGLE, LabelKind, SeveralLabels
 from cdsel_backend.labelstudio.fields import ImageField
-from cdsel_backend.store.label_text import presence_names, presence_text
-
-LIKELY = 0.5  # the probability from which a prediction names a class
 
 
 class UnknownLabel(ValueError):
@@ -51,7 +49,7 @@ class LabelSpace:
     """The `cdsel_*` attributes of the labeling config, without the prefix: {"budget": "200"}."""
     notes: tuple[str, ...]
     """What of the config is not used, in words."""
-    kind: Literal["single", "presence"] = "single"
+    kind: LabelKind = SINGLE
     value_key: str = "choices"
     """Where a part of a result holds its names: `choices`, or `rectanglelabels` and the like for regions."""
     required: bool = False
@@ -65,7 +63,7 @@ class LabelSpace:
     @property
     def empty_counts(self) -> bool:
         """Whether an annotation with nothing chosen says that the image shows none of the classes."""
-        return self.kind == "presence" and not self.required
+        return self.kind.several and not self.required
 
     @property
     def hint(self) -> str:
@@ -90,13 +88,12 @@ class LabelSpace:
             raise UnknownLabel(
                 f"label {', '.join(map(repr, strangers))} is not in the labeling config, "
                 f"whose {self.control!r} knows {', '.join(map(repr, self.classes))}",
-                presence_text(known) if known and self.kind == "presence" else None,
+                self.kind.text(known) if self.kind.several else None,
             )
-        if self.kind == "presence":
-            return presence_text(known) if known or self.empty_counts else None
-        if len(known) > 1:
-            raise UnknownLabel(f"several labels where one is due: {', '.join(map(repr, sorted(known)))}")
-        return known.pop() if known else None
+        try:
+            return self.kind.text(known, empty_counts=self.empty_counts)
+        except SeveralLabels as fault:
+            raise UnknownLabel(str(fault)) from fault
 
     def _named(self, result: Sequence[Mapping[str, Any]] | None) -> list[str]:
         """The names that the control's parts of a result hold."""
@@ -114,11 +111,9 @@ class LabelSpace:
         Raises:
             UnknownLabel: a label outside the config.
         """
-        names = [label]
-        if self.kind == "presence":
-            names = list(presence_names(label) or ())
-            if label != presence_text(names):
-                raise UnknownLabel(f"label {label!r} is no list of names as presence_text writes it")
+        names = list(self.kind.names(label) or ())
+        if label != self.kind.text(names, empty_counts=True):
+            raise UnknownLabel(f"label {label!r} is not written as one of {self.kind.asks}")
         strangers = [name for name in names if name not in self.classes]
         if strangers:
             raise UnknownLabel(f"label {', '.join(map(repr, strangers))} is not in the labeling config")
@@ -130,11 +125,7 @@ class LabelSpace:
     def prediction(self, probabilities: Sequence[float]) -> tuple[list[dict[str, Any]], float]:
         """The `result` and the `score` that show a model's probabilities (c,), in the order of the classes.
 
-        A single choice: the likeliest class and its probability. Several: every class from `LIKELY` on, and how sure
-        the model is of the one it is least sure of. Regions: that score alone, for no region may be made up.
+        What they are is for the kind of label to say. Regions: the score alone, for no region may be made up.
         """
-        if self.kind == "single":
-            best = max(range(len(probabilities)), key=lambda code: probabilities[code])
-            return self.result_for(self.classes[best]), float(probabilities[best])
-        shown = [name for name, p in zip(self.classes, probabilities, strict=True) if p >= LIKELY]
-        return self.result_for(presence_text(shown)), float(min(max(p, 1 - p) for p in probabilities))
+        label, score = self.kind.prediction(probabilities, self.classes)
+        return self.result_for(label), score

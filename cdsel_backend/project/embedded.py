@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.project.view import PoolView, view_of
+from cdsel_backend.round import RoundPool
 from cdsel_backend.store import State, Store
 
 Vectors = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -23,6 +24,11 @@ class EmbeddedPool(PoolView):
     vectors: NDArray[np.float32]
     vectors_by: Callable[[str, NDArray[np.int64]], Vectors]
     """(A backbone's fingerprint, item ids) -> those of the items that have a vector of it, and these."""
+
+    @cached_property
+    def round_pool(self) -> RoundPool:
+        """The pool as a round and a training read it."""
+        return RoundPool(self.vectors, self.confounders, self.classes, self.kind, self.groups)
 
 
 def read_pool(store: Store, state: State) -> EmbeddedPool:

@@ -15,7 +15,7 @@ from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.project.embedded import EmbeddedPool, Vectors
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.training import Model, PresenceModel, TunedModel, load, load_meta
+from cdsel_backend.training import Model, TunedModel, answers_for, load, load_meta
 
 KEPT = 8  # models in memory, of whatever projects
 
@@ -161,20 +161,16 @@ def answers(
     for code, name in enumerate(space.classes):
         if name in model.classes:
             probabilities[:, code] = found[:, model.classes.index(name)]
-    if space.kind == "single":
-        total = probabilities.sum(axis=1, keepdims=True)
-        even = np.full_like(probabilities, 1 / len(space.classes))
-        probabilities = np.where(total > 0, probabilities / np.where(total > 0, total, 1), even)
+    probabilities = space.kind.complete(probabilities)
     probabilities[~np.isfinite(found).all(axis=1)] = np.nan
     return probabilities
 
 
 def misfit(model: Model, space: LabelSpace) -> str | None:
     """Why a model cannot serve a label space, in words; None when it can."""
-    if isinstance(model, PresenceModel) != (space.kind == "presence"):
-        asked = "any of several classes" if space.kind == "presence" else "one class"
-        return f"it was trained for another kind of label; the labeling config now asks for {asked} an image"
+    if not answers_for(model, space.kind):
+        return f"it was trained for another kind of label; the labeling config now asks for {space.kind.asks}"
     known = [name for name in model.classes if name in space.classes]
-    if len(known) < (1 if space.kind == "presence" else 2):
+    if len(known) < space.kind.fewest_classes:
         return f"the labeling config knows too few of its classes ({', '.join(model.classes)})"
     return None

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
+from cdsel_backend.labels import LabelKind
 from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.pool.columns import Column, is_missing, read_columns
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.label_text import presence_names
 from cdsel_backend.training import is_held_out
 
 
@@ -36,6 +36,11 @@ class PoolView:
         """What labels are indices into, or columns of."""
         return self.space.classes
 
+    @property
+    def kind(self) -> LabelKind:
+        """What annotators decide, and how `labels` says it."""
+        return self.space.kind
+
     @cached_property
     def rows(self) -> list[Any]:
         """The item of each row."""
@@ -44,39 +49,31 @@ class PoolView:
 
     @cached_property
     def labels(self) -> NDArray[np.integer[Any]]:
-        """The labels of the rows, as the project's kind of label space has them.
-
-        `single`: (n,) int64, the class, -1 where there is no label. `presence`: (n, c) int8, 1 where the image shows
-        the class and 0 where not; -1 where nobody was asked: in the whole row without a label, and for a class that
-        came into the labeling config after the image was labelled.
-        """
-        if self.space.kind == "presence":
-            return self._presence()
-        index = {name: code for code, name in enumerate(self.classes)}
-        return np.array(
-            [index.get(self.state.labels.get(int(item), ""), -1) for item in self.ids], dtype=np.int64
-        )
+        """The labels of the rows as their kind has them; where nobody decided, also as a class came later, -1."""
+        texts = [self.state.labels.get(item) for item in self.ids.tolist()]
+        return self.kind.encode(texts, self.classes, self._offered)
 
     @cached_property
     def labelled(self) -> NDArray[np.bool_]:
         """Rows with a label, or with one for some class."""
-        return np.asarray(self.labels >= 0 if self.labels.ndim == 1 else (self.labels >= 0).any(axis=1))
+        return self.kind.labelled(self.labels)
 
-    def _presence(self) -> NDArray[np.int8]:
-        shown = np.full((len(self.ids), len(self.classes)), -1, dtype=np.int8)
-        asked_at: dict[int, float] = {}
+    def _offered(self, row: int) -> Sequence[str]:
+        """The classes that were on offer when a row was labelled last."""
+        if not self.offers:
+            return self.classes
+        starts = [since for since, _ in self.offers]
+        offer = bisect_right(starts, self._labelled_at.get(int(self.ids[row]), 0.0)) - 1
+        return self.offers[max(offer, 0)][1]
+
+    @cached_property
+    def _labelled_at(self) -> dict[int, float]:
+        """Item -> when it was labelled last, in seconds since the epoch."""
+        found: dict[int, float] = {}
         for given in self.state.annotations:
             if given.label is not None:
-                asked_at[given.item] = max(asked_at.get(given.item, 0.0), _seconds(given.updated_at))
-        starts = [since for since, _ in self.offers]
-        for row, item in enumerate(self.ids.tolist()):
-            names = presence_names(self.state.labels.get(item, ""))
-            if names is None:
-                continue
-            offer = bisect_right(starts, asked_at.get(item, 0.0)) - 1
-            asked = set(self.offers[max(offer, 0)][1] if self.offers else self.classes)
-            shown[row] = [1 if name in names else 0 if name in asked else -1 for name in self.classes]
-        return shown
+                found[given.item] = max(found.get(given.item, 0.0), _seconds(given.updated_at))
+        return found
 
     @cached_property
     def group_keys(self) -> list[str]:

@@ -21,7 +21,6 @@ from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
-from cdsel_backend.training.presence import OUTCOMES
 from cdsel_backend.training.random_share import RandomShare, tell
 from cdsel_backend.training.saved import saved_words, too_few
 from cdsel_backend.training.suspects import find_suspects
@@ -41,7 +40,7 @@ def insight(pool: EmbeddedPool) -> dict[str, Any]:
 
 
 def _insight(pool: EmbeddedPool) -> dict[str, Any]:
-    settings = pool.state.settings
+    settings, kind = pool.state.settings, pool.kind
     unseen = _cross_fit(pool, ~pool.held_out)
     labels, said = pool.labels[unseen.rows], unseen.at_full_size()
     share = random_share(pool, unseen)
@@ -56,14 +55,15 @@ def _insight(pool: EmbeddedPool) -> dict[str, Any]:
         by_chance = np.zeros(len(pool.ids), dtype=bool)
         by_chance[unseen.rows[drawn]] = True
         chance = _cross_fit(pool, by_chance)
-        saved = saved_words(unseen, chance, labels, columns, pool.classes, seed=settings.seed)
+        saved = saved_words(unseen, chance, labels, columns, pool.classes, kind=kind, seed=settings.seed)
     return {
-        "random_share": tell(share, labels, said, pool.classes),
+        "random_share": tell(share, labels, said, pool.classes, kind=kind),
         "curve": learning_curve(
             unseen,
             labels,
             columns,
             pool.classes,
+            kind=kind,
             labels_now=now,
             labels_more=round(asked * now / len(labels)),
             asked=asked,
@@ -80,6 +80,7 @@ def _cross_fit(pool: EmbeddedPool, trainable: NDArray[np.bool_]) -> Unseen:
         pool.confounders,
         pool.labels,
         classes=pool.classes,
+        kind=pool.kind,
         groups=pool.groups,
         trainable=trainable,
         strength=pool.state.settings.strength,
@@ -100,14 +101,16 @@ def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:
 
 def _suspects(pool: EmbeddedPool, unseen: Unseen) -> list[dict[str, Any]]:
     listed = []
-    for one in find_suspects(unseen.at_full_size(), pool.labels[unseen.rows]):
-        names = pool.classes if one.column is None else OUTCOMES
+    kind = pool.kind
+    decisions = kind.decisions(pool.classes)
+    for one in find_suspects(unseen.at_full_size(), pool.labels[unseen.rows], kind=kind):
+        decision = decisions[one.column]
         listed.append(
             {
                 "item": int(pool.ids[unseen.rows[one.row]]),
-                "class": None if one.column is None else pool.classes[one.column],
-                "label": names[one.label],
-                "other": names[one.other],
+                "class": decision.name,
+                "label": decision.outcomes[one.label],
+                "other": decision.outcomes[one.other],
                 "own": round(one.own, 4),
                 "likelihood": round(one.likelihood, 4),
             }

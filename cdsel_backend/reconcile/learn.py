@@ -17,17 +17,17 @@ from cdsel_backend.project.versions import PROMOTED, predecessors, provenance, p
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
+from cdsel_backend.round import train_round
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Request
 from cdsel_backend.training import (
     Model,
     ModelFormatError,
     NotEnoughLabels,
-    evaluate_model,
+    evaluate,
     load,
     load_meta,
     save,
-    train_model,
 )
 
 MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still replace the champion
@@ -186,12 +186,9 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         "labels": {str(item): state.labels[item] for item in pool.ids.tolist() if item in state.labels},
     }
     try:
-        model = train_model(
-            pool.vectors,
-            pool.confounders,
+        model = train_round(
+            pool.round_pool,
             pool.labels,
-            classes=pool.classes,
-            groups=pool.groups,
             trainable=~pool.held_out,
             strength=state.settings.strength,
             seed=state.settings.seed,
@@ -274,11 +271,12 @@ def held_out_metrics(model: Model, pool: EmbeddedPool, rows: NDArray[np.bool_]) 
     tested = np.flatnonzero(rows)
     columns = [column.take(tested) for column in pool.confounders]
     probabilities = predict(model, pool, tested)
-    return evaluate_model(
+    return evaluate(
         probabilities,
         pool.labels[tested],
         columns,
         pool.classes,
+        kind=pool.kind,
         groups=pool.groups[tested],
         seed=pool.state.settings.seed,
     )

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from cdsel_backend.confounders import fit_representation
 from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.placing import plan
@@ -14,11 +13,10 @@ from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import answers
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import open_queues
-from cdsel_backend.selection import SelectionOptions, problem_for, select, sentence_without_label
+from cdsel_backend.round import next_round, seed_of_round, strength_of
+from cdsel_backend.selection import SelectionOptions, sentence_without_label
 from cdsel_backend.store import Selected, State
 from cdsel_backend.store.records import Request
-
-DEFAULT_STRENGTH = 0.5  # of centring, until a model has chosen its own
 
 
 def select_round(context: Context, state: State) -> bool:
@@ -45,31 +43,24 @@ def select_round(context: Context, state: State) -> bool:
         return _exhausted(context, state, key, asked)
     context.tell(state, "selecting the next round", 0, size)
     number = state.rounds[-1].number + 1 if state.rounds else 1
+    seed = seed_of_round(settings.seed, number)
     champion = context.predictions.model(state)
-    strength = settings.strength
-    if strength is None:
-        strength = champion.describe()["strength"] if champion else DEFAULT_STRENGTH
-    representation = fit_representation(pool.vectors, pool.confounders, strength=strength)
-    chosen = select(
-        settings.strategy,
-        problem_for(
-            vectors=representation.transform(pool.vectors, pool.confounders),
-            columns=pool.confounders,
-            labels=pool.labels,
-            n_classes=len(pool.classes),
-            taken=pool.taken,
-            probabilities=answers(champion, pool.space, pool.vectors, [row.data for row in pool.rows])
-            if champion
-            else None,
-            groups=pool.groups,
-            seed=settings.seed + number,
-            options=SelectionOptions(
-                random_share=settings.random_share,
-                group_cap=settings.group_cap,
-                near_duplicate=settings.near_duplicate,
-            ),
-        ),
+    chosen = next_round(
+        pool.round_pool,
+        pool.labels,
+        pool.taken,
         size,
+        strategy=settings.strategy,
+        strength=strength_of(settings.strength, champion),
+        probabilities=answers(champion, pool.space, pool.vectors, [row.data for row in pool.rows])
+        if champion
+        else None,
+        seed=seed,
+        options=SelectionOptions(
+            random_share=settings.random_share,
+            group_cap=settings.group_cap,
+            near_duplicate=settings.near_duplicate,
+        ),
     )
     if not len(chosen.indices):
         return _exhausted(context, state, key, asked)
@@ -93,7 +84,7 @@ def select_round(context: Context, state: State) -> bool:
             )
         ],
         strategy=settings.strategy,
-        seed=settings.seed + number,
+        seed=seed,
         model_version=state.project.champion,
     )
     context.store.handle_events(asked)

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Row
 
+from cdsel_backend.labels import kind_of, label_names
 from cdsel_backend.store import State
-from cdsel_backend.store.label_text import presence_names
 from cdsel_backend.training.agreement import agreement
 
 
@@ -53,13 +52,13 @@ def agreement_of(state: State) -> dict[str, Any]:
     twice = [rows[:2] for rows in _several(state).values()]
     if not twice:
         return {}
-    labels = [[_shown(row.label) for row in pair] for pair in twice]
-    names = sorted({name for pair in labels for shown in pair for name in shown})
-    several = any(presence_names(row.label) is not None for pair in twice for row in pair)
-    if several:
-        codes = np.array([[[int(name in shown) for name in names] for shown in pair] for pair in labels])
-    else:
-        codes = np.array([[[names.index(shown[0])] for shown in pair] for pair in labels])
+    texts = [str(row.label) for pair in twice for row in pair]
+    named = [label_names(text) for text in texts]
+    # Labels from before a labeling config asked for several classes are read as labels of several.
+    kind = max((kind_of([text]) for text in texts), key=lambda kind: kind.several)
+    classes = sorted({name for names in named for name in names})
+    values = kind.encode([kind.text(names, empty_counts=True) for names in named], classes)
+    codes = kind.codes(values).reshape(len(twice), 2, -1)
     email = _names(state)
     first, second = (
         [email.get(pair[place].annotator, f"user {pair[place].annotator}") for pair in twice]
@@ -89,8 +88,3 @@ def _several(state: State) -> dict[int, list[Row[Any]]]:
 def _names(state: State) -> dict[str, str]:
     """User id -> e-mail, of the accounts that the setting `annotators` named."""
     return {str(row.user): row.email for row in state.annotators.values() if row.user is not None}
-
-
-def _shown(label: str) -> list[str]:
-    names = presence_names(label)
-    return [label] if names is None else sorted(names)

@@ -19,7 +19,6 @@ from cdsel_backend.project.layout import Layout, layout_key, make_layout, read_l
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.label_text import NONE, presence_names
 
 KEPT = 4  # projects
 STALE = 5.0
@@ -46,13 +45,11 @@ class PoolTable:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """What an image can be labelled: the classes; where it may show any of them, also that it shows none."""
-        return (*self.space.classes, *((NONE,) if self.space.kind == "presence" else ()))
+        return self.space.kind.listed(self.space.classes)
 
     def codes(self, label: str) -> list[int]:
         """The `classes` that a label names, as indices; several where an image shows several."""
-        names = presence_names(label) if self.space.kind == "presence" else (label,)
-        known = [self.classes.index(name) for name in names or () if name in self.space.classes]
-        return [len(self.classes) - 1] if names == () else known
+        return self.space.kind.listed_codes(label, self.space.classes)
 
     def view(self, state: State) -> PoolView:
         """The rows with their labels as they stand now."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from cdsel_backend.labels import majority
 from cdsel_backend.settings import ProjectSettings, Resolved, environment_layer, resolve
-from cdsel_backend.store.label_text import majority
 from cdsel_backend.store.store import Store
 
 

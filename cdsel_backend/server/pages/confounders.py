@@ -114,13 +114,13 @@ def mosaics(state: State, variable: str) -> dict[str, Any] | None:
         panels.append(_panel(name, words, shares * sizes, names, column))
     if len(labelled):
         # Where an image may show several classes, the report above says it class by class.
-        told = len(labelled) >= LEAST and table.space.kind == "single"
+        told = len(labelled) >= LEAST and not table.space.kind.several
         v = cramers_v(given.astype(np.int64)) if told else None
         words = "As the annotators say" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
         panels.append(_panel("Labelled", words, np.vstack([given, 0 * shares[len(given) :]]), names, column))
     return {
         "variable": variable,
-        "several": table.space.kind == "presence",
+        "several": table.space.kind.several,
         "levels": column.levels,
         "names": names,
         "legend": Markup(figures.row_legend(names)),

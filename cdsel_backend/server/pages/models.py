@@ -10,6 +10,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend import figures
+from cdsel_backend.labels import label_names
 from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
 from cdsel_backend.server.pages.blueprint import pages, read_state, who
 from cdsel_backend.server.pages.confounders import pool_tables
@@ -17,8 +18,7 @@ from cdsel_backend.server.pages.review import SHOWN, VERDICTS, disputed, latest_
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
-from cdsel_backend.store.label_text import presence_names
-from cdsel_backend.training import ModelFormatError, evaluate_model
+from cdsel_backend.training import ModelFormatError, evaluate
 
 CURVES = (
     ("worst_group_accuracy", "worst group", "second"),
@@ -83,11 +83,12 @@ def champion_now(state: State) -> dict[str, Any] | None:
         return None
     tested = np.array([row for row in asked if int(table.ids[row]) in expected], dtype=np.int64)
     said = [expected[item] for item in table.ids[tested].tolist()]
-    return evaluate_model(
+    return evaluate(
         np.array(said).reshape(len(tested), len(view.classes)),
         view.labels[tested],
         [column.take(tested) for column in view.confounders],
         view.classes,
+        kind=view.kind,
         groups=table.layout.groups[tested],
         seed=state.settings.seed,
     )
@@ -136,7 +137,7 @@ def outlook(found: dict[str, Any]) -> Markup | None:
 
 def shares_among_labels(state: State, told: dict[str, Any]) -> dict[str, float]:
     """How often each class that the random share estimates occurs among all labels, which are chosen."""
-    shown = [presence_names(label) or (label,) for label in state.labels.values()]
+    shown = [label_names(label) for label in state.labels.values()]
     names = (told["random_share"]["prevalence"] or ()) if told else ()
     return {name: sum(name in labels for labels in shown) / max(len(shown), 1) for name in names}
 

@@ -98,7 +98,7 @@ def _variables(state: State, table: PoolTable) -> tuple[list[Any], list[dict[str
         }
         for place, one in enumerate(columns)
     ]
-    classes = [*table.classes[: LEVELS - 1], *((SEVERAL,) if table.space.kind == "presence" else ())]
+    classes = [*table.classes[: LEVELS - 1], *((SEVERAL,) if table.space.kind.several else ())]
     labels = np.full(len(table), len(classes))
     names = [f"round {row.number}" for row in state.rounds[: LEVELS - 1]]
     rounds = np.full(len(table), len(names))

@@ -6,12 +6,12 @@ from typing import Any
 
 from flask import render_template, request
 
+from cdsel_backend.labels import label_words
 from cdsel_backend.server.pages.blueprint import page_number, pages, read_state
 from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
-from cdsel_backend.store.label_text import label_words
 
 PAGE = 24
 STATES = {

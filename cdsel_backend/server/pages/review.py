@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from cdsel_backend.labels import label_names, label_words
 from cdsel_backend.server.people import disagreements
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.label_text import label_words, presence_names
 
 VERDICTS = {
     "yes": "Yes",
@@ -86,8 +86,7 @@ def _stands(one: dict[str, Any], label: str | None) -> bool:
     """Whether the label is still what was suspected."""
     if label is None or one["class"] is None:
         return bool(label == one["label"])
-    names = presence_names(label)
-    return names is not None and bool((one["class"] in names) == (one["label"] == "present"))
+    return bool((one["class"] in label_names(label)) == (one["label"] == "present"))
 
 
 def _words(name: str | None, outcome: str) -> str:
