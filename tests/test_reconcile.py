@@ -34,7 +34,8 @@ def world(tmp_path):
     return World(tmp_path)
 
 
-def test_the_site_is_named_and_the_identifier_left_out(world):
+def test_the_site_is_named_and_the_identifier_left_out(tmp_path):
+    world = World(tmp_path, seed=1)
     assert world.step(detect_confounders)
     assert not world.step(detect_confounders)  # nothing moved
     verdicts = {one["variable"]: one["verdict"] for one in world.state().project.report["findings"]}
@@ -452,14 +453,14 @@ def test_images_without_a_patient_are_each_alone(tmp_path, word):
     assert np.bincount(pool.groups).max() == (54 if word == 7 else 2)
 
 
-@pytest.mark.parametrize("moment", ["train_model", "load_version"])
+@pytest.mark.parametrize("moment", ["train_round", "load_version"])
 def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(world, monkeypatch, moment):
     """Before the comparison, and just before its outcome is recorded."""
     world.round()
     world.round()
     first, second = (row.version for row in world.state().trainings)
     assert world.state().project.champion == second
-    real = {name: getattr(learn, name) for name in ("train_model", "load_version")}
+    real = {name: getattr(learn, name) for name in ("train_round", "load_version")}
     compared = []
 
     def load(server, state, version):
@@ -477,7 +478,7 @@ def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(wor
 
     monkeypatch.setattr(learn, moment, with_an_admin)
     world.round()
-    assert compared == ([first] if moment == "train_model" else [second, first])
+    assert compared == ([first] if moment == "train_round" else [second, first])
     third = world.state().trainings[-1]
     assert third.outcome == "promoted"
     assert world.state().project.champion == third.version

@@ -14,10 +14,22 @@ from cdsel_backend.store import PoolTask, State, Store
 POOL, QUEUE, SIZE = 3, 4, 160
 
 
-class World:
-    """A pool of synthetic vectors with a confounded site, and an annotator who knows the truth."""
+def made():
+    """Vectors, metadata and labels; the site goes with the label."""
+    rng = np.random.default_rng(1)
+    malignant = np.arange(SIZE) % 2 == 0
+    north = rng.random(SIZE) < np.where(malignant, 0.8, 0.2)
+    vectors = rng.normal(size=(SIZE, 16))
+    vectors[:, 0] += 3 * north
+    vectors[:, 1] += 3 * malignant
+    metadata = [{"site": "north" if north[i] else "south", "id": f"x{i}"} for i in range(SIZE)]
+    return vectors, metadata, ["malignant" if one else "benign" for one in malignant]
 
-    def __init__(self, folder, **settings):
+
+class World:
+    """A pool of vectors and an annotator who knows the truth: `given`, or synthetic ones with a confounded site."""
+
+    def __init__(self, folder, *, given=None, **settings):
         self.server = ServerSettings(data_dir=folder, label_studio_api_key="0" * 40)
         self.store = Store(self.server.database_url)
         self.context = Context(self.store, self.server, None)  # no step below calls Label Studio
@@ -29,24 +41,17 @@ class World:
             backbone="b",
             layers={"extra parameters": {"budget": 60, "round_size": 20, "retrain_every": 1000, **settings}},
         )
-        rng = np.random.default_rng(1)
-        malignant = np.arange(SIZE) % 2 == 0
-        north = rng.random(SIZE) < np.where(malignant, 0.8, 0.2)
-        self.vectors = rng.normal(size=(SIZE, 16))
-        self.vectors[:, 0] += 3 * north
-        self.vectors[:, 1] += 3 * malignant
-        tasks = [
-            PoolTask(
-                100 + i,
-                {"image": f"/{i}.jpg", "site": "north" if north[i] else "south", "id": f"x{i}"},
-                f"/{i}.jpg",
-            )
-            for i in range(SIZE)
-        ]
-        self.store.sync_pool(self.project, tasks)
+        self.vectors, metadata, labels = made() if given is None else given
+        self.store.sync_pool(
+            self.project,
+            [
+                PoolTask(100 + i, {"image": f"/{i}.jpg", **data}, f"/{i}.jpg")
+                for i, data in enumerate(metadata)
+            ],
+        )
         items = self.store.items(self.project)
         self.store.add_vectors("b", [(row.id, f"{i:064}", self.vectors[i]) for i, row in enumerate(items)])
-        self.truth = {row.id: "malignant" if malignant[i] else "benign" for i, row in enumerate(items)}
+        self.truth = {row.id: label for row, label in zip(items, labels, strict=True)}
         self.labels = {}
 
     def state(self):

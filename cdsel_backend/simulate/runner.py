@@ -175,14 +175,17 @@ def _scene(data: Dataset, correlation: str, seed: int, positive: int) -> _Scene:
 
 
 class _Run:
-    """One cell on its way: what is taken, and the head so far."""
+    """One cell on its way: what is taken, what each round chose in rank order, and the head so far."""
 
     def __init__(self, scene: _Scene, strategy: str, training: Recipe, budget: int, plan: Plan) -> None:
         self.scene, self.strategy, self.training, self.budget = scene, strategy, training, budget
         self.options = plan.options
+        # As a project's setting `strength`: the training's own choice, or none at all where it knows no levels.
+        self.strength = None if training == "deconfounded" else 0.0
         ends = np.linspace(0, budget, min(plan.rounds, budget) + 1).round().astype(int)
         self.sizes = np.diff(ends).tolist()
         self.taken = np.zeros(len(scene.pool), dtype=bool)
+        self.chosen: list[NDArray[np.int64]] = []
         self.model: Model | None = None
         self.seconds = 0.0
 
@@ -206,13 +209,9 @@ class _Run:
                 chosen, seconds = shared[number - 1]
             self.seconds += seconds
             self.taken[chosen] = True
+            self.chosen.append(chosen)
             if shared is None and number < len(self.sizes):
                 self.model = self.train()
-
-    @property
-    def strength(self) -> float | None:
-        """As a project's setting `strength`: the training's own choice, or none at all where it knows no levels."""
-        return None if self.training == "deconfounded" else 0.0
 
     def train(self, strength: float | None = None) -> Model | None:
         """Return the head of the labels so far, or None where they do not suffice; `strength` overrides the choice."""
