@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from _pytest.fixtures import FuncFixtureInfo
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from postgres import postgres
@@ -24,6 +25,7 @@ from cdsel_backend.store import Store
 
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
+SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
 PICTURE = 1000  # pixels across a picture of the README
 
 
@@ -92,6 +94,20 @@ def browser(studio: LocalStudio) -> Iterator[httpx.Client]:
 def pytest_configure() -> None:
     # A test run that is told to end (a time limit, a cancelled job) tears its servers down as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `fast` what needs no server, no browser and little time."""
+    for item in items:
+        info: FuncFixtureInfo | None = getattr(item, "_fixtureinfo", None)
+        fixtures = info.name2fixturedefs if info is not None else {}
+        served = any(
+            name in SERVERS
+            and definitions[-1].func.__module__ == __name__  # some tests have a small server of their own
+            for name, definitions in fixtures.items()
+        )
+        if not served and not any(item.iter_markers("slow")) and not any(item.iter_markers("long")):
+            item.add_marker("fast")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

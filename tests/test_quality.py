@@ -19,6 +19,7 @@ BIN = Path(sys.executable).parent
         ["ruff", "format", "--check", "."],
         ["mypy", "cdsel_backend"],
         ["lint-imports"],
+        ["codespell"],
     ],
     ids=lambda command: " ".join(command),
 )
