@@ -16,12 +16,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import Row
 
 from cdsel_backend.selection.dealing import deal, second_readings
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Selection
 
 EVERYONE = ""
 UNBOUNDED = 10**9
@@ -56,11 +54,6 @@ def stranded(state: State) -> list[int]:
     return sorted(state.open - held)
 
 
-def levels(row: Row[Any]) -> dict[str, str]:
-    """The levels of the confounders that a selected image was chosen with: variable -> level."""
-    return dict(row.reason.get("levels") or {})
-
-
 class _Draft:
     """A plan in the making: who has how many places left, and how far each queue's ranks go."""
 
@@ -72,11 +65,11 @@ class _Draft:
         self._seconds = _wanted(state)
         self._last = state.last_rank
         self._top: Counter[str] = Counter()
-        for row in (*(row for row in state.selections if row.queue_task is not None), *state.copies):
+        for row in state.tasks:
             self._top[row.annotator] = max(self._top[row.annotator], row.rank)
         self.placements: list[Placement] = []
 
-    def place_first(self, rows: Sequence[Row[Any]]) -> None:
+    def place_first(self, rows: Sequence[Selection]) -> None:
         """Images that are in no queue yet; with queues of their own for each, second readings beside them."""
         spare = sum(self._places.values()) - len(self._state.waiting)
         for row, name in zip(rows, self._deal(rows), strict=True):
@@ -111,12 +104,12 @@ class _Draft:
             if other is not None:
                 self._add(item, other, self._rows[item].rank, copy=True)
 
-    def _deal(self, rows: Sequence[Row[Any]]) -> list[str | None]:
+    def _deal(self, rows: Sequence[Selection]) -> list[str | None]:
         before = {
-            name: [levels(self._rows[item]) for item in sorted(self._state.placed[name])]
+            name: [self._rows[item].levels for item in sorted(self._state.placed[name])]
             for name in self._places
         }
-        return deal([levels(row) for row in rows], self._places, before)
+        return deal([row.levels for row in rows], self._places, before)
 
     def _other(self, taken: Collection[str]) -> str | None:
         """Who reads an image a second time: of those who have not, who has most places left."""
@@ -151,8 +144,7 @@ def _unread(state: State) -> list[int]:
     """Images in a queue that still lack their second reading, in order of items; none while a round is coming in."""
     if state.waiting and state.staff == {EVERYONE: None}:
         return []
-    tasks = Counter(row.item for row in state.selections if row.queue_task is not None)
-    tasks.update(row.item for row in state.copies)
+    tasks = Counter(row.item for row in state.tasks)
     present = {row.id for row in state.items if not row.gone} if state.settings.overlap else set()
     lacking = {item for item, count in tasks.items() if count < 2}
     return sorted((_wanted(state) & lacking & present) - state.skipped)

@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row
-
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Item, QueueTask, Selection
 
 CHUNK = 50  # tasks of one import: what a budget lowered in the middle of a push may still let through
 
@@ -88,8 +87,8 @@ def _record(store: Store, state: State, pushed: Sequence[tuple[Placement, int]])
 
 def task_data(
     state: State,
-    selection: Row[Any],
-    item: Row[Any],
+    selection: Selection,
+    item: Item,
     space: LabelSpace,
     placement: Placement,
     number: int,
@@ -122,7 +121,7 @@ def _adopt(studio: LabelStudio, store: Store, state: State) -> bool:
     """Record tasks of the queues that an earlier run imported without recording; returns whether any was found."""
     waiting = {row.item for row in state.waiting}
     selected = {row.item for row in state.selections}
-    known = {row.queue_task for row in (*state.selections, *state.copies)}
+    known = {row.queue_task for row in state.tasks}
     copied = {(row.item, row.annotator) for row in state.copies}
     by_task = {row.task: row.id for row in state.items}
     found: dict[tuple[int, str, bool], tuple[Placement, int]] = {}
@@ -178,7 +177,7 @@ def preannotate(
     store: Store,
     state: State,
     space: LabelSpace,
-    rows: Sequence[Row[Any]],
+    rows: Sequence[QueueTask],
     probabilities: Mapping[int, Sequence[float]],
 ) -> None:
     """Show the champion's prediction on open images of the queues.

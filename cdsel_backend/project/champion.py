@@ -17,9 +17,8 @@ def version_named(state: State, name: str) -> str:
         NoSuchVersion: there is none; the message names those there are.
     """
     named = aliases(state)
-    known = [row.version for row in state.trainings if row.version]
-    if (version := named.get(name, name)) not in known:
-        there = ", ".join([*known, *named]) or "none"
+    if (version := named.get(name, name)) not in state.versions:
+        there = ", ".join([*state.versions, *named]) or "none"
         raise NoSuchVersion(f"there is no version {name!r}; there are {there}")
     return version
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from importlib.metadata import version as installed
 from typing import Any
 
-from sqlalchemy import Row
-
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Training
 
 PROMOTED = "promoted"  # how the outcome of a training starts whose model became the champion
 CHAMPION, CANDIDATE = "champion", "candidate"
@@ -38,16 +37,15 @@ def provenance(state: State, labels: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def was_promoted(training: Row[Any]) -> bool:
+def was_promoted(training: Training) -> bool:
     """Whether a training's model became the champion at its end."""
-    return bool(training.outcome.startswith(PROMOTED))
+    return training.outcome.startswith(PROMOTED)
 
 
 def kept(state: State) -> set[str]:
     """The versions whose files stay: the champion, the newest 10, and the last 5 that were promoted."""
-    made = [row for row in state.trainings if row.version]
-    promoted = [row.version for row in made if was_promoted(row)]
-    newest = [row.version for row in made[-NEWEST:]]
+    promoted = [version for version, row in state.versions.items() if was_promoted(row)]
+    newest = list(state.versions)[-NEWEST:]
     return {*newest, *promoted[-PROMOTIONS:], *filter(None, [state.project.champion])}
 
 
@@ -56,8 +54,8 @@ def predecessors(state: State) -> list[str]:
 
     A training or a promotion by hand puts a version on top of those before it; going back takes it off again.
     """
-    promoted = [(row.created_at, row.version) for row in state.trainings if was_promoted(row)]
-    chosen = [(row.at, row.new) for row in state.champion_changes]
+    promoted = [(row.created_at, version) for version, row in state.versions.items() if was_promoted(row)]
+    chosen = [(row.at, str(row.new)) for row in state.champion_changes]
     served: list[str] = []
     for _, version in sorted(promoted + chosen):
         if served[-2:-1] == [version]:
@@ -72,7 +70,7 @@ def predecessors(state: State) -> list[str]:
 
 def aliases(state: State) -> dict[str, str]:
     """The names that stand for a version: the champion, and the candidate, a newer version that was kept out."""
-    made = [row.version for row in state.trainings if row.version]
+    made = list(state.versions)
     champion = state.project.champion
     named = {CHAMPION: champion} if champion else {}
     if made and made[-1] != champion:
@@ -83,6 +81,5 @@ def aliases(state: State) -> dict[str, str]:
 def prune(server: ServerSettings, state: State) -> None:
     """Remove the files of the versions that are not kept; what is known of them stays in the database."""
     stay = kept(state)
-    for row in state.trainings:
-        if row.version and row.version not in stay:
-            shutil.rmtree(model_folder(server, state.project.id) / row.version, ignore_errors=True)
+    for version in state.versions.keys() - stay:
+        shutil.rmtree(model_folder(server, state.project.id) / version, ignore_errors=True)

@@ -149,11 +149,7 @@ def preannotate(context: Context, state: State) -> bool:
     champion = state.project.champion
     if not state.settings.preannotate or state.settings.delivery != "queue_project":
         return False
-    rows = [
-        row
-        for row in (*state.selections, *state.copies)
-        if row.queue_task is not None and row.item in state.open and row.predicted_by != champion
-    ]
+    rows = [row for row in state.tasks if row.item in state.open and row.predicted_by != champion]
     # Whatever left the pool meanwhile can stay open for weeks: the pool is not read for it in every pass.
     known = context.store.with_vector(state.project.id, state.project.backbone, {row.item for row in rows})
     probabilities = context.predictions.of_items(state, known) if known else None

@@ -130,11 +130,7 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
 def embed_tuned(context: Context, state: State) -> bool:
     """Embed open images of the queue by the champion's fine-tuned backbone, where it has one, before it is asked."""
     project, champion, store = state.project.id, state.project.champion, context.store
-    unseen = {
-        row.item
-        for row in (*state.selections, *state.copies)
-        if row.item in state.open and row.predicted_by != champion
-    }
+    unseen = {row.item for row in state.tasks if row.item in state.open and row.predicted_by != champion}
     # Whatever left the pool, or was never embedded, gets no prediction: it would be read again in every pass.
     waiting = (
         store.with_vector(project, state.project.backbone, unseen) if state.settings.preannotate else set()

@@ -8,9 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from typing import Any
 
-from sqlalchemy import Row
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labelstudio.client import (
@@ -28,6 +26,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.leases import project_lease, training_lease
+from cdsel_backend.store.records import Project
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ class Worker:
             busy |= not stop.is_set() and self._turn(project)
         return busy
 
-    def _turn(self, project: Row[Any]) -> bool:
+    def _turn(self, project: Project) -> bool:
         if time.monotonic() < self.failures.get(project.id, (0, 0.0))[1]:
             return False
         name = project_lease(project.id)
@@ -102,7 +101,7 @@ class Worker:
             self.store.note_problems(project.id, "worker", [])
         return busy
 
-    def _fail(self, project: Row[Any], words: str) -> None:
+    def _fail(self, project: Project, words: str) -> None:
         times = self.failures.get(project.id, (0, 0.0))[0] + 1
         pause = min(LONGEST_PAUSE, 2.0 ** (times - 1))
         self.failures[project.id] = times, time.monotonic() + pause

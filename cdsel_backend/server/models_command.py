@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import click
-from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.project import champion
@@ -55,7 +53,7 @@ def list_(shelf: Shelf, project: int | None) -> None:
     state = _state(shelf.store, project)
     named = aliases(state)
     marks = {named.get(CHAMPION): "*", named.get(CANDIDATE): "+"}
-    for row in _versions(state):
+    for row in state.versions.values():
         mark = marks.get(row.version, " ")
         shown = "  ".join(
             f"{name.replace('_', ' ')} {row.metrics[name]:.3f}"
@@ -75,8 +73,8 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
     """Show all that is kept of one version, as JSON. VERSION may be `champion` or `candidate`."""
     state = _state(shelf.store, project)
     name = _found(state, version)
-    row = next(row for row in _versions(state) if row.version == name)
-    told = {key: value for key, value in row._mapping.items() if key not in ("project", "labels")}
+    row = state.versions[name]
+    told = asdict(row)
     told["labels"] = len(row.labels)
     told["aliases"] = [alias for alias, of in aliases(state).items() if of == name]
     try:
@@ -122,10 +120,6 @@ def _state(store: Store, pool_project: int | None) -> State:
         connected = ", ".join(str(row.pool_project) for row in store.projects()) or "none"
         raise click.UsageError(f"name one project with --project; connected: {connected}")
     return State(store, projects[0].id)
-
-
-def _versions(state: State) -> list[Row[Any]]:
-    return [row for row in state.trainings if row.version]
 
 
 def _found(state: State, name: str) -> str:

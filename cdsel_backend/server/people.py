@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row
-
 from cdsel_backend.labels import kind_of, label_names
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Annotation
 from cdsel_backend.training.agreement import agreement
 
 
@@ -79,7 +78,7 @@ def disagreements(state: State) -> dict[int, list[tuple[str, str]]]:
     }
 
 
-def _several(state: State) -> dict[int, list[Row[Any]]]:
+def _several(state: State) -> dict[int, list[Annotation]]:
     """Item -> the newest label of each who labelled it, where several people did."""
     known = {item: [row for row in rows if row.annotator] for item, rows in state.readings.items()}
     return {item: rows for item, rows in known.items() if len(rows) > 1}

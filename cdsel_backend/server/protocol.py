@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
-from sqlalchemy import Row
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound
 
 from cdsel_backend import __version__
@@ -16,7 +14,7 @@ from cdsel_backend.server.bounds import BODY_BYTES, is_plain, project_number, re
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.server.service import Service
 from cdsel_backend.store.journal import STUDIO_FACT
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.records import Project, Request
 
 log = logging.getLogger(__name__)
 protocol = Blueprint("protocol", __name__)
@@ -73,7 +71,7 @@ def setup() -> Response:
     return jsonify(model_version=version)
 
 
-def _says_otherwise(service: Service, known: Row[Any], space: LabelSpace, extra_params: object) -> bool:
+def _says_otherwise(service: Service, known: Project, space: LabelSpace, extra_params: object) -> bool:
     """Whether a call says something new of a project."""
     public = service.server.public_url
     moved = known.backend_url != public if public else not same_host(known.backend_url, request.host)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import Row
 
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.serving import Predictions
 from cdsel_backend.server.bounds import is_id
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Project
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,12 @@ class Service:
         service: Service = current_app.extensions["cdsel"]
         return service
 
-    def project_of(self, source: int) -> Row[Any] | None:
+    def project_of(self, source: int) -> Project | None:
         """The project whose pool, or one of whose queues, is this project of our Label Studio."""
         return self.store.project_of(source, self.server.label_studio_url)
 
     def predictions(
-        self, project: Row[Any], source: int, tasks: Sequence[Mapping[str, Any]]
+        self, project: Project, source: int, tasks: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
         """What the champion says of tasks of `source`, the pool or a queue in Label Studio, in their order.
 

@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.records import AuditEntry, Event, columns, records
 
 STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
 SETUP_CALL = "SETUP_CALL"
@@ -96,29 +97,29 @@ class Journal(Database):
                 delete(schema.events).where(table.handled_at.is_not(None), old, table.id < newest)
             )
 
-    def open_events(self, sources: Collection[int]) -> list[Row[Any]]:
+    def open_events(self, sources: Collection[int]) -> list[Event]:
         """Events of these Label Studio projects that nobody looked at yet, oldest first, without payload."""
         table = schema.events.c
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(
-                    select(table.id, table.source, table.action, table.received_at)
-                    .where(table.handled_at.is_(None), table.source.in_(list(sources)))
-                    .order_by(table.id)
-                )
+            return records(
+                connection,
+                Event,
+                select(table.id, table.source, table.action, table.received_at)
+                .where(table.handled_at.is_(None), table.source.in_(list(sources)))
+                .order_by(table.id),
             )
 
-    def events(self, sources: Collection[int], *, limit: int | None = None) -> list[Row[Any]]:
+    def events(self, sources: Collection[int], *, limit: int | None = None) -> list[Event]:
         """What happened in these Label Studio projects, newest first."""
         table = schema.events
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(
-                    select(table)
-                    .where(table.c.source.in_(list(sources)))
-                    .order_by(table.c.id.desc())
-                    .limit(limit)
-                )
+            return records(
+                connection,
+                Event,
+                columns(Event, table)
+                .where(table.c.source.in_(list(sources)))
+                .order_by(table.c.id.desc())
+                .limit(limit),
             )
 
     def newest_event(self) -> int:
@@ -150,7 +151,7 @@ class Journal(Database):
                 insert(schema.audit).values(project=project, at=now, who=who, name=action.lower())
             )
 
-    def audit(self, project: int, *, name: str | None = None, limit: int | None = None) -> list[Row[Any]]:
+    def audit(self, project: int, *, name: str | None = None, limit: int | None = None) -> list[AuditEntry]:
         """What was changed on the dashboard, newest first; of one setting, if named."""
         table = schema.audit
         where = (
@@ -159,9 +160,8 @@ class Journal(Database):
             else and_(table.c.project == project, table.c.name == name)
         )
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(select(table).where(where).order_by(table.c.id.desc()).limit(limit))
-            )
+            query = columns(AuditEntry, table).where(where).order_by(table.c.id.desc()).limit(limit)
+            return records(connection, AuditEntry, query)
 
     def set_fact(self, name: str, value: object) -> None:
         """Keep a small fact of the whole server, as JSON."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.records import Item, columns, records
 
 
 @dataclass(frozen=True)
@@ -73,69 +74,70 @@ class PoolItems(Database):
                 )
         return moved
 
-    def items(self, project: int) -> list[Row[Any]]:
+    def items(self, project: int) -> list[Item]:
         """Every item that ever was in the pool, also those gone since, in order of their ids."""
         table = schema.items
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(select(table).where(table.c.project == project).order_by(table.c.id))
-            )
+            query = columns(Item, table).where(table.c.project == project).order_by(table.c.id)
+            return records(connection, Item, query)
 
-    def items_by_id(self, ids: Collection[int]) -> dict[int, Row[Any]]:
+    def items_by_id(self, ids: Collection[int]) -> dict[int, Item]:
         """Some items, by their ids."""
         table = schema.items
         with reading(self.engine) as connection:
             return {
                 row.id: row
                 for part in chunks(sorted(ids))
-                for row in connection.execute(select(table).where(table.c.id.in_(part)))
+                for row in records(connection, Item, columns(Item, table).where(table.c.id.in_(part)))
             }
 
-    def items_by_task(self, project: int, tasks: Collection[int]) -> dict[int, Row[Any]]:
+    def items_by_task(self, project: int, tasks: Collection[int]) -> dict[int, Item]:
         """Some items, by their tasks in the pool project."""
         table = schema.items
         with reading(self.engine) as connection:
             return {
                 row.task: row
                 for part in chunks(sorted(tasks))
-                for row in connection.execute(
-                    select(table).where(table.c.project == project, table.c.task.in_(part))
+                for row in records(
+                    connection,
+                    Item,
+                    columns(Item, table).where(table.c.project == project, table.c.task.in_(part)),
                 )
             }
 
-    def unusable(self, project: int, *, limit: int | None = None) -> list[Row[Any]]:
+    def unusable(self, project: int, *, limit: int | None = None) -> list[Item]:
         """Items of the pool whose image cannot be used, with the reason as `problem`."""
         table = schema.items
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(
-                    select(table)
-                    .where(table.c.project == project, ~table.c.gone, table.c.problem.is_not(None))
-                    .order_by(table.c.id)
-                    .limit(limit)
-                )
+            return records(
+                connection,
+                Item,
+                columns(Item, table)
+                .where(table.c.project == project, ~table.c.gone, table.c.problem.is_not(None))
+                .order_by(table.c.id)
+                .limit(limit),
             )
 
-    def without_vector(self, project: int, backbone: str, *, limit: int, now: float) -> list[Row[Any]]:
+    def without_vector(self, project: int, backbone: str, *, limit: int, now: float) -> list[Item]:
         """Items whose image is to be read and embedded, those never tried before first."""
         items, vectors = schema.items, schema.vectors
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(
-                    select(items)
-                    .outerjoin(
-                        vectors,
-                        and_(vectors.c.content_hash == items.c.content_hash, vectors.c.backbone == backbone),
-                    )
-                    .where(
-                        items.c.project == project,
-                        ~items.c.gone,
-                        vectors.c.content_hash.is_(None),
-                        or_(items.c.problem.is_(None), items.c.retry_at <= now),
-                    )
-                    .order_by(items.c.attempts, items.c.id)
-                    .limit(limit)
+            return records(
+                connection,
+                Item,
+                columns(Item, items)
+                .outerjoin(
+                    vectors,
+                    and_(vectors.c.content_hash == items.c.content_hash, vectors.c.backbone == backbone),
                 )
+                .where(
+                    items.c.project == project,
+                    ~items.c.gone,
+                    vectors.c.content_hash.is_(None),
+                    or_(items.c.problem.is_(None), items.c.retry_at <= now),
+                )
+                .order_by(items.c.attempts, items.c.id)
+                .limit(limit),
             )
 
     def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:

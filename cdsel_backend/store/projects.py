@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, or_, select, update
+from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
+from cdsel_backend.store.records import Project, columns, records
 
 
 class Projects(Database):
@@ -52,30 +53,36 @@ class Projects(Database):
             )
         return int(row.id)
 
-    def projects(self) -> list[Row[Any]]:
+    def projects(self) -> list[Project]:
         """All connected projects."""
         with reading(self.engine) as connection:
-            return list(connection.execute(select(schema.projects).order_by(schema.projects.c.id)))
+            return records(
+                connection, Project, columns(Project, schema.projects).order_by(schema.projects.c.id)
+            )
 
-    def project(self, project: int) -> Row[Any]:
+    def project(self, project: int) -> Project:
         """One project, by our id."""
         with reading(self.engine) as connection:
-            return connection.execute(select(schema.projects).where(schema.projects.c.id == project)).one()
+            query = columns(Project, schema.projects).where(schema.projects.c.id == project)
+            return Project(*connection.execute(query).one())
 
-    def project_of(self, source: int, studio_url: str = "") -> Row[Any] | None:
+    def project_of(self, source: int, studio_url: str = "") -> Project | None:
         """The project whose pool, or one of whose queues, is this project of Label Studio; "": of any."""
         table, own = schema.projects.c, schema.annotators.c
         personal = select(own.project).where(own.queue_project == source)
         here = [table.studio_url == studio_url] if studio_url else []
         with reading(self.engine) as connection:
-            return connection.execute(
-                select(schema.projects)
+            found = records(
+                connection,
+                Project,
+                columns(Project, schema.projects)
                 .where(
                     or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal)),
                     *here,
                 )
-                .order_by(table.id.desc())
-            ).first()
+                .order_by(table.id.desc()),
+            )
+        return found[0] if found else None
 
     def update_project(self, project: int, **values: Any) -> None:
         """Change columns of one project."""

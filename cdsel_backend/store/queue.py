@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.records import Annotation, Annotator, Copy, Round, Selection, columns, records
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,12 @@ class Queue(Database):
                 connection.execute(insert(table), part)
         return bool(stale or fresh)
 
-    def labels(self, project: int) -> list[Row[Any]]:
+    def labels(self, project: int) -> list[Annotation]:
         """Every annotation of the project, in order of their ids."""
         table = schema.labels
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(
-                    select(table).where(table.c.project == project).order_by(table.c.annotation)
-                )
-            )
+            query = columns(Annotation, table).where(table.c.project == project).order_by(table.c.annotation)
+            return records(connection, Annotation, query)
 
     def add_round(
         self,
@@ -97,21 +95,19 @@ class Queue(Database):
                     ],
                 )
 
-    def rounds(self, project: int) -> list[Row[Any]]:
+    def rounds(self, project: int) -> list[Round]:
         """The rounds so far, oldest first."""
         table = schema.rounds
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(select(table).where(table.c.project == project).order_by(table.c.number))
-            )
+            query = columns(Round, table).where(table.c.project == project).order_by(table.c.number)
+            return records(connection, Round, query)
 
-    def selections(self, project: int) -> list[Row[Any]]:
+    def selections(self, project: int) -> list[Selection]:
         """Every image that was ever selected, in rank order."""
         table = schema.selections
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(select(table).where(table.c.project == project).order_by(table.c.rank))
-            )
+            query = columns(Selection, table).where(table.c.project == project).order_by(table.c.rank)
+            return records(connection, Selection, query)
 
     def mark_selections(self, project: int, values: Mapping[int, Mapping[str, Any]]) -> None:
         """Set columns of selections: item id -> `queue_task`, `annotator`, `rank` or `predicted_by`."""
@@ -122,13 +118,12 @@ class Queue(Database):
                     update(table).where(table.c.project == project, table.c.item == item).values(**columns)
                 )
 
-    def annotators(self, project: int) -> list[Row[Any]]:
+    def annotators(self, project: int) -> list[Annotator]:
         """Every account that the setting `annotators` named once."""
         table = schema.annotators
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(select(table).where(table.c.project == project).order_by(table.c.email))
-            )
+            query = columns(Annotator, table).where(table.c.project == project).order_by(table.c.email)
+            return records(connection, Annotator, query)
 
     def set_annotators(self, project: int, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Set columns of annotators: e-mail -> `user` or `queue_project`; who is new is added."""
@@ -181,17 +176,16 @@ class Queue(Database):
                 else update(schema.projects).where(schema.projects.c.id == project).values(queue_project=None)
             )
 
-    def copies(self, project: int) -> list[Row[Any]]:
+    def copies(self, project: int) -> list[Copy]:
         """Further tasks of images that are in a queue already, in rank order."""
         table = schema.copies
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(
-                    select(table)
-                    .where(table.c.project == project)
-                    .order_by(table.c.rank, table.c.item, table.c.annotator)
-                )
+            query = (
+                columns(Copy, table)
+                .where(table.c.project == project)
+                .order_by(table.c.rank, table.c.item, table.c.annotator)
             )
+            return records(connection, Copy, query)
 
     def add_copies(self, project: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record further tasks that are in a queue now: `item`, `annotator`, `rank` and `queue_task` each."""

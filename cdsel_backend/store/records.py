@@ -1,8 +1,21 @@
-"""What the store keeps and answers, as records: no row of a table leaves the store."""
+"""What the store keeps and answers, as records: no row of a table leaves the store.
+
+A record has the columns of its table by their names (`schema.py` says what they hold), not always all.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import Enum
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, Table, select
+
+Json = Mapping[str, Any]
+"""A JSON object as the database, or Label Studio, has it."""
+
+R = TypeVar("R")
 
 
 class Request(str, Enum):
@@ -13,3 +26,165 @@ class Request(str, Enum):
     SELECT = "SELECT_NOW"
 
     __str__ = str.__str__  # databases and forms hold the value
+
+
+@dataclass(frozen=True)
+class Project:
+    """A connected project."""
+
+    id: int
+    studio_url: str
+    pool_project: int
+    """Its id in Label Studio."""
+    queue_project: int | None
+    backend_url: str
+    title: str
+    label_config: str
+    layers: Mapping[str, Json]
+    problems: Mapping[str, Sequence[str]]
+    activity: Json
+    pool_version: int
+    pool_synced_at: float
+    queue_synced_at: float
+    backbone: str
+    report: Json | None
+    report_key: str
+    exhausted_key: str
+    champion: str | None
+    least_labels: int
+    described: Json | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image of the pool, or one that was there."""
+
+    id: int
+    project: int
+    task: int
+    data: Json
+    image: str
+    content_hash: str | None
+    problem: str | None
+    attempts: int
+    gone: bool
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What an annotator gave for an item: a label, a skip, or an answer that makes no label."""
+
+    annotation: int
+    source: int
+    item: int
+    label: str | None
+    problem: str | None
+    skipped: bool
+    annotator: str
+    """The user's id in Label Studio, as text; "": not known."""
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round that was selected."""
+
+    number: int
+    strategy: str
+    seed: int
+    model_version: str | None
+    created_at: float
+
+
+@dataclass(frozen=True)
+class QueueTask:
+    """An item with the task by which it is in a queue, or none yet."""
+
+    item: int
+    annotator: str
+    """Whose queue; "": everyone's."""
+    rank: int
+    queue_task: int | None
+    predicted_by: str | None
+
+
+@dataclass(frozen=True)
+class Copy(QueueTask):
+    """A further task of an item that is in a queue already."""
+
+
+@dataclass(frozen=True)
+class Selection(QueueTask):
+    """An item that a round selected, and its first task."""
+
+    round: int
+    gain: float
+    sentence: str
+    reason: Json
+
+    @property
+    def drawn_at_random(self) -> bool:
+        """Whether it belongs to the round's random share."""
+        return bool(self.reason.get("drawn_at_random"))
+
+    @property
+    def levels(self) -> Mapping[str, str]:
+        """The levels of the confounders that it was selected with: variable -> level."""
+        return dict(self.reason.get("levels") or {})
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """An account that the setting `annotators` names or named."""
+
+    email: str
+    user: int | None
+    queue_project: int | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that ran, with a model or without."""
+
+    number: int
+    version: str | None
+    round: int
+    labels: Mapping[str, str]
+    outcome: str
+    metrics: Json
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that Label Studio, or somebody on the dashboard, made known."""
+
+    id: int
+    source: int | None
+    action: str
+    received_at: float
+    handled_at: float | None = None
+    payload: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """Something that was changed or asked for on the dashboard or by a command."""
+
+    at: float
+    who: str
+    name: str
+    old: object
+    old_source: str | None
+    new: object
+    new_source: str | None
+
+
+def columns(kind: type[Any], table: Table) -> Select[Any]:
+    """A query for the columns of a record, in its order."""
+    return select(*(table.c[one.name] for one in fields(kind)))
+
+
+def records(connection: Connection, kind: type[R], query: Select[Any]) -> list[R]:
+    """What a query that `columns` began answers, as records."""
+    return [kind(*row) for row in connection.execute(query)]

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
-
-from sqlalchemy import Row
 
 from cdsel_backend.labels import majority
 from cdsel_backend.settings import ProjectSettings, Resolved, environment_layer, resolve
+from cdsel_backend.store.records import (
+    Annotation,
+    Annotator,
+    AuditEntry,
+    Copy,
+    Item,
+    Project,
+    QueueTask,
+    Round,
+    Selection,
+    Training,
+)
 from cdsel_backend.store.store import Store
 
 
@@ -22,7 +31,7 @@ class State:
 
     def __init__(self, store: Store, project: int) -> None:
         self._store = store
-        self.project: Row[Any] = store.project(project)
+        self.project: Project = store.project(project)
         self.resolved: Resolved = resolve({"environment": environment_layer()[0], **self.project.layers})
 
     @property
@@ -31,27 +40,32 @@ class State:
         return self._store
 
     @cached_property
-    def items(self) -> list[Row[Any]]:
+    def items(self) -> list[Item]:
         """Every image that ever was in the pool."""
         return self._store.items(self.project.id)
 
     @cached_property
-    def annotations(self) -> list[Row[Any]]:
+    def annotations(self) -> list[Annotation]:
         """Every annotation in Label Studio."""
         return self._store.labels(self.project.id)
 
     @cached_property
-    def selections(self) -> list[Row[Any]]:
+    def selections(self) -> list[Selection]:
         """Every image that was ever selected, in rank order."""
         return self._store.selections(self.project.id)
 
     @cached_property
-    def copies(self) -> list[Row[Any]]:
+    def copies(self) -> list[Copy]:
         """Further tasks of images in the queue, in rank order: second readings, and moves to another queue."""
         return self._store.copies(self.project.id)
 
     @cached_property
-    def annotators(self) -> dict[str, Row[Any]]:
+    def tasks(self) -> list[QueueTask]:
+        """Every task in a queue: first tasks in rank order, then copies."""
+        return [row for row in (*self.selections, *self.copies) if row.queue_task is not None]
+
+    @cached_property
+    def annotators(self) -> dict[str, Annotator]:
         """Every account that the setting `annotators` named once: e-mail -> its row."""
         return {row.email: row for row in self._store.annotators(self.project.id)}
 
@@ -85,7 +99,7 @@ class State:
     def placed(self) -> dict[str, set[int]]:
         """Whose queue -> the items that are in it, whatever became of them."""
         placed: dict[str, set[int]] = {name: set() for name in (*self.staff, *self.queues)}
-        for row in (*(row for row in self.selections if row.queue_task is not None), *self.copies):
+        for row in self.tasks:
             placed.setdefault(row.annotator, set()).add(row.item)
         return placed
 
@@ -103,14 +117,19 @@ class State:
         return max((row.rank for row in (*self.selections, *self.copies)), default=0)
 
     @cached_property
-    def rounds(self) -> list[Row[Any]]:
+    def rounds(self) -> list[Round]:
         """The rounds so far, oldest first."""
         return self._store.rounds(self.project.id)
 
     @cached_property
-    def trainings(self) -> list[Row[Any]]:
+    def trainings(self) -> list[Training]:
         """The trainings so far, oldest first."""
         return self._store.trainings(self.project.id)
+
+    @cached_property
+    def versions(self) -> dict[str, Training]:
+        """The model versions so far, oldest first, and the training that each came of."""
+        return {row.version: row for row in self.trainings if row.version}
 
     @property
     def settings(self) -> ProjectSettings:
@@ -123,9 +142,9 @@ class State:
         return {item: majority(rows) for item, rows in self.readings.items()}
 
     @cached_property
-    def readings(self) -> dict[int, list[Row[Any]]]:
+    def readings(self) -> dict[int, list[Annotation]]:
         """Item -> the newest label of each who labelled it; one without an annotator's name stands for itself."""
-        readings: dict[int, dict[str | int, Row[Any]]] = {}
+        readings: dict[int, dict[str | int, Annotation]] = {}
         for row in sorted(self.annotations, key=lambda row: (row.updated_at, row.annotation)):
             if row.label is not None:
                 readings.setdefault(row.item, {})[row.annotator or row.annotation] = row
@@ -139,9 +158,7 @@ class State:
     @cached_property
     def pushed(self) -> set[int]:
         """Items that are in the queue, whatever became of them."""
-        return {row.item for row in self.selections if row.queue_task is not None} | {
-            row.item for row in self.copies
-        }
+        return {row.item for row in self.tasks}
 
     @cached_property
     def open(self) -> set[int]:
@@ -172,7 +189,7 @@ class State:
         return min(self.left, places)
 
     @cached_property
-    def waiting(self) -> list[Row[Any]]:
+    def waiting(self) -> list[Selection]:
         """Selected images that are still to enter the queue, in rank order.
 
         One that was labelled elsewhere, or left the pool, meanwhile is not pushed any more.
@@ -192,7 +209,7 @@ class State:
         return sum(row.number not in busy for row in self.rounds)
 
     @cached_property
-    def champion_changes(self) -> list[Row[Any]]:
+    def champion_changes(self) -> list[AuditEntry]:
         """The audit's rows on which model serves, newest first: what was promoted or taken back by hand."""
         return self._store.audit(self.project.id, name="champion")
 

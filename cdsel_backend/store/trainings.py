@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, select, update
+from sqlalchemy import and_, func, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
+from cdsel_backend.store.records import Training, columns, records
 
 
 class Trainings(Database):
@@ -38,13 +39,12 @@ class Trainings(Database):
             )
             return int(last) + 1
 
-    def trainings(self, project: int) -> list[Row[Any]]:
+    def trainings(self, project: int) -> list[Training]:
         """Every training that ran, oldest first."""
         table = schema.trainings
         with reading(self.engine) as connection:
-            return list(
-                connection.execute(select(table).where(table.c.project == project).order_by(table.c.number))
-            )
+            query = columns(Training, table).where(table.c.project == project).order_by(table.c.number)
+            return records(connection, Training, query)
 
     def set_champion(self, project: int, version: str, *, who: str) -> None:
         """Let a version serve that somebody chose, and say so in the audit, at once."""

@@ -6,12 +6,12 @@ from itertools import groupby
 from typing import Any
 
 from flask import render_template
-from sqlalchemy import Row
 
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Event
 
 SHOWN = 50
 EVENTS = 500  # of which runs of the same kind are shown as one
@@ -38,7 +38,7 @@ def sources(state: State) -> list[int]:
     return state.sources
 
 
-def runs(events: list[Row[Any]]) -> list[dict[str, Any]]:
+def runs(events: list[Event]) -> list[dict[str, Any]]:
     """Events as the page shows them: those of one kind that follow each other are one line."""
     found = []
     for (action, handled), group in groupby(events, key=lambda row: (row.action, row.handled_at is not None)):

@@ -8,16 +8,15 @@ import secrets
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template, request, session, url_for
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
-from sqlalchemy import Row
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Project
 
 pages = Blueprint("pages", __name__)
 
@@ -82,7 +81,7 @@ def _explain(fault: HTTPException) -> tuple[Response | str, int]:
     return jsonify(error=words), code
 
 
-def find(pool_project: int) -> Row[Any]:
+def find(pool_project: int) -> Project:
     """The project that is called so in an address.
 
     Raises:

@@ -31,7 +31,7 @@ def models(pool_project: int) -> str:
     """The rounds, the trainings, and the champion's accuracy group by group."""
     store, state = Service.current().store, read_state(pool_project)
     told = latest_insight(state)
-    champion = next((row for row in state.trainings if row.version == state.project.champion), None)
+    champion = state.versions.get(state.project.champion or "")
     now = champion_now(state)
     return render_template(
         "models.html",
@@ -96,7 +96,7 @@ def champion_now(state: State) -> dict[str, Any] | None:
 
 def accuracy_curve(state: State) -> Markup | None:
     """Accuracy on held-out labels against labels, with intervals; None before the first measured model."""
-    rows = [row for row in state.trainings if row.version]
+    rows = state.versions.values()
     curves = []
     for metric, name, tone in CURVES:
         measured = [row for row in rows if row.metrics.get(metric) is not None]

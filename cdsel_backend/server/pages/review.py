@@ -73,11 +73,12 @@ def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[Pla
     """Item -> where Label Studio shows it: its queues, or the pool where it is in none."""
     pool = store.items_by_id(items)
     found: dict[int, list[Place]] = {item: [] for item in items}
-    for row in (*state.selections, *state.copies):
+    for row in state.tasks:
         queue = state.queues.get(row.annotator)
         # Delivered in place, an image's task is the pool's own.
-        if row.item in found and queue is not None and row.queue_task not in (None, pool[row.item].task):
-            found[row.item].append(Place(queue, row.queue_task, row.annotator))
+        task = row.queue_task or 0
+        if row.item in found and queue is not None and task != pool[row.item].task:
+            found[row.item].append(Place(queue, task, row.annotator))
     home = state.project.pool_project
     return {item: places or [Place(home, pool[item].task, "")] for item, places in found.items()}
 

@@ -8,12 +8,10 @@ import os
 import threading
 import uuid
 from pathlib import Path
-from typing import Any
 
 from flask import Response, current_app, render_template
 from flask.blueprints import BlueprintSetupState
 from PIL import Image
-from sqlalchemy import Row
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
@@ -23,6 +21,7 @@ from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Item
 
 SIDE = 288  # pixels of the longer side: 144 on a sharp screen
 KEPT_BYTES = 256 * 1024 * 1024
@@ -42,7 +41,7 @@ class Thumbnails:
         self._studios: dict[str, LabelStudio] = {}
         self._written = 0
 
-    def thumbnail(self, state: State, item: Row[Any]) -> bytes:
+    def thumbnail(self, state: State, item: Item) -> bytes:
         """A JPEG of an item's image, at most `SIDE` pixels wide and high.
 
         Raises:
@@ -68,7 +67,7 @@ class Thumbnails:
         self._keep(path, data)
         return data
 
-    def _make(self, state: State, item: Row[Any]) -> bytes:
+    def _make(self, state: State, item: Item) -> bytes:
         url = state.project.studio_url
         if url not in self._studios:
             self._studios[url] = LabelStudio(url, self.server.label_studio_api_key)
