@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from world import POOL, World
+from world import POOL, QUEUE, World
 
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import Predictions, load_champion, predict
@@ -34,15 +34,15 @@ def test_the_door_says_what_the_champion_says_of_the_whole_pool(world):
 
 
 def test_tasks_of_the_queue_stand_for_those_of_the_pool(world):
-    service = Service(world.server, world.store)
-    project = world.state().project
-    answers = service.predictions(
-        project, [{"id": 105}, {"id": 1, "data": {"cdsel_item": 105}}, {"id": 99_999}, {}]
-    )
-    assert answers[0] == answers[1]
-    assert answers[0]["result"]
-    assert [one["result"] for one in answers[2:]] == [[], []]
-    assert {one["model_version"] for one in answers} == {project.champion}
+    service, state = Service(world.server, world.store), world.state()
+    selected = state.selections[0]
+    task = world.store.items_by_id([selected.item])[selected.item].task
+    of_pool = service.predictions(state.project, POOL, [{"id": task}, {"id": 99_999}, {}])
+    of_queue = service.predictions(state.project, QUEUE, [{"id": selected.queue_task}])
+    assert of_queue == of_pool[:1]
+    assert of_queue[0]["result"]
+    assert [one["result"] for one in of_pool[1:]] == [[], []]
+    assert {one["model_version"] for one in of_pool} == {state.project.champion}
 
 
 def test_only_so_many_models_stay_in_memory(world, tmp_path):
@@ -63,4 +63,4 @@ def test_only_so_many_models_stay_in_memory(world, tmp_path):
 def test_no_champion_says_nothing(tmp_path):
     world = World(tmp_path)
     assert Predictions(world.server, world.store).of_items(world.state(), [1]) is None
-    assert Service(world.server, world.store).predictions(world.state().project, [{"id": POOL}]) == []
+    assert Service(world.server, world.store).predictions(world.state().project, POOL, [{"id": 1}]) == []
