@@ -61,7 +61,7 @@ def test_the_depths_are_averages_of_what_the_network_computes():
     expected = []
     for grid in maps.values():
         at = (np.arange(grid.shape[2]) + 0.5) / grid.shape[2] * 2 - 1
-        bell = np.exp(-(at[:, None] ** 2 + at[None] ** 2) / (2 * 0.35**2))
+        bell = np.exp(-(at[:, None] ** 2 + at[None] ** 2) / (2 * 0.28**2))
         expected += [grid.mean((2, 3)), (grid * torch.tensor(bell / bell.sum())).sum((2, 3))]
     assert torch.allclose(found, torch.cat(expected, dim=1).float(), rtol=1e-3, atol=1e-4)
 

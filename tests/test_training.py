@@ -1,9 +1,11 @@
 import csv
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cdsel_backend.confounders import fit_representation
@@ -19,6 +21,7 @@ from cdsel_backend.training import (
     save,
     train_head,
 )
+from cdsel_backend.training.kernel import MOST, VARIANCES
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
 from cdsel_backend.training.splits import grouped_folds
 
@@ -152,8 +155,8 @@ def test_strength_runs_from_plain_to_fair():
     def head(strength):
         return train_head(vectors, [site], known, classes=("no", "yes"), strength=strength)
 
-    plain = train_head(vectors, [site], known, classes=("no", "yes"), recipe="plain")
-    np.testing.assert_array_equal(head(0.0).predict(vectors, [site]), plain.predict(vectors, [site]))
+    blind = train_head(vectors, [], known, classes=("no", "yes"))
+    np.testing.assert_array_equal(head(0.0).predict(vectors, [site]), blind.predict(vectors, [site]))
     worst = [worst_group(head(strength), vectors, site, labels) for strength in (0.0, 0.5, 1.0)]
     assert worst[0] < worst[1] < worst[2]
     assert head(None).describe()["strength"] == 1.0
@@ -185,6 +188,39 @@ def test_the_same_labels_give_the_same_head(recipe):
     for name, array in first.parts()[0].items():
         assert array.tobytes() == second.parts()[0][name].tobytes(), name
     assert first.describe() == second.describe()
+
+
+def test_the_kernel_is_chosen_by_what_labels_left_out_say():
+    """Rings, which no line parts, want a far-reaching kernel; noise a cautious one. Scores are the kernel's own."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((1200, 4)).astype(np.float32)
+    radius = np.linalg.norm(vectors[:, :2], axis=1) / np.linalg.norm(vectors, axis=1)
+    rings, noise = (radius > np.median(radius)).astype(np.int64), rng.integers(0, 2, 1200)
+    heads = {
+        name: train_head(vectors, [], some(labels, 300, rng), classes=("no", "yes"))
+        for name, labels in (("rings", rings), ("noise", noise))
+    }
+    assert heads["rings"].describe()["kernel"] == max(VARIANCES)
+    assert heads["noise"].describe()["kernel"] == min(VARIANCES)
+    right = heads["rings"].predict(vectors, []).argmax(axis=1) == rings
+    assert right.mean() > 0.85
+    head = heads["rings"]
+    z = head.representation.project(vectors).astype(np.float64)
+    distance = ((z[:, None, :] - head.landmarks[None]) ** 2).sum(axis=2)
+    scores = np.exp(-distance / 32) @ head.coefficients.T + head.intercepts
+    p = softmax(scores / head.describe()["temperature"], axis=1)
+    np.testing.assert_allclose(p, head.predict(vectors, []), atol=1e-5)
+
+
+def test_ten_thousand_labels_train_in_seconds():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((12_000, 60)).astype(np.float32)
+    labels = (vectors[:, 0] + rng.standard_normal(12_000) > 0).astype(np.int64)
+    known = np.where(np.arange(12_000) < 10_000, labels, -1)
+    started = time.process_time()
+    model = train_head(vectors, [column("site", rng.integers(0, 2, 12_000))], known, classes=("no", "yes"))
+    assert time.process_time() - started < 15
+    assert len(model.landmarks) == MOST
 
 
 def test_held_out_labels_do_not_matter():
@@ -463,6 +499,16 @@ def test_damage_is_refused_by_name(trained, tmp_path, name):
     file.unlink()
     with pytest.raises(ModelFormatError, match=name):
         load(tmp_path / "v1")
+
+
+def test_a_model_of_format_2_answers_as_it_did():
+    """Written by the version before heads had a kernel, with what it said then."""
+    model = load(Path(__file__).parent / "models" / "head-format-2")
+    asked = np.array([[1, 0, 0, 0, 0, 0], [-1, 2, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], dtype=np.float32)
+    site = Column("site", "categorical", ("b", "a"), np.array([0, 1, 0]))
+    said = [0.15806582220045984, 0.058285399310505054, 0.01381666697368131]
+    np.testing.assert_allclose(model.predict(asked, [site])[:, 1], said, rtol=1e-9)
+    assert model.describe()["kernel"] == 0
 
 
 def test_foreign_formats_are_refused(trained, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from torch import nn
 
 Features = Literal["depths", "last"]
 
-MIDDLE = 0.35
+MIDDLE = 0.28
 """Standard deviation of the weights of the middle, as a share of half the map's side."""
 COARSE = 8  # pixels a cell of a map from which it says more than edges
 _WIDEST = 5120  # numbers of a vector: more would make a pool of 100,000 images unwieldy

@@ -1,4 +1,4 @@
-"""The head: logistic regression on frozen features that learns within levels and decides fairly in each."""
+"""The head: a kernel classifier of frozen features that learns within levels and decides fairly in each."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from sklearn.linear_model import LogisticRegression
 
 from cdsel_backend.confounders.representation import Representation, fit_representation, level_shift
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.fitting import Sample, Weighting, sample_weights
+from cdsel_backend.training.kernel import VARIANCES, similarity, spread, whitening
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
-from cdsel_backend.training.splits import grouped_folds
 
 Recipe = Literal["plain", "group_balanced", "deconfounded"]
-Weighting = Literal["none", "class", "cell"]
 RECIPES: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
-_ARRAYS = ("coefficients", "intercepts", "offsets", "present")
+_ARRAYS = ("landmarks", "coefficients", "intercepts", "offsets", "present")
 
 _PLAIN_C = 0.1
-_C = 0.03  # within levels there is less to learn from, so the penalty is stronger
-_FOLDS = 5
-_LEVEL_SCALE = (
-    2.0  # of the indicators of levels beside vectors of length 4: how freely a level gets its intercept
-)
-_CELL_SHRINKAGE = 5.0
 _MOST_FOR_OFFSETS = 20_000
+_BLOCK = 8192  # items whose kernel is in memory at once
 
 
 class NotEnoughLabels(ValueError):
@@ -41,7 +35,8 @@ class Description:
     """How a head was trained.
 
     `strength` of the correction between levels, `weighting`, `n` labels in all and `counts` of each class, the
-    `temperature` its scores are divided by, and the `accuracy` it expects of every class.
+    `temperature` its scores are divided by, and the `accuracy` it expects of every class. `kernel` is the variance of
+    its kernel, 0 for one that is linear in the vectors.
     """
 
     recipe: str
@@ -52,18 +47,22 @@ class Description:
     temperature: float
     accuracy: float
     confounders: tuple[str, ...]
+    kernel: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class HeadModel:
     """A trained head.
 
-    `coefficients` (p, k) and `intercepts` (p,) float64 for the p classes `present` in training; `offsets` (l, p) for
+    `landmarks` (m, k) float64, projected vectors at which its kernel is read, and `coefficients` (p, m) of what is read
+    there, for the p classes `present` in training; without landmarks `coefficients` (p, k) are those of the projected
+    vectors themselves. `intercepts` (p,) float64; `offsets` (l, p) for
     each level of each of `variables`, the confounders as they were in training, without items. Where the model meets
     metadata again, `variable.encode` makes the columns that it knows: the levels of a pool that grew are others.
     """
 
     representation: Representation
+    landmarks: NDArray[np.float64]
     coefficients: NDArray[np.float64]
     intercepts: NDArray[np.float64]
     offsets: NDArray[np.float64]
@@ -86,7 +85,7 @@ class HeadModel:
         likeliest class is the fair decision. A row that is not finite comes back as NaN.
         """
         z = self.representation.project(vectors).astype(np.float64)
-        scores = z @ self.coefficients.T + self.intercepts
+        scores = _scores(z, self.landmarks, self.coefficients) + self.intercepts
         scores += level_shift(self.offsets, self.levels, columns, len(z))
         result = np.zeros((len(z), len(self.classes)))
         result[:, self.present] = softmax(scores / self.description.temperature, axis=1)
@@ -119,6 +118,9 @@ class HeadModel:
             {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)},
             described["representation"],
         )
+        k = representation.axes.shape[1]
+        # Before format version 3 every head was linear.
+        arrays = {"landmarks": np.zeros((0, k)), **arrays}
         description = dict(described["description"])
         description["confounders"] = tuple(description["confounders"])
         model = cls(
@@ -130,8 +132,8 @@ class HeadModel:
             classes=tuple(described["classes"]),
             description=Description(**description),
         )
-        p = len(model.present)
-        wanted = ((p, representation.axes.shape[1]), (p,), (sum(map(len, model.levels.values())), p), (p,))
+        p, m = len(model.present), len(model.landmarks)
+        wanted = ((m, k), (p, m or k), (p,), (sum(map(len, model.levels.values())), p), (p,))
         for name, shape in zip(_ARRAYS, wanted, strict=True):
             if arrays[name].shape != shape:
                 raise ValueError(f"{name} is {arrays[name].shape}, not {shape}")
@@ -161,7 +163,7 @@ def train_head(
     Recipes: `deconfounded` gives every level an intercept in training, so that what tells the levels apart is not
     taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
     `strength` in [0, 1] (None: all the way, in levels where more than one class occurs). `plain`: class weights,
-    nothing else; the same as strength 0 and as no columns. `group_balanced`: (class, level) weights. `weighting`
+    nothing else, linear in the vectors. `group_balanced`: (class, level) weights. `weighting`
     overrides `deconfounded`'s class weights. `out_of_fold` (m, p), of the m training rows in order for the p classes
     among them, replaces the scores by which accuracy and temperature are judged: vectors of a fine-tuned backbone
     have seen the labels, so their own folds would flatter (see `unseen_scores`).
@@ -179,13 +181,21 @@ def train_head(
     fair = recipe == "deconfounded" and strength > 0 and len(columns) > 0
     if recipe != "deconfounded" or weighting == "auto":
         weighting = "cell" if recipe == "group_balanced" else "class"
-    z: NDArray[np.float64] = representation.project(vectors[rows]).astype(np.float64)
-    data = _Data(
-        z, y, sample_weights(y, own, weighting), len(seen), own if fair else (), _C if fair else _PLAIN_C
+    sample, landmarks, back = _sample(
+        representation.project(vectors[rows]).astype(np.float64),
+        y,
+        sample_weights(y, own, weighting),
+        own if fair else (),
+        kernel=recipe == "deconfounded",
     )
-    coefficients, intercepts = data.fit(np.ones(len(y), dtype=bool))
+    of_rows = None if groups is None else groups[rows]
+    sample, own_scores = sample.chosen(of_rows, seed) if len(landmarks) else (sample, None)
+    fitted = sample.fit(np.ones(len(y), dtype=bool))
+    coefficients, intercepts = fitted.coefficients @ back.T, fitted.intercepts
     if out_of_fold is None:
-        out_of_fold = data.out_of_fold(None if groups is None else groups[rows], np.random.default_rng(seed))
+        out_of_fold = own_scores
+    if out_of_fold is None:
+        out_of_fold = sample.out_of_fold(of_rows, np.random.default_rng(seed))[0]
     elif out_of_fold.shape != (len(rows), len(seen)):
         raise ValueError(f"out_of_fold is {out_of_fold.shape}, not {(len(rows), len(seen))}")
     out_of_fold = out_of_fold.copy()
@@ -193,7 +203,7 @@ def train_head(
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
     if fair:
         pool = _evenly(np.flatnonzero(np.isfinite(vectors).all(axis=1)), rows)
-        scores = representation.project(vectors[pool]).astype(np.float64) @ coefficients.T
+        scores = _scores(representation.project(vectors[pool]).astype(np.float64), landmarks, coefficients)
         intercepts, offsets = fair_offsets(
             scores,
             [column.take(pool) for column in columns],
@@ -216,9 +226,18 @@ def train_head(
         temperature,
         accuracy,
         tuple(levels),
+        sample.c if len(landmarks) else 0.0,
     )
     return HeadModel(
-        representation, coefficients, intercepts, offsets, seen, variables, tuple(classes), description
+        representation,
+        landmarks,
+        coefficients,
+        intercepts,
+        offsets,
+        seen,
+        variables,
+        tuple(classes),
+        description,
     )
 
 
@@ -236,13 +255,46 @@ def unseen_scores(
     They are comparable to a head's out-of-fold scores: without intercept where the head is `fair`.
     """
     rows = np.flatnonzero(labels >= 0)
-    seen, y = np.unique(labels[rows], return_inverse=True)
+    y = np.unique(labels[rows], return_inverse=True)[1]
     own = [column.take(rows) for column in columns]
     z = fit_representation(vectors, [], strength=0.0).project(vectors[rows]).astype(np.float64)
-    weights = sample_weights(y, own, "class")
-    data = _Data(z, y, weights, len(seen), own if fair else (), _C if fair else _PLAIN_C)
-    coefficients, intercepts = data.fit(used[rows])
-    return np.asarray(z[~used[rows]] @ coefficients.T + (0.0 if fair else intercepts), dtype=np.float64)
+    sample, _, _ = _sample(z, y, sample_weights(y, own, "class"), own if fair else (), kernel=True)
+    fitted = sample.fit(used[rows])
+    return np.asarray(
+        sample.features[~used[rows]] @ fitted.coefficients.T + (0.0 if fair else fitted.intercepts)
+    )
+
+
+def _sample(
+    z: NDArray[np.float64],
+    y: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    columns: Sequence[Column],
+    *,
+    kernel: bool,
+) -> tuple[Sample, NDArray[np.float64], NDArray[np.float64]]:
+    """Return what a head is fitted to, its landmarks (m, k), and (m or k, r): from their values to the features."""
+    classes = int(y.max()) + 1
+    if not kernel:
+        k = z.shape[1]
+        return Sample(z, y, weights, classes, columns, _PLAIN_C), np.zeros((0, k)), np.eye(k)
+    landmarks = z[spread(len(z))]
+    back = whitening(landmarks)
+    features = similarity(z, landmarks) @ back
+    return Sample(features, y, weights, classes, columns, VARIANCES[0]), landmarks, back
+
+
+def _scores(
+    z: NDArray[np.float64], landmarks: NDArray[np.float64], coefficients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return scores (n, p) without intercepts of projected vectors (n, k)."""
+    if not len(landmarks):
+        return z @ coefficients.T
+    found = np.empty((len(z), len(coefficients)))
+    for start in range(0, len(z), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        found[block] = similarity(z[block], landmarks) @ coefficients.T
+    return found
 
 
 def _training_rows(
@@ -266,70 +318,6 @@ def _evenly(items: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int
     """Return at most 20,000 of the items, evenly spaced, and all of `rows`, in order."""
     spaced = items[np.linspace(0, len(items) - 1, min(len(items), _MOST_FOR_OFFSETS)).astype(np.int64)]
     return np.asarray(np.union1d(spaced, rows), dtype=np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class _Data:
-    """What a head is fitted to: z (m, k), y (m,) in 0..n_classes, weights (m,); levels get intercepts in training."""
-
-    z: NDArray[np.float64]
-    y: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    n_classes: int
-    columns: Sequence[Column]
-    c: float
-
-    def fit(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return coefficients (c, k) and intercepts (c,), the levels' left out; an absent class scores lowest."""
-        k = self.z.shape[1]
-        indicators = [_LEVEL_SCALE * np.eye(len(column.levels))[column.codes] for column in self.columns]
-        features = np.hstack([self.z, *indicators])[used]
-        model = LogisticRegression(C=self.c, max_iter=1000)
-        model.fit(features, self.y[used], sample_weight=self.weights[used])
-        coefficients, intercepts = np.zeros((self.n_classes, k)), np.full(self.n_classes, -20.0)
-        if len(model.classes_) == 2:
-            # One sigmoid, written as two scores whose difference it is.
-            coefficients[model.classes_] = np.vstack([-model.coef_, model.coef_])[:, :k] / 2
-            intercepts[model.classes_] = np.concatenate([-model.intercept_, model.intercept_]) / 2
-        else:
-            coefficients[model.classes_], intercepts[model.classes_] = model.coef_[:, :k], model.intercept_
-        return coefficients, intercepts
-
-    def out_of_fold(self, groups: NDArray[np.int64] | None, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return scores (m, c) from heads that saw nothing of an item's group; 0 where there could be none."""
-        scores = np.zeros((len(self.y), self.n_classes))
-        folds = min(_FOLDS, len(self.y))
-        split = grouped_folds(self.y, groups, folds, rng)
-        for fold in range(folds):
-            test, train = split == fold, split != fold
-            if test.any() and len(np.unique(self.y[train])) > 1:
-                coefficients, intercepts = self.fit(train)
-                offset = intercepts if not self.columns else 0.0
-                scores[test] = self.z[test] @ coefficients.T + offset
-        return scores
-
-
-def sample_weights(
-    labels: NDArray[np.int64], columns: Sequence[Column], weighting: Weighting
-) -> NDArray[np.float64]:
-    """Return (n,) weights with mean 1: equal, balanced over the classes, or over (class, level) as well.
-
-    A cell of n items counts as n + shrinkage towards its class, so that three images do not steer the head.
-    """
-    n = len(labels)
-    weights = np.zeros(n)
-    if weighting == "none":
-        return weights + 1
-    counts = np.bincount(labels)
-    by_class = n / (np.count_nonzero(counts) * counts[labels])
-    for column in columns if weighting == "cell" else ():
-        cell = labels * len(column.levels) + column.codes
-        sizes = np.bincount(cell, minlength=len(counts) * len(column.levels))
-        fair = counts / np.maximum((sizes.reshape(len(counts), -1) > 0).sum(axis=1), 1)
-        weights += by_class * (fair[labels] + _CELL_SHRINKAGE) / (sizes[cell] + _CELL_SHRINKAGE)
-    if not weights.any():
-        weights += by_class
-    return np.asarray(weights / weights.mean(), dtype=np.float64)
 
 
 def _temperature(scores: NDArray[np.float64], y: NDArray[np.int64], weights: NDArray[np.float64]) -> float:

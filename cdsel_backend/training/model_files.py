@@ -29,7 +29,8 @@ FORMATS: Mapping[str, type[HeadModel] | type[PresenceModel] | type[TunedModel]] 
     "cdsel-presence": PresenceModel,
     "cdsel-tuned": TunedModel,
 }
-FORMAT_VERSION = 2  # since it keeps the edges of numeric confounders
+FORMAT_VERSION = 3  # since heads have a kernel
+_READ = (2, 3)  # 2: linear heads, since it keeps the edges of numeric confounders
 _ARRAYS = "model.safetensors"
 _MODEL = "model.json"
 _SUMS = "checksums.json"
@@ -99,9 +100,10 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
         raise ModelFormatError(
             f"{folder / _MODEL} holds {document.get('format')!r}; we read {', '.join(FORMATS)}"
         )
-    if document.get("format_version") != FORMAT_VERSION:
+    if document.get("format_version") not in _READ:
+        found = document.get("format_version")
         raise ModelFormatError(
-            f"{folder / _MODEL} has format version {document.get('format_version')}; we read {FORMAT_VERSION}"
+            f"{folder / _MODEL} has format version {found}; we read {', '.join(map(str, _READ))}"
         )
     return document, files[_ARRAYS]
 
