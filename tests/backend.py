@@ -40,18 +40,16 @@ class Backend:
     def __exit__(self, *_: object) -> None:
         self.process.stop()
 
+    @property
+    def command(self) -> list[str]:
+        serve = [sys.executable, "-m", "cdsel_backend.cli", "serve", "--port", str(self.port)]
+        return [*serve, *self.options]
+
     def start(self) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "cdsel_backend.cli",
-            "serve",
-            "--port",
-            str(self.port),
-            *self.options,
-        ]
         log = self.folder / "backend.log"
-        self.process = ServerProcess("cdsel serve", command, env=self.environment, cwd=self.folder, log=log)
+        self.process = ServerProcess(
+            "cdsel serve", self.command, env=self.environment, cwd=self.folder, log=log
+        )
         try:
             self.process.wait_until(lambda: self.get("/health") is not None, 120)
         except BaseException:
