@@ -87,6 +87,29 @@ def permutation_p(reached: Callable[[int], int], first: int, tests: int) -> floa
     return (1 + count) / (1 + first + more)
 
 
+def information(table: NDArray[np.int64]) -> float:
+    """Return the mutual information of a cross table in bits, less its bias, (r-1)(c-1) / 2n nats (Miller 1955)."""
+    n = float(table.sum())
+    if n < 1 or min(table.shape) < 2:
+        return 0.0
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / n
+    seen = table > 0
+    nats = float((table[seen] * np.log(table[seen] / expected[seen])).sum()) / n
+    return max(0.0, nats - (table.shape[0] - 1) * (table.shape[1] - 1) / (2 * n)) / float(np.log(2))
+
+
+def conditional_information(a: NDArray[np.int64], b: NDArray[np.int64], given: NDArray[np.int64]) -> float:
+    """Return I(a; b | given) in bits for codes (n,), with the bias that few items leave in it."""
+    total = 0.0
+    for value in np.unique(given):
+        table = cross_table(a[given == value], b[given == value])
+        if min(table.shape, default=0) >= 2:
+            expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+            seen = table > 0
+            total += float((table[seen] * np.log2(table[seen] / expected[seen])).sum())
+    return total / max(len(a), 1)
+
+
 def go_together(
     a: NDArray[np.int64], b: NDArray[np.int64], groups: NDArray[np.int64] | None, rng: np.random.Generator
 ) -> bool:

@@ -1,4 +1,4 @@
-"""Which variables confound: they leave a mark on the images and depend on the label."""
+"""Which variables confound: they are encoded in the images, also given the label, and associated with the label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from cdsel_backend.confounders.association import (
-    ASSOCIATED,
     SIGNIFICANT,
     benjamini_hochberg,
     cramers_v,
@@ -19,18 +18,18 @@ from cdsel_backend.confounders.association import (
     cross_table,
     independence_p,
     independent,
+    information,
     units,
 )
 from cdsel_backend.confounders.clusters import latent_groups
 from cdsel_backend.confounders.dependence import partial_dependence
-from cdsel_backend.confounders.probe import fit_probe
+from cdsel_backend.confounders.judge import Measured, judge, merge
+from cdsel_backend.confounders.probe import Probe, fit_probe
 from cdsel_backend.confounders.report import Finding, Report
 from cdsel_backend.confounders.targets import FEW_LABELS, Target, read_targets, strongest
 from cdsel_backend.confounders.verdict import Verdict
 from cdsel_backend.pool.columns import Column
 
-ENCODED = 0.6  # AUROC from which a variable counts as written in the images
-DUPLICATE = 0.7  # Cramér's V above which two variables say the same
 _FEW_IMAGES = 20  # below, nothing is measured
 _CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest label that the variable may leave
 
@@ -69,9 +68,10 @@ def detect(
         _left_out(column, f"{column.name} {column.excluded}.") for column in columns if column not in judged
     ]
     measured = _measure(pool, judged, classes, rng)
-    findings = [_judge(one, forced_in, forced_out, classes) for one in measured]
+    findings = [judge(one, forced_in, forced_out) for one in measured]
     findings.sort(key=_strength, reverse=True)
-    findings = _merge(findings, {column.name: column for column in columns}, forced_in)
+    findings = merge(findings, {column.name: column for column in columns})
+    findings.sort(key=_strength, reverse=True)
     enough = len(finite) >= _FEW_IMAGES
     latent = latent_groups(pool.vectors, [*judged, *_label_columns(pool.labels)], rng) if enough else ()
     return Report((*findings, *left_out), latent)
@@ -85,27 +85,22 @@ class _Pool:
     predictions: NDArray[np.float64] | None
 
 
-@dataclass(frozen=True)
-class _Measured:
-    finding: Finding
-    decides: str | None  # why the variable is a consequence of the label
-
-
 def _measure(
     pool: _Pool, columns: Sequence[Column], classes: Sequence[str], rng: np.random.Generator
-) -> list[_Measured]:
+) -> list[Measured]:
     """Measure each variable; p-values are adjusted over all of them."""
     if len(pool.labels) < _FEW_IMAGES:
         return [
-            _Measured(Finding(column.name, Verdict.NEITHER, "", len(column.levels)), None)
+            Measured(Finding(column.name, Verdict.NEITHER, "", len(column.levels)), None)
             for column in columns
         ]
     targets = read_targets(pool.vectors, pool.labels, classes, rng)
-    probe = fit_probe(pool.vectors, pool.groups, rng) if columns else None
+    labelled = np.asarray((pool.labels.reshape(len(pool.labels), -1) >= 0).any(axis=1))
+    probe = fit_probe(pool.vectors, pool.groups, rng, labelled) if columns else None
     encoded, dependence = [], []
-    decides: list[str | None] = [None] * len(columns)
+    decides: list[tuple[str, bool] | None] = [None] * len(columns)
     n = np.zeros((len(columns), len(targets)))  # of independent items
-    v, p = np.zeros_like(n), np.ones_like(n)
+    v, p, utility = np.zeros_like(n), np.ones_like(n), np.zeros_like(n)
     for i, column in enumerate(columns):
         encoded.append(probe.auroc(column.codes, rng, len(columns)) if probe else None)
         dependence.append([_dependence(pool, column, target, classes, rng) for target in targets])
@@ -117,9 +112,11 @@ def _measure(
             v[i, j] = cramers_v(cross_table(codes, target.codes), n[i, j])
             table = cross_table(codes[once.first], target.codes[once.first])
             p[i, j] = independence_p(table, rng, p.size)
+            utility[i, j] = information(table)
             decides[i] = decides[i] or _decides(table, target)
     intervals = probe.intervals([column.codes for column in columns]) if probe else [None] * len(columns)
     best, adjusted = strongest(v, p, SIGNIFICANT)
+    given = _given_label(probe, columns, [targets[j] for j in best], len(pool.labels), rng)
     found = []
     for i, column in enumerate(columns):
         target = targets[best[i]]
@@ -140,9 +137,41 @@ def _measure(
             associated_class=target.name,
             dependence=depends[0] if depends else None,
             dependence_p=depends[1] if depends else None,
+            utility=float(utility[i, best[i]]) if target.is_label else None,
+            **given[i],
         )
-        found.append(_Measured(finding, decides[i]))
+        found.append(Measured(finding, *(decides[i] or ())))
     return _adjusted(found)
+
+
+def _given_label(
+    probe: Probe | None,
+    columns: Sequence[Column],
+    targets: Sequence[Target],
+    n: int,
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    """Return the fields of findings that say how well variables are read among images of one label."""
+    asked = [i for i, target in enumerate(targets) if target.is_label]
+    found: list[dict[str, Any]] = [{} for _ in columns]
+    if probe is None or not asked:
+        return found
+    pairs = []
+    for i in asked:
+        labels = np.full(n, -1, dtype=np.int64)
+        labels[targets[i].rows] = targets[i].codes
+        pairs.append((columns[i].codes, labels))
+    for i, (codes, labels), interval in zip(asked, pairs, probe.intervals_given_label(pairs), strict=True):
+        measured = probe.given_label(codes, labels, rng, len(columns))
+        if measured is not None:
+            area, p = measured
+            found[i] = {
+                "given_label": area,
+                "given_label_p": p,
+                "given_label_interval": interval,
+                "detectability": probe.detectability(codes, labels, rng),
+            }
+    return found
 
 
 def _dependence(
@@ -162,8 +191,8 @@ def _dependence(
     return partial_dependence(both, pool.labels[:, code].astype(np.int64), column.codes, rng, pool.groups)
 
 
-def _adjusted(found: list[_Measured]) -> list[_Measured]:
-    for field in ("encoded_p", "dependence_p"):
+def _adjusted(found: list[Measured]) -> list[Measured]:
+    for field in ("encoded_p", "given_label_p", "dependence_p"):
         known = [i for i, one in enumerate(found) if getattr(one.finding, field) is not None]
         p = benjamini_hochberg(np.array([getattr(found[i].finding, field) for i in known]))
         for i, value in zip(known, p, strict=True):
@@ -172,66 +201,22 @@ def _adjusted(found: list[_Measured]) -> list[_Measured]:
     return found
 
 
-def _decides(table: NDArray[np.int64], target: Target) -> str | None:
+def _decides(table: NDArray[np.int64], target: Target) -> tuple[str, bool] | None:
     """Say whether each level has one label only, so that the variable follows from the label (or it from it).
 
     table (levels, labels) of items that do not repeat one another. Either no exception among at least ten labels of the
-    rarer classes, or an upper 95 % bound on the share of exceptions among them (Clopper-Pearson) below the limit.
+    rarer classes, or an upper 95 % bound on the share of exceptions among them (Clopper-Pearson) below the limit: then
+    it is sure.
     """
     rarer = int(table.sum() - table.sum(axis=0).max())
     exceptions = int(table.sum() - table.max(axis=1).sum())
     if not target.is_label or rarer < 10 or exceptions >= rarer:
         return None
-    bound = float(beta.ppf(0.95, exceptions + 1, rarer - exceptions))
-    if exceptions and bound > _CONSEQUENCE:
+    sure = float(beta.ppf(0.95, exceptions + 1, rarer - exceptions)) <= _CONSEQUENCE
+    if exceptions and not sure:
         return None
-    few = bound > _CONSEQUENCE
-    words = "so far each of its levels has one label only" if few else "each of its levels has one label"
-    return words if target.name is None else f"{words} ({target.name!r} present, or absent)"
-
-
-def _judge(
-    one: _Measured, forced_in: Collection[str], forced_out: Collection[str], classes: Sequence[str]
-) -> Finding:
-    finding = one.finding
-    encoded = (finding.encoded or 0) >= ENCODED and (finding.encoded_p or 0) <= SIGNIFICANT
-    associated = (finding.associated or 0) >= ASSOCIATED and (finding.associated_p or 0) <= SIGNIFICANT
-    verdict: Verdict
-    if finding.variable in forced_out:
-        verdict, why = Verdict.FORCED_OUT, "is left alone, as the settings ask"
-    elif finding.variable in forced_in:
-        verdict, why = Verdict.FORCED_IN, "is treated as a confounder, as the settings ask"
-    elif finding.associated is None:
-        verdict, why = Verdict.NEITHER, "cannot be judged on so few images"
-    elif one.decides:
-        verdict = Verdict.LEFT_OUT
-        why = f"is a consequence of the label, or decides it: {one.decides}"
-    elif encoded and associated:
-        verdict, why = Verdict.CONFOUNDER, "can mislead a model"
-    elif encoded:
-        verdict, why = Verdict.ENCODED_ONLY, "shows in the images but does not go with the label"
-    elif associated:
-        verdict, why = Verdict.ASSOCIATED_ONLY, "goes with the label but does not show in the images"
-    else:
-        verdict, why = Verdict.NEITHER, "neither shows in the images nor goes with the label"
-    if finding.associated is None:
-        return replace(finding, verdict=verdict, sentence=f"{finding.variable} {why}.")
-    if finding.associated_with == "clusters":
-        why = why.replace("the label", "how the images cluster") if not one.decides else why
-    return replace(finding, verdict=verdict, sentence=f"{finding.variable} {why} ({_figures(finding)}).")
-
-
-def _figures(finding: Finding) -> str:
-    parts = []
-    if finding.encoded is not None:
-        parts.append(f"a probe tells its levels apart with AUROC {finding.encoded:.2f}")
-    with_ = "the label" if finding.associated_with == "label" else "clusters of the images"
-    if finding.associated_class is not None:
-        with_ = f"the presence of {finding.associated_class!r}"
-    parts.append(f"Cramér's V with {with_} {finding.associated or 0:.2f}")
-    if finding.dependence is not None and (finding.dependence_p or 0) <= SIGNIFICANT:
-        parts.append(f"it explains {finding.dependence:.0%} of the model's score among images of one label")
-    return "; ".join(parts)
+    words = "each of its levels has one label" if sure else "so far each of its levels has one label only"
+    return words if target.name is None else f"{words} ({target.name!r} present, or absent)", sure
 
 
 def _left_out(column: Column, sentence: str) -> Finding:
@@ -244,31 +229,6 @@ def _strength(finding: Finding) -> tuple[bool, float]:
     return finding.verdict not in (Verdict.LEFT_OUT, Verdict.FORCED_OUT), float(
         np.sqrt(encoded * (finding.associated or 0))
     )
-
-
-def _merge(
-    findings: Sequence[Finding], columns: dict[str, Column], forced_in: Collection[str]
-) -> list[Finding]:
-    """Leave a confounder out that says the same as a stronger (or a forced) one."""
-    kept = [one for one in findings if one.verdict is Verdict.FORCED_IN]
-    merged = []
-    for one in findings:
-        if one.verdict is Verdict.CONFOUNDER:
-            codes = columns[one.variable].codes
-            twin = next(
-                (k for k in kept if cramers_v(cross_table(codes, columns[k.variable].codes)) > DUPLICATE),
-                None,
-            )
-            if twin:
-                one = replace(
-                    one,
-                    verdict=Verdict.LEFT_OUT,
-                    sentence=f"{one.variable} is a duplicate of {twin.variable}: {one.sentence}",
-                )
-            else:
-                kept.append(one)
-        merged.append(one)
-    return sorted(merged, key=_strength, reverse=True)
 
 
 def _label_columns(labels: NDArray[np.integer]) -> list[Column]:

@@ -1,15 +1,20 @@
-"""Is a variable written in the images? A linear probe from embeddings, cross-validated over groups."""
+"""Is a variable encoded in the images? A linear probe from embeddings, cross-validated over groups.
+
+It is asked twice: over all images, and among images of one label. What is visible only through the label (the images
+show the disease, and the disease predicts the variable) is readable over all and not given the label. Published audits
+condition on the label, too: Data AUDIT (Pavlak et al., MICCAI 2023), G-AUDIT (npj Digital Medicine 2026).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from cdsel_backend.confounders.association import permutation_p
+from cdsel_backend.confounders.association import conditional_information, permutation_p
 from cdsel_backend.confounders.representation import fit_representation
 from cdsel_backend.pool.groups import alone_or_together
 
@@ -21,6 +26,11 @@ _BLOCKS = 20  # of groups, left out one after the other for the intervals
 _RIDGE = 0.1  # of the mean variance of a component, per item
 _LEAST = 8  # items of a level; rarer ones are not probed
 _ROWS_AT_ONCE = 2048
+_LABELLED = 1000  # items of the sample that are labelled ones, if there are so many
+_FOR_CHANCE = 20  # permutations whose mean information is taken off
+_LEAST_PAIRS = (
+    40  # of items of one label that differ in the variable; with fewer, nothing is said given the label
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,42 +73,183 @@ class Probe:
         return float(observed), permutation_p(reached, _PERMUTATIONS, tests)
 
     def intervals(self, variables: Sequence[NDArray[np.int64]]) -> list[tuple[float, float] | None]:
-        """Return a 95 % interval of the AUROC of each variable (n,); None where `auroc` is none.
+        """Return a 95 % interval of the AUROC of each variable (n,); None where `auroc` is none."""
+        sampled = [codes[self.rows] for codes in variables]
+        probed = [_probed(codes) for codes in sampled]
+
+        def area(i: int, hat: NDArray[np.float32], kept: NDArray[np.bool_]) -> float | None:
+            if not len(probed[i]):
+                return None
+            return float(_macro_auroc(hat, sampled[i][kept].reshape(1, -1), probed[i])[0])
+
+        return self._jackknife(len(variables), area)
+
+    def given_label(
+        self, codes: NDArray[np.int64], labels: NDArray[np.int64], rng: np.random.Generator, tests: int = 1
+    ) -> tuple[float, float] | None:
+        """Return (AUROC, permutation p-value) of a variable (n,) among items of one label (n,), -1 being unlabelled.
+
+        The probe is the one fitted on all items; what it says of labelled ones is compared inside each label only, and
+        pooled over labels and levels by the pairs compared. If the variable says nothing more of the images once the
+        label is known, that is .5 in the mean, whatever the probe has learnt. The null permutes the variable between
+        groups of the same labels; what is unlabelled stays. None where there are too few pairs.
+        """
+        sampled, inside = codes[self.rows], _Inside.of(labels[self.rows])
+        probed = _probed(sampled)
+        observed = inside.auroc(self.hat, sampled.reshape(1, -1), probed)
+        if observed is None:
+            return None
+        alike = _same_labels(labels[self.rows])
+        step = max(1, _ROWS_AT_ONCE // len(probed))
+
+        def reached(count: int) -> int:
+            found = 0
+            for start in range(0, count, step):
+                shuffled = np.stack(
+                    [_permuted(sampled, alike, rng).ravel() for _ in range(min(step, count - start))]
+                )
+                areas = inside.auroc(self.hat, shuffled, probed)
+                found += 0 if areas is None else int((areas >= observed[0]).sum())
+            return found
+
+        return float(observed[0]), permutation_p(reached, _PERMUTATIONS, tests)
+
+    def intervals_given_label(
+        self, variables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ) -> list[tuple[float, float] | None]:
+        """Return a 95 % interval of each AUROC that `given_label` finds for (variable (n,), labels (n,))."""
+        sampled = [(codes[self.rows], labels[self.rows]) for codes, labels in variables]
+        probed = [_probed(codes) for codes, _ in sampled]
+
+        def area(i: int, hat: NDArray[np.float32], kept: NDArray[np.bool_]) -> float | None:
+            codes, labels = sampled[i]
+            found = _Inside.of(labels[kept]).auroc(hat, codes[kept].reshape(1, -1), probed[i])
+            return None if found is None else float(found[0])
+
+        return self._jackknife(len(variables), area)
+
+    def detectability(
+        self, codes: NDArray[np.int64], labels: NDArray[np.int64], rng: np.random.Generator
+    ) -> float:
+        """Return I(A; A^ | Y) in bits: what the level read from an image says of its level once the label is known.
+
+        A^ is the level whose out-of-fold score is highest, in standard deviations of that level's scores. What
+        permuted variables give is taken off.
+        """
+        sampled, by_label = codes[self.rows], labels[self.rows]
+        used = by_label.ravel() >= 0
+        probed = _levels(sampled)
+        if not used.any() or len(probed) < 2:
+            return 0.0
+        targets = (sampled.reshape(1, -1) == probed[:, None]).astype(np.float32)
+        scores = (targets - targets.mean(axis=1, keepdims=True)) @ self.hat.T
+        read = (scores / np.maximum(scores.std(axis=1, keepdims=True), 1e-12)).argmax(axis=0)[used]
+        strata = by_label.ravel()[used]
+        alike = _same_labels(by_label)
+        found = conditional_information(sampled.ravel()[used], read, strata)
+        chance = [
+            conditional_information(_permuted(sampled, alike, rng).ravel()[used], read, strata)
+            for _ in range(_FOR_CHANCE)
+        ]
+        return max(0.0, found - float(np.mean(chance)))
+
+    def _jackknife(
+        self, count: int, area: Callable[[int, NDArray[np.float32], NDArray[np.bool_]], float | None]
+    ) -> list[tuple[float, float] | None]:
+        """Return 95 % intervals of `count` areas; `area(i, hat, kept)` measures one without some groups.
 
         A jackknife over blocks of groups, the probe fitted anew without each (Efron and Tibshirani 1993, ch. 11):
         predictions that stay would leave out how much the probe itself owes to chance.
         """
-        sampled = [codes[self.rows] for codes in variables]
-        probed = [_probed(codes) for codes in sampled]
+        every = np.ones(len(self.rows), dtype=bool)
+        whole = [area(i, self.hat, every) for i in range(count)]
         blocks = np.arange(len(self.rows)) % min(_BLOCKS, len(self.rows))
-        areas = np.zeros((blocks.max() + 1, len(variables)))
+        areas = np.zeros((blocks.max() + 1, count))
         for block in range(len(areas)):
             kept = blocks != block
             hat = _fit(self.inputs[kept], self.folds[kept])
-            for i, (codes, levels) in enumerate(zip(sampled, probed, strict=True)):
-                if len(levels):
-                    areas[block, i] = _macro_auroc(hat, codes[kept].reshape(1, -1), levels)[0]
+            for i, value in enumerate(whole):
+                if value is not None:
+                    without = area(i, hat, kept)
+                    areas[block, i] = value if without is None else without
         deviation = np.sqrt((len(areas) - 1) * areas.var(axis=0))
         reach = float(t.ppf(0.975, len(areas) - 1)) * deviation
-        found: list[tuple[float, float] | None] = []
-        for codes, levels, width in zip(sampled, probed, reach, strict=True):
-            if not len(levels):
-                found.append(None)
-                continue
-            area = _macro_auroc(self.hat, codes.reshape(1, -1), levels)[0]
-            found.append((float(max(0.0, area - width)), float(min(1.0, area + width))))
-        return found
+        return [
+            None if value is None else (float(max(0.0, value - width)), float(min(1.0, value + width)))
+            for value, width in zip(whole, reach, strict=True)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Inside:
+    """Items to compare inside their labels: `items` (m,) sorted by label; `bounds` where each label's begin and end."""
+
+    items: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64]) -> _Inside:
+        flat = labels.ravel()
+        items = np.argsort(flat, kind="stable")[(flat < 0).sum() :]
+        changes = np.flatnonzero(np.diff(flat[items])) + 1
+        return cls(items, np.concatenate([[0], changes, [len(items)]]).astype(np.int64))
+
+    def auroc(
+        self, hat: NDArray[np.float32], codes: NDArray[np.int64], probed: NDArray[np.int64]
+    ) -> NDArray[np.float64] | None:
+        """Return the pooled AUROC of each row of codes (m, gk); None where the first row has too few pairs."""
+        if not len(probed) or len(self.items) < 2:
+            return None
+        targets = (codes[:, None, :] == probed[:, None]).reshape(-1, codes.shape[1])
+        deviations = targets - targets.mean(axis=1, keepdims=True, dtype=np.float32)
+        scores = deviations @ hat[self.items].T
+        positive = targets[:, self.items]
+        wins, pairs = np.zeros(len(targets)), np.zeros(len(targets))
+        for start, end in zip(self.bounds[:-1], self.bounds[1:], strict=True):
+            part = slice(int(start), int(end))
+            hits = np.take_along_axis(positive[:, part], scores[:, part].argsort(axis=1), axis=1)
+            n1 = hits.sum(axis=1)
+            wins += hits @ np.arange(1.0, hits.shape[1] + 1) - n1 * (n1 + 1) / 2
+            pairs += n1 * (hits.shape[1] - n1)
+        wins, pairs = (a.reshape(-1, len(probed)).sum(axis=1) for a in (wins, pairs))
+        if pairs[0] < _LEAST_PAIRS:
+            return None
+        return np.asarray(wins / np.maximum(pairs, 1), dtype=np.float64)
+
+
+def _same_labels(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return sets of groups (rows of (g, k)) among which a variable may be permuted: they have the same labels."""
+    shown = [frozenset(row[row >= 0].tolist()) for row in labels]
+    found: dict[frozenset[int], list[int]] = {}
+    for i, names in enumerate(shown):
+        if names:
+            found.setdefault(names, []).append(i)
+    return [np.array(members, dtype=np.int64) for members in found.values()]
+
+
+def _permuted(
+    sampled: NDArray[np.int64], alike: Sequence[NDArray[np.int64]], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    shuffled = sampled.copy()
+    for members in alike:
+        shuffled[members] = sampled[rng.permutation(members)]
+    return shuffled
 
 
 def fit_probe(
-    vectors: NDArray[np.floating], groups: NDArray[np.int64] | None, rng: np.random.Generator
+    vectors: NDArray[np.floating],
+    groups: NDArray[np.int64] | None,
+    rng: np.random.Generator,
+    labelled: NDArray[np.bool_] | None = None,
 ) -> Probe | None:
     """Prepare a probe on at most 1,500 items, spread over as many groups as there are.
 
-    vectors (n, d), finite; groups (n,) or none, a negative one is an item on its own. None with fewer than
-    20 items or fewer than two groups.
+    vectors (n, d), finite; groups (n,) or none, a negative one is an item on its own; up to 1,000 of the items are
+    chosen from the `labelled` (n,), so that there is something to say given the label. None with fewer than 20 items or
+    fewer than two groups.
     """
-    rows = _sample(len(vectors), groups, rng)
+    first = np.zeros(len(vectors), dtype=bool) if labelled is None else labelled
+    rows = _sample(first, groups, rng)
     if rows.size < 20 or len(rows) < 2:
         return None
     x = vectors[rows.ravel()]
@@ -122,13 +273,16 @@ def _fit(inputs: NDArray[np.float64], folds: NDArray[np.int64]) -> NDArray[np.fl
     return hat
 
 
-def _probed(sampled: NDArray[np.int64]) -> NDArray[np.int64]:
+def _levels(sampled: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the levels with enough items to be told from the rest; none where there is but one level."""
     levels, counts = np.unique(sampled, return_counts=True)
-    probed = levels[counts >= _LEAST]
-    if len(levels) < 2:
-        return probed[:0]
-    return probed[:1] if len(levels) == 2 else probed  # of two, the other one's AUROC is the same
+    return levels[counts >= _LEAST] if len(levels) > 1 else levels[:0]
+
+
+def _probed(sampled: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the levels to ask for: of two, the other one's AUROC is the same."""
+    levels = _levels(sampled)
+    return levels[:1] if len(np.unique(sampled)) == 2 else levels
 
 
 def _macro_auroc(
@@ -141,16 +295,26 @@ def _macro_auroc(
     return areas
 
 
-def _sample(n: int, groups: NDArray[np.int64] | None, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return (g, k) positions: k items of each of g groups, drawn again where a group has fewer than k."""
+def _sample(
+    labelled: NDArray[np.bool_], groups: NDArray[np.int64] | None, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return (g, k) positions: k items of each of g groups, drawn again where a group has fewer than k.
+
+    Of each group the labelled (n,) come first, and of the groups some that hold any.
+    """
+    n = len(labelled)
     order = rng.permutation(n)
-    if groups is None:
-        return order[:_ITEMS, None]
-    group = alone_or_together(groups, n)[order]
+    order = order[np.argsort(~labelled[order], kind="stable")]
+    group = (np.arange(n) if groups is None else alone_or_together(groups, n))[order]
     by_group = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     firsts = np.cumsum(sizes) - sizes
-    chosen = rng.permutation(len(sizes))[:_ITEMS]
+    drawn = rng.permutation(len(sizes))
+    known = np.bincount(group, weights=labelled[order])[drawn] > 0
+    drawn = np.concatenate(
+        [drawn[known][:_LABELLED], rng.permutation(drawn[~known]), drawn[known][_LABELLED:]]
+    )
+    chosen = rng.permutation(drawn[:_ITEMS])
     each = max(1, min(_ITEMS // len(chosen), -(-n // len(sizes))))
     offsets = np.arange(each) % sizes[chosen][:, None]
     return np.asarray(order[by_group[firsts[chosen][:, None] + offsets]], dtype=np.int64)

@@ -13,9 +13,11 @@ from cdsel_backend.confounders.verdict import Verdict
 class Finding:
     """One variable.
 
-    `encoded`: macro one-vs-rest AUROC of a linear probe (.5 = not at all); `associated`: bias-corrected Cramér's V
-    with the label, or with the clusters of the images before there are labels; `dependence`: the share of the
-    model's score that the variable explains among images of one label. The p-values are Benjamini-Hochberg
+    `encoded`: macro one-vs-rest AUROC of a linear probe over all images (.5 = not at all); `given_label`: its AUROC
+    among images of one label, pooled over labels; `associated`: bias-corrected Cramér's V with the label, or with the
+    clusters of the images before there are labels; `dependence`: the share of the model's score that the variable
+    explains among images of one label; `utility` and `detectability`: I(A; Y) and I(A; A^ | Y) in bits, for the
+    variable A, the label Y and the level A^ that the probe reads. The p-values are Benjamini-Hochberg
     adjusted over the variables; the intervals (low, high) hold 95 % and count images of one group that say the same
     once. None where not measured. Where images may show any of several classes, all this is about whether they show
     one of them: `associated_class`, the one that goes with the variable most closely.
@@ -28,6 +30,9 @@ class Finding:
     encoded: float | None = None
     encoded_p: float | None = None
     encoded_interval: tuple[float, float] | None = None
+    given_label: float | None = None
+    given_label_p: float | None = None
+    given_label_interval: tuple[float, float] | None = None
     associated: float | None = None
     associated_p: float | None = None
     associated_interval: tuple[float, float] | None = None
@@ -35,6 +40,8 @@ class Finding:
     associated_class: str | None = None
     dependence: float | None = None
     dependence_p: float | None = None
+    utility: float | None = None
+    detectability: float | None = None
 
 
 @dataclass(frozen=True)
