@@ -2,7 +2,7 @@
 
 from cdsel_backend.confounders.association import cramers_v, cross_table
 from cdsel_backend.confounders.detect import detect
-from cdsel_backend.confounders.report import Finding, LatentGroup, Report
+from cdsel_backend.confounders.report import Finding, LatentGroup, Report, VerdictChange, verdict_changes
 from cdsel_backend.confounders.representation import Representation, fit_representation
 from cdsel_backend.confounders.verdict import Verdict
 
@@ -12,8 +12,10 @@ __all__ = [
     "Report",
     "Representation",
     "Verdict",
+    "VerdictChange",
     "cramers_v",
     "cross_table",
     "detect",
     "fit_representation",
+    "verdict_changes",
 ]

@@ -152,25 +152,27 @@ def _given_label(
     rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
     """Return the fields of findings that say how well variables are read among images of one label."""
-    asked = [i for i, target in enumerate(targets) if target.is_label]
     found: list[dict[str, Any]] = [{} for _ in columns]
-    if probe is None or not asked:
+    if probe is None:
         return found
-    pairs = []
-    for i in asked:
+    asked, pairs, measured = [], [], []
+    for i, (column, target) in enumerate(zip(columns, targets, strict=True)):
         labels = np.full(n, -1, dtype=np.int64)
-        labels[targets[i].rows] = targets[i].codes
-        pairs.append((columns[i].codes, labels))
-    for i, (codes, labels), interval in zip(asked, pairs, probe.intervals_given_label(pairs), strict=True):
-        measured = probe.given_label(codes, labels, rng, len(columns))
-        if measured is not None:
-            area, p = measured
-            found[i] = {
-                "given_label": area,
-                "given_label_p": p,
-                "given_label_interval": interval,
-                "detectability": probe.detectability(codes, labels, rng),
-            }
+        if target.is_label:
+            labels[target.rows] = target.codes
+        one = probe.given_label(column.codes, labels, rng, len(columns))
+        if one is not None:
+            asked.append(i)
+            pairs.append((column.codes, labels))
+            measured.append(one)
+    intervals = probe.intervals_given_label(pairs, measured)
+    for i, one, (codes, labels), interval in zip(asked, measured, pairs, intervals, strict=True):
+        found[i] = {
+            "given_label": one.auroc,
+            "given_label_p": one.p,
+            "given_label_interval": interval,
+            "detectability": probe.detectability(codes, labels, rng),
+        }
     return found
 
 

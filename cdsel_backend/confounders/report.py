@@ -87,6 +87,26 @@ class Report:
         )
 
 
+@dataclass(frozen=True)
+class VerdictChange:
+    """A variable that is judged otherwise than before; `sentence` gives the reason."""
+
+    variable: str
+    before: Verdict
+    after: Verdict
+    sentence: str
+
+
+def verdict_changes(before: Report, after: Report) -> tuple[VerdictChange, ...]:
+    """Return the variables of both reports whose verdict differs, in the order of the newer one."""
+    known = {one.variable: one.verdict for one in before.findings}
+    return tuple(
+        VerdictChange(one.variable, known[one.variable], one.verdict, one.sentence)
+        for one in after.findings
+        if one.variable in known and known[one.variable] is not one.verdict
+    )
+
+
 def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(kind)}
     return {

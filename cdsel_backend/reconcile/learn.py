@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders import detect
+from cdsel_backend.confounders import Report, detect, verdict_changes
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import PROMOTED, predecessors, provenance, prune
@@ -30,6 +31,7 @@ from cdsel_backend.training import (
     save,
 )
 
+VERDICT_CHANGED = "VERDICT_CHANGED"  # an event of our own, for the activity page
 MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still replace the champion
 
 
@@ -73,6 +75,8 @@ def detect_confounders(context: Context, state: State) -> bool:
         predictions=_champion_says(context, pool),
         seed=settings.seed,
     )
+    for change in verdict_changes(Report.from_json(state.project.report), report):
+        context.store.add_event(state.project.pool_project, VERDICT_CHANGED, asdict(change), handled=True)
     context.store.update_project(state.project.id, report=report.to_json(), report_key=key)
     return True
 

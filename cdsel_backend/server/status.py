@@ -47,6 +47,7 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
                 "variable": finding["variable"],
                 "verdict": finding["verdict"],
                 "encoded": finding["encoded"],
+                "given_label": finding.get("given_label"),
                 "associated": finding["associated"],
                 "sentence": finding["sentence"],
             }

@@ -39,14 +39,23 @@ def sources(state: State) -> list[int]:
 
 
 def runs(events: list[Event]) -> list[dict[str, Any]]:
-    """Events as the page shows them: those of one kind that follow each other are one line."""
+    """Events as the page shows them: those of one kind that follow each other are one line.
+
+    A verdict that changed is a line of its own, with its reason.
+    """
     found = []
-    for (action, handled), group in groupby(events, key=lambda row: (row.action, row.handled_at is not None)):
+    for (action, handled, change), group in groupby(
+        events, key=lambda row: (row.action, row.handled_at is not None, row.payload.get("variable"))
+    ):
         rows = list(group)
+        newest = rows[0].payload
         found.append(
             {
                 "at": rows[0].received_at,
-                "words": action.replace("_", " ").lower(),
+                "words": f"{change}: {newest['before']}, now {newest['after']}"
+                if change
+                else action.replace("_", " ").lower(),
+                "reason": newest["sentence"] if change else None,
                 "times": len(rows),
                 "open": not handled,
                 "tasks": [task for row in rows for task in row.payload.get("tasks") or ()],

@@ -52,6 +52,7 @@ def confounders(pool_project: int) -> str:
         measured=measured,
         verdicts=tuple(Verdict),
         strengths=strengths(measured),
+        plane=plane(measured),
         chosen=chosen,
         mosaics=mosaics(state, chosen) if chosen in names else None,
     )
@@ -62,8 +63,8 @@ def measured_of(report: Report) -> list[Finding]:
     return [one for one in report.findings if one.encoded is not None or one.associated is not None]
 
 
-def strengths(findings: list[Finding]) -> tuple[Markup, Markup] | None:
-    """Bars of how well the images give each variable away, and of how closely it goes with the label."""
+def strengths(findings: list[Finding]) -> tuple[Markup, Markup | None, Markup] | None:
+    """Bars: encoded over all images, encoded among images of one label (None before labels), associated."""
     if not findings:
         return None
     tones = ["second" if one.verdict.acts else "other" for one in findings]
@@ -81,9 +82,36 @@ def strengths(findings: list[Finding]) -> tuple[Markup, Markup] | None:
             )
         )
 
+    known = any(one.given_label is not None for one in findings)
     return (
         picture("encoded", x_label="AUROC; .5 is guessing", reference=0.5),
+        picture("given_label", x_label="AUROC; .5 is guessing", reference=0.5) if known else None,
         picture("associated", x_label="Cramér's V; 0 is none, 1 is the same"),
+    )
+
+
+def plane(findings: list[Finding]) -> Markup | None:
+    """One dot a variable: utility I(A; Y) to the right, detectability I(A; A^ | Y) upwards. None before labels."""
+    points = [
+        figures.Point(
+            one.variable,
+            one.utility,
+            one.detectability,
+            "second" if one.verdict.acts else "first",
+            labelled=True,
+        )
+        for one in findings
+        if one.utility is not None and one.detectability is not None
+    ]
+    if not points:
+        return None
+    return Markup(
+        figures.scatter(
+            points,
+            x_label="utility: what it says of the label, in bits",
+            y_label="detectability given the label, in bits",
+            front=False,
+        )
     )
 
 

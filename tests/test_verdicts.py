@@ -1,0 +1,213 @@
+"""Given the label, and three states of knowledge: suspected, not known yet, a verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cdsel_backend.confounders import (
+    Finding,
+    Report,
+    Verdict,
+    cramers_v,
+    cross_table,
+    detect,
+    verdict_changes,
+)
+from cdsel_backend.confounders.association import conditional_information, cramers_v_interval, information
+from cdsel_backend.confounders.judge import Measured, judge
+from cdsel_backend.confounders.probe import fit_probe
+from cdsel_backend.pool.columns import Column
+
+
+def column(name, codes):
+    return Column(
+        name, "categorical", tuple(map(str, range(int(codes.max()) + 1))), np.asarray(codes, np.int64)
+    )
+
+
+def world(seed, labelled, n=1200):
+    """A label that shows, a site that shows by itself, a proxy that follows the label only."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, n)
+    site, proxy = (np.where(rng.random(n) < 0.8, label, 1 - label) for _ in range(2))
+    vectors = rng.standard_normal((n, 64)).astype(np.float32)
+    vectors[:, 0] += 2.5 * label
+    vectors[:, 1] += 2.5 * site
+    given = np.full(n, -1)
+    some = rng.permutation(n)[:labelled]
+    given[some] = label[some]
+    return vectors, [column("site", site), column("proxy", proxy)], given
+
+
+def verdicts(report):
+    return {one.variable: one.verdict for one in report.findings}
+
+
+# Given the label
+
+
+@pytest.mark.parametrize(
+    ("labelled", "proxy"),
+    [(1200, {Verdict.ASSOCIATED_ONLY}), (100, {Verdict.ASSOCIATED_ONLY, Verdict.NOT_KNOWN_YET})],
+)
+def test_what_only_follows_the_label_is_no_confounder(labelled, proxy):
+    """CASES 23. In 100 seeds: tests/benchmarks/planted.py."""
+    for seed in range(1, 5):
+        report = detect(*world(seed, labelled), classes=("no", "yes"))
+        found = verdicts(report)
+        assert found["site"] is Verdict.CONFOUNDER
+        assert found["proxy"] in proxy
+        by_name = {one.variable: one for one in report.findings}
+        assert by_name["proxy"].encoded > 0.7
+        assert by_name["proxy"].given_label < 0.62
+        assert by_name["site"].given_label > 0.9
+        assert "among images of one label" in by_name["proxy"].sentence
+        assert by_name["site"].detectability > by_name["proxy"].detectability + 0.1
+        assert by_name["proxy"].utility > 0.1
+
+
+def test_patients_are_permuted_and_not_their_images():
+    """Each patient has a look of their own, one scanner and one label; nothing of the scanner shows."""
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(60), 10)
+    low = 0
+    for _ in range(30):
+        looks = rng.standard_normal((60, 30))[patients]
+        vectors = (looks * 3 + rng.standard_normal((600, 30))).astype(np.float32)
+        label, scanner = (rng.integers(0, 2, 60)[patients] for _ in range(2))
+        probe = fit_probe(vectors, patients, rng, np.ones(600, dtype=bool))
+        low += probe.given_label(scanner, label, rng).p <= 0.05
+    assert low <= 5  # 1.5 are expected; more than 5 have probability .01
+
+
+def test_labels_of_few_images_are_compared_though_the_pool_is_large():
+    vectors, columns, labels = world(0, 60, n=6000)
+    (site, _) = detect(vectors, columns, labels, classes=("no", "yes")).findings
+    assert site.variable == "site"
+    assert site.given_label > 0.85
+
+
+def test_given_one_label_or_none_there_is_nothing_to_say():
+    vectors, columns, labels = world(0, 0, n=300)
+    rng = np.random.default_rng(0)
+    probe = fit_probe(vectors, None, rng)
+    assert probe.given_label(columns[0].codes, labels, rng) is None
+    assert probe.detectability(columns[0].codes, labels, rng) == 0.0
+
+
+def test_information_agrees_with_its_definition():
+    table = np.array([[400, 100], [100, 400]])
+    wanted = 1 + 0.8 * np.log2(0.8) + 0.2 * np.log2(0.2)
+    assert information(table) == pytest.approx(wanted, abs=2e-3)
+    assert information(np.array([[3, 3], [3, 3]])) == 0.0
+    a, b = np.repeat([0, 0, 1, 1], [400, 100, 100, 400]), np.repeat([0, 1, 0, 1], [400, 100, 100, 400])
+    assert conditional_information(a, b, np.zeros_like(a)) == pytest.approx(wanted)
+    assert conditional_information(a, b, a) == 0.0
+
+
+# Three states of knowledge
+
+
+def test_before_labels_a_variable_is_suspected_and_says_on_what_it_rests():
+    vectors, columns, labels = world(0, 0)
+    vectors[:, 1] += 4 * columns[0].codes
+    (site, *_) = detect(vectors, columns, labels).findings
+    assert site.verdict is Verdict.SUSPECTED
+    assert site.verdict.acts
+    assert "clusters of the images" in site.sentence
+    assert "before there are labels" in site.sentence
+
+
+def test_strata_stay_while_few_labels_hide_a_confounder():
+    """CASES 24: 39 labels, V .22, interval .00 to .63; the page said that nothing confounds, and the strata went."""
+    rng = np.random.default_rng(0)
+    n = 1000
+    label = (rng.random(n) < 0.3).astype(np.int64)
+    site = np.where(
+        rng.random(n) < 0.6, np.where(label == 1, 0, rng.integers(1, 4, n)), rng.integers(0, 4, n)
+    )
+    vectors = rng.standard_normal((n, 32)).astype(np.float32)
+    vectors[np.arange(n), site] += 3
+    vectors[:, 5] += label
+    noise = rng.integers(0, 3, n)
+    for _ in range(20_000):
+        some = rng.permutation(n)[:39]
+        table = cross_table(site[some], label[some])
+        low, high = cramers_v_interval(table, 39)
+        if abs(cramers_v(table) - 0.22) < 0.02 and low == 0 and abs(high - 0.63) < 0.02:
+            break
+    else:
+        pytest.fail("no such labels among 20,000 draws")
+    given = np.full(n, -1)
+    given[some] = label[some]
+    columns = [column("site", site), column("noise", noise)]
+    before = detect(vectors, columns, np.full(n, -1), classes=("no", "yes"))
+    report = detect(vectors, columns, given, classes=("no", "yes"))
+    assert before.confounders == report.confounders == ("site",)
+    assert verdicts(report)["site"] is Verdict.NOT_KNOWN_YET
+    assert not verdicts(report)["noise"].acts
+    assert "too few to exclude" in next(one.sentence for one in report.findings if one.variable == "site")
+    (change,) = [one for one in verdict_changes(before, report) if one.variable == "site"]
+    assert (change.before, change.after) == (Verdict.SUSPECTED, Verdict.NOT_KNOWN_YET)
+    assert "(0.00 to 0.6" in change.sentence
+    known = detect(vectors, columns, label, classes=("no", "yes"))
+    assert verdicts(known)["site"] is Verdict.CONFOUNDER
+
+
+def test_few_labels_that_follow_the_site_wholly_do_not_drop_it():
+    """A site with one label each so far may be a consequence of the label, or confound completely: not known yet."""
+    vectors, (site, _), _ = world(0, 0)
+    few = np.full(len(site), -1)
+    some = np.concatenate([np.flatnonzero(site.codes == level)[:15] for level in (0, 1)])
+    few[some] = site.codes[some]
+    (found,) = detect(vectors, [site], few, classes=("no", "yes")).findings
+    assert found.verdict is Verdict.NOT_KNOWN_YET
+    assert "consequence of the label" in found.sentence
+    (found,) = detect(vectors, [site], site.codes.copy(), classes=("no", "yes")).findings
+    assert found.verdict is Verdict.LEFT_OUT
+
+
+YES, NO, OPEN = (0.8, 0.001, (0.75, 0.85)), (0.5, 0.6, (0.45, 0.55)), (0.55, 0.3, (0.4, 0.7))
+STRONG, NONE, WIDE = (0.5, 0.001, (0.4, 0.6)), (0.0, 0.9, (0.0, 0.06)), (0.2, 0.3, (0.0, 0.6))
+NEARLY = (0.09, 0.001, (0.066, 0.116))
+
+
+@pytest.mark.parametrize(
+    ("over_all", "inside", "association", "verdict"),
+    [
+        (YES, YES, STRONG, Verdict.CONFOUNDER),
+        (YES, NO, STRONG, Verdict.ASSOCIATED_ONLY),
+        (YES, OPEN, STRONG, Verdict.NOT_KNOWN_YET),
+        (YES, YES, WIDE, Verdict.NOT_KNOWN_YET),
+        (YES, OPEN, WIDE, Verdict.NOT_KNOWN_YET),
+        (YES, YES, NONE, Verdict.ENCODED_ONLY),
+        (YES, YES, NEARLY, Verdict.ENCODED_ONLY),
+        (NO, NO, STRONG, Verdict.ASSOCIATED_ONLY),
+        (NO, OPEN, WIDE, Verdict.NEITHER),
+        (NO, NO, NONE, Verdict.NEITHER),
+        (OPEN, OPEN, WIDE, Verdict.NEITHER),
+        (OPEN, OPEN, STRONG, Verdict.NOT_KNOWN_YET),
+    ],
+)
+def test_two_questions_make_the_verdict(over_all, inside, association, verdict):
+    names = ("encoded", "given_label", "associated")
+    fields = {
+        name + suffix: value
+        for name, values in zip(names, (over_all, inside, association), strict=True)
+        for suffix, value in zip(("", "_p", "_interval"), values, strict=True)
+    }
+    finding = Finding("site", Verdict.NEITHER, "", 2, associated_with="label", **fields)
+    assert judge(Measured(finding), (), ()).verdict is verdict
+    assert judge(Measured(finding), ("site",), ()).verdict is Verdict.FORCED_IN
+    assert judge(Measured(finding), (), ("site",)).verdict is Verdict.FORCED_OUT
+
+
+def test_a_verdict_says_whether_it_acts_and_what_it_means():
+    assert {one for one in Verdict if one.acts} == {
+        Verdict.CONFOUNDER, Verdict.SUSPECTED, Verdict.NOT_KNOWN_YET, Verdict.FORCED_IN,
+    }  # fmt: skip
+    assert all(one.meaning.endswith(".") for one in Verdict)
+    assert f"{Verdict.ENCODED_ONLY}" == "encoded only"
+    old = {"findings": [{"variable": "site", "verdict": "confounder", "sentence": "", "levels": 2}]}
+    assert Report.from_json(old).confounders == ("site",)
