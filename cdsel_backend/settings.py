@@ -253,11 +253,11 @@ in twice the time, where it can; `fast`, at its own size. Another choice has all
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings in force, which layer each value came from, and what a layer says that is right no more."""
+    """The settings in force, which layer each value came from, and what a layer says that is refused now."""
 
     settings: ProjectSettings
     sources: Mapping[str, str]
-    problems: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
 
 def parse_layer(raw: object) -> dict[str, Any]:
@@ -312,43 +312,53 @@ def _allowed_weights() -> str:
     return os.environ.get("CDSEL_ALLOWED_WEIGHTS", "")
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A setting that is refused, or none at all: which layer says it, its name and value, and why.
+
+    `near`: the name that it may have been meant to be. `stays`: the layer's former value, which stays in force.
+    """
+
+    layer: str
+    name: str
+    value: object
+    known: bool = True
+    reason: str = ""
+    near: str | None = None
+    stays: object = None
+
+
 def accept(
     raw: Mapping[str, Any], previous: Mapping[str, Any], *, layer: str
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[Refusal]]:
     """Validate one layer key by key; a bad value leaves the layer's previous good one in place.
 
     Returns:
-        What the layer now says, and each fault as a sentence that names the setting and the mend.
+        What the layer now says, and what of it is refused.
     """
     accepted: dict[str, Any] = {}
-    problems: list[str] = []
+    refused: list[Refusal] = []
     for name, value in raw.items():
         if name not in ProjectSettings.model_fields:
             near = get_close_matches(name.lower().replace("-", "_"), ProjectSettings.model_fields, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"they are {', '.join(ProjectSettings.model_fields)}"
-            )
-            problems.append(f"{layer}: there is no setting {name!r} ({hint})")
+            refused.append(Refusal(layer, name, value, known=False, near=next(iter(near), None)))
             continue
         try:
             checked = ProjectSettings.model_validate({name: value})
         except ValidationError as fault:
-            words = "; ".join(
+            reason = "; ".join(
                 dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in fault.errors())
             )
         else:  # what the environment says is the server's own
-            refused = None if layer == "environment" else weights_refusal(name, value, _allowed_weights())
-            words = refused or ""
-        if words:
-            kept = f"{previous[name]!r} stays" if name in previous else "the value below it stays"
-            problems.append(f"{layer}: {name} = {value!r} is refused ({words}); {kept}")
-            if name in previous:
-                accepted[name] = previous[name]
+            found = None if layer == "environment" else weights_refusal(name, value, _allowed_weights())
+            reason = found or ""
+        if not reason:
+            accepted[name] = checked.model_dump(mode="json")[name]
             continue
-        accepted[name] = checked.model_dump(mode="json")[name]
-    return accepted, problems
+        refused.append(Refusal(layer, name, value, reason=reason, stays=previous.get(name)))
+        if name in previous:
+            accepted[name] = previous[name]
+    return accepted, refused
 
 
 def resolve(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
@@ -359,18 +369,18 @@ def resolve(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
     """
     values: dict[str, Any] = {}
     sources = dict.fromkeys(ProjectSettings.model_fields, "default")
-    problems: list[str] = []
+    refused: list[Refusal] = []
     for layer in LAYERS:
         accepted, faults = accept(layers.get(layer, {}), {}, layer=layer)
-        problems += faults
+        refused += faults
         for name, value in accepted.items():
             values[name] = value
             sources[name] = layer
-    return Resolved(ProjectSettings.model_validate(values), sources, tuple(problems))
+    return Resolved(ProjectSettings.model_validate(values), sources, tuple(refused))
 
 
-def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str, Any], list[str]]:
-    """The project settings that the environment names, as `CDSEL_BUDGET=200`, and what is wrong with them."""
+def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str, Any], list[Refusal]]:
+    """The project settings that the environment names, as `CDSEL_BUDGET=200`, and which of them are refused."""
     named = {
         name: environ[key]
         for name in ProjectSettings.model_fields

@@ -23,6 +23,7 @@ from cdsel_backend.reconcile import learn, rounds
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store
+from cdsel_backend.store.records import Activity, Step
 
 POOL, QUEUE = 12, 13  # ids of Label Studio
 STUDIO_URL = "http://127.0.0.1:9"  # nobody is there: the pages need it for links only
@@ -140,7 +141,7 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
             assert learn.train(context, State(store, project))
     store.handle_events([event.id for event in store.open_events([POOL, QUEUE])])
     state = State(store, project)
-    context.tell(state, f"waiting for labels of {len(state.open)} images")
+    context.show(state, Activity(Step.LABELS_DUE, open=len(state.open)))
     return Filled(server, store, project, truth)
 
 

@@ -104,7 +104,7 @@ def test_settings_take_quotas_as_json_or_text_and_refuse_what_is_none():
     for bad in ({"ann": 3}, {ANN: -1}, {ANN: 1, "ANN@x.org": 2}, "ann@x.org", [ANN], {ANN: "many"}):
         accepted, problems = accept({"annotators": bad}, {}, layer="x")
         assert accepted == {}
-        assert "annotators" in problems[0]
+        assert problems[0].name == "annotators"
     assert accept({"overlap": 1.5}, {}, layer="x")[1]
 
 

@@ -18,6 +18,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, PoolTask, Store, schema
 from cdsel_backend.store.database import writing
 from cdsel_backend.store.leases import LEASE_SECONDS, project_lease, training_lease
+from cdsel_backend.store.records import Became, Outcome
 
 DAY = 25 * 3600.0
 
@@ -132,7 +133,7 @@ WRITES = {
         project, 1, [], strategy="random", seed=0, model_version=None
     ),
     "training": lambda store, project: store.add_training(
-        project, version=None, round=0, labels={}, outcome="", metrics={}
+        project, version=None, round=0, labels={}, outcome=Outcome(Became.NO_MODEL), metrics={}
     ),
     "champion": lambda store, project: store.set_champion(project, "v1", who="worker"),
 }

@@ -23,13 +23,14 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.project.wording import next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.pages.review import VERDICTS, suspects
 from cdsel_backend.server.pages.thumbnails import SIDE, Thumbnails
-from cdsel_backend.server.status import next_step, project_status
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import PoolTask, Selected, State
+from cdsel_backend.store.records import Activity, Became, Outcome, Step
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -161,7 +162,8 @@ def test_an_unknown_project_is_a_page_to_a_browser_and_json_to_a_script(client):
 def test_what_comes_next_in_each_situation(store, project):
     def says():
         state = State(store, project)
-        return next_step(state, project_status(store, state))
+        embedded, unusable, images = store.embedding_progress(project, state.project.backbone)
+        return next_step(state, images=images, read=embedded + unusable)
 
     assert says().startswith("Import images")
     store.sync_pool(project, [PoolTask(1, {"image": "/1.jpg"}, "/1.jpg")])
@@ -179,7 +181,7 @@ def test_what_comes_next_in_each_situation(store, project):
     store.update_project(
         project,
         layers={},
-        activity={"step": "no image is left to select", "done": 0, "total": 0},
+        activity=Activity(Step.POOL_USED).to_json(),
     )
     assert says() == "Every image that the settings allow is chosen. Import more."
     store.update_project(project, layers={"dashboard": {"group_cap": 2, "near_duplicate": 0.9}})
@@ -757,16 +759,16 @@ def test_images_left_out_are_named_with_their_reason(filled, working):
 # which model serves
 
 
-def trained(store, project, number, *, outcome="promoted"):
+def trained(store, project, number, *, became=Became.PROMOTED):
     version = f"cdsel-{POOL}-v{number}"
     store.add_training(
         project,
-        champion=version if outcome == "promoted" else None,
+        champion=version if became is Became.PROMOTED else None,
         instead_of=store.project(project).champion,
         version=version,
         round=number,
         labels={},
-        outcome=outcome,
+        outcome=Outcome(became),
         metrics={},
     )
     return version
@@ -774,7 +776,7 @@ def trained(store, project, number, *, outcome="promoted"):
 
 def test_a_version_is_promoted_and_rolled_back_from_the_page_with_a_row_in_the_audit(client, store, project):
     first, second = trained(store, project, 1), trained(store, project, 2)
-    third = trained(store, project, 3, outcome="kept out: worse")
+    third = trained(store, project, 3, became=Became.KEPT_OUT)
     assert f"Roll back to {first}" in client.get(f"/projects/{POOL}/models").text
     assert post(client, "/champion", version=third).status_code == 303
     assert State(store, project).project.champion == third

@@ -27,6 +27,7 @@ from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, Selected, State, Store, schema
 from cdsel_backend.store.database import writing
+from cdsel_backend.store.records import Activity, Step
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PAGES = ("overview", "confounders", "map", "queue", "models", "settings", "activity")  # of a project
@@ -210,7 +211,7 @@ def test_empty_states_are_pages_too(tab, screenshots, tmp_path, look):
         check_sound(page)
         project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG, title="Just connected")
         store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(40)])
-        store.update_project(project, activity={"step": "embedding images", "done": 12, "total": 40})
+        store.update_project(project, activity=Activity(Step.EMBEDDING, 12, 40).to_json())
         for name in PAGES:
             page.goto(address + EVERY[name])
             page.screenshot(path=screenshots / f"{name}-empty-{look}.png", full_page=True)
@@ -325,13 +326,13 @@ def test_the_page_follows_what_happens_without_a_reload(tab, address, filled):
     wait_until(page, "typeof seen === 'string'")
     page.get_by_label("Round size").fill("33")  # being typed: must survive
     activity = filled.state().project.activity
-    filled.store.update_project(filled.project, activity={"step": "training", "done": 3, "total": 9})
+    filled.store.update_project(filled.project, activity=Activity(Step.TRAINING, 3, 9).to_json())
     try:
         page.evaluate("look()")
         page.get_by_text("Training: 3 of 9").wait_for(timeout=10_000)
         assert page.get_by_label("Round size").input_value() == "33"
     finally:
-        filled.store.update_project(filled.project, activity=activity)
+        filled.store.update_project(filled.project, activity=activity.to_json())
 
 
 def test_the_map_answers_to_mouse_and_keyboard(tab, address, screenshots):

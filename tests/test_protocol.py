@@ -16,6 +16,7 @@ from cdsel_backend.server.app import create_app
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Became, Outcome
 
 PAYLOADS = Path(__file__).parent / "payloads"
 CONFIG = (
@@ -229,7 +230,9 @@ def test_versions_and_train(client, connect, store):
     connect()
     project = store.project_of(5).id
     for version in ("v1", None, "v2"):
-        store.add_training(project, version=version, round=0, labels={}, outcome="", metrics={})
+        store.add_training(
+            project, version=version, round=0, labels={}, outcome=Outcome(Became.PROMOTED), metrics={}
+        )
     assert client.get("/versions").json == {"versions": ["v2", "v1"]}
     assert client.post("/train", json={"project": "5.1"}).status_code == 201
     assert "START_TRAINING" in {event.action for event in store.open_events([5])}

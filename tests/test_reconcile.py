@@ -12,7 +12,7 @@ from world import POOL, SIZE, World
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import load_champion, model_folder, predict
 from cdsel_backend.project.versions import predecessors
-from cdsel_backend.project.wording import early_training
+from cdsel_backend.project.wording import early_training, outcome
 from cdsel_backend.reconcile import learn
 from cdsel_backend.reconcile.learn import (
     check_champion,
@@ -25,7 +25,7 @@ from cdsel_backend.reconcile.loop import check_settings, waiting_for
 from cdsel_backend.reconcile.rounds import preannotate, select_round
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import PoolTask
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.records import Became, Outcome, Request, Step
 from cdsel_backend.training import HeadModel, TunedModel, load, save, train_head
 
 
@@ -208,7 +208,7 @@ def test_what_cannot_be_selected_is_not_searched_again_until_something_changes(t
         world.label(world.state().open)
         world.step(detect_confounders)
     assert len(world.state().labels) < SIZE if bound else len(world.state().labels) == SIZE
-    assert waiting_for(world.state()) == "no image is left to select"
+    assert waiting_for(world.state()).step is Step.POOL_USED
     world.store.add_event(POOL, Request.SELECT, {})
     with monkeypatch.context() as patched:
         patched.setattr(world.store, "vectors", lambda *_: pytest.fail("the whole pool was read again"))
@@ -340,7 +340,8 @@ def test_too_few_classes_give_no_model_say_why_and_do_not_stop_the_rounds(world)
     assert world.step(train)
     (training,) = world.state().trainings
     assert training.version is None
-    assert "two classes" in training.outcome
+    assert training.outcome.became is Became.NO_MODEL
+    assert "two classes" in outcome(training.outcome)
     assert not world.step(train)
     assert world.step(select_round)
 
@@ -424,9 +425,9 @@ def test_a_champion_is_not_judged_on_what_it_was_trained_on_when_the_group_chang
     learn(130)
     learn(140)
     outcomes = [row.outcome for row in world.state().trainings]
-    assert outcomes[1].startswith("promoted without a comparison: the setting `group` changed")
+    assert outcome(outcomes[1]).startswith("promoted without a comparison: the setting `group` changed")
     assert world.state().project.champion in ("cdsel-3-v2", "cdsel-3-v3")
-    assert "comparison" not in outcomes[2]
+    assert "comparison" not in outcome(outcomes[2])
 
 
 def test_another_image_of_a_patient_that_a_model_was_trained_on_does_not_judge_it(tmp_path):
@@ -480,7 +481,7 @@ def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(wor
     world.round()
     assert compared == ([first] if moment == "train_round" else [second, first])
     third = world.state().trainings[-1]
-    assert third.outcome == "promoted"
+    assert third.outcome == Outcome(Became.PROMOTED, predecessors(world.state())[0])
     assert world.state().project.champion == third.version
     assert predecessors(world.state()) == [first]
 
@@ -550,7 +551,7 @@ def test_a_fine_tune_that_fails_leaves_the_head_and_says_why(tmp_path):
     world = World(tmp_path, training="backbone", backbone_weights="/nowhere.safetensors")
     assert world.round()
     state = world.state()
-    assert state.trainings[0].outcome == "promoted"
+    assert state.trainings[0].outcome == Outcome(Became.PROMOTED)
     assert isinstance(load_champion(world.server, state), HeadModel)
     assert "/nowhere.safetensors" in state.trainings[0].metrics["fine_tune"]["why"]
     assert "the fine-tune failed (BackboneError" in state.project.problems["fine-tune"][0]

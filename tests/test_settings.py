@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdsel_backend.project.wording import refused
 from cdsel_backend.selection import registry
 from cdsel_backend.settings import (
     DATABASE_FILE,
@@ -79,27 +80,27 @@ def test_a_bad_value_leaves_the_last_good_one(bad):
     accepted, problems = accept({"budget": bad, "round_size": 7}, {"budget": 40}, layer="extra parameters")
     assert accepted == {"budget": 40, "round_size": 7}
     assert len(problems) == 1
-    assert "budget" in problems[0]
-    assert "40 stays" in problems[0]
+    assert "budget" in refused(problems[0])
+    assert "40 stays" in refused(problems[0])
 
 
 def test_an_unknown_strategy_is_named_with_those_that_exist():
     accepted, problems = accept({"strategy": "clever"}, {"strategy": "random"}, layer="extra parameters")
     assert accepted == {"strategy": "random"}
-    assert "'clever' is unknown; choose one of confounder_aware, " in problems[0]
-    assert "'random' stays" in problems[0]
+    assert "'clever' is unknown; choose one of confounder_aware, " in refused(problems[0])
+    assert "'random' stays" in refused(problems[0])
 
 
 def test_a_peer_that_is_not_installed_is_refused_with_the_mend_and_does_not_stop_the_project(monkeypatch):
     monkeypatch.delitem(registry._STRATEGIES, "lightly", raising=False)
     accepted, problems = accept({"strategy": "lightly"}, {}, layer="extra parameters")
     assert accepted == {}
-    assert "pip install 'cdsel-backend[peers]'" in problems[0]
+    assert "pip install 'cdsel-backend[peers]'" in refused(problems[0])
     # Accepted when the extra was there, and the extra is gone:
     resolved = resolve({"extra parameters": {"strategy": "lightly", "budget": 9}})
     assert (resolved.settings.strategy, resolved.settings.budget) == ("confounder_aware", 9)
     assert resolved.sources["strategy"] == "default"
-    assert "strategy = 'lightly' is refused" in resolved.problems[0]
+    assert "strategy = 'lightly' is refused" in refused(resolved.refused[0])
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,8 @@ def test_what_a_round_keeps_to_is_validated(name, good, bad):
 def test_an_unknown_setting_is_named_with_those_that_exist():
     accepted, problems = accept({"bugdet": 3}, {}, layer="extra parameters")
     assert accepted == {}
-    assert "'bugdet'" in problems[0]
-    assert "budget" in problems[0]
+    assert "'bugdet'" in refused(problems[0])
+    assert "budget" in refused(problems[0])
 
 
 def test_lists_may_be_written_with_commas_in_attributes():
@@ -135,7 +136,7 @@ def test_the_environment_sets_defaults_and_its_faults_are_named():
         {"CDSEL_BUDGET": "50", "CDSEL_ROUND_SIZE": "none", "CDSEL_PORT": "1"}
     )
     assert accepted == {"budget": 50}
-    assert "round_size" in problems[0]
+    assert "round_size" in refused(problems[0])
 
 
 def test_a_bad_server_setting_is_named(monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import PoolTask, Selected, State
+from cdsel_backend.store.records import Became, Outcome
 
 
 @pytest.fixture
@@ -184,7 +185,13 @@ def test_changed_and_deleted_labels_count_as_changes(store, project):
     assert State(store, project).changed_labels == 2
     labels = {str(item): label for item, label in State(store, project).labels.items()}
     store.add_training(
-        project, version="v1", round=0, labels=labels, outcome="promoted", metrics={}, champion="v1"
+        project,
+        version="v1",
+        round=0,
+        labels=labels,
+        outcome=Outcome(Became.PROMOTED),
+        metrics={},
+        champion="v1",
     )
     assert State(store, project).changed_labels == 0
     store.replace_labels(project, 7, [annotation(1, items[0], "dog"), annotation(9, items[2], "dog")])
@@ -194,7 +201,13 @@ def test_changed_and_deleted_labels_count_as_changes(store, project):
 
 def test_a_training_promotes_its_model_only_over_the_champion_it_was_compared_with(store, project):
     def add(version, over):
-        values = {"version": version, "round": 0, "labels": {}, "outcome": "promoted", "metrics": {}}
+        values = {
+            "version": version,
+            "round": 0,
+            "labels": {},
+            "outcome": Outcome(Became.PROMOTED),
+            "metrics": {},
+        }
         return store.add_training(project, champion=version, instead_of=over, **values)
 
     assert add("v1", None) == 1

@@ -28,12 +28,13 @@ from cdsel_backend.demo.measure import measure_champion, measure_plain, random_l
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.store.records import Step
 
 LOOK_SECONDS = 0.5
 STALL_SECONDS = 300.0  # without any change in the backend's status, the demo gives up
 SETTLE_SECONDS = 20.0  # how long a finished round may stay without a model before it counts as untrained
 SAMPLE_SIZE = 600
-ENDED = ("the budget is used up", "no image is left to select")  # the backend's last steps
+ENDED = (Step.BUDGET_USED, Step.POOL_USED)  # the backend's last steps
 
 
 class DemoFailed(RuntimeError):
@@ -132,10 +133,10 @@ class Demo:
         def pushed(status: dict[str, Any]) -> bool:
             rows = status["rounds"]
             if len(rows) < number:
-                return status["step"] in ENDED
+                return status["state"] in ENDED
             # A round is smaller than asked for only when the pool has no more to give.
             full = rows[number - 1]["pushed"] >= size
-            return bool(full or status["step"].startswith("waiting for labels"))
+            return bool(full or status["state"] == Step.LABELS_DUE)
 
         status = self.wait(pushed, f"choosing round {number}")
         return status if len(status["rounds"]) >= number else None
@@ -150,7 +151,7 @@ class Demo:
                 return False
             complete.append(time.monotonic())
             # With too few labels of a class there is no model: the next round comes without one, or the end.
-            over = status["step"] in ENDED and complete[-1] - complete[0] > SETTLE_SECONDS
+            over = status["state"] in ENDED and complete[-1] - complete[0] > SETTLE_SECONDS
             return bool(rows[number - 1]["model_version"]) or len(rows) > number or over
 
         return self.wait(trained, f"training on round {number}")

@@ -24,6 +24,7 @@ from cdsel_backend.labelstudio.client import (
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.project.wording import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.journal import SetupCall
@@ -57,7 +58,8 @@ def read_layers(space: LabelSpace, extra_params: object, before: Mapping[str, Ma
         ("extra parameters", lambda: parse_layer(extra_params)),
     ):
         try:
-            values[layer], problems[layer] = accept(read(), before.get(layer, {}), layer=layer)
+            values[layer], faults = accept(read(), before.get(layer, {}), layer=layer)
+            problems[layer] = [refused(one) for one in faults]
         except ValueError as fault:
             values[layer], problems[layer] = dict(before.get(layer, {})), [str(fault)]
     return Layers(values, problems)

@@ -13,9 +13,8 @@ from typing import Any
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Training
+from cdsel_backend.store.records import Became, Training
 
-PROMOTED = "promoted"  # how the outcome of a training starts whose model became the champion
 CHAMPION, CANDIDATE = "champion", "candidate"
 NEWEST, PROMOTIONS = 10, 5  # versions kept beside the champion: the newest, and the last that were promoted
 _LIBRARIES = ("cdsel-backend", "numpy", "scikit-learn", "torch", "timm")
@@ -39,7 +38,7 @@ def provenance(state: State, labels: Mapping[str, str]) -> dict[str, Any]:
 
 def was_promoted(training: Training) -> bool:
     """Whether a training's model became the champion at its end."""
-    return training.outcome.startswith(PROMOTED)
+    return training.outcome.became is Became.PROMOTED
 
 
 def kept(state: State) -> set[str]:

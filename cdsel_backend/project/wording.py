@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Activity, Became, Outcome, Step
 
 
 def few_labels(state: State, labels: int) -> str | None:
@@ -22,3 +24,80 @@ def early_training(state: State) -> list[str]:
     newest = state.trainings[-1] if state.project.least_labels and state.trainings else None
     few = few_labels(state, len(newest.labels)) if newest is not None else None
     return [f"the newest training came early: {few}"] if few else []
+
+
+def doing(activity: Activity) -> str:
+    """What the worker does for a project, or what that waits for; to be followed by its progress."""
+    if activity.step is Step.LABELS_DUE:
+        return f"waiting for labels of {activity.open} image{'' if activity.open == 1 else 's'}"
+    return _DOING[activity.step]
+
+
+_DOING = {
+    Step.STARTING: "starting",
+    Step.EMBEDDING: "embedding images",
+    Step.DETECTING: "looking for confounders",
+    Step.TRAINING: "training",
+    Step.FINE_TUNING: "fine-tuning the backbone",
+    Step.SELECTING: "selecting the next round",
+    Step.FILLING_QUEUE: "filling the queue",
+    Step.EMBEDDING_QUEUE: "embedding the queue by the fine-tuned backbone",
+    Step.NO_IMAGES: "waiting for images in the pool project",
+    Step.PAUSED: "paused",
+    Step.BUDGET_USED: "the budget is used up",
+    Step.QUOTAS_USED: "the annotators' quotas are used up",
+    Step.POOL_USED: "no image is left to select",
+}
+
+
+def next_step(state: State, *, images: int, read: int) -> str:
+    """What comes next, as a sentence or two; `read` of the pool's images are embedded, or cannot be."""
+    size, waiting = min(state.settings.round_size, state.left), len(state.open)
+    after = (
+        f"Then round {len(state.rounds) + 1} of {size} images is selected."
+        if size
+        else "Then the budget is used up; raise it to go on."
+    )
+    if state.settings.paused:
+        return "Paused: nothing more is pushed until you resume. Labels still come in."
+    if not images:
+        return "Import images into the pool project in Label Studio. Everything else follows by itself."
+    if read < images:
+        return "The images are read and embedded first; the confounder report and the first round follow."
+    if waiting:
+        return f"{waiting} image{' waits' if waiting == 1 else 's wait'} for the annotators. {after}"
+    if not size:
+        return "The budget is used up. Raise it to get another round."
+    if state.project.activity.step is Step.POOL_USED:
+        bounds = [
+            name for name in ("group_cap", "near_duplicate") if getattr(state.settings, name) is not None
+        ]
+        loosen = f", or loosen {' or '.join(bounds)}" if bounds else ""
+        return f"Every image that the settings allow is chosen. Import more{loosen}."
+    return f"Round {len(state.rounds) + 1} of {size} images is selected next."
+
+
+def outcome(found: Outcome) -> str:
+    """What became of a training."""
+    if found.words:
+        return found.words
+    if found.became is Became.KEPT_OUT:
+        return f"kept out: worse than {found.champion} on the held-out labels"
+    if found.new_labels is not None:
+        return (
+            f"promoted without a comparison: the setting `group` changed, and only {found.new_labels} of the "
+            f"labels held out now are new to {found.champion}, too few to judge by"
+        )
+    return str(found.became.value)
+
+
+def refused(refusal: Refusal) -> str:
+    """That a setting is refused, why, and what is in force instead."""
+    if not refusal.known:
+        hint = f"did you mean {refusal.near!r}?" if refusal.near else f"they are {_SETTINGS}"
+        return f"{refusal.layer}: there is no setting {refusal.name!r} ({hint})"
+    stays = "the value below it" if refusal.stays is None else repr(refusal.stays)
+    return f"{refusal.layer}: {refusal.name} = {refusal.value!r} is refused ({refusal.reason}); {stays} stays"
+
+
+_SETTINGS = ", ".join(ProjectSettings.model_fields)

@@ -12,7 +12,7 @@ from cdsel_backend.project.serving import Predictions
 from cdsel_backend.reconcile.processes import Trainings
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.records import Activity, Request
 from cdsel_backend.training import TunedModel
 
 if TYPE_CHECKING:
@@ -86,11 +86,10 @@ class Context:
         """One project's state as it stands now."""
         return State(self.store, project)
 
-    def tell(self, state: State, step: str, done: int = 0, total: int = 0) -> None:
-        """Say what the worker does now, for whoever watches."""
-        activity = {"step": step, "done": done, "total": total}
+    def show(self, state: State, activity: Activity) -> None:
+        """Let whoever watches know what the worker does now."""
         if state.project.activity != activity:
-            self.store.update_project(state.project.id, activity=activity)
+            self.store.update_project(state.project.id, activity=activity.to_json())
 
     def requests(self, state: State, request: Request) -> list[int]:
         """Open events that ask for a step."""

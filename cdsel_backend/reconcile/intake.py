@@ -26,7 +26,7 @@ from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import look_up, settle_lost
 from cdsel_backend.store import PoolTask, State
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.records import Activity, Request, Step
 from cdsel_backend.training import ModelFormatError, load
 
 EMBED_CHUNK = 32  # images of one committed step
@@ -221,7 +221,7 @@ def embed(context: Context, state: State) -> bool:
             store.note_problems(project, "embedding", [])
         return False
     embedded, unusable, total = store.embedding_progress(project, backbone.fingerprint)
-    context.tell(state, "embedding images", embedded + unusable, total)
+    context.show(state, Activity(Step.EMBEDDING, embedded + unusable, total))
     source = pool_source(context.studio, state)
     done: list[tuple[int, str, Any]] = []
     faults: dict[int, str] = {}

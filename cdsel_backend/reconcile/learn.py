@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders import Report, detect, verdict_changes
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
-from cdsel_backend.project.versions import PROMOTED, predecessors, provenance, prune
+from cdsel_backend.project.versions import predecessors, provenance, prune
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
 from cdsel_backend.round import train_round
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.records import Activity, Became, Outcome, Request, Step
 from cdsel_backend.training import (
     Model,
     ModelFormatError,
@@ -46,7 +46,7 @@ def detect_confounders(context: Context, state: State) -> bool:
     pool = read_pool(context.store, state)
     if len(pool.ids) < 2:
         return False
-    context.tell(state, "looking for confounders", 0, len(pool.ids))
+    context.show(state, Activity(Step.DETECTING, 0, len(pool.ids)))
     settings = state.settings
     automatic = settings.confounders == "auto"
     named = () if automatic else tuple(settings.confounders)
@@ -181,7 +181,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
     pool = read_pool(context.store, state)
-    context.tell(state, "training", 0, int(pool.labelled.sum()))
+    context.show(state, Activity(Step.TRAINING, 0, int(pool.labelled.sum())))
     last = state.trainings[-1].number if state.trainings else 0
     version = f"cdsel-{state.project.pool_project}-v{last + 1}"
     record: dict[str, Any] = {
@@ -198,7 +198,13 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
             seed=state.settings.seed,
         )
     except NotEnoughLabels as fault:
-        context.store.add_training(state.project.id, version=None, outcome=str(fault), metrics={}, **record)
+        context.store.add_training(
+            state.project.id,
+            version=None,
+            outcome=Outcome(Became.NO_MODEL, words=str(fault)),
+            metrics={},
+            **record,
+        )
         if _outdated(context, state):  # or the same labels would be tried for ever
             context.store.update_project(state.project.id, champion=None)
         context.store.handle_events(requests)
@@ -222,7 +228,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     while number is None:
         champion = context.store.project(state.project.id).champion
         outcome = judge(context, pool, model, metrics, champion)
-        promoted = outcome.startswith(PROMOTED)
+        promoted = outcome.became is Became.PROMOTED
         number = context.store.add_training(
             state.project.id,
             champion=version if promoted else None,
@@ -241,8 +247,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
 
 def judge(
     context: Context, pool: EmbeddedPool, candidate: Model, metrics: dict[str, Any], version: str | None
-) -> str:
-    """What becomes of a candidate, in words that start with `PROMOTED` where it is to serve.
+) -> Outcome:
+    """What becomes of a candidate.
 
     It is compared with the champion, `version`, on the labels that neither of them was trained on, as the settings
     were that each was trained under. `metrics` are the candidate's on all that is held out now: where `group` is as
@@ -254,20 +260,15 @@ def judge(
     state = pool.state
     champion = load_version(context.server, state, version)
     if version is None or champion is None:
-        return PROMOTED
+        return Outcome(Became.PROMOTED)
     group = _group_of(context, state, version)
     tested = pool.unseen_by(group)
     changed = group != state.settings.group
     ours = held_out_metrics(candidate, pool, tested) if changed else metrics
     theirs = held_out_metrics(champion, pool, tested)
     if changed and not _compared(ours, theirs):
-        return (
-            f"{PROMOTED} without a comparison: the setting `group` changed, and only {int(tested.sum())} of the "
-            f"labels held out now are new to {version}, too few to judge by"
-        )
-    if not_worse(ours, theirs):
-        return PROMOTED
-    return f"kept out: worse than {version} on the held-out labels"
+        return Outcome(Became.PROMOTED, version, new_labels=int(tested.sum()))
+    return Outcome(Became.PROMOTED if not_worse(ours, theirs) else Became.KEPT_OUT, version)
 
 
 def held_out_metrics(model: Model, pool: EmbeddedPool, rows: NDArray[np.bool_]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.project.layout import keep_layout
+from cdsel_backend.project.wording import refused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
@@ -23,13 +24,14 @@ from cdsel_backend.reconcile.rounds import preannotate, push, select_round
 from cdsel_backend.reconcile.training_process import train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Activity, Step
 
 log = logging.getLogger(__name__)
 
 
 def check_settings(context: Context, state: State) -> bool:
     """Name the settings that were accepted once and are refused now, and those that need another one."""
-    faults = list(state.resolved.problems)
+    faults = [refused(one) for one in state.resolved.refused]
     if state.settings.group_cap is not None and state.settings.group is None:
         faults.append(
             "group_cap does nothing without group: set it to the variable that names the patient or lesion"
@@ -82,7 +84,7 @@ def reconcile(context: Context, project: int) -> bool:
                 return True
     if not context.store.training_runs(project):  # which tells itself how far it is
         state = context.read_state(project)
-        context.tell(state, waiting_for(state))
+        context.show(state, waiting_for(state))
     return False
 
 
@@ -99,16 +101,14 @@ def _do(step: Callable[[Context, State], bool], context: Context, state: State) 
         return True
 
 
-def waiting_for(state: State) -> str:
-    """What the project waits for, in words."""
+def waiting_for(state: State) -> Activity:
+    """What the project waits for."""
     if not state.items:
-        return "waiting for images in the pool project"
+        return Activity(Step.NO_IMAGES)
     if state.open:
-        return f"waiting for labels of {len(state.open)} images"
+        return Activity(Step.LABELS_DUE, open=len(state.open))
     if state.settings.paused:
-        return "paused"
+        return Activity(Step.PAUSED)
     if not state.left:
-        return "the budget is used up"
-    if not state.room:
-        return "the annotators' quotas are used up"
-    return "no image is left to select"
+        return Activity(Step.BUDGET_USED)
+    return Activity(Step.POOL_USED if state.room else Step.QUOTAS_USED)

@@ -16,7 +16,7 @@ from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.round import next_round, seed_of_round, strength_of
 from cdsel_backend.selection import SelectionOptions, sentence_without_label
 from cdsel_backend.store import Selected, State
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.records import Activity, Request, Step
 
 
 def select_round(context: Context, state: State) -> bool:
@@ -41,7 +41,7 @@ def select_round(context: Context, state: State) -> bool:
     pool = read_pool(context.store, state)
     if pool.taken.all():
         return _exhausted(context, state, key, asked)
-    context.tell(state, "selecting the next round", 0, size)
+    context.show(state, Activity(Step.SELECTING, 0, size))
     number = state.rounds[-1].number + 1 if state.rounds else 1
     seed = seed_of_round(settings.seed, number)
     champion = context.predictions.model(state)
@@ -137,7 +137,7 @@ def push(context: Context, state: State) -> bool:
         due = bool(plan(state, 1))
     if not due:
         return False
-    context.tell(state, "filling the queue", 0, len(state.waiting))
+    context.show(state, Activity(Step.FILLING_QUEUE, 0, len(state.waiting)))
     if state.settings.delivery == "queue_project" and open_queues(context, state):
         return True
     space = space_of(state)

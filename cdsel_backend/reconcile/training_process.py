@@ -29,7 +29,7 @@ from cdsel_backend.reconcile.processes import End, renewing
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, State, Store
 from cdsel_backend.store.leases import training_lease
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.records import Activity, Request, Step
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def train_apart(context: Context, state: State) -> bool:
         return False  # another worker's process is at it
     if few := few_labels(state, len(state.labels)):
         log.warning("project %s: a training was asked for, though %s", state.project.pool_project, few)
-    context.tell(state, "training", 0, len(state.labels))
+    context.show(state, Activity(Step.TRAINING, 0, len(state.labels)))
     killed = death is not None and death.task == task and death.killed
     arguments = (context.server, state.project.studio_url, project, holder, killed)
     context.trainings.start(project, task, _main, *arguments)

@@ -15,6 +15,7 @@ from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Activity, Step
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         trainable=~pool.held_out[rows],
         strength=settings.strength,
         seed=settings.seed,
-        progress=lambda done, total: context.tell(state, "fine-tuning the backbone", done, total),
+        progress=lambda done, total: context.show(state, Activity(Step.FINE_TUNING, done, total)),
     )
     told = {
         "asked": asked,
@@ -143,7 +144,7 @@ def embed_tuned(context: Context, state: State) -> bool:
     if not ready:
         return False
     done = len(waiting) - len(ready)
-    context.tell(state, "embedding the queue by the fine-tuned backbone", done, len(waiting))
+    context.show(state, Activity(Step.EMBEDDING_QUEUE, done, len(waiting)))
     found = _embed(context, state, context.tuned_backbone(state.settings, model), ready[:EMBED_CHUNK])
     store.add_vectors(model.fingerprint, found)
     return bool(found)

@@ -73,7 +73,9 @@ def check_settings(verbose: bool) -> ServerSettings:
         raise click.ClickException(str(fault)) from None
     _, faults = environment_layer()
     if faults:
-        raise click.ClickException("; ".join(faults))
+        from cdsel_backend.project.wording import refused  # slow to load: not for those who ask for --help
+
+        raise click.ClickException("; ".join(map(refused, faults)))
     if not server.label_studio_url:
         raise click.ClickException(
             "set LABEL_STUDIO_URL to the address of Label Studio, such as http://localhost:8080: the token goes there "

@@ -25,6 +25,7 @@ from cdsel_backend.labelstudio.checkup import (
 )
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
 from cdsel_backend.project.addresses import webhook
+from cdsel_backend.project.wording import refused
 from cdsel_backend.settings import ServerSettings, environment_layer, read_server_settings
 from cdsel_backend.store import State, Store
 
@@ -73,7 +74,7 @@ def examine() -> Iterator[Finding]:
     except ValueError as fault:
         yield Finding("settings", "problem", str(fault))
         return
-    faults = environment_layer()[1]
+    faults = [refused(one) for one in environment_layer()[1]]
     yield from (Finding("settings", "problem", fault) for fault in faults)
     yield _device(server)
     yield _disk(server)

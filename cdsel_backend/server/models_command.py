@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cdsel_backend.project import champion
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import CANDIDATE, CHAMPION, aliases
+from cdsel_backend.project.wording import outcome
 from cdsel_backend.settings import ServerSettings, read_server_settings
 from cdsel_backend.store import State, Store
 from cdsel_backend.training.model_files import ModelFormatError, load_meta
@@ -61,7 +62,8 @@ def list_(shelf: Shelf, project: int | None) -> None:
             if row.metrics.get(name) is not None
         )
         click.echo(
-            f"{mark} {row.version}  {len(row.labels)} labels  {shown or 'too few held-out labels'}  {row.outcome}"
+            f"{mark} {row.version}  {len(row.labels)} labels  {shown or 'too few held-out labels'}  "
+            f"{outcome(row.outcome)}"
         )
 
 
@@ -76,6 +78,7 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
     row = state.versions[name]
     told = asdict(row)
     told["labels"] = len(row.labels)
+    told["outcome"] = outcome(row.outcome)
     told["aliases"] = [alias for alias, of in aliases(state).items() if of == name]
     try:
         told["made_from"] = load_meta(model_folder(shelf.server, state.project.id) / name)

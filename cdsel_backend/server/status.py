@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from cdsel_backend.project.wording import early_training
+from cdsel_backend.project.wording import doing, early_training, outcome
 from cdsel_backend.server.people import agreement_of, annotators
 from cdsel_backend.store import State, Store
 
@@ -16,15 +16,17 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
     """Everything worth knowing about a project, as JSON."""
     project = state.project
     embedded, unusable, items = store.embedding_progress(project.id, project.backbone)
-    activity = project.activity or {"step": "starting", "done": 0, "total": 0}
+    activity = project.activity
     report = project.report or {}
     return {
         "project": project.pool_project,
         "title": project.title,
         "studio_url": project.studio_url,
         "queue_project": project.queue_project,
-        "step": activity["step"],
-        "progress": activity,
+        "state": activity.step.value,
+        "waits": activity.step.waits,
+        "step": doing(activity),
+        "progress": {"step": doing(activity), "done": activity.done, "total": activity.total},
         "problems": [words for sentences in project.problems.values() for words in sentences]
         + sorted({row.problem for row in state.annotations if row.problem})
         + early_training(state),
@@ -81,34 +83,8 @@ def rounds(state: State) -> list[dict[str, Any]]:
                 "round": row.number,
                 **{name: counts[name][row.number] for name in became},
                 "model_version": trained.version if trained else None,
-                "outcome": trained.outcome if trained else None,
+                "outcome": outcome(trained.outcome) if trained else None,
                 "metrics": {k: v for k, v in trained.metrics.items() if k != "insight"} if trained else {},
             }
         )
     return answer
-
-
-def next_step(state: State, status: dict[str, Any]) -> str:
-    """What comes next, as a sentence or two."""
-    size = min(state.settings.round_size, status["left"])
-    after = (
-        f"Then round {len(state.rounds) + 1} of {size} images is selected."
-        if size
-        else "Then the budget is used up; raise it to go on."
-    )
-    if state.settings.paused:
-        return "Paused: nothing more is pushed until you resume. Labels still come in."
-    if not status["items"]:
-        return "Import images into the pool project in Label Studio. Everything else follows by itself."
-    if status["embedded"] + status["unusable_count"] < status["items"]:
-        return "The images are read and embedded first; the confounder report and the first round follow."
-    if status["open"]:
-        one = status["open"] == 1
-        return f"{status['open']} image{' waits' if one else 's wait'} for the annotators. {after}"
-    if not size:
-        return "The budget is used up. Raise it to get another round."
-    if status["step"] == "no image is left to select":
-        bounds = [name for name in ("group_cap", "near_duplicate") if status["settings"][name] is not None]
-        loosen = f", or loosen {' or '.join(bounds)}" if bounds else ""
-        return f"Every image that the settings allow is chosen. Import more{loosen}."
-    return f"Round {len(state.rounds) + 1} of {size} images is selected next."

@@ -64,7 +64,7 @@ class Projects(Database):
         """One project, by our id."""
         with reading(self.engine) as connection:
             query = columns(Project, schema.projects).where(schema.projects.c.id == project)
-            return Project(*connection.execute(query).one())
+            return records(connection, Project, query)[0]
 
     def project_of(self, source: int, studio_url: str = "") -> Project | None:
         """The project whose pool, or one of whose queues, is this project of Label Studio; "": of any."""

@@ -5,8 +5,9 @@ A record has the columns of its table by their names (`schema.py` says what they
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ Json = Mapping[str, Any]
 """A JSON object as the database, or Label Studio, has it."""
 
 R = TypeVar("R")
+READ = "read"  # of a field: what makes its value from what the database holds
 
 
 class Request(str, Enum):
@@ -26,6 +28,93 @@ class Request(str, Enum):
     SELECT = "SELECT_NOW"
 
     __str__ = str.__str__  # databases and forms hold the value
+
+
+class Step(str, Enum):
+    """What the worker does for a project, or what the project waits for."""
+
+    STARTING = "starting"
+    EMBEDDING = "embedding"
+    DETECTING = "detecting"
+    TRAINING = "training"
+    FINE_TUNING = "fine-tuning"
+    SELECTING = "selecting"
+    FILLING_QUEUE = "filling-queue"
+    EMBEDDING_QUEUE = "embedding-queue"
+    NO_IMAGES = "no-images"
+    LABELS_DUE = "labels-due"
+    PAUSED = "paused"
+    BUDGET_USED = "budget-used"
+    QUOTAS_USED = "quotas-used"
+    POOL_USED = "pool-used"
+
+    @property
+    def waits(self) -> bool:
+        """Whether the project waits for somebody."""
+        return self in _WAITING
+
+
+_WAITING = frozenset(
+    {Step.NO_IMAGES, Step.LABELS_DUE, Step.PAUSED, Step.BUDGET_USED, Step.QUOTAS_USED, Step.POOL_USED}
+)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the worker does for a project now: `done` of `total` images; `open` images that labels are waited for."""
+
+    step: Step = Step.STARTING
+    done: int = 0
+    total: int = 0
+    open: int = 0
+
+    @classmethod
+    def read(cls, kept: Json) -> Activity:
+        """What the database keeps of it; the sentences of an earlier version are no step, and gone after a pass."""
+        try:
+            return cls(**{**kept, "step": Step(kept["step"])})
+        except (KeyError, TypeError, ValueError):
+            return cls()
+
+    def to_json(self) -> dict[str, object]:
+        """What the database keeps of it."""
+        return {**asdict(self), "step": self.step.value}
+
+
+class Became(str, Enum):
+    """What became of a training."""
+
+    PROMOTED = "promoted"
+    KEPT_OUT = "kept out"
+    NO_MODEL = "no model"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a training, and why."""
+
+    became: Became
+    champion: str | None = None
+    """The version that it was compared with, or could not be compared with."""
+    new_labels: int | None = None
+    """How many of the held-out labels were new to that version, where they were too few for a comparison."""
+    words: str = ""
+    """What the training said where it gave no model; or the sentence that an earlier version kept."""
+
+    @classmethod
+    def read(cls, kept: str) -> Outcome:
+        """What the database keeps of it: JSON, or the sentence of an earlier version."""
+        if kept.startswith("{"):
+            found = json.loads(kept)
+            return cls(**{**found, "became": Became(found["became"])})
+        for became in (Became.PROMOTED, Became.KEPT_OUT):
+            if kept.startswith(became.value):
+                return cls(became, words="" if kept == became.value else kept)
+        return cls(Became.NO_MODEL, words=kept)
+
+    def to_text(self) -> str:
+        """What the database keeps of it."""
+        return json.dumps({**asdict(self), "became": self.became.value})
 
 
 @dataclass(frozen=True)
@@ -42,7 +131,7 @@ class Project:
     label_config: str
     layers: Mapping[str, Json]
     problems: Mapping[str, Sequence[str]]
-    activity: Json
+    activity: Activity = field(metadata={READ: Activity.read})
     pool_version: int
     pool_synced_at: float
     queue_synced_at: float
@@ -150,7 +239,7 @@ class Training:
     version: str | None
     round: int
     labels: Mapping[str, str]
-    outcome: str
+    outcome: Outcome = field(metadata={READ: Outcome.read})
     metrics: Json
     created_at: float
 
@@ -187,4 +276,12 @@ def columns(kind: type[Any], table: Table) -> Select[Any]:
 
 def records(connection: Connection, kind: type[R], query: Select[Any]) -> list[R]:
     """What a query that `columns` began answers, as records."""
-    return [kind(*row) for row in connection.execute(query)]
+    found = connection.execute(query)
+    readers = [one.metadata.get(READ) for one in fields(kind)]  # type: ignore[arg-type]
+    if not any(readers):
+        return [kind(*row) for row in found]
+    # Of a record with defaults a query may leave the last columns out.
+    return [
+        kind(*(value if read is None else read(value) for read, value in zip(readers, row, strict=False)))
+        for row in found
+    ]

@@ -161,7 +161,9 @@ trainings = Table(
     Column("version", String(100)),
     Column("round", Integer, nullable=False),  # complete rounds at the time
     Column("labels", JSON, nullable=False),  # item id -> label: the snapshot it saw
-    Column("outcome", Text, nullable=False),  # promoted, kept out, or no model, in words
+    Column(
+        "outcome", Text, nullable=False
+    ),  # `records.Outcome` as JSON; a sentence before there were records
     Column("metrics", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
 )

@@ -9,14 +9,20 @@ from sqlalchemy import and_, func, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
-from cdsel_backend.store.records import Training, columns, records
+from cdsel_backend.store.records import Outcome, Training, columns, records
 
 
 class Trainings(Database):
     """The trainings that ran, and which model serves."""
 
     def add_training(
-        self, project: int, *, champion: str | None = None, instead_of: str | None = None, **values: Any
+        self,
+        project: int,
+        *,
+        champion: str | None = None,
+        instead_of: str | None = None,
+        outcome: Outcome,
+        **values: Any,
     ) -> int | None:
         """Record a training that ran and, when it is promoted, the champion, at once; returns its number.
 
@@ -35,7 +41,13 @@ class Trainings(Database):
                     return None
             last = connection.scalar(select(func.max(table.c.number)).where(table.c.project == project)) or 0
             connection.execute(
-                insert(table).values(project=project, number=last + 1, created_at=time.time(), **values)
+                insert(table).values(
+                    project=project,
+                    number=last + 1,
+                    created_at=time.time(),
+                    outcome=outcome.to_text(),
+                    **values,
+                )
             )
             return int(last) + 1
 

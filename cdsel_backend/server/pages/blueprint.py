@@ -14,6 +14,7 @@ from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
+from cdsel_backend.project.wording import outcome
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Project
@@ -39,7 +40,7 @@ def _prepare(setup: BlueprintSetupState) -> None:
     )
     app.jinja_env.globals.update(static_url=static_url, csrf_token=csrf_token)
     app.jinja_env.filters.update(
-        count=count, share=share, ago=ago, moment=moment, value=value_words, code=code
+        count=count, share=share, ago=ago, moment=moment, value=value_words, code=code, outcome=outcome
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 

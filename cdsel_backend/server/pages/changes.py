@@ -12,7 +12,7 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
-from cdsel_backend.project.wording import few_labels
+from cdsel_backend.project.wording import few_labels, refused
 from cdsel_backend.selection import describe, strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
 from cdsel_backend.server.service import Service
@@ -40,8 +40,8 @@ def change_settings(pool_project: int) -> tuple[str, int] | Response:
     """Set the settings that a form names under `fields`; all of them, or none where one is refused."""
     state = read_state(pool_project)
     typed = {name: _typed(name) for name in request.form.getlist("fields")}
-    accepted, _ = accept(typed, {}, layer=LAYER)
-    faults = {name: _fault(name, value) for name, value in typed.items() if name not in accepted}
+    accepted, refusals = accept(typed, {}, layer=LAYER)
+    faults = {one.name: one.reason if one.known else refused(one) for one in refusals}
     if faults:
         return _settings_page(state, typed, faults), 422
     in_force = state.settings.model_dump(mode="json")
@@ -144,13 +144,6 @@ def _typed(name: str) -> Any:
         return "auto" if request.form.get("mode") == "auto" else request.form.getlist(name)
     value = request.form.get(name, "").strip()
     return None if value == "" and kind in ("optional text", "optional number") else value
-
-
-def _fault(name: str, value: Any) -> str:
-    """Why a value is refused, in words for whoever typed it."""
-    _, problems = accept({name: value}, {}, layer=LAYER)
-    words = problems[0].partition("is refused (")[2].rpartition("); ")[0]
-    return words or problems[0]
 
 
 def kind_of(field: FieldInfo) -> str:

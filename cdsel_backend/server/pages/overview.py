@@ -10,12 +10,13 @@ from markupsafe import Markup
 from cdsel_backend import figures
 from cdsel_backend.confounders import Verdict
 from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.project.wording import next_step
 from cdsel_backend.server.pages.blueprint import pages, read_state, share
 from cdsel_backend.server.pages.models import accuracy_curve
 from cdsel_backend.server.pages.queue import queue_rows
 from cdsel_backend.server.pages.review import VERDICTS, disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
-from cdsel_backend.server.status import next_step, project_status
+from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 
 SHOWN = 3  # confounders on the overview
@@ -49,7 +50,9 @@ def project(pool_project: int) -> str:
         status=status,
         acting=acting[:SHOWN],
         more_acting=len(acting) - SHOWN,
-        next_step=next_step(state, status),
+        next_step=next_step(
+            state, images=status["items"], read=status["embedded"] + status["unusable_count"]
+        ),
         curve=accuracy_curve(state),
         gain=gain(state),
         told=latest_insight(state),

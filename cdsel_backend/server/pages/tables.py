@@ -12,6 +12,7 @@ from flask import Response
 from werkzeug.exceptions import NotFound
 
 from cdsel_backend.confounders import Report
+from cdsel_backend.project.wording import outcome
 from cdsel_backend.server.pages.activity import sources
 from cdsel_backend.server.pages.blueprint import moment, pages, read_state
 from cdsel_backend.server.pages.confounders import measured_of, mosaics
@@ -140,7 +141,7 @@ def _models(_: Store, state: State) -> list[dict[str, Any]]:
             "champion": bool(row.version) and row.version == state.project.champion,
             "created_at": moment(row.created_at),
             "labels": len(row.labels),
-            "outcome": row.outcome,
+            "outcome": outcome(row.outcome),
             **_headlines(row.metrics),
         }
         for row in state.trainings
