@@ -124,6 +124,11 @@ as `hf-hub:timm/, /models/`."""
         return bool(self.basic_auth_user and self.basic_auth_pass)
 
     @property
+    def vectors_folder(self) -> Path:
+        """Where the vectors are kept, beside the database or on storage that all workers share."""
+        return self.data_dir / "vectors"
+
+    @property
     def database_url(self) -> str:
         """The SQLAlchemy URL in force."""
         return self.database or f"sqlite:///{self.data_dir / DATABASE_FILE}"

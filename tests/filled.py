@@ -76,7 +76,7 @@ def shared() -> Filled:
 def fill(folder: Path, address: str, images: Path) -> Filled:
     """A pool of drawn images with a confounded site: three rounds labelled, the fourth half."""
     server = ServerSettings(data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token")
-    store = Store(server.database_url)
+    store = Store(server.database_url, server.vectors_folder)
     rows = _rows(images)
     project = store.connect_project(
         STUDIO_URL,

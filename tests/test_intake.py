@@ -19,7 +19,7 @@ def embed_from(world, url):
     try:
         assert world.step(embed)
     finally:
-        done = world.store.embedding_progress(world.project, world.state().project.backbone)
+        done = world.store.embedding_progress(world.project)
     return done[:2]
 
 

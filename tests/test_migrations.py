@@ -75,15 +75,15 @@ def test_revisions_are_one_row():
     assert list(KNOWN) == [f"{number:04}" for number in range(1, len(KNOWN) + 1)]
 
 
-def test_the_revisions_make_the_schema(database_url):
-    store = Store(database_url)
+def test_the_revisions_make_the_schema(database_url, tmp_path):
+    store = Store(database_url, tmp_path / "vectors")
     check_schema(store.engine)
     store.close()
 
 
-def test_a_database_of_e7083fe_keeps_what_it_holds(database_url):
+def test_a_database_of_e7083fe_keeps_what_it_holds(database_url, tmp_path):
     restore(database_url)
-    store = Store(database_url)
+    store = Store(database_url, tmp_path / "vectors")
     check_schema(store.engine)
     (project,) = store.projects()
     state = State(store, project.id)
@@ -107,15 +107,15 @@ def test_a_database_of_e7083fe_keeps_what_it_holds(database_url):
     store.close()
 
 
-def open_with(barrier, url):
+def open_with(barrier, url, folder):
     barrier.wait(60)
-    Store(url).close()
+    Store(url, folder).close()
 
 
-def test_a_database_of_an_earlier_commit_gets_what_it_lacks(database_url):
+def test_a_database_of_an_earlier_commit_gets_what_it_lacks(database_url, tmp_path):
     restore(database_url)
     make_older(database_url)
-    store = Store(database_url)
+    store = Store(database_url, tmp_path / "vectors")
     check_schema(store.engine)
     state = State(store, store.projects()[0].id)
     assert (len(state.labels), len(state.open), state.copies, state.annotators) == (17, 7, [], {})
@@ -125,34 +125,36 @@ def test_a_database_of_an_earlier_commit_gets_what_it_lacks(database_url):
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["empty", "e7083fe"])
-def test_processes_that_open_at_once_do_not_collide(database_url, old):
+def test_processes_that_open_at_once_do_not_collide(database_url, tmp_path, old):
     if old:
         restore(database_url)
     # Forked, not spawned: they are to meet in the database, not one after the other after their imports.
     start = multiprocessing.get_context("fork")
     barrier = start.Barrier(4)
-    processes = [start.Process(target=open_with, args=(barrier, database_url)) for _ in range(4)]
+    processes = [
+        start.Process(target=open_with, args=(barrier, database_url, tmp_path / "vectors")) for _ in range(4)
+    ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * 4
-    store = Store(database_url)
+    store = Store(database_url, tmp_path / "vectors")
     check_schema(store.engine)
     assert len(store.projects()) == old
     store.close()
 
 
-def test_a_newer_database_is_refused_by_name_and_left_alone(database_url):
+def test_a_newer_database_is_refused_by_name_and_left_alone(database_url, tmp_path):
     url = database_url
-    Store(url).close()
+    Store(url, tmp_path / "vectors").close()
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
         connection.execute(text("UPDATE facts SET value = '\"7.0.1\"' WHERE name = 'upgraded by'"))
         connection.execute(text("DROP TABLE copies"))
     with pytest.raises(NewerDatabase) as refused:
-        Store(url)
+        Store(url, tmp_path / "vectors")
     for part in (engine.url.render_as_string(), "revision 9999", "cdsel 7.0.1", f"up to {HEAD}"):
         assert part in str(refused.value)
     assert not inspect(engine).has_table("copies")
@@ -163,7 +165,7 @@ def test_a_newer_database_is_refused_by_name_and_left_alone(database_url):
 @pytest.mark.parametrize("command", [["serve"], ["models", "list"], ["doctor"]])
 def test_every_command_refuses_a_newer_database_in_one_sentence(tmp_path, command):
     server = ServerSettings(data_dir=tmp_path)
-    store = Store(server.database_url)
+    store = Store(server.database_url, server.vectors_folder)
     with store.engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     store.close()
@@ -181,9 +183,9 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path, monkeypa
         "cdsel_backend.store.migrations.__version__", object()
     )  # no JSON: the last statement fails
     with pytest.raises(Exception, match="JSON serializable"):
-        Store(url)
+        Store(url, tmp_path / "vectors")
     monkeypatch.undo()
     engine = create_engine(url)
     assert not inspect(engine).has_table(VERSION_TABLE)
     engine.dispose()
-    Store(url).close()
+    Store(url, tmp_path / "vectors").close()

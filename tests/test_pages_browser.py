@@ -418,7 +418,7 @@ def large(tmp_path_factory):
     """A pool of 100,000 embedded images: rows as the loop leaves them, vectors drawn in few dimensions."""
     folder = tmp_path_factory.mktemp("large")
     server = ServerSettings(data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token")
-    store = Store(server.database_url)
+    store = Store(server.database_url, server.vectors_folder)
     project = store.connect_project(
         STUDIO_URL, POOL, title="A large pool", label_config=LABEL_CONFIG, backbone="b"
     )
@@ -431,17 +431,14 @@ def large(tmp_path_factory):
             "project": project,
             "task": n,
             "image": f"/{n}.jpg",
-            "content_hash": f"{n:064d}",
             "data": {"image": f"/{n}.jpg", "site": str(sites[n]), "age": n % 90},
         }
         for n in range(LARGE)
     ]
-    rows = [
-        {"content_hash": f"{n:064d}", "backbone": "b", "vector": vectors[n].tobytes()} for n in range(LARGE)
-    ]
     with writing(store.engine) as connection:
         connection.execute(insert(schema.items), items)
-        connection.execute(insert(schema.vectors), rows)
+    ids = [row.id for row in store.items(project)]
+    store.add_vectors("b", [(item, f"{n:064d}", vectors[n]) for n, item in enumerate(ids)])
     store.update_project(project, pool_version=1)
     with served(server, store) as address:
         yield address, State(store, project)

@@ -161,7 +161,7 @@ def test_four_annotators_share_no_image_keep_the_order_and_use_the_budget_exactl
         assert len(per_person) == 4
     else:
         assert per_person == settings["annotators"]
-    store = Store(url)
+    store = Store(url, tmp_path / "vectors")
     state = State(store, store.project_of(pool).id)
     assert len(state.annotations) == len(state.labels) == BUDGET
     assert len({row.annotator for row in state.annotations}) == 4

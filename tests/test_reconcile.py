@@ -222,7 +222,7 @@ def test_what_cannot_be_selected_is_not_searched_again_until_something_changes(t
         more = PoolTask(999, {"image": "/999.jpg", "site": "north", "id": "x999"}, "/999.jpg")
         world.store.sync_pool(world.project, [*tasks, more])
         assert not world.step(select_round)  # it has no vector yet
-        world.store.add_vectors("b", [(world.state().items[-1].id, "999", world.vectors[0] + 1)])
+        world.store.add_vectors("b", [(world.state().items[-1].id, f"{999:064}", world.vectors[0] + 1)])
     assert world.step(select_round)
 
 

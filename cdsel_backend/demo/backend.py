@@ -105,7 +105,7 @@ class LocalBackend:
 
     def vectors(self, pool_project: int) -> tuple[list[int], NDArray[np.float32]]:
         """The embedded pool, read from the backend's database: pool tasks, and their vectors (n, d)."""
-        store = Store(self._database)
+        store = Store(self._database, self.data_dir / "vectors")
         try:
             project = store.project_of(pool_project)
             if project is None:

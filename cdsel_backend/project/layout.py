@@ -48,7 +48,7 @@ class Layout:
 def layout_key(store: Store, state: State) -> str:
     """What a layout depends on."""
     project, settings = state.project, state.settings
-    embedded = store.embedding_progress(project.id, project.backbone)
+    embedded = store.embedding_progress(project.id)
     parts = [
         FORM,
         project.backbone,
@@ -63,7 +63,7 @@ def layout_key(store: Store, state: State) -> str:
 
 def keep_layout(server: ServerSettings, store: Store, state: State) -> bool:
     """Keep the layout of the pool in a file, again whenever the pool moved; returns whether it was written."""
-    if not store.embedding_progress(state.project.id, state.project.backbone)[0]:
+    if not store.embedding_progress(state.project.id)[0]:
         return False
     key = layout_key(store, state)
     path = _path(server, state)
@@ -147,7 +147,7 @@ def _places(store: Store, project: int, backbone: str) -> tuple[NDArray[np.int64
 
     The axes are fitted on an even sample, so that a large pool is read part by part and never held whole.
     """
-    embedded, _, _ = store.embedding_progress(project, backbone)
+    embedded, _, _ = store.embedding_progress(project)
     every = max(1, embedded // SAMPLE)
     sample = [vectors for _, vectors in store.iter_vectors(project, backbone, every=every)]
     fitted = np.concatenate(sample) if sample else np.zeros((0, 0), dtype=np.float32)

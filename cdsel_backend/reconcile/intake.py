@@ -212,15 +212,15 @@ def embed(context: Context, state: State) -> bool:
     """Read and embed the next images that have no vector."""
     backbone, store, project = context.backbone(state.settings), context.store, state.project.id
     if state.project.backbone != backbone.fingerprint:
-        if state.project.backbone and store.embedding_progress(project, state.project.backbone)[0]:
+        if state.project.backbone and store.embedding_progress(project)[0]:
             store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
-        store.update_project(project, backbone=backbone.fingerprint)
-    rows = store.without_vector(project, backbone.fingerprint, limit=EMBED_CHUNK, now=time.time())
+        store.start_backbone(project, backbone.fingerprint)
+    rows = store.without_vector(project, limit=EMBED_CHUNK, now=time.time())
     if not rows:
         if "embedding" in state.project.problems:
             store.note_problems(project, "embedding", [])
         return False
-    embedded, unusable, total = store.embedding_progress(project, backbone.fingerprint)
+    embedded, unusable, total = store.embedding_progress(project)
     context.show(state, Activity(Step.EMBEDDING, embedded + unusable, total))
     source = pool_source(context.studio, state)
     done: list[tuple[int, str, Any]] = []

@@ -105,7 +105,7 @@ def report_key(context: Context, state: State) -> str:
     """What a confounder report depends on; the labels count from the moment a training on them is due."""
     settings = state.settings
     fingerprint = state.project.backbone
-    embedded, _, _ = context.store.embedding_progress(state.project.id, fingerprint)
+    embedded, _, _ = context.store.embedding_progress(state.project.id)
     labels = state.trained_labels | (state.label_changes if training_due(context, state) else {})
     parts = [
         fingerprint,

@@ -94,7 +94,7 @@ def select_round(context: Context, state: State) -> bool:
 def selection_key(context: Context, state: State, size: int) -> str:
     """What the choice of a round of so many images depends on."""
     project = state.project
-    embedded, _, _ = context.store.embedding_progress(project.id, project.backbone)
+    embedded, _, _ = context.store.embedding_progress(project.id)
     parts = [
         size,
         project.backbone,

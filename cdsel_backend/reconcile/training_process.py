@@ -101,7 +101,7 @@ def _main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
-    store = Store(server.database_url)
+    store = Store(server.database_url, server.vectors_folder)
     name = training_lease(project)
     _end_with(parent, store, name, holder)
     with renewing(store, name, holder), threadpool_limits(1, user_api="blas"):

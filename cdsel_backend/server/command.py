@@ -106,7 +106,7 @@ def open_once(server: ServerSettings) -> None:
     try:
         server.data_dir.mkdir(parents=True, exist_ok=True)
         server.data_dir.chmod(0o700)  # one that an earlier version made lets others read
-        store = Store(server.database_url)
+        store = Store(server.database_url, server.vectors_folder)
         claim_folder(store, server.data_dir)
         for file in server.data_dir.glob("*.sqlite3*"):
             file.chmod(0o600)
@@ -168,7 +168,7 @@ def _web(
 
     _log_to_stderr(verbose)
     stopping = _until_told(parent)
-    store = Store(server.database_url)
+    store = Store(server.database_url, server.vectors_folder)
     connector = Connector(server, store)
     threading.Thread(target=connector.run, args=(stopping,), daemon=True).start()
     app = create_app(server, store, listens_at=host, insecure=insecure)

@@ -83,7 +83,7 @@ def examine() -> Iterator[Finding]:
         found = _database(server)
         yield found
         if found.level == "ok":
-            store = Store(server.database_url)
+            store = Store(server.database_url, server.vectors_folder)
     except SQLAlchemyError as fault:
         yield Finding("database", "problem", f"CDSEL_DATABASE_URL: it does not open: {fault}")
     try:
@@ -148,7 +148,7 @@ def _writable(folder: Path) -> bool:
 def _database(server: ServerSettings) -> Finding:
     url = make_url(server.database_url)
     if url.get_backend_name() != "sqlite":
-        Store(server.database_url).close()
+        Store(server.database_url, server.vectors_folder).close()
         return Finding("database", "ok", url.render_as_string(hide_password=True))
     if url.database and not Path(url.database).exists():
         return Finding("database", "warning", f"{url.database} is not there yet: `cdsel serve` makes it")

@@ -34,7 +34,7 @@ def models(context: click.Context) -> None:
     except ValueError as fault:
         raise click.ClickException(str(fault)) from None
     try:
-        store = Store(server.database_url)
+        store = Store(server.database_url, server.vectors_folder)
     except SQLAlchemyError as fault:
         raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
     context.call_on_close(store.close)

@@ -15,7 +15,7 @@ UNUSABLE_SHOWN = 1000  # of the images left out; the count is of all
 def project_status(store: Store, state: State) -> dict[str, Any]:
     """Everything worth knowing about a project, as JSON."""
     project = state.project
-    embedded, unusable, items = store.embedding_progress(project.id, project.backbone)
+    embedded, unusable, items = store.embedding_progress(project.id)
     activity = project.activity
     report = project.report or {}
     return {

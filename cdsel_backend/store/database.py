@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy.exc import ArgumentError
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.migrations import migrate
+from cdsel_backend.store.vector_shards import VectorShards
+from cdsel_backend.store.vectors import VectorStore
 
+VECTORS = "vectors"  # the folder beside the database
 CHUNK = 500  # rows of one statement: below every database's limit of bound values
 
 LEASE = "cdsel_lease"  # the option of an engine whose transactions are under a lease: its name and its holder
@@ -24,7 +28,7 @@ class LeaseLost(Exception):
         super().__init__(f"the lease {name} was lost: another worker is at it")
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, vectors: VectorStore | None = None) -> Engine:
     """Open the database at a SQLAlchemy URL and bring it to this program's schema.
 
     Raises:
@@ -41,7 +45,7 @@ def open_database(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         engine = create_engine(url, pool_pre_ping=True)
-    migrate(engine)
+    migrate(engine, vectors)
     return engine
 
 
@@ -96,11 +100,34 @@ def chunks(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
 
 
 class Database:
-    """What every part of the store has: the database, opened."""
+    """What every part of the store has: the database, opened, and the vectors beside it."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = open_database(url)
+    def __init__(self, url: str, vectors: VectorStore | Path | None = None) -> None:
+        """Open the database at a URL, and the vectors: a store of them or its folder; None: beside a SQLite file."""
+        self._vectors = vectors_at(url, vectors)
+        self.engine = open_database(url, self._vectors)
+
+    @property
+    def vectors_kept(self) -> VectorStore:
+        """The store of the vectors.
+
+        Raises:
+            sqlalchemy.exc.ArgumentError: the database is no file that they could lie beside, and no folder was named.
+        """
+        if self._vectors is None:
+            raise ArgumentError("this database is no file: name the folder of its vectors, too")
+        return self._vectors
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+
+
+def vectors_at(url: str, vectors: VectorStore | Path | None) -> VectorStore | None:
+    """Return the store of vectors that is named, or the one beside a SQLite file; None where there is neither."""
+    if vectors is None:
+        file = make_url(url).database
+        if make_url(url).get_backend_name() != "sqlite" or not file or file == ":memory:":
+            return None
+        vectors = Path(file).parent / VECTORS
+    return VectorShards(vectors) if isinstance(vectors, Path) else vectors

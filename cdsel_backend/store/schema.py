@@ -15,7 +15,6 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -55,6 +54,10 @@ projects = Table(
     Column("champion", String(100)),
     # Before the project trains by itself: the pool project's min_annotations_to_start_training.
     Column("least_labels", Integer, nullable=False, default=0, server_default="0"),
+    # How many items of the pool have a vector, cannot be used, and exist.
+    Column("embedded_count", Integer, nullable=False, default=0, server_default="0"),
+    Column("unusable_count", Integer, nullable=False, default=0, server_default="0"),
+    Column("item_count", Integer, nullable=False, default=0, server_default="0"),
     Column("described", JSON),  # our line in the pool project's description, and when it was written
     UniqueConstraint("studio_url", "pool_project"),
 )
@@ -69,19 +72,15 @@ items = Table(
     Column("image", Text, nullable=False, default=""),  # its image field
     Column("content_hash", String(64)),
     Column("problem", Text),  # why the image cannot be used
-    Column("retry_at", Float, nullable=False, default=0.0),
+    # When its image is to be read, in seconds since the epoch, 0 at once; none: it has a vector, or is gone.
+    Column("due_at", Float, default=0.0),
+    Column("vector", Integer),  # where its vector lies, among those of the project's backbone
     Column("attempts", Integer, nullable=False, default=0),
     Column("gone", Boolean, nullable=False, default=False),  # deleted from the pool project
     UniqueConstraint("project", "task"),
     UniqueConstraint("project", "id"),
-)
-
-vectors = Table(
-    "vectors",
-    metadata,
-    Column("content_hash", String(64), primary_key=True),
-    Column("backbone", String(64), primary_key=True),  # its fingerprint
-    Column("vector", LargeBinary, nullable=False),  # float16, little endian
+    Index("items_due", "project", "due_at"),
+    Index("items_embedded", "project", "id", "vector", "gone"),  # whole in the index: no data is read for it
 )
 
 labels = Table(

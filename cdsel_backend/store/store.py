@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cdsel_backend.store.embeddings import Embeddings
 from cdsel_backend.store.journal import Journal
 from cdsel_backend.store.leases import Leases
 from cdsel_backend.store.pool_items import PoolItems
@@ -10,5 +11,5 @@ from cdsel_backend.store.queue import Queue
 from cdsel_backend.store.trainings import Trainings
 
 
-class Store(Projects, PoolItems, Queue, Trainings, Journal, Leases):
+class Store(Projects, PoolItems, Embeddings, Queue, Trainings, Journal, Leases):
     """The state of every project, in one database: each part says what it keeps."""

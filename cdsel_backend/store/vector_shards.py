@@ -166,7 +166,9 @@ class VectorShards:
 
     def size_bytes(self, backbone: str) -> int:
         """See `VectorStore.size_bytes`."""
-        return sum(path.stat().st_size for path in self._path(backbone).glob("*"))
+        with self._guard:
+            shelf = self._shelf(backbone)
+            return sum(path.stat().st_size for path in shelf.folder.glob("*")) if shelf else 0
 
     def _path(self, backbone: str) -> Path:
         if not _NAME.fullmatch(backbone):
@@ -175,6 +177,8 @@ class VectorShards:
 
     def _shelf(self, backbone: str, *, dim: int | None = None) -> Shelf | None:
         """The shelf of a backbone, up to date; with `dim` it is made where there is none."""
+        if dim is None and not _NAME.fullmatch(backbone):
+            return None
         path = self._path(backbone)
         form = path / "form.json"
         if dim is not None and not form.exists():

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend import __version__
 from cdsel_backend.store import schema
+from cdsel_backend.store.vectors import VectorStore
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,13 @@ class NewerDatabase(SQLAlchemyError):
     """The database has a revision that this program does not know; nothing was changed in it."""
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, vectors: VectorStore | None = None) -> None:
     """Bring a database to `HEAD`, all at once or, when a revision fails, not at all.
 
     An empty database gets every table, one from before there were revisions what it lacks. Where several processes
     open one database at once, the first migrates it and the others wait.
+
+    `vectors` is where vectors are kept; a database from before they had a place of their own needs it.
 
     Raises:
         NewerDatabase: a newer program made it; the message names both revisions and what to do.
@@ -58,7 +61,7 @@ def migrate(engine: Engine) -> None:
             driver.execute("PRAGMA foreign_keys=OFF")
         try:
             with connection.begin():
-                _upgrade(connection)
+                _upgrade(connection, vectors)
                 if sqlite and (row := connection.exec_driver_sql("PRAGMA foreign_key_check").first()):
                     raise SQLAlchemyError(
                         f"the migration would leave a row of {row[0]} that refers to nothing"
@@ -68,11 +71,11 @@ def migrate(engine: Engine) -> None:
                 driver.execute("PRAGMA foreign_keys=ON")
 
 
-def alembic_config(connection: Connection) -> Any:
+def alembic_config(connection: Connection, vectors: VectorStore | None = None) -> Any:
     """What alembic's commands need to work on an open connection."""
     from alembic.config import Config
 
-    config = Config(attributes={"connection": connection})
+    config = Config(attributes={"connection": connection, "vectors": vectors})
     config.set_main_option("script_location", str(files(__package__)).replace("%", "%%"))
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.set_main_option("path_separator", "os")
@@ -102,14 +105,14 @@ def _revision(engine: Engine) -> str | None:
     )
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, vectors: VectorStore | None) -> None:
     # Here, not above: a database that is at its newest revision opens without alembic.
     from alembic import command
 
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": POSTGRESQL_LOCK})
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    command.upgrade(alembic_config(connection), "head")
+    command.upgrade(alembic_config(connection, vectors), "head")
     table = schema.facts
     connection.execute(table.delete().where(table.c.name == UPGRADED_BY))
     connection.execute(table.insert().values(name=UPGRADED_BY, value=__version__))

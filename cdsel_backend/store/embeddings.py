@@ -1,0 +1,255 @@
+"""The vectors of items: which item has one and where it lies, what is still to embed, and how far that is.
+
+An item's `vector` is the position of its vector in the store of vectors, by the backbone that its project has; `due_at`
+is when its image is to be read (0: at once), none where there is nothing to do. Both are indexed, and a project counts
+its items, so that a look at a pool of any size costs the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Select, and_, bindparam, case, func, select, update
+
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.records import Item, columns, records
+
+HASHES = 20_000  # content hashes looked up at once
+
+Progress = tuple[int, int, int]
+"""How many items of a pool have a vector, cannot be used, and exist."""
+
+
+class Embeddings(Database):
+    """The vectors of items."""
+
+    def without_vector(self, project: int, *, limit: int, now: float) -> list[Item]:
+        """Items whose image is to be read and embedded, those never tried before first."""
+        items = schema.items
+        with reading(self.engine) as connection:
+            return records(
+                connection,
+                Item,
+                columns(Item, items)
+                .where(items.c.project == project, items.c.due_at <= now)
+                .order_by(items.c.due_at, items.c.id)
+                .limit(limit),
+            )
+
+    def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:
+        """Those of some items that are in the pool and have a vector of this backbone."""
+        return set(self._positions(project, backbone, ids)[0].tolist())
+
+    def embedding_progress(self, project: int) -> Progress:
+        """How many items have a vector, cannot be used, and exist."""
+        table = schema.projects.c
+        with reading(self.engine) as connection:
+            embedded, unusable, items = connection.execute(
+                select(table.embedded_count, table.unusable_count, table.item_count).where(
+                    table.id == project
+                )
+            ).one()
+        return embedded, unusable, items
+
+    def start_backbone(self, project: int, backbone: str) -> None:
+        """Make a backbone the project's: what it has a vector of has it at once, the rest is due."""
+        items, own = schema.items, schema.items.c.project == project
+        with writing(self.engine) as connection:
+            # From here on the old positions are of no use; what is unusable keeps the time of its next try.
+            connection.execute(
+                update(items).where(own, items.c.vector.is_not(None)).values(vector=None, due_at=0.0)
+            )
+            connection.execute(update(items).where(own, items.c.gone).values(due_at=None))
+            connection.execute(
+                update(schema.projects).where(schema.projects.c.id == project).values(backbone=backbone)
+            )
+            recount(connection, project)
+        if self.vectors_kept.count(backbone):
+            self._find_vectors(project, backbone)
+
+    def _find_vectors(self, project: int, backbone: str) -> None:
+        items, last = schema.items, 0
+        while True:
+            with reading(self.engine) as connection:
+                rows = connection.execute(
+                    select(items.c.id, items.c.content_hash)
+                    .where(items.c.project == project, items.c.id > last, items.c.content_hash.is_not(None))
+                    .order_by(items.c.id)
+                    .limit(HASHES)
+                ).all()
+            if not rows:
+                return
+            last = rows[-1].id
+            positions = self.vectors_kept.find(backbone, [row.content_hash for row in rows]).tolist()
+            found = [(row.id, at) for row, at in zip(rows, positions, strict=True) if at >= 0]
+            with writing(self.engine) as connection, counting(connection, [item for item, _ in found]):
+                _place(connection, backbone, found)
+
+    def add_vectors(
+        self, backbone: str, embedded: Sequence[tuple[int, str, NDArray[np.floating[Any]]]]
+    ) -> None:
+        """Keep the vectors of items: (item id, content hash, vector (d,))."""
+        if not embedded:
+            return
+        ids = [item for item, _, _ in embedded]
+        hashes = [content_hash for _, content_hash, _ in embedded]
+        # First the vectors, which are safe once this returns, then the items that say where theirs is.
+        positions = self.vectors_kept.append(backbone, hashes, np.stack([vector for *_, vector in embedded]))
+        with writing(self.engine) as connection, counting(connection, ids):
+            connection.execute(
+                update(schema.items)
+                .where(schema.items.c.id == bindparam("item"))
+                .values(content_hash=bindparam("digest"), problem=None),
+                [{"item": item, "digest": digest} for item, digest in zip(ids, hashes, strict=True)],
+            )
+            _place(connection, backbone, zip(ids, positions.tolist(), strict=True))
+
+    def note_unusable(self, faults: Sequence[tuple[int, str, float]]) -> None:
+        """Keep why images cannot be used: (item id, words, when to try again in seconds since the epoch)."""
+        table = schema.items
+        with writing(self.engine) as connection, counting(connection, [item for item, _, _ in faults]):
+            for item, words, retry_at in faults:
+                connection.execute(
+                    update(table)
+                    .where(table.c.id == item)
+                    .values(problem=words, due_at=retry_at, attempts=table.c.attempts + 1)
+                )
+
+    def vectors(self, project: int, backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The embedded pool: item ids (n,) ascending, and their vectors (n, d)."""
+        ids, positions = self._positions(project, backbone)
+        return ids, self.vectors_kept.rows(backbone, positions)
+
+    def vectors_of(
+        self, project: int, backbone: str, ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """As `vectors`, of those of some items (any order, repeated or not) that have one and are in the pool."""
+        found, positions = self._positions(project, backbone, np.unique(ids).tolist())
+        return found, self.vectors_kept.rows(backbone, positions)
+
+    def iter_vectors(
+        self, project: int, backbone: str, *, chunk: int = 4096, every: int = 1
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """The embedded pool in parts, as `vectors` gives it whole: for what need not hold it all in memory.
+
+        With `every`, only items whose id it divides: an even sample.
+        """
+        ids, positions = self._positions(project, backbone)
+        if every > 1:
+            ids, positions = ids[ids % every == 0], positions[ids % every == 0]
+        for start in range(0, len(ids), chunk):
+            part = slice(start, start + chunk)
+            yield ids[part], self.vectors_kept.rows(backbone, positions[part])
+
+    def _positions(
+        self, project: int, backbone: str, only: Collection[int] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Items of the pool that have a vector of a backbone (n,), ascending, and its positions (n,)."""
+        items = schema.items.c
+        here = and_(items.project == project, ~items.gone)
+        with reading(self.engine) as connection:
+            own = connection.scalar(select(schema.projects.c.backbone).where(schema.projects.c.id == project))
+            if own == backbone:
+                found = _pairs(
+                    connection, select(items.id, items.vector).where(here, items.vector.is_not(None)), only
+                )
+                flat = np.fromiter(itertools.chain.from_iterable(found), dtype=np.int64, count=2 * len(found))
+                return flat[::2].copy(), flat[1::2].copy()
+            hashed = _pairs(
+                connection,
+                select(items.id, items.content_hash).where(here, items.content_hash.is_not(None)),
+                only,
+            )
+        ids = np.array([item for item, _ in hashed], dtype=np.int64)
+        positions = self.vectors_kept.find(backbone, [digest for _, digest in hashed])
+        return ids[positions >= 0], positions[positions >= 0]
+
+
+def _pairs(connection: Connection, query: Select[Any], only: Collection[int] | None) -> list[tuple[Any, Any]]:
+    """The rows of a query of items, in the order of their ids; of some items only, where they are named."""
+    items = schema.items.c
+    if only is None:
+        return [tuple(row) for row in connection.execute(query.order_by(items.id))]
+    return [
+        tuple(row)
+        for part in chunks(sorted(only))
+        for row in connection.execute(query.where(items.id.in_(part)).order_by(items.id))
+    ]
+
+
+def _place(connection: Connection, backbone: str, found: Iterable[tuple[int, int]]) -> None:
+    """Record where the vectors of items (id, position) lie, as far as the backbone is that of their project."""
+    items, projects = schema.items, schema.projects
+    rows = [{"item": item, "at": at} for item, at in found]
+    if not rows:
+        return
+    own = select(projects.c.id).where(projects.c.backbone == backbone)
+    connection.execute(
+        update(items)
+        .where(items.c.id == bindparam("item"), items.c.project.in_(own))
+        .values(vector=bindparam("at"), due_at=None),
+        rows,
+    )
+
+
+# How a project counts its items
+
+
+_COUNTS = (
+    func.sum(case((schema.items.c.vector.is_not(None), 1), else_=0)),
+    func.sum(case((schema.items.c.problem.is_not(None), 1), else_=0)),
+    func.count(),
+)
+_NAMES = ("embedded_count", "unusable_count", "item_count")
+
+
+class counting:  # noqa: N801 - a context manager
+    """Keep the counts of projects true over a change of some of their items, within its transaction."""
+
+    def __init__(self, connection: Connection, ids: Collection[int]) -> None:
+        self._connection = connection
+        self._ids = sorted(ids)
+
+    def __enter__(self) -> None:
+        self._before = self._count()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            return
+        after, zero = self._count(), (0, 0, 0)
+        for project in self._before.keys() | after.keys():
+            old, new = self._before.get(project, zero), after.get(project, zero)
+            add_counts(self._connection, project, tuple(b - a for a, b in zip(old, new, strict=True)))
+
+    def _count(self) -> dict[int, tuple[int, ...]]:
+        items = schema.items.c
+        counts: dict[int, tuple[int, ...]] = {}
+        for part in chunks(self._ids):
+            query = (
+                select(items.project, *_COUNTS).where(items.id.in_(part), ~items.gone).group_by(items.project)
+            )
+            for project, *found in self._connection.execute(query):
+                known = counts.get(project, (0, 0, 0))
+                counts[project] = tuple(a + int(b) for a, b in zip(known, found, strict=True))
+        return counts
+
+
+def add_counts(connection: Connection, project: int, counts: Sequence[int]) -> None:
+    """Add to how many items of a project have a vector, cannot be used, and exist."""
+    table = schema.projects
+    if any(counts):
+        changed = {name: table.c[name] + count for name, count in zip(_NAMES, counts, strict=True)}
+        connection.execute(update(table).where(table.c.id == project).values(changed))
+
+
+def recount(connection: Connection, project: int) -> None:
+    """Count the items of a project anew."""
+    items, table = schema.items.c, schema.projects
+    found = connection.execute(select(*_COUNTS).where(items.project == project, ~items.gone)).one()
+    counts = {name: int(count or 0) for name, count in zip(_NAMES, found, strict=True)}
+    connection.execute(update(table).where(table.c.id == project).values(counts))
