@@ -162,7 +162,7 @@ def test_an_unknown_project_is_a_page_to_a_browser_and_json_to_a_script(client):
 def test_what_comes_next_in_each_situation(store, project):
     def says():
         state = State(store, project)
-        embedded, unusable, images = store.embedding_progress(project, state.project.backbone)
+        embedded, unusable, images = store.embedding_progress(project)
         return next_step(state, images=images, read=embedded + unusable)
 
     assert says().startswith("Import images")
