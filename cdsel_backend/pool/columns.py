@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cdsel_backend.pool.values import MOSTLY, Reading, ambiguous_dates, find_reading, several_units
 
 MISSING = "(missing)"
 OTHER = "(other)"
@@ -42,7 +44,6 @@ _MISSING_WORDS = frozenset(
 _MAX_LEVELS = 50  # the rest of a long list of levels becomes OTHER
 _MAX_LETTERS = 80  # of a level's name
 _BINS = 5
-_MOSTLY = 0.95  # of the values there must be numbers (or dates) for the column to be numeric
 _MAX_CODES = 30  # different whole numbers that can be codes
 
 # Whole numbers are codes, without an order to cut at, where the last word of the field's name that is in either list is
@@ -60,6 +61,7 @@ _AMOUNT_WORD = re.compile(
 
 # Not numbers, though `float` reads them: 12E3 and 1_2, which no program writes for a number (those have a point or a
 # sign: 1.2e4, 1e-05), and more digits than a float is sure to tell apart.
+_DAYS_AS_NUMBERS = re.compile(r"(?:19|20)\d{6}(?:\d{6}.*|\.0)?")
 _NO_NUMBER = re.compile(r"\d+(?:[eE_]\d+)+|\d{16,}(?:\.0)?")
 
 
@@ -68,7 +70,8 @@ class Column:
     """One metadata variable over n items.
 
     `codes` (n,) int64 index `levels`. `edges` holds, for a numeric column, the lower bound of every level after
-    the first (seconds since 1970 where it is `dated`). `excluded` says in words why it is no candidate confounder.
+    the first (seconds since 1970 where it is `dated`). `reading` is how texts are read as its numbers, where they are
+    not plain ones. `excluded` says in words why it is no candidate confounder.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Column:
     excluded: str | None = None
     edges: tuple[float, ...] = ()
     dated: bool = False
+    reading: Reading | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -95,12 +99,14 @@ class Column:
             "excluded": self.excluded,
             "edges": list(self.edges),
             "dated": self.dated,
+            "reading": None if self.reading is None else self.reading.meta(),
         }
 
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any], codes: NDArray[np.int64]) -> Column:
         """Rebuild from `meta` and the codes (n,). Raises KeyError or TypeError for something else."""
-        return cls(**{**meta, "levels": tuple(meta["levels"]), "edges": tuple(meta["edges"])}, codes=codes)
+        lists = {"levels": tuple(meta["levels"]), "edges": tuple(meta["edges"])}
+        return cls(**{**meta, **lists, "reading": Reading.from_meta(meta.get("reading"))}, codes=codes)
 
     @property
     def names(self) -> NDArray[np.str_]:
@@ -110,8 +116,18 @@ class Column:
     def encode(self, rows: Sequence[Mapping[str, object]]) -> Column:
         """Return this variable for other items, with these levels and edges; what is unseen joins the missing."""
         values = [_clean(row.get(self.name)) for row in rows]
+        if self.reading is not None:
+            numbers = _read_numbers([row.get(self.name) for row in rows], values, self.reading)
+        else:
+            numbers = _numbers(values, dated=self.dated)
         if self.kind == "numeric":
-            names = _names_of_numbers(_numbers(values, dated=self.dated), self.edges, self.levels)
+            names = _names_of_numbers(numbers, self.edges, self.levels)
+        elif self.reading is not None:
+            other = OTHER if OTHER in self.levels else MISSING
+            found = [
+                _with_unit(_text(x), self.reading) if math.isfinite(x) else MISSING for x in numbers.tolist()
+            ]
+            names = [level if level in self.levels else other for level in found]
         else:
             folded = {level.casefold(): level for level in self.levels}
             other = OTHER if OTHER in self.levels else MISSING
@@ -150,11 +166,42 @@ def _read_column(name: str, raw: Sequence[object]) -> Column:
         return _column(name, values, excluded="holds nested values")
     if not filled:
         return _column(name, values, excluded="is empty")
-    dated = sum(isinstance(value, datetime) for value in filled) >= _MOSTLY * len(filled)
+    dated = sum(isinstance(value, datetime) for value in filled) >= MOSTLY * len(filled)
     numbers = _numbers(values, dated=dated)
-    if np.isfinite(numbers).sum() >= _MOSTLY * len(filled):
+    plain = int(np.isfinite(numbers).sum())
+    if plain < len(filled) or _DAYS_AS_NUMBERS.fullmatch(str(_first(raw, values)).strip()):
+        texts = [str(given).strip() for given, value in zip(raw, values, strict=True) if value is not None]
+        reading = find_reading(texts)
+        if reading is not None and (reading.dates or sum(map(_is_read(reading), texts)) > plain):
+            read = _read_numbers(raw, values, reading)
+            return _numeric(name, read, dated=bool(reading.dates), reading=reading)
+    if plain >= MOSTLY * len(filled):
         return _numeric(name, numbers, dated=dated)
-    return _column(name, values, excluded=_why_not([_text(value) for value in filled]))
+    texts = [_text(value) for value in filled]
+    why = _why_not(texts)
+    if why and ambiguous_dates(texts):
+        why = "holds dates of which nothing says what is the day and what the month; write them as 2020-01-31"
+    elif why and (units := several_units(texts)):
+        why = f"holds numbers in several units ({', '.join(units)}); give them in one"
+    return _column(name, values, excluded=why)
+
+
+def _first(raw: Sequence[object], values: Sequence[object]) -> object:
+    return next(given for given, value in zip(raw, values, strict=True) if value is not None)
+
+
+def _is_read(reading: Reading) -> Callable[[str], bool]:
+    return lambda text: reading.number(text) is not None
+
+
+def _read_numbers(raw: Sequence[object], values: Sequence[object], reading: Reading) -> NDArray[np.float64]:
+    """Return (n,): the numbers that a reading finds, nan for what is missing or none."""
+    found = np.full(len(raw), np.nan)
+    for i, (given, value) in enumerate(zip(raw, values, strict=True)):
+        number = None if value is None else reading.number(str(given).strip())
+        if number is not None:
+            found[i] = number
+    return found
 
 
 def joint_codes(columns: Sequence[Column], n: int) -> NDArray[np.int64]:
@@ -232,10 +279,13 @@ def _why_not(texts: Sequence[str]) -> str | None:
 
 
 def _column(
-    name: str, values: Sequence[str | float | datetime | None], excluded: str | None = None
+    name: str,
+    values: Sequence[str | float | datetime | None],
+    excluded: str | None = None,
+    reading: Reading | None = None,
 ) -> Column:
     """Make a categorical column; spellings that differ in case only are one level, the commonest names it."""
-    spelled = [None if value is None else _text(value) for value in values]
+    spelled = [None if value is None else _with_unit(_text(value), reading) for value in values]
     counts = Counter(text for text in spelled if text is not None)
     named: dict[str, str] = {}
     sizes: Counter[str] = Counter()
@@ -245,35 +295,43 @@ def _column(
         level for level, _ in sizes.most_common(_MAX_LEVELS if len(sizes) <= _MAX_LEVELS else _MAX_LEVELS - 1)
     ]
     all_numbers = all(isinstance(value, float) for value in values if value is not None)
-    kept.sort(key=(lambda level: (float(level), level)) if all_numbers else str.casefold)
+    kept.sort(key=(lambda level: (float(level.split()[0]), level)) if all_numbers else str.casefold)
     allowed = set(kept)
     levels = [MISSING if text is None else named[text.casefold()] for text in spelled]
     names = [level if level in allowed or level == MISSING else OTHER for level in levels]
     return _finish(Column(name, "categorical", _with_special(kept, names), _EMPTY, excluded), names)
 
 
-def _numeric(name: str, numbers: NDArray[np.float64], *, dated: bool) -> Column:
+def _with_unit(level: str, reading: Reading | None) -> str:
+    """A level as people write it: `31-45 years`, `5-10 %`."""
+    return f"{level} {reading.unit}" if reading is not None and reading.unit else level
+
+
+def _numeric(
+    name: str, numbers: NDArray[np.float64], *, dated: bool, reading: Reading | None = None
+) -> Column:
     """Cut numbers at quantiles; few distinct ones, and codes, stay as they are."""
     known = numbers[np.isfinite(numbers)]
     distinct = np.unique(known)
     whole = not dated and bool((distinct == np.round(distinct)).all())
     plain = [number if math.isfinite(number) else None for number in numbers.tolist()]
     if len(distinct) <= _BINS + 1 and not dated:
-        return _column(name, plain)
-    if whole and len(distinct) <= _MAX_CODES and _are_codes(name):
+        return replace(_column(name, plain, reading=reading), reading=reading)
+    unit = reading is not None and bool(reading.unit)
+    if whole and not unit and len(distinct) <= _MAX_CODES and _are_codes(name):
         return _column(name, plain, excluded=_why_not([_text(number) for number in known.tolist()]))
     looks_like_id = len(distinct) > 120 or name.casefold().endswith(("id", "_no", "number", "index"))
     excluded = None
-    if whole and looks_like_id and len(distinct) > len(known) / 2:
+    if whole and not unit and looks_like_id and len(distinct) > len(known) / 2:
         excluded = f"identifies: {len(distinct)} different whole numbers in {len(known)} items"
     bins = int(np.clip(len(known) // 20, 2, _BINS))
     cuts = np.quantile(known, np.arange(1, bins) / bins, method="higher")
     # Every cut falls on the least value where most are that; it is set against the others then.
     edges = tuple(np.unique(cuts[cuts > distinct[0]]).tolist() or distinct[1:2].tolist())
-    labels = _ranges(known, edges, dated=dated)
+    labels = [_with_unit(label, reading) for label in _ranges(known, edges, dated=dated)]
     names = _names_of_numbers(numbers, edges, labels)
     return _finish(
-        Column(name, "numeric", _with_special(labels, names), _EMPTY, excluded, edges, dated), names
+        Column(name, "numeric", _with_special(labels, names), _EMPTY, excluded, edges, dated, reading), names
     )
 
 

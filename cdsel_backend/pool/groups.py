@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
+
+from cdsel_backend.pool.columns import is_missing
+
+_NESTED = (Mapping, list, tuple, set, frozenset)
+
+
+def group_id(value: object) -> str | None:
+    """Return the name of the group that a task's field gives, None where it gives none that can be read.
+
+    Text and numbers are the name; `{"id": ...}` and a list of one element give what they hold.
+    """
+    if isinstance(value, Mapping):
+        return group_id(value["id"]) if "id" in value else None
+    if isinstance(value, (list, tuple)):
+        return group_id(value[0]) if len(value) == 1 else None
+    return None if is_missing(value) else str(value)
+
+
+def unread_groups(name: str, values: Iterable[object]) -> str | None:
+    """Return a problem, with its fix, where the field `name` holds nested values that name no group."""
+    values = list(values)
+    unread = [value for value in values if isinstance(value, _NESTED) and value and group_id(value) is None]
+    if not unread:
+        return None
+    return (
+        f"the setting `group` names the field {name!r}, which holds nested values without an id in {len(unread)} of "
+        f"{len(values)} tasks, such as {str(unread[0])[:80]}; each of these images counts as a group of its own. "
+        'Give text, a number, {"id": ...} or a list of one of them'
+    )
 
 
 def alone_or_together(groups: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders import Report
 from cdsel_backend.labels import LabelKind
 from cdsel_backend.labelstudio.labels import LabelSpace, space_of
-from cdsel_backend.pool.columns import Column, is_missing, read_columns
+from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.pool.groups import group_id
 from cdsel_backend.store import State, Store
 from cdsel_backend.training import is_held_out
 
@@ -85,9 +86,9 @@ class PoolView:
         if name is None:
             return images
         # Those whose patient is "unknown" or "N/A" are not one giant patient.
+        groups = [group_id(row.data.get(name)) for row in self.rows]
         return [
-            image if is_missing(row.data.get(name)) else f"{name}={row.data[name]}"
-            for row, image in zip(self.rows, images, strict=True)
+            image if group is None else f"{name}={group}" for group, image in zip(groups, images, strict=True)
         ]
 
     @cached_property

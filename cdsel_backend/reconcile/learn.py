@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report, detect, verdict_changes
+from cdsel_backend.pool.groups import unread_groups
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import predecessors, provenance, prune
@@ -56,13 +57,19 @@ def detect_confounders(context: Context, state: State) -> bool:
         for name in (*named, *settings.ignore, *([settings.group] if settings.group else ()))
         if name not in known
     ]
+    unread = (
+        unread_groups(settings.group, [row.data.get(settings.group) for row in pool.rows])
+        if settings.group
+        else None
+    )
     context.store.note_problems(
         state.project.id,
         "metadata",
         [
             f"no task has a metadata field {name!r}; the fields are {', '.join(sorted(known))}"
             for name in missing
-        ],
+        ]
+        + ([unread] if unread else []),
     )
     report = detect(
         pool.vectors,

@@ -1,0 +1,203 @@
+"""Medical values as people and machines write them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cdsel_backend.pool.columns import MISSING, Column, read_columns
+from cdsel_backend.pool.groups import group_id, unread_groups
+from cdsel_backend.pool.values import Reading, find_reading
+
+
+def read(values, name="field"):
+    (column,) = read_columns([{name: value} for value in values])
+    return column
+
+
+def number(texts, text=None):
+    reading = find_reading(texts)
+    return None if reading is None else reading.number(text or texts[0])
+
+
+# Ages
+
+
+def test_ages_of_dicom_are_years():
+    """CASES 7."""
+    values = [f"{20 + i % 60:03d}Y" for i in range(600)] + ["007M", "3W", "10D", "011M", "002Y"]
+    column = read(values, "PatientAge")
+    assert (column.kind, column.excluded) == ("numeric", None)
+    assert column.levels[-1] == "67-79 years"
+    assert column.levels[0].endswith(" years")
+    later = column.encode([{"PatientAge": "070Y"}, {"PatientAge": "70"}, {"PatientAge": "x"}])
+    assert later.names.tolist() == ["67-79 years", "67-79 years", MISSING]
+    assert number(values, "007M") == pytest.approx(7 / 12)
+    assert number(values, "3W") == pytest.approx(21 / 365.25)
+    assert number(values, "10D") == pytest.approx(10 / 365.25)
+
+
+def test_ages_all_different_are_no_identifier():
+    assert read([f"{i:03d}Y" for i in range(1, 61)], "PatientAge").excluded is None
+
+
+@pytest.mark.parametrize("form", ["{} years", "{} y", "{}yrs", "{} Years", "{}y"])
+def test_ages_in_words(form):
+    column = read([form.format(20 + i % 60) for i in range(600)], "age")
+    assert (column.kind, column.levels[0]) == ("numeric", "20-31 years")
+
+
+def test_ages_in_mixed_units_become_years():
+    values = [f"{i % 70} years" for i in range(60)] + [f"{1 + i % 11} months" for i in range(30)]
+    assert number(values, "6 months") == 0.5
+
+
+# Dates
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{y}{m:02}{d:02}", "{d:02}.{m:02}.{y}", "{y}-{m:02}-{d:02}", "{y}-{m:02}-{d:02}T10:30:00Z", "{y}/{m:02}/{d:02}",
+     "{y}-{m:02}-{d:02} 10:30", "{m:02}/{d:02}/{y}", "{d:02}/{m:02}/{y}", "{d}-{m}-{y}", "{y}{m:02}{d:02}103000",
+     "{y}{m:02}{d:02}103000.000000", "{d}.{m}.{y} 10:30"],
+)  # fmt: skip
+def test_dates_are_dates_however_they_are_written(form):
+    """CASES 8; 01/31/2020 and 31/01/2020 are told by the days beyond 12 in the field."""
+    days = [(2020, 1 + i // 28, 1 + i % 28) for i in range(140)]
+    column = read([form.format(y=y, m=m, d=d) for y, m, d in days], "StudyDate")
+    assert (column.kind, column.dated, column.excluded) == ("numeric", True, None)
+    assert column.levels[0] == "2020-01-01 to 2020-01-28"
+    later = column.encode([{"StudyDate": form.format(y=2020, m=1, d=14)}, {"StudyDate": "never"}])
+    assert later.names.tolist() == ["2020-01-01 to 2020-01-28", MISSING]
+
+
+def test_dates_as_whole_numbers():
+    column = read([20200101 + i % 28 for i in range(140)], "StudyDate")
+    assert column.dated
+    assert column.levels[0].startswith("2020-01-01 to 2020-01-0")
+
+
+def test_dates_of_which_nothing_tells_day_and_month_stay_text():
+    values = [f"{1 + i % 12:02}/{1 + i // 12:02}/2020" for i in range(100)]
+    column = read(values)
+    assert not column.dated
+    assert "2020-01-31" in column.excluded
+    few = read(["01/02/2020", "03/04/2020"] * 30)
+    assert (few.kind, few.excluded) == ("categorical", None)
+    both = read([*values, "31/01/2020", "01/31/2020"])
+    assert not both.dated
+
+
+def test_numbers_of_eight_digits_that_are_no_days_are_numbers():
+    assert "identifies" in read([20201301 + 7 * i for i in range(200)], "case").excluded
+    assert not read([12345678 + i for i in range(50)], "case").dated
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "wanted"),
+    [
+        (["20,5", "21,25", "19,0"], "20,5", 20.5),
+        (["1.234,5", "20,5", "1.100"], "1.234,5", 1234.5),
+        (["1.234,5", "20,5", "1.100"], "1.100", 1100),
+        (["1,234.5", "20.5"], "1,234.5", 1234.5),
+        (["1,234", "12,345", "999"], "12,345", 12345),
+        (["0,234", "12,345"], "0,234", 0.234),
+        (["5%", "10 %", "7,5 %"], "5%", 5),
+        (["5 percent", "10 %"], "5 percent", 5),
+        (["1,5 mm", "2 mm", "3,25mm"], "1,5 mm", 1.5),
+        (["1.5T", "3T"], "3T", 3),
+        (["120 kV", "80 kV"], "80 kV", 80),
+        (["3.1 mg/dl", "4 mg/dl"], "4 mg/dl", 4),
+        (["3.1 mm²", "4 mm2", "3.1 mm²"], "3.1 mm²", 3.1),
+        (["<5", "7", "8"], "7", 7),
+        (["-1,5", "2,5"], "-1,5", -1.5),
+        (["+1,5", "2,5"], "+1,5", 1.5),
+        (["1,5e-3", "2,5"], "1,5e-3", 0.0015),
+    ],
+)
+def test_numbers_are_read_as_their_field_writes_them(values, text, wanted):
+    """CASES 9."""
+    assert number(values, text) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["40-49", "50-59"], ["60+", "70+"], ["A12", "A13"], ["2.1.3", "2.2.0"], ["12:30", "12:31"], ["1/2", "2/2"],
+        ["12E3", "12E4"], ["12_000", "13_000"], ["001-A", "002-A"], ["1234B", "1235B"], ["192.168.0.1", "192.168.0.2"],
+        ["T2N0M0", "T1N0M0"], ["ISIC_0001", "ISIC_0002"], ["1,2,3", "2,3"], ["5 mg daily", "10 mg daily"], ["", "x"],
+        ["1234567890123456789", "1234567890123456790"], ["mm", "%"], ["<", ">"], ["nan mm", "inf mm"],
+    ],
+)  # fmt: skip
+def test_what_is_no_number_stays_text(values):
+    assert find_reading(values) is None
+
+
+def test_less_than_falls_below_the_number():
+    column = read(["< 5"] * 40 + [str(5 + i % 40) for i in range(160)], "crp")
+    assert column.kind == "numeric"
+    assert number(["< 5", "5", "7"], "< 5") < 5 < number(["> 5", "5", "7"], "> 5")
+    assert number(["<= 5", "7"], "<= 5") == 5
+    assert column.encode([{"crp": "<5"}, {"crp": "6"}]).names[0] == column.levels[0]
+
+
+def test_levels_are_printed_as_people_write_them():
+    assert read([f"{i % 100},5 %" for i in range(200)]).levels[0].endswith(" %")
+    assert read([f"{i % 100} mm" for i in range(200)]).levels[0] == "0-19 mm"
+    assert read([f"{20 + i % 3},5" for i in range(90)], "dose").levels == ("20.5", "21.5", "22.5")
+    assert read(["1.5T", "3T", "7 T"] * 20).levels == ("1.5 T", "3 T", "7 T")
+    again = read(["1.5T", "3T", "7 T"] * 20).encode([{"field": "3 T"}, {"field": "9T"}, {}])
+    assert again.names.tolist() == ["3 T", MISSING, MISSING]
+
+
+def test_numbers_with_a_unit_are_no_identifiers_and_identifiers_stay_so():
+    for form in ("{} mm", "{},5", "{}%", "{} mg/dl", "< {}"):
+        assert read([form.format(100 + i) for i in range(300)], "value").excluded is None, form
+    for form in ("P{}", "{}-A", "{}", "{}B", "id {}"):
+        assert "identifies" in read([form.format(1000 + i) for i in range(300)], "case").excluded, form
+    assert (
+        "several units (g, mg)" in read([f"{100 + i} {'g' if i % 2 else 'mg'}" for i in range(300)]).excluded
+    )
+
+
+def test_a_reading_is_kept_with_the_variable():
+    column = read([f"{i % 100},5 mm" for i in range(200)])
+    again = Column.from_meta(json.loads(json.dumps(column.meta())), column.codes)
+    assert again.reading == column.reading == Reading(",", unit="mm")
+    rows = [{"field": "3,5 mm"}, {"field": "99,5"}]
+    assert again.encode(rows).names.tolist() == [column.levels[0], column.levels[-1]]
+    old = {key: value for key, value in column.meta().items() if key != "reading"}
+    assert Column.from_meta(old, column.codes).reading is None
+
+
+def test_a_field_of_many_texts_is_read_in_seconds():
+    rng = np.random.default_rng(0)
+    values = [f"{value:.3f}".replace(".", ",") for value in rng.random(50_000) * 90]
+    assert read(values).kind == "numeric"
+
+
+# Groups
+
+
+@pytest.mark.parametrize(
+    ("value", "group"),
+    [("P3", "P3"), (3, "3"), ({"id": "P3"}, "P3"), ({"id": 3, "name": "x"}, "3"), (["P3"], "P3"),
+     ([{"id": "P3"}], "P3"), ({"id": ["P3"]}, "P3"), (["P3", "P4"], None), ({"name": "P3"}, None), ([], None), ({}, None), (None, None),
+     ("unknown", None), ({"id": None}, None), ({"id": "n/a"}, None), ([""], None)],
+)  # fmt: skip
+def test_nested_groups_are_read(value, group):
+    """CASES 10."""
+    assert group_id(value) == group
+
+
+def test_a_group_that_cannot_be_read_is_a_problem_that_names_the_field():
+    assert unread_groups("patient", ["P1", {"id": "P2"}, None, ["P3"]]) is None
+    problem = unread_groups("patient", [{"name": "Smith"}, ["P1", "P2"], "P3"])
+    assert "'patient'" in problem
+    assert "2 of 3 tasks" in problem
+    assert '{"id": ...}' in problem
