@@ -169,7 +169,11 @@ def test_every_command_refuses_a_newer_database_in_one_sentence(tmp_path, comman
     with store.engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     store.close()
-    environment = {"CDSEL_DATA_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "0" * 40, "LABEL_STUDIO_URL": "http://127.0.0.1:9"}
+    environment = {
+        "CDSEL_DATA_DIR": str(tmp_path),
+        "LABEL_STUDIO_API_KEY": "0" * 40,
+        "LABEL_STUDIO_URL": "http://127.0.0.1:9",
+    }
     result = CliRunner().invoke(main, command, env=environment)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)

@@ -29,9 +29,7 @@ _LEAST = 8  # items of a level; rarer ones are not probed
 _ROWS_AT_ONCE = 2048
 _LABELLED = 1000  # items of the sample that are labelled ones, if there are so many
 _FOR_CHANCE = 20  # permutations whose mean information is taken off
-_LEAST_PAIRS = (
-    40  # of items of one label that differ in the variable; with fewer, nothing is said given the label
-)
+_LEAST_PAIRS = 10  # of items of one label with different levels; with fewer, nothing is said given the label
 
 
 class GivenLabel(NamedTuple):
