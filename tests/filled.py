@@ -75,7 +75,9 @@ def shared() -> Filled:
 
 def fill(folder: Path, address: str, images: Path) -> Filled:
     """A pool of drawn images with a confounded site: three rounds labelled, the fourth half."""
-    server = ServerSettings(data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token")
+    server = ServerSettings(
+        data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token", image_hosts="127.0.0.1"
+    )
     store = Store(server.database_url, server.vectors_folder)
     rows = _rows(images)
     project = store.connect_project(

@@ -23,12 +23,13 @@ CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="label" toName="image">'
     '<Choice value="a"/><Choice value="b"/></Choices></View>'
 )
+HERE = "127.0.0.0/8"  # where the servers below are, as a hospital's own would be named
 DATA = b"\x89PNG" + bytes(range(256)) * 40
 
 
 @pytest.fixture
 def client(studio):
-    return LabelStudio(studio.url, studio.token)
+    return LabelStudio(studio.url, studio.token, image_hosts=HERE)
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def test_a_redirect_away_from_label_studio_loses_the_token():
         serve(lambda request: reply(request, 200, DATA)) as (there, seen_there),
         serve(lambda request: reply(request, 303, Location=f"{there}/signed")) as (home, seen_home),
     ):
-        reader = ImageReader(LabelStudio(home, "0" * 40))
+        reader = ImageReader(LabelStudio(home, "0" * 40, image_hosts=HERE))
         assert reader.read("/tasks/5/presign/?fileuri=abc", 5) == DATA
     assert seen_home[0]["authorization"] == "Token " + "0" * 40
     assert "authorization" not in seen_there[0]
@@ -203,7 +204,7 @@ def test_below_a_path_prefix_paths_are_found_with_or_without_it():
         reply(request, 200, DATA) if request.path == "/studio/data/upload/1/a.png" else reply(request, 404)
 
     with serve(answer) as (home, _):
-        reader = ImageReader(LabelStudio(f"{home}/studio", "0" * 40))
+        reader = ImageReader(LabelStudio(f"{home}/studio", "0" * 40, image_hosts=HERE))
         for url in (
             "/data/upload/1/a.png",
             "/studio/data/upload/1/a.png",

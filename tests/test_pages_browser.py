@@ -417,7 +417,9 @@ def test_a_saved_picture_carries_the_legend_that_stands_beside_it(tab, address, 
 def large(tmp_path_factory):
     """A pool of 100,000 embedded images: rows as the loop leaves them, vectors drawn in few dimensions."""
     folder = tmp_path_factory.mktemp("large")
-    server = ServerSettings(data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token")
+    server = ServerSettings(
+        data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token", image_hosts="127.0.0.1"
+    )
     store = Store(server.database_url, server.vectors_folder)
     project = store.connect_project(
         STUDIO_URL, POOL, title="A large pool", label_config=LABEL_CONFIG, backbone="b"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ import label_studio_sdk
 from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
 
+from cdsel_backend.labelstudio.hosts import ImageHosts
 from cdsel_backend.pool.source import SourceError
 
 if TYPE_CHECKING:
@@ -60,11 +60,12 @@ class Connection:
     POST never is, since a lost answer does not say that nothing was created.
     """
 
-    def __init__(self, url: str, api_key: str) -> None:
+    def __init__(self, url: str, api_key: str, *, image_hosts: str = "") -> None:
         """Prepare a connection; nothing is sent yet.
 
         Args:
             url: as in LABEL_STUDIO_URL.
+            image_hosts: as in CDSEL_IMAGE_HOSTS.
             api_key: a personal access token (a JWT, from which short-lived ones are made) or a legacy
                 token (40 hex digits, which Label Studio must be told to accept).
 
@@ -78,6 +79,7 @@ class Connection:
                 f"LABEL_STUDIO_URL is {url!r}: an address such as http://localhost:8080 is due"
             )
         self.url = url.rstrip("/")
+        self.image_hosts = ImageHosts.parse(image_hosts)
         self._personal = api_key.count(".") == 2
         if not api_key.strip() or not api_key.isascii():
             raise TokenRefused(self._token_words("is empty or no token"))
@@ -98,14 +100,14 @@ class Connection:
         permitted._permit = permit
         return permitted
 
-    def stream(self, path: str) -> AbstractContextManager[httpx.Response]:
-        """GET of a path of this Label Studio, signed, as a stream; the caller looks at the status."""
-        return self._http.stream(path, method="GET")
+    def signature(self) -> dict[str, str]:
+        """The header that shows our token, renewed where it has run out.
 
-    def stream_elsewhere(self, url: str) -> AbstractContextManager[httpx.Response]:
-        """GET of any address, not signed, as a stream; the caller looks at the status."""
-        client: httpx.Client = self._http.httpx_client
-        return client.stream("GET", url)
+        Raises:
+            ApiError, httpx.HTTPError, json.JSONDecodeError: it could not be renewed.
+        """
+        headers = self._wrapper.get_headers()
+        return {name: text for name, text in headers.items() if name.lower() == "authorization"}
 
     def answers(self) -> bool:
         """Whether Label Studio answers at all, to us."""

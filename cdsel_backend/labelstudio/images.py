@@ -5,14 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import time
 from contextlib import AbstractContextManager
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 import httpx
 from label_studio_sdk.core.api_error import ApiError
 
 from cdsel_backend.labelstudio.connection import AWAY, Connection, LabelStudioError
+from cdsel_backend.labelstudio.hosts import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    PrivateAddress,
+    PublicHosts,
+    no_cookies,
+)
 from cdsel_backend.pool.decode import UnreadableImage
 
 MAX_BYTES = 200 * 1024 * 1024
@@ -20,6 +28,10 @@ MAX_SECONDS = 120.0
 """For one image, so that a server that trickles cannot hold the loop."""
 TOO_MANY = 429  # the status of a server that wants fewer requests
 
+MAX_REDIRECTS = 6
+
+# Uploads and local files; cloud storage, signed for a task or a project.
+_IMAGE_PATH = re.compile(r"/(data/|storage-data/uploaded/|(tasks|projects)/[0-9]+/(presign|resolve)/?$)")
 _CLOUD = ("s3", "gs", "azure-blob")
 _PORTS = {"http": 80, "https": 443}
 
@@ -33,13 +45,21 @@ class _Unauthorized(Exception):
 
 
 class ImageReader:
-    """Reads images as a task's data names them. May be used from several threads."""
+    """Reads images as a task's data names them. May be used from several threads.
+
+    Label Studio's token goes to Label Studio, and there only to the addresses under which it keeps images.
+    """
 
     def __init__(self, client: Connection, *, max_bytes: int = MAX_BYTES) -> None:
         """Take the client whose Label Studio holds the tasks; larger files than `max_bytes` are refused."""
         self._client = client
         self._max_bytes = max_bytes
         self._home = urlsplit(client.url)
+        self._elsewhere = PublicHosts(client.image_hosts)
+        # Not the client of the API: what an image request is answered must not change what the API is asked.
+        self._at_home = httpx.Client(
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS), cookies=no_cookies()
+        )
 
     def read(self, url: str, task_id: int) -> bytes:
         """The bytes of an image.
@@ -61,15 +81,15 @@ class ImageReader:
         if parts.scheme == "data":
             return self._inline(url)
         if parts.scheme in _CLOUD:
-            uri = quote(base64.b64encode(url.encode()).decode())
-            return self._fetch(f"/tasks/{task_id}/presign/?fileuri={uri}", url, at_home=True)
-        if not parts.scheme and url.startswith("/"):
-            return self._fetch(self._without_prefix(url), url, at_home=True)
+            uri = quote(base64.b64encode(url.encode("utf-8", "replace")).decode())
+            return self._fetch(f"{self._client.url}/tasks/{task_id}/presign/?fileuri={uri}", url)
+        if not parts.scheme and not parts.netloc and url.startswith("/"):
+            return self._fetch(f"{self._client.url}{self._without_prefix(url)}", url)
         if parts.scheme in _PORTS:
             if self._is_home(url):
                 path = self._without_prefix(parts._replace(scheme="", netloc="").geturl())
-                return self._fetch(path, url, at_home=True)
-            return self._fetch(url, url, at_home=False)
+                return self._fetch(f"{self._client.url}{path}", url)
+            return self._fetch(url, url)
         raise ImageUnavailable(
             f"{_short(url)} is no address that can be read: a path of Label Studio such as /data/upload/... or "
             "/data/local-files/?d=..., http(s)://, s3://, gs:// or azure-blob:// is due"
@@ -89,51 +109,74 @@ class ImageReader:
         prefix = self._home.path.rstrip("/")
         return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
 
-    def _fetch(self, target: str, url: str, *, at_home: bool) -> bytes:
-        try:
-            if not at_home:
-                return self._drain(self._client.stream_elsewhere(target), url, at_home=False)
-            try:
-                return self._drain(self._client.stream(target), url, at_home=True)
-            except _Unauthorized:
-                if not self._client.renew_access():
-                    raise
-                return self._drain(self._client.stream(target), url, at_home=True)
-        except (_Unauthorized, ApiError) as error:  # ApiError: the token could not be renewed
-            raise self._client.refusal(_short(url), 401) from error
-        except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
-            # A presigned address leads to a storage elsewhere: its failure is not Label Studio's.
-            request = getattr(error, "_request", None)
-            words = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}"
-            if at_home and (request is None or self._is_home(str(request.url))):
-                raise self._blame(words, self._client.unreachable(f"reading {_short(url)}", error)) from error
-            raise ImageUnavailable(words) from error
+    def _is_image_path(self, url: str) -> bool:
+        """Whether Label Studio keeps images at an address of its own: only there the token is shown."""
+        path = self._without_prefix(urlsplit(url).path)
+        plain = unquote(unquote(path))  # a proxy may decode once more than Label Studio
+        climbs = any(part in (".", "..") for part in plain.replace("\\", "/").split("/"))
+        return _IMAGE_PATH.match(path) is not None and _IMAGE_PATH.match(plain) is not None and not climbs
 
-    def _drain(self, opened: AbstractContextManager[httpx.Response], url: str, *, at_home: bool) -> bytes:
-        deadline = time.monotonic() + MAX_SECONDS
-        with opened as response:
-            if not response.is_success:
-                if at_home and self._is_home(str(response.url)):
-                    if response.status_code == 401:
-                        raise _Unauthorized
-                    if response.status_code in AWAY:
-                        words = f"{_short(url)} answered {response.status_code}"
-                        raise self._blame(words, self._client.refusal(_short(url), response.status_code))
-                raise ImageUnavailable(self._refusal(response, url, at_home=at_home))
-            if response.history and response.url.path.rstrip("/").endswith("/user/login"):
-                raise ImageUnavailable(
-                    f"{_short(url)}: Label Studio asks for a login instead of giving the image"
-                )
-            if int(response.headers.get("content-length") or 0) > self._max_bytes:
+    def _fetch(self, target: str, url: str) -> bytes:
+        """The bytes at an address, whatever it redirects to."""
+        deadline, renewed, began_at_home = time.monotonic() + MAX_SECONDS, False, self._is_home(target)
+        for _ in range(MAX_REDIRECTS):
+            at_home = self._is_home(target)
+            try:
+                with self._open(target, signed=at_home and self._is_image_path(target)) as response:
+                    if response.has_redirect_location:
+                        target = urljoin(target, response.headers["location"])
+                        continue
+                    return self._drain(response, url, deadline, began_at_home=began_at_home)
+            except (_Unauthorized, ApiError) as error:  # ApiError: the token could not be renewed
+                if isinstance(error, _Unauthorized) and not renewed and self._client.renew_access():
+                    renewed = True
+                    continue
+                raise self._client.refusal(_short(url), 401) from error
+            except PrivateAddress as error:
+                raise ImageUnavailable(f"{_short(url)} is not read: {error}") from error
+            except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
+                words = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}"
+                # A presigned address leads to a storage elsewhere: its failure is not Label Studio's.
+                if at_home and not isinstance(error, httpx.InvalidURL):
+                    raise self._blame(
+                        words, self._client.unreachable(f"reading {_short(url)}", error)
+                    ) from error
+                raise ImageUnavailable(words) from error
+            except (UnicodeError, ValueError) as error:  # a host name that is none
+                raise ImageUnavailable(f"{_short(url)} is no address: {error}") from error
+        raise ImageUnavailable(f"{_short(url)} redirects more than {MAX_REDIRECTS} times")
+
+    def _open(self, target: str, *, signed: bool) -> AbstractContextManager[httpx.Response]:
+        """Ask for what is at an address."""
+        if self._is_home(target):
+            return self._at_home.stream("GET", target, headers=self._client.signature() if signed else {})
+        return self._elsewhere.client(target).stream("GET", target)
+
+    def _drain(self, response: httpx.Response, url: str, deadline: float, *, began_at_home: bool) -> bytes:
+        answered_at_home = self._is_home(str(response.url))
+        if not response.is_success:
+            signed = "authorization" in response.request.headers
+            if answered_at_home and response.status_code == 401 and signed:
+                raise _Unauthorized
+            if answered_at_home and response.status_code in AWAY:
+                words = f"{_short(url)} answered {response.status_code}"
+                raise self._blame(words, self._client.refusal(_short(url), response.status_code))
+            raise ImageUnavailable(self._refusal(response, url, at_home=began_at_home))
+        if answered_at_home and response.url.path.rstrip("/").endswith("/user/login"):
+            raise ImageUnavailable(
+                f"{_short(url)}: Label Studio asks for a login instead of giving the image"
+            )
+        length = response.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > self._max_bytes:
+            raise self._too_large(url)
+        parts, size = [], 0
+        for part in response.iter_bytes():
+            size += len(part)
+            if size > self._max_bytes:
                 raise self._too_large(url)
-            parts, size = [], 0
-            for part in response.iter_bytes():
-                size += len(part)
-                if size > self._max_bytes:
-                    raise self._too_large(url)
-                if time.monotonic() > deadline:
-                    raise ImageUnavailable(f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s")
-                parts.append(part)
+            if time.monotonic() > deadline:
+                raise ImageUnavailable(f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s")
+            parts.append(part)
         return b"".join(parts)
 
     def _blame(self, words: str, fault: LabelStudioError) -> Exception:
@@ -195,6 +238,7 @@ def _short(url: str) -> str:
     """An address as shown to people: no query with signatures in it, no inline data."""
     if url.startswith("data:"):
         return "the inline image"
+    url = re.sub(r"^(https?://)[^/?#]*@", r"\1", url)  # a user and password
     parts = url.split("?", 1)
     kept = url if len(parts) == 1 or parts[1].startswith("d=") else parts[0]
     return kept if len(kept) <= 160 else kept[:157] + "..."

@@ -110,7 +110,9 @@ class Worker:
 
     def _context(self, studio_url: str) -> Context:
         if studio_url not in self.contexts:
-            studio = LabelStudio(studio_url, self.server.label_studio_api_key)
+            studio = LabelStudio(
+                studio_url, self.server.label_studio_api_key, image_hosts=self.server.image_hosts
+            )
             self.contexts[studio_url] = Context(self.store, self.server, studio, trainings=self.trainings)
         return self.contexts[studio_url]
 

@@ -177,7 +177,9 @@ def _studio(server: ServerSettings, store: Store | None) -> Iterator[Finding]:
             )
             yield Finding("project", "warning", words, other.pool_project)
     try:
-        studio = LabelStudio(server.label_studio_url, server.label_studio_api_key)
+        studio = LabelStudio(
+            server.label_studio_url, server.label_studio_api_key, image_hosts=server.image_hosts
+        )
         yield check_studio(studio)
         yield from _connections(server, store, studio, own)
     except LabelStudioError as fault:

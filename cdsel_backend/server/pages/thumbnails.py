@@ -70,7 +70,9 @@ class Thumbnails:
     def _make(self, state: State, item: Item) -> bytes:
         url = state.project.studio_url
         if url not in self._studios:
-            self._studios[url] = LabelStudio(url, self.server.label_studio_api_key)
+            self._studios[url] = LabelStudio(
+                url, self.server.label_studio_api_key, image_hosts=self.server.image_hosts
+            )
         data = pool_source(self._studios[url], state).read(source_item(item))
         image = decode(data, max_pixels=self.server.max_image_pixels)
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
