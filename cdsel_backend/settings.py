@@ -302,6 +302,8 @@ def weights_refusal(name: str, value: object, allowed: str) -> str | None:
         return None
     if value == RANDOM_WEIGHTS or (name == "backbone" and not any(mark in value for mark in ":/\\")):
         return None
+    if not value.isprintable():
+        return "it holds characters that no name or path has"
     scheme, colon, rest = value.replace("hf_hub:", "hf-hub:", 1).partition(":")
     from_hub = name == "backbone" and colon and scheme != "local-dir"
     source = f"{scheme}:{rest}" if from_hub else os.path.realpath(rest if scheme == "local-dir" else value)

@@ -17,6 +17,7 @@ from typing import Any
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace
+from cdsel_backend.labelstudio.marks import read_mark
 from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
@@ -34,7 +35,7 @@ def push(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> 
     """
     if state.settings.delivery == "in_place":
         return _push_in_place(studio, store, state, space)
-    pushed = _adopt(studio, store, state)
+    pushed = _adopt(studio, store, state, space)
     while True:
         # Read again before each chunk: a budget lowered meanwhile stops the push here.
         state = State(store, state.project.id)
@@ -117,26 +118,26 @@ def _place(state: State, placement: Placement, number: int) -> str:
     return f"{placement.rank} of {max(state.settings.budget + seconds, placement.rank)}"
 
 
-def _adopt(studio: LabelStudio, store: Store, state: State) -> bool:
+def _adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
     """Record tasks of the queues that an earlier run imported without recording; returns whether any was found."""
     waiting = {row.item for row in state.waiting}
     selected = {row.item for row in state.selections}
     known = {row.queue_task for row in state.tasks}
     copied = {(row.item, row.annotator) for row in state.copies}
-    by_task = {row.task: row.id for row in state.items}
+    by_task = {row.task: row for row in state.items}
     found: dict[tuple[int, str, bool], tuple[Placement, int]] = {}
     for name, queue in state.queues.items():
         for task in studio.tasks(queue):
-            data = task["data"]
-            item, copy = by_task.get(data.get("cdsel_item")), bool(data.get("cdsel_copy"))
-            if item is None or task["id"] in known:
+            mark = read_mark(task["data"], by_task, space)
+            if mark is None or task["id"] in known:
                 continue
+            item, copy = mark.item, mark.copy
             lost = item in selected and (item, name) not in copied if copy else item in waiting
             if lost:
                 if not copy:
                     waiting.discard(item)
                 key = (item, name, copy)
-                found.setdefault(key, (Placement(item, name, int(data["cdsel_rank"]), copy), task["id"]))
+                found.setdefault(key, (Placement(item, name, mark.rank, copy), task["id"]))
     _record(store, state, list(found.values()))
     return bool(found)
 

@@ -25,12 +25,9 @@ def ensure_queue_project(
     studio: LabelStudio, store: Store, state: State, dashboard: str, annotator: str = EVERYONE
 ) -> int:
     """Create a queue project, or find by its mark one whose making died before it was recorded; returns its id."""
-    mark = queue_mark(state.project.pool_project, annotator)
-    found = [
-        int(project["id"]) for project in studio.projects() if mark in (project.get("description") or "")
-    ]
-    if found:
-        queue = min(found)
+    found = _marked(studio, state.project.pool_project, annotator)
+    if found is not None:
+        queue = found
     else:
         pool = studio.project(state.project.pool_project)
         queue = studio.create_project(
@@ -43,6 +40,8 @@ def ensure_queue_project(
             skip_queue="IGNORE_SKIPPED",
             enable_empty_annotation=space_of(state).empty_counts,
         )
+    # Only now is its number known. A copy of the description marks no other project.
+    studio.update_project(queue, description=queue_description(state, dashboard, annotator, queue))
     if annotator == EVERYONE:
         store.update_project(state.project.id, queue_project=queue)
     else:
@@ -50,9 +49,22 @@ def ensure_queue_project(
     return queue
 
 
-def queue_mark(pool_project: int, annotator: str = EVERYONE) -> str:
-    """What a queue project's description holds so that its backend finds it again."""
-    return f"[cdsel queue of project {pool_project}{' for ' + annotator if annotator else ''}]"
+def _marked(studio: LabelStudio, pool_project: int, annotator: str) -> int | None:
+    """The queue project that says so of itself: by its own number, or, where its making died before, while empty."""
+    unnumbered = queue_mark(pool_project, annotator)
+    for project in sorted(studio.projects(), key=lambda one: int(one["id"])):
+        number, description = int(project["id"]), project.get("description") or ""
+        if queue_mark(pool_project, annotator, number) in description:
+            return number
+        if unnumbered in description and not studio.project(number).get("task_number"):
+            return number
+    return None
+
+
+def queue_mark(pool_project: int, annotator: str = EVERYONE, queue: int | None = None) -> str:
+    """What a queue project's description holds so that its backend finds it again: the queue's own number, too."""
+    whose = f" for {annotator}" if annotator else ""
+    return f"[cdsel queue{f' {queue}' if queue else ''} of project {pool_project}{whose}]"
 
 
 def queue_title(state: State, annotator: str = EVERYONE) -> str:
@@ -61,14 +73,16 @@ def queue_title(state: State, annotator: str = EVERYONE) -> str:
     return f"{_pool_title(state)[: TITLE_LENGTH - len(tail)]}{tail}"
 
 
-def queue_description(state: State, dashboard: str, annotator: str = EVERYONE) -> str:
+def queue_description(
+    state: State, dashboard: str, annotator: str = EVERYONE, queue: int | None = None
+) -> str:
     """What a queue is, whose it is, and where its dashboard is; all of it is ours."""
     whose = f"for {annotator}, " if annotator else ""
     return (
         f"The images worth labelling next, {whose}in order, chosen by cdsel from “{_pool_title(state)}” (project "
         f"{state.project.pool_project}). Press “Label All Tasks”. Import and delete nothing here: the pool project "
         f"decides, and its budget is set there. Dashboard: {dashboard} "
-        f"{queue_mark(state.project.pool_project, annotator)}"
+        f"{queue_mark(state.project.pool_project, annotator, queue)}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,9 @@ from PIL import Image
 
 from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage, read_image
 from cdsel_backend.pool.measures import Measures, measure
+from cdsel_backend.pool.source import SourceError
+
+log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
@@ -70,8 +74,8 @@ def embed_images(
     Args:
         backbone: a `pool.backbones.Backbone`.
         items: (key, bytes) or (key, function that gives the bytes); consumed lazily. The function
-            runs in a thread and may raise UnreadableImage; anything else it raises ends the stream,
-            after the items before it.
+            runs in a thread and may raise UnreadableImage; a SourceError ends the stream, after the items
+            before it; whatever else it raises is the error of its item.
         batch: images in one pass of the network.
         known: content hashes whose vectors exist: such an item comes back with neither vector nor error.
         max_pixels: see `decode`.
@@ -93,6 +97,11 @@ def embed_images(
             return told, backbone.prepare(decoded.image)
         except UnreadableImage as error:
             return Embedded(key, digest, None, str(error)), None
+        except SourceError:
+            raise  # not this image's fault: nothing can be read now
+        except Exception as error:  # whatever one image does, the others go on
+            log.warning("an image cannot be used", exc_info=error)
+            return Embedded(key, digest, None, f"it cannot be used ({type(error).__name__}: {error})"), None
 
     executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:

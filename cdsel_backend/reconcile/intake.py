@@ -17,6 +17,7 @@ from cdsel_backend.labelstudio.labels import (
     queue_config,
     space_of,
 )
+from cdsel_backend.labelstudio.marks import read_mark
 from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.project.addresses import webhook
@@ -168,12 +169,15 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     """Take the labels given in these queues, and keep their labeling config that of the pool."""
     project = state.project
     space = space_of(state)
-    by_task = {row.task: row.id for row in state.items}
+    by_task = {row.task: row for row in state.items}
+    pushed = {row.queue_task: row.item for row in (*state.selections, *state.copies)}
     for queue in queues:
         ensure_config(context, queue, project.label_config)
         rows = []
         for task in context.studio.tasks(queue, with_annotations=True):
-            item = by_task.get(task["data"].get("cdsel_item"))
+            item = pushed.get(task["id"])
+            if item is None and (mark := read_mark(task["data"], by_task, space)) is not None:
+                item = mark.item
             if item is not None:  # a task that somebody else put there is none of ours
                 rows += label_rows(task["id"], task.get("annotations") or (), item, space)
         context.store.replace_labels(project.id, queue, rows)
@@ -194,6 +198,11 @@ def label_rows(
             except UnknownLabel as fault:
                 label = fault.rest
                 problem = f"task {task}, annotation {annotation['id']}: {fault}"
+            except Exception as fault:  # any account can submit any JSON: it costs this annotation only
+                problem = (
+                    f"task {task}, annotation {annotation['id']}: it is no answer to this labeling config "
+                    f"({type(fault).__name__}: {fault})"
+                )
         rows.append(
             {
                 "annotation": annotation["id"],

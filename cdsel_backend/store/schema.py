@@ -18,12 +18,27 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
+    TypeDecorator,
     UniqueConstraint,
     text,
 )
+from sqlalchemy import Text as AnyText
+from sqlalchemy.engine import Dialect
 
 metadata = MetaData()
+
+
+class Text(TypeDecorator[str]):
+    """Text as people wrote it elsewhere: what a database cannot hold in it (NUL, half a pair of UTF-16) is replaced."""
+
+    impl = AnyText
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The text that is kept."""
+        if value is None or ("\0" not in value and value.isascii()):
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _project() -> Column[int]:

@@ -1,0 +1,54 @@
+"""What a task of a queue says of itself, checked: anybody with an account may import a task that says the same.
+
+A queue's tasks hold the pool task that they represent (`cdsel_item`), their rank, and whether they are a second
+reading. The books say which tasks were pushed; a mark counts only for tasks that are not in them, because a push died
+before it was recorded or the books were lost, and then only where the task shows the very image of the item that it
+names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from sqlalchemy import Row
+
+from cdsel_backend.labelstudio.source import annotator_address
+from cdsel_backend.labelstudio.space import LabelSpace
+from cdsel_backend.pool.source import SourceItem
+
+MAX_ID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A mark that holds: our item, its rank, and whether it is a second reading."""
+
+    item: int
+    rank: int
+    copy: bool
+
+
+def read_mark(data: object, by_task: Mapping[int, Row[Any]], space: LabelSpace) -> Mark | None:
+    """The mark in a task's data; None where there is none, or one that does not hold.
+
+    Args:
+        data: the data of a task of a queue.
+        by_task: pool task -> its item.
+        space: the project's, which knows where a task holds its image.
+    """
+    if not isinstance(data, Mapping):
+        return None
+    task, rank, copy = data.get("cdsel_item"), data.get("cdsel_rank"), data.get("cdsel_copy", False)
+    if not (_is_number(task) and _is_number(rank) and isinstance(copy, bool)):
+        return None
+    item = by_task.get(task)
+    if item is None:
+        return None
+    wanted = annotator_address(SourceItem(str(item.task), item.image, item.data))
+    return Mark(item.id, rank, copy) if space.image.read(data) == wanted else None
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 < value <= MAX_ID
