@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
-
-from sqlalchemy import Row
+from typing import TypeGuard
 
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.store.records import Item
 
 MAX_ID = 2**31 - 1
 
@@ -30,7 +29,7 @@ class Mark:
     copy: bool
 
 
-def read_mark(data: object, by_task: Mapping[int, Row[Any]], space: LabelSpace) -> Mark | None:
+def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> Mark | None:
     """The mark in a task's data; None where there is none, or one that does not hold.
 
     Args:
