@@ -8,7 +8,7 @@ names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -47,6 +47,12 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
         return None
     wanted = annotator_address(SourceItem(str(item.task), item.image, item.data))
     return Mark(item.id, rank, copy) if space.image.read(data) == wanted else None
+
+
+def named_items(data: Iterable[object]) -> set[int]:
+    """The tasks of the pool that the data of tasks name, right or wrong: those to look up for `read_mark`."""
+    named = (one.get("cdsel_item") for one in data if isinstance(one, Mapping))
+    return {task for task in named if _is_number(task)}
 
 
 def _is_number(value: object) -> TypeGuard[int]:

@@ -145,6 +145,5 @@ def _unread(state: State) -> list[int]:
     if state.waiting and state.staff == {EVERYONE: None}:
         return []
     tasks = Counter(row.item for row in state.tasks)
-    present = {row.id for row in state.items if not row.gone} if state.settings.overlap else set()
-    lacking = {item for item, count in tasks.items() if count < 2}
-    return sorted((_wanted(state) & lacking & present) - state.skipped)
+    lacking = {item for item, count in tasks.items() if count < 2} - state.skipped
+    return sorted(state.present(_wanted(state) & lacking)) if state.settings.overlap else []

@@ -56,7 +56,7 @@ def _import(
     placements: Sequence[Placement],
 ) -> None:
     """Put images into one queue, and record it."""
-    items = {row.id: row for row in state.items}
+    items = store.items_by_id([one.item for one in placements])
     rows = {row.item: row for row in state.selections}
     before = len(state.placed[name])
     tasks = [
@@ -124,7 +124,7 @@ def _adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -
     selected = {row.item for row in state.selections}
     known = {row.queue_task for row in state.tasks}
     copied = {(row.item, row.annotator) for row in state.copies}
-    by_task = {row.task: row for row in state.items}
+    by_task = {row.task: row for row in store.items_by_id(selected).values()}
     found: dict[tuple[int, str, bool], tuple[Placement, int]] = {}
     for name, queue in state.queues.items():
         for task in studio.tasks(queue):
@@ -148,7 +148,7 @@ def _push_in_place(studio: LabelStudio, store: Store, state: State, space: Label
         return False
     version = f"cdsel-round-{rows[0].round}"
     rows = [row for row in rows if row.round == rows[0].round]
-    items = {row.id: row for row in state.items}
+    items = store.items_by_id([row.item for row in rows])
     last = max(row.rank for row in state.selections)
     pool = state.project.pool_project
     scored = {

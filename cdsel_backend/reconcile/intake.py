@@ -17,7 +17,7 @@ from cdsel_backend.labelstudio.labels import (
     queue_config,
     space_of,
 )
-from cdsel_backend.labelstudio.marks import read_mark
+from cdsel_backend.labelstudio.marks import named_items, read_mark
 from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.project.addresses import webhook
@@ -94,12 +94,12 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     pool = LabelStudioPool(context.studio, project.pool_project, space.image)
     tasks = list(pool.list().items)
     context.store.sync_pool(project.id, [PoolTask(task.task, task.data, task.image) for task in tasks])
-    by_task = {row.task: row.id for row in context.store.items(project.id)}
+    annotated = [task for task in tasks if task.annotations]
+    known = context.store.items_by_task(project.id, [task.task for task in annotated])
     rows = [
         row
-        for task in tasks
-        if task.annotations
-        for row in label_rows(task.task, task.annotations, by_task[task.task], space)
+        for task in annotated
+        for row in label_rows(task.task, task.annotations, known[task.task].id, space)
     ]
     context.store.replace_labels(project.id, project.pool_project, rows)
     for source in state.sources:
@@ -169,17 +169,22 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     """Take the labels given in these queues, and keep their labeling config that of the pool."""
     project = state.project
     space = space_of(state)
-    by_task = {row.task: row for row in state.items}
     pushed = {row.queue_task: row.item for row in (*state.selections, *state.copies)}
     for queue in queues:
         ensure_config(context, queue, project.label_config)
+        answered = [
+            (task["id"], task["data"], task["annotations"])
+            for task in context.studio.tasks(queue, with_annotations=True)
+            if task.get("annotations")
+        ]
+        by_task = context.store.items_by_task(project.id, named_items(data for _, data, _ in answered))
         rows = []
-        for task in context.studio.tasks(queue, with_annotations=True):
-            item = pushed.get(task["id"])
-            if item is None and (mark := read_mark(task["data"], by_task, space)) is not None:
+        for task, data, given in answered:
+            item = pushed.get(task)
+            if item is None and (mark := read_mark(data, by_task, space)) is not None:
                 item = mark.item
             if item is not None:  # a task that somebody else put there is none of ours
-                rows += label_rows(task["id"], task.get("annotations") or (), item, space)
+                rows += label_rows(task, given, item, space)
         context.store.replace_labels(project.id, queue, rows)
     if set(queues) == set(state.queues.values()):
         context.store.update_project(project.id, queue_synced_at=now)

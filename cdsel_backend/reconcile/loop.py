@@ -103,7 +103,7 @@ def _do(step: Callable[[Context, State], bool], context: Context, state: State) 
 
 def waiting_for(state: State) -> Activity:
     """What the project waits for."""
-    if not state.items:
+    if not state.item_count:
         return Activity(Step.NO_IMAGES)
     if state.open:
         return Activity(Step.LABELS_DUE, open=len(state.open))

@@ -140,7 +140,7 @@ def embed_tuned(context: Context, state: State) -> bool:
     if not isinstance(model, TunedModel):
         return False
     missing = waiting - store.with_vector(project, model.fingerprint, waiting)
-    ready = [row for row in state.items if row.id in missing and row.problem is None]
+    ready = [row for row in store.items_by_id(missing).values() if row.problem is None]
     if not ready:
         return False
     done = len(waiting) - len(ready)

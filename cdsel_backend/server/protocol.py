@@ -12,6 +12,7 @@ from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig,
 from cdsel_backend.project.connect import read_layers, same_host, stale
 from cdsel_backend.server.bounds import BODY_BYTES, is_plain, project_number, read_body
 from cdsel_backend.server.events import UnreadableEvent, read_event
+from cdsel_backend.server.inbox import WAIT_SECONDS
 from cdsel_backend.server.service import Service
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.records import Project, Request
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 protocol = Blueprint("protocol", __name__)
 
 MAX_HOST = 200  # characters of a host name or an address that is kept
+ASKED_SECONDS = 30.0  # that a request of a person waits for the database
 TOO_LARGE = "LARGE_EVENT"  # the action of an event whose body was not read
 NO_MODEL = "cdsel"  # the version Label Studio shows before the first training
 
@@ -100,7 +102,7 @@ def webhook() -> tuple[Response, int]:
     if by_token is not None and (request.content_length or 0) > BODY_BYTES["protocol.webhook"]:
         # Label Studio tells of 5,000 imported tasks in one body. That it came says enough: it is not read.
         source = service.store.project(by_token).pool_project
-        number = service.store.add_event(source, TOO_LARGE, {"bytes": request.content_length})
+        number = service.inbox.add(source, TOO_LARGE, {"bytes": request.content_length})
         return jsonify(job_id=str(number)), 201
     try:
         event = read_event(read_body())
@@ -112,7 +114,9 @@ def webhook() -> tuple[Response, int]:
         return jsonify(ignored="the project of this event is not connected"), 202
     if by_token is not None and by_token != project.id:
         raise Forbidden("this webhook's token belongs to another project")
-    number = service.store.add_event(event.project, event.action, event.summary())
+    # What a person asks for is kept before it is answered; what merely says "look" makes no annotator wait.
+    patience = ASKED_SECONDS if event.action == Request.TRAIN else WAIT_SECONDS
+    number = service.inbox.add(event.project, event.action, event.summary(), wait=patience)
     # Named `job`, Label Studio would ask for its status at a route that no current backend has.
     return jsonify(job_id=str(number)), 201
 

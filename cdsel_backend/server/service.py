@@ -11,6 +11,7 @@ from flask import current_app
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.serving import Predictions
 from cdsel_backend.server.bounds import is_id
+from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Project
@@ -26,6 +27,7 @@ class Service:
         self.server = server
         self.store = store
         self.serving = Predictions(server, store)
+        self.inbox = Inbox(store)
 
     @classmethod
     def current(cls) -> Service:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 
 from cdsel_backend.labels import majority
@@ -43,6 +44,15 @@ class State:
     def items(self) -> list[Item]:
         """Every image that ever was in the pool."""
         return self._store.items(self.project.id)
+
+    @property
+    def item_count(self) -> int:
+        """How many images are in the pool."""
+        return self._store.embedding_progress(self.project.id)[2]
+
+    def present(self, items: Collection[int]) -> set[int]:
+        """Those of some images that are in the pool."""
+        return {row.id for row in self._store.items_by_id(items).values() if not row.gone}
 
     @cached_property
     def annotations(self) -> list[Annotation]:
@@ -197,7 +207,7 @@ class State:
         unpushed = [row for row in self.selections if row.item not in self.pushed]
         if not unpushed:
             return []
-        present = {row.id for row in self.items if not row.gone}
+        present = self.present({row.item for row in unpushed})
         free = present - self.labels.keys() - self.skipped
         return [row for row in unpushed if row.item in free]
 
