@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
@@ -29,6 +29,7 @@ class Context:
     studio: LabelStudio
     trainings: Trainings = field(default_factory=Trainings)
     backbones: dict[tuple[str, str | None, str, str], Backbone] = field(default_factory=dict)
+    at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label
 from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.project.wording import refused
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.idle import rests, settle
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
@@ -75,6 +76,9 @@ def reconcile(context: Context, project: int) -> bool:
     A look never takes the place of a step: where labels come in faster than they are listed, or listing takes longer
     than the time between two polls, the project would otherwise stand still.
     """
+    if rests(context, project):
+        return False
+    context.at_rest.pop(project, None)
     for step in STEPS:
         state = context.read_state(project)
         if _do(step, context, state):
@@ -85,6 +89,7 @@ def reconcile(context: Context, project: int) -> bool:
     if not context.store.training_runs(project):  # which tells itself how far it is
         state = context.read_state(project)
         context.show(state, waiting_for(state))
+        settle(context, project)
     return False
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
@@ -83,6 +83,22 @@ class Projects(Database):
                 .order_by(table.id.desc()),
             )
         return found[0] if found else None
+
+    def counts(self, project: int) -> tuple[int, ...]:
+        """How many annotations, selected images, tasks of them in queues and trainings a project has, and audits."""
+        labels, selections, copies = schema.labels.c, schema.selections.c, schema.copies.c
+        trainings, audit = schema.trainings.c, schema.audit.c
+        queries = (
+            select(func.count()).where(labels.project == project),
+            select(func.count()).where(selections.project == project),
+            select(func.count(selections.queue_task)).where(selections.project == project),
+            select(func.count()).where(copies.project == project),
+            select(func.count()).where(trainings.project == project),
+            select(func.count()).where(audit.project == project),
+        )
+        with reading(self.engine) as connection:
+            row = connection.execute(select(*(query.scalar_subquery() for query in queries))).one()
+        return tuple(row)
 
     def update_project(self, project: int, **values: Any) -> None:
         """Change columns of one project."""

@@ -1,4 +1,4 @@
-"""How a pool of a million costs: open, append, idle pass, detect, train, select; memory, disk, webhooks meanwhile.
+"""How a pool of a million costs: open, append, idle pass, detect, train, select, memory, disk and webhooks.
 
     python tests/benchmarks/pool.py --items 1000000 --dim 384
 
@@ -31,7 +31,7 @@ from sqlalchemy import insert
 
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.learn import detect_confounders, train
-from cdsel_backend.reconcile.loop import STEPS, waiting_for
+from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.settings import ServerSettings
@@ -146,9 +146,7 @@ def webhooks(store: Store, work: Callable[[], None]) -> float:
 
 def idle(context: Context, project: int) -> None:
     """A pass of the loop over a project that waits for its annotators; Label Studio is not due to be asked."""
-    for step in STEPS:
-        step(context, State(context.store, project))
-    waiting_for(State(context.store, project))
+    reconcile(context, project)
 
 
 def main() -> None:
