@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from sqlalchemy.exc import StatementError
 from test_layout import filled
 
 from cdsel_backend.server.inbox import Inbox
@@ -49,5 +50,5 @@ def test_an_event_is_answered_while_the_worker_writes_and_kept_afterwards(store)
 
 def test_what_cannot_be_written_is_an_error_for_who_waits(store):
     filled(store, 3)
-    with pytest.raises(TypeError):
+    with pytest.raises(StatementError, match="JSON"):
         Inbox(store).add(1, "EVENT", {"no JSON": object()}, wait=30)

@@ -1,4 +1,4 @@
-"""Whether a project stands as it did when nothing was due: then a pass reads keys and counters, and no item or label."""
+"""Whether a project stands as it did when nothing was due: then a pass reads keys and counters, nothing else."""
 
 from __future__ import annotations
 
