@@ -78,10 +78,31 @@ class Point:
     labelled: bool = False
 
 
+@dataclass(frozen=True)
+class Dots:
+    """A mark in each of r rows: `values` (r,), their `low` and `high` (r,), and `single` values (r, m) behind them."""
+
+    name: str
+    values: ArrayLike
+    low: ArrayLike
+    high: ArrayLike
+    tone: Tone = "first"
+    single: ArrayLike | None = None
+
+
 def lines(
-    curves: Sequence[Line], *, x_label: str, y_label: str, title: str = "", height: float = 270.0
+    curves: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str = "",
+    height: float = 270.0,
+    marks: bool = True,
 ) -> str:
-    """Draw curves with their intervals as SVG; not-finite points are left out. Raises ValueError without a point."""
+    """Draw curves with their intervals as SVG, with `marks` a mark at each point; not-finite points are left out.
+
+    Raises ValueError without a point.
+    """
     xs = np.concatenate([np.asarray(curve.x, dtype=float) for curve in curves]) if curves else np.zeros(0)
     edges = [_array(values) for c in curves for values in (c.y, c.low, c.high) if values is not None]
     plane = _Plane(xs, np.concatenate(edges) if edges else np.zeros(0), height, x_label, y_label, title)
@@ -98,14 +119,15 @@ def lines(
             ring = [plane.at(a, b) for a, b in zip(x[known], high[known], strict=True)]
             ring += [plane.at(a, b) for a, b in zip(x[known][::-1], low[known][::-1], strict=True)]
             band = f'<polygon class="band" points="{_points(ring)}"/>' if ring else ""
-        marks = "".join(
+        dots = "".join(
             f'<circle class="mark" cx="{px:.1f}" cy="{py:.1f}" r="{2.4 if curve.tone == "other" else 3.6}">'
             f"<title>{escape(curve.name)}, {escape(x_label)} {a:g}: {b:.3f}</title></circle>"
             for (px, py), a, b in zip(points, x[kept], y[kept], strict=True)
+            if marks
         )
         body.append(
             f'<g class="{curve.tone}">{band}<polyline class="path" points="{_points(points)}">'
-            f"<title>{escape(curve.name)}</title></polyline>{marks}</g>"
+            f"<title>{escape(curve.name)}</title></polyline>{dots}</g>"
         )
     return plane.svg(body)
 
@@ -228,6 +250,76 @@ def bars(
             f"{whisker}</g>"
             f'<text class="soft halo" x="{reach + 4:.1f}" y="{top + 14:.1f}">{text}</text>'
         )
+    body.append(
+        f'<text class="soft" x="{(left + right) / 2:.1f}" y="{bottom + 31:.1f}" text-anchor="middle">'
+        f"{escape(x_label)}</text>"
+    )
+    return _svg(body, bottom + 38, title or x_label)
+
+
+def dots(
+    names: Sequence[str],
+    series: Sequence[Dots],
+    *,
+    x_label: str,
+    reference: float | None = None,
+    title: str = "",
+) -> str:
+    """Draw a row a name as SVG, in it a mark with its interval for each of the series, and single values behind it.
+
+    What is not finite is left out. Raises ValueError without a row or a finite value, or for lengths that differ.
+    """
+    if not names or any(len(_array(one.values)) != len(names) for one in series):
+        raise ValueError(f"{len(names)} names: give a value of each series for every row")
+    parts = [
+        _array(part).ravel()
+        for s in series
+        for part in (s.values, s.low, s.high, s.single)
+        if part is not None
+    ]
+    finite = np.concatenate([*parts, [] if reference is None else [reference]])
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        raise ValueError("there is no finite value to draw")
+    least, most = _padded(float(finite.min()), float(finite.max()))
+    left, right, top, step = 10.0, WIDTH - 12, 24.0 if title else 8.0, 18.0 + 13 * len(series)
+
+    def across(value: float) -> float:
+        return left + (right - left) * (value - least) / (most - least)
+
+    bottom = top + step * len(names)
+    body = [f'<text class="strong" x="4" y="14">{escape(title)}</text>'] if title else []
+    for tick in _ticks(least, most, 4):
+        body.append(
+            f'<line class="axis" x1="{across(tick):.1f}" x2="{across(tick):.1f}" y1="{top}" y2="{bottom:.1f}"/>'
+            f'<text class="soft" x="{across(tick):.1f}" y="{bottom + 14:.1f}" text-anchor="middle">{tick:g}</text>'
+        )
+    if reference is not None:
+        x = across(reference)
+        body.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom:.1f}"/>')
+    for row, name in enumerate(names):
+        y = top + step * row + 11
+        shown = name if len(name) <= 54 else f"{name[:53]}…"
+        body.append(f'<text class="halo" x="{left}" y="{y:.1f}">{escape(shown)}</text>')
+        for s in series:
+            y += 13
+            value, low, high = (float(_array(part)[row]) for part in (s.values, s.low, s.high))
+            marks = [] if s.single is None else _array(s.single)[row]
+            behind = "".join(
+                f'<circle class="bar" opacity=".35" cx="{across(v):.1f}" cy="{y:.1f}" r="2.2">'
+                f"<title>{v:+.3f}</title></circle>"
+                for v in marks
+                if np.isfinite(v)
+            )
+            whisker = ""
+            if np.isfinite([low, high]).all():
+                whisker = f'<path class="whisker" d="M{across(low):.1f} {y:.1f}H{across(high):.1f}"/>'
+            interval = f" ({low:.3f} to {high:.3f})" if whisker else ""
+            if np.isfinite(value):
+                body.append(
+                    f'<g class="{s.tone}">{behind}{whisker}<circle class="mark" cx="{across(value):.1f}" cy="{y:.1f}" '
+                    f'r="4"><title>{escape(s.name)}, {escape(name)}: {value:.3f}{interval}</title></circle></g>'
+                )
     body.append(
         f'<text class="soft" x="{(left + right) / 2:.1f}" y="{bottom + 31:.1f}" text-anchor="middle">'
         f"{escape(x_label)}</text>"

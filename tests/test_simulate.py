@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from cdsel_backend.pool.columns import Column
 from cdsel_backend.selection import Problem, select, strategies
-from cdsel_backend.simulate import report, runner
+from cdsel_backend.simulate import comparisons, measures, report, runner
 from cdsel_backend.simulate.command import simulate
 from cdsel_backend.simulate.dataset import (
     Dataset,
@@ -24,6 +25,7 @@ from cdsel_backend.simulate.dataset import (
     two_levels,
     with_pictures,
 )
+from cdsel_backend.simulate.ranking import RATES, rank
 from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, MODEL_FREE, ORACLE, TRAININGS, Plan
 from cdsel_backend.simulate.runner import Result as Line
 from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
@@ -275,7 +277,7 @@ def test_the_report_compares_the_fine_tune_with_the_head():
         {DEFAULT: [0.5, 0.6, 0.6], (DEFAULT[0], "backbone"): [0.4, 0.6, 0.7], BASELINE: [0.4] * 3},
         spread=0.05,
     )
-    section = report._fine_tune(findings)
+    section = comparisons.fine_tune(findings)
     assert section is not None
     assert section.title.startswith(
         "Worst group, backbone against the head: -0.100 (-0.100 to -0.100) with 100 labels,"
@@ -339,7 +341,7 @@ def test_a_strategy_called_model_free_selects_the_same_with_and_without_a_model(
 # What the results say
 
 
-def lines(curves: dict[tuple[str, str], list[float]], seeds: int = 6, spread: float = 0.0) -> Findings:
+def lines(curves: dict[tuple[str, str], list[float]], seeds: int = 12, spread: float = 0.0) -> Findings:
     rng = np.random.default_rng(0)
     noise = rng.normal(scale=spread, size=seeds)
     made = [
@@ -411,6 +413,37 @@ def test_one_budget_cannot_tell_what_is_saved():
     assert labels_saved(Findings(made, ["0.8"], [100], 3)) is None
 
 
+def test_no_saving_is_claimed_from_few_seeds_or_against_a_baseline_that_labels_do_not_help():
+    few = labels_saved(lines({DEFAULT: [0.5, 0.6, 0.7], BASELINE: [0.2, 0.3, 0.4]}, seeds=9))
+    assert few is not None
+    assert few.saved is few.low is few.high is None
+    assert (
+        few.words
+        == "No saving of labels is claimed, at 0.8: that takes 10 seeds, and 9 measured the worst group."
+    )
+    for baseline in ([0.379, 0.36, 0.355], [0.3, 0.5, 0.3], [0.3, 0.3, 0.3]):
+        saving = labels_saved(lines({DEFAULT: [0.5, 0.55, 0.6], BASELINE: baseline}))
+        assert saving is not None
+        assert saving.saved is None
+        assert "random + plain is not shown to rise with labels" in saving.words
+    noisy = lines({DEFAULT: [0.5, 0.55, 0.6], BASELINE: [0.30, 0.31, 0.32]})
+    noisy.cube(BASELINE, WORST)[0, 2] += np.random.default_rng(0).normal(scale=0.1, size=12)
+    saving = labels_saved(noisy)
+    assert saving is not None
+    assert saving.saved is None, "the rise may be chance"
+
+
+def test_both_curves_are_made_to_rise_alike():
+    """A dip of ours costs as much as a dip of theirs: swapping the pipelines' curves swaps who reaches whom."""
+    dip, rise = [0.4, 0.3, 0.5], [0.3, 0.35, 0.4]
+    ours = labels_saved(lines({DEFAULT: dip, BASELINE: rise}))
+    assert ours is not None
+    assert ours.saved == pytest.approx(400 - (200 + 200 * (0.4 - 0.35) / (0.5 - 0.35)))
+    theirs = labels_saved(lines({DEFAULT: rise, BASELINE: [0.2, 0.5, 0.4]}))
+    assert theirs is not None
+    assert theirs.target == pytest.approx(0.45), "not .5, which the dip belies, nor .4"
+
+
 @pytest.mark.parametrize("curve", [[0.1, 0.2, 0.3], [0.2, 0.3, 0.39]])
 def test_nothing_saved_is_said(curve: list[float]):
     saving = labels_saved(lines({DEFAULT: curve, BASELINE: [0.2, 0.3, 0.4]}))
@@ -440,6 +473,101 @@ def test_the_bound_is_never_the_best_and_differences_are_paired():
     assert findings.best_other("plain") == ("margin", "plain")
     gap = findings.difference(DEFAULT, ("margin", "plain"), WORST)
     assert (gap.mean, gap.high - gap.low) == (pytest.approx(0.05), pytest.approx(0, abs=1e-9))
+
+
+# What the report claims
+
+
+def titles(findings: Findings) -> str:
+    """Every title of the sections that compare, and the headline."""
+    made = [report.headline(findings)]
+    for section in (comparisons.curves, comparisons.paired, comparisons.same_training, comparisons.trade_off):
+        found = section(findings)
+        made += [found.title] if found is not None else []
+    return "\n".join([*made, measures.numbers(findings).title])
+
+
+def test_a_title_claims_what_the_interval_excludes():
+    clear = lines(
+        {DEFAULT: [0.5, 0.55, 0.6], BASELINE: [0.3, 0.35, 0.4], ("margin", "plain"): [0.4, 0.45, 0.5]},
+        spread=0.01,
+    )
+    said = titles(clear)
+    assert "confounder_aware + deconfounded is 0.10" in said
+    assert "above the best other strategy with a plain head, margin + plain" in said
+    assert "is above every other pipeline in the worst group (correlation 0.8)" in said
+    assert "12 of 12 seeds above random + plain" in said
+    assert "margin +0.10" in said
+    assert "shown above 2 of 2 others" in said
+
+
+def test_a_title_claims_nothing_where_the_interval_holds_zero():
+    findings = lines({DEFAULT: [0.5] * 3, BASELINE: [0.5] * 3, ("margin", "plain"): [0.5] * 3})
+    rng = np.random.default_rng(0)
+    for pipeline in (DEFAULT, ("margin", "plain")):
+        noise = rng.normal(scale=0.05, size=(1, 3, 12))
+        findings.cube(pipeline, WORST)[:] += noise - noise.mean()
+    said = titles(findings)
+    assert "no difference was shown between confounder_aware + deconfounded and" in said
+    assert "not told apart in 2" in said
+    assert "no strategy was shown to be above random" in said
+    assert "shown above 0 of 2 others" in said
+    assert "best under" not in said
+    assert "every correlation" not in said, "one was tried"
+
+
+def test_no_strategy_below_random_is_called_its_better():
+    findings = lines({DEFAULT: [0.5] * 3, BASELINE: [0.5] * 3, ("margin", "plain"): [0.3] * 3}, spread=0.01)
+    section = comparisons.same_training(findings)
+    assert section is not None
+    assert "margin" not in section.title
+
+
+def test_one_seed_claims_nothing():
+    said = titles(lines({DEFAULT: [0.5] * 3, BASELINE: [0.3] * 3, ("margin", "plain"): [0.4] * 3}, seeds=1))
+    assert "no difference was shown" in said
+    assert "one seed, no interval" in said
+
+
+def test_groups_are_shown_with_n_and_those_left_out_are_named():
+    findings = lines({DEFAULT: [0.5] * 3, BASELINE: [0.3] * 3})
+    made = [
+        runner.GroupResult("made", *pipeline, "0.8", 400, seed, group, n + seed, accuracy, n + seed >= 15)
+        for pipeline in (DEFAULT, BASELINE)
+        for seed in range(12)
+        for group, n, accuracy in (
+            ("malignant, site b", 5, 0.2),
+            ("malignant, site a", 40, 0.6),
+            ("benign, site a", 99, 0.7),
+        )
+    ]
+    section = measures.groups(findings, made)
+    assert section is not None
+    assert "malignant, site b 0.200" in section.title
+    assert "malignant, site b (n 5–16)" in section.panels[0]
+    assert (
+        "fewer than 15 test images: malignant, site b in 10 of 12 seeds (correlation 0.8)." in section.words
+    )
+    whole = measures.groups(findings, [one for one in made if one.n > 20])
+    assert whole is not None
+    assert "No group is left out" in whole.words
+
+
+def test_a_ranking_is_inside_the_levels_and_its_bins_weigh_groups_alike():
+    rng = np.random.default_rng(0)
+    n = 4000
+    site = rng.integers(0, 2, n)
+    label = (rng.random(n) < np.where(site == 0, 0.9, 0.1)).astype(np.int64)
+    columns = [Column("site", "categorical", ("a", "b"), site.astype(np.int64))]
+    knows_site = np.where(site == 0, 0.8, 0.2) + rng.uniform(-0.1, 0.1, n)
+    found = rank(np.stack([1 - knows_site, knows_site], axis=1), label, columns, 1)
+    assert found.roc == pytest.approx(RATES, abs=0.06), "to know the site is worth nothing"
+    assert found.bins[:, 0].sum() == pytest.approx(4), "each of four groups weighs one"
+    sure = np.where(label == 1, 0.95, 0.05)
+    found = rank(np.stack([1 - sure, sure], axis=1), label, columns, 1)
+    assert (found.roc[1:] == 1).all()
+    assert found.bins[[0, -1], 0] == pytest.approx([2, 2])
+    assert found.bins[[0, -1], 2] == pytest.approx([0, 2])
 
 
 # The command
@@ -485,6 +613,17 @@ def test_the_command_writes_what_it_promises(folder: Path):
     html = (folder / "out" / "report.html").read_text()
     assert summary["saving"]["words"] in html
     assert "oracle" in html
+    assert summary["run"]["version"].startswith("cdsel-backend ")
+    for fact in summary["run"].values():
+        assert fact in html
+    with (folder / "out" / "groups.csv").open(newline="") as file:
+        groups = list(csv.DictReader(file))
+    told = [float(g["accuracy"]) for g in groups if g["judged"] == "True" and g["seed"] == "0" and g["budget"] == "40"
+            and (g["strategy"], g["training"], g["correlation"]) == (*BASELINE, "0.8")]  # fmt: skip
+    worst = next(float(r["value"]) for r in rows if r["metric"] == WORST and r["seed"] == "0" and r["budget"] == "40"
+                 and (r["strategy"], r["training"], r["correlation"]) == (*BASELINE, "0.8"))  # fmt: skip
+    assert min(told) == pytest.approx(worst)
+    assert "No saving of labels is claimed" in summary["saving"]["words"], "two seeds are too few"
     assert not re.search(r"(src|href)=|url\(|@import|<script", html), "the report loads something"
     assert len(html) < 300_000
     assert html.count("<svg") >= 8

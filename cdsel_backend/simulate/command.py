@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import click
-import numpy as np
 from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from cdsel_backend.pool.backbones import View
 from cdsel_backend.pool.depths import Features
@@ -31,23 +27,17 @@ from cdsel_backend.simulate.dataset import (
     two_levels,
     with_pictures,
 )
-from cdsel_backend.simulate.report import label as name_of
-from cdsel_backend.simulate.report import render, shown
+from cdsel_backend.simulate.output import write
 from cdsel_backend.simulate.runner import (
-    DEFAULT,
     OPTIONS,
     ORACLE,
     TRAININGS,
     TUNED,
     Outcome,
     Plan,
-    Result,
-    cell_counts,
     check_budgets,
     run_plan,
 )
-from cdsel_backend.simulate.summary import FAIR, WORST, Findings, Saving, labels_saved
-from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.table import Row, UsageError, read_table
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -207,7 +197,7 @@ def simulate(**given: Any) -> None:
     """Test strategies on labelled history: what would they have bought, and what would it have taught?
 
     Every strategy spends the budget on the table's images in rounds, as in production, and its head is tested
-    on other patients. Writes results.csv, summary.json and report.html, and ends with the labels saved.
+    on other patients. Writes results.csv, groups.csv, summary.json and report.html, and ends with the labels saved.
     """
     console = Console()
     try:
@@ -271,7 +261,7 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         "strategy": list(names), "confounder": [c.name for c in data.columns], "left_out": list(absent),
         "positive": data.classes[plan.positive], "items": len(data), "notes": notes,
     }  # fmt: skip
-    _write(console, out, data, sets, plan, outcome, settings)
+    write(console, out, data, sets, plan, outcome, settings)
 
 
 def _strategies(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -370,94 +360,6 @@ def _positive(data: Dataset, asked: str | None) -> int:
     if asked not in data.classes:
         raise UsageError(f"--positive: no label is {asked!r}; the labels are {', '.join(data.classes)}")
     return data.classes.index(asked)
-
-
-def _write(
-    console: Console,
-    out: Path,
-    data: Dataset,
-    sets: dict[str, Dataset],
-    plan: Plan,
-    outcome: Outcome,
-    settings: dict[str, Any],
-) -> None:
-    order = {name: i for i, name in enumerate((*plan.strategies, *plan.trainings))}
-    results = sorted(
-        outcome.results,
-        key=lambda r: (
-            order[r.strategy],
-            order.get(r.training, 99),
-            r.training,
-            r.correlation,
-            r.budget,
-            r.seed,
-        ),
-    )
-    with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(Result)])
-        writer.writerows(tuple(asdict(result).values()) for result in results)
-    findings = Findings(results, plan.correlations, plan.budgets, plan.seeds)
-    saving = labels_saved(findings)
-    each = {c: saved.to_json() for c in plan.correlations if (saved := labels_saved(findings, c)) is not None}
-    tables = [
-        {"strategy": s, "training": t, "correlation": c, "budget": b, "counts": table.tolist()}
-        for (s, t, c, b), table in sorted(outcome.tables.items())
-    ]
-    summary = {
-        "settings": settings,
-        "dataset": data.name,
-        "classes": list(data.classes),
-        "levels": {c: list(one.columns[0].levels) for c, one in sets.items()},
-        "saving": saving.to_json() if saving else None,
-        "saving_by_correlation": each,
-        "tables": tables,
-        **findings.to_json(),
-    }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
-    pools = {
-        c: sum(
-            (cell_counts(one.take(make_world(one, c, s, plan.positive).pool)) for s in range(plan.seeds)),
-            np.zeros((len(one.classes), len(one.columns[0].levels)), dtype=np.int64),
-        )
-        for c, one in sets.items()
-    }
-    html = render(
-        findings,
-        saving,
-        outcome.tables,
-        dataset=data.name,
-        classes=[f"{settings['label']} {name}" for name in data.classes],
-        levels={c: one.columns[0].levels for c, one in sets.items()},
-        pools=pools,
-        settings={key: value for key, value in settings.items() if key != "notes"},
-        notes=settings["notes"],
-    )
-    (out / "report.html").write_text(html, encoding="utf-8")
-    _print(console, findings, saving, out)
-
-
-def _print(console: Console, findings: Findings, saving: Saving | None, out: Path) -> None:
-    for metric in (WORST, FAIR):
-        table = Table(title=f"{metric.replace('_', ' ')} (mean over the budgets)", title_justify="left")
-        table.add_column("pipeline", overflow="fold")
-        for correlation in findings.correlations:
-            table.add_column(correlation, justify="right")
-        for pipeline in sorted(shown(findings), key=lambda p: -findings.overall(p, metric).mean):
-            marks = [findings.overall(pipeline, metric, c).mean for c in findings.correlations]
-            style = "bold" if pipeline == DEFAULT else "dim" if pipeline[0] == ORACLE else None
-            table.add_row(name_of(pipeline), *(f"{mark:.3f}" for mark in marks), style=style)
-        console.print(table)
-    console.print(f"Report: {out / 'report.html'}", markup=False, soft_wrap=True)
-    console.print(
-        saving.words
-        if saving
-        else f"To see the labels saved, run {' + '.join(DEFAULT)} and random + plain with two seeds and two budgets "
-        "or more.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
 def _json(value: Any) -> Any:

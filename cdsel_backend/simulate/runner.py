@@ -21,6 +21,7 @@ from cdsel_backend.round import RoundPool, next_round, seed_of_round, strength_o
 from cdsel_backend.selection import Ji2025Options, SelectionOptions
 from cdsel_backend.selection.strata import due
 from cdsel_backend.simulate.dataset import Dataset
+from cdsel_backend.simulate.ranking import Ranking, rank
 from cdsel_backend.simulate.tuning import tune
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.training import Model, NotEnoughLabels, evaluate
@@ -41,7 +42,7 @@ ACCURACIES = (
     "accuracy",
     "within_group_auc",
 )
-METRICS = (*ACCURACIES, "cramers_v_ratio", "min_cell_share", "seconds")
+METRICS = (*ACCURACIES, "calibration_error", "cramers_v_ratio", "min_cell_share", "seconds")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trade-off curve
 # ji2025's t-SNE takes seconds a round, and a backtest has thousands: here it reduces by the other of its two ways.
 OPTIONS = SelectionOptions(ji2025=Ji2025Options(reduce="pca"))
@@ -72,6 +73,29 @@ class Result:
 
 
 @dataclass(frozen=True)
+class GroupResult:
+    """One line of groups.csv: `accuracy` on the `n` test images of a group.
+
+    `judged` says that there are enough of them for the group to count in the worst and the mean.
+    """
+
+    dataset: str
+    strategy: str
+    training: str
+    correlation: str
+    budget: int
+    seed: int
+    group: str
+    n: int
+    accuracy: float
+    judged: bool
+
+
+Cell = tuple[str, str, str, int]
+"""(strategy, training, correlation, budget)."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What to run: the cells are all combinations."""
 
@@ -94,14 +118,19 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of a unit. `tables`: (strategy, training, correlation, budget) -> (classes, levels) counts selected."""
+    """What came of a unit. `tables`: (classes, levels) counts selected; `rankings` of the test images, one a seed."""
 
     results: list[Result] = field(default_factory=list)
-    tables: dict[tuple[str, str, str, int], NDArray[np.int64]] = field(default_factory=dict)
+    groups: list[GroupResult] = field(default_factory=list)
+    tables: dict[Cell, NDArray[np.int64]] = field(default_factory=dict)
+    rankings: dict[Cell, list[Ranking]] = field(default_factory=dict)
 
     def add(self, other: Outcome) -> None:
         """Join another unit's outcome."""
         self.results += other.results
+        self.groups += other.groups
+        for key, rankings in other.rankings.items():
+            self.rankings.setdefault(key, []).extend(rankings)
         for key, table in other.tables.items():
             self.tables[key] = self.tables.get(key, 0) + table
 
@@ -135,16 +164,20 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
             run.select(shared if free else None)
             head = run.probabilities(run.train())
             if recipe in plan.trainings:
-                _note(outcome, data.name, run, recipe, head)
+                _note(outcome, data.name, run, recipe, head, positive=plan.positive)
             for strength in STRENGTHS if (strategy, recipe) == DEFAULT and recipe in plan.trainings else ():
                 given = run.probabilities(run.train(strength))
-                _note(outcome, data.name, run, f"strength={strength:g}", given, trade_off=True)
+                _note(
+                    outcome, data.name, run, f"strength={strength:g}", given,
+                    positive=plan.positive, trade_off=True,
+                )  # fmt: skip
             trial = tune(scene.pool, scene.test, run.labels, head, seed) if tuned else None
             for name in tuned:
                 kept = trial is not None and (
                     name == "backbone" or (budget >= ENOUGH_LABELS and not trial.loses)
                 )
-                _note(outcome, data.name, run, name, trial.probabilities if trial and kept else head)
+                found = trial.probabilities if trial and kept else head
+                _note(outcome, data.name, run, name, found, positive=plan.positive)
     return outcome
 
 
@@ -260,6 +293,7 @@ def _note(
     training: str,
     probabilities: NDArray[np.float64],
     *,
+    positive: int,
     trade_off: bool = False,
 ) -> None:
     """Add what a finished run measured with these probabilities of the test set."""
@@ -274,8 +308,23 @@ def _note(
     values = {metric: measured[metric] for metric in ACCURACIES}
     if not trade_off:
         table = cell_counts(scene.pool, run.taken)
-        outcome.tables[run.strategy, training, scene.correlation, run.budget] = table
+        cell: Cell = (run.strategy, training, scene.correlation, run.budget)
+        outcome.tables[cell] = table
+        outcome.rankings[cell] = [rank(probabilities, test.labels, test.columns, positive)]
+        outcome.groups += [
+            GroupResult(
+                dataset,
+                *cell,
+                scene.seed,
+                group["group"],
+                group["n"],
+                group["accuracy"],
+                not group["unreliable"],
+            )
+            for group in measured["groups"]
+        ]
         values |= {
+            "calibration_error": measured["calibration_error"],
             "cramers_v_ratio": cramers_v_ratio(scene.pool, run.taken),
             "min_cell_share": float(table[cell_counts(scene.pool) > 0].min() / max(table.sum(), 1)),
             "seconds": run.seconds,

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
+from sklearn.isotonic import isotonic_regression
 
 from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, ORACLE, Result
 
 Pipeline = tuple[str, str]
 WORST, FAIR, WITHIN = "worst_group_accuracy", "group_balanced_accuracy", "within_group_auc"
+SEEDS_OF_A_SAVING = (
+    10  # from which labels saved may be claimed: a bootstrap of fewer repeats hides its own error
+)
 _RESAMPLES = 4000
 
 
@@ -25,6 +29,23 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    @property
+    def above(self) -> bool:
+        """Whether the interval lies above zero."""
+        return self.low > 0
+
+    @property
+    def below(self) -> bool:
+        """Whether the interval lies below zero."""
+        return self.high < 0
+
+    def words(self, sign: str = "+") -> str:
+        """Return the mean and its interval as text; `sign` "" for what is no difference."""
+        if not self.n:
+            return "not measured"
+        interval = f"{self.low:{sign}.3f} to {self.high:{sign}.3f}" if self.n > 1 else "one seed, no interval"
+        return f"{self.mean:{sign}.3f} ({interval})"
 
     def to_json(self) -> dict[str, float | int]:
         """Return the fields."""
@@ -67,13 +88,16 @@ class Findings:
         empty = np.full((len(self.correlations), len(self.budgets), self.seeds), np.nan)
         return self._values.get((pipeline, metric), empty)
 
-    def overall(self, pipeline: Pipeline, metric: str, correlation: str | None = None) -> Estimate:
-        """The mean over the budgets, and over the correlations unless one is named."""
-        return estimate(self._by_seed(pipeline, metric, correlation))
+    def overall(
+        self, pipeline: Pipeline, metric: str, correlation: str | None = None, budget: int | None = None
+    ) -> Estimate:
+        """The mean over the budgets and the correlations, unless one is named."""
+        return estimate(self.by_seed(pipeline, metric, correlation, budget))
 
-    def _by_seed(
-        self, pipeline: Pipeline, metric: str, correlation: str | None, budget: int | None = None
+    def by_seed(
+        self, pipeline: Pipeline, metric: str, correlation: str | None = None, budget: int | None = None
     ) -> NDArray[np.float64]:
+        """(seeds,): the mean over the correlations and budgets, unless one is named."""
         cube = self.cube(pipeline, metric)
         if correlation is not None:
             cube = cube[[self.correlations.index(correlation)]]
@@ -90,8 +114,8 @@ class Findings:
         budget: int | None = None,
     ) -> Estimate:
         """How much better `a` is than `b` in the same worlds, over all correlations and budgets unless one is named."""
-        theirs = self._by_seed(b, metric, correlation, budget)
-        return estimate(self._by_seed(a, metric, correlation, budget) - theirs)
+        theirs = self.by_seed(b, metric, correlation, budget)
+        return estimate(self.by_seed(a, metric, correlation, budget) - theirs)
 
     def ranked(self, metric: str = WORST, correlation: str | None = None) -> list[Pipeline]:
         """All pipelines but the bound, the best first."""
@@ -150,15 +174,16 @@ class Findings:
 class Saving:
     """How many labels the default saves against random + plain for the same worst-group accuracy.
 
-    `saved` of `budget` labels with its 95 % interval (bootstrap over seeds); 0 where the default never reaches it.
-    `at_least`: the smallest budget tried already sufficed, so that more may be saved.
+    `saved` of `budget` labels with its 95 % interval (bootstrap over seeds), 0 where the default never reaches
+    `target`; all None where these runs cannot tell, and `words` say why. `at_least`: the smallest budget tried already
+    sufficed, so that more may be saved.
     """
 
     budget: int
     target: float
-    saved: float
-    low: float
-    high: float
+    saved: float | None
+    low: float | None
+    high: float | None
     at_least: bool
     words: str
 
@@ -168,7 +193,12 @@ class Saving:
 
 
 def labels_saved(findings: Findings, correlation: str | None = None) -> Saving | None:
-    """Return the saving over all correlations, or at one; None without both pipelines, two seeds and two budgets."""
+    """Return the saving over all correlations, or at one; None without both pipelines, two seeds and two budgets.
+
+    Both curves are made to rise alike, by isotonic regression: more labels are taken not to hurt either. A saving is
+    claimed from `SEEDS_OF_A_SAVING` seeds on, and only where the baseline rises with labels beyond its 95 % interval:
+    a baseline that labels do not help would be beaten by fewer of its own.
+    """
     if not {DEFAULT, BASELINE} <= set(findings.pipelines) or min(findings.seeds, len(findings.budgets)) < 2:
         return None
     rows = slice(None) if correlation is None else [findings.correlations.index(correlation)]
@@ -178,16 +208,35 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
     if measured.sum() < 2:
         return None
     budgets = np.array(findings.budgets, dtype=float)
+    ours_name, theirs_name = (" + ".join(p) for p in (DEFAULT, BASELINE))
+    saved, target = _saved(ours.mean(axis=1), theirs.mean(axis=1), budgets)
+    rise = estimate(theirs[-1] - theirs[0])
+    why = None
+    if measured.sum() < SEEDS_OF_A_SAVING:
+        why = f"that takes {SEEDS_OF_A_SAVING} seeds, and {measured.sum()} measured the worst group"
+    elif not rise.above:
+        why = (
+            f"{theirs_name} is not shown to rise with labels, from {theirs[0].mean():.3f} with {budgets[0]:.0f} to "
+            f"{theirs[-1].mean():.3f} with {budgets[-1]:.0f}: {rise.words()}"
+        )
+    if why is not None:
+        where = _where(findings.correlations if correlation is None else (correlation,))
+        return Saving(
+            int(budgets[-1]),
+            target,
+            None,
+            None,
+            None,
+            False,
+            f"No saving of labels is claimed{where}: {why}.",
+        )
     draws = np.random.default_rng(0).integers(ours.shape[1], size=(_RESAMPLES, ours.shape[1]))
     found = np.array(
-        [_saved(ours[:, draw].mean(axis=1), theirs[:, draw].mean(axis=1), budgets) for draw in draws]
+        [_saved(ours[:, draw].mean(axis=1), theirs[:, draw].mean(axis=1), budgets)[0] for draw in draws]
     )
-    saved, target = _saved(ours.mean(axis=1), theirs.mean(axis=1), budgets), float(theirs[-1].mean())
     low, high = (float(x) for x in np.quantile(found, [0.025, 0.975]))
-    most = float(budgets[-1] - budgets[0])
-    at_least = saved >= most
+    at_least = saved >= float(budgets[-1] - budgets[0])
     where = _where(findings.correlations if correlation is None else (correlation,))
-    ours_name, theirs_name = (" + ".join(p) for p in (DEFAULT, BASELINE))
     reached = (
         f"the worst-group accuracy that {theirs_name} has with {budgets[-1]:.0f} labels ({target:.3f}{where})"
     )
@@ -206,16 +255,18 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
     return Saving(int(budgets[-1]), target, saved, low, high, at_least, words)
 
 
-def _saved(ours: NDArray[np.float64], theirs: NDArray[np.float64], budgets: NDArray[np.float64]) -> float:
-    """Labels saved for what `theirs` reaches at the largest budget; more labels are taken never to hurt `ours`."""
-    curve = np.maximum.accumulate(ours)
-    if not curve[-1] >= theirs[-1]:
-        return 0.0
-    first = int(np.argmax(curve >= theirs[-1]))
+def _saved(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], budgets: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return the labels saved for what `theirs` reaches at the largest budget, and what that is."""
+    curve, target = isotonic_regression(ours), float(isotonic_regression(theirs)[-1])
+    if not curve[-1] >= target:
+        return 0.0, target
+    first = int(np.argmax(curve >= target))
     if first == 0:
-        return float(budgets[-1] - budgets[0])
-    part = (theirs[-1] - curve[first - 1]) / (curve[first] - curve[first - 1])
-    return float(budgets[-1] - (budgets[first - 1] + part * (budgets[first] - budgets[first - 1])))
+        return float(budgets[-1] - budgets[0]), target
+    part = (target - curve[first - 1]) / (curve[first] - curve[first - 1])
+    return float(budgets[-1] - (budgets[first - 1] + part * (budgets[first] - budgets[first - 1]))), target
 
 
 def _where(correlations: Sequence[str]) -> str:

@@ -1,0 +1,156 @@
+"""What a backtest leaves: results.csv, groups.csv, summary.json, report.html, and the last words on the console."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cdsel_backend import __version__
+from cdsel_backend.simulate.dataset import Dataset
+from cdsel_backend.simulate.report import Setting, render
+from cdsel_backend.simulate.runner import DEFAULT, ORACLE, GroupResult, Outcome, Plan, Result, cell_counts
+from cdsel_backend.simulate.section import label, place_of, shown
+from cdsel_backend.simulate.summary import FAIR, WORST, Findings, Saving, labels_saved
+from cdsel_backend.simulate.worlds import make_world
+
+_NO_OPTIONS = frozenset({"items", "notes", "left_out"})  # of the settings in summary.json
+
+
+def write(
+    console: Console,
+    out: Path,
+    data: Dataset,
+    sets: dict[str, Dataset],
+    plan: Plan,
+    outcome: Outcome,
+    settings: dict[str, Any],
+) -> None:
+    """Write results.csv, groups.csv, summary.json and report.html into `out`, and say the result on the console."""
+    order = {name: i for i, name in enumerate((*plan.strategies, *plan.trainings))}
+
+    def place(r: Result | GroupResult) -> tuple[object, ...]:
+        return order[r.strategy], order.get(r.training, 99), r.training, r.correlation, r.budget, r.seed
+
+    results, groups = sorted(outcome.results, key=place), sorted(outcome.groups, key=place)
+    _write_csv(out / "results.csv", Result, results)
+    _write_csv(out / "groups.csv", GroupResult, groups)
+    findings = Findings(results, plan.correlations, plan.budgets, plan.seeds)
+    saving = labels_saved(findings)
+    each = {c: saved.to_json() for c in plan.correlations if (saved := labels_saved(findings, c)) is not None}
+    tables = [
+        {"strategy": s, "training": t, "correlation": c, "budget": b, "counts": table.tolist()}
+        for (s, t, c, b), table in sorted(outcome.tables.items())
+    ]
+    run = _run_facts(data, sets, plan)
+    summary = {
+        "run": run,
+        "settings": settings,
+        "dataset": data.name,
+        "classes": list(data.classes),
+        "levels": {c: list(one.columns[0].levels) for c, one in sets.items()},
+        "saving": saving.to_json() if saving else None,
+        "saving_by_correlation": each,
+        "tables": tables,
+        **findings.to_json(),
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
+    pools = {
+        c: sum(
+            (cell_counts(one.take(make_world(one, c, s, plan.positive).pool)) for s in range(plan.seeds)),
+            np.zeros((len(one.classes), len(one.columns[0].levels)), dtype=np.int64),
+        )
+        for c, one in sets.items()
+    }
+    options = {
+        f"--{key.replace('_', '-')}": value for key, value in settings.items() if key not in _NO_OPTIONS
+    }
+    setting = Setting(
+        dataset=data.name,
+        classes=[f"{settings['label']} {name}" for name in data.classes],
+        positive=f"{settings['label']} {data.classes[plan.positive]}",
+        levels={c: one.columns[0].levels for c, one in sets.items()},
+        pools=pools,
+        run=run | {name: _listed(value) for name, value in options.items() if value not in (None, [], ())},
+        notes=settings["notes"],
+    )
+    (out / "report.html").write_text(render(findings, saving, outcome, setting), encoding="utf-8")
+    _print(console, findings, saving, out)
+
+
+def _write_csv(
+    path: Path, kind: type[Result] | type[GroupResult], rows: Sequence[Result | GroupResult]
+) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(kind)])
+        writer.writerows(tuple(asdict(row).values()) for row in rows)
+
+
+def _run_facts(data: Dataset, sets: dict[str, Dataset], plan: Plan) -> dict[str, str]:
+    """What a reader needs to repeat the run: versions, date and sizes, by the names that the report gives them."""
+    facts = {
+        "version": f"cdsel-backend {__version__}",
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "libraries": ", ".join(
+            f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "scikit-learn", "torch", "timm")
+        ),
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "images": f"{len(data):,} with a label and a vector of {data.vectors.shape[1]} numbers",
+        "patients or lesions": f"{len(np.unique(data.groups)):,}",
+        "labels": ", ".join(
+            f"{name} {count:,}" for name, count in zip(data.classes, np.bincount(data.labels), strict=True)
+        ),
+    }
+    for correlation, one in sets.items():
+        worlds = [make_world(one, correlation, seed, plan.positive) for seed in range(plan.seeds)]
+        levels = ", ".join(
+            f"{column.name}: {', '.join(column.levels)}" for column in one.columns if len(column.levels) <= 12
+        )
+        facts[f"sizes, {place_of(correlation)}"] = (
+            f"pool {_span([len(world.pool) for world in worlds])}, test {_span([len(world.test) for world in worlds])}"
+            + (f" ({levels})" if levels else "")
+        )
+    return facts
+
+
+def _span(sizes: Sequence[int]) -> str:
+    low, high = min(sizes), max(sizes)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _print(console: Console, findings: Findings, saving: Saving | None, out: Path) -> None:
+    for metric in (WORST, FAIR):
+        table = Table(title=f"{metric.replace('_', ' ')} (mean over the budgets)", title_justify="left")
+        table.add_column("pipeline", overflow="fold")
+        for correlation in findings.correlations:
+            table.add_column(correlation, justify="right")
+        for pipeline in sorted(shown(findings), key=lambda p: -findings.overall(p, metric).mean):
+            marks = [findings.overall(pipeline, metric, c).mean for c in findings.correlations]
+            style = "bold" if pipeline == DEFAULT else "dim" if pipeline[0] == ORACLE else None
+            table.add_row(label(pipeline), *(f"{mark:.3f}" for mark in marks), style=style)
+        console.print(table)
+    console.print(f"Report: {out / 'report.html'}", markup=False, soft_wrap=True)
+    console.print(
+        saving.words
+        if saving
+        else f"To see the labels saved, run {' + '.join(DEFAULT)} and random + plain with two seeds and two budgets "
+        "or more.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
