@@ -145,15 +145,6 @@ def independent(sizes: NDArray[np.int64]) -> float:
     return float(sizes.sum()) ** 2 / max(float((sizes.astype(np.float64) ** 2).sum()), 1.0)
 
 
-def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return adjusted p-values: those at most q control the false discovery rate at q."""
-    order = np.argsort(p)[::-1]
-    ranks = np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum.accumulate(np.minimum(p[order] * len(p) / ranks, 1.0))
-    return adjusted
-
-
 def _chi_square(table: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return chi-square of (..., r, c) tables."""
     n = table.sum(axis=(-2, -1), keepdims=True)

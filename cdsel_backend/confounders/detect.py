@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.stats import beta, false_discovery_control
 
 from cdsel_backend.confounders.association import (
     SIGNIFICANT,
-    benjamini_hochberg,
     cramers_v,
     cramers_v_interval,
     cross_table,
@@ -196,7 +195,7 @@ def _dependence(
 def _adjusted(found: list[Measured]) -> list[Measured]:
     for field in ("encoded_p", "given_label_p", "dependence_p"):
         known = [i for i, one in enumerate(found) if getattr(one.finding, field) is not None]
-        p = benjamini_hochberg(np.array([getattr(found[i].finding, field) for i in known]))
+        p = false_discovery_control(np.array([getattr(found[i].finding, field) for i in known]))
         for i, value in zip(known, p, strict=True):
             adjusted: dict[str, Any] = {field: float(value)}
             found[i] = replace(found[i], finding=replace(found[i].finding, **adjusted))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import false_discovery_control
 
-from cdsel_backend.confounders.association import benjamini_hochberg
 from cdsel_backend.confounders.clusters import cluster
 
 FEW_LABELS = 20  # until there are as many, clusters stand in for the label
@@ -47,5 +47,5 @@ def strongest(
 
     v, p (k, t): Cramér's V and its p-value. A significant target goes before one that is not, then V decides.
     """
-    adjusted = benjamini_hochberg(p.ravel()).reshape(p.shape)
+    adjusted = false_discovery_control(p.ravel()).reshape(p.shape)
     return np.asarray((v + 2.0 * (adjusted <= significant)).argmax(axis=1), dtype=np.int64), adjusted
