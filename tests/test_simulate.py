@@ -541,14 +541,15 @@ def test_groups_are_shown_with_n_and_those_left_out_are_named():
             ("benign, site a", 99, 0.7),
         )
     ]
-    section = measures.groups(findings, made)
+    section = measures.groups(findings, made, "lesion")
     assert section is not None
-    assert "malignant, site b 0.200" in section.title
+    assert "lesion malignant, site b 0.200" in section.title
     assert "malignant, site b (n 5–16)" in section.panels[0]
     assert (
-        "fewer than 15 test images: malignant, site b in 10 of 12 seeds (correlation 0.8)." in section.words
+        "fewer than 15 test images: lesion malignant, site b in 10 of 12 seeds (correlation 0.8)."
+        in section.words
     )
-    whole = measures.groups(findings, [one for one in made if one.n > 20])
+    whole = measures.groups(findings, [one for one in made if one.n > 20], "lesion")
     assert whole is not None
     assert "No group is left out" in whole.words
 

@@ -16,13 +16,16 @@ from cdsel_backend.simulate.summary import FAIR, WITHIN, WORST, Estimate, Findin
 from cdsel_backend.training.evaluate import MIN_GROUP
 
 
-def groups(findings: Findings, results: Sequence[GroupResult]) -> Section | None:
-    """Accuracy per group with n at the largest budget, and which groups are left out of the worst and the mean."""
+def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> Section | None:
+    """Accuracy per group with n at the largest budget, and which groups are left out of the worst and the mean.
+
+    `column`: that of the labels, whose values may say little by themselves.
+    """
     budget, pipelines = findings.budgets[-1], usable(findings)
     found: dict[tuple[str, str], dict[Pipeline, list[GroupResult]]] = {}
     for one in results:
         if one.budget == budget and (one.strategy, one.training) in pipelines:
-            rows = found.setdefault((one.correlation, one.group), {})
+            rows = found.setdefault((one.correlation, f"{column} {one.group}"), {})
             rows.setdefault((one.strategy, one.training), []).append(one)
     panels, out, lowest = [], [], []
     first = next(iter(pipelines))

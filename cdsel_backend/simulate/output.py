@@ -77,6 +77,7 @@ def write(
     }
     setting = Setting(
         dataset=data.name,
+        label=settings["label"],
         classes=[f"{settings['label']} {name}" for name in data.classes],
         positive=f"{settings['label']} {data.classes[plan.positive]}",
         levels={c: one.columns[0].levels for c, one in sets.items()},
@@ -109,7 +110,7 @@ def _run_facts(data: Dataset, sets: dict[str, Dataset], plan: Plan) -> dict[str,
         "images": f"{len(data):,} with a label and a vector of {data.vectors.shape[1]} numbers",
         "patients or lesions": f"{len(np.unique(data.groups)):,}",
         "labels": ", ".join(
-            f"{name} {count:,}" for name, count in zip(data.classes, np.bincount(data.labels), strict=True)
+            f"{name}: {count:,}" for name, count in zip(data.classes, np.bincount(data.labels), strict=True)
         ),
     }
     for correlation, one in sets.items():

@@ -22,11 +22,12 @@ from cdsel_backend.training.evaluate import MIN_GROUP
 class Setting:
     """What was run on: names, sizes, and how it was asked for.
 
-    `classes` of the labels, `positive` among them; `levels` and `pools` by correlation: the confounder's levels, and
+    `label`: the column of the labels; `classes` of the labels, `positive` among them; `levels` and `pools` by correlation: the confounder's levels, and
     the (classes, levels) counts of all pools; `run`: version, date, sizes and options, as people read them.
     """
 
     dataset: str
+    label: str
     classes: Sequence[str]
     positive: str
     levels: Mapping[str, Sequence[str]]
@@ -43,7 +44,7 @@ def render(findings: Findings, saving: Saving | None, outcome: Outcome, setting:
         comparisons.same_training(findings),
         comparisons.fine_tune(findings),
         comparisons.trade_off(findings),
-        measures.groups(findings, outcome.groups),
+        measures.groups(findings, outcome.groups, setting.label),
         measures.roc(findings, outcome.rankings, setting.positive),
         measures.calibration(findings, outcome.rankings, setting.positive),
         measures.numbers(findings),
