@@ -22,8 +22,9 @@ from cdsel_backend.training.evaluate import MIN_GROUP
 class Setting:
     """What was run on: names, sizes, and how it was asked for.
 
-    `label`: the column of the labels; `classes` of the labels, `positive` among them; `levels` and `pools` by correlation: the confounder's levels, and
-    the (classes, levels) counts of all pools; `run`: version, date, sizes and options, as people read them.
+    `label`: the column of the labels; `classes`: what they can be, as people read it, `positive` among them; `levels`
+    and `pools` by correlation: the confounder's levels, and the (classes, levels) counts of all pools; `run`: version,
+    date, sizes and options, as people read them.
     """
 
     dataset: str
