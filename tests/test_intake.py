@@ -7,8 +7,11 @@ from test_images import reply, serve
 from test_pool import encode, picture
 from world import SIZE, World
 
+from cdsel_backend.confounders import Report, Verdict
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioUnreachable
 from cdsel_backend.reconcile.intake import EMBED_CHUNK, embed
+from cdsel_backend.reconcile.learn import detect_confounders
+from cdsel_backend.store.records import Request
 
 BACKBONE = {"backbone": "test_efficientnet", "backbone_weights": "random"}
 
@@ -89,3 +92,45 @@ def test_a_wish_for_fewer_requests_is_blamed_on_no_image(world, studio):
     with pytest.raises(LabelStudioUnreachable):
         embed_from(world, studio["url"])
     assert not [row for row in world.state().items if row.problem]
+
+
+def test_what_files_say_of_themselves_is_kept_and_judged_and_acts_only_once_it_confounds(world):
+    """Images saved as grey JPEG at one place and as PNG at the other, which have the label in other shares."""
+    saved_as_jpeg = [(i % 2 == 0) != (i % 5 == 0) for i in range(SIZE)]
+
+    def answer(request):
+        if request.path == "/api/version":
+            reply(request, 200, b'{"release": "1.23.2"}')
+            return
+        i = int(request.path[1:-4])
+        grey = encode(picture(i, mode="L"), "JPEG")
+        data = grey if saved_as_jpeg[i] else encode(picture(i))
+        reply(request, 200, data[:-2] if i == 1 else data)
+
+    with serve(answer) as (url, _):
+        for _ in range(SIZE // EMBED_CHUNK):
+            embed_from(world, url)
+    rows = world.state().items
+    assert [row.measures["image: format"] == "JPEG" for row in rows] == saved_as_jpeg
+    assert {row.measures["image: width x height"] for row in rows} == {"60 x 40"}
+    (noted,) = world.store.noted(world.project)
+    assert (noted.image, noted.note) == (
+        "/1.jpg",
+        "the end of the PNG file is missing; what is there is used",
+    )
+    world.step(detect_confounders)
+    report = Report.from_json(world.state().project.report)
+    found = {one.variable: one for one in report.findings}["image: format"]
+    assert found.verdict in (Verdict.SUSPECTED, Verdict.NOT_KNOWN_YET)
+    assert found.encoded > 0.8
+    assert not found.acts
+    assert not any(name.startswith("image: ") for name in report.confounders)
+    world.label([row.id for row in rows])
+    assert world.context.store.project(world.project)
+    world.store.add_request(world.project, Request.TRAIN, who="admin")
+    world.step(detect_confounders)
+    report = Report.from_json(world.state().project.report)
+    found = {one.variable: one for one in report.findings}
+    confounding = [one for one in report.findings if one.from_file and one.verdict is Verdict.CONFOUNDER]
+    assert confounding, found
+    assert all(one.acts for one in confounding)

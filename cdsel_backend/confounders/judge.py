@@ -150,8 +150,10 @@ def merge(findings: Sequence[Finding], columns: dict[str, Column]) -> list[Findi
     """Leave out of those that act what says the same as a stronger (or a forced) one."""
     kept = [one for one in findings if one.verdict is Verdict.FORCED_IN]
     merged = []
-    for one in findings:
-        if one.verdict.acts and one.verdict is not Verdict.FORCED_IN:
+    for one in sorted(
+        findings, key=lambda one: one.from_file
+    ):  # a name from the metadata goes before a measure
+        if one.acts and one.verdict is not Verdict.FORCED_IN:
             codes = columns[one.variable].codes
             twin = next(
                 (k for k in kept if cramers_v(cross_table(codes, columns[k.variable].codes)) > DUPLICATE),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from cdsel_backend.confounders.verdict import Verdict
+from cdsel_backend.pool.columns import FILE_PREFIX
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,20 @@ class Finding:
     utility: float | None = None
     detectability: float | None = None
 
+    @property
+    def from_file(self) -> bool:
+        """Whether the variable is none of the tasks' data, but what the image's file says of itself."""
+        return self.variable.startswith(FILE_PREFIX)
+
+    @property
+    def acts(self) -> bool:
+        """Whether rounds and training take the variable into account.
+
+        What a file says of itself acts only once it confounds, or a setting says so: brightness may be the disease.
+        """
+        sure = self.verdict in (Verdict.CONFOUNDER, Verdict.FORCED_IN)
+        return sure or (self.verdict.acts and not self.from_file)
+
 
 @dataclass(frozen=True)
 class LatentGroup:
@@ -64,7 +79,7 @@ class Report:
     @property
     def confounders(self) -> tuple[str, ...]:
         """The variables to act on, the strongest first."""
-        return tuple(one.variable for one in self.findings if one.verdict.acts)
+        return tuple(one.variable for one in self.findings if one.acts)
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""

@@ -21,7 +21,6 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from cdsel_backend.confounders import Verdict
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.demo.measure import measure_champion, measure_plain, random_labels
@@ -264,7 +263,7 @@ def headlines(metrics: dict[str, Any]) -> str:
 
 def confounding(status: dict[str, Any]) -> list[dict[str, Any]]:
     """The findings of a status that call their variable a confounder."""
-    return [found for found in status.get("confounders", []) if Verdict(found["verdict"]).acts]
+    return [found for found in status.get("confounders", []) if found["acts"]]
 
 
 @contextmanager

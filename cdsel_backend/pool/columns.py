@@ -22,6 +22,7 @@ from cdsel_backend.pool.values import MOSTLY, Reading, ambiguous_dates, find_rea
 
 MISSING = "(missing)"
 OTHER = "(other)"
+FILE_PREFIX = "image: "  # begins the names of variables that the image's file says of itself
 
 _MISSING_WORDS = frozenset(
     {

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
+from cdsel_backend.pool.columns import FILE_PREFIX
 from cdsel_backend.pool.decode import Decoded
-
-PREFIX = "image: "
-"""What the names of these variables begin with."""
 
 Measures = Mapping[str, "str | float | None"]
 
@@ -41,7 +39,7 @@ def measure(decoded: Decoded) -> dict[str, str | float | None]:
         "JPEG quality": None if decoded.quality is None else float(decoded.quality),
         "format": "JPEG" if decoded.format == "MPO" else decoded.format,
     }
-    return {PREFIX + name: value for name, value in found.items()}
+    return {FILE_PREFIX + name: value for name, value in found.items()}
 
 
 def _sharpness(image: Image.Image) -> float:

@@ -66,7 +66,7 @@ class Predictions:
         if not len(ids):
             return {}
         by_id = self._store.items_by_id(ids.tolist())
-        metadata = [by_id[item].data for item in ids.tolist()]
+        metadata = [by_id[item].metadata for item in ids.tolist()]
         space = space_of(state)
         found = _with_tuned(model, space, ids, vectors, metadata, vectors_by)
         return dict(zip(ids.tolist(), found, strict=True))
@@ -119,7 +119,7 @@ def predict(model: Model, pool: EmbeddedPool, rows: NDArray[np.int64]) -> NDArra
 
     A model with a fine-tuned backbone goes by that backbone's vectors, too, for images that have one.
     """
-    metadata = [pool.rows[row].data for row in rows]
+    metadata = [pool.rows[row].metadata for row in rows]
     return _with_tuned(model, pool.space, pool.ids[rows], pool.vectors[rows], metadata, pool.vectors_by)
 
 

@@ -129,7 +129,7 @@ def view_of(store: Store, state: State, ids: NDArray[np.int64]) -> PoolView:
     """The view of the items `ids` (n,) of a project, ascending; their metadata is typed together."""
     space = space_of(state)
     by_id = {row.id: row for row in state.items}
-    metadata = [space.image.metadata(by_id[item].data) for item in ids.tolist()]
+    metadata = [space.image.metadata(by_id[item].metadata) for item in ids.tolist()]
     columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
     return PoolView(state, ids, columns, space, read_offers(store, state.project.id))
 

@@ -20,6 +20,7 @@ from cdsel_backend.labelstudio.labels import (
 from cdsel_backend.labelstudio.marks import named_items, read_mark
 from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.embed import embed_images
+from cdsel_backend.pool.measures import Measures
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import pool_source, source_item
@@ -238,6 +239,7 @@ def embed(context: Context, state: State) -> bool:
     context.show(state, Activity(Step.EMBEDDING, embedded + unusable, total))
     source = pool_source(context.studio, state)
     done: list[tuple[int, str, Any]] = []
+    said: list[tuple[int, Measures, str | None]] = []
     faults: dict[int, str] = {}
     images = ((row.id, partial(source.read, source_item(row))) for row in rows)
     try:
@@ -246,10 +248,12 @@ def embed(context: Context, state: State) -> bool:
         ):
             if result.vector is not None and result.content_hash is not None:
                 done.append((result.key, result.content_hash, result.vector))
+                said.append((result.key, result.measures, result.note))
             else:
                 faults[result.key] = result.error or "no vector came of it"
     finally:  # also where Label Studio goes away halfway: what is done stays done
         attempts = {row.id: row.attempts for row in rows}
+        store.note_files(said)  # first: an item with a vector is complete
         store.add_vectors(backbone.fingerprint, done)
         store.note_unusable(
             [

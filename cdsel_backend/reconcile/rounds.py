@@ -52,7 +52,7 @@ def select_round(context: Context, state: State) -> bool:
         size,
         strategy=settings.strategy,
         strength=strength_of(settings.strength, champion),
-        probabilities=answers(champion, pool.space, pool.vectors, [row.data for row in pool.rows])
+        probabilities=answers(champion, pool.space, pool.vectors, [row.metadata for row in pool.rows])
         if champion
         else None,
         seed=seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from cdsel_backend.confounders import Report
 from cdsel_backend.project.wording import doing, early_training, outcome
 from cdsel_backend.server.people import agreement_of, annotators
 from cdsel_backend.store import State, Store
@@ -17,7 +18,6 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
     project = state.project
     embedded, unusable, items = store.embedding_progress(project.id)
     activity = project.activity
-    report = project.report or {}
     return {
         "project": project.pool_project,
         "title": project.title,
@@ -46,14 +46,15 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
         ],
         "confounders": [
             {
-                "variable": finding["variable"],
-                "verdict": finding["verdict"],
-                "encoded": finding["encoded"],
-                "given_label": finding.get("given_label"),
-                "associated": finding["associated"],
-                "sentence": finding["sentence"],
+                "variable": one.variable,
+                "verdict": one.verdict,
+                "acts": one.acts,
+                "encoded": one.encoded,
+                "given_label": one.given_label,
+                "associated": one.associated,
+                "sentence": one.sentence,
             }
-            for finding in report.get("findings", [])
+            for one in Report.from_json(project.report).findings
         ],
         "annotators": annotators(state),
         "agreement": agreement_of(state),

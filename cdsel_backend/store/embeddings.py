@@ -8,7 +8,7 @@ its items, so that a look at a pool of any size costs the same.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,18 @@ class Embeddings(Database):
                 [{"item": item, "digest": digest} for item, digest in zip(ids, hashes, strict=True)],
             )
             _place(connection, backbone, zip(ids, positions.tolist(), strict=True))
+
+    def note_files(self, found: Sequence[tuple[int, Mapping[str, Any], str | None]]) -> None:
+        """Keep what the files of items say of themselves: (item id, measures, note)."""
+        if not found:
+            return
+        with writing(self.engine) as connection:
+            connection.execute(
+                update(schema.items)
+                .where(schema.items.c.id == bindparam("item"))
+                .values(measures=bindparam("said"), note=bindparam("odd")),
+                [{"item": item, "said": dict(said), "odd": odd} for item, said, odd in found],
+            )
 
     def note_unusable(self, faults: Sequence[tuple[int, str, float]]) -> None:
         """Keep why images cannot be used: (item id, words, when to try again in seconds since the epoch)."""

@@ -14,7 +14,15 @@ from cdsel_backend.store.embeddings import add_counts, counting
 from cdsel_backend.store.records import Item, columns, records
 
 PART = 2000  # tasks taken in by one transaction
-UNREAD = {"content_hash": None, "problem": None, "attempts": 0, "due_at": 0.0, "vector": None}
+UNREAD = {
+    "content_hash": None,
+    "problem": None,
+    "attempts": 0,
+    "due_at": 0.0,
+    "vector": None,
+    "measures": None,
+    "note": None,
+}
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,19 @@ class PoolItems(Database):
                     columns(Item, table).where(table.c.project == project, table.c.task.in_(part)),
                 )
             }
+
+    def noted(self, project: int, *, limit: int | None = None) -> list[Item]:
+        """Items of the pool that are used though something is odd about their file, which their `note` says."""
+        table = schema.items
+        with reading(self.engine) as connection:
+            return records(
+                connection,
+                Item,
+                columns(Item, table)
+                .where(table.c.project == project, ~table.c.gone, table.c.note.is_not(None))
+                .order_by(table.c.id)
+                .limit(limit),
+            )
 
     def unusable(self, project: int, *, limit: int | None = None) -> list[Item]:
         """Items of the pool whose image cannot be used, with the reason as `problem`."""

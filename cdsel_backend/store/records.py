@@ -157,6 +157,15 @@ class Item:
     problem: str | None
     attempts: int
     gone: bool
+    measures: Json | None = None
+    """What its file says of itself."""
+    note: str | None = None
+    """What is odd about a file that is used all the same."""
+
+    @property
+    def metadata(self) -> Json:
+        """The task's data, and beside them what the file says of itself."""
+        return self.data if not self.measures else {**self.data, **self.measures}
 
 
 @dataclass(frozen=True)

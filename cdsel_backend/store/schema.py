@@ -91,6 +91,8 @@ items = Table(
     Column("due_at", Float, default=0.0),
     Column("vector", Integer),  # where its vector lies, among those of the project's backbone
     Column("attempts", Integer, nullable=False, default=0),
+    Column("measures", JSON),  # what its file says of itself (pool.measures)
+    Column("note", Text),  # what is odd about a file that is used all the same
     Column("gone", Boolean, nullable=False, default=False),  # deleted from the pool project
     UniqueConstraint("project", "task"),
     UniqueConstraint("project", "id"),

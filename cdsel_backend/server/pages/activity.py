@@ -27,6 +27,7 @@ def activity(pool_project: int) -> str:
         state=state,
         status=project_status(store, state),
         unusable=store.unusable(state.project.id, limit=SHOWN),
+        noted=store.noted(state.project.id, limit=SHOWN),
         events=runs(store.events(sources(state), limit=EVENTS))[:SHOWN],
         audit=store.audit(state.project.id, limit=SHOWN),
         shown=SHOWN,

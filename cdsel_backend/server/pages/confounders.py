@@ -67,7 +67,7 @@ def strengths(findings: list[Finding]) -> tuple[Markup, Markup | None, Markup] |
     """Bars: encoded over all images, encoded among images of one label (None before labels), associated."""
     if not findings:
         return None
-    tones = ["second" if one.verdict.acts else "other" for one in findings]
+    tones = ["second" if one.acts else "other" for one in findings]
 
     def picture(measure: str, **words: Any) -> Markup:
         intervals = [getattr(one, f"{measure}_interval") or (np.nan, np.nan) for one in findings]
@@ -97,7 +97,7 @@ def plane(findings: list[Finding]) -> Markup | None:
             one.variable,
             one.utility,
             one.detectability,
-            "second" if one.verdict.acts else "first",
+            "second" if one.acts else "first",
             labelled=True,
         )
         for one in findings

@@ -8,7 +8,6 @@ from flask import Response, jsonify, render_template
 from markupsafe import Markup
 
 from cdsel_backend import figures
-from cdsel_backend.confounders import Verdict
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.wording import next_step
 from cdsel_backend.server.pages.blueprint import pages, read_state, share
@@ -41,7 +40,7 @@ def project(pool_project: int) -> str:
     store = Service.current().store
     state = read_state(pool_project)
     status = project_status(store, state)
-    acting = [one for one in status["confounders"] if Verdict(one["verdict"]).acts]
+    acting = [one for one in status["confounders"] if one["acts"]]
     waiting = [row for row in queue_rows(state) if row["state"] == "open"][:STRIP]
     return render_template(
         "overview.html",
