@@ -1,4 +1,4 @@
-"""The command line: `cdsel serve`, `demo`, `doctor`, `simulate`, `models`, `settings`, `strategies`, `worker`."""
+"""The command line: `cdsel serve`, `demo`, `doctor`, `simulate`, `models` and the rest of `COMMANDS`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from cdsel_backend import __version__
 
 # Where each command is, and the first sentence of its help.
 COMMANDS = {
+    "backbones": (
+        "cdsel_backend.simulate.backbones_command:backbones",
+        "List backbones for the setting `backbone`: what they see, and how fast they are here.",
+    ),
     "demo": (
         "cdsel_backend.demo.command:demo",
         "Try the whole loop: Label Studio, a pool of images, the backend, and a queue to label.",

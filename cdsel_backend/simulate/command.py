@@ -19,6 +19,7 @@ from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.network import DEFAULT as DEFAULT_BACKBONE
 from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.selection import missing_peers, strategies
+from cdsel_backend.simulate.backbones import rate
 from cdsel_backend.simulate.dataset import (
     Dataset,
     embed_folder,
@@ -175,9 +176,11 @@ class Correlations(Names):
 )
 @click.option(
     "--backbone",
+    type=Names(),
     default=DEFAULT_BACKBONE,
     show_default=True,
-    help="timm model that embeds --images, and is fine-tuned.",
+    help="timm model that embeds --images, and is fine-tuned; name=FILE for a local checkpoint. Several, as a,b, are "
+    "compared, and no strategy is run.",
 )
 @click.option(
     "--features", type=click.Choice(get_args(Features)), default="depths", show_default=True,
@@ -226,7 +229,10 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         tempfile.TemporaryDirectory(prefix="cdsel-simulate-") as scratch,
     ):
         rows = read_table(given["metadata"])
-        data = _read(given, rows, progress)
+        if len(given["backbone"]) > 1:
+            _compare(console, given | {"out": out}, rows, progress)
+            return
+        data = _read(given, rows, progress, given["backbone"][0])
         sets = {
             c: data if c == "natural" else two_levels(data, given["levels"]) for c in given["correlation"]
         }
@@ -287,7 +293,39 @@ def _known(option: str, asked: tuple[str, ...], known: tuple[str, ...]) -> tuple
     return asked
 
 
-def _read(given: dict[str, Any], rows: list[Row], progress: Progress) -> Dataset:
+def _compare(console: Console, given: dict[str, Any], rows: list[Row], progress: Progress) -> None:
+    """Say of each backbone how well it ranks the label, and what it betrays of the confounders."""
+    if given["embeddings"]:
+        raise UsageError("--embeddings: several backbones are compared on the images; leave it out")
+    table = Table("backbone", "vector", "items", "ranks the label")
+    found = {name: rate(_read(given, rows, progress, name)) for name in given["backbone"]}
+    for confounder in dict.fromkeys(variable for rating in found.values() for variable in rating.encodes):
+        table.add_column(f"encodes {confounder}")
+
+    def shown_as(value: float | None) -> str:
+        return "too few" if value is None else f"{value:.3f}"
+
+    for name, rating in found.items():
+        table.add_row(
+            name,
+            str(rating.width),
+            str(rating.items),
+            shown_as(rating.ranks),
+            *(shown_as(rating.encodes.get(str(column.header)[8:])) for column in table.columns[4:]),
+        )
+    console.print(table)
+    console.print(
+        "AUROC, .5 is chance. Ranks the label: inside the confounder's levels, on patients that the head was not "
+        "trained on; more is better. Encodes: how well the vectors tell a confounder's levels among images of one "
+        "label."
+    )
+    out: Path = given["out"]
+    out.mkdir(parents=True, exist_ok=True)
+    document = {name: asdict(rating) for name, rating in found.items()}
+    (out / "backbones.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _read(given: dict[str, Any], rows: list[Row], progress: Progress, backbone: str) -> Dataset:
     metadata: Path = given["metadata"]
     if given["embeddings"]:
         vectors = read_embeddings(given["embeddings"], len(rows))
@@ -297,7 +335,7 @@ def _read(given: dict[str, Any], rows: list[Row], progress: Progress) -> Dataset
             given["images"] or metadata.parent,
             given["image_column"],
             cache=given["cache"],
-            backbone=given["backbone"],
+            backbone=backbone,
             features=given["features"],
             view=given["view"],
             progress=_teller(progress),
@@ -323,7 +361,7 @@ def _read_pictures(
         rows,
         given["images"] or given["metadata"].parent,
         given["image_column"],
-        backbone=given["backbone"],
+        backbone=given["backbone"][0],
         file=file,
         progress=_teller(progress),
     )

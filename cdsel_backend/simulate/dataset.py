@@ -16,7 +16,7 @@ from cdsel_backend.pool.columns import MISSING, Column, is_missing, read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.embed import embed_images
-from cdsel_backend.simulate.pictures import Pictures, read_pictures
+from cdsel_backend.simulate.pictures import Pictures, named, read_pictures
 from cdsel_backend.table import Row, UsageError, require, require_images
 
 Progress = Callable[[str, int, int], None]
@@ -187,7 +187,8 @@ def embed_folder(
     twice.
     """
     require_images(rows, folder, image_column)
-    network = load_backbone(backbone, features=features, view=view)
+    name, weights = named(backbone)
+    network = load_backbone(name, weights=weights, features=features, view=view)
     store = _Cache(cache / f"{network.fingerprint}.npz", network.dim)
     hashes: list[str | None] = [None] * len(rows)
     problems = []

@@ -60,6 +60,13 @@ def read_pictures(
     return Pictures(file, backbone), problems
 
 
+def named(backbone: str) -> tuple[str, str | None]:
+    """The timm name of `name` or `name=FILE`, and its weights: a local checkpoint, None for pretrained ones."""
+    name, _, weights = backbone.partition("=")
+    return name, weights or None
+
+
 def cut_network(backbone: str, views: int) -> SplitNetwork:
     """The network, cut in two, on a GPU where there is one."""
-    return SplitNetwork(load_network(backbone), find_device("auto"), views=views)
+    name, weights = named(backbone)
+    return SplitNetwork(load_network(name, weights=weights), find_device("auto"), views=views)
