@@ -12,7 +12,7 @@ from cdsel_backend import __version__
 COMMANDS = {
     "backbones": (
         "cdsel_backend.simulate.backbones_command:backbones",
-        "List backbones for the setting `backbone`: what they see, and how fast they are here.",
+        "List backbones for the setting `backbone`: what they see, how wide their vectors are, how fast they are here.",
     ),
     "demo": (
         "cdsel_backend.demo.command:demo",
