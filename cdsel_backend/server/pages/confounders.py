@@ -42,6 +42,7 @@ def confounders(pool_project: int) -> str:
     state = read_state(pool_project)
     report = Report.from_json(state.project.report)
     measured = measured_of(report)
+    drawn = [one for one in measured if one.acts or not one.from_file]
     names = [one.variable for one in measured]
     chosen = request.args.get("variable") or (names[0] if names else "")
     return render_template(
@@ -51,8 +52,8 @@ def confounders(pool_project: int) -> str:
         report=report,
         measured=measured,
         verdicts=tuple(Verdict),
-        strengths=strengths(measured),
-        plane=plane(measured),
+        strengths=strengths(drawn),
+        plane=plane(drawn),
         chosen=chosen,
         mosaics=mosaics(state, chosen) if chosen in names else None,
     )
