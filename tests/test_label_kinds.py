@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cdsel_backend.confounders import detect
 from cdsel_backend.labels import KINDS, PRESENCE, SINGLE, LabelKind, SeveralLabels, kind_of, majority
 from cdsel_backend.labels.single import Single
 from cdsel_backend.pool.columns import Column
@@ -152,7 +153,7 @@ def test_sure_probabilities_decide_as_the_label_does(kind: LabelKind):
 
 
 def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
-    """Select, train, evaluate, cross-fit, look ahead, estimate the pool, suspect."""
+    """Select, train, look for confounders, evaluate, cross-fit, look ahead, estimate the pool, suspect."""
     pool, truth = world(kind)
     n = len(truth)
     unlabelled = kind.encode([None], CLASSES)
@@ -172,6 +173,19 @@ def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
         assert answers_for(model, kind)
         assert sum(answers_for(model, other) for other in (SINGLE, PRESENCE)) == 1
         probabilities = model.predict(pool.vectors, pool.columns)
+    (finding,) = detect(
+        pool.vectors,
+        pool.columns,
+        labels,
+        groups=pool.groups,
+        classes=CLASSES,
+        kind=kind,
+        predictions=probabilities,
+    ).findings
+    assert finding.associated_with == "label"
+    assert finding.associated > 0.2
+    assert finding.associated_class == (CLASSES[0] if kind.several else None)
+    assert 0 <= finding.dependence < 1
     rest = np.flatnonzero(~taken)
     assert probabilities is not None
     found = evaluate(

@@ -334,21 +334,21 @@ def test_a_variable_is_judged_by_the_class_it_goes_with():
     rng = np.random.default_rng(1)
     coin = Column("coin", "categorical", ("heads", "tails"), rng.integers(0, 2, 800))
     some = np.where(np.arange(800)[:, None] < 300, labels, -1).astype(np.int8)
-    report = detect(vectors, [coin, *columns], some, classes=CLASSES)
+    report = detect(vectors, [coin, *columns], some, classes=CLASSES, kind=PRESENCE)
     by_name = {one.variable: one for one in report.findings}
     assert report.confounders == ("site",)
     assert by_name["site"].associated_class == "effusion"
     assert "the presence of 'effusion'" in by_name["site"].sentence
     assert by_name["site"].associated > 0.5
     assert by_name["coin"].verdict == "neither"
-    assert report == detect(vectors, [coin, *columns], some, classes=CLASSES)
+    assert report == detect(vectors, [coin, *columns], some, classes=CLASSES, kind=PRESENCE)
 
 
 def test_before_the_labels_clusters_stand_in():
     vectors, columns, labels = world(300)
     few = np.full_like(labels, -1)
     few[:10] = labels[:10]
-    (finding,) = detect(vectors, columns, few, classes=CLASSES).findings
+    (finding,) = detect(vectors, columns, few, classes=CLASSES, kind=PRESENCE).findings
     assert finding.associated_with == "clusters"
     assert finding.associated_class is None
 
@@ -363,7 +363,7 @@ def test_labels_at_random_name_nothing_associated():
     named = 0
     for seed in range(20):
         shuffled = labels[np.random.default_rng(seed).permutation(300)]
-        report = detect(vectors, variables, shuffled, classes=CLASSES, seed=seed)
+        report = detect(vectors, variables, shuffled, classes=CLASSES, kind=PRESENCE, seed=seed)
         named += any(one.verdict in ("confounder", "associated only") for one in report.findings)
     assert named <= 4  # 5 % of 20 is 1; above 4 has probability .003
 
@@ -372,7 +372,8 @@ def test_a_variable_that_decides_a_class_is_its_consequence():
     vectors, columns, labels = world(400)
     drain = Column("drain", "categorical", ("no", "yes"), labels[:, 0].astype(np.int64))
     by_name = {
-        one.variable: one for one in detect(vectors, [drain, *columns], labels, classes=CLASSES).findings
+        one.variable: one
+        for one in detect(vectors, [drain, *columns], labels, classes=CLASSES, kind=PRESENCE).findings
     }
     assert by_name["drain"].verdict == "left out"
     assert "'effusion'" in by_name["drain"].sentence
@@ -383,10 +384,15 @@ def test_how_far_the_model_depends_on_the_variable():
     vectors, columns, labels = world(400)
     south = (columns[0].codes == 0).astype(float)
     leaky = np.stack([0.2 + 0.6 * south, np.full(400, 0.5), np.zeros(400)], axis=1)
-    found = detect(vectors, columns, labels, classes=CLASSES, predictions=leaky)
+    found = detect(vectors, columns, labels, classes=CLASSES, kind=PRESENCE, predictions=leaky)
     assert found.findings[0].dependence > 0.3
     fair = np.clip(labels * 0.6 + 0.2 + np.random.default_rng(0).normal(size=labels.shape) * 0.05, 0, 1)
-    assert detect(vectors, columns, labels, classes=CLASSES, predictions=fair).findings[0].dependence < 0.05
+    assert (
+        detect(vectors, columns, labels, classes=CLASSES, kind=PRESENCE, predictions=fair)
+        .findings[0]
+        .dependence
+        < 0.05
+    )
 
 
 # selection

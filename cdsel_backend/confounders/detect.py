@@ -27,6 +27,7 @@ from cdsel_backend.confounders.probe import Probe, fit_probe
 from cdsel_backend.confounders.report import Finding, Report
 from cdsel_backend.confounders.targets import FEW_LABELS, Target, read_targets, strongest
 from cdsel_backend.confounders.verdict import Verdict
+from cdsel_backend.labels import SINGLE, Decision, LabelKind
 from cdsel_backend.pool.columns import Column
 
 _FEW_IMAGES = 20  # below, nothing is measured
@@ -40,6 +41,7 @@ def detect(
     *,
     groups: NDArray[np.int64] | None = None,
     classes: Sequence[str] = (),
+    kind: LabelKind = SINGLE,
     forced_in: Collection[str] = (),
     forced_out: Collection[str] = (),
     predictions: NDArray[np.float64] | None = None,
@@ -47,9 +49,9 @@ def detect(
 ) -> Report:
     """Judge every variable of a pool of n items, the strongest first.
 
-    vectors (n, d); labels (n,) int64, index into `classes`, -1 = unlabelled, or (n, c) where images show any of the
-    classes, 1 shown, 0 not, -1 not said: then a variable is judged by the class with whose presence it goes most
-    closely, p-values being adjusted over variables and classes; groups (n,) patient or lesion, negative =
+    vectors (n, d); labels: the values of the n items, as their kind has them, -1 = unlabelled. Where a label makes
+    several decisions, a variable is judged by the one with which it is associated most closely, p-values being adjusted
+    over variables and decisions; groups (n,) patient or lesion, negative =
     unknown. predictions (n, c): a model's probabilities, NaN where none, best out of fold; with them the model's
     dependence on each variable given the label is tested. The same seed gives the same report.
     """
@@ -57,16 +59,17 @@ def detect(
     finite = np.flatnonzero(np.isfinite(vectors).all(axis=1))
     pool = _Pool(
         vectors=vectors[finite],
-        labels=labels[finite],
+        labels=kind.codes(labels[finite]),
+        decisions=kind.decisions(classes),
         groups=None if groups is None else groups[finite],
-        predictions=None if predictions is None else predictions[finite],
+        predictions=None if predictions is None else kind.by_decision(predictions[finite]),
     )
     columns = [column.take(finite) for column in columns]
     judged = [column for column in columns if column.excluded is None or column.name in forced_in]
     left_out = [
         _left_out(column, f"{column.name} {column.excluded}.") for column in columns if column not in judged
     ]
-    measured = _measure(pool, judged, classes, rng)
+    measured = _measure(pool, judged, rng)
     findings = [judge(one, forced_in, forced_out) for one in measured]
     findings.sort(key=_strength, reverse=True)
     findings = merge(findings, {column.name: column for column in columns})
@@ -79,22 +82,23 @@ def detect(
 @dataclass(frozen=True, eq=False)
 class _Pool:
     vectors: NDArray[np.floating]
-    labels: NDArray[np.integer]
+    labels: NDArray[np.int64]
+    """(n, q): the outcome of each decision, -1 where there is none."""
+    decisions: Sequence[Decision]
     groups: NDArray[np.int64] | None
-    predictions: NDArray[np.float64] | None
+    predictions: Sequence[NDArray[np.float64]] | None
+    """Of each decision, the probabilities (n, o) of its outcomes."""
 
 
-def _measure(
-    pool: _Pool, columns: Sequence[Column], classes: Sequence[str], rng: np.random.Generator
-) -> list[Measured]:
+def _measure(pool: _Pool, columns: Sequence[Column], rng: np.random.Generator) -> list[Measured]:
     """Measure each variable; p-values are adjusted over all of them."""
     if len(pool.labels) < _FEW_IMAGES:
         return [
             Measured(Finding(column.name, Verdict.NEITHER, "", len(column.levels)), None)
             for column in columns
         ]
-    targets = read_targets(pool.vectors, pool.labels, classes, rng)
-    labelled = np.asarray((pool.labels.reshape(len(pool.labels), -1) >= 0).any(axis=1))
+    targets = read_targets(pool.vectors, pool.labels, pool.decisions, rng)
+    labelled = np.asarray((pool.labels >= 0).any(axis=1))
     probe = fit_probe(pool.vectors, pool.groups, rng, labelled) if columns else None
     encoded, dependence = [], []
     decides: list[tuple[str, bool] | None] = [None] * len(columns)
@@ -102,7 +106,7 @@ def _measure(
     v, p, utility = np.zeros_like(n), np.ones_like(n), np.zeros_like(n)
     for i, column in enumerate(columns):
         encoded.append(probe.auroc(column.codes, rng, len(columns)) if probe else None)
-        dependence.append([_dependence(pool, column, target, classes, rng) for target in targets])
+        dependence.append([_dependence(pool, column, target, rng) for target in targets])
         for j, target in enumerate(targets):
             codes = column.codes[target.rows]
             groups = None if pool.groups is None else pool.groups[target.rows]
@@ -176,20 +180,18 @@ def _given_label(
 
 
 def _dependence(
-    pool: _Pool, column: Column, target: Target, classes: Sequence[str], rng: np.random.Generator
+    pool: _Pool, column: Column, target: Target, rng: np.random.Generator
 ) -> tuple[float, float] | None:
     """Return how far the variable explains the model's scores given the label, or given one class's presence."""
     if pool.predictions is None:
         return None
-    if pool.labels.ndim == 1:
-        labels = pool.labels.astype(np.int64)
-        return partial_dependence(pool.predictions, labels, column.codes, rng, pool.groups)
-    if target.name is None:
+    names = [decision.name for decision in pool.decisions]
+    # The clusters that stand in for one label are asked of that label; of several, of none.
+    number = 0 if len(names) == 1 else names.index(target.name) if target.name in names else None
+    if number is None:
         return None
-    code = list(classes).index(target.name)
-    shown = pool.predictions[:, code]
-    both = np.stack([1 - shown, shown], axis=1)
-    return partial_dependence(both, pool.labels[:, code].astype(np.int64), column.codes, rng, pool.groups)
+    codes = pool.labels[:, number]
+    return partial_dependence(pool.predictions[number], codes, column.codes, rng, pool.groups)
 
 
 def _adjusted(found: list[Measured]) -> list[Measured]:
@@ -232,10 +234,10 @@ def _strength(finding: Finding) -> tuple[bool, float]:
     )
 
 
-def _label_columns(labels: NDArray[np.integer]) -> list[Column]:
+def _label_columns(labels: NDArray[np.int64]) -> list[Column]:
     """The label as columns, one or one a class, so that a cluster that is the disease is no latent group."""
     found = []
-    for values in labels.reshape(len(labels), -1).T.astype(np.int64):
+    for values in labels.T:
         if (values >= 0).sum() >= FEW_LABELS:
             names = tuple(str(i) for i in range(int(values.max()) + 1))
             found.append(Column("the label", "categorical", names, values))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from cdsel_backend.confounders.clusters import cluster
+from cdsel_backend.labels import Decision
 
 FEW_LABELS = 20  # until there are as many, clusters stand in for the label
 
@@ -26,17 +27,16 @@ class Target:
 
 def read_targets(
     vectors: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    classes: Sequence[str],
+    labels: NDArray[np.int64],
+    decisions: Sequence[Decision],
     rng: np.random.Generator,
 ) -> list[Target]:
-    """Return the label (n,), or the presence of each class (n, c), where labels say two things; else the clusters."""
-    names = [None] if labels.ndim == 1 else [*classes]
+    """Return the decisions, labels (n, q), of which labels know two outcomes; else the clusters."""
     found = []
-    for name, values in zip(names, labels.reshape(len(labels), -1).T, strict=True):
+    for decision, values in zip(decisions, labels.T, strict=True):
         rows = np.flatnonzero(values >= 0)
         if len(rows) >= FEW_LABELS and len(np.unique(values[rows])) > 1:
-            found.append(Target(rows, values[rows].astype(np.int64), name))
+            found.append(Target(rows, values[rows], decision.name))
     return found or [Target(np.arange(len(labels)), cluster(vectors, rng), is_label=False)]
 
 

@@ -77,6 +77,7 @@ def detect_confounders(context: Context, state: State) -> bool:
         pool.labels,
         groups=pool.groups,
         classes=pool.classes,
+        kind=pool.kind,
         forced_in=tuple(name for name in named if name in known),
         forced_out=() if automatic else tuple(known - set(named)),
         predictions=_champion_says(context, pool),

@@ -69,14 +69,18 @@ class PresenceModel:
         }
 
     def parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return the arrays, and what JSON can hold, to be kept."""
+        """Return the arrays, and what JSON can hold, to be kept; what all heads share, or have of the first, once."""
         arrays: dict[str, NDArray[Any]] = {}
         described = {}
+        first: dict[str, NDArray[Any]] = {}
         for number, (name, head) in enumerate(self.heads.items()):
             own, described[name] = head.parts()
             arrays |= {
-                key if key.startswith(_SHARED) else f"{number}.{key}": array for key, array in own.items()
+                key if key.startswith(_SHARED) else f"{number}.{key}": array
+                for key, array in own.items()
+                if not (key in first and np.array_equal(array, first[key]))
             }
+            first = first or own
         return arrays, {
             "classes": list(self.classes),
             "heads": [[name, described[name]] for name in self.heads],
@@ -89,11 +93,13 @@ class PresenceModel:
         """Rebuild from `parts`. Raises KeyError, TypeError or ValueError for foreign ones."""
         shared = {key: array for key, array in arrays.items() if key.startswith(_SHARED)}
         heads = {}
+        first: dict[str, NDArray[Any]] = {}
         for number, (name, head) in enumerate(described["heads"]):
             own = {
                 key.split(".", 1)[1]: array for key, array in arrays.items() if key.startswith(f"{number}.")
             }
-            heads[str(name)] = HeadModel.from_parts(shared | own, head)
+            heads[str(name)] = HeadModel.from_parts(shared | first | own, head)
+            first = first or own
         left_out = {str(name): (int(one), int(n)) for name, (one, n) in described["left_out"].items()}
         classes = tuple(described["classes"])
         if not heads or set(classes) != heads.keys() | left_out.keys():
