@@ -100,6 +100,8 @@ itself always may."""
 as `hf-hub:timm/, /models/`."""
     device: str = Field("auto", validation_alias="CDSEL_DEVICE")
     """`auto`, `cpu` or `cuda`: where images are embedded and the backbone is fine-tuned."""
+    precision: Literal["auto", "float32"] = Field("auto", validation_alias="CDSEL_PRECISION")
+    """`auto`: embed in bfloat16 where the processor or GPU has it and vectors agree (cosine .999); or `float32`."""
     poll_seconds: float = Field(30.0, gt=0, validation_alias="CDSEL_POLL_SECONDS")
     """How often to look at Label Studio when no webhook says so, in seconds."""
     max_image_pixels: int = Field(100_000_000, gt=0, validation_alias="CDSEL_MAX_IMAGE_PIXELS")
@@ -127,6 +129,11 @@ as `hf-hub:timm/, /models/`."""
     def vectors_folder(self) -> Path:
         """Where the vectors are kept, beside the database or on storage that all workers share."""
         return self.data_dir / "vectors"
+
+    @property
+    def compiled_folder(self) -> Path:
+        """Where networks are kept as compiled for this machine; it may be deleted at any time."""
+        return self.data_dir / "compiled"
 
     @property
     def database_url(self) -> str:

@@ -1,14 +1,17 @@
-"""A stream of image bytes -> a stream of vectors, decoding beside the network."""
+"""A stream of image bytes -> a stream of vectors: reading, decoding and the network all work at once."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import queue
+import threading
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +25,24 @@ log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
-BATCH = 8
-"""Images in one pass of the network. On a CPU larger ones are slower: they fall out of its cache."""
+READERS = 8
+"""Images read at once; more than are decoded at once, since reading is waiting."""
+_decoding = threading.BoundedSemaphore(
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
+"""Pictures of this process that are decoded at once, whatever the number of streams: it bounds their memory."""
 
 
 class Embedder(Protocol):
     """What `embed_images` asks of a backbone (see `pool.backbones.Backbone`, `pool.split.SplitNetwork`)."""
+
+    @property
+    def batch(self) -> int:
+        """Pictures in one pass of the network."""
+
+    @property
+    def parallel(self) -> int:
+        """Passes at once; with 1 the pictures come in order."""
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """One RGB picture -> (height, width, 3) uint8 at the network's input size."""
@@ -38,7 +53,7 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Embedded(Generic[K]):
-    """What became of one item: a vector, or an error in words, or neither when its hash was `known`."""
+    """What became of one item: a vector, or an error as a sentence, or neither when its hash was `known`."""
 
     key: K
     content_hash: str | None
@@ -52,49 +67,154 @@ class Embedded(Generic[K]):
     """What the file says of itself (`pool.measures`)."""
 
 
+Source: TypeAlias = "bytes | Callable[[], bytes]"
+_Prepared: TypeAlias = "tuple[Embedded[K], NDArray[np.uint8] | None]"
+
+
 def content_hash(data: bytes) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits: equal files share one vector."""
     return hashlib.sha256(data).hexdigest()
 
 
 def embed_images(
-    backbone: Embedder,
-    items: Iterable[tuple[K, bytes | Callable[[], bytes]]],
-    *,
-    batch: int = BATCH,
-    known: Container[str] = (),
-    max_pixels: int = MAX_PIXELS,
-    threads: int = 2,
+    backbone: Embedder, items: Iterable[tuple[K, Source]], **options: Any
 ) -> Iterator[Embedded[K]]:
-    """Embed images one after another; one bad image costs itself only.
+    """Embed images; one bad image costs itself only.
 
-    Reading (when an item is a function), hashing, decoding and resizing run in a few threads while the
-    network works on the batch before. No more than three batches of images are in memory.
+    Arguments as of `EmbeddingStream`. Yields one `Embedded` for each item, in the order of `items`.
+    """
+    with EmbeddingStream(backbone, items, **options) as stream:
+        while not stream.ended:
+            yield from stream.next_batch()
 
-    Args:
-        backbone: a `pool.backbones.Backbone`.
-        items: (key, bytes) or (key, function that gives the bytes); consumed lazily. The function
-            runs in a thread and may raise UnreadableImage; a SourceError ends the stream, after the items
-            before it; whatever else it raises is the error of its item.
-        batch: images in one pass of the network.
-        known: content hashes whose vectors exist: such an item comes back with neither vector nor error.
-        max_pixels: see `decode`.
-        threads: readers and decoders beside the network.
 
-    Yields:
-        One `Embedded` for each item, in the order of `items`.
+class EmbeddingStream(Generic[K]):
+    """Images on their way to vectors: read, hashed, decoded and resized in threads, and passes of the network beside.
+
+    All of it goes on while the caller works on what it took. Each stage waits for the one behind it: what is held
+    at once is bounded by the threads, a few batches and `ahead`, whatever the number of images.
     """
 
-    def prepare(key: K, source: bytes | Callable[[], bytes]) -> tuple[Embedded[K], NDArray[np.uint8] | None]:
+    def __init__(
+        self,
+        backbone: Embedder,
+        items: Iterable[tuple[K, Source]],
+        *,
+        batch: int | None = None,
+        known: Container[str] = (),
+        max_pixels: int = MAX_PIXELS,
+        threads: int = READERS,
+        ahead: int = 64,
+    ) -> None:
+        """Begin.
+
+        Args:
+            backbone: a `pool.backbones.Backbone`.
+            items: (key, bytes) or (key, function that gives the bytes); consumed lazily, in a thread of its own. The
+                function runs in another and may raise UnreadableImage; a SourceError ends the stream, after the
+                items before it; whatever else it raises is the error of its item.
+            batch: images in one pass of the network; None: as many as suit the backbone.
+            known: content hashes whose vectors exist: such an item comes back with neither vector nor error.
+            max_pixels: see `decode`.
+            threads: images read at once.
+            ahead: vectors that may lie ready before the caller takes them.
+        """
+        self.ended = False
+        """Whether everything was taken."""
+        self._backbone = backbone
+        self._batch = batch
+        self._known = known
+        self._max_pixels = max_pixels
+        self._threads = threads
+        self._ahead = ahead
+        self._readers = ThreadPoolExecutor(threads, thread_name_prefix="read")
+        self._network = ThreadPoolExecutor(_MOST_PASSES, thread_name_prefix="network")
+        self._out: queue.SimpleQueue[Future[list[Embedded[K]]] | BaseException | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()  # guards what follows
+        self._passes = 0
+        self._untaken = 0
+        self._stopped = False
+        self._conductor = threading.Thread(target=self._conduct, args=(items,), name="embed", daemon=True)
+        self._conductor.start()
+
+    def __enter__(self) -> EmbeddingStream[K]:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def next_batch(self, seconds: float | None = None) -> list[Embedded[K]]:
+        """Take the next results, in the order of the items; waits for them, at the longest `seconds`.
+
+        Empty at the end, and where none came in time. Raises what the items or a reader raised, once all before it
+        is taken.
+        """
+        try:
+            done = self._out.get(timeout=seconds)
+        except queue.Empty:
+            return []
+        if done is None or isinstance(done, BaseException):
+            self.ended = True
+            self.close()
+            if done is not None:
+                raise done
+            return []
+        try:
+            found = done.result()
+        except BaseException:
+            self.ended = True
+            self.close()
+            raise
+        with self._changed:
+            self._untaken -= len(found)
+            self._changed.notify_all()
+        return found
+
+    def close(self) -> None:
+        """End all threads; what is under way is waited for, the rest is dropped."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self._conductor.join()
+        self._network.shutdown(wait=True, cancel_futures=True)
+
+    def _conduct(self, items: Iterable[tuple[K, Source]]) -> None:
+        """Feed the readers from `items`, and the network from the readers, until either ends or `close`."""
+        waiting: deque[Future[_Prepared[K]]] = deque()
+        ready: list[_Prepared[K]] = []
+        try:
+            for key, source in items:
+                if self._stopped:
+                    break
+                waiting.append(self._readers.submit(self._prepare, key, source))
+                # The oldest is awaited only when enough are under way, so that the readers never idle.
+                if len(waiting) >= self._threads + self._size():
+                    self._take(waiting, ready)
+            while waiting and not self._stopped:
+                self._take(waiting, ready)
+        except BaseException as error:  # a reader's or the items' own; raised where the vectors are taken
+            self._send(ready)
+            self._out.put(error)
+        else:
+            self._send(ready)
+            self._out.put(None)
+
+    def _size(self) -> int:
+        return self._batch or self._backbone.batch
+
+    def _prepare(self, key: K, source: Source) -> _Prepared[K]:
         digest = None
         try:
             data = source() if callable(source) else source
             digest = content_hash(data)
-            if digest in known:
+            if digest in self._known:
                 return Embedded(key, digest, None, None), None
-            decoded = read_image(data, max_pixels=max_pixels)
-            told = Embedded[K](key, digest, None, None, decoded.note, measure(decoded))
-            return told, backbone.prepare(decoded.image)
+            with _decoding:
+                decoded = read_image(data, max_pixels=self._max_pixels)
+                pixels = self._backbone.prepare(decoded.image)
+                measures = measure(decoded)
+            return Embedded(key, digest, None, None, decoded.note, measures), pixels
         except UnreadableImage as error:
             return Embedded(key, digest, None, str(error)), None
         except SourceError:
@@ -103,43 +223,48 @@ def embed_images(
             log.warning("an image cannot be used", exc_info=error)
             return Embedded(key, digest, None, f"it cannot be used ({type(error).__name__}: {error})"), None
 
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    try:
-        waiting: deque[Future[tuple[Embedded[K], NDArray[np.uint8] | None]]] = deque()
-        ready: list[tuple[Embedded[K], NDArray[np.uint8] | None]] = []
-        for key, source in items:
-            waiting.append(executor.submit(prepare, key, source))
-            # The oldest is awaited only when two batches are under way, so the threads never idle.
-            if len(waiting) >= 2 * batch:
-                ready.append(waiting.popleft().result())
-                if _to_embed(ready) == batch or len(ready) >= 4 * batch:
-                    yield from _flush(backbone, ready)
-        while waiting:
-            ready.append(waiting.popleft().result())
-            if _to_embed(ready) == batch or len(ready) >= 4 * batch:
-                yield from _flush(backbone, ready)
-        yield from _flush(backbone, ready)
-    except Exception:
-        yield from _flush(backbone, ready)  # what was read before is not lost
-        raise
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+    def _take(self, waiting: deque[Future[_Prepared[K]]], ready: list[_Prepared[K]]) -> None:
+        ready.append(waiting.popleft().result())
+        size = self._size()
+        if sum(pixels is not None for _, pixels in ready) >= size or len(ready) >= 4 * size:
+            self._send(ready)
+
+    def _send(self, ready: list[_Prepared[K]]) -> None:
+        """Give what is ready to the network, once it is free and the caller not too far behind; empty the list."""
+        if not ready:
+            return
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._stopped or (self._passes < self._backbone.parallel and self._untaken < self._ahead)
+                )
+            )
+            if self._stopped:
+                return
+            self._passes += 1
+            self._untaken += len(ready)
+        self._out.put(self._network.submit(self._embed, list(ready)))
+        ready.clear()
+
+    def _embed(self, ready: Sequence[_Prepared[K]]) -> list[Embedded[K]]:
+        try:
+            return list(_embedded(self._backbone, ready))
+        finally:
+            with self._changed:
+                self._passes -= 1
+                self._changed.notify_all()
 
 
-def _to_embed(ready: list[tuple[Embedded[K], NDArray[np.uint8] | None]]) -> int:
-    return sum(pixels is not None for _, pixels in ready)
+_MOST_PASSES = 32
 
 
-def _flush(
-    backbone: Embedder, ready: list[tuple[Embedded[K], NDArray[np.uint8] | None]]
-) -> Iterator[Embedded[K]]:
-    """Embed what is ready in one pass, yield all of it in order, and empty the list."""
-    done, ready[:] = list(ready), []
-    stack = [pixels for _, pixels in done if pixels is not None]
+def _embedded(backbone: Embedder, ready: Sequence[_Prepared[K]]) -> Iterator[Embedded[K]]:
+    """What one pass of the network makes of prepared items, in their order."""
+    stack = [pixels for _, pixels in ready if pixels is not None]
     vectors: Iterator[NDArray[np.floating[Any]]] = iter(
         backbone.embed_prepared(np.stack(stack)) if stack else ()
     )
-    for item, pixels in done:
+    for item, pixels in ready:
         if pixels is None:
             yield item
             continue

@@ -33,6 +33,9 @@ class SplitNetwork:
     that cannot be cut has no front: its activations are the pixels, scaled.
     """
 
+    batch = 8
+    parallel = 1  # in order: the alterations depend on how many pictures came before
+
     def __init__(self, network: Network, device: torch.device, *, views: int = 0, seed: int = 0) -> None:
         """Cut a network, whose model is altered in place.
 

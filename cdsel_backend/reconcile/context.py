@@ -53,6 +53,8 @@ class Context:
                 device=self.server.device,
                 features=settings.features,
                 view=settings.view,
+                precision=self.server.precision,
+                cache=self.server.compiled_folder,
             )
         return self.backbones[key]
 
@@ -73,6 +75,8 @@ class Context:
                 features="last",  # of what a fine-tune changes, its head has seen this
                 view="fast",
                 changes=model.changes,
+                precision=self.server.precision,
+                cache=self.server.compiled_folder,
             )
         return self.tuned[model.fingerprint]
 

@@ -1,0 +1,227 @@
+"""Runtimes: what runs a backbone on the machine at hand, as fast as it goes.
+
+A runtime gives the vectors of prepared pictures. All of them agree: one of float32 to a cosine of .9999 with torch on
+the CPU, one of bfloat16 to .999, and both are checked on real pictures before they are used. A vector's fingerprint
+therefore does not name the runtime: the difference is smaller than that of saving a JPEG once more, and a pool would
+have to be embedded again whenever the worker moves to another machine. `CDSEL_PRECISION=float32` keeps bfloat16 out.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["auto", "float32"]
+Pixels = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+
+SAME = 0.9999
+"""Cosine to torch's float32 on the CPU that every runtime of float32 reaches, by each picture."""
+CLOSE = 0.999
+"""The same for a runtime of bfloat16."""
+TRIAL = 64
+"""Real pictures on which a faster runtime is checked, and timed. Fewer are embedded before it would pay."""
+
+
+class Runtime(Protocol):
+    """Something that runs a network. It may be called from `parallel` threads at once.
+
+    `name` says for people what runs it; `batch`: pictures in one call at which it is fastest; `parallel`: calls at
+    once that keep the device busy.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+
+    @property
+    def parallel(self) -> int: ...  # noqa: D102
+
+    def __call__(self, pixels: Pixels) -> Vectors:
+        """Vectors (m, dim) float32 of prepared pictures (m, height, width, 3) uint8, for any m."""
+
+
+Finder = Callable[[Pixels, Vectors], "Runtime | None"]
+"""From real pictures and their vectors: a faster runtime that agrees on them; None where there is none."""
+
+
+def make_runtime(
+    encoder: nn.Module,
+    device: torch.device,
+    *,
+    key: str,
+    precision: Precision = "auto",
+    cache: Path | None = None,
+) -> Runtime:
+    """The runtime of a network on a device.
+
+    It starts as torch in float32. After `TRIAL` real pictures a faster one takes over, where there is one and it
+    agrees on them: OpenVINO on a CPU, bfloat16 on a GPU.
+
+    Args:
+        encoder: (m, height, width, 3) uint8 -> (m, dim) float32, in evaluation, on `device`.
+        device: a CPU; or "cuda" for all GPUs of this machine, "cuda:1" for one of them.
+        key: names the network for the cache: its fingerprint.
+        precision: "float32" keeps bfloat16 out.
+        cache: a folder where compiled networks are kept between runs.
+    """
+    # Here, not above: each brings libraries that the other does without.
+    if device.type == "cuda":
+        from cdsel_backend.pool.runtime_cuda import CudaRuntime, all_gpus, find_cuda
+
+        gpus = all_gpus(device)
+        start = CudaRuntime(encoder, gpus, fallback=_on_cpu(encoder))
+        return Adaptive(start, lambda pixels, vectors: find_cuda(encoder, gpus, pixels, vectors, precision))
+    torch_cpu = TorchRuntime(encoder)
+    if device.type != "cpu":
+        return TorchRuntime(encoder, device)
+    from cdsel_backend.pool import runtime_openvino as openvino
+
+    if not openvino.available():
+        return torch_cpu
+    kept = openvino.load(key, cache, precision)
+    if kept is not None:
+        return kept
+    return Adaptive(
+        torch_cpu, lambda pixels, vectors: openvino.find(encoder, key, cache, pixels, vectors, precision)
+    )
+
+
+def _on_cpu(encoder: nn.Module) -> Callable[[], Runtime]:
+    return lambda: TorchRuntime(copy.deepcopy(encoder).to("cpu"))
+
+
+class TorchRuntime:
+    """Torch in float32, as the network stands: on the CPU, or on a device that has no runtime of its own."""
+
+    batch = 8  # on a CPU larger ones are slower: they fall out of its cache
+    parallel = 1  # torch spreads one call over the cores
+
+    def __init__(self, encoder: nn.Module, device: torch.device = torch.device("cpu")) -> None:  # noqa: B008
+        self.name = f"torch {torch.__version__}, {device}, float32"
+        self._encoder = encoder.to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Pixels) -> Vectors:
+        """See `Runtime`."""
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
+        vectors: Vectors = self._encoder(batch).float().cpu().numpy()
+        return vectors
+
+
+class Adaptive:
+    """A runtime that looks for a faster one once it has seen `TRIAL` real pictures."""
+
+    def __init__(self, start: Runtime, find: Finder) -> None:
+        """Start with one runtime; `find` is called once, and may take many seconds."""
+        self._now = start
+        self._find: Finder | None = find
+        self._seen: list[tuple[Pixels, Vectors]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """See `Runtime`."""
+        return self._now.name
+
+    @property
+    def batch(self) -> int:
+        """See `Runtime`."""
+        return self._now.batch
+
+    @property
+    def parallel(self) -> int:
+        """See `Runtime`."""
+        return self._now.parallel
+
+    def __call__(self, pixels: Pixels) -> Vectors:
+        """See `Runtime`."""
+        vectors = self._now(pixels)
+        if self._find is not None:
+            self._watch(pixels, vectors)
+        return vectors
+
+    def _watch(self, pixels: Pixels, vectors: Vectors) -> None:
+        with self._lock:
+            find = self._find
+            if find is None or not len(pixels):
+                return
+            self._seen.append((pixels, vectors))
+            if sum(len(seen) for seen, _ in self._seen) < TRIAL:
+                return
+            self._find = None
+            seen, self._seen = self._seen, []
+        trial = tuple(np.concatenate(parts)[:TRIAL] for parts in zip(*seen, strict=True))
+        try:
+            faster = find(trial[0], trial[1])
+        except Exception:  # a compiler's errors share no base; what runs now runs on
+            log.exception("no faster runtime could be made; %s goes on", self.name)
+            return
+        if faster is not None:
+            self._now = faster
+        log.info("images are embedded by %s, in batches of %d", self.name, self.batch)
+
+
+def agreement(vectors: Vectors, reference: Vectors) -> float:
+    """The lowest cosine of vectors (m, d) to the reference's (m, d); 0 where one is not finite."""
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
+    cosines = (vectors * reference).sum(axis=1) / np.where(norms > 0, norms, 1)
+    same = (vectors == reference).all(axis=1)  # also where both are zero
+    return float(np.where(same, 1.0, np.nan_to_num(cosines, nan=0.0)).min())
+
+
+def run_all(runtime: Runtime, pixels: Pixels) -> Vectors:
+    """Vectors of many pictures: in batches, as many at once as the runtime takes."""
+    starts = range(0, len(pixels), runtime.batch)
+    with ThreadPoolExecutor(runtime.parallel) as executor:
+        parts = executor.map(lambda start: runtime(pixels[start : start + runtime.batch]), starts)
+        return np.concatenate(list(parts))
+
+
+def fastest(runtimes: Sequence[Runtime], pixels: Pixels, *, repeat: int = 2) -> Runtime:
+    """The runtime that embeds these pictures in the least time, by its best of `repeat` runs."""
+
+    def seconds(runtime: Runtime) -> float:
+        run_all(runtime, pixels[: runtime.batch])  # the first call of all prepares
+        taken = []
+        for _ in range(repeat):
+            begun = time.perf_counter()
+            run_all(runtime, pixels)
+            taken.append(time.perf_counter() - begun)
+        return min(taken)
+
+    return min(runtimes, key=seconds)
+
+
+def padded(pixels: Pixels, batch: int) -> Pixels:
+    """Pictures (m, ...) with empty ones behind them, so that there are `batch`."""
+    if len(pixels) == batch:
+        return np.ascontiguousarray(pixels)
+    whole = np.zeros((batch, *pixels.shape[1:]), dtype=np.uint8)
+    whole[: len(pixels)] = pixels
+    return whole
+
+
+def in_batches(run: Callable[[Pixels], Vectors], pixels: Pixels, batch: int) -> Vectors:
+    """Vectors of any number of pictures by a network that takes exactly `batch` of them."""
+    parts = [
+        run(padded(pixels[start : start + batch], batch))[: len(pixels) - start]
+        for start in range(0, len(pixels), batch)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

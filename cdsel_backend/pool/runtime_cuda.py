@@ -1,0 +1,207 @@
+"""CUDA: bfloat16, channels_last, torch.compile where it pays, pinned memory, all GPUs of one machine.
+
+Written and tested as far as a CPU goes: the sharing of devices, the retreat when memory runs out, and that the
+vectors agree. What only a GPU shows is tested where there is one.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from cdsel_backend.pool.runtime import (
+    CLOSE,
+    Pixels,
+    Precision,
+    Runtime,
+    Vectors,
+    agreement,
+    fastest,
+    in_batches,
+    run_all,
+)
+
+log = logging.getLogger(__name__)
+
+_BATCHES = (64, 256)
+_PAYS = 1.1  # a compiled network must be so many times as fast to be worth its minutes of compiling
+_CALLS = 2  # a device: while one call computes, the next one's pictures are on their way
+
+
+class CudaRuntime:
+    """A network on one GPU or several; batches go to whichever is free.
+
+    Where memory runs out, batches are halved; where a single picture is too much, the CPU goes on.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        devices: Sequence[torch.device],
+        *,
+        fallback: Callable[[], Runtime],
+        half: bool = False,
+        compiled: bool = False,
+        batch: int = _BATCHES[0],
+    ) -> None:
+        """Copy a network to each device.
+
+        Args:
+            encoder: see `runtime.make_runtime`; it stays as it is.
+            devices: where it shall run.
+            fallback: makes the runtime that takes over when no device has memory for one picture.
+            half: compute in bfloat16, by autocast: normalisations stay in float32.
+            compiled: with torch.compile.
+            batch: pictures in one call; the last batch is filled up where the network is compiled.
+        """
+        self.batch = batch
+        self.parallel = _CALLS * len(devices)
+        self._how = f"{'bfloat16' if half else 'float32'}{', compiled' if compiled else ''}"
+        self._devices = list(devices)
+        self._half = half
+        self._compiled = compiled
+        self._make_fallback = fallback
+        self._fallback: Runtime | None = None
+        self._lock = threading.Lock()
+        self._free: queue.SimpleQueue[tuple[torch.device, Callable[[torch.Tensor], torch.Tensor]]] = (
+            queue.SimpleQueue()
+        )
+        for device in self._devices:
+            network = copy.deepcopy(encoder).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            run = torch.compile(network) if compiled else network
+            for _ in range(_CALLS):
+                self._free.put((device, run))
+
+    @property
+    def name(self) -> str:
+        """See `runtime.Runtime`."""
+        if self._fallback is not None:
+            return f"{self._fallback.name} (the GPU has too little memory)"
+        return f"torch {torch.__version__}, {', '.join(map(str, self._devices))}, {self._how}"
+
+    def __call__(self, pixels: Pixels) -> Vectors:
+        """See `runtime.Runtime`."""
+        while self._fallback is None:
+            batch = self.batch
+            try:
+                return self._run(pixels, batch)
+            except torch.OutOfMemoryError as error:
+                self._retreat(batch, error)
+        return self._fallback(pixels)
+
+    def _run(self, pixels: Pixels, batch: int) -> Vectors:
+        device, network = self._free.get()
+        try:
+            if self._compiled:  # for one size of a batch
+                return in_batches(lambda part: self._forward(device, network, part), pixels, batch)
+            starts = range(0, len(pixels), batch)
+            return np.concatenate(
+                [self._forward(device, network, pixels[start : start + batch]) for start in starts]
+            )
+        finally:
+            self._free.put((device, network))
+
+    @torch.inference_mode()
+    def _forward(
+        self, device: torch.device, network: Callable[[torch.Tensor], torch.Tensor], pixels: Pixels
+    ) -> Vectors:
+        host = torch.from_numpy(np.ascontiguousarray(pixels))
+        if device.type != "cuda":
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._half):
+                found: Vectors = network(host).float().numpy()
+            return found
+        # A stream a call, so that the copies of one overlap the computing of another.
+        with (
+            torch.cuda.device(device),
+            torch.cuda.stream(torch.cuda.Stream(device)),  # type: ignore[no-untyped-call]
+            torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._half),
+        ):
+            batch = host.pin_memory().to(device, non_blocking=True)
+            vectors: Vectors = network(batch).float().cpu().numpy()  # cpu() waits for this stream alone
+        return vectors
+
+    def _retreat(self, failed: int, error: Exception) -> None:
+        """After a batch of `failed` pictures was too much: halve it, or give up the device. Says so."""
+        with self._lock:
+            if self.batch < failed or self._fallback is not None:
+                return  # another thread has done it
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if failed > 1:
+                self.batch = failed // 2
+                log.warning("the GPU ran out of memory; batches are now of %d images: %s", self.batch, error)
+                return
+            log.warning("the GPU has no memory for a single image; the CPU goes on: %s", error)
+            self._fallback = self._make_fallback()
+            self.batch, self.parallel = self._fallback.batch, self._fallback.parallel
+
+
+def all_gpus(device: torch.device) -> list[torch.device]:
+    """The GPU of "cuda:1"; every GPU of this machine for "cuda"."""
+    if device.index is not None:
+        return [device]
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
+def find_cuda(
+    encoder: nn.Module,
+    devices: Sequence[torch.device],
+    pixels: Pixels,
+    vectors: Vectors,
+    precision: Precision,
+    *,
+    compiling: bool = True,
+) -> CudaRuntime | None:
+    """The fastest way to run a network on these GPUs that agrees with its vectors (m, d) of real pictures (m, ...).
+
+    bfloat16 where every picture agrees to `CLOSE`; with torch.compile where that is `_PAYS` times as fast.
+    """
+
+    def make(**options: object) -> CudaRuntime:
+        return CudaRuntime(encoder, devices, fallback=_cpu_copy(encoder), **options)  # type: ignore[arg-type]
+
+    half = False
+    if precision == "auto" and (devices[0].type != "cuda" or torch.cuda.is_bf16_supported()):
+        cosine = agreement(run_all(make(half=True), pixels), vectors)
+        log.info("bfloat16 on %s: cosine to float32 %.5f at the least", devices[0], cosine)
+        half = cosine >= CLOSE
+    many = np.concatenate([pixels] * (-(-2 * _CALLS * len(devices) * max(_BATCHES) // len(pixels))))
+    if devices[0].type != "cuda":
+        many = pixels  # a rehearsal on the CPU
+    best = fastest([make(half=half, batch=batch) for batch in _BATCHES], many)
+    if compiling:
+        try:
+            rival = make(half=half, batch=best.batch, compiled=True)
+            if agreement(run_all(rival, pixels), vectors) >= CLOSE and _times(best, rival, many) >= _PAYS:
+                return rival
+        except (
+            Exception
+        ) as error:  # torch.compile wants a C compiler and Triton; without them it raises anything
+            log.info("torch.compile does not work here: %s", str(error).partition("\n")[0])
+    assert isinstance(best, CudaRuntime)
+    return best
+
+
+def _times(plain: Runtime, rival: Runtime, pixels: Pixels) -> float:
+    """How many times as fast a rival is."""
+    import time
+
+    seconds = []
+    for runtime in (plain, rival):
+        begun = time.perf_counter()
+        run_all(runtime, pixels)
+        seconds.append(time.perf_counter() - begun)
+    return seconds[0] / seconds[1]
+
+
+def _cpu_copy(encoder: nn.Module) -> Callable[[], Runtime]:
+    from cdsel_backend.pool.runtime import TorchRuntime
+
+    return lambda: TorchRuntime(copy.deepcopy(encoder).to("cpu"))

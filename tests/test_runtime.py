@@ -1,0 +1,189 @@
+"""Runtimes agree with plain timm, take over when they may, and retreat when they must."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from test_pool import picture
+from torch import nn
+
+from cdsel_backend.pool import runtime
+from cdsel_backend.pool import runtime_openvino as openvino
+from cdsel_backend.pool.backbones import Backbone, load_backbone
+from cdsel_backend.pool.network import load_network
+from cdsel_backend.pool.runtime import CLOSE, SAME, Adaptive, TorchRuntime, agreement, make_runtime
+from cdsel_backend.pool.runtime_cuda import CudaRuntime, find_cuda
+
+CPU = torch.device("cpu")
+SMALL = "test_efficientnet"
+needs_openvino = pytest.mark.skipif(not openvino.available(), reason="no OpenVINO on this machine")
+
+
+def pixels_for(backbone: Backbone, n: int) -> np.ndarray:
+    return np.stack([backbone.prepare(picture(seed, (300, 200))) for seed in range(n)])
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_backbone(SMALL, weights="random", device="cpu", features="last", view="fast")
+
+
+NETWORKS = [
+    "tf_efficientnet_lite0",
+    pytest.param("vit_small_patch16_224", marks=pytest.mark.slow),
+    pytest.param("vit_small_patch14_dinov2", marks=pytest.mark.slow),
+    pytest.param("convnext_tiny", marks=pytest.mark.slow),
+]
+
+
+@needs_openvino
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_runtime_of_the_cpu_agrees_with_plain_timm(name):
+    backbone = load_backbone(name, weights="random", device="cpu", features="last", view="fast")
+    pixels = pixels_for(backbone, 4)
+    network = load_network(name, weights="random")
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (network.mean, network.std))
+    with torch.inference_mode():
+        batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        plain = network.model.eval()((batch - mean) / std).numpy()
+    assert agreement(backbone.embed_prepared(pixels), plain) >= SAME  # folded torch
+    for precision, least in (("float32", SAME), ("auto", CLOSE)):
+        found = openvino.find(backbone.encoder, "key", None, pixels, plain, precision)
+        assert found is not None
+        assert agreement(found(pixels), plain) >= least
+
+
+@needs_openvino
+def test_a_network_is_converted_once_and_found_again(small, tmp_path, monkeypatch):
+    pixels = pixels_for(small, 9)
+    vectors = TorchRuntime(small.encoder)(pixels)
+    found = openvino.find(small.encoder, small.fingerprint, tmp_path, pixels, vectors, "float32")
+    monkeypatch.setattr(openvino, "_convert", None)  # would raise
+    again = make_runtime(small.encoder, CPU, key=small.fingerprint, precision="float32", cache=tmp_path)
+    assert (again.name, again.batch) == (found.name, found.batch)
+    np.testing.assert_allclose(again(pixels), found(pixels), atol=1e-6)
+    assert agreement(again(pixels[:5]), vectors[:5]) >= SAME  # no multiple of its batch
+    assert openvino.load("another", tmp_path, "float32") is None
+    for file in tmp_path.glob("*.xml"):
+        file.write_text("damaged")
+    assert openvino.load(small.fingerprint, tmp_path, "float32") is None
+
+
+@needs_openvino
+def test_a_network_that_comes_out_otherwise_is_not_used(small):
+    pixels = pixels_for(small, 4)
+    wrong = TorchRuntime(small.encoder)(pixels)[::-1].copy()
+    assert openvino.find(small.encoder, "key", None, pixels, wrong, "float32") is None
+
+
+@needs_openvino
+def test_openvino_does_not_report_to_its_makers():
+    code = (
+        "from cdsel_backend.pool import runtime_openvino as o; o._openvino();"
+        "import sys, openvino.tools.ovc.telemetry_utils as t; print(t.tm.__name__, sys.modules['openvino_telemetry'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "None"], done.stderr
+
+
+def test_rounding_to_bfloat16_keeps_the_sum_of_each_kernel():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 16, 3, groups=16)
+    before = conv.weight.detach().clone()
+    openvino.round_weights(conv)
+    after = conv.weight.detach()
+    assert torch.equal(after, after.bfloat16().float())
+    assert (after - before).abs().max() <= before.abs().max() * 2**-7  # one step of bfloat16
+
+    def sums_off(weights):
+        return (weights - before).sum((2, 3)).abs().mean()
+
+    assert sums_off(after) < sums_off(before.bfloat16().float()) / 3
+
+
+def test_a_faster_runtime_takes_over_after_enough_real_pictures(small):
+    class Faster:
+        name, batch, parallel = "faster", 3, 2
+
+        def __call__(self, pixels):
+            return np.full((len(pixels), 2), 7.0, dtype=np.float32)
+
+    seen = []
+
+    def find(pixels, vectors):
+        seen.append((len(pixels), len(vectors)))
+        return Faster()
+
+    now = Adaptive(TorchRuntime(small.encoder), find)
+    pixels = pixels_for(small, 8)
+    for _ in range(runtime.TRIAL // 8 - 1):
+        now(pixels)
+    assert (seen, now.batch, now.parallel) == ([], 8, 1)
+    assert now(pixels).shape[1] == small.dim
+    assert seen == [(runtime.TRIAL, runtime.TRIAL)]
+    assert (now.name, now.batch, now.parallel, now(pixels)[0, 0]) == ("faster", 3, 2, 7.0)
+
+
+def test_where_no_faster_runtime_can_be_made_the_first_goes_on(small, caplog):
+    def find(pixels, vectors):
+        raise RuntimeError("no compiler")
+
+    now = Adaptive(TorchRuntime(small.encoder), find)
+    pixels = pixels_for(small, runtime.TRIAL)
+    first = now(pixels)
+    np.testing.assert_array_equal(now(pixels), first)
+    assert caplog.text.count("no faster runtime could be made") == 1
+
+
+# What a GPU does, on the CPU
+
+
+class Hungry(nn.Module):
+    """A network with memory for so many pictures at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        return pixels.float().mean((1, 2))
+
+
+def test_out_of_memory_makes_batches_smaller_and_then_the_cpu_go_on(caplog):
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 4, 4, 3), dtype=np.uint8)
+    expected = pixels.astype(np.float32).mean((1, 2))
+    tight = CudaRuntime(Hungry(10), [CPU, CPU], fallback=lambda: TorchRuntime(Hungry(99)), batch=64)
+    np.testing.assert_allclose(tight(pixels), expected, rtol=1e-6)
+    assert (tight.batch, tight.parallel) == (8, 4)
+    assert "batches are now of 8 images" in caplog.text
+    none = CudaRuntime(Hungry(0), [CPU], fallback=lambda: TorchRuntime(Hungry(99)))
+    np.testing.assert_allclose(none(pixels), expected, rtol=1e-6)
+    assert "the CPU goes on" in caplog.text
+    assert "too little memory" in none.name
+
+
+def test_the_way_of_a_gpu_agrees_with_float32(small):
+    pixels = pixels_for(small, 6)
+    vectors = TorchRuntime(small.encoder)(pixels)
+    found = find_cuda(small.encoder, [CPU], pixels, vectors, "auto", compiling=False)
+    assert agreement(found(pixels), vectors) >= CLOSE
+    exact = find_cuda(small.encoder, [CPU], pixels, vectors, "float32", compiling=False)
+    assert agreement(exact(pixels), vectors) >= SAME
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_agrees_with_the_cpu():
+    there = load_backbone(device="cuda")
+    here = load_backbone(device="cpu")
+    assert there.fingerprint == here.fingerprint
+    pixels = np.concatenate([pixels_for(here, 8)] * (runtime.TRIAL // 8))
+    first = there.embed_prepared(pixels)
+    assert agreement(first, here.embed_prepared(pixels)) >= SAME
+    assert "bfloat16" in there.runtime.name
+    assert agreement(there.embed_prepared(pixels), first) >= CLOSE
