@@ -22,6 +22,7 @@ from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.embed import content_hash, embed_images
 from cdsel_backend.pool.folding import fold_batch_norm
 from cdsel_backend.pool.network import BackboneError
+from cdsel_backend.pool.source import SourceError
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
 SMALL = "test_resnet.r160_in1k"  # timm's own miniature network for tests
@@ -367,11 +368,11 @@ def test_images_read_by_a_function_and_known_ones_skipped(tiny):
     assert (known.content_hash, known.vector, known.error) == (content_hash(data), None, None)
 
 
-def test_a_reader_that_fails_otherwise_ends_the_stream(tiny):
+def test_a_reader_that_finds_the_source_away_ends_the_stream(tiny):
     def away() -> bytes:
-        raise ConnectionError("Label Studio is away")
+        raise SourceError("Label Studio is away")
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(SourceError):
         list(embed_images(tiny, [(number, away) for number in range(50)]))
 
 
@@ -379,11 +380,11 @@ def test_what_came_before_a_reader_that_fails_is_not_lost(tiny):
     data = encode(picture())
 
     def away() -> bytes:
-        raise ConnectionError("Label Studio is away")
+        raise SourceError("Label Studio is away")
 
     stream = embed_images(tiny, [(0, data), (1, lambda: data), (2, away), (3, data)])
     assert [next(stream).key, next(stream).key] == [0, 1]
-    with pytest.raises(ConnectionError):
+    with pytest.raises(SourceError):
         next(stream)
 
 
