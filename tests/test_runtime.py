@@ -120,7 +120,7 @@ def test_a_faster_runtime_takes_over_after_enough_real_pictures(small):
 
     now = Adaptive(TorchRuntime(small.encoder), find)
     pixels = pixels_for(small, 8)
-    for _ in range(runtime.TRIAL // 8 - 1):
+    for _ in range(runtime.WORTH // 8 - 1):
         now(pixels)
     assert (seen, now.batch, now.parallel) == ([], 8, 1)
     assert now(pixels).shape[1] == small.dim
@@ -133,7 +133,7 @@ def test_where_no_faster_runtime_can_be_made_the_first_goes_on(small, caplog):
         raise RuntimeError("no compiler")
 
     now = Adaptive(TorchRuntime(small.encoder), find)
-    pixels = pixels_for(small, runtime.TRIAL)
+    pixels = np.concatenate([pixels_for(small, 8)] * (runtime.WORTH // 8))
     first = now(pixels)
     np.testing.assert_array_equal(now(pixels), first)
     assert caplog.text.count("no faster runtime could be made") == 1
@@ -182,7 +182,7 @@ def test_a_gpu_agrees_with_the_cpu():
     there = load_backbone(device="cuda")
     here = load_backbone(device="cpu")
     assert there.fingerprint == here.fingerprint
-    pixels = np.concatenate([pixels_for(here, 8)] * (runtime.TRIAL // 8))
+    pixels = np.concatenate([pixels_for(here, 8)] * (runtime.WORTH // 8))
     first = there.embed_prepared(pixels)
     assert agreement(first, here.embed_prepared(pixels)) >= SAME
     assert "bfloat16" in there.runtime.name

@@ -33,7 +33,9 @@ SAME = 0.9999
 CLOSE = 0.999
 """The same for a runtime of bfloat16."""
 TRIAL = 64
-"""Real pictures on which a faster runtime is checked, and timed. Fewer are embedded before it would pay."""
+"""Real pictures on which a faster runtime is checked, and timed."""
+WORTH = 256
+"""Pictures after which a faster runtime is looked for: compiling a network takes as long as embedding hundreds."""
 
 
 class Runtime(Protocol):
@@ -70,7 +72,7 @@ def make_runtime(
 ) -> Runtime:
     """The runtime of a network on a device.
 
-    It starts as torch in float32. After `TRIAL` real pictures a faster one takes over, where there is one and it
+    It starts as torch in float32. After `WORTH` real pictures a faster one takes over, where there is one and it
     agrees on them: OpenVINO on a CPU, bfloat16 on a GPU.
 
     Args:
@@ -126,13 +128,14 @@ class TorchRuntime:
 
 
 class Adaptive:
-    """A runtime that looks for a faster one once it has seen `TRIAL` real pictures."""
+    """A runtime that looks for a faster one once it has seen `WORTH` real pictures."""
 
     def __init__(self, start: Runtime, find: Finder) -> None:
         """Start with one runtime; `find` is called once, and may take many seconds."""
         self._now = start
         self._find: Finder | None = find
         self._seen: list[tuple[Pixels, Vectors]] = []
+        self._count = 0
         self._lock = threading.Lock()
 
     @property
@@ -162,8 +165,10 @@ class Adaptive:
             find = self._find
             if find is None or not len(pixels):
                 return
-            self._seen.append((pixels, vectors))
             if sum(len(seen) for seen, _ in self._seen) < TRIAL:
+                self._seen.append((pixels, vectors))
+            self._count += len(pixels)
+            if self._count < WORTH:
                 return
             self._find = None
             seen, self._seen = self._seen, []
