@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -188,6 +189,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     if not training_due(context, state):
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
+    began = time.monotonic()
     pool = read_pool(context.store, state)
     context.show(state, Activity(Step.TRAINING, 0, int(pool.labelled.sum())))
     last = state.trainings[-1].number if state.trainings else 0
@@ -230,7 +232,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         folder,
         {"version": version, "metrics": metrics} | provenance(state, record["labels"]),
     )
-    metrics |= insight(pool)
+    metrics |= insight(pool) | {"seconds": round(time.monotonic() - began, 1)}
     number = None
     # Again for as long as somebody puts another champion in force between the look and the record.
     while number is None:

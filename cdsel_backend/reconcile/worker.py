@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 
+from sqlalchemy.exc import SQLAlchemyError
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labelstudio.client import (
@@ -26,6 +27,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.leases import project_lease, training_lease
+from cdsel_backend.store.pulses import BEAT_SECONDS
 from cdsel_backend.store.records import Project
 from cdsel_backend.training import ModelFormatError
 
@@ -46,10 +48,13 @@ class Worker:
         self.contexts: dict[str, Context] = {}
         self.trainings = Trainings()
         self.newest_event = 0
+        self.moves = 0  # steps begun or ended: what the pulse shows
         self.failures: dict[int, tuple[int, float]] = {}  # project -> times in a row, not before
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
+        beating = threading.Thread(target=self._beat, args=(stop,), name="pulse", daemon=True)
+        beating.start()
         # The matrices of a head are small: more BLAS threads than one cost time, much of it where cores are shared.
         with threadpool_limits(1, user_api="blas"):
             try:
@@ -59,6 +64,19 @@ class Worker:
             finally:
                 for project in self.trainings.stop():
                     self.store.release_lease(training_lease(project), self.trainings.holder)
+                self.store.end_pulse(self.holder)
+
+    def _beat(self, stop: threading.Event) -> None:
+        """Show that this process lives, and whether it gets on, for /health and /metrics."""
+        seen = -1
+        while True:
+            try:
+                self.store.beat(self.holder, moved=self.moves != seen)
+                seen = self.moves
+            except SQLAlchemyError as fault:  # the next beat may be luckier
+                log.warning("the worker's pulse could not be written: %s", fault)
+            if stop.wait(BEAT_SECONDS):
+                return
 
     def _round(self, stop: threading.Event) -> bool:
         """Give every project its turn; returns whether any had something to do."""
@@ -67,7 +85,9 @@ class Worker:
         if not projects:
             self._probe()
         busy = False
+        self.moves += 1
         for project in projects:
+            self.moves += 1
             busy |= not stop.is_set() and self._turn(project)
         return busy
 

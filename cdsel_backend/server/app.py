@@ -11,6 +11,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 from cdsel_backend.server import login
 from cdsel_backend.server.bounds import BoundedNumber, bound_request
 from cdsel_backend.server.door import Door, admit
+from cdsel_backend.server.metrics import metrics
 from cdsel_backend.server.pages import pages
 from cdsel_backend.server.protocol import protocol
 from cdsel_backend.server.service import Service
@@ -38,6 +39,7 @@ def create_app(
     login.prepare(app, insecure=insecure)
     app.register_blueprint(protocol)
     app.register_blueprint(pages)
+    app.register_blueprint(metrics)
     app.before_request(bound_request)
     app.before_request(admit)
     app.after_request(_harden)

@@ -106,6 +106,13 @@ class Door:
         secret = Service.current().store.secret()
         return hmac.new(secret.encode(), login.encode(), "sha256").hexdigest()[:32]
 
+    def knows_caller(self) -> bool:
+        """Whether this request comes with the login, or none is asked for."""
+        if not self._server.asks_password or self.signed_in():
+            return True
+        given = _credentials()
+        return given is not None and given.type == "basic" and self.is_right(given.username, given.password)
+
     def signed_in(self) -> bool:
         """Whether the browser that asks has signed in, with the login of today, and not signed out since."""
         given = session.get("proof")

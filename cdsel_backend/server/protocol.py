@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 
 from flask import Blueprint, Response, g, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.project.connect import read_layers, same_host, stale
 from cdsel_backend.server.bounds import BODY_BYTES, is_plain, project_number, read_body
+from cdsel_backend.server.door import Door
 from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.server.inbox import WAIT_SECONDS
+from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.service import Service
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.records import Project, Request
@@ -29,16 +32,24 @@ NO_MODEL = "cdsel"  # the version Label Studio shows before the first training
 @protocol.get("/health")
 @protocol.get("/")
 def health() -> Response:
-    """Say that we are up, and whether Label Studio is."""
+    """Say whether we do our work, and whether Label Studio answers; what is amiss is for whoever has the login."""
     service = Service.current()
-    studio = service.store.fact(STUDIO_FACT) or {"reachable": None, "problem": None}
-    return jsonify(
-        status="UP",
-        model_class="cdsel",
-        version=__version__,
-        instance=service.store.instance(),
-        label_studio=studio,
-    )
+    problems = find_problems(service.server, service.store)
+    body: dict[str, object] = {
+        "status": "DOWN" if problems else "UP",
+        "model_class": "cdsel",
+        "version": __version__,
+    }
+    if problems and Door.current().knows_caller():
+        body["problems"] = problems
+    try:
+        body["instance"] = service.store.instance()
+        body["label_studio"] = service.store.fact(STUDIO_FACT) or {"reachable": None, "problem": None}
+    except SQLAlchemyError:
+        pass  # which is one of the problems
+    response = jsonify(body)
+    response.status_code = 503 if problems else 200
+    return response
 
 
 @protocol.post("/setup")

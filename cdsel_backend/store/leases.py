@@ -44,7 +44,7 @@ class Leases(Database):
         """Take a lease, or renew one's own; false while another holds it."""
         table = schema.leases
         with writing(self.engine) as connection:
-            now = _now(connection)
+            now = now_of(connection)
             values = {"holder": holder, "expires_at": now + seconds}
             free = or_(table.c.holder == holder, ~_valid(now))
             if connection.execute(update(table).where(table.c.name == name, free).values(values)).rowcount:
@@ -65,7 +65,7 @@ class Leases(Database):
         table = schema.leases
         with writing(self.engine) as connection:
             mine = and_(table.c.name == name, table.c.holder == holder)
-            ends = _now(connection) + seconds
+            ends = now_of(connection) + seconds
             return bool(connection.execute(update(table).where(mine).values(expires_at=ends)).rowcount)
 
     def release_lease(self, name: str, holder: str) -> None:
@@ -78,7 +78,7 @@ class Leases(Database):
         """Whether a process of any worker trains for a project."""
         table = schema.leases
         with reading(self.engine) as connection:
-            here = and_(table.c.name == training_lease(project), _valid(_now(connection)))
+            here = and_(table.c.name == training_lease(project), _valid(now_of(connection)))
             return connection.scalar(select(table.c.name).where(here)) is not None
 
     def under(self, name: str, holder: str) -> Self:
@@ -98,7 +98,7 @@ class Leases(Database):
             raise LeaseLost(lease[0])
 
 
-def _now(connection: Connection) -> float:
+def now_of(connection: Connection) -> float:
     """Seconds since the epoch by the clock that all who use the database share."""
     if connection.dialect.name == "postgresql":
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())

@@ -204,6 +204,15 @@ leases = Table(
     Column("expires_at", Float, nullable=False),
 )
 
+# The pulse of every worker process that has not ended as it should, by the database's clock.
+workers = Table(
+    "workers",
+    metadata,
+    Column("holder", String(200), primary_key=True),
+    Column("alive_at", Float, nullable=False),  # its process lived
+    Column("moved_at", Float, nullable=False),  # it began or ended a step
+)
+
 # Small facts of the whole server, such as whether Label Studio answers.
 facts = Table(
     "facts",

@@ -1,0 +1,65 @@
+"""The pulse of the workers: whether one lives, and whether it gets on with its work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select, update
+
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, reading, writing
+from cdsel_backend.store.leases import now_of
+
+BEAT_SECONDS = 10.0  # between two beats
+DEAD_SECONDS = 60.0  # without a beat: the process died, or its machine did
+FORGOTTEN_SECONDS = 3600.0  # without a beat, while another worker lives
+STUCK_SECONDS = 900.0  # in one step: the longest that are bounded by design take a few minutes
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """One worker process."""
+
+    holder: str
+    """Machine, process id and a random part."""
+    silent_seconds: float
+    """Since it was last known to live."""
+    step_seconds: float
+    """Since it last began or ended a step."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether it must be taken for dead."""
+        return self.silent_seconds > DEAD_SECONDS
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it lives, but has been at one step for too long."""
+        return not self.dead and self.step_seconds > STUCK_SECONDS
+
+
+class Pulses(Database):
+    """Who works."""
+
+    def beat(self, holder: str, *, moved: bool) -> None:
+        """Note that a worker lives, and whether it has begun or ended a step; those long dead are forgotten."""
+        table = schema.workers
+        with writing(self.engine) as connection:
+            now = now_of(connection)
+            times = {"alive_at": now} | ({"moved_at": now} if moved else {})
+            if not connection.execute(update(table).where(table.c.holder == holder).values(**times)).rowcount:
+                connection.execute(insert(table).values(holder=holder, alive_at=now, moved_at=now))
+            connection.execute(delete(table).where(table.c.alive_at < now - FORGOTTEN_SECONDS))
+
+    def end_pulse(self, holder: str) -> None:
+        """Forget a worker that ends as it should."""
+        with writing(self.engine) as connection:
+            connection.execute(delete(schema.workers).where(schema.workers.c.holder == holder))
+
+    def pulses(self) -> list[Pulse]:
+        """Every worker that has not ended as it should; a clock that was set back makes nobody look dead."""
+        table = schema.workers
+        with reading(self.engine) as connection:
+            now = now_of(connection)
+            rows = connection.execute(select(table).order_by(table.c.holder)).all()
+        return [Pulse(row.holder, max(0.0, now - row.alive_at), max(0.0, now - row.moved_at)) for row in rows]
