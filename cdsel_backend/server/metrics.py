@@ -123,7 +123,7 @@ class _Collector:
 def _of_project(store: Store, state: State, now: float) -> Iterator[tuple[Any, ...]]:
     """(name, value, labels beside the project) of one project's metrics."""
     project = state.project
-    embedded, unusable, images = store.embedding_progress(project.id, project.backbone)
+    embedded, unusable, images = store.embedding_progress(project.id)
     yield "pool_images", images
     yield "pool_embedded_images", embedded
     yield "pool_unusable_images", unusable
