@@ -14,8 +14,8 @@ from cdsel_backend.project.connect import read_layers, same_host, stale
 from cdsel_backend.server.bounds import BODY_BYTES, is_plain, project_number, read_body
 from cdsel_backend.server.door import Door
 from cdsel_backend.server.events import UnreadableEvent, read_event
-from cdsel_backend.server.inbox import WAIT_SECONDS
 from cdsel_backend.server.health import find_problems
+from cdsel_backend.server.inbox import WAIT_SECONDS
 from cdsel_backend.server.service import Service
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.records import Project, Request
