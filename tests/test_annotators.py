@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -347,7 +348,7 @@ def test_the_status_names_people_and_what_they_did(crew):
     ]
     crew.store.replace_labels(crew.project, 111, rows)
     state = crew.state()
-    people = {one["email"]: one for one in annotators(state)}
+    people = {one.email: asdict(one) for one in annotators(state)}
     assert people[ANN] == {
         "email": ANN,
         "quota": 30,

@@ -16,6 +16,7 @@ from typing_extensions import Self
 from cdsel_backend.demo.process import ServerProcess, free_port, local_environment
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.store import Store
+from cdsel_backend.store.records import Json
 
 START_TIMEOUT = 120.0
 PREDICT_CHUNK = 250
@@ -81,7 +82,7 @@ class LocalBackend:
         """The last lines of the backend's log."""
         return self._process.tail() if self._process is not None else ""
 
-    def status(self, pool_project: int) -> dict[str, Any]:
+    def status(self, pool_project: int) -> Json:
         """The state of a project; `{}` while the backend does not know it, or does not answer."""
         try:
             reply = self._http.get(f"{self.url}/projects/{pool_project}/status.json")

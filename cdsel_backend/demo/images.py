@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
 
 import cdsel_backend
+from cdsel_backend.store.records import Json
 from cdsel_backend.table import UsageError, read_table, require, require_images
 
 TASK_IMAGE = "image"  # the field of task.data that label_config/single_choice.xml shows
@@ -37,7 +37,7 @@ class LabelledImages:
         """The labels that occur, in order."""
         return tuple(sorted(set(self.truth)))
 
-    def tasks(self, document_root: Path) -> list[dict[str, Any]]:
+    def tasks(self, document_root: Path) -> list[Json]:
         """What Label Studio imports, in the order of `files`; the label stays out."""
         below = self.folder.resolve().relative_to(document_root.resolve())
         return [

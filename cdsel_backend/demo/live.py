@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -27,7 +26,7 @@ from cdsel_backend.demo.measure import measure_champion, measure_plain, random_l
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.store.records import Step
+from cdsel_backend.store.records import Json, Step
 
 LOOK_SECONDS = 0.5
 STALL_SECONDS = 300.0  # without any change in the backend's status, the demo gives up
@@ -81,14 +80,14 @@ class Demo:
     console: Console
     pool_project: int
     task_ids: list[int]
-    rounds: list[dict[str, Any]] = field(default_factory=list)
+    rounds: list[Json] = field(default_factory=list)
     """The rounds that are done and measured."""
     confounders: dict[str, None] = field(default_factory=dict)
     """What was found to confound at any time: the groups stay the same from round to round."""
     started: float = field(default_factory=time.monotonic)
     _told: set[str] = field(default_factory=set)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Json:
         """The backend's view; new problems are printed once each."""
         status = self.backend.status(self.pool_project)
         self.confounders |= {found["variable"]: None for found in confounding(status)}
@@ -98,7 +97,7 @@ class Demo:
                 self.console.print(f"note: {words}", style="yellow")
         return status
 
-    def wait(self, ready: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    def wait(self, ready: Callable[[Json], bool], what: str) -> Json:
         """Wait until the status is `ready`, with a progress bar of the backend's steps.
 
         Raises:
@@ -124,12 +123,12 @@ class Demo:
                 self.backend.check()
                 time.sleep(LOOK_SECONDS)
 
-    def wait_for_round(self, number: int) -> dict[str, Any] | None:
+    def wait_for_round(self, number: int) -> Json | None:
         """Wait until a round lies in the queue; returns the status, or None when there is no such round."""
         room = self.options.total - (number - 1) * self.options.round_size
         size = min(self.options.round_size, room)
 
-        def pushed(status: dict[str, Any]) -> bool:
+        def pushed(status: Json) -> bool:
             rows = status["rounds"]
             if len(rows) < number:
                 return status["state"] in ENDED
@@ -140,11 +139,11 @@ class Demo:
         status = self.wait(pushed, f"choosing round {number}")
         return status if len(status["rounds"]) >= number else None
 
-    def wait_for_model(self, number: int) -> dict[str, Any]:
+    def wait_for_model(self, number: int) -> Json:
         """Wait until a round's labels are in and trained on; returns the status."""
         complete: list[float] = []
 
-        def trained(status: dict[str, Any]) -> bool:
+        def trained(status: Json) -> bool:
             rows = status["rounds"]
             if rows[number - 1]["labelled"] < rows[number - 1]["pushed"]:
                 return False
@@ -155,11 +154,11 @@ class Demo:
 
         return self.wait(trained, f"training on round {number}")
 
-    def close_round(self, number: int, status: dict[str, Any]) -> None:
+    def close_round(self, number: int, status: Json) -> None:
         """Measure the model after a round, keep the result, and print it in one line."""
         status = self.status() or status  # once more: the champion may be newer than the round's row
         row = status["rounds"][number - 1]
-        metrics: dict[str, Any] = {}
+        metrics: Json = {}
         if status["champion"]:
             metrics = measure_champion(
                 self.backend,
@@ -185,7 +184,7 @@ class Demo:
         )
         self.console.print(round_line(self.rounds[-1]))
 
-    def offered(self, status: dict[str, Any], up_to: int) -> set[int]:
+    def offered(self, status: Json, up_to: int) -> set[int]:
         """The pool tasks that the rounds up to this one put into the queue."""
         return {
             int(task["data"]["cdsel_item"])
@@ -193,7 +192,7 @@ class Demo:
             if task["data"].get("cdsel_round", 0) <= up_to
         }
 
-    def compare(self, status: dict[str, Any]) -> dict[str, Any]:
+    def compare(self, status: Json) -> Json:
         """What plain training makes of the same labels, and of as many random ones; printed in a line each.
 
         `same_labels` and `random_labels`, as `measure_plain` returns them.
@@ -221,7 +220,7 @@ class Demo:
                 self.console.print(f"plain training on {words}{mean}: {headlines(plain)}")
         return found
 
-    def report(self, status: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    def report(self, status: Json, plain: Json) -> Json:
         """What `--json` writes; `plain` is what `compare` found."""
         return {
             "label_studio_url": self.studio.url,
@@ -241,7 +240,7 @@ class Demo:
         }
 
 
-def round_line(row: dict[str, Any]) -> str:
+def round_line(row: Json) -> str:
     """One finished round in one line."""
     metrics = row["metrics"]
     model = row["model_version"] or "no model yet: too few labels of a class"
@@ -252,7 +251,7 @@ def round_line(row: dict[str, Any]) -> str:
     return f"round {row['round']}: {', '.join(parts)}, {headlines(metrics)}{worst}"
 
 
-def headlines(metrics: dict[str, Any]) -> str:
+def headlines(metrics: Json) -> str:
     """Accuracy and worst-group accuracy in words."""
     parts = []
     for key, name in (("accuracy", "accuracy"), ("worst_group_accuracy", "worst-group accuracy")):
@@ -261,7 +260,7 @@ def headlines(metrics: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def confounding(status: dict[str, Any]) -> list[dict[str, Any]]:
+def confounding(status: Json) -> list[Json]:
     """The findings of a status that call their variable a confounder."""
     return [found for found in status.get("confounders", []) if found["acts"]]
 

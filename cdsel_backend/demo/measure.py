@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from cdsel_backend.confounders import fit_representation
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.pool.columns import read_columns
+from cdsel_backend.store.records import Json
 from cdsel_backend.training import NotEnoughLabels, evaluate, train_head
 
 PLAIN_DRAWS = 10
@@ -25,7 +25,7 @@ def measure_champion(
     task_ids: Sequence[int],
     offered: Collection[int],
     confounders: Collection[str],
-) -> dict[str, Any]:
+) -> Json:
     """Evaluate the champion over the backend's /predict, on images that `fresh` gives.
 
     /predict tells the best class and its probability; the rest is spread evenly over the other classes. Images
@@ -64,7 +64,7 @@ def measure_plain(
     images: LabelledImages,
     confounders: Collection[str],
     labelled: Iterable[NDArray[np.bool_]],
-) -> dict[str, Any] | None:
+) -> Json | None:
     """What plain training, with class weights and no notion of a confounder, makes of labels.
 
     Args:
@@ -125,7 +125,7 @@ def _evaluate(
     images: LabelledImages,
     tested: NDArray[np.int64],
     confounders: Collection[str],
-) -> dict[str, Any]:
+) -> Json:
     truth = np.array([images.classes.index(images.truth[row]) for row in tested], dtype=np.int64)
     columns = {column.name: column for column in read_columns(images.metadata, groups=images.group)}
     named = [columns[name].take(tested) for name in confounders if name in columns]

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN, 
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.store.records import Json
 
 
 def run_demo(options: Options, console: Console) -> None:
@@ -97,7 +97,7 @@ def _start(options: Options, images: LabelledImages, home: Path, stack: ExitStac
         )
         client.add_local_storage(pool, str(images.folder))
         task_ids = client.import_tasks(pool, images.tasks(studio.document_root))
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "budget": options.total,
         "round_size": options.round_size,
         "retrain_every": options.round_size,
@@ -111,7 +111,7 @@ def _start(options: Options, images: LabelledImages, home: Path, stack: ExitStac
     return Demo(options, images, studio, backend, client, console, pool, task_ids)
 
 
-def _welcome(demo: Demo, status: dict[str, Any]) -> None:
+def _welcome(demo: Demo, status: Json) -> None:
     say, studio = demo.console.print, demo.studio
     unusable = f", {len(status['unusable'])} of them unusable" if status["unusable"] else ""
     say(f"pool: {status['items']} images{unusable}")
@@ -131,7 +131,7 @@ def _label_by_script(demo: Demo) -> None:
     truth = dict(zip(demo.task_ids, demo.images.truth, strict=True))
     space = parse_label_space(label_config(demo.images.classes))
     annotator = Annotator(demo.client, space, truth)
-    status: dict[str, Any] | None = None
+    status: Json | None = None
     for number in range(1, demo.options.rounds + 1):
         if status is not None and not status["left"] and not status["open"]:
             demo.console.print(f"the budget of {status['budget']} is used up after round {number - 1}")
@@ -158,7 +158,7 @@ def _label_by_script(demo: Demo) -> None:
         demo.options.json_out.write_text(text + "\n", encoding="utf-8")
 
 
-def _label_round(demo: Demo, annotator: Annotator, number: int, status: dict[str, Any]) -> None:
+def _label_round(demo: Demo, annotator: Annotator, number: int, status: Json) -> None:
     words, total = f"labelling round {number}", int(status["budget"])
     with progress_bar(demo.console, words) as show:
         annotator.label_all(status["queue_project"], labelled=lambda rank: show(words, rank, total))
@@ -175,7 +175,7 @@ def _label_by_hand(demo: Demo) -> None:
         demo.backend.check()
         status = demo.status() or status
         number = len(demo.rounds) + 1
-        rows: Sequence[dict[str, Any]] = status["rounds"]
+        rows: Sequence[Json] = status["rounds"]
         if len(rows) >= number and rows[number - 1]["model_version"]:
             demo.close_round(number, status)
             if not status["left"] and not status["open"]:

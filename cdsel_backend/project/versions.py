@@ -8,19 +8,18 @@ import platform
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version as installed
-from typing import Any
 
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Became, Training
+from cdsel_backend.store.records import Became, Json, Training
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 NEWEST, PROMOTIONS = 10, 5  # versions kept beside the champion: the newest, and the last that were promoted
 _LIBRARIES = ("cdsel-backend", "numpy", "scikit-learn", "torch", "timm")
 
 
-def provenance(state: State, labels: Mapping[str, str]) -> dict[str, Any]:
+def provenance(state: State, labels: Mapping[str, str]) -> Json:
     """What a version was made from: settings (the seed is one), label snapshot, backbone, library versions.
 
     `labels` is the snapshot, item id -> label; its hash is the same for the same labels in any order.

@@ -12,12 +12,12 @@ labels of the random share and would flatter itself, and those it has not seen, 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.project.embedded import EmbeddedPool
+from cdsel_backend.store.records import Json
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
@@ -28,7 +28,7 @@ from cdsel_backend.training.suspects import find_suspects
 log = logging.getLogger(__name__)
 
 
-def insight(pool: EmbeddedPool) -> dict[str, Any]:
+def insight(pool: EmbeddedPool) -> Json:
     """`{"insight": ...}` for a training's metrics; nothing where the labels do not suffice."""
     try:
         return {"insight": _insight(pool)}
@@ -39,7 +39,7 @@ def insight(pool: EmbeddedPool) -> dict[str, Any]:
         return {}
 
 
-def _insight(pool: EmbeddedPool) -> dict[str, Any]:
+def _insight(pool: EmbeddedPool) -> Json:
     settings, kind = pool.state.settings, pool.kind
     unseen = _cross_fit(pool, ~pool.held_out)
     labels, said = pool.labels[unseen.rows], unseen.at_full_size()
@@ -99,8 +99,8 @@ def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:
     )
 
 
-def _suspects(pool: EmbeddedPool, unseen: Unseen) -> list[dict[str, Any]]:
-    listed = []
+def _suspects(pool: EmbeddedPool, unseen: Unseen) -> list[Json]:
+    listed: list[Json] = []
     kind = pool.kind
     decisions = kind.decisions(pool.classes)
     for one in find_suspects(unseen.at_full_size(), pool.labels[unseen.rows], kind=kind):

@@ -28,7 +28,7 @@ from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import look_up, settle_lost
 from cdsel_backend.store import PoolTask, State
-from cdsel_backend.store.records import Activity, Request, Step
+from cdsel_backend.store.records import Activity, Json, Request, Step
 from cdsel_backend.training import ModelFormatError, load
 
 EMBED_CHUNK = 32  # images of one committed step
@@ -112,7 +112,7 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     context.store.note_problems(project.id, "classes", [one for one in words if one])
 
 
-def least_labels(found: dict[str, Any]) -> int:
+def least_labels(found: Json) -> int:
     """The labels that a project of Label Studio asks for before it trains by itself; 0 asks for none."""
     return int(found.get("min_annotations_to_start_training") or 0)
 
@@ -179,7 +179,7 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
             if task.get("annotations")
         ]
         by_task = context.store.items_by_task(project.id, named_items(data for _, data, _ in answered))
-        rows = []
+        rows: list[Json] = []
         for task, data, given in answered:
             item = pushed.get(task)
             if item is None and (mark := read_mark(data, by_task, space)) is not None:
@@ -193,9 +193,9 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
 
 def label_rows(
     task: int, annotations: Sequence[Mapping[str, Any]], item: int, space: LabelSpace
-) -> list[dict[str, Any]]:
+) -> list[Json]:
     """The annotations of one task as rows of the label table."""
-    rows = []
+    rows: list[Json] = []
     for annotation in annotations:
         skipped, label, problem = bool(annotation.get("was_cancelled")), None, None
         if not skipped:

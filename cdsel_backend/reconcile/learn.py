@@ -7,7 +7,6 @@ import json
 import shutil
 import time
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
 from cdsel_backend.round import train_round
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Became, Outcome, Request, Step
+from cdsel_backend.store.records import Activity, Became, Json, Outcome, Request, Step
 from cdsel_backend.training import (
     Model,
     ModelFormatError,
@@ -153,7 +152,10 @@ def _outdated(context: Context, state: State) -> bool:
     champion = state.project.champion
     if champion is None:
         return False
-    backbone = trained_on(model_folder(context.server, state.project.id) / champion)
+    try:
+        backbone = trained_on(model_folder(context.server, state.project.id) / champion)
+    except ModelFormatError:
+        return False  # `check_champion` says so
     return backbone not in (None, state.project.backbone)
 
 
@@ -194,11 +196,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     context.show(state, Activity(Step.TRAINING, 0, int(pool.labelled.sum())))
     last = state.trainings[-1].number if state.trainings else 0
     version = f"cdsel-{state.project.pool_project}-v{last + 1}"
-    record: dict[str, Any] = {
-        "round": state.complete_rounds,
-        # What has no vector is not seen: its label is learnt once its image can be read.
-        "labels": {str(item): state.labels[item] for item in pool.ids.tolist() if item in state.labels},
-    }
+    # What has no vector is not seen: its label is learned once its image can be read.
+    labels = {str(item): state.labels[item] for item in pool.ids.tolist() if item in state.labels}
     try:
         model = train_round(
             pool.round_pool,
@@ -213,7 +212,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
             version=None,
             outcome=Outcome(Became.NO_MODEL, words=str(fault)),
             metrics={},
-            **record,
+            round=state.complete_rounds,
+            labels=labels,
         )
         if _outdated(context, state):  # or the same labels would be tried for ever
             context.store.update_project(state.project.id, champion=None)
@@ -222,7 +222,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     trial = try_fine_tune(context, state, pool, model, killed=killed)
     context.store.note_problems(state.project.id, "fine-tune", [trial.problem] if trial.problem else [])
     model = trial.model
-    metrics = held_out_metrics(model, pool, pool.labelled & pool.held_out) | trial.told
+    metrics = {**held_out_metrics(model, pool, pool.labelled & pool.held_out), **trial.told}
     folder = model_folder(context.server, state.project.id) / version
     context.store.confirm_lease()  # or another process may be writing there
     for stray in (folder, *folder.parent.glob(f".{version}-*")):  # of a run that died before it was recorded
@@ -230,9 +230,9 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     save(
         model,
         folder,
-        {"version": version, "metrics": metrics} | provenance(state, record["labels"]),
+        {"version": version, "metrics": metrics, **provenance(state, labels)},
     )
-    metrics |= insight(pool) | {"seconds": round(time.monotonic() - began, 1)}
+    metrics.update(insight(pool), seconds=round(time.monotonic() - began, 1))
     number = None
     # Again for as long as somebody puts another champion in force between the look and the record.
     while number is None:
@@ -246,7 +246,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
             version=version,
             outcome=outcome,
             metrics=metrics,
-            **record,
+            round=state.complete_rounds,
+            labels=labels,
         )
     if promoted:
         context.store.note_problems(state.project.id, "model", [])
@@ -256,7 +257,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
 
 
 def judge(
-    context: Context, pool: EmbeddedPool, candidate: Model, metrics: dict[str, Any], version: str | None
+    context: Context, pool: EmbeddedPool, candidate: Model, metrics: Json, version: str | None
 ) -> Outcome:
     """What becomes of a candidate.
 
@@ -281,7 +282,7 @@ def judge(
     return Outcome(Became.PROMOTED if not_worse(ours, theirs) else Became.KEPT_OUT, version)
 
 
-def held_out_metrics(model: Model, pool: EmbeddedPool, rows: NDArray[np.bool_]) -> dict[str, Any]:
+def held_out_metrics(model: Model, pool: EmbeddedPool, rows: NDArray[np.bool_]) -> Json:
     """A model's metrics on rows (n,) of the pool, all of them labelled, that it was not trained on."""
     tested = np.flatnonzero(rows)
     columns = [column.take(tested) for column in pool.confounders]
@@ -297,7 +298,7 @@ def held_out_metrics(model: Model, pool: EmbeddedPool, rows: NDArray[np.bool_]) 
     )
 
 
-def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:
+def not_worse(candidate: Json, champion: Json) -> bool:
     """Whether a candidate holds the champion's worst-group and group-balanced accuracy on the same held-out labels.
 
     Where too few labels tell the groups apart, balanced accuracy is all there is to go by; where they do, it is not
@@ -312,7 +313,7 @@ def not_worse(candidate: dict[str, Any], champion: dict[str, Any]) -> bool:
     return True
 
 
-def _compared(candidate: dict[str, Any], champion: dict[str, Any]) -> tuple[str, ...]:
+def _compared(candidate: Json, champion: Json) -> tuple[str, ...]:
     """The measures that two models are compared by; none where too few labels tell any."""
     for names in (("worst_group_accuracy", "group_balanced_accuracy"), ("balanced_accuracy",)):
         if all(metrics.get(name) is not None for metrics in (candidate, champion) for name in names):

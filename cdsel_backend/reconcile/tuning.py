@@ -15,7 +15,7 @@ from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Step
+from cdsel_backend.store.records import Activity, Json, Step
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Trial:
     """
 
     model: Model
-    told: dict[str, Any]
+    told: Json
     problem: str | None = None
 
 

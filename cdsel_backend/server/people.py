@@ -11,15 +11,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from cdsel_backend.labels import kind_of, label_names
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Annotation
+from cdsel_backend.store.records import Annotation, Json
 from cdsel_backend.training.agreement import agreement
 
 
-def annotators(state: State) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class AnnotatorNumbers:
+    """An account with a queue or a quota, in numbers; the module says what each means."""
+
+    email: str
+    quota: int | None
+    known: bool
+    queue_project: int | None
+    placed: int
+    open: int
+    labelled: int
+
+
+def annotators(state: State) -> list[AnnotatorNumbers]:
     """Every account with a queue or a quota."""
     by_user: dict[str, set[int]] = {}
     for row in state.annotations:
@@ -33,20 +46,20 @@ def annotators(state: State) -> list[dict[str, Any]]:
         if email not in quotas and not placed:
             continue
         answer.append(
-            {
-                "email": email,
-                "quota": quotas.get(email),
-                "known": known is not None and known.user is not None,
-                "queue_project": known.queue_project if known else None,
-                "placed": len(placed),
-                "open": len(placed & state.open),
-                "labelled": len(by_user.get(str(known.user), ())) if known else 0,
-            }
+            AnnotatorNumbers(
+                email=email,
+                quota=quotas.get(email),
+                known=known is not None and known.user is not None,
+                queue_project=known.queue_project if known else None,
+                placed=len(placed),
+                open=len(placed & state.open),
+                labelled=len(by_user.get(str(known.user), ())) if known else 0,
+            )
         )
     return answer
 
 
-def agreement_of(state: State) -> dict[str, Any]:
+def agreement_of(state: State) -> Json:
     """How far people agree on the images that two of them labelled, the newest label of each."""
     twice = [rows[:2] for rows in _several(state).values()]
     if not twice:

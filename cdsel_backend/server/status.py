@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.project.wording import doing, early_training, outcome
 from cdsel_backend.server.people import agreement_of, annotators
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Json
 
 UNUSABLE_SHOWN = 1000  # of the images left out; the count is of all
 
 
-def project_status(store: Store, state: State) -> dict[str, Any]:
+def project_status(store: Store, state: State) -> Json:
     """Everything worth knowing about a project, as JSON."""
     project = state.project
     embedded, unusable, items = store.embedding_progress(project.id)
@@ -56,14 +58,14 @@ def project_status(store: Store, state: State) -> dict[str, Any]:
             }
             for one in Report.from_json(project.report).findings
         ],
-        "annotators": annotators(state),
+        "annotators": [asdict(one) for one in annotators(state)],
         "agreement": agreement_of(state),
         "champion": project.champion,
         "rounds": rounds(state),
     }
 
 
-def rounds(state: State) -> list[dict[str, Any]]:
+def rounds(state: State) -> Sequence[Json]:
     """Each round: pushed, labelled, and the model trained once it was complete."""
     became = {
         "pushed": state.pushed,

@@ -147,7 +147,7 @@ class Queue(Database):
         """
         first, further, answers = schema.selections, schema.copies, schema.labels.c
         final = select(answers.item).where(answers.project == project, answers.source.not_in(sorted(sources)))
-        no_task: dict[str, Any] = {"queue_task": None, "annotator": "", "predicted_by": None}
+        no_task: dict[str, object] = {"queue_task": None, "annotator": "", "predicted_by": None}
         with writing(self.engine) as connection:
 
             def tasks(table: Table) -> ColumnElement[bool]:

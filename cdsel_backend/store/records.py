@@ -155,6 +155,8 @@ class Item:
     image: str
     content_hash: str | None
     problem: str | None
+    retry_at: float
+    """When an image that cannot be used is tried again, in seconds since the epoch."""
     attempts: int
     gone: bool
     measures: Json | None = None

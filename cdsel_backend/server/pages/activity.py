@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from flask import render_template
 
@@ -39,7 +39,19 @@ def sources(state: State) -> list[int]:
     return state.sources
 
 
-def runs(events: list[Event]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Run:
+    """Events of one kind that follow each other: when the newest came, and whether they wait to be looked at."""
+
+    at: float
+    words: str
+    times: int
+    open: bool
+    reason: str | None
+    tasks: list[int]
+
+
+def runs(events: list[Event]) -> list[Run]:
     """Events as the page shows them: those of one kind that follow each other are one line.
 
     A verdict that changed is a line of its own, with its reason.
@@ -51,15 +63,15 @@ def runs(events: list[Event]) -> list[dict[str, Any]]:
         rows = list(group)
         newest = rows[0].payload
         found.append(
-            {
-                "at": rows[0].received_at,
-                "words": f"{change}: {newest['before']}, now {newest['after']}"
+            Run(
+                at=rows[0].received_at,
+                words=f"{change}: {newest['before']}, now {newest['after']}"
                 if change
                 else action.replace("_", " ").lower(),
-                "reason": newest["sentence"] if change else None,
-                "times": len(rows),
-                "open": not handled,
-                "tasks": [task for row in rows for task in row.payload.get("tasks") or ()],
-            }
+                times=len(rows),
+                open=not handled,
+                reason=newest["sentence"] if change else None,
+                tasks=[task for row in rows for task in row.payload.get("tasks") or ()],
+            )
         )
     return found

@@ -5,7 +5,7 @@ Every change is one transaction with its row in the audit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from flask import Response, flash, redirect, render_template, request, url_for
@@ -19,7 +19,7 @@ from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.settings import LAYERS, ProjectSettings, Resolved, accept, environment_layer, resolve
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.records import Json, Request
 
 LAYER = LAYERS[-1]
 REQUESTS: dict[str, str] = {
@@ -103,7 +103,7 @@ def _change(state: State, *, put: Mapping[str, Any] | None = None, drop: Collect
     """Set and unset values of the dashboard's layer; what came of it goes into the audit."""
     author = who()
 
-    def change(layers: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def change(layers: Mapping[str, Any]) -> tuple[Json, Sequence[Json]]:
         own = {name: value for name, value in layers.get(LAYER, {}).items() if name not in drop}
         changed = {**layers, LAYER: {**own, **(put or {})}}
         rows = []
@@ -165,10 +165,10 @@ def _choices(name: str, field: FieldInfo) -> dict[str, str]:
     return dict.fromkeys(get_args(field.annotation), "") if get_origin(field.annotation) is Literal else {}
 
 
-def _bounds(field: FieldInfo) -> dict[str, Any]:
+def _bounds(field: FieldInfo) -> dict[str, object]:
     """The step, the least and the greatest value of a number, as HTML names them."""
     whole = float not in (get_args(field.annotation) or (field.annotation,))
-    bounds: dict[str, Any] = {"step": 1 if whole else "any"}
+    bounds: dict[str, object] = {"step": 1 if whole else "any"}
     for rule in field.metadata:
         for attribute, html, step in (
             ("ge", "min", 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,34 @@ def plane(findings: list[Finding]) -> Markup | None:
     )
 
 
-def mosaics(state: State, variable: str) -> dict[str, Any] | None:
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One mosaic: counts of labels by level (labels, levels), and its picture where there is an image."""
+
+    name: str
+    words: str
+    counts: NDArray[np.float64]
+    picture: Markup | None
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """Images of each level."""
+        return np.asarray(self.counts.sum(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Mosaics:
+    """A variable against the label, panel by panel; `several`: an image may have several labels."""
+
+    variable: str
+    several: bool
+    levels: tuple[str, ...]
+    names: list[str]
+    legend: Markup
+    panels: list[Panel]
+
+
+def mosaics(state: State, variable: str) -> Mosaics | None:
     """Label by level in the pool, in the queue and among the labels.
 
     What is not labelled is estimated level by level, from the labels of that level. The model is no better guide: it
@@ -147,28 +175,20 @@ def mosaics(state: State, variable: str) -> dict[str, Any] | None:
         v = cramers_v(given.astype(np.int64)) if told else None
         words = "As the annotators say" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
         panels.append(_panel("Labelled", words, np.vstack([given, 0 * shares[len(given) :]]), names, column))
-    return {
-        "variable": variable,
-        "several": table.space.kind.several,
-        "levels": column.levels,
-        "names": names,
-        "legend": Markup(figures.row_legend(names)),
-        "panels": panels,
-    }
+    return Mosaics(
+        variable,
+        table.space.kind.several,
+        column.levels,
+        names,
+        Markup(figures.row_legend(names)),
+        panels,
+    )
 
 
-def _panel(
-    name: str, words: str, counts: NDArray[np.float64], names: list[str], column: Column
-) -> dict[str, Any]:
+def _panel(name: str, words: str, counts: NDArray[np.float64], names: list[str], column: Column) -> Panel:
     n = round(float(counts.sum()))
     picture = figures.mosaic(np.round(counts, 1), names, column.levels, title=f"{name} · {n:,} images")
-    return {
-        "name": name,
-        "words": words,
-        "counts": counts,
-        "sizes": counts.sum(axis=0),
-        "picture": Markup(picture) if n else None,
-    }
+    return Panel(name, words, counts, Markup(picture) if n else None)
 
 
 def _labelled(state: State, table: PoolTable, column: Column, rows: NDArray[np.int64]) -> NDArray[np.float64]:

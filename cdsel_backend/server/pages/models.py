@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from flask import Response, flash, redirect, render_template, request, url_for
 from markupsafe import Markup
@@ -18,6 +16,7 @@ from cdsel_backend.server.pages.review import SHOWN, VERDICTS, disputed, latest_
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Json
 from cdsel_backend.training import ModelFormatError, evaluate
 
 CURVES = (
@@ -70,7 +69,7 @@ def change_champion(pool_project: int) -> Response:
     return redirect(url_for("pages.models", pool_project=pool_project), code=303)  # type: ignore[return-value]
 
 
-def champion_now(state: State) -> dict[str, Any] | None:
+def champion_now(state: State) -> Json | None:
     """The champion's metrics on the held-out labels of today, which are more than when it was trained."""
     table = pool_tables().table(state)
     view = table.view(state)
@@ -120,7 +119,7 @@ def accuracy_curve(state: State) -> Markup | None:
     return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
 
 
-def outlook(found: dict[str, Any]) -> Markup | None:
+def outlook(found: Json) -> Markup | None:
     """The learning curve on unseen labels, and the expected way to twice the labels; None where there is no curve."""
     curves = [
         figures.Line(name, found["sizes"], one["values"], one["low"], one["high"], tone)  # type: ignore[arg-type]
@@ -135,14 +134,14 @@ def outlook(found: dict[str, Any]) -> Markup | None:
     return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
 
 
-def shares_among_labels(state: State, told: dict[str, Any]) -> dict[str, float]:
+def shares_among_labels(state: State, told: Json) -> dict[str, float]:
     """How often each class that the random share estimates occurs among all labels, which are chosen."""
     shown = [label_names(label) for label in state.labels.values()]
     names = (told["random_share"]["prevalence"] or ()) if told else ()
     return {name: sum(name in labels for labels in shown) / max(len(shown), 1) for name in names}
 
 
-def pool_picture(found: dict[str, Any]) -> Markup | None:
+def pool_picture(found: Json) -> Markup | None:
     """The shares of the pool that the random share estimates, with their intervals."""
     told = ({"model is wrong": found["error"]} if found["error"] else {}) | (found["prevalence"] or {})
     if not told:
@@ -162,7 +161,7 @@ def pool_picture(found: dict[str, Any]) -> Markup | None:
     )
 
 
-def group_picture(metrics: dict[str, Any]) -> Markup | None:
+def group_picture(metrics: Json) -> Markup | None:
     """The champion's accuracy in each group that has enough held-out labels, the worst first."""
     groups = sorted(
         (one for one in metrics.get("groups", ()) if not one.get("unreliable")),

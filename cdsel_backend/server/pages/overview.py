@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response, jsonify, render_template
 from markupsafe import Markup
 
@@ -17,6 +15,7 @@ from cdsel_backend.server.pages.review import VERDICTS, disputed, latest_insight
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Json
 
 SHOWN = 3  # confounders on the overview
 STRIP = 10  # images of the queue on the overview
@@ -41,7 +40,7 @@ def project(pool_project: int) -> str:
     state = read_state(pool_project)
     status = project_status(store, state)
     acting = [one for one in status["confounders"] if one["acts"]]
-    waiting = [row for row in queue_rows(state) if row["state"] == "open"][:STRIP]
+    waiting = [row for row in queue_rows(state) if row.state == "open"][:STRIP]
     return render_template(
         "overview.html",
         state=state,
@@ -56,7 +55,9 @@ def project(pool_project: int) -> str:
         gain=gain(state),
         told=latest_insight(state),
         verdicts=VERDICTS,
-        again=len({one["item"] for one in (*suspects(store, state), *disputed(store, state))}),
+        again=len(
+            {one.item for one in suspects(store, state)} | {one.item for one in disputed(store, state)}
+        ),
         worst_known=any(row.metrics.get("worst_group_accuracy") is not None for row in state.trainings),
         waiting=waiting,
         budget_changes=store.audit(state.project.id, name="budget", limit=1),
@@ -92,6 +93,6 @@ def gain(state: State) -> Markup | None:
     return words + f", against {first} after the first {len(trained[0].labels)} labels."
 
 
-def _all() -> list[dict[str, Any]]:
+def _all() -> list[Json]:
     store = Service.current().store
     return [project_status(store, State(store, row.id)) for row in store.projects()]

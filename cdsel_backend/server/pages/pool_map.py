@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from flask import Response, render_template
+from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.server.pages.blueprint import pages, read_state
@@ -41,10 +43,10 @@ def pool_map_points(pool_project: int) -> Response:
     head = {
         "n": len(table),
         "title": state.project.title,
-        "variables": variables,
+        "variables": [asdict(one) for one in variables],
         "states": STATES,
         "arrays": ["id:uint32", "task:uint32", "x:uint16", "y:uint16", "state:uint8"]
-        + [f"{one['key']}:uint8" for one in variables],
+        + [f"{one.key}:uint8" for one in variables],
     }
     blob = json.dumps(head).encode()
     blob += b" " * (-len(blob) % 4)  # arrays of numbers start at multiples of four
@@ -78,7 +80,19 @@ def _states(state: State, table: PoolTable) -> Any:
     return codes
 
 
-def _variables(state: State, table: PoolTable) -> tuple[list[Any], list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class MapVariable:
+    """What the map can be coloured by, as its script reads it; `grey`: the level that is drawn in grey."""
+
+    key: str
+    name: str
+    note: str
+    ordered: bool
+    levels: list[str]
+    grey: int | None = None
+
+
+def _variables(state: State, table: PoolTable) -> tuple[list[NDArray[np.int64]], list[MapVariable]]:
     """Codes (n,) and names of what the map can be coloured by: confounders first, then label and round."""
     report = Report.from_json(state.project.report)
     order = {one.variable: place for place, one in enumerate(report.findings)}
@@ -89,13 +103,7 @@ def _variables(state: State, table: PoolTable) -> tuple[list[Any], list[dict[str
     )
     arrays = [column.codes for column in columns]
     variables = [
-        {
-            "key": f"v{place}",
-            "name": one.name,
-            "note": words.get(one.name, ""),
-            "ordered": one.kind == "numeric",
-            "levels": list(one.levels),
-        }
+        MapVariable(f"v{place}", one.name, words.get(one.name, ""), one.kind == "numeric", list(one.levels))
         for place, one in enumerate(columns)
     ]
     classes = [*table.classes[: LEVELS - 1], *((SEVERAL,) if table.space.kind.several else ())]
@@ -112,18 +120,7 @@ def _variables(state: State, table: PoolTable) -> tuple[list[Any], list[dict[str
             rounds[table.row_of[row.item]] = min(row.round, len(names)) - 1
     arrays += [labels, rounds]
     variables += [
-        _last_grey("label", [*classes, NOT_YET], ordered=False),
-        _last_grey("round", [*names, NO_ROUND], ordered=True),
+        MapVariable("label", "label", "", False, [*classes, NOT_YET], grey=len(classes)),
+        MapVariable("round", "round", "", True, [*names, NO_ROUND], grey=len(names)),
     ]
     return arrays, variables
-
-
-def _last_grey(name: str, levels: list[str], *, ordered: bool) -> dict[str, Any]:
-    return {
-        "key": name,
-        "name": name,
-        "note": "",
-        "ordered": ordered,
-        "levels": levels,
-        "grey": len(levels) - 1,
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from flask import render_template, request
 
@@ -31,20 +31,18 @@ def queue(pool_project: int) -> str:
     every = queue_rows(state)
     wanted, number = request.args.get("state", ""), request.args.get("round", type=int)
     rows = [
-        row
-        for row in every
-        if (not wanted or row["state"] == wanted) and (not number or row["round"] == number)
+        row for row in every if (not wanted or row.state == wanted) and (not number or row.round == number)
     ]
     pages_in_all = max(1, -(-len(rows) // PAGE))
     page = min(page_number(), pages_in_all)
     shown = rows[(page - 1) * PAGE : page * PAGE]
-    counts = {name: sum(row["state"] == name for row in every) for name in STATES}
+    counts = {name: sum(row.state == name for row in every) for name in STATES}
     return render_template(
         "queue.html",
         state=state,
         status=project_status(store, state),
         rows=shown,
-        tasks=tasks_of(store, state, [row["item"] for row in shown]),
+        tasks=tasks_of(store, state, [row.item for row in shown]),
         found=len(rows),
         total=len(every),
         page=page,
@@ -56,7 +54,21 @@ def queue(pool_project: int) -> str:
     )
 
 
-def queue_rows(state: State) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class QueueRow:
+    """An image that was selected: why, and what became of it (a key of `STATES`)."""
+
+    rank: int
+    round: int
+    state: str
+    label: str | None
+    annotator: str | None
+    reason: str
+    drawn_at_random: bool
+    item: int
+
+
+def queue_rows(state: State) -> list[QueueRow]:
     """Every selected image in rank order, as the page and the CSV show it."""
     waiting = {row.item for row in state.waiting}
     by = {row.item: row.annotator for row in state.annotations if row.label is not None}
@@ -71,15 +83,15 @@ def queue_rows(state: State) -> list[dict[str, Any]]:
         else:
             became = "waiting" if row.item in waiting else "elsewhere"
         rows.append(
-            {
-                "rank": row.rank,
-                "round": row.round,
-                "state": became,
-                "label": label_words(state.labels[row.item]) if row.item in state.labels else None,
-                "annotator": by.get(row.item),
-                "reason": row.sentence,
-                "drawn_at_random": bool(row.reason.get("drawn_at_random")),
-                "item": row.item,
-            }
+            QueueRow(
+                rank=row.rank,
+                round=row.round,
+                state=became,
+                label=label_words(state.labels[row.item]) if row.item in state.labels else None,
+                annotator=by.get(row.item),
+                reason=row.sentence,
+                drawn_at_random=row.drawn_at_random,
+                item=row.item,
+            )
         )
     return rows

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 from cdsel_backend.labels import label_names, label_words
 from cdsel_backend.server.people import disagreements
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Json
 
 VERDICTS = {
     "yes": "Yes",
@@ -19,54 +20,74 @@ VERDICTS = {
 SHOWN = 12  # of each list on the page; the CSV files hold all
 
 
-def suspects(store: Store, state: State) -> list[dict[str, Any]]:
-    """What the newest training suspects and nobody has changed since, the least likely first.
-
-    Each with `item`, `label` and `other` in words, `own` and `likelihood` (their probabilities), and its `tasks`.
-    """
-    listed = latest_insight(state).get("suspects", [])
-    standing = [one for one in listed if _stands(one, state.labels.get(one["item"]))]
-    tasks = tasks_of(store, state, [one["item"] for one in standing])
-    return [
-        {
-            "item": one["item"],
-            "label": _words(one["class"], one["label"]),
-            "other": _words(one["class"], one["other"]),
-            "own": one["own"],
-            "likelihood": one["likelihood"],
-            "tasks": tasks[one["item"]],
-        }
-        for one in standing
-    ]
-
-
-def disputed(store: Store, state: State) -> list[dict[str, Any]]:
-    """Images that annotators label differently: `item`, `readings` (who, label), the `label` that counts, `tasks`."""
-    found = disagreements(state)
-    tasks = tasks_of(store, state, list(found))
-    return [
-        {
-            "item": item,
-            "readings": [(who, label_words(label)) for who, label in readings],
-            "label": label_words(state.labels[item]),
-            "tasks": tasks[item],
-        }
-        for item, readings in found.items()
-    ]
-
-
-def latest_insight(state: State) -> dict[str, Any]:
-    """What the newest training that could tell something told (`reconcile/insight.py`)."""
-    told = (row.metrics.get("insight") for row in reversed(state.trainings))
-    return next((one for one in told if one), {})
-
-
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """A task in Label Studio, and whose queue it lies in: an e-mail, or nothing where all share it."""
 
     project: int
     task: int
     annotator: str
+
+
+@dataclass(frozen=True)
+class SuspectLabel:
+    """A label that the newest training suspects: what was given, what is likelier, and the probabilities of both."""
+
+    item: int
+    label: str
+    other: str
+    own: float
+    likelihood: float
+    tasks: list[Place]
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """An image that annotators label differently: who gave which label, and the one that counts."""
+
+    item: int
+    label: str
+    readings: list[tuple[str, str]]
+    tasks: list[Place]
+
+
+def suspects(store: Store, state: State) -> list[SuspectLabel]:
+    """What the newest training suspects and nobody has changed since, the least likely first."""
+    listed = latest_insight(state).get("suspects", [])
+    standing = [one for one in listed if _stands(one, state.labels.get(one["item"]))]
+    tasks = tasks_of(store, state, [one["item"] for one in standing])
+    return [
+        SuspectLabel(
+            item=one["item"],
+            label=_words(one["class"], one["label"]),
+            other=_words(one["class"], one["other"]),
+            own=one["own"],
+            likelihood=one["likelihood"],
+            tasks=tasks[one["item"]],
+        )
+        for one in standing
+    ]
+
+
+def disputed(store: Store, state: State) -> list[Dispute]:
+    """Images that annotators label differently."""
+    found = disagreements(state)
+    tasks = tasks_of(store, state, list(found))
+    return [
+        Dispute(
+            item,
+            label_words(state.labels[item]),
+            [(who, label_words(label)) for who, label in readings],
+            tasks[item],
+        )
+        for item, readings in found.items()
+    ]
+
+
+def latest_insight(state: State) -> Json:
+    """What the newest training that could tell something told (`reconcile/insight.py`)."""
+    told = (row.metrics.get("insight") for row in reversed(state.trainings))
+    return next((one for one in told if one), {})
 
 
 def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[Place]]:
@@ -83,7 +104,7 @@ def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[Pla
     return {item: places or [Place(home, pool[item].task, "")] for item, places in found.items()}
 
 
-def _stands(one: dict[str, Any], label: str | None) -> bool:
+def _stands(one: Json, label: str | None) -> bool:
     """Whether the label is still what was suspected."""
     if label is None or one["class"] is None:
         return bool(label == one["label"])

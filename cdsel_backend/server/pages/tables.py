@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response
@@ -24,6 +25,8 @@ from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import rounds
 from cdsel_backend.store import State, Store
 
+Cells = Mapping[str, object]
+"""A row of a CSV file: column -> cell."""
 HEADLINES = ("accuracy", "balanced_accuracy", "group_balanced_accuracy", "worst_group_accuracy")
 
 
@@ -39,7 +42,7 @@ def table(pool_project: int, name: str) -> Response:
     return response
 
 
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def _csv(rows: Iterable[Cells]) -> str:
     rows = list(rows)
     text = io.StringIO()
     text.write("\ufeff")  # spreadsheets read UTF-8 only with it
@@ -56,7 +59,7 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
-def _confounders(_: Store, state: State) -> list[dict[str, Any]]:
+def _confounders(_: Store, state: State) -> Sequence[Cells]:
     return [
         {key: cell for name, value in one.items() for key, cell in _ends(name, value)}
         for one in (state.project.report or {}).get("findings", ())
@@ -71,27 +74,27 @@ def _ends(name: str, value: Any) -> list[tuple[str, Any]]:
     return list(zip((f"{stem}_low", f"{stem}_high"), value or (None, None), strict=True))
 
 
-def _levels(_: Store, state: State) -> list[dict[str, Any]]:
+def _levels(_: Store, state: State) -> Sequence[Cells]:
     """What the mosaics show, of every variable."""
     rows = []
     for one in measured_of(Report.from_json(state.project.report)):
-        found = mosaics(state, one.variable) or {"panels": []}
-        for panel in found["panels"]:
-            for place, level in enumerate(found["levels"]):
-                counts = zip(found["names"], panel["counts"][:, place].tolist(), strict=True)
+        found = mosaics(state, one.variable)
+        for panel in found.panels if found else ():
+            for place, level in enumerate(found.levels if found else ()):
+                counts = zip(found.names if found else (), panel.counts[:, place].tolist(), strict=True)
                 rows.append(
                     {
                         "variable": one.variable,
-                        "where": panel["name"],
+                        "where": panel.name,
                         "level": level,
-                        "images": panel["sizes"][place],
+                        "images": panel.sizes[place],
                         **{f"label.{name}": count for name, count in counts},
                     }
                 )
     return rows
 
 
-def _pool(_: Store, state: State) -> list[dict[str, Any]]:
+def _pool(_: Store, state: State) -> Sequence[Cells]:
     told = latest_insight(state)
     if not told:
         return []
@@ -111,29 +114,29 @@ def _pool(_: Store, state: State) -> list[dict[str, Any]]:
     ]
 
 
-def _queue(store: Store, state: State) -> list[dict[str, Any]]:
+def _queue(store: Store, state: State) -> Sequence[Cells]:
     rows = queue_rows(state)
-    numbers = [row["item"] for row in rows]
+    numbers = [row.item for row in rows]
     items, tasks = store.items_by_id(numbers), tasks_of(store, state, numbers)
     return [
         {
-            **row,
-            "tasks": _tasks(tasks[row["item"]]),
-            "pool_task": items[row["item"]].task,
-            **{f"data.{k}": v for k, v in items[row["item"]].data.items()},
+            **asdict(row),
+            "tasks": _tasks(tasks[row.item]),
+            "pool_task": items[row.item].task,
+            **{f"data.{k}": v for k, v in items[row.item].data.items()},
         }
         for row in rows
     ]
 
 
-def _rounds(_: Store, state: State) -> list[dict[str, Any]]:
+def _rounds(_: Store, state: State) -> Sequence[Cells]:
     return [
         {**{key: value for key, value in row.items() if key != "metrics"}, **_headlines(row["metrics"])}
         for row in rounds(state)
     ]
 
 
-def _models(_: Store, state: State) -> list[dict[str, Any]]:
+def _models(_: Store, state: State) -> Sequence[Cells]:
     return [
         {
             "number": row.number,
@@ -148,31 +151,34 @@ def _models(_: Store, state: State) -> list[dict[str, Any]]:
     ]
 
 
-def _headlines(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _headlines(metrics: Mapping[str, Any]) -> dict[str, object]:
     intervals = metrics.get("intervals", {})
-    values: dict[str, Any] = {"held_out_labels": metrics.get("n"), "worst_group": metrics.get("worst_group")}
+    values: dict[str, object] = {
+        "held_out_labels": metrics.get("n"),
+        "worst_group": metrics.get("worst_group"),
+    }
     for name in HEADLINES:
         low, high = intervals.get(name, (None, None))
         values |= {name: metrics.get(name), f"{name}_low": low, f"{name}_high": high}
     return values
 
 
-def _groups(_: Store, state: State) -> list[dict[str, Any]]:
+def _groups(_: Store, state: State) -> Sequence[Cells]:
     now = champion_now(state)
     return list(now["groups"]) if now else []
 
 
-def _suspects(store: Store, state: State) -> list[dict[str, Any]]:
-    return [one | {"tasks": _tasks(one["tasks"])} for one in suspects(store, state)]
+def _suspects(store: Store, state: State) -> Sequence[Cells]:
+    return [{**asdict(one), "tasks": _tasks(one.tasks)} for one in suspects(store, state)]
 
 
-def _disputed(store: Store, state: State) -> list[dict[str, Any]]:
+def _disputed(store: Store, state: State) -> Sequence[Cells]:
     return [
         {
-            "item": one["item"],
-            "label": one["label"],
-            "readings": "; ".join(f"{who}: {label}" for who, label in one["readings"]),
-            "tasks": _tasks(one["tasks"]),
+            "item": one.item,
+            "label": one.label,
+            "readings": "; ".join(f"{who}: {label}" for who, label in one.readings),
+            "tasks": _tasks(one.tasks),
         }
         for one in disputed(store, state)
     ]
@@ -182,11 +188,11 @@ def _tasks(places: Iterable[Place]) -> str:
     return "; ".join(f"project {place.project} task {place.task}" for place in places)
 
 
-def _annotators(_: Store, state: State) -> list[dict[str, Any]]:
-    return annotators(state)
+def _annotators(_: Store, state: State) -> Sequence[Cells]:
+    return [asdict(one) for one in annotators(state)]
 
 
-def _settings(_: Store, state: State) -> list[dict[str, Any]]:
+def _settings(_: Store, state: State) -> Sequence[Cells]:
     values = state.settings.model_dump(mode="json")
     return [
         {"setting": name, "value": values[name], "source": source}
@@ -194,14 +200,14 @@ def _settings(_: Store, state: State) -> list[dict[str, Any]]:
     ]
 
 
-def _unusable(store: Store, state: State) -> list[dict[str, Any]]:
+def _unusable(store: Store, state: State) -> Sequence[Cells]:
     return [
         {"task": row.task, "image": row.image, "reason": row.problem, "attempts": row.attempts}
         for row in store.unusable(state.project.id)
     ]
 
 
-def _events(store: Store, state: State) -> list[dict[str, Any]]:
+def _events(store: Store, state: State) -> Sequence[Cells]:
     return [
         {
             "received_at": moment(row.received_at),
@@ -214,7 +220,7 @@ def _events(store: Store, state: State) -> list[dict[str, Any]]:
     ]
 
 
-def _audit(store: Store, state: State) -> list[dict[str, Any]]:
+def _audit(store: Store, state: State) -> Sequence[Cells]:
     names = ("who", "name", "old", "old_source", "new", "new_source")
     return [
         {"at": moment(row.at), **{name: getattr(row, name) for name in names}}
@@ -222,7 +228,7 @@ def _audit(store: Store, state: State) -> list[dict[str, Any]]:
     ]
 
 
-TABLES: dict[str, Callable[[Store, State], list[dict[str, Any]]]] = {
+TABLES: dict[str, Callable[[Store, State], Sequence[Cells]]] = {
     "confounders": _confounders,
     "levels": _levels,
     "pool": _pool,
