@@ -155,8 +155,8 @@ class Item:
     image: str
     content_hash: str | None
     problem: str | None
-    retry_at: float
-    """When an image that cannot be used is tried again, in seconds since the epoch."""
+    due_at: float | None
+    """When its image is to be read, in seconds since the epoch; None: it need not be."""
     attempts: int
     gone: bool
     measures: Json | None = None
