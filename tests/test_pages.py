@@ -96,8 +96,9 @@ def embedded(store, project, n=6, **data):
     store.sync_pool(project, tasks)
     items = [row.id for row in store.items(project) if not row.gone]
     vectors = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
+    if store.project(project).backbone != "b":
+        store.start_backbone(project, "b")
     store.add_vectors("b", [(item, f"{item:064d}", v) for item, v in zip(items, vectors, strict=True)])
-    store.update_project(project, backbone="b")
     return items
 
 
@@ -530,7 +531,8 @@ def test_a_tiny_pool_has_a_map(client, store, project, n):
 
 @pytest.fixture
 def thumbnails(tmp_path):
-    return Thumbnails(ServerSettings(data_dir=tmp_path, label_studio_api_key="token"))
+    server = ServerSettings(data_dir=tmp_path, label_studio_api_key="token", image_hosts="127.0.0.1")
+    return Thumbnails(server)
 
 
 def item_of(store, project, address):
