@@ -9,7 +9,7 @@ from world import SIZE, World
 
 from cdsel_backend.confounders import Report, Verdict
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioUnreachable
-from cdsel_backend.reconcile.intake import EMBED_CHUNK, embed
+from cdsel_backend.reconcile.intake import EMBED_CHUNK, MOST_IMAGES, embed, next_chunk
 from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.store.records import Request
 
@@ -24,6 +24,22 @@ def embed_from(world, url):
     finally:
         done = world.store.embedding_progress(world.project)
     return done[:2]
+
+
+def embed_all(world, url):
+    """Embed until nothing is due any more; returns how many have a vector, and are unusable."""
+    world.context.studio = LabelStudio(url, "0" * 40)
+    while world.step(embed):
+        pass
+    return world.store.embedding_progress(world.project)[:2]
+
+
+def test_a_step_of_embedding_grows_until_it_fills_its_time():
+    assert next_chunk(32, 0.1) == 128
+    assert next_chunk(400, 1.0) == 800
+    assert next_chunk(400, 20.0) == 40
+    assert next_chunk(32, 100.0) == EMBED_CHUNK
+    assert next_chunk(8000, 0.5) == MOST_IMAGES
 
 
 @pytest.fixture
@@ -57,18 +73,15 @@ def test_an_image_that_label_studio_cannot_give_is_left_out_and_the_others_go_on
     rows = [row for row in world.state().items if row.problem]
     assert [(row.image, row.attempts) for row in rows] == [("/7.jpg", 1), ("/9.jpg", 1)]
     assert "/7.jpg answered 504, though Label Studio itself answers" in rows[0].problem
-    done = [embed_from(world, studio["url"]) for _ in range(SIZE // EMBED_CHUNK - 1)]
-    assert done[-1] == (SIZE - 2, 2)
-    assert not world.step(embed)
+    assert embed_all(world, studio["url"]) == (SIZE - 2, 2)
 
 
 def test_that_all_images_are_embedded_again_is_said_until_it_is_done(world, studio):
     """The world has vectors of another backbone: as after an upgrade, or another `features`."""
     labels = world.state().labels
-    for _ in range(SIZE // EMBED_CHUNK):
-        embed_from(world, studio["url"])
-        assert "embedded again" in world.state().project.problems["embedding"][0]
-    assert not world.step(embed)
+    embed_from(world, studio["url"])
+    assert "embedded again" in world.state().project.problems["embedding"][0]
+    embed_all(world, studio["url"])
     assert "embedding" not in world.state().project.problems
     assert world.state().labels == labels
 
@@ -108,8 +121,7 @@ def test_what_files_say_of_themselves_is_kept_and_judged_and_acts_only_once_it_c
         reply(request, 200, data[:-2] if i == 1 else data)
 
     with serve(answer) as (url, _):
-        for _ in range(SIZE // EMBED_CHUNK):
-            embed_from(world, url)
+        embed_all(world, url)
     rows = world.state().items
     assert [row.measures["image: format"] == "JPEG" for row in rows] == saved_as_jpeg
     assert {row.measures["image: width x height"] for row in rows} == {"60 x 40"}

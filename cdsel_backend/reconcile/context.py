@@ -29,6 +29,7 @@ class Context:
     studio: LabelStudio
     trainings: Trainings = field(default_factory=Trainings)
     backbones: dict[tuple[str, str | None, str, str], Backbone] = field(default_factory=dict)
+    chunks: dict[int, int] = field(default_factory=dict)  # project -> images of its next step of embedding
     at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))
 

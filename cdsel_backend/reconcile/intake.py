@@ -31,8 +31,9 @@ from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Activity, Json, Request, Step
 from cdsel_backend.training import ModelFormatError, load
 
-EMBED_CHUNK = 32  # images of one committed step
-READERS = 4  # images fetched at once
+EMBED_CHUNK = 32  # images of a first committed step
+MOST_IMAGES = 8192  # of a step
+STEP_SECONDS = 2.0  # of a step: long enough that its start costs little, short enough for other projects
 EMBEDDED_AGAIN = (
     "All images are embedded again, because the way they are read changed (another version of this backend, or the "
     "setting backbone, features or view). Labels and models are kept; a training follows, and predictions with it."
@@ -230,7 +231,8 @@ def embed(context: Context, state: State) -> bool:
         if state.project.backbone and store.embedding_progress(project)[0]:
             store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
         store.start_backbone(project, backbone.fingerprint)
-    rows = store.without_vector(project, limit=EMBED_CHUNK, now=time.time())
+    chunk, begun = context.chunks.get(project, EMBED_CHUNK), time.monotonic()
+    rows = store.without_vector(project, limit=chunk, now=time.time())
     if not rows:
         if "embedding" in state.project.problems:
             store.note_problems(project, "embedding", [])
@@ -243,9 +245,7 @@ def embed(context: Context, state: State) -> bool:
     faults: dict[int, str] = {}
     images = ((row.id, partial(source.read, source_item(row))) for row in rows)
     try:
-        for result in embed_images(
-            backbone, images, max_pixels=context.server.max_image_pixels, threads=READERS
-        ):
+        for result in embed_images(backbone, images, max_pixels=context.server.max_image_pixels):
             if result.vector is not None and result.content_hash is not None:
                 done.append((result.key, result.content_hash, result.vector))
                 said.append((result.key, result.measures, result.note))
@@ -261,4 +261,11 @@ def embed(context: Context, state: State) -> bool:
                 for item, words in faults.items()
             ]
         )
+        context.chunks[project] = next_chunk(chunk, time.monotonic() - begun)
     return True
+
+
+def next_chunk(images: int, seconds: float) -> int:
+    """Images of the next step, after so many took so long: what fills `STEP_SECONDS`, at most four times as many."""
+    fill = int(images * STEP_SECONDS / max(seconds, 0.001))
+    return max(EMBED_CHUNK, min(fill, 4 * images, MOST_IMAGES))
