@@ -26,6 +26,10 @@ COMMANDS = {
         "cdsel_backend.server.models_command:models",
         "Look at the model versions, and choose which one serves.",
     ),
+    "pool": (
+        "cdsel_backend.server.pool_command:pool",
+        "Add images from outside Label Studio to a pool; look at, check and clear the vectors that are kept.",
+    ),
     "serve": (
         "cdsel_backend.server.command:serve",
         "Run the ML backend: a web server for Label Studio and a worker beside it.",

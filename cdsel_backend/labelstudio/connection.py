@@ -138,6 +138,19 @@ class Connection:
         """Send JSON; the JSON that is answered."""
         return _json(self.request(method, path, body, **options))
 
+    def send_file(self, path: str, name: str, data: bytes, *, params: dict[str, Any], timeout: int) -> Any:
+        """Send a file as a form does; the JSON that is answered."""
+        options = RequestOptions(timeout_in_seconds=timeout, max_retries=0)
+        try:
+            response = self._http.request(
+                path, method="POST", params=params, files={"file": (name, data)}, request_options=options
+            )
+        except (httpx.HTTPError, httpx.InvalidURL, ApiError) as error:
+            raise self.unreachable(f"POST {path}", error) from error
+        if not response.is_success:
+            raise self.refusal(f"POST {path}", response.status_code, _words_of(_body(response)))
+        return _json(response)
+
     def request(
         self,
         method: str,

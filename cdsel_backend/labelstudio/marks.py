@@ -46,7 +46,9 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
     if item is None:
         return None
     wanted = annotator_address(SourceItem(str(item.task), item.image, item.data))
-    return Mark(item.id, rank, copy) if space.image.read(data) == wanted else None
+    # An image from outside Label Studio was uploaded for the task: its address there is not ours to know.
+    holds = item.source is not None or space.image.read(data) == wanted
+    return Mark(item.id, rank, copy) if holds else None
 
 
 def named_items(data: Iterable[object]) -> set[int]:

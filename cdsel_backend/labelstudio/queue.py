@@ -12,7 +12,7 @@ Two ways to deliver it (setting `delivery`):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -24,10 +24,22 @@ from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Item, QueueTask, Selection
 
+
+def task_address(item: Item) -> str | None:
+    """The address of an image of the pool project."""
+    return annotator_address(SourceItem(str(item.task), item.image, item.data))
+
+
 CHUNK = 50  # tasks of one import: what a budget lowered in the middle of a push may still let through
 
 
-def push(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
+Show = Callable[[Item], str | None]
+"""The address by which annotators see an item's image; None where it cannot be read any more."""
+
+
+def push(
+    studio: LabelStudio, store: Store, state: State, space: LabelSpace, show: Show = task_address
+) -> bool:
     """Push the next selected images that budget and quotas let into the queues; returns whether any was pushed.
 
     May be killed anywhere and run again: what an earlier run imported and did not record is found in the queues by
@@ -43,7 +55,7 @@ def push(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> 
         if not fresh or {one.annotator for one in fresh} - state.queues.keys():
             return pushed
         for name in dict.fromkeys(one.annotator for one in fresh):
-            _import(studio, store, state, space, name, [one for one in fresh if one.annotator == name])
+            _import(studio, store, state, space, name, [one for one in fresh if one.annotator == name], show)
         pushed = True
 
 
@@ -54,13 +66,23 @@ def _import(
     space: LabelSpace,
     name: str,
     placements: Sequence[Placement],
+    show: Show,
 ) -> None:
-    """Put images into one queue, and record it."""
+    """Put images into one queue, and record it; one that cannot be read any more leaves the pool instead."""
     items = store.items_by_id([one.item for one in placements])
+    addresses = {item.id: show(item) for item in items.values()}
+    store.withdraw(state.project.id, [item for item, address in addresses.items() if address is None])
+    placements = [one for one in placements if addresses[one.item] is not None]
+    if not placements:
+        return
     rows = {row.item: row for row in state.selections}
     before = len(state.placed[name])
     tasks = [
-        {"data": task_data(state, rows[one.item], items[one.item], space, one, before + number)}
+        {
+            "data": task_data(
+                state, rows[one.item], items[one.item], str(addresses[one.item]), space, one, before + number
+            )
+        }
         for number, one in enumerate(placements, start=1)
     ]
     ids = studio.import_tasks(state.queues[name], tasks)
@@ -90,13 +112,16 @@ def task_data(
     state: State,
     selection: Selection,
     item: Item,
+    shown: str,
     space: LabelSpace,
     placement: Placement,
     number: int,
 ) -> dict[str, Any]:
     """What the annotator's task holds: the pool task's data, its place in the queue (`number`) and the reason."""
-    data, shown = item.data, annotator_address(SourceItem(str(item.task), item.image, item.data))
-    if shown != item.image:
+    data = item.data
+    if item.source is not None:
+        data = {**data, str(space.image.plain): shown}
+    elif shown != item.image:
         data = space.image.with_address(data, shown)
     return {
         **data,

@@ -1,24 +1,157 @@
-"""Where the items of a project come from."""
+"""Where the items of a project come from: tasks of its pool project, or sources outside Label Studio."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
-from cdsel_backend.pool.source import SourceItem
-from cdsel_backend.store import State
-from cdsel_backend.store.records import Item
+from cdsel_backend.labelstudio.uploads import upload
+from cdsel_backend.pool.shown import for_browser
+from cdsel_backend.pool.source import PoolSource, SourceItem
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.sources import SourceOptions, open_source
+from cdsel_backend.sources.manifest import WEB
+from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Item, Source
+from cdsel_backend.store.sources import in_parts
+
+KEY_FILE = "identifiers.key"  # the secret that identifiers of DICOM headers are hashed with
+KEY_BYTES = 32
 
 
-def pool_source(studio: LabelStudio, state: State) -> LabelStudioPool:
-    """The source of a project's items.
+@dataclass(frozen=True)
+class OutsideItem(SourceItem):
+    """An item of a source outside Label Studio."""
+
+    source: int = 0
+
+
+class ProjectPool:
+    """The images of a project, wherever each comes from."""
+
+    def __init__(self, studio: LabelStudio, state: State) -> None:
+        self._inside = LabelStudioPool(studio, state.project.pool_project, space_of(state).image)
+        self._web = ImageReader(studio)
+        self._sources = {source.id: source for source in state.store.sources(state.project.id)}
+
+    def read(self, item: SourceItem) -> bytes:
+        """The bytes of an item's image.
+
+        Raises:
+            UnreadableImage: there is none, or it cannot be had; the message says why.
+            SourceError: the source itself is away.
+        """
+        if not isinstance(item, OutsideItem):
+            return self._inside.read(item)
+        if item.image.startswith(WEB):
+            return self._web.read(item.image, 0)
+        return _opened(self._sources[item.source]).read(item)
+
+
+def pool_source(studio: LabelStudio, state: State) -> ProjectPool:
+    """The images of a project.
 
     Raises:
         UnsupportedLabelConfig: its labeling config names no image; the message says what is wrong.
     """
-    return LabelStudioPool(studio, state.project.pool_project, space_of(state).image)
+    return ProjectPool(studio, state)
 
 
 def source_item(item: Item) -> SourceItem:
     """An item of the store as its source knows it."""
-    return SourceItem(str(item.task), item.image, item.data)
+    if item.source is None:
+        return SourceItem(str(item.task), item.image, item.data)
+    return OutsideItem(item.key or "", item.image, item.data, source=item.source)
+
+
+def show_outside(studio: LabelStudio, server: ServerSettings, state: State, item: Item) -> str:
+    """The address by which annotators see an image from outside Label Studio: it is uploaded, as they are to see it.
+
+    Raises:
+        UnreadableImage: it cannot be had any more.
+        LabelStudioError: Label Studio did not take it.
+    """
+    if item.image.startswith(WEB):
+        return item.image
+    data = ProjectPool(studio, state).read(source_item(item))
+    picture, ending = for_browser(data, max_pixels=server.max_image_pixels)
+    # The name of a file may name a patient: the uploaded one is called by its number.
+    return upload(studio, state.project.pool_project, f"item-{item.task}{ending}", picture)
+
+
+def take_in(
+    store: Store, source: Source, folder: Path, *, again: bool = False
+) -> Iterator[tuple[int, int, int]]:
+    """List a source and take in what is new or changed; yields how many were looked at, are new, and changed, so far.
+
+    Args:
+        store: the store.
+        source: the source.
+        folder: the data folder, which holds the secret for identifiers.
+        again: list it whole, whatever its watermark says.
+
+    Raises:
+        SourceError: it cannot be listed; what was taken in stays, and nothing is taken for gone.
+    """
+    opened = open_source(source.address, SourceOptions.from_json(source.options), key=secret(folder))
+    listing = opened.list("" if again else source.watermark)
+    if listing is None:
+        return
+    gone = store.items_of_source(source.id) if listing.complete else {}
+    seen = new = changed = 0
+    for part in in_parts(listing.items):
+        known = store.known_items(source.id, [item.key for item in part])
+        told = [_described(opened, item, known.get(item.key)) for item in part]
+        one, other = store.take_items(source, told)
+        seen, new, changed = seen + len(part), new + one, changed + other
+        for item in part:
+            gone.pop(item.key, None)
+        yield seen, new, changed
+    store.withdraw(source.project, list(gone.values()))
+    store.note_listing(source.id, listing.watermark)
+
+
+def secret(folder: Path) -> bytes:
+    """The secret of a data folder, made when it is first asked for."""
+    file = folder / KEY_FILE
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f"{KEY_FILE}.{secrets.token_hex(8)}")
+        part.touch(mode=0o600)
+        part.write_bytes(secrets.token_bytes(KEY_BYTES))
+        try:
+            file.hardlink_to(part)  # whoever is first wins
+        except FileExistsError:
+            pass
+        finally:
+            part.unlink()
+    return file.read_bytes()
+
+
+def _described(
+    opened: PoolSource, item: SourceItem, known: tuple[str, Mapping[str, Any]] | None
+) -> SourceItem:
+    """An item with what its own file tells; what the file of an image that did not change told is kept."""
+    if item.problem is not None:
+        return item
+    if known is not None and item.stamp and known[0] == item.stamp:
+        return replace(item, data={**known[1], **item.data})
+    return replace(item, data={**opened.describe(item), **item.data})
+
+
+@lru_cache(maxsize=64)
+def _open(address: str, options: tuple[tuple[str, object], ...]) -> PoolSource:
+    # Reading images needs no secret.
+    return open_source(address, SourceOptions.from_json(dict(options)), key=b"")
+
+
+def _opened(source: Source) -> PoolSource:
+    return _open(source.address, tuple(sorted(source.options.items())))

@@ -21,9 +21,10 @@ from cdsel_backend.labelstudio.marks import named_items, read_mark
 from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.measures import Measures
+from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.serving import misfit, model_folder
-from cdsel_backend.project.source import pool_source, source_item
+from cdsel_backend.project.source import pool_source, source_item, take_in
 from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import look_up, settle_lost
@@ -42,6 +43,8 @@ RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubli
 REQUESTS = frozenset(Request)
 UPDATED = "PROJECT_UPDATED"  # what Label Studio calls a change of a project's own fields
 REFUSED = 400  # the status of what Label Studio finds wrong with a request
+SEQUENTIAL = "Sequential sampling"
+RELIST_SECONDS = 3600.0  # between looks at a source outside Label Studio; `cdsel pool add` looks at once
 POOL_POLL = 10  # the pool is listed once in so many polls of the queue
 
 
@@ -93,6 +96,22 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
     )
     note_offer(context.store, project.id, space.classes, now)
+    if state.queue_is_pool:
+        list_sources(context, state, found)
+    else:
+        list_tasks(context, state, space)
+    for source in state.sources:
+        context.studio.ensure_webhook(source, *webhook(context.server, state))
+    if state.settings.delivery == "queue_project":
+        look_up(context, state)
+    context.store.update_project(project.id, pool_synced_at=now)
+    words = [refusal, set_aside(context, project.id, space)]
+    context.store.note_problems(project.id, "classes", [one for one in words if one])
+
+
+def list_tasks(context: Context, state: State, space: LabelSpace) -> None:
+    """Make the items what the pool project holds, and take the labels given there."""
+    project = state.project
     pool = LabelStudioPool(context.studio, project.pool_project, space.image)
     tasks = list(pool.list().items)
     context.store.sync_pool(project.id, [PoolTask(task.task, task.data, task.image) for task in tasks])
@@ -104,13 +123,21 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         for row in label_rows(task.task, task.annotations, known[task.task].id, space)
     ]
     context.store.replace_labels(project.id, project.pool_project, rows)
-    for source in state.sources:
-        context.studio.ensure_webhook(source, *webhook(context.server, state))
-    if state.settings.delivery == "queue_project":
-        look_up(context, state)
-    context.store.update_project(project.id, pool_synced_at=now)
-    words = [refusal, set_aside(context, project.id, space)]
-    context.store.note_problems(project.id, "classes", [one for one in words if one])
+
+
+def list_sources(context: Context, state: State, found: Mapping[str, Any]) -> None:
+    """Look for what is new or changed in the sources of a pool outside Label Studio, as often as each is due."""
+    if found.get("sampling") != SEQUENTIAL:
+        context.studio.update_project(state.project.pool_project, sampling=SEQUENTIAL)
+    words = []
+    for source in context.store.sources(state.project.id):
+        if time.time() - source.listed_at > RELIST_SECONDS:
+            try:
+                for _ in take_in(context.store, source, context.server.data_dir):
+                    pass
+            except SourceError as fault:
+                words.append(f"{fault}; what is known of it stays")
+    context.store.note_problems(state.project.id, "sources", words)
 
 
 def least_labels(found: Json) -> int:
@@ -134,6 +161,8 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
             raise
         return known, f"the former labeling config stays in force: {fault}"
     for queue in state.queues.values():
+        if queue == state.project.pool_project:
+            continue  # whose labeling config it is
         try:
             ensure_config(context, queue, found)
         except LabelStudioError as fault:
@@ -173,7 +202,8 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     space = space_of(state)
     pushed = {row.queue_task: row.item for row in (*state.selections, *state.copies)}
     for queue in queues:
-        ensure_config(context, queue, project.label_config)
+        if queue != project.pool_project:
+            ensure_config(context, queue, project.label_config)
         answered = [
             (task["id"], task["data"], task["annotations"])
             for task in context.studio.tasks(queue, with_annotations=True)

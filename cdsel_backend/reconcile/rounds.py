@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 
 from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.placing import plan
+from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import answers
+from cdsel_backend.project.source import show_outside
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.round import next_round, seed_of_round, strength_of
 from cdsel_backend.selection import SelectionOptions, sentence_without_label
 from cdsel_backend.store import Selected, State
-from cdsel_backend.store.records import Activity, Request, Step
+from cdsel_backend.store.records import Activity, Item, Request, Step
+
+log = logging.getLogger(__name__)
 
 
 def select_round(context: Context, state: State) -> bool:
@@ -141,7 +146,17 @@ def push(context: Context, state: State) -> bool:
     if state.settings.delivery == "queue_project" and open_queues(context, state):
         return True
     space = space_of(state)
-    return queue.push(context.studio, context.store, state, space)
+    if not state.queue_is_pool:
+        return queue.push(context.studio, context.store, state, space)
+
+    def show(item: Item) -> str | None:
+        try:
+            return show_outside(context.studio, context.server, state, item)
+        except UnreadableImage as fault:
+            log.warning("project %s: %s leaves the pool: %s", state.project.pool_project, item.key, fault)
+            return None
+
+    return queue.push(context.studio, context.store, state, space, show)
 
 
 def preannotate(context: Context, state: State) -> bool:

@@ -67,7 +67,7 @@ class Service:
 
     def _items(self, state: State, source: int, tasks: Sequence[int]) -> dict[int, int]:
         """Task of `source` -> the item that it shows."""
-        if source == state.project.pool_project:
+        if source == state.project.pool_project and not state.queue_is_pool:
             return {
                 task: row.id for task, row in self.store.items_by_task(state.project.id, set(tasks)).items()
             }

@@ -121,6 +121,27 @@ class Embeddings(Database):
                 [{"item": item, "said": dict(said), "odd": odd} for item, said, odd in found],
             )
 
+    def forget_vectors(self, backbone: str, damaged: NDArray[np.int64], count: int) -> int:
+        """Have the items embedded again whose vector of their project's backbone is damaged, or lies beyond `count`.
+
+        Returns how many there are.
+        """
+        items, projects = schema.items, schema.projects
+        with reading(self.engine) as connection:
+            own = select(projects.c.id).where(projects.c.backbone == backbone)
+            here = and_(items.c.project.in_(own), items.c.vector.is_not(None))
+            lost = list(connection.scalars(select(items.c.id).where(here, items.c.vector >= count)))
+            for part in chunks(damaged.tolist()):
+                lost += connection.scalars(select(items.c.id).where(here, items.c.vector.in_(part)))
+        for part in chunks(sorted(set(lost))):
+            with writing(self.engine) as connection, counting(connection, part):
+                connection.execute(
+                    update(items)
+                    .where(items.c.id.in_(part))
+                    .values(vector=None, content_hash=None, due_at=case((items.c.gone, None), else_=0.0))
+                )
+        return len(set(lost))
+
     def note_unusable(self, faults: Sequence[tuple[int, str, float]]) -> None:
         """Keep why images cannot be used: (item id, words, when to try again in seconds since the epoch)."""
         table = schema.items

@@ -104,7 +104,7 @@ class PoolItems(Database):
                     elif row.vector is None and row.due_at is None:
                         values["due_at"] = 0.0  # it had left the pool before it was read
                     connection.execute(update(table).where(table.c.id == row.id).values(values))
-            _pool_moved(connection, project)
+            pool_moved(connection, project)
 
     def withdraw(self, project: int, ids: Sequence[int]) -> bool:
         """Note that items left the pool; returns whether there were any."""
@@ -118,7 +118,7 @@ class PoolItems(Database):
                             .where(schema.items.c.id.in_(some))
                             .values(gone=True, due_at=None)
                         )
-                _pool_moved(connection, project)
+                pool_moved(connection, project)
         return bool(ids)
 
     def items(self, project: int) -> list[Item]:
@@ -179,7 +179,8 @@ class PoolItems(Database):
             )
 
 
-def _pool_moved(connection: Connection, project: int) -> None:
+def pool_moved(connection: Connection, project: int) -> None:
+    """Count a change of a project's pool."""
     table = schema.projects
     connection.execute(
         update(table).where(table.c.id == project).values(pool_version=table.c.pool_version + 1)

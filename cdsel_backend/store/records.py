@@ -163,11 +163,27 @@ class Item:
     """What its file says of itself."""
     note: str | None = None
     """What is odd about a file that is used all the same."""
+    source: int | None = None
+    """Which source lists it; None: the pool project."""
+    key: str | None = None
+    """Its name in that source."""
 
     @property
     def metadata(self) -> Json:
         """The task's data, and beside them what the file says of itself."""
         return self.data if not self.measures else {**self.data, **self.measures}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where items of a project come from that are not tasks of its pool project."""
+
+    id: int
+    project: int
+    address: str
+    options: Json
+    watermark: str
+    listed_at: float
 
 
 @dataclass(frozen=True)

@@ -94,10 +94,28 @@ items = Table(
     Column("measures", JSON),  # what its file says of itself (pool.measures)
     Column("note", Text),  # what is odd about a file that is used all the same
     Column("gone", Boolean, nullable=False, default=False),  # deleted from the pool project
+    # Of a pool outside Label Studio: which source lists the item, its name there, and what changes with its image.
+    Column("source", Integer),
+    Column("key", Text),
+    Column("stamp", Text),
     UniqueConstraint("project", "task"),
     UniqueConstraint("project", "id"),
+    Index("items_of_source", "source", "key"),
     Index("items_due", "project", "due_at"),
     Index("items_embedded", "project", "id", "vector", "gone"),  # whole in the index: no data is read for it
+)
+
+# Where the items of a project come from, if not from the connected project; that is then the queue.
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("watermark", Text, nullable=False, default=""),
+    Column("listed_at", Float, nullable=False, default=0.0),  # seconds since the epoch
+    UniqueConstraint("project", "address"),
 )
 
 labels = Table(

@@ -46,6 +46,11 @@ class State:
         return self._store.items(self.project.id)
 
     @property
+    def queue_is_pool(self) -> bool:
+        """Whether the connected project is the queue, because the pool lies outside Label Studio."""
+        return self.project.queue_project == self.project.pool_project
+
+    @property
     def item_count(self) -> int:
         """How many images are in the pool."""
         return self._store.embedding_progress(self.project.id)[2]

@@ -1,0 +1,172 @@
+"""`cdsel pool`: pools outside Label Studio, and the vectors that are kept."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
+
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.pool.source import SourceError
+from cdsel_backend.project.source import take_in
+from cdsel_backend.server.models_command import Shelf
+from cdsel_backend.settings import read_server_settings
+from cdsel_backend.sources import SourceOptions
+from cdsel_backend.store import State, Store
+
+EVENT = "SOURCE_ADDED"
+REASONS = 10  # of images that cannot be used, shown
+
+
+@click.group()
+@click.pass_context
+def pool(context: click.Context) -> None:
+    """Add images from outside Label Studio to a pool; look at, check and clear the vectors that are kept."""
+    try:
+        server = read_server_settings()
+    except ValueError as fault:
+        raise click.ClickException(str(fault)) from None
+    try:
+        store = Store(server.database_url, server.vectors_folder)
+    except SQLAlchemyError as fault:
+        raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
+    context.call_on_close(store.close)
+    context.obj = Shelf(server, store)
+
+
+@pool.command()
+@click.option("--project", type=int, required=True, help="The connected project in Label Studio: the queue.")
+@click.option(
+    "--image", help="The column that names the image (tables); none: path, image, file and the like."
+)
+@click.option("--root", help="The folder or prefix that paths in a table start from; none: the table's own.")
+@click.option(
+    "--frame", type=click.IntRange(min=0), help="The frame of DICOM files, from 0; none: the middle."
+)
+@click.option(
+    "--burned-in", is_flag=True, help="Use DICOM files whose header says that pixels show the patient."
+)
+@click.argument("source")
+@click.pass_obj
+def add(
+    shelf: Shelf,
+    project: int,
+    image: str | None,
+    root: str | None,
+    frame: int | None,
+    burned_in: bool,
+    source: str,
+) -> None:
+    """Add the images of SOURCE to the pool of a project, or look again for what is new there.
+
+    SOURCE is a .csv, .tsv, .jsonl, .ndjson or .parquet file with a row for each image, a folder, or a prefix such as
+    s3://bucket/folder. The other columns of a table become variables; name the one with the patient in the setting
+    `group`. The connected project is then the queue: selected images are uploaded into it, never more than the budget.
+    """
+    state = _state(shelf.store, project)
+    try:
+        plain = space_of(state).image.plain
+    except ValueError as fault:
+        raise click.ClickException(str(fault)) from None
+    if plain is None or not plain.isidentifier():
+        raise click.ClickException(
+            'the labeling config must show the image by a plain field, such as <Image value="$image"/>'
+        )
+    if not state.queue_is_pool and state.item_count:
+        raise click.ClickException(
+            f"project {project} holds tasks that are its pool: make a project with the same labeling config and "
+            "without tasks, connect it, and add the source there"
+        )
+    options = SourceOptions(image=image, root=root, frame=frame, burned_in=burned_in)
+    try:
+        # Before anything is kept: a source that cannot be read changes nothing.
+        from cdsel_backend.sources import open_source
+
+        open_source(source, options, key=b"")
+        kept = shelf.store.add_source(state.project.id, source, options.to_json())
+        counts = (0, 0, 0)
+        for counts in take_in(shelf.store, kept, shelf.server.data_dir, again=True):
+            click.echo(f"{counts[0]:,} looked at, {counts[1]:,} new, {counts[2]:,} changed", err=True)
+    except SourceError as fault:
+        raise click.ClickException(str(fault)) from None
+    shelf.store.add_event(project, EVENT, {"source": source})
+    unusable = shelf.store.unusable(state.project.id, limit=REASONS)
+    for item in unusable:
+        click.echo(f"left out: {item.key or item.task}: {item.problem}", err=True)
+    _, left_out, total = shelf.store.embedding_progress(state.project.id)
+    click.echo(
+        f"{counts[1]:,} images are new and {counts[2]:,} changed; the pool has {total:,}, {left_out:,} of them left "
+        "out. The worker embeds what is new."
+    )
+
+
+@pool.command()
+@click.pass_obj
+def stats(shelf: Shelf) -> None:
+    """Say what each pool holds, and what the vectors take up, as one JSON object."""
+    store, kept = shelf.store, shelf.store.vectors_kept
+    projects = []
+    for project in store.projects():
+        embedded, unusable, items = store.embedding_progress(project.id)
+        projects.append(
+            {
+                "project": project.pool_project,
+                "items": items,
+                "embedded": embedded,
+                "left_out": unusable,
+                "backbone": project.backbone,
+                "sources": [source.address for source in store.sources(project.id)],
+            }
+        )
+    vectors = [
+        {"backbone": name, "vectors": kept.count(name), "bytes": kept.size_bytes(name)}
+        for name in kept.backbones()
+    ]
+    click.echo(json.dumps({"projects": projects, "vectors": vectors}, indent=2))
+
+
+@pool.command()
+@click.pass_obj
+def verify(shelf: Shelf) -> None:
+    """Check every vector against its checksum; what is damaged or lost is embedded again."""
+    store, kept = shelf.store, shelf.store.vectors_kept
+    total = 0
+    for backbone in sorted({*kept.backbones(), *(one.backbone for one in store.projects() if one.backbone)}):
+        damaged = kept.verify(backbone)
+        if len(damaged):
+            kept.forget(backbone, damaged)
+        lost = store.forget_vectors(backbone, np.asarray(damaged), kept.count(backbone))
+        total += lost
+        click.echo(
+            f"{backbone}: {kept.count(backbone):,} vectors, {len(damaged):,} damaged, {lost:,} to embed again"
+        )
+    if total:
+        click.echo("The worker embeds them again at its next look.")
+
+
+@pool.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.pass_obj
+def prune(shelf: Shelf, dry_run: bool) -> None:
+    """Delete the vectors of backbones that no project and no model uses."""
+    store, kept = shelf.store, shelf.store.vectors_kept
+    used = {one.backbone for one in store.projects()}
+    models = shelf.server.data_dir / "models"
+    said = "".join(path.read_text(encoding="utf-8", errors="replace") for path in models.glob("*/*/*.json"))
+    for backbone in kept.backbones():
+        if backbone in used or backbone in said:
+            continue
+        click.echo(f"{backbone}: {kept.count(backbone):,} vectors, {kept.size_bytes(backbone):,} bytes")
+        if not dry_run:
+            kept.remove(backbone)
+
+
+def _state(store: Store, project: int) -> State:
+    found = store.project_of(project)
+    if found is None:
+        raise click.ClickException(
+            f"project {project} is not connected: connect this backend to it in Label Studio (Settings > Model)"
+        )
+    return State(store, found.id)

@@ -1,0 +1,137 @@
+"""The sources of pools outside Label Studio, and the items that they list."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.embeddings import counting, recount
+from cdsel_backend.store.pool_items import PART, UNREAD, pool_moved
+from cdsel_backend.store.records import Source, columns, records
+
+
+class Sources(Database):
+    """The sources of pools outside Label Studio, and the items that they list."""
+
+    def add_source(self, project: int, address: str, options: Mapping[str, Any]) -> Source:
+        """Give a project a source, or another way to read one that it has; the connected project is its queue."""
+        table, projects = schema.sources, schema.projects
+        with writing(self.engine) as connection:
+            here = (table.c.project == project) & (table.c.address == address)
+            known = connection.scalar(select(table.c.id).where(here))
+            values = {"options": dict(options), "watermark": ""}
+            if known is None:
+                connection.execute(insert(table).values(project=project, address=address, **values))
+            else:
+                connection.execute(update(table).where(here).values(**values))
+            pool = connection.scalar(select(projects.c.pool_project).where(projects.c.id == project))
+            connection.execute(update(projects).where(projects.c.id == project).values(queue_project=pool))
+            return records(connection, Source, columns(Source, table).where(here))[0]
+
+    def sources(self, project: int) -> list[Source]:
+        """The sources of a project, oldest first; none where its pool is a project of Label Studio."""
+        table = schema.sources
+        with reading(self.engine) as connection:
+            query = columns(Source, table).where(table.c.project == project).order_by(table.c.id)
+            return records(connection, Source, query)
+
+    def note_listing(self, source: int, watermark: str) -> None:
+        """Keep that a source was listed, and up to where."""
+        table = schema.sources
+        with writing(self.engine) as connection:
+            connection.execute(
+                update(table).where(table.c.id == source).values(watermark=watermark, listed_at=time.time())
+            )
+
+    def known_items(self, source: int, keys: Sequence[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """Key -> stamp and data of those of some items of a source that are in the pool already."""
+        table = schema.items.c
+        with reading(self.engine) as connection:
+            return {
+                row.key: (row.stamp, row.data)
+                for part in chunks(keys)
+                for row in connection.execute(
+                    select(table.key, table.stamp, table.data).where(
+                        table.source == source, table.key.in_(part), ~table.gone
+                    )
+                )
+            }
+
+    def take_items(self, source: Source, items: Sequence[SourceItem]) -> tuple[int, int]:
+        """Take in what a source lists; returns how many items are new, and how many changed."""
+        table = schema.items
+        with writing(self.engine) as connection:
+            known = {
+                row.key: row
+                for part in chunks([item.key for item in items])
+                for row in connection.execute(
+                    select(table).where(table.c.source == source.id, table.c.key.in_(part))
+                )
+            }
+            last = connection.scalar(select(func.max(table.c.task)).where(table.c.project == source.project))
+            new: list[dict[str, Any]] = []
+            seen = set(known)
+            for item in items:
+                if item.key not in seen:
+                    seen.add(item.key)
+                    values = _values(item) | {"due_at": None if item.problem else 0.0}
+                    task = (last or 0) + 1 + len(new)
+                    new.append({"project": source.project, "source": source.id, "task": task, **values})
+            for rows in chunks(new):
+                connection.execute(insert(table), rows)
+            changed = [item for item in items if item.key in known and _differs(known[item.key], item)]
+            with counting(connection, [known[item.key].id for item in changed]):
+                for item in changed:
+                    row = known[item.key]
+                    values = _values(item) | {"gone": False}
+                    if row.stamp != item.stamp or row.image != item.image or item.problem or row.problem:
+                        values |= UNREAD | {"problem": item.problem}
+                        values["due_at"] = None if item.problem else 0.0
+                    else:
+                        values["problem"] = row.problem
+                        values["due_at"] = 0.0 if row.vector is None else None
+                    connection.execute(update(table).where(table.c.id == row.id).values(values))
+            if new:
+                recount(connection, source.project)
+            if new or changed:
+                pool_moved(connection, source.project)
+        return len(new), len(changed)
+
+    def items_of_source(self, source: int) -> dict[str, int]:
+        """Key -> item of what is in the pool from a source."""
+        table = schema.items.c
+        with reading(self.engine) as connection:
+            return {
+                row.key: row.id
+                for row in connection.execute(
+                    select(table.key, table.id).where(table.source == source, ~table.gone)
+                )
+            }
+
+
+def in_parts(items: Iterator[SourceItem]) -> Iterator[list[SourceItem]]:
+    """Parts of a listing that one transaction takes in."""
+    while part := list(islice(items, PART)):
+        yield part
+
+
+def _values(item: SourceItem) -> dict[str, Any]:
+    return {
+        "key": item.key,
+        "image": item.image,
+        "data": dict(item.data),
+        "stamp": item.stamp,
+        "problem": item.problem,
+    }
+
+
+def _differs(row: Any, item: SourceItem) -> bool:
+    listed = (row.image, row.stamp) != (item.image, item.stamp) or dict(row.data) != dict(item.data)
+    return bool(row.gone or listed or (item.problem is not None and row.problem != item.problem))

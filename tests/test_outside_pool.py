@@ -1,0 +1,185 @@
+"""A pool outside Label Studio, from `cdsel pool add` to labels, in a real Label Studio."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import httpx
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import LABEL_CONFIG
+from PIL import Image
+from test_dicom import draw
+
+from cdsel_backend.cli import main
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.loop import reconcile
+from cdsel_backend.server.service import Service
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State, Store
+
+SIZE = 10
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten pictures, one DICOM file, one text, and a table of all."""
+    images = tmp_path / "images"
+    (images / "scans").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = ["path,site,patient"]
+    for number in range(SIZE):
+        ill, north = number % 2, number % 3 == 0
+        pixels = rng.integers(0, 90, (48, 48, 3)) + np.array([80 * ill, 80 * north, 0])
+        Image.fromarray(pixels.astype(np.uint8)).save(images / f"scans/{number}.png")
+        rows.append(f"scans/{number}.png,{'north' if north else 'south'},p{number // 2}")
+    grey = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    scan = draw(
+        grey,
+        PatientName="Doe^Jane",
+        PatientID="MRN-4711",
+        PatientSex="F",
+        PhotometricInterpretation="MONOCHROME1",
+    )
+    (images / "scans/IM0001").write_bytes(scan)
+    (images / "scans/broken.png").write_text("no picture")
+    rows += ["scans/IM0001,north,p9", "scans/broken.png,south,p8", ",south,p7"]
+    (images / "pool.csv").write_text("\n".join(rows))
+    return images
+
+
+@pytest.fixture
+def world(studio, browser, tmp_path):
+    """A connected project without tasks; `cdsel` on the same data folder; the loop's context."""
+    server = ServerSettings(
+        data_dir=tmp_path / "data",
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.token,
+        poll_seconds=1e6,
+        public_url="http://127.0.0.1:9",
+    )
+    reply = browser.post("/api/projects", json={"title": "Outside", "label_config": LABEL_CONFIG})
+    queue = reply.json()["id"]
+    store = Store(server.database_url, server.vectors_folder)
+    settings = {"budget": 6, "round_size": 6, "group": "patient"}
+    project = store.connect_project(
+        studio.url, queue, label_config=LABEL_CONFIG, layers={"extra parameters": settings}
+    )
+    context = Context(store, server, LabelStudio(studio.url, studio.token))
+
+    def cdsel(*command):
+        environment = {
+            "CDSEL_DATA_DIR": str(server.data_dir),
+            "LABEL_STUDIO_URL": studio.url,
+            "LABEL_STUDIO_API_KEY": studio.token,
+        }
+        return CliRunner().invoke(main, ["pool", *map(str, command)], env=environment)
+
+    yield context, project, queue, cdsel
+    store.close()
+    browser.delete(f"/api/projects/{queue}")
+
+
+def until_idle(context, project):
+    for _ in range(40):
+        if not reconcile(context, project):
+            return
+    raise AssertionError("the loop does not come to rest")
+
+
+def test_from_a_table_to_labels(world, folder, studio):
+    context, project, queue, cdsel = world
+    refused = cdsel("add", "--project", queue, folder / "none.csv")
+    assert refused.exit_code == 1
+    assert "none.csv" in refused.output
+    added = cdsel("add", "--project", queue, folder / "pool.csv")
+    assert added.exit_code == 0, added.output
+    assert "13 images are new" in added.output
+    assert "row 13 has no text" in added.output
+    assert "0 images are new and 0 changed" in cdsel("add", "--project", queue, folder / "pool.csv").output
+    store = context.store
+    scan = next(item for item in store.items(project) if item.key == "scans/IM0001")
+    assert scan.data["PatientSex"] == "F"
+    assert not {"Doe", "Jane", "4711"} & set(json.dumps(dict(scan.data)).replace("^", " ").split())
+
+    until_idle(context, project)
+    state = State(store, project)
+    assert state.open, state.project.problems
+    assert len(state.open) == 6
+    assert store.embedding_progress(project) == (11, 2, 13)
+    tasks = {task["id"]: task["data"] for task in context.studio.tasks(queue)}
+    assert len(tasks) == 6  # never more than the budget
+    shown = {row.queue_task: row.item for row in state.selections}
+    by_item = store.items_by_id(shown.values())
+    with httpx.Client(headers={"Authorization": f"Token {studio.token}"}) as client:
+        for task, data in tasks.items():
+            item = by_item[shown[task]]
+            picture = client.get(f"{studio.url}{data['image']}").content
+            assert "Jane" not in json.dumps(data)
+            if item.key == "scans/IM0001":
+                assert Image.open(io.BytesIO(picture)).format == "PNG"
+                assert b"Jane" not in picture
+            else:
+                assert picture == (folder / item.key).read_bytes()
+            assert data["cdsel_reason"]
+
+    task = min(tasks)
+    result = [
+        {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": ["malignant"]}}
+    ]
+    space = context.studio.project(queue)["label_config"]
+    assert space == LABEL_CONFIG  # the admin's own stays as it is
+    context.studio.submit(task, result)
+    store.add_event(queue, "ANNOTATION_CREATED", {"tasks": [task]})
+    reconcile(context, project)
+    assert State(store, project).labels == {shown[task]: "malignant"}
+    assert len(list(context.studio.tasks(queue))) == 6
+    # A task of the queue is asked for by its own number, whatever number an item has.
+    assert Service(context.server, store)._items(state, queue, [task]) == {task: shown[task]}
+
+
+def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):
+    context, project, queue, cdsel = world
+    (folder / "pool.csv").unlink()
+    assert cdsel("add", "--project", queue, folder).exit_code == 0
+    until_idle(context, project)
+    store = context.store
+    before = {item.key: item.content_hash for item in store.items(project)}
+    kept = store.vectors_kept.count(store.project(project).backbone)
+    Image.new("RGB", (40, 40), "red").save(folder / "scans" / "new.png")
+    (folder / "scans" / "0.png").unlink()
+    assert "1 images are new" in cdsel("add", "--project", queue, folder).output
+    due = store.without_vector(project, limit=99, now=0.0)
+    assert [item.key for item in due] == ["scans/new.png"]
+    until_idle(context, project)
+    assert store.vectors_kept.count(store.project(project).backbone) == kept + 1
+    gone = [item.key for item in store.items(project) if item.gone]
+    assert gone == ["scans/0.png"]
+    assert before["scans/1.png"] in {item.content_hash for item in store.items(project)}
+
+    stats = json.loads(cdsel("stats").output)
+    assert stats["projects"][0]["items"] == 12
+    assert stats["vectors"][0]["vectors"] == kept + 1
+    backbone = store.project(project).backbone
+    store.vectors_kept.append("unused", [f"{1:064}"], np.ones((1, 4)))
+    with (context.server.vectors_folder / backbone / "000000.f16").open("r+b") as file:
+        file.write(b"\xff" * 8)
+    assert "1 damaged, 1 to embed again" in cdsel("verify").output
+    assert len(store.without_vector(project, limit=99, now=0.0)) == 1
+    until_idle(context, project)
+    assert "0 damaged, 0 to embed again" in cdsel("verify").output
+    assert "unused: 1 vectors" in cdsel("prune").output
+    assert Store(context.server.database_url).vectors_kept.backbones() == [backbone]
+
+
+def test_a_project_with_a_pool_of_its_own_takes_no_source(world, folder):
+    context, project, queue, cdsel = world
+    context.studio.import_tasks(queue, [{"data": {"image": "/a.png"}}])
+    reconcile(context, project)
+    refused = cdsel("add", "--project", queue, folder)
+    assert refused.exit_code == 1
+    assert "make a project with the same labeling config" in refused.output
+    assert "is not connected" in cdsel("add", "--project", 999_999, folder).output
