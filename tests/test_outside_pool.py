@@ -114,7 +114,7 @@ def test_from_a_table_to_labels(world, folder, studio):
     assert len(tasks) == 6  # never more than the budget
     shown = {row.queue_task: row.item for row in state.selections}
     by_item = store.items_by_id(shown.values())
-    with httpx.Client(headers={"Authorization": f"Token {studio.token}"}) as client:
+    with httpx.Client(headers={"Authorization": f"Token {studio.legacy_token}"}) as client:
         for task, data in tasks.items():
             item = by_item[shown[task]]
             picture = client.get(f"{studio.url}{data['image']}").content
@@ -165,7 +165,10 @@ def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):
     assert stats["vectors"][0]["vectors"] == kept + 1
     backbone = store.project(project).backbone
     store.vectors_kept.append("unused", [f"{1:064}"], np.ones((1, 4)))
-    with (context.server.vectors_folder / backbone / "000000.f16").open("r+b") as file:
+    damaged = int(store.vectors_kept.find(backbone, [before["scans/1.png"]])[0])
+    files = context.server.vectors_folder / backbone
+    with (files / "000000.f16").open("r+b") as file:
+        file.seek(damaged * 2 * json.loads((files / "form.json").read_text())["dim"])
         file.write(b"\xff" * 8)
     assert "1 damaged, 1 to embed again" in cdsel("verify").output
     assert len(store.without_vector(project, limit=99, now=0.0)) == 1
