@@ -128,7 +128,7 @@ def test_from_a_table_to_labels(world, folder, studio):
 
     task = min(tasks)
     result = [
-        {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": ["malignant"]}}
+        {"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": ["malignant"]}}
     ]
     config = context.studio.project(queue)["label_config"]
     assert config.strip() == LABEL_CONFIG.strip()  # the admin's own stays as it is
