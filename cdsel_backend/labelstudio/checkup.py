@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
@@ -16,6 +16,7 @@ from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, NotF
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.store.records import Json
 
 MEASURED = "1.23."  # the releases of Label Studio that this backend was measured against
 IMAGES = 5  # of a pool that are read for a try
@@ -135,7 +136,7 @@ def check_webhooks(
         expected: project -> the address and the headers of its webhook.
         backends: project -> the addresses under its Settings > Model; what is not here is asked for.
     """
-    hooks: dict[int, list[dict[str, Any]]] = {}
+    hooks: dict[int, list[Json]] = {}
     for hook in sorted(studio.get("/api/webhooks/"), key=lambda hook: int(hook["id"])):
         if hook["project"] is not None:
             hooks.setdefault(hook["project"], []).append(hook)
@@ -170,7 +171,7 @@ def check_webhooks(
                 )
 
 
-def _judge(project: int, url: str, headers: Mapping[str, str], own: list[dict[str, Any]]) -> Finding:
+def _judge(project: int, url: str, headers: Mapping[str, str], own: list[Json]) -> Finding:
     mend = "`cdsel serve` mends it at its next look at the project"
     if not own:
         return Finding("webhook", "problem", f"there is no webhook to {url}; {mend}", project)
@@ -225,7 +226,7 @@ def check_project(studio: LabelStudio, project: int) -> Iterator[Finding]:
         yield Finding("images", "warning", "the pool is empty: import images into it", project)
 
 
-def _health(base: str) -> dict[str, Any] | None:
+def _health(base: str) -> Json | None:
     """What /health of a backend answers: {} for what is no JSON, none when nobody answers."""
     try:
         answer = httpx.get(f"{base}/health", timeout=TIMEOUT)

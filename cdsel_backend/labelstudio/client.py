@@ -14,6 +14,7 @@ from cdsel_backend.labelstudio.connection import (
     NotFound,
     TokenRefused,
 )
+from cdsel_backend.store.records import Json
 
 __all__ = [
     "LabelStudio",
@@ -64,7 +65,7 @@ class LabelStudio(Connection):
         self.get("/api/current-user/whoami")  # the version itself is shown to anybody
         return str(self.get("/api/version")["release"])
 
-    def projects(self) -> Iterator[dict[str, Any]]:
+    def projects(self) -> Iterator[Json]:
         """Every project's `id`, `title` and `description`."""
         yield from self.pages("/api/projects/", {"include": "id,title,description"})
 
@@ -72,7 +73,7 @@ class LabelStudio(Connection):
         """The accounts of this Label Studio: e-mail in lower case -> id."""
         return {str(user["email"]).lower(): int(user["id"]) for user in self.pages("/api/users/", {})}
 
-    def project(self, project_id: int) -> dict[str, Any]:
+    def project(self, project_id: int) -> Json:
         """One project with all its fields."""
         return dict(self.get(f"/api/projects/{project_id}/"))
 
@@ -91,7 +92,7 @@ class LabelStudio(Connection):
 
     # Tasks
 
-    def tasks(self, project_id: int, *, with_annotations: bool = False) -> Iterator[dict[str, Any]]:
+    def tasks(self, project_id: int, *, with_annotations: bool = False) -> Iterator[Json]:
         """Every task's `id`, `data`, and, if asked for, `annotations`, in the order of ids.
 
         An annotation has `id`, `result`, `was_cancelled` (a skip), `completed_by` (a user's id),
@@ -147,7 +148,7 @@ class LabelStudio(Connection):
             raise LabelStudioError(f"project {project_id}: Label Studio imported tasks in another order")
         return ids
 
-    def next_task(self, project_id: int) -> dict[str, Any] | None:
+    def next_task(self, project_id: int) -> Json | None:
         """The task that Label Studio gives this user next, locked for them; None when there is no more."""
         try:
             return dict(self.get(f"/api/projects/{project_id}/next"))
@@ -164,7 +165,7 @@ class LabelStudio(Connection):
 
     # Predictions
 
-    def predictions(self, project_id: int) -> Iterator[dict[str, Any]]:
+    def predictions(self, project_id: int) -> Iterator[Json]:
         """Every prediction of a project: `id`, `task`, `model_version`, `score`, `result`, ..."""
         yield from self.pages("/api/predictions/", {"project": project_id})
 
@@ -210,7 +211,7 @@ class LabelStudio(Connection):
 
     # Connections to us
 
-    def backends(self, project_id: int) -> list[dict[str, Any]]:
+    def backends(self, project_id: int) -> list[Json]:
         """The ML backends under a project's Settings > Model: `url`, `extra_params`, `title`, ...
 
         Label Studio calls /health and /setup of each of them meanwhile.
@@ -243,7 +244,7 @@ class LabelStudio(Connection):
         """
         url = url.rstrip("/")
         self.ensure_webhook(project_id, f"{url}/webhook", webhook_headers or {})
-        body: dict[str, Any] = {
+        body: dict[str, object] = {
             "project": project_id,
             "url": url,
             "title": title,
@@ -258,7 +259,7 @@ class LabelStudio(Connection):
             return int(self.send("PATCH", f"/api/ml/{same[0]}", body)["id"])
         return int(self.send("POST", "/api/ml", body)["id"])
 
-    def webhooks(self, project_id: int) -> list[dict[str, Any]]:
+    def webhooks(self, project_id: int) -> list[Json]:
         """The webhooks of a project."""
         return list(self.get("/api/webhooks/", {"project": project_id}))
 

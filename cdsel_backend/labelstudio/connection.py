@@ -21,6 +21,7 @@ from label_studio_sdk.core.request_options import RequestOptions
 
 from cdsel_backend.labelstudio.hosts import ImageHosts
 from cdsel_backend.pool.source import SourceError
+from cdsel_backend.store.records import Json
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -117,7 +118,7 @@ class Connection:
             return False
         return True
 
-    def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[Json]:
         """Every entry of a listing."""
         page = 1
         while True:

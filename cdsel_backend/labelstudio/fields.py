@@ -12,6 +12,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from cdsel_backend.store.records import Json
+
 # What the editor takes for a field: letters, digits, "_", dots, brackets and braces after a "$".
 _FIELD = re.compile(r"\$([\w[\].{}]+)", re.ASCII)
 _STEP = re.compile(r"[^.[\]]+")
@@ -62,7 +64,7 @@ class ImageField:
             return None
         return _FIELD.sub(lambda match: str(parts[match[1]]), self.value)
 
-    def with_address(self, data: Mapping[str, Any], address: str) -> dict[str, Any]:
+    def with_address(self, data: Mapping[str, Any], address: str) -> Json:
         """A copy of the data of a task whose field holds another address.
 
         Where the address is put together from text and fields it is left as it is: no field holds it whole.
@@ -75,7 +77,7 @@ class ImageField:
             holder[key] = address
         return changed
 
-    def metadata(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def metadata(self, data: Mapping[str, Any]) -> Json:
         """A copy of the data of a task without the fields that make up the image's address."""
         rest = deepcopy(dict(data))
         for name in _FIELD.findall(self.value):

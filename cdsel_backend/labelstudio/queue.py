@@ -13,7 +13,6 @@ Two ways to deliver it (setting `delivery`):
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace
@@ -22,7 +21,7 @@ from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.records import Item, QueueTask, Selection
+from cdsel_backend.store.records import Item, Json, QueueTask, Selection
 
 
 def task_address(item: Item) -> str | None:
@@ -116,7 +115,7 @@ def task_data(
     space: LabelSpace,
     placement: Placement,
     number: int,
-) -> dict[str, Any]:
+) -> Json:
     """What the annotator's task holds: the pool task's data, its place in the queue (`number`) and the reason."""
     data = item.data
     if item.source is not None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from cdsel_backend.labels import SINGLE, LabelKind, SeveralLabels
 from cdsel_backend.labelstudio.fields import ImageField
+from cdsel_backend.store.records import Json
 
 
 class UnknownLabel(ValueError):
@@ -105,7 +106,7 @@ class LabelSpace:
                 named += [str(name) for name in names] if isinstance(names, list) else []
         return named
 
-    def result_for(self, label: str) -> list[dict[str, Any]]:
+    def result_for(self, label: str) -> list[Json]:
         """The `result` of an annotation or prediction that says `label`; empty for regions, which nobody drew.
 
         Raises:
@@ -122,7 +123,7 @@ class LabelSpace:
         part = {"from_name": self.control, "to_name": self.to_name, "type": "choices"}
         return [part | {"value": {"choices": names}}]
 
-    def prediction(self, probabilities: Sequence[float]) -> tuple[list[dict[str, Any]], float]:
+    def prediction(self, probabilities: Sequence[float]) -> tuple[list[Json], float]:
         """The `result` and the `score` that show a model's probabilities (c,), in the order of the classes.
 
         What they are is for the kind of label to say. Regions: the score alone, for no region may be made up.

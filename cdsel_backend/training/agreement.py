@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,21 @@ FEWEST = 20  # images that two people labelled, below which no kappa is given
 DRAWS = 400
 
 
+class Agreement(TypedDict, total=False):
+    """How far readings agree; `agreement` says what each field holds."""
+
+    annotators: list[str]
+    images: int
+    agree: int
+    kappa: float | None
+    interval: list[float] | None
+    words: str
+    pairs: list[Agreement]
+
+
 def agreement(
     first: NDArray[np.int64], second: NDArray[np.int64], raters: Sequence[tuple[str, str]], *, seed: int = 0
-) -> dict[str, Any]:
+) -> Agreement:
     """Compare two readings of each image.
 
     Over all pairs of annotators it is not given who is first and who second, so each reading counts once as either
@@ -44,13 +56,14 @@ def agreement(
         turned = np.array([swap for _, swap in places])[:, None]
         one = np.where(turned, second[rows], first[rows])
         other = np.where(turned, first[rows], second[rows])
-        found["pairs"].append({"annotators": list(names), **_compare(one, other, len(rows), seed)})
+        pair_found: Agreement = {"annotators": list(names), **_compare(one, other, len(rows), seed)}
+        found["pairs"].append(pair_found)
     return found
 
 
-def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, seed: int) -> dict[str, Any]:
+def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, seed: int) -> Agreement:
     agree = int((first[:images] == second[:images]).all(axis=1).sum())
-    found: dict[str, Any] = {"images": images, "agree": agree, "kappa": None, "interval": None}
+    found: Agreement = {"images": images, "agree": agree, "kappa": None, "interval": None}
     if images < FEWEST:
         found["words"] = f"cannot tell yet: {images} of {FEWEST} images due were labelled by two people"
         return found

@@ -10,7 +10,7 @@ cannot be told.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,37 @@ WORDS = {
 Array = NDArray[np.float64]
 
 
+class Gain(TypedDict, total=False):
+    """What more labels would bring: the expected gain in accuracy, with its 95 % interval."""
+
+    gain: float
+    interval: list[float]
+
+
+class Curve(Gain, total=False):
+    """A measure's curve over the sizes (s,), the law's way ahead (4,), and the gain of a round and of twice as many."""
+
+    values: list[float]
+    low: list[float]
+    high: list[float]
+    expected: list[float]
+    twice: Gain
+    group: str
+
+
+class Outlook(TypedDict, total=False):
+    """The learning curve and its answer; `learning_curve` says what each field holds."""
+
+    asked: int
+    sizes: list[int]
+    tested: int
+    ahead: list[int]
+    curves: dict[str, Curve]
+    worth: str
+    words: str
+    twice: str
+
+
 def learning_curve(
     unseen: Unseen,
     labels: NDArray[np.integer],
@@ -44,7 +75,7 @@ def learning_curve(
     labels_more: int,
     asked: int,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Outlook:
     """Measure the curve on the labels of the m rows of `unseen`, with their columns, and look ahead.
 
     Trained on are `labels_now` labels today and `labels_more` more after a round of `asked` images (some of a round
@@ -58,7 +89,7 @@ def learning_curve(
         what the law `expected` (4,) ahead, the `gain` of the round with its `interval` (95 %), the same for `twice` the
         labels, and which `group` is worst.
     """
-    answer: dict[str, Any] = {
+    answer: Outlook = {
         "asked": asked,
         "sizes": unseen.sizes.tolist(),
         "tested": len(labels),
@@ -104,14 +135,14 @@ def power_law(sizes: NDArray[np.integer], values: Array, at: Sequence[float] | S
 
 def _curve(
     name: str, cells: Cells, once: Array, many: Array, sizes: NDArray[np.int64], at: Sequence[int]
-) -> dict[str, Any]:
+) -> Curve:
     """Return one curve with its outlook, from accuracies as they are (1, s, g) and under the bootstrap (b, s, g)."""
     values, drawn = summary(name, once), summary(name, many)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     ahead, drawn_ahead = power_law(sizes, values, at)[0], power_law(sizes, drawn, at)
     gains = np.quantile(drawn_ahead[:, 2:] - drawn_ahead[:, 1:2], [0.025, 0.975], axis=0).T.tolist()
-    found: dict[str, Any] = {
+    found: Curve = {
         "values": values[0].tolist(),
         "low": low.tolist(),
         "high": high.tolist(),
@@ -125,7 +156,7 @@ def _curve(
     return found
 
 
-def _answer(curves: dict[str, dict[str, Any]], asked: int) -> dict[str, Any]:
+def _answer(curves: dict[str, Curve], asked: int) -> Outlook:
     """Return `worth` and `words`, by the worst group where it can be told."""
     if not curves:
         return _cannot("too few labels are tested in every group and class")
@@ -136,7 +167,7 @@ def _answer(curves: dict[str, dict[str, Any]], asked: int) -> dict[str, Any]:
     gains = " and ".join(f"{gain_words(curve)} {WORDS[one]}" for one, curve in curves.items())
     words = f"Another round of {asked} would likely bring {gains}"
     twice = curves[name]["twice"]
-    told = {"twice": f"Twice the labels: {gain_words(twice)} {WORDS[name]}."}
+    told: Outlook = {"twice": f"Twice the labels: {gain_words(twice)} {WORDS[name]}."}
     if high < LITTLE and twice["interval"][0] > 0 and twice["gain"] >= LITTLE:
         words += ": hardly to be seen by itself, but the curve still rises."
         return told | {"worth": "slowly", "words": words}
@@ -147,13 +178,13 @@ def _answer(curves: dict[str, dict[str, Any]], asked: int) -> dict[str, Any]:
     return told | {"worth": "perhaps", "words": f"{words}; it may bring nothing."}
 
 
-def gain_words(found: dict[str, Any]) -> str:
+def gain_words(found: Gain) -> str:
     """A `gain` with its `interval`."""
     low, high = found["interval"]
     return f"{signed(found['gain'])} ({signed(low)} to {signed(high)})"
 
 
-def _cannot(why: str) -> dict[str, Any]:
+def _cannot(why: str) -> Outlook:
     return {"worth": "cannot tell", "words": f"Cannot tell yet: {why}."}
 
 

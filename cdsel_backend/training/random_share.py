@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,22 @@ from cdsel_backend.labels import SINGLE, LabelKind
 
 FEWEST = 15  # labels of the random share, below which nothing is told: as for a group of the held-out labels
 _Z = float(norm.ppf(0.975))
+
+
+class Estimate(TypedDict):
+    """A share of the pool, with its 95 % interval."""
+
+    value: float
+    interval: list[float]
+
+
+class PoolEstimates(TypedDict, total=False):
+    """What the random share tells of the pool; `tell` says what each field holds."""
+
+    n: int
+    error: Estimate | None
+    prevalence: dict[str, Estimate] | None
+    words: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +53,7 @@ class RandomShare:
         """Return those of the labelled items that are `kept` (m,)."""
         return RandomShare(self.round[kept], self.drawn[kept], self.size)
 
-    def estimate(self, values: NDArray[np.floating]) -> dict[str, Any]:
+    def estimate(self, values: NDArray[np.floating]) -> Estimate:
         """Estimate the pool's mean of values (m,) in [0, 1]: `value`, and `interval` (95 %, Wilson 1927).
 
         Raises ValueError without a draw.
@@ -75,24 +91,25 @@ def tell(
     classes: tuple[str, ...],
     *,
     kind: LabelKind = SINGLE,
-) -> dict[str, Any]:
+) -> PoolEstimates:
     """Return `n` draws, and `error` and `prevalence` (by class) of the pool, or none with `words` that say why.
 
     labels: the values of m items, as their kind has them; probabilities (m, c) of heads that have not seen them, NaN
     where there was none. Where a label makes several decisions, the error is the mean over those that were made.
     """
     n = int(share.drawn.sum())
-    told: dict[str, Any] = {"n": n, "error": None, "prevalence": None}
+    told: PoolEstimates = {"n": n, "error": None, "prevalence": None}
     if n < FEWEST:
-        return told | {"words": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
+        return {**told, "words": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
     shown = kind.shows(labels, len(classes))
-    told["prevalence"] = {}
+    prevalence: dict[str, Estimate] = {}
+    told["prevalence"] = prevalence
     for name, column in zip(classes, shown.T, strict=True):
         asked_for = column >= 0
         if (own := share.among(asked_for)).drawn.any():
-            told["prevalence"][name] = own.estimate(column[asked_for].astype(np.float64))
+            prevalence[name] = own.estimate(column[asked_for].astype(np.float64))
     if np.isfinite(probabilities).all():
         codes = kind.codes(labels)
         misses = (codes >= 0) & (kind.decided(probabilities) != codes)
         told["error"] = share.estimate(misses.sum(axis=1) / np.maximum((codes >= 0).sum(axis=1), 1))
-    return told | {"words": f"From {n} labels drawn by chance."}
+    return {**told, "words": f"From {n} labels drawn by chance."}
