@@ -18,9 +18,10 @@ import httpx
 from typing_extensions import Self
 
 from cdsel_backend.demo.process import DidNotStart, ServerProcess, free_port, local_environment
+from cdsel_backend.demo.tables import copy_tables
 
 EMAIL = "demo@example.com"
-# Migrations make the first start the slow one: 25 s on two idle cores, several times that on busy ones.
+# Migrations make the very first start the slow one: 25 s on two idle cores, several times that on busy ones.
 START_TIMEOUT = 240.0
 
 
@@ -87,9 +88,12 @@ class LocalStudio:
         self._read_login()
         command = [sys.executable, "-m", "label_studio.server", "start", "--no-browser"]
         command += ["--internal-host", "127.0.0.1", "--port", str(port), "--data-dir", str(self.data_dir)]
+        environment = self._environment()
+        if environment["DJANGO_DB"] == "sqlite":
+            copy_tables(self.data_dir, environment, timeout=self._start_timeout)
         try:
             self._process = ServerProcess(
-                "Label Studio", command, env=self._environment(), cwd=self.data_dir, log=self.log
+                "Label Studio", command, env=environment, cwd=self.data_dir, log=self.log
             )
             self._process.wait_until(self._answers, self._start_timeout)
             if not self.token:
