@@ -25,6 +25,25 @@ from cdsel_backend.store import Store
 
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
+# Files whose tests train, embed, simulate or start programs: none of them is fast.
+LONG = {
+    f"test_{name}"
+    for name in (
+        *(
+            "annotators",
+            "confounders",
+            "demo",
+            "depths",
+            "doctor",
+            "finetune",
+            "insight",
+            "loop",
+            "new_vectors",
+        ),
+        *("pool", "postgres", "presence", "presence_loop", "quality", "reconcile", "runtime", "same_round"),
+        *("simulate", "studio", "training", "training_process", "workers"),
+    )
+}
 SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
 PICTURE = 1000  # pixels across a picture of the README
 
@@ -96,30 +115,43 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks, and pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `fast` what needs no server, no browser and little time."""
+    """Mark as `fast` what needs no server, no browser and little time; say what has to run in one process.
+
+    With several workers everything on the session's Label Studio runs in one of them, and every other file in one: its
+    fixtures are made once.
+    """
     for item in items:
-        info: FuncFixtureInfo | None = getattr(item, "_fixtureinfo", None)
-        fixtures = info.name2fixturedefs if info is not None else {}
-        served = any(
-            name in SERVERS
-            and definitions[-1].func.__module__ == __name__  # some tests have a small server of their own
-            for name, definitions in fixtures.items()
-        )
-        if not served and not any(item.iter_markers("slow")) and not any(item.iter_markers("long")):
+        used = servers_of(item)
+        if (
+            not used
+            and item.path.stem not in LONG
+            and not any(map(item.get_closest_marker, ("slow", "long")))
+        ):
             item.add_marker("fast")
+        item.add_marker(pytest.mark.xdist_group("studio" if "studio" in used else item.path.stem))
+
+
+def servers_of(item: pytest.Item) -> set[str]:
+    """The fixtures of `SERVERS` that a test uses."""
+    info: FuncFixtureInfo | None = getattr(item, "_fixtureinfo", None)
+    fixtures = info.name2fixturedefs if info is not None else {}
+    # Some tests have a small server of their own by the same name.
+    used = {name for name in SERVERS & fixtures.keys() if fixtures[name][-1].func.__module__ == __name__}
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return used | ({"new_postgresql"} if parameters.get("database_url") == "postgresql" else set())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--pictures", type=Path, help="write the README's pictures into this folder (-m pictures)"
-    )
+    parser.addoption("--pictures", help="write the README's pictures into this folder (-m pictures)")
 
 
 @pytest.fixture(scope="session")
 def picture(request: pytest.FixtureRequest) -> Callable[..., None]:
     """A function that keeps a page, or the part `clip` (left, top, right, bottom) of it, as a picture of the README."""
-    folder: Path | None = request.config.getoption("--pictures")
+    named: str | None = request.config.getoption("--pictures")
+    folder = Path(named) if named else None
 
     def keep(page: Page, name: str, clip: tuple[int, int, int, int] | None = None) -> None:
         if folder is None:

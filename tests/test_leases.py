@@ -24,8 +24,8 @@ DAY = 25 * 3600.0
 
 
 @pytest.fixture
-def store(database_url):
-    store = Store(database_url)
+def store(database_url, tmp_path):
+    store = Store(database_url, tmp_path / "vectors")
     yield store
     store.close()
 

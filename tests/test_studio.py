@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
+from platformdirs import user_cache_path
 
 from cdsel_backend.demo import studio as studio_module
 from cdsel_backend.demo.process import DidNotStart, ServerProcess, local_environment
 from cdsel_backend.demo.studio import LabelStudioMissing, LocalStudio
+from cdsel_backend.demo.tables import DATABASE, copy_tables
 
 
 def gone(pid: int) -> bool:
@@ -107,7 +111,7 @@ def test_ctrl_c_during_the_start_leaves_nothing(tmp_path: Path) -> None:
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # the tables may have to be made first
     while not (tmp_path / "label-studio.log").exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -116,6 +120,28 @@ def test_ctrl_c_during_the_start_leaves_nothing(tmp_path: Path) -> None:
     os.kill(parent.pid, signal.SIGINT)
     parent.communicate(timeout=60)
     assert gone(server)
+
+
+def test_the_tables_of_the_first_are_those_of_the_next(
+    studio: LocalStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept,) = user_cache_path("cdsel", appauthor=False).glob("label-studio-*.sqlite3")
+    with closing(sqlite3.connect(kept)) as made, closing(sqlite3.connect(studio.data_dir / DATABASE)) as used:
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        assert made.execute(tables).fetchall() == used.execute(tables).fetchall()
+        assert made.execute("SELECT count(*) FROM htx_user").fetchone() == (0,)
+    copy_tables(tmp_path, {}, timeout=0)
+    assert (tmp_path / DATABASE).read_bytes() == kept.read_bytes()
+    (tmp_path / DATABASE).write_text("there already")
+    copy_tables(tmp_path, {}, timeout=0)
+    assert (tmp_path / DATABASE).read_text() == "there already"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    (tmp_path / "other").mkdir()
+    copy_tables(
+        tmp_path / "other", {}, timeout=0
+    )  # not in no time at all: Label Studio will make them itself
+    assert list((tmp_path / "other").iterdir()) == []
+    assert list((tmp_path / "empty/cdsel").iterdir()) == []
 
 
 def test_foreign_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
