@@ -547,7 +547,8 @@ def test_the_champion_keeps_its_correction_for_age_when_the_pool_grows(tmp_path)
     assert again["balanced_accuracy"] == metrics["balanced_accuracy"] > 0.5
 
 
-def test_a_fine_tune_that_fails_leaves_the_head_and_says_why(tmp_path):
+def test_a_fine_tune_that_fails_leaves_the_head_and_says_why(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDSEL_ALLOWED_WEIGHTS", "/nowhere.safetensors")
     world = World(tmp_path, training="backbone", backbone_weights="/nowhere.safetensors")
     assert world.round()
     state = world.state()
