@@ -13,7 +13,7 @@ from world import World
 from cdsel_backend.project.serving import load_champion, model_folder
 from cdsel_backend.project.versions import kept
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
-from cdsel_backend.reconcile.processes import Trainings
+from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.reconcile.training_process import PLACE, train_apart
 from cdsel_backend.store.records import Request
@@ -26,7 +26,7 @@ PATIENCE = 120.0
 def world(tmp_path):
     """A world whose second round is labelled and due for training, with a champion from the first."""
     world = World(tmp_path)
-    world.context.trainings = Trainings(first_pause=0.0)
+    world.context.trainings = TrainingProcesses(first_pause=0.0)
     assert world.round()
     world.step(select_round)
     world.push()
@@ -96,7 +96,7 @@ def test_the_same_labels_give_the_same_champion_bit_for_bit(tmp_path):
     found = []
     for name in ("once", "piecemeal"):
         world = World(tmp_path / name)
-        world.context.trainings = Trainings(first_pause=0.0)
+        world.context.trainings = TrainingProcesses(first_pause=0.0)
         world.step(detect_confounders)
         world.step(select_round)
         world.push()
@@ -163,7 +163,7 @@ def test_fifty_trainings_killed_at_random_moments(world):
 
 
 def test_the_same_labels_wait_after_a_death_and_new_ones_do_not(world):
-    world.context.trainings = Trainings(first_pause=1000.0)
+    world.context.trainings = TrainingProcesses(first_pause=1000.0)
     os.kill(start(world), signal.SIGKILL)
     wait_for_end(world)
     assert not world.step(train_apart)

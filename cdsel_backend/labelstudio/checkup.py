@@ -25,7 +25,7 @@ TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One line of the report: what was looked at, how it stands, and what to do where it is not well."""
 
     subject: str
@@ -38,7 +38,7 @@ class Finding:
     """The Label Studio that has this webhook."""
 
 
-def check_studio(studio: LabelStudio) -> Finding:
+def check_studio(studio: LabelStudio) -> CheckResult:
     """Whether Label Studio answers and takes the token.
 
     Raises:
@@ -46,8 +46,8 @@ def check_studio(studio: LabelStudio) -> Finding:
     """
     release = studio.version()
     if release.startswith(MEASURED):
-        return Finding("Label Studio", "ok", f"release {release} at {studio.url}, and the token is good")
-    return Finding(
+        return CheckResult("Label Studio", "ok", f"release {release} at {studio.url}, and the token is good")
+    return CheckResult(
         "Label Studio",
         "warning",
         f"release {release} at {studio.url}: this backend was measured against {MEASURED}x; look at the change log of "
@@ -55,7 +55,7 @@ def check_studio(studio: LabelStudio) -> Finding:
     )
 
 
-def check_switches(studio: LabelStudio, backend: str) -> Iterator[Finding]:
+def check_switches(studio: LabelStudio, backend: str) -> Iterator[CheckResult]:
     """Whether Label Studio lets itself call a backend, and a webhook, at our address.
 
     It judges an address before it looks at the rest of a request, so that one without a project tells all.
@@ -68,7 +68,7 @@ def check_switches(studio: LabelStudio, backend: str) -> Iterator[Finding]:
             studio.request("POST", path, {"url": f"{backend}/webhook"})
         except LabelStudioError as fault:
             if fault.status == FORBIDDEN:
-                yield Finding(
+                yield CheckResult(
                     switch,
                     "problem",
                     f"Label Studio refuses {backend} for {what} ({fault}): start Label Studio with {switch}=false in "
@@ -76,44 +76,44 @@ def check_switches(studio: LabelStudio, backend: str) -> Iterator[Finding]:
                 )
                 continue
             if fault.status is None or fault.status >= 500 or fault.status == 401:
-                yield Finding(
+                yield CheckResult(
                     switch, "warning", f"it cannot be told whether {what} may call {backend}: {fault}"
                 )
                 continue
-        yield Finding(switch, "ok", f"Label Studio lets {what} call {backend}")
+        yield CheckResult(switch, "ok", f"Label Studio lets {what} call {backend}")
 
 
-def check_backend(backend: str) -> Finding:
+def check_backend(backend: str) -> CheckResult:
     """Whether this backend answers at the address that Label Studio knows; as seen from here."""
     health = _health(backend)
     if health is None:
-        return Finding(
+        return CheckResult(
             "backend",
             "warning",
             f"nobody answers at {backend}/health from here: start `cdsel serve`, or, if only Label Studio reaches it "
             "there, ask the same from its machine",
         )
     if health.get("model_class") != "cdsel":
-        return Finding(
+        return CheckResult(
             "backend", "problem", f"{backend} answers, but is no cdsel: another server has that port"
         )
-    return Finding("backend", "ok", f"cdsel {health.get('version')} answers at {backend}")
+    return CheckResult("backend", "ok", f"cdsel {health.get('version')} answers at {backend}")
 
 
-def check_connection(studio: LabelStudio, project: int, backend: str) -> Finding:
+def check_connection(studio: LabelStudio, project: int, backend: str) -> CheckResult:
     """Whether a project has this backend under Settings > Model, once."""
     connected = [one["url"].rstrip("/") for one in studio.backends(project)]
     if connected.count(backend) == 1:
-        return Finding("connection", "ok", f"Settings > Model has {backend}", project)
+        return CheckResult("connection", "ok", f"Settings > Model has {backend}", project)
     if backend in connected:
-        return Finding(
+        return CheckResult(
             "connection",
             "warning",
             f"Settings > Model has {backend} {connected.count(backend)} times: delete all but one",
             project,
         )
     others = f" (it has {', '.join(sorted(set(connected)))})" if connected else ""
-    return Finding(
+    return CheckResult(
         "connection",
         "problem",
         f"Settings > Model lacks {backend}{others}: connect it there, or labels arrive by polling only",
@@ -125,7 +125,7 @@ def check_webhooks(
     studio: LabelStudio,
     expected: Mapping[int, tuple[str, Mapping[str, str]]],
     backends: Mapping[int, Iterable[str]],
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Whether each project has one good webhook of ours, and which webhooks are orphans.
 
     An orphan ends in /webhook, belongs to no backend of its project, and nobody answers there: Label Studio leaves it
@@ -145,7 +145,7 @@ def check_webhooks(
         yield _judge(project, url, headers, own)
         for double in own[1:]:
             words = f"webhook {double['id']} to {url} is there twice: every event is sent twice"
-            yield Finding("webhook", "warning", words, project, double["id"], studio.url)
+            yield CheckResult("webhook", "warning", words, project, double["id"], studio.url)
     answers: dict[str, bool] = {}
     for project, found in hooks.items():
         for hook in found:
@@ -161,23 +161,23 @@ def check_webhooks(
                 answers[base] = _health(base) is not None
             if answers[base]:
                 words = f"webhook {hook['id']} to {hook['url']} belongs to no backend of the project"
-                yield Finding(
+                yield CheckResult(
                     "webhook", "warning", f"{words}, but somebody answers: see whose it is", project
                 )
             else:
                 words = f"webhook {hook['id']} to {hook['url']} is an orphan: it belongs to no backend of the project"
-                yield Finding(
+                yield CheckResult(
                     "webhook", "warning", f"{words}, and nobody answers", project, hook["id"], studio.url
                 )
 
 
-def _judge(project: int, url: str, headers: Mapping[str, str], own: list[Json]) -> Finding:
+def _judge(project: int, url: str, headers: Mapping[str, str], own: list[Json]) -> CheckResult:
     mend = "`cdsel serve` mends it at its next look at the project"
     if not own:
-        return Finding("webhook", "problem", f"there is no webhook to {url}; {mend}", project)
+        return CheckResult("webhook", "problem", f"there is no webhook to {url}; {mend}", project)
     kept = own[0]
     if not kept["is_active"] or not kept["send_payload"]:
-        return Finding(
+        return CheckResult(
             "webhook", "problem", f"webhook {kept['id']} is off or sends no payload; {mend}", project
         )
     if dict(kept["headers"] or {}) != dict(headers):
@@ -186,14 +186,14 @@ def _judge(project: int, url: str, headers: Mapping[str, str], own: list[Json]) 
             if headers
             else ("has headers that this backend does not ask for")
         )
-        return Finding("webhook", "problem", f"webhook {kept['id']} {words}; {mend}", project)
+        return CheckResult("webhook", "problem", f"webhook {kept['id']} {words}; {mend}", project)
     if not kept["send_for_all_actions"] and "ANNOTATION_CREATED" not in (kept["actions"] or ()):
         words = f"webhook {kept['id']} does not send ANNOTATION_CREATED: labels arrive by polling only"
-        return Finding("webhook", "warning", words, project)
-    return Finding("webhook", "ok", f"one webhook to {url}", project)
+        return CheckResult("webhook", "warning", words, project)
+    return CheckResult("webhook", "ok", f"one webhook to {url}", project)
 
 
-def check_project(studio: LabelStudio, project: int) -> Iterator[Finding]:
+def check_project(studio: LabelStudio, project: int) -> Iterator[CheckResult]:
     """Whether the labeling config can be used, and whether the first images of a pool can be read."""
     try:
         found = studio.project(project)
@@ -201,15 +201,15 @@ def check_project(studio: LabelStudio, project: int) -> Iterator[Finding]:
         words = (
             "Label Studio has no such project for this token's account: it was deleted, or the token changed"
         )
-        yield Finding("project", "problem", words, project)
+        yield CheckResult("project", "problem", words, project)
         return
     try:
         space = parse_label_space(found["label_config"])
     except UnsupportedLabelConfig as fault:
-        yield Finding("labeling config", "problem", str(fault), project)
+        yield CheckResult("labeling config", "problem", str(fault), project)
         return
     words = f"{len(space.classes)} classes on {space.image.value}"
-    yield Finding("labeling config", "ok", "; ".join((words, *space.notes)), project)
+    yield CheckResult("labeling config", "ok", "; ".join((words, *space.notes)), project)
     reader, faults, read = ImageReader(studio), [], 0
     for task in islice(studio.tasks(project), IMAGES):
         try:
@@ -219,11 +219,13 @@ def check_project(studio: LabelStudio, project: int) -> Iterator[Finding]:
             faults.append(f"task {task['id']}: {fault}")
     if faults:
         level: Literal["warning", "problem"] = "warning" if read else "problem"
-        yield Finding("images", level, f"{read} of {read + len(faults)} could be read; {faults[0]}", project)
+        yield CheckResult(
+            "images", level, f"{read} of {read + len(faults)} could be read; {faults[0]}", project
+        )
     elif read:
-        yield Finding("images", "ok", f"the first {read} can be read", project)
+        yield CheckResult("images", "ok", f"the first {read} can be read", project)
     else:
-        yield Finding("images", "warning", "the pool is empty: import images into it", project)
+        yield CheckResult("images", "warning", "the pool is empty: import images into it", project)
 
 
 def _health(base: str) -> Json | None:

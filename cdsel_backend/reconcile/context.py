@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cachetools import LRUCache
 
 from cdsel_backend.project.serving import Predictions
-from cdsel_backend.reconcile.processes import Trainings
+from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Activity, Request
@@ -27,7 +27,7 @@ class Context:
     store: Store
     server: ServerSettings
     studio: LabelStudio
-    trainings: Trainings = field(default_factory=Trainings)
+    trainings: TrainingProcesses = field(default_factory=TrainingProcesses)
     backbones: dict[tuple[str, str | None, str, str], Backbone] = field(default_factory=dict)
     chunks: dict[int, int] = field(default_factory=dict)  # project -> images of its next step of embedding
     at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`

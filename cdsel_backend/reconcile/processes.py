@@ -31,7 +31,7 @@ class End:
     """0: the training came to its end; negative: the number of the signal that ended the process."""
 
 
-class Trainings:
+class TrainingProcesses:
     """The training processes of one worker. What those of other workers do is known by their leases."""
 
     def __init__(self, first_pause: float = FIRST_PAUSE) -> None:

@@ -22,7 +22,7 @@ from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
-from cdsel_backend.reconcile.processes import Trainings, renewing
+from cdsel_backend.reconcile.processes import TrainingProcesses, renewing
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.journal import STUDIO_FACT
@@ -46,7 +46,7 @@ class Worker:
         self.store = Store(server.database_url, server.vectors_folder)
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.contexts: dict[str, Context] = {}
-        self.trainings = Trainings()
+        self.trainings = TrainingProcesses()
         self.newest_event = 0
         self.moves = 0  # steps begun or ended: what the pulse shows
         self.failures: dict[int, tuple[int, float]] = {}  # project -> times in a row, not before

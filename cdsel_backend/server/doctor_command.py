@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.checkup import (
-    Finding,
+    CheckResult,
     check_backend,
     check_connection,
     check_project,
@@ -66,16 +66,16 @@ def doctor(as_json: bool, fix: bool, yes: bool) -> None:
         raise SystemExit(1)
 
 
-def examine() -> Iterator[Finding]:
+def examine() -> Iterator[CheckResult]:
     """Every finding, cheap ones first; what depends on something that is broken is not looked at."""
     yield from _versions()
     try:
         server = read_server_settings()
     except ValueError as fault:
-        yield Finding("settings", "problem", str(fault))
+        yield CheckResult("settings", "problem", str(fault))
         return
     faults = [refused(one) for one in environment_layer()[1]]
-    yield from (Finding("settings", "problem", fault) for fault in faults)
+    yield from (CheckResult("settings", "problem", fault) for fault in faults)
     yield _device(server)
     yield _disk(server)
     store = None
@@ -85,7 +85,7 @@ def examine() -> Iterator[Finding]:
         if found.level == "ok":
             store = Store(server.database_url, server.vectors_folder)
     except SQLAlchemyError as fault:
-        yield Finding("database", "problem", f"CDSEL_DATABASE_URL: it does not open: {fault}")
+        yield CheckResult("database", "problem", f"CDSEL_DATABASE_URL: it does not open: {fault}")
     try:
         yield from _studio(server, store)
     finally:
@@ -93,49 +93,51 @@ def examine() -> Iterator[Finding]:
             store.close()
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[CheckResult]:
     named = []
     for package in ("torch", "timm", "label-studio-sdk", "sqlalchemy"):
         try:
             named.append(f"{package} {version(package)}")
         except PackageNotFoundError:
-            yield Finding(
+            yield CheckResult(
                 "versions", "problem", f"{package} is not installed: pip install cdsel-backend again"
             )
-    yield Finding(
+    yield CheckResult(
         "versions", "ok", f"cdsel {__version__}, Python {platform.python_version()}, {', '.join(named)}"
     )
 
 
-def _device(server: ServerSettings) -> Finding:
+def _device(server: ServerSettings) -> CheckResult:
     import torch  # slow to load: not for those who ask for --help
 
     if torch.cuda.is_available():
         if server.device == "cpu":
-            return Finding("device", "warning", "there is a GPU, but CDSEL_DEVICE is cpu")
-        return Finding("device", "ok", f"GPU {torch.cuda.get_device_name()}")
+            return CheckResult("device", "warning", "there is a GPU, but CDSEL_DEVICE is cpu")
+        return CheckResult("device", "ok", f"GPU {torch.cuda.get_device_name()}")
     if server.device == "cuda":
-        return Finding(
+        return CheckResult(
             "device",
             "problem",
             "CDSEL_DEVICE is cuda, but torch finds no GPU: set it to auto, or see that the driver and a CUDA build of "
             "torch are installed",
         )
-    return Finding(
+    return CheckResult(
         "device", "ok", "no GPU: images are embedded on the CPU, which takes longer and gives the same"
     )
 
 
-def _disk(server: ServerSettings) -> Finding:
+def _disk(server: ServerSettings) -> CheckResult:
     folder = next(one for one in (server.data_dir, *server.data_dir.absolute().parents) if one.exists())
     free = shutil.disk_usage(folder).free
     words = f"{free / (1 << 30):.1f} GB free for CDSEL_DATA_DIR, {server.data_dir}"
     if not _writable(folder):
-        return Finding("disk", "problem", f"CDSEL_DATA_DIR: {folder} cannot be written by this account")
+        return CheckResult("disk", "problem", f"CDSEL_DATA_DIR: {folder} cannot be written by this account")
     if free < LITTLE:
-        return Finding("disk", "problem", f"{words}: make room, or the database cannot grow")
+        return CheckResult("disk", "problem", f"{words}: make room, or the database cannot grow")
     return (
-        Finding("disk", "warning", f"{words}: that is little") if free < FEW else Finding("disk", "ok", words)
+        CheckResult("disk", "warning", f"{words}: that is little")
+        if free < FEW
+        else CheckResult("disk", "ok", words)
     )
 
 
@@ -145,27 +147,27 @@ def _writable(folder: Path) -> bool:
     return access(folder, W_OK)
 
 
-def _database(server: ServerSettings) -> Finding:
+def _database(server: ServerSettings) -> CheckResult:
     url = make_url(server.database_url)
     if url.get_backend_name() != "sqlite":
         Store(server.database_url, server.vectors_folder).close()
-        return Finding("database", "ok", url.render_as_string(hide_password=True))
+        return CheckResult("database", "ok", url.render_as_string(hide_password=True))
     if url.database and not Path(url.database).exists():
-        return Finding("database", "warning", f"{url.database} is not there yet: `cdsel serve` makes it")
-    return Finding("database", "ok", f"SQLite, {url.database}")
+        return CheckResult("database", "warning", f"{url.database} is not there yet: `cdsel serve` makes it")
+    return CheckResult("database", "ok", f"SQLite, {url.database}")
 
 
-def _studio(server: ServerSettings, store: Store | None) -> Iterator[Finding]:
+def _studio(server: ServerSettings, store: Store | None) -> Iterator[CheckResult]:
     """The Label Studio of the environment; the token goes nowhere else."""
     projects = store.projects() if store is not None else []
     if not server.label_studio_url:
         words = "set LABEL_STUDIO_URL to the address of Label Studio: `cdsel serve` does not start without it"
-        yield Finding("Label Studio", "problem", words)
+        yield CheckResult("Label Studio", "problem", words)
     if not server.label_studio_api_key:
         words = (
             "set LABEL_STUDIO_API_KEY to a token (Label Studio: Account & Settings > Personal Access Token)"
         )
-        yield Finding("Label Studio", "problem", words)
+        yield CheckResult("Label Studio", "problem", words)
     if not server.label_studio_url or not server.label_studio_api_key:
         return
     own = [one.id for one in projects if one.studio_url == server.label_studio_url]
@@ -175,7 +177,7 @@ def _studio(server: ServerSettings, store: Store | None) -> Iterator[Finding]:
                 f"it was connected from {other.studio_url}, and LABEL_STUDIO_URL is another address: it stands still; "
                 "where both are the same Label Studio, set LABEL_STUDIO_URL to the former address"
             )
-            yield Finding("project", "warning", words, other.pool_project)
+            yield CheckResult("project", "warning", words, other.pool_project)
     try:
         studio = LabelStudio(
             server.label_studio_url, server.label_studio_api_key, image_hosts=server.image_hosts
@@ -183,12 +185,12 @@ def _studio(server: ServerSettings, store: Store | None) -> Iterator[Finding]:
         yield check_studio(studio)
         yield from _connections(server, store, studio, own)
     except LabelStudioError as fault:
-        yield Finding("Label Studio", "problem", str(fault))
+        yield CheckResult("Label Studio", "problem", str(fault))
 
 
 def _connections(
     server: ServerSettings, store: Store | None, studio: LabelStudio, projects: list[int]
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     states = [State(store, project) for project in projects] if store is not None else []
     known = [server.public_url, *(state.project.backend_url for state in states)]
     backends = list(dict.fromkeys(address.rstrip("/") for address in known if address)) or [USUAL]
@@ -197,7 +199,7 @@ def _connections(
         yield from check_switches(studio, backend)
     if not states:
         words = "no project is connected yet: Settings > Model > Connect Model in a project of Label Studio"
-        yield Finding("projects", "warning", words)
+        yield CheckResult("projects", "warning", words)
     expected, connected = {}, {}
     for state in states:
         pool = state.project.pool_project
@@ -211,11 +213,11 @@ def _connections(
             expected[source] = url, headers
         connected[pool] = [one["url"].rstrip("/") for one in studio.backends(pool)]
         for words in (one for sentences in state.project.problems.values() for one in sentences):
-            yield Finding("said by the worker", "warning", words, pool)
+            yield CheckResult("said by the worker", "warning", words, pool)
     yield from check_webhooks(studio, expected, connected)
 
 
-def _remove(findings: list[Finding], *, yes: bool, quiet: bool) -> list[int]:
+def _remove(findings: list[CheckResult], *, yes: bool, quiet: bool) -> list[int]:
     """Remove webhooks, each after a yes; returns the ids of those that are gone."""
     removed = []
     for finding in findings:
@@ -232,11 +234,11 @@ def _remove(findings: list[Finding], *, yes: bool, quiet: bool) -> list[int]:
     return removed
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: CheckResult) -> str:
     where = f"project {finding.project}: " if finding.project is not None else ""
     return f"{where}{finding.subject}: {finding.words}"
 
 
-def _show(finding: Finding) -> None:
+def _show(finding: CheckResult) -> None:
     word, colour = MARKS[finding.level]
     click.echo(f"{click.style(word, fg=colour)}  {_line(finding)}")
