@@ -45,13 +45,13 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class Layers:
     """The settings of a project as Label Studio has them: layer -> values, and layer -> problems."""
 
-    values: Mapping[str, dict[str, Any]]
+    values: Mapping[str, Mapping[str, Any]]
     problems: Mapping[str, list[str]]
 
 
 def read_layers(space: LabelSpace, extra_params: object, before: Mapping[str, Mapping[str, Any]]) -> Layers:
     """Validate what the labeling config and the extra parameters say; a bad value leaves the one `before` in place."""
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, Mapping[str, Any]] = {}
     problems: dict[str, list[str]] = {}
     for layer, read in (
         ("labeling config", lambda: dict(space.settings)),

@@ -50,7 +50,7 @@ class Event:
     tasks: tuple[int, ...]
     annotations: tuple[int, ...]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """What is kept of it, as JSON."""
         return {"tasks": list(self.tasks[:KEPT_IDS]), "annotations": list(self.annotations[:KEPT_IDS])}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from datetime import timedelta
-from typing import Any
 
 from flask import Flask, redirect, render_template, request, session, url_for
 from werkzeug.exceptions import TooManyRequests
@@ -26,7 +25,7 @@ def prepare(app: Flask, *, insecure: bool) -> None:
     )
 
     @app.context_processor
-    def door() -> dict[str, Any]:
+    def door() -> dict[str, object]:
         return {"signed_in_as": session.get("user"), "insecure": insecure}
 
 
