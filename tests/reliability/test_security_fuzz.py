@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import string
@@ -81,7 +82,7 @@ class Fuzzer:
     def value(self) -> Any:
         kind = self.draw.random()
         if kind < 0.7:
-            return self.draw.choice(NASTY)
+            return copy.deepcopy(self.draw.choice(NASTY))  # it may be changed in its turn
         if kind < 0.85:
             return "".join(
                 self.draw.choice(string.printable + "\0é\ud83d") for _ in range(self.draw.randrange(40))
