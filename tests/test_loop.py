@@ -61,6 +61,7 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, tmp_pat
             round_size=ROUND,
             retrain_every=3,
             group="patient_id",
+            seed=1,  # with which both classes are among the labels that are not held out
         )
         seen = []
         for pushed in (4, 8, 10):
