@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Before numpy and torch are imported. Test processes share the cores: more BLAS threads than one each would spend their
+# time waiting for one another, and a training of a second takes ten.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import csv
 import io
 import itertools
