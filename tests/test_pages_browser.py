@@ -186,7 +186,9 @@ def test_no_page_is_forgotten(filled):
         for rule in app.url_map.iter_rules()
         if rule.endpoint.startswith("pages.") and "GET" in rule.methods
     }
-    found = {path for path in paths if "<" not in path and client.get(path).mimetype == "text/html"}
+    answers = {path: client.get(path) for path in paths if "<" not in path}
+    # Without a password to ask for, /login leads on to the projects.
+    found = {path for path, one in answers.items() if one.status_code == 200 and one.mimetype == "text/html"}
     assert found == set(EVERY.values()) - {EVERY["error"]}
 
 
