@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.project import champion
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import CANDIDATE, CHAMPION, aliases
 from cdsel_backend.project.wording import outcome
-from cdsel_backend.settings import ServerSettings, read_server_settings
+from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.store import State, Store
 from cdsel_backend.training.model_files import ModelFormatError, load_meta
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """Where the versions are: what is known of them, and their files."""
-
-    server: ServerSettings
-    store: Store
 
 
 @click.group()
 @click.pass_context
 def models(context: click.Context) -> None:
     """Look at the model versions, and choose which one serves."""
-    try:
-        server = read_server_settings()
-    except ValueError as fault:
-        raise click.ClickException(str(fault)) from None
-    try:
-        store = Store(server.database_url, server.vectors_folder)
-    except SQLAlchemyError as fault:
-        raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
-    context.call_on_close(store.close)
-    context.obj = Shelf(server, store)
+    context.obj = open_shelf(context)
 
 
 project_option = click.option(

@@ -6,13 +6,11 @@ import json
 
 import click
 import numpy as np
-from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
-from cdsel_backend.server.models_command import Shelf
-from cdsel_backend.settings import read_server_settings
+from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.sources import SourceOptions
 from cdsel_backend.store import State, Store
 
@@ -24,16 +22,7 @@ REASONS = 10  # of images that cannot be used, shown
 @click.pass_context
 def pool(context: click.Context) -> None:
     """Add images from outside Label Studio to a pool; look at, check and clear the vectors that are kept."""
-    try:
-        server = read_server_settings()
-    except ValueError as fault:
-        raise click.ClickException(str(fault)) from None
-    try:
-        store = Store(server.database_url, server.vectors_folder)
-    except SQLAlchemyError as fault:
-        raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
-    context.call_on_close(store.close)
-    context.obj = Shelf(server, store)
+    context.obj = open_shelf(context)
 
 
 @pool.command()

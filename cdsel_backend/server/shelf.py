@@ -1,0 +1,37 @@
+"""What the commands that look at the state work with, opened once and closed with the command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from cdsel_backend.settings import ServerSettings, read_server_settings
+from cdsel_backend.store import Store
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The settings of the server, which say where the files are, and what is known of them."""
+
+    server: ServerSettings
+    store: Store
+
+
+def open_shelf(context: click.Context) -> Shelf:
+    """The settings and the state that the environment names; the state is closed when the command ends.
+
+    Raises:
+        click.ClickException: a variable has no usable value, or the database does not open; the message names it.
+    """
+    try:
+        server = read_server_settings()
+    except ValueError as fault:
+        raise click.ClickException(str(fault)) from None
+    try:
+        store = Store(server.database_url, server.vectors_folder)
+    except SQLAlchemyError as fault:
+        raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
+    context.call_on_close(store.close)
+    return Shelf(server, store)
