@@ -144,7 +144,8 @@ def _place(state: State, placement: Placement, number: int) -> str:
 
 def _adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
     """Record tasks of the queues that an earlier run imported without recording; returns whether any was found."""
-    waiting = {row.item for row in state.waiting}
+    # Not those that `State.waiting` names: a second reading may be recorded while the first is not.
+    unrecorded = {row.item for row in state.selections if row.queue_task is None}
     selected = {row.item for row in state.selections}
     known = {row.queue_task for row in state.tasks}
     copied = {(row.item, row.annotator) for row in state.copies}
@@ -156,10 +157,10 @@ def _adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -
             if mark is None or task["id"] in known:
                 continue
             item, copy = mark.item, mark.copy
-            lost = item in selected and (item, name) not in copied if copy else item in waiting
+            lost = item in selected and (item, name) not in copied if copy else item in unrecorded
             if lost:
                 if not copy:
-                    waiting.discard(item)
+                    unrecorded.discard(item)
                 key = (item, name, copy)
                 found.setdefault(key, (Placement(item, name, mark.rank, copy), task["id"]))
     _record(store, state, list(found.values()))

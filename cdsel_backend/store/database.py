@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from cdsel_backend.store.vectors import VectorStore
 
 VECTORS = "vectors"  # the folder beside the database
 CHUNK = 500  # rows of one statement: below every database's limit of bound values
+
+SQLITE_WAIT_S = 30  # how long a transaction waits for the one that writes
 
 LEASE = "cdsel_lease"  # the option of an engine whose transactions are under a lease: its name and its holder
 
@@ -40,7 +44,7 @@ def open_database(url: str, vectors: VectorStore | None = None) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": 30})
+        engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
@@ -53,9 +57,24 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     # The driver's own BEGIN comes too late for a read that a write depends on: we say BEGIN ourselves.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+    cursor.execute(f"PRAGMA busy_timeout={1000 * SQLITE_WAIT_S}")
+    _switch_to_wal(cursor)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Let readers go on while somebody writes. SQLite's own waiting leaves out the switch of a new file: wait here."""
+    deadline = time.monotonic() + SQLITE_WAIT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _begin_sqlite(connection: Connection) -> None:
