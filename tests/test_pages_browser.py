@@ -113,8 +113,11 @@ def tab(chromium):
 
 
 def _is_complaint(said):
-    error_page = "status of 404" in said.text and said.location["url"].endswith(EVERY["error"])
-    return said.type in ("error", "warning") and not error_page
+    address = said.location["url"]
+    meant = ("status of 404" in said.text and address.endswith(EVERY["error"])) or (
+        "status of 401" in said.text and address.endswith("/login")
+    )
+    return said.type in ("error", "warning") and not meant
 
 
 def wait_until(page, expression, seconds=20):
@@ -175,6 +178,29 @@ def test_every_page_is_sound_on_desktop_and_phone_and_in_the_dark(
         picture(page, name, (0, 0, DESKTOP["width"], round(box["y"] + box["height"]) + 20))
     assert page.evaluate(SHIFTS) < 0.02
     check_sound(page)
+
+
+@pytest.mark.pictures
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_login_is_sound_and_says_what_was_wrong(tab, filled, screenshots, look):
+    server = filled.server.model_copy(
+        update={"basic_auth_user": "studio", "basic_auth_pass": "correct horse"}
+    )
+    with served(server, filled.store) as address:
+        page = tab(**LOOKS[look])
+        page.goto(address + EVERY["queue"])
+        page.screenshot(path=screenshots / f"login-{look}.png", full_page=True)
+        check_sound(page)
+        page.get_by_label("User").fill("studio")
+        page.get_by_label("Password").fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        assert page.get_by_text("This user and password are not right.").is_visible()
+        check_sound(page)
+        page.get_by_label("User").fill("studio")
+        page.get_by_label("Password").fill("correct horse")
+        page.get_by_role("button", name="Sign in").click()
+        settled(page, "queue")
+        page.screenshot(path=screenshots / f"signed-in-{look}.png")
 
 
 def test_no_page_is_forgotten(filled):
