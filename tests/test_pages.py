@@ -27,7 +27,7 @@ from cdsel_backend.project.wording import next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.pages.review import VERDICTS, suspects
-from cdsel_backend.server.pages.thumbnails import SIDE, Thumbnails
+from cdsel_backend.server.pages.thumbnails import READERS, SIDE, Thumbnails
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import PoolTask, Selected, State
 from cdsel_backend.store.records import Activity, Became, Outcome, Step
@@ -581,14 +581,31 @@ def test_kept_thumbnails_stay_below_the_bound(store, project, tmp_path, monkeypa
     assert sum(sizes) < 4000 + 2 * max(sizes)
 
 
-def test_too_many_readers_at_once_are_told_to_wait(store, project, tmp_path, monkeypatch):
-    monkeypatch.setattr("cdsel_backend.server.pages.thumbnails.READERS", 1)
+def test_images_that_hang_keep_no_thread_of_the_web_server(store, project, tmp_path, monkeypatch):
     monkeypatch.setattr("cdsel_backend.server.pages.thumbnails.PATIENCE", 0.05)
+    monkeypatch.setattr("cdsel_backend.server.pages.thumbnails.STANDSTILL", 0.0)
+    released, asked = threading.Event(), []
     thumbnails = Thumbnails(ServerSettings(data_dir=tmp_path))
-    item = item_of(store, project, "data:image/png;base64,AAAA")
-    assert thumbnails._free.acquire()
-    with pytest.raises(ServiceUnavailable):
-        thumbnails.thumbnail(State(store, project), item)
+
+    def hang(state, item, path):
+        asked.append(item.id)
+        released.wait(60)
+        return b"a picture"
+
+    monkeypatch.setattr(thumbnails, "_make", hang)
+    item, state = item_of(store, project, "data:image/png;base64,AAAA"), State(store, project)
+    try:
+        for _ in range(READERS + 3):
+            with pytest.raises(ServiceUnavailable):
+                thumbnails.thumbnail(state, item)
+        assert len(asked) == READERS, "the others were not even begun"
+    finally:
+        released.set()
+    deadline = time.monotonic() + 60
+    while thumbnails._under_way:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert thumbnails.thumbnail(state, item) == b"a picture"
 
 
 # a project in the middle of its life

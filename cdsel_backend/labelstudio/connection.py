@@ -19,7 +19,9 @@ import label_studio_sdk
 from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
 
+from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.hosts import ImageHosts
+from cdsel_backend.labelstudio.suspension import Suspensions
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.store.records import Json
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60.0
 ANSWER_TIMEOUT = 10.0  # for what it always has at hand
+PATIENCE = 5  # times the time-out of one wait: what a request may take in all, repetitions included
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
 AWAY = (429, 502, 503, 504)
 PAGE = 1000
@@ -81,6 +84,7 @@ class Connection:
             )
         self.url = url.rstrip("/")
         self.image_hosts = ImageHosts.parse(image_hosts)
+        self.suspensions = Suspensions()
         self._personal = api_key.count(".") == 2
         if not api_key.strip() or not api_key.isascii():
             raise TokenRefused(self._token_words("is empty or no token"))
@@ -93,6 +97,7 @@ class Connection:
             raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
         self._wrapper = sdk._client_wrapper
         self._http = self._wrapper.httpx_client
+        timed(self._http.httpx_client)
         self._permit: Callable[[], None] = lambda: None
 
     def with_permit(self, permit: Callable[[], None]) -> Self:
@@ -143,9 +148,10 @@ class Connection:
         """Send a file as a form does; the JSON that is answered."""
         options = RequestOptions(timeout_in_seconds=timeout, max_retries=0)
         try:
-            response = self._http.request(
-                path, method="POST", params=params, files={"file": (name, data)}, request_options=options
-            )
+            with within(PATIENCE * timeout):
+                response = self._http.request(
+                    path, method="POST", params=params, files={"file": (name, data)}, request_options=options
+                )
         except (httpx.HTTPError, httpx.InvalidURL, ApiError) as error:
             raise self.unreachable(f"POST {path}", error) from error
         if not response.is_success:
@@ -171,9 +177,10 @@ class Connection:
         )
         what = f"{method} {path}"
         try:
-            response = self._http.request(
-                path, method=method, params=params, json=body, request_options=options
-            )
+            with within(PATIENCE * timeout):
+                response = self._http.request(
+                    path, method=method, params=params, json=body, request_options=options
+                )
         except ApiError as error:  # from renewing the token, before the request itself
             if error.status_code in (401, 403):
                 raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error

@@ -20,6 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
+from cdsel_backend.labelstudio.deadline import timed
 from cdsel_backend.settings import names_in
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -165,9 +166,11 @@ class PublicHosts:
     def __init__(self, hosts: ImageHosts) -> None:
         self._hosts = hosts
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-        self._direct = httpx.Client(transport=_PinnedTransport(hosts), timeout=timeout, cookies=no_cookies())
+        self._direct = timed(
+            httpx.Client(transport=_PinnedTransport(hosts), timeout=timeout, cookies=no_cookies())
+        )
         # Through a proxy of the environment, it is the proxy that resolves the name.
-        self._by_proxy = httpx.Client(timeout=timeout, cookies=no_cookies())
+        self._by_proxy = timed(httpx.Client(timeout=timeout, cookies=no_cookies()))
 
     def client(self, url: str) -> httpx.Client:
         """The client for an address.

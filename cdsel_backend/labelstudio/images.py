@@ -7,13 +7,15 @@ import binascii
 import json
 import re
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 import httpx
 from label_studio_sdk.core.api_error import ApiError
 
 from cdsel_backend.labelstudio.connection import AWAY, Connection, LabelStudioError
+from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.hosts import (
     CONNECT_SECONDS,
     READ_SECONDS,
@@ -25,7 +27,9 @@ from cdsel_backend.pool.decode import UnreadableImage
 
 MAX_BYTES = 200 * 1024 * 1024
 MAX_SECONDS = 120.0
-"""For one image, so that a server that trickles cannot hold the loop."""
+"""For one image, from the connection to the last byte, redirects included."""
+SLOW_SECONDS = 10.0
+"""A host that fails after as long counts as one that does not answer, whatever it failed by."""
 TOO_MANY = 429  # the status of a server that wants fewer requests
 
 MAX_REDIRECTS = 6
@@ -57,8 +61,8 @@ class ImageReader:
         self._home = urlsplit(client.url)
         self._elsewhere = PublicHosts(client.image_hosts)
         # Not the client of the API: what an image request is answered must not change what the API is asked.
-        self._at_home = httpx.Client(
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS), cookies=no_cookies()
+        self._at_home = timed(
+            httpx.Client(timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS), cookies=no_cookies())
         )
 
     def read(self, url: str, task_id: int) -> bytes:
@@ -71,6 +75,7 @@ class ImageReader:
 
         Raises:
             ImageUnavailable: not there, not allowed, too large, too slow, or an address of another kind.
+            HostSuspended: its host does not answer and is left alone for a while.
             LabelStudioUnreachable, TokenRefused: Label Studio itself is the trouble, not this image.
         """
         url = url.strip()
@@ -118,15 +123,20 @@ class ImageReader:
 
     def _fetch(self, target: str, url: str) -> bytes:
         """The bytes at an address, whatever it redirects to."""
-        deadline, renewed, began_at_home = time.monotonic() + MAX_SECONDS, False, self._is_home(target)
+        renewed, began_at_home = False, self._is_home(target)
+        deadline = time.monotonic() + MAX_SECONDS
         for _ in range(MAX_REDIRECTS):
             at_home = self._is_home(target)
             try:
-                with self._open(target, signed=at_home and self._is_image_path(target)) as response:
-                    if response.has_redirect_location:
-                        target = urljoin(target, response.headers["location"])
-                        continue
-                    return self._drain(response, url, deadline, began_at_home=began_at_home)
+                with (
+                    self._asking(target, deadline),
+                    self._open(target, signed=at_home and self._is_image_path(target)) as response,
+                ):
+                    if not response.has_redirect_location:
+                        return self._drain(response, url, began_at_home=began_at_home)
+                    target = urljoin(target, response.headers["location"])
+            except UnreadableImage:
+                raise
             except (_Unauthorized, ApiError) as error:  # ApiError: the token could not be renewed
                 if isinstance(error, _Unauthorized) and not renewed and self._client.renew_access():
                     renewed = True
@@ -136,6 +146,8 @@ class ImageReader:
                 raise ImageUnavailable(f"{_short(url)} is not read: {error}") from error
             except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
                 words = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}"
+                if isinstance(error, httpx.TimeoutException) and time.monotonic() >= deadline:
+                    words = f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s"
                 # A presigned address leads to a storage elsewhere: its failure is not Label Studio's.
                 if at_home and not isinstance(error, httpx.InvalidURL):
                     raise self._blame(
@@ -146,13 +158,42 @@ class ImageReader:
                 raise ImageUnavailable(f"{_short(url)} is no address: {error}") from error
         raise ImageUnavailable(f"{_short(url)} redirects more than {MAX_REDIRECTS} times")
 
+    @contextmanager
+    def _asking(self, target: str, deadline: float) -> Iterator[None]:
+        """One request, until a time of the monotonic clock, to a host that is not left alone just now.
+
+        Raises:
+            HostSuspended: it is, or was now late too often.
+        """
+        begun, suspensions = time.monotonic(), self._client.suspensions
+        if self._is_home(target):  # whose absence the caller judges: it is every project's
+            with within(deadline - begun):
+                yield
+            return
+        host = urlsplit(target).netloc.rpartition("@")[2].lower()
+        suspensions.admit(host)
+        try:
+            with within(deadline - begun):
+                yield
+        except httpx.TransportError as error:
+            late = isinstance(error, httpx.TimeoutException) or time.monotonic() - begun > SLOW_SECONDS
+            if late and (suspended := suspensions.timed_out(host)):
+                raise suspended from error
+            if not late:
+                suspensions.answered(host)
+            raise
+        except UnreadableImage:
+            suspensions.answered(host)
+            raise
+        suspensions.answered(host)
+
     def _open(self, target: str, *, signed: bool) -> AbstractContextManager[httpx.Response]:
         """Ask for what is at an address."""
         if self._is_home(target):
             return self._at_home.stream("GET", target, headers=self._client.signature() if signed else {})
         return self._elsewhere.client(target).stream("GET", target)
 
-    def _drain(self, response: httpx.Response, url: str, deadline: float, *, began_at_home: bool) -> bytes:
+    def _drain(self, response: httpx.Response, url: str, *, began_at_home: bool) -> bytes:
         answered_at_home = self._is_home(str(response.url))
         if not response.is_success:
             signed = "authorization" in response.request.headers
@@ -174,8 +215,6 @@ class ImageReader:
             size += len(part)
             if size > self._max_bytes:
                 raise self._too_large(url)
-            if time.monotonic() > deadline:
-                raise ImageUnavailable(f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s")
             parts.append(part)
         return b"".join(parts)
 

@@ -33,6 +33,9 @@ _one_large_picture = threading.Lock()  # larger ones than MAX_PIXELS are decoded
 class UnreadableImage(ValueError):
     """An image that cannot be used; the message says why in words an administrator can act on."""
 
+    retry_after: float | None = None
+    """Seconds after which it may be there, where that is known."""
+
 
 @dataclass(frozen=True, eq=False)
 class Decoded:

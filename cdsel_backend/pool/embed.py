@@ -65,6 +65,8 @@ class Embedded(Generic[K]):
     """What is odd about a file that is used all the same."""
     measures: Measures = field(default_factory=dict)
     """What the file says of itself (`pool.measures`)."""
+    retry_after: float | None = None
+    """Seconds after which an item with an error may do, where that is known."""
 
 
 Source: TypeAlias = "bytes | Callable[[], bytes]"
@@ -216,7 +218,7 @@ class EmbeddingStream(Generic[K]):
                 measures = measure(decoded)
             return Embedded(key, digest, None, None, decoded.note, measures), pixels
         except UnreadableImage as error:
-            return Embedded(key, digest, None, str(error)), None
+            return Embedded(key, digest, None, str(error), retry_after=error.retry_after), None
         except SourceError:
             raise  # not this image's fault: nothing can be read now
         except Exception as error:  # whatever one image does, the others go on

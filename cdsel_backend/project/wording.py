@@ -50,6 +50,14 @@ _DOING = {
 }
 
 
+def taking_long(step: str, seconds: float) -> str:
+    """That a project has been at one step for long."""
+    return (
+        f"This project has been at one step ({step.replace('_', ' ') or 'its first'}) for more than {seconds / 60:.0f} "
+        "minutes: its images, its storage or Label Studio may answer slowly or not at all. Other projects go on."
+    )
+
+
 def next_step(state: State, *, images: int, read: int) -> str:
     """What comes next, as a sentence or two; `read` of the pool's images are embedded, or cannot be."""
     size, waiting = min(state.settings.round_size, state.left), len(state.open)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,25 @@ if TYPE_CHECKING:
     from cdsel_backend.pool.backbones import Backbone
 
 
+MOST_COMPUTING = 2  # steps that hold vectors of a whole pool, at once
+
+
+class Loading:
+    """One lock for each thing that may be loaded: who waits for a slow one keeps nobody else waiting."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[Hashable, threading.Lock] = {}
+
+    def of(self, key: Hashable) -> threading.Lock:
+        """The lock of a thing."""
+        with self._guard:
+            return self._locks.setdefault(key, threading.Lock())
+
+
 @dataclass
 class Context:
-    """What the steps work with; one for each worker process and Label Studio."""
+    """What the steps work with; one for each worker process and Label Studio. Shared by the threads of its turns."""
 
     store: Store
     server: ServerSettings
@@ -32,6 +50,11 @@ class Context:
     chunks: dict[int, int] = field(default_factory=dict)  # project -> images of its next step of embedding
     at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))
+    steps: dict[int, str] = field(default_factory=dict)  # project -> the step that it is at
+    computing: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(MOST_COMPUTING)
+    )
+    loading: Loading = field(default_factory=lambda: Loading())
 
     def __post_init__(self) -> None:
         self.predictions = Predictions(self.server, self.store)
@@ -47,17 +70,18 @@ class Context:
         )
 
         key = (settings.backbone, settings.backbone_weights, settings.features, settings.view)
-        if key not in self.backbones:
-            self.backbones[key] = load_backbone(
-                settings.backbone,
-                weights=settings.backbone_weights,
-                device=self.server.device,
-                features=settings.features,
-                view=settings.view,
-                precision=self.server.precision,
-                cache=self.server.compiled_folder,
-            )
-        return self.backbones[key]
+        with self.loading.of(key):
+            if key not in self.backbones:
+                self.backbones[key] = load_backbone(
+                    settings.backbone,
+                    weights=settings.backbone_weights,
+                    device=self.server.device,
+                    features=settings.features,
+                    view=settings.view,
+                    precision=self.server.precision,
+                    cache=self.server.compiled_folder,
+                )
+            return self.backbones[key]
 
     def tuned_backbone(self, settings: ProjectSettings, model: TunedModel) -> Backbone:
         """A project's backbone as a model's fine-tune left it; the one asked for last is kept.
@@ -67,19 +91,20 @@ class Context:
         """
         from cdsel_backend.pool.backbones import load_backbone
 
-        if model.fingerprint not in self.tuned:
-            self.tuned.clear()  # before the next one is loaded: two may not fit
-            self.tuned[model.fingerprint] = load_backbone(
-                settings.backbone,
-                weights=settings.backbone_weights,
-                device=self.server.device,
-                features="last",  # of what a fine-tune changes, its head has seen this
-                view="fast",
-                changes=model.changes,
-                precision=self.server.precision,
-                cache=self.server.compiled_folder,
-            )
-        return self.tuned[model.fingerprint]
+        with self.loading.of("tuned"):
+            if model.fingerprint not in self.tuned:
+                self.tuned.clear()  # before the next one is loaded: two may not fit
+                self.tuned[model.fingerprint] = load_backbone(
+                    settings.backbone,
+                    weights=settings.backbone_weights,
+                    device=self.server.device,
+                    features="last",  # of what a fine-tune changes, its head has seen this
+                    view="fast",
+                    changes=model.changes,
+                    precision=self.server.precision,
+                    cache=self.server.compiled_folder,
+                )
+            return self.tuned[model.fingerprint]
 
     def under(self, name: str, holder: str) -> Context:
         """This context for work under a lease: once it is lost, nothing is written here or in Label Studio."""

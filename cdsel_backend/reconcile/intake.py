@@ -45,6 +45,7 @@ UPDATED = "PROJECT_UPDATED"  # what Label Studio calls a change of a project's o
 REFUSED = 400  # the status of what Label Studio finds wrong with a request
 SEQUENTIAL = "Sequential sampling"
 RELIST_SECONDS = 3600.0  # between looks at a source outside Label Studio; `cdsel pool add` looks at once
+HOST_SUSPENDED = "IMAGE_HOST_SUSPENDED"  # an event of our own, for the activity page
 POOL_POLL = 10  # the pool is listed once in so many polls of the queue
 
 
@@ -263,6 +264,8 @@ def embed(context: Context, state: State) -> bool:
         store.start_backbone(project, backbone.fingerprint)
     chunk, begun = context.chunks.get(project, EMBED_CHUNK), time.monotonic()
     rows = store.without_vector(project, limit=chunk, now=time.time())
+    if "hosts" in state.project.problems and not context.studio.suspensions.in_trouble():
+        store.note_problems(project, "hosts", [])
     if not rows:
         if "embedding" in state.project.problems:
             store.note_problems(project, "embedding", [])
@@ -273,6 +276,7 @@ def embed(context: Context, state: State) -> bool:
     done: list[tuple[int, str, Any]] = []
     said: list[tuple[int, Measures, str | None]] = []
     faults: dict[int, str] = {}
+    waits: dict[int, float] = {}
     images = ((row.id, partial(source.read, source_item(row))) for row in rows)
     try:
         for result in embed_images(backbone, images, max_pixels=context.server.max_image_pixels):
@@ -281,18 +285,23 @@ def embed(context: Context, state: State) -> bool:
                 said.append((result.key, result.measures, result.note))
             else:
                 faults[result.key] = result.error or "no vector came of it"
+                if result.retry_after is not None:
+                    waits[result.key] = result.retry_after
     finally:  # also where Label Studio goes away halfway: what is done stays done
-        attempts = {row.id: row.attempts for row in rows}
+        pauses = {row.id: RETRY_SECONDS * 2 ** min(row.attempts, 8) for row in rows} | waits
         store.note_files(said)  # first: an item with a vector is complete
         store.add_vectors(backbone.fingerprint, done)
-        store.note_unusable(
-            [
-                (item, words, time.time() + RETRY_SECONDS * 2 ** min(attempts[item], 8))
-                for item, words in faults.items()
-            ]
-        )
+        store.note_unusable([(item, words, time.time() + pauses[item]) for item, words in faults.items()])
+        note_hosts(context, state, sorted({faults[item] for item in waits}))
         context.chunks[project] = next_chunk(chunk, time.monotonic() - begun)
     return True
+
+
+def note_hosts(context: Context, state: State, words: list[str]) -> None:
+    """Say which hosts of images are left alone for a while, on the overview and as an event."""
+    if words and words != state.project.problems.get("hosts"):
+        context.store.note_problems(state.project.id, "hosts", words)
+        context.store.add_event(state.project.pool_project, HOST_SUSPENDED, {"hosts": words}, handled=True)
 
 
 def next_chunk(images: int, seconds: float) -> int:

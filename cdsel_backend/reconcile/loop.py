@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
@@ -68,6 +69,7 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     lay_out,
 )
 LOOKS = (describe, sync)
+COMPUTES = (check_champion, detect_confounders, select_round, lay_out)  # on the vectors of the whole pool
 
 
 def reconcile(context: Context, project: int) -> bool:
@@ -80,8 +82,11 @@ def reconcile(context: Context, project: int) -> bool:
         return False
     context.at_rest.pop(project, None)
     for step in STEPS:
-        state = context.read_state(project)
-        if _do(step, context, state):
+        context.steps[project] = step.__name__
+        with context.computing if step in COMPUTES else nullcontext():
+            state = context.read_state(project)
+            done = _do(step, context, state)
+        if done:
             level = logging.DEBUG if step in LOOKS else logging.INFO  # polls would drown the rest
             log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
             if step not in LOOKS:

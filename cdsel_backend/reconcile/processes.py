@@ -46,7 +46,7 @@ class TrainingProcesses:
 
     def any_ended(self) -> bool:
         """Whether a process has ended whose end nobody has looked at."""
-        return any(not process.is_alive() for process, _ in self._running.values())
+        return any(not process.is_alive() for process, _ in list(self._running.values()))
 
     def start(self, project: int, task: str, target: Callable[..., None], *arguments: Any) -> None:
         """Run `target(parent's process id, *arguments)` in a process of its own."""

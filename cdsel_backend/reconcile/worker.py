@@ -1,4 +1,8 @@
-"""The worker process: goes round the projects, one lease each, until it is told to stop."""
+"""The worker process: goes round the projects, one lease each, until it is told to stop.
+
+Each turn of a project has a thread of its own. The worker waits for it, but not for ever: one that hangs, on a host, a
+storage, a hub or Label Studio itself, goes on by itself while the other projects have theirs.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 from threadpoolctl import threadpool_limits
@@ -20,11 +26,13 @@ from cdsel_backend.labelstudio.client import (
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.pool.network import BackboneError
+from cdsel_backend.project.wording import taking_long
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.processes import TrainingProcesses, renewing
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, Store
+from cdsel_backend.store.faults import sentence, trace
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.leases import project_lease, training_lease
 from cdsel_backend.store.pulses import BEAT_SECONDS
@@ -36,6 +44,32 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5  # between looks for new events while idle
 LONGEST_REST = 5.0  # between rounds of the projects while idle
 LONGEST_PAUSE = 60.0  # between tries at a project that fails
+TURN_SECONDS = 3.0  # that the others wait for a turn: a little more than a step of embedding takes
+SLOW_SECONDS = 120.0  # in one turn before the overview says so
+MOST_TURNS = 32  # that go on at once
+END_SECONDS = 10.0  # for the turns under way when the worker ends; all of them may be killed
+DATABASE_PAUSE = 5.0  # before a database that failed is asked again
+
+
+class Turn(threading.Thread):
+    """One turn of a project, while it goes on."""
+
+    def __init__(self, project: Project, take: Callable[[Project], bool]) -> None:
+        super().__init__(name=f"project-{project.pool_project}", daemon=True)
+        self.project = project
+        self.began = time.monotonic()
+        self.busy = False
+        """Whether there was something to do."""
+        self.said = False
+        """Whether the overview says that it takes long."""
+        self._take = take
+
+    def run(self) -> None:
+        """Take it; whatever is raised costs this turn only."""
+        try:
+            self.busy = self._take(self.project)
+        except Exception as fault:
+            log.error("project %s: %s", self.project.pool_project, sentence(fault), exc_info=trace(fault))
 
 
 class Worker:
@@ -50,6 +84,8 @@ class Worker:
         self.newest_event = 0
         self.moves = 0  # steps begun or ended: what the pulse shows
         self.failures: dict[int, tuple[int, float]] = {}  # project -> times in a row, not before
+        self._opening = threading.Lock()
+        self.turns: dict[int, Turn] = {}  # project -> its turn that has not ended yet
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -59,12 +95,26 @@ class Worker:
         with threadpool_limits(1, user_api="blas"):
             try:
                 while not stop.is_set():
-                    if not self._round(stop):
-                        self._rest(stop)
+                    try:
+                        if not self._round(stop):
+                            self._rest(stop)
+                    except SQLAlchemyError as fault:  # all of it is in the database: nothing can be done now
+                        log.error("%s", sentence(fault))
+                        stop.wait(DATABASE_PAUSE)
             finally:
-                for project in self.trainings.stop():
-                    self.store.release_lease(training_lease(project), self.trainings.holder)
-                self.store.end_pulse(self.holder)
+                with suppress(SQLAlchemyError):  # the leases and the pulse end by themselves
+                    self._end()
+
+    def _end(self) -> None:
+        """Leave nothing behind that others would wait for."""
+        ends = time.monotonic() + END_SECONDS
+        for turn in self.turns.values():
+            turn.join(max(0.0, ends - time.monotonic()))
+            self.store.release_lease(project_lease(turn.project.id), self.holder)
+        self.turns = {number: turn for number, turn in self.turns.items() if turn.is_alive()}
+        for project in self.trainings.stop():
+            self.store.release_lease(training_lease(project), self.trainings.holder)
+        self.store.end_pulse(self.holder)
 
     def _beat(self, stop: threading.Event) -> None:
         """Show that this process lives, and whether it gets on, for /health and /metrics."""
@@ -74,7 +124,7 @@ class Worker:
                 self.store.beat(self.holder, moved=self.moves != seen)
                 seen = self.moves
             except SQLAlchemyError as fault:  # the next beat may be luckier
-                log.warning("the worker's pulse could not be written: %s", fault)
+                log.warning("the worker's pulse could not be written: %s", sentence(fault))
             if stop.wait(BEAT_SECONDS):
                 return
 
@@ -85,11 +135,41 @@ class Worker:
         if not projects:
             self._probe()
         busy = False
-        self.moves += 1
-        for project in projects:
+        if not self.turns:
             self.moves += 1
-            busy |= not stop.is_set() and self._turn(project)
+        for project in projects:
+            if stop.is_set():
+                break
+            busy |= self._give_turn(project)
         return busy
+
+    def _give_turn(self, project: Project) -> bool:
+        """Begin a project's turn and wait a little for its end; returns whether one ended that had something to do."""
+        turn = self.turns.get(project.id)
+        if turn is None:
+            if len(self.turns) >= MOST_TURNS:
+                return False
+            turn = self.turns[project.id] = Turn(project, self._turn)
+            self.moves += 1
+            turn.start()
+            turn.join(TURN_SECONDS)
+        if turn.is_alive():
+            self._watch(turn)
+            return False
+        del self.turns[project.id]
+        self.moves += 1
+        return turn.busy
+
+    def _watch(self, turn: Turn) -> None:
+        """Say of a turn that it takes long, once it does."""
+        if turn.said or time.monotonic() - turn.began < SLOW_SECONDS:
+            return
+        turn.said = True
+        context = self.contexts.get(turn.project.studio_url)
+        step = context.steps.get(turn.project.id, "") if context else ""
+        words = taking_long(step, SLOW_SECONDS)
+        log.warning("project %s: %s", turn.project.pool_project, words)
+        self.store.note_problems(turn.project.id, "slow", [words])
 
     def _turn(self, project: Project) -> bool:
         if time.monotonic() < self.failures.get(project.id, (0, 0.0))[1]:
@@ -97,6 +177,8 @@ class Worker:
         name = project_lease(project.id)
         if not self.store.take_lease(name, self.holder):
             return False
+        if "slow" in project.problems:  # of a turn that has ended, or died with its worker
+            self.store.note_problems(project.id, "slow", [])
         try:
             with renewing(self.store, name, self.holder):
                 busy = reconcile(self._context(project.studio_url).under(name, self.holder), project.id)
@@ -111,8 +193,10 @@ class Worker:
             self._fail(project, str(fault))
             return False
         except Exception as fault:
-            log.exception("project %s: a step failed", project.pool_project)
-            self._fail(project, f"a step failed ({type(fault).__name__}: {fault}); the log has the details")
+            log.error(
+                "project %s: a step failed: %s", project.pool_project, sentence(fault), exc_info=trace(fault)
+            )
+            self._fail(project, f"a step failed: {sentence(fault)}")
             return False
         finally:
             self.store.release_lease(name, self.holder)
@@ -129,12 +213,13 @@ class Worker:
         self.store.note_problems(project.id, "worker", [words])
 
     def _context(self, studio_url: str) -> Context:
-        if studio_url not in self.contexts:
-            studio = LabelStudio(
-                studio_url, self.server.label_studio_api_key, image_hosts=self.server.image_hosts
-            )
-            self.contexts[studio_url] = Context(self.store, self.server, studio, trainings=self.trainings)
-        return self.contexts[studio_url]
+        with self._opening:
+            if studio_url not in self.contexts:
+                studio = LabelStudio(
+                    studio_url, self.server.label_studio_api_key, image_hosts=self.server.image_hosts
+                )
+                self.contexts[studio_url] = Context(self.store, self.server, studio, trainings=self.trainings)
+            return self.contexts[studio_url]
 
     def _probe(self) -> None:
         """Without a project to work on, see that Label Studio answers, so that /health can say so."""
@@ -158,6 +243,6 @@ class Worker:
         until = time.monotonic() + min(self.server.poll_seconds, LONGEST_REST)
         seen = self.newest_event
         while time.monotonic() < until and self.newest_event == seen and not stop.wait(LOOK_SECONDS):
-            if self.trainings.any_ended():
+            if self.trainings.any_ended() or not all(turn.is_alive() for turn in self.turns.values()):
                 return
             self.newest_event = self.store.newest_event()

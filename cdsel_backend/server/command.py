@@ -182,7 +182,11 @@ def _work(parent: int, server: ServerSettings, verbose: bool) -> None:
     from cdsel_backend.reconcile.worker import Worker
 
     _log_to_stderr(verbose)
-    Worker(server).run(_until_told(parent))
+    worker = Worker(server)
+    worker.run(_until_told(parent))
+    if worker.turns:  # some hang: the interpreter would wait for their threads
+        logging.shutdown()
+        os._exit(0)
 
 
 def _until_told(parent: int) -> threading.Event:

@@ -6,7 +6,10 @@ import hashlib
 import io
 import os
 import threading
+import time
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as LateError
 from pathlib import Path
 
 from flask import Response, current_app, render_template
@@ -15,6 +18,7 @@ from PIL import Image
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
+from cdsel_backend.labelstudio.deadline import within
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.server.pages.blueprint import pages, read_state
@@ -27,7 +31,11 @@ SIDE = 288  # pixels of the longer side: 144 on a sharp screen
 KEPT_BYTES = 256 * 1024 * 1024
 TRIM_EVERY = 200  # new files between looks at the bound
 READERS = 3  # images read at once, so that Label Studio's own requests still find a free thread
-PATIENCE = 10.0  # seconds to wait for one of them
+PATIENCE = 10.0  # seconds to wait for a thumbnail
+STANDSTILL = 2.0  # seconds in which none was made while all readers were busy: nobody else waits then
+
+
+SLOW = "images come slowly just now; try again in a moment"
 
 
 class Thumbnails:
@@ -37,7 +45,11 @@ class Thumbnails:
         self.server = server
         self.folder = server.data_dir / "thumbnails"
         self._kept_bytes = kept_bytes
-        self._free = threading.BoundedSemaphore(READERS)
+        # Threads of their own: one that reads from a share that hangs must not keep one of the web server.
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="thumbnail")
+        self._guard = threading.Lock()
+        self._under_way = 0
+        self._moved = 0.0
         self._studios: dict[str, LabelStudio] = {}
         self._written = 0
 
@@ -46,7 +58,7 @@ class Thumbnails:
 
         Raises:
             UnreadableImage, LabelStudioError: there is none; the message says why.
-            ServiceUnavailable: too many are being made.
+            ServiceUnavailable: too many are being made, or images come too slowly.
         """
         name = item.content_hash or f"{state.project.studio_url}|{item.id}|{item.image}"
         name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
@@ -58,26 +70,39 @@ class Thumbnails:
         else:
             os.utime(path)  # the bound removes what nobody looked at for longest
             return kept
-        if not self._free.acquire(timeout=PATIENCE):
-            raise ServiceUnavailable("too many thumbnails are being made; try again in a moment")
+        with self._guard:
+            if self._under_way < READERS:
+                self._moved = time.monotonic()
+            elif time.monotonic() - self._moved > STANDSTILL:
+                raise ServiceUnavailable(SLOW)
+            self._under_way += 1
+        making = self._readers.submit(self._make, state, item, path)
+        making.add_done_callback(self._done)
         try:
-            data = self._make(state, item)
-        finally:
-            self._free.release()
-        self._keep(path, data)
-        return data
+            return making.result(PATIENCE)
+        except LateError:
+            making.cancel()  # where nobody has begun
+            raise ServiceUnavailable(SLOW) from None
 
-    def _make(self, state: State, item: Item) -> bytes:
+    def _done(self, making: Future[bytes]) -> None:
+        with self._guard:
+            self._under_way -= 1
+            if not making.cancelled():
+                self._moved = time.monotonic()
+
+    def _make(self, state: State, item: Item, path: Path) -> bytes:
         url = state.project.studio_url
         if url not in self._studios:
             self._studios[url] = LabelStudio(
                 url, self.server.label_studio_api_key, image_hosts=self.server.image_hosts
             )
-        data = pool_source(self._studios[url], state).read(source_item(item))
+        with within(PATIENCE):
+            data = pool_source(self._studios[url], state).read(source_item(item))
         image = decode(data, max_pixels=self.server.max_image_pixels)
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
         out = io.BytesIO()
         image.save(out, "JPEG", quality=82, optimize=True)
+        self._keep(path, out.getvalue())
         return out.getvalue()
 
     def _keep(self, path: Path, data: bytes) -> None:

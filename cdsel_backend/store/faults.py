@@ -1,0 +1,48 @@
+"""What is wrong with the disk or the database, as a sentence; such faults need no trace in the log."""
+
+from __future__ import annotations
+
+import errno
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK = (*FULL, errno.EIO, errno.EROFS)
+_FULL_WORDS = ("disk is full", "no space left", "could not extend file")
+
+
+def is_outside(fault: BaseException) -> bool:
+    """Whether a fault is the disk's or the database's, and not one of this program."""
+    if isinstance(fault, OSError):
+        return fault.errno in DISK
+    return isinstance(fault, (OperationalError, InterfaceError, NoConnection))
+
+
+def sentence(fault: BaseException) -> str:
+    """What is wrong and what to do, in one line without SQL."""
+    reason = str(fault.orig if isinstance(fault, DBAPIError) and fault.orig else fault)
+    reason = " ".join(reason.split())[:300]
+    is_full = isinstance(fault, OSError) and fault.errno in FULL
+    if is_full or (is_outside(fault) and any(words in reason.lower() for words in _FULL_WORDS)):
+        return (
+            "the disk is full: make room where CDSEL_DATA_DIR and the database lie; nothing is lost, and the work goes "
+            "on by itself"
+        )
+    if isinstance(fault, OperationalError) and "locked" in reason:
+        return (
+            "the database is locked by another program: end what keeps it open for long, such as an editor; the work "
+            "goes on by itself"
+        )
+    if isinstance(fault, SQLAlchemyError) and is_outside(fault):
+        return (
+            f"the database does not answer ({reason}): see CDSEL_DATABASE_URL; the work goes on once it does"
+        )
+    if is_outside(fault):
+        return f"the disk cannot be read or written ({reason}): see the folder CDSEL_DATA_DIR"
+    return f"{type(fault).__name__}: {reason}; the log has the details"
+
+
+def trace(fault: BaseException) -> BaseException | None:
+    """What the log is to show the trace of: faults of this program only."""
+    return None if is_outside(fault) else fault

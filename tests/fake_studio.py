@@ -1,0 +1,256 @@
+"""A server that keeps projects, tasks and annotations as Label Studio 1.23.2 was measured to, and fails when told to.
+
+What it does follows `test_studio.py` and `test_client.py`, which hold the real one to the same: ids grow and are never
+used again, late and double submissions are accepted, a task that is gone answers 404, imports answer the ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import RLock, Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+TOKEN = "0" * 40
+Answer = tuple[int, Any]
+
+
+class FakeStudio:
+    """`tasks`: id -> task with `project`, `data`, `annotations`; `projects`, `webhooks`, `predictions` likewise.
+
+    `fault(method, path)` is asked before each request: a status to answer instead, "lost" to do what is asked and cut
+    the connection before the answer, None for no fault. It may also hang.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.lock = RLock()
+        self.projects: dict[int, dict[str, Any]] = {}
+        self.tasks: dict[int, dict[str, Any]] = {}
+        self.webhooks: dict[int, dict[str, Any]] = {}
+        self.predictions: list[dict[str, Any]] = []
+        self.seen: list[str] = []
+        self.token = TOKEN
+        self.clock = 0
+        self.fault: Callable[[str, str], int | str | None] = lambda method, path: None
+
+    def number(self) -> int:
+        """An id, and the time of a change."""
+        self.clock += 1
+        return self.clock
+
+    def now(self) -> str:
+        seconds = self.number()
+        return f"2026-01-{1 + seconds // 86400:02}T{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}Z"
+
+    def add_project(self, title: str, label_config: str, tasks: list[dict[str, Any]]) -> int:
+        with self.lock:
+            number = self.number()
+            self.projects[number] = {
+                "id": number,
+                "title": title,
+                "label_config": label_config,
+                "description": "",
+                "sampling": "Sequential sampling",
+            }
+            self.add_tasks(number, tasks)
+        return number
+
+    def add_tasks(self, project: int, tasks: list[dict[str, Any]]) -> list[int]:
+        ids = []
+        for data in tasks:
+            number = self.number()
+            self.tasks[number] = {
+                "id": number,
+                "project": project,
+                "data": data,
+                "annotations": [],
+                "updated_at": self.now(),
+            }
+            ids.append(number)
+        return ids
+
+    def of(self, project: int) -> list[dict[str, Any]]:
+        """The tasks of a project, in the order in which Label Studio gives them out."""
+        return [task for _, task in sorted(self.tasks.items()) if task["project"] == project]
+
+    def next(self, project: int) -> dict[str, Any] | None:
+        return next((task for task in self.of(project) if not task["annotations"]), None)
+
+    def submit(
+        self, task: int, result: list[Any], *, skip: bool = False, user: int = 1
+    ) -> dict[str, Any] | None:
+        """An annotation, also on a task that has one; None where the task is gone (404)."""
+        with self.lock:
+            if task not in self.tasks:
+                return None
+            now = self.now()
+            annotation = {
+                "id": self.number(),
+                "result": result,
+                "was_cancelled": skip,
+                "completed_by": user,
+                "created_at": now,
+                "updated_at": now,
+            }
+            self.tasks[task]["annotations"].append(annotation)
+            self.tasks[task]["updated_at"] = now
+            return annotation
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+        parts = [part for part in path.split("/") if part][1:]
+        head = parts[0]
+        if head == "version":
+            return 200, {"release": "1.23.2"}
+        if head == "current-user":
+            return 200, {"id": 1}
+        if head == "users":
+            return 200, [{"id": 1, "email": "ann@example.org"}, {"id": 2, "email": "bob@example.org"}]
+        if head == "ml":
+            return 200, []
+        if head == "projects":
+            return self._projects(method, parts[1:], body)
+        if head == "tasks":
+            return self._tasks(method, parts[1:], query, body)
+        if head == "predictions":
+            project = int(query["project"])
+            found = [
+                one for one in self.predictions if self.tasks.get(one["task"], {}).get("project") == project
+            ]
+            return 200, found
+        if head == "webhooks":
+            return self._webhooks(method, parts[1:], query, body)
+        return 404, {"detail": f"{method} {path} is not played"}
+
+    def _projects(self, method: str, parts: list[str], body: Any) -> Answer:
+        if not parts:
+            if method == "GET":
+                return 200, {"results": list(self.projects.values()), "next": None}
+            number = self.add_project(body["title"], body["label_config"], [])
+            self.projects[number] |= body
+            return 201, self.projects[number]
+        number = int(parts[0])
+        project = self.projects.get(number)
+        if project is None:
+            return 404, {"detail": "Not found."}
+        if parts[1:] == ["next"]:
+            task = self.next(number)
+            return (200, task) if task else (404, {"detail": "no more"})
+        if parts[1:] == ["import"]:
+            ids = self.add_tasks(number, [one["data"] for one in body])
+            return 201, {"task_ids": ids, "task_count": len(ids)}
+        if parts[1:] == ["import", "predictions"]:
+            self.predictions += body
+            return 201, {"created": len(body)}
+        if method == "PATCH":
+            project |= body
+        elif method == "DELETE":
+            del self.projects[number]
+            for task in self.of(number):
+                del self.tasks[task["id"]]
+            return 204, None
+        count = sum(task["project"] == number for task in self.tasks.values())
+        return 200, {**project, "task_number": count}
+
+    def _tasks(self, method: str, parts: list[str], query: dict[str, str], body: Any) -> Answer:
+        if parts[1:] == ["annotations"] and method == "POST":
+            made = self.submit(int(parts[0]), body["result"], skip=body["was_cancelled"])
+            return (201, made) if made else (404, {"detail": "Not found."})
+        if parts:
+            task = self.tasks.get(int(parts[0]))
+            if task is None:
+                return 404, {"detail": "Not found."}
+            if method == "DELETE":
+                del self.tasks[task["id"]]
+                return 204, None
+            return 200, task
+        project = int(query["project"])
+        if project not in self.projects:
+            return 404, {"detail": "Not found."}
+        found = self.of(project)
+        total = len(found)
+        for item in json.loads(query.get("query", "{}")).get("filters", {}).get("items", ()):
+            name, value = item["filter"].removeprefix("filter:tasks:"), item["value"]
+            if (name, item["operator"]) == ("id", "greater"):
+                found = [task for task in found if task["id"] > value]
+            else:
+                return 400, {"detail": f"the filter {item} is not played"}
+        return 200, {"tasks": found[: int(query.get("page_size", 100))], "total": total}
+
+    def _webhooks(self, method: str, parts: list[str], query: dict[str, str], body: Any) -> Answer:
+        if not parts and method == "GET":
+            project = int(query["project"])
+            return 200, [hook for hook in self.webhooks.values() if hook["project"] == project]
+        if not parts:
+            number = self.number()
+            self.webhooks[number] = {"actions": [], **body, "id": number}
+            return 201, self.webhooks[number]
+        hook = self.webhooks.get(int(parts[0]))
+        if hook is None:
+            return 404, {"detail": "Not found."}
+        if method == "DELETE":
+            del self.webhooks[hook["id"]]
+            return 204, None
+        hook |= body or {}
+        return 200, hook
+
+
+@contextmanager
+def fake_studio() -> Iterator[FakeStudio]:
+    """Run one on a free port."""
+    studio = FakeStudio()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            url = urlsplit(self.path)
+            studio.seen.append(f"{self.command} {url.path}")
+            fault = studio.fault(self.command, url.path)
+            if self.headers.get("Authorization") != f"Token {studio.token}":
+                status, content = 401, {"detail": "Invalid token."}
+            elif isinstance(fault, int):
+                status, content = fault, {"detail": "a fault that was asked for"}
+            else:
+                query = {name: values[0] for name, values in parse_qs(url.query).items()}
+                with studio.lock:
+                    status, content = studio.answer(self.command, url.path, query, body)
+                    answer = b"" if content is None else json.dumps(content).encode()
+            if fault == "lost":
+                self.close_connection = True
+                return
+            if status >= 400:
+                answer = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_DELETE = do_POST = do_PATCH = handle_any  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        block_on_close = False
+        request_queue_size = 64
+
+        def handle_error(self, *_: object) -> None:
+            return  # whoever asked went away
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        studio.url = f"http://127.0.0.1:{server.server_port}"
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield studio
+        finally:
+            server.shutdown()
+            thread.join()
