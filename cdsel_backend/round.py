@@ -17,6 +17,7 @@ from cdsel_backend.confounders import fit_representation
 from cdsel_backend.confounders.representation import Representation, level_effects
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.selection import Selection, SelectionOptions, problem_for, select
 from cdsel_backend.training import Model, train_model
 from cdsel_backend.training.head import Recipe
@@ -33,7 +34,7 @@ class RoundPool:
     patient or lesion, negative = unknown.
     """
 
-    vectors: NDArray[np.float32]
+    vectors: VectorRows
     columns: Sequence[Column]
     classes: tuple[str, ...]
     kind: LabelKind = SINGLE
@@ -60,7 +61,9 @@ class RoundPool:
     @cached_property
     def _effects(self) -> NDArray[np.float32]:
         """(l, k): the effect of every level of every confounder."""
-        usable = np.flatnonzero(np.isfinite(self.vectors).all(axis=1))
+        usable = np.flatnonzero(finite_rows(self.vectors))
+        if len(usable) == len(self.vectors):
+            return level_effects(self.projected, self.columns)
         return level_effects(self.projected[usable], [column.take(usable) for column in self.columns])
 
 

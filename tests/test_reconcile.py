@@ -570,7 +570,10 @@ def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_h
         train_head(vectors, pool.confounders, pool.labels, classes=pool.classes) for vectors in (own, tuned)
     )
     seen = np.arange(10, 20)
-    world.store.add_vectors("t", [(int(pool.ids[i]), pool.rows[i].content_hash, tuned[i]) for i in seen])
+    items = pool.items(seen)
+    world.store.add_vectors(
+        "t", [(one.id, one.content_hash, tuned[i]) for one, i in zip(items, seen, strict=True)]
+    )
     model = TunedModel(base, head, {"w": np.zeros(1, dtype=np.float32)}, "t", {})
     answers = predict(model, read_pool(world.store, world.state()), np.arange(30))
     columns = [column.take(np.arange(30)) for column in pool.columns]

@@ -13,6 +13,7 @@ from cdsel_backend.confounders.association import cramers_v, cross_table
 from cdsel_backend.confounders.report import LatentGroup
 from cdsel_backend.confounders.representation import fit_representation
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows
 
 _ITEMS = 2000
 _COMPONENTS = 32
@@ -21,7 +22,7 @@ _APART = 0.2  # mean silhouette of a cluster that stands apart
 _EXPLAINED = 0.3  # Cramér's V of a variable that accounts for a cluster
 
 
-def cluster(vectors: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.int64]:
+def cluster(vectors: VectorRows, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return (n,): k-means clusters of finite vectors (n, d), fitted on a sample of 2,000."""
     sample = np.sort(rng.permutation(len(vectors))[:_ITEMS])
     representation = fit_representation(vectors[sample], [], strength=0.0, components=_COMPONENTS)
@@ -34,7 +35,7 @@ def cluster(vectors: NDArray[np.floating], rng: np.random.Generator) -> NDArray[
 
 
 def latent_groups(
-    vectors: NDArray[np.floating], columns: Sequence[Column], rng: np.random.Generator
+    vectors: VectorRows, columns: Sequence[Column], rng: np.random.Generator
 ) -> tuple[LatentGroup, ...]:
     """Return the clusters that stand apart and that no variable accounts for, the largest first."""
     sample = np.sort(rng.permutation(len(vectors))[:_ITEMS])

@@ -29,13 +29,14 @@ from cdsel_backend.confounders.targets import FEW_LABELS, Target, read_targets, 
 from cdsel_backend.confounders.verdict import Verdict
 from cdsel_backend.labels import SINGLE, Decision, LabelKind
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows, finite_rows
 
 _FEW_IMAGES = 20  # below, nothing is measured
 _CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest label that the variable may leave
 
 
 def detect(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     columns: Sequence[Column],
     labels: NDArray[np.integer],
     *,
@@ -56,9 +57,9 @@ def detect(
     dependence on each variable given the label is tested. The same seed gives the same report.
     """
     rng = np.random.default_rng(seed)
-    finite = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    finite = np.flatnonzero(finite_rows(vectors))
     pool = _Pool(
-        vectors=vectors[finite],
+        vectors=vectors if len(finite) == len(vectors) else vectors[finite],
         labels=kind.codes(labels[finite]),
         decisions=kind.decisions(classes),
         groups=None if groups is None else groups[finite],
@@ -81,7 +82,7 @@ def detect(
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    vectors: NDArray[np.floating]
+    vectors: VectorRows
     labels: NDArray[np.int64]
     """(n, q): the outcome of each decision, -1 where there is none."""
     decisions: Sequence[Decision]

@@ -18,6 +18,7 @@ from scipy.stats import t
 from cdsel_backend.confounders.association import conditional_information, permutation_p
 from cdsel_backend.confounders.representation import fit_representation
 from cdsel_backend.pool.groups import alone_or_together
+from cdsel_backend.pool.vectors import VectorRows
 
 _ITEMS = 1500
 _COMPONENTS = 64
@@ -263,7 +264,7 @@ def _permuted(
 
 
 def fit_probe(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     groups: NDArray[np.int64] | None,
     rng: np.random.Generator,
     labelled: NDArray[np.bool_] | None = None,

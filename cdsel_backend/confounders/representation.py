@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows, finite_rows
 
 COMPONENTS = 128
 SCALE = 4.0  # the length of every vector before centring: with it C = .1 suits the logistic head
@@ -42,34 +43,38 @@ class Representation:
         """Return the same representation, centred more (1: wholly) or less (0: not at all)."""
         return replace(self, strength=strength)
 
-    def transform(self, vectors: NDArray[np.floating], columns: Sequence[Column]) -> NDArray[np.float32]:
+    def transform(self, vectors: VectorRows, columns: Sequence[Column]) -> NDArray[np.float32]:
         """Return (m, k) float32 for vectors (m, d) whose metadata are `columns`; levels are matched by name.
 
         A row that is not finite comes back as NaN.
         """
         return self.centre(self.project(vectors), columns)
 
-    def project(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    def project(self, vectors: VectorRows) -> NDArray[np.float32]:
         """Return (m, k) float32, of length 4 each, before any centring."""
-        if vectors.ndim != 2 or vectors.shape[1] != len(self.mean):
+        if len(vectors.shape) != 2 or vectors.shape[1] != len(self.mean):
             raise ValueError(
                 f"vectors are {vectors.shape}; this representation was fitted on {len(self.mean)} wide ones"
             )
         out = np.empty((len(vectors), self.axes.shape[1]), dtype=np.float32)
         for start in range(0, len(vectors), _BLOCK):
             block = slice(start, start + _BLOCK)
-            out[block] = _standardise(vectors[block], self.mean, self.scale) @ self.axes
-        length = np.linalg.norm(out, axis=1, keepdims=True)
-        out *= np.float32(SCALE) / np.where(length > 0, length, np.float32(1))
+            part = _standardise(vectors[block], self.mean, self.scale) @ self.axes
+            length = np.linalg.norm(part, axis=1, keepdims=True)
+            out[block] = part * (np.float32(SCALE) / np.where(length > 0, length, np.float32(1)))
         return out
 
     def centre(self, projected: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
         """Take `strength` times the effects away from what `project` gave."""
         if self.strength == 0 or not self.levels:
             return projected
-        return projected - np.float32(self.strength) * level_shift(
-            self.table, self.levels, columns, len(projected)
-        )
+        out = np.empty_like(projected)
+        for start in range(0, len(projected), _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, len(projected)))
+            own = [column.take(rows) for column in columns]
+            shift = level_shift(self.table, self.levels, own, len(rows))
+            out[rows] = projected[rows] - np.float32(self.strength) * shift
+        return out
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return the arrays to keep; `meta` holds the rest."""
@@ -103,7 +108,7 @@ class Representation:
 
 
 def fit_representation(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     columns: Sequence[Column],
     *,
     strength: float,
@@ -115,7 +120,7 @@ def fit_representation(
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it lies between 0 (none) and 1 (wholly centred)")
-    usable = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    usable = np.flatnonzero(finite_rows(vectors))
     if not len(usable):
         raise ValueError("no vector of the pool is finite; embed it again")
     # Evenly spaced, so that the components do not depend on a seed.
@@ -170,10 +175,14 @@ def level_effects(projected: NDArray[np.float32], columns: Sequence[Column]) -> 
     codes = [column.codes + first for column, first in zip(columns, firsts[:-1], strict=True)]
     gram = np.zeros((firsts[-1], firsts[-1]))
     sums = np.zeros((firsts[-1], projected.shape[1]))
-    deviation = projected - projected.mean(axis=0, dtype=np.float64)
+    mean = projected.mean(axis=0, dtype=np.float64)
+    for d in range(
+        projected.shape[1]
+    ):  # one component after the other: a pool of a million has no room for two
+        deviation = projected[:, d] - mean[d]
+        for a in codes:
+            sums[:, d] += np.bincount(a, weights=deviation, minlength=firsts[-1])
     for i, a in enumerate(codes):
-        for d in range(projected.shape[1]):
-            sums[:, d] += np.bincount(a, weights=deviation[:, d], minlength=firsts[-1])
         for b in codes[i:]:
             pairs = np.bincount(a * firsts[-1] + b, minlength=firsts[-1] ** 2).reshape(firsts[-1], -1)
             gram += pairs if a is b else pairs + pairs.T

@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control
 
 from cdsel_backend.confounders.clusters import cluster
 from cdsel_backend.labels import Decision
+from cdsel_backend.pool.vectors import VectorRows
 
 FEW_LABELS = 20  # until there are as many, clusters stand in for the label
 
@@ -26,7 +27,7 @@ class Target:
 
 
 def read_targets(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     labels: NDArray[np.int64],
     decisions: Sequence[Decision],
     rng: np.random.Generator,

@@ -79,8 +79,11 @@ class ImageField:
 
     def metadata(self, data: Mapping[str, Any]) -> Json:
         """A copy of the data of a task without the fields that make up the image's address."""
+        names = _FIELD.findall(self.value)
+        if all(name in data for name in names):  # as nearly always; a deep copy takes ten times as long
+            return {name: value for name, value in data.items() if name not in names}
         rest = deepcopy(dict(data))
-        for name in _FIELD.findall(self.value):
+        for name in names:
             holder, key = _holder(rest, name)
             if "[" in name and name not in rest:  # where there is a list of images, none of them is metadata
                 rest.pop(_STEP.findall(name)[0], None)

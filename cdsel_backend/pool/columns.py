@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.pool.fields import Fields
 from cdsel_backend.pool.values import MOSTLY, Reading, ambiguous_dates, find_reading, several_units
 
 MISSING = "(missing)"
@@ -91,6 +92,10 @@ class Column:
         """Return the column over the items of `index` (positions or a mask), with the same levels."""
         return replace(self, codes=self.codes[index])
 
+    def with_codes(self, codes: NDArray[np.int64]) -> Column:
+        """Return the variable over other items, whose levels are known already."""
+        return replace(self, codes=codes)
+
     def meta(self) -> dict[str, object]:
         """Return the variable without its items, as JSON can hold it."""
         return {
@@ -113,6 +118,11 @@ class Column:
     def names(self) -> NDArray[np.str_]:
         """(n,): the level of each item by name."""
         return np.asarray(self.levels, dtype=np.str_)[self.codes]
+
+    def encode_field(self, fields: Fields) -> Column:
+        """As `encode`, for items whose metadata are laid out by field, this one among them: each value is read once."""
+        encoded = self.encode([{self.name: value} for value in fields.values[self.name]])
+        return encoded.take(fields.codes[self.name].astype(np.int64))
 
     def encode(self, rows: Sequence[Mapping[str, object]]) -> Column:
         """Return this variable for other items, with these levels and edges; what is unseen joins the missing."""
@@ -138,19 +148,19 @@ class Column:
 
 
 def read_columns(
-    rows: Sequence[Mapping[str, object]], *, ignore: Collection[str] = (), groups: str | None = None
+    rows: Iterable[Mapping[str, object]] | Fields, *, ignore: Collection[str] = (), groups: str | None = None
 ) -> list[Column]:
     """Type every field of the tasks' data (without the image), in order of first appearance.
 
     `ignore` names fields that are no candidates; `groups` the one images are split by. Fields whose name starts
     with `cdsel_` are ours and dropped.
     """
-    fields = dict.fromkeys(str(key) for row in rows for key in row)
+    fields = rows if isinstance(rows, Fields) else Fields.of(rows)
     columns = []
-    for field in fields:
+    for field in fields.values:
         if field.startswith("cdsel_"):
             continue
-        column = _read_column(field, [row.get(field) for row in rows])
+        column = _read_column(field, fields)
         if field in ignore:
             column = replace(column, excluded="ignored in the settings")
         elif field == groups:
@@ -159,8 +169,9 @@ def read_columns(
     return columns
 
 
-def _read_column(name: str, raw: Sequence[object]) -> Column:
-    values = [_clean(value) for value in raw]
+def _read_column(name: str, fields: Fields) -> Column:
+    raw, cleaned = fields.column(name), [_clean(value) for value in fields.values[name]]
+    values = [cleaned[code] for code in fields.codes[name].tolist()]
     filled = [value for value in values if value is not None]
     nested = sum(isinstance(value, (Mapping, list, tuple, set, frozenset)) for value in raw)
     if nested > len(filled):

@@ -5,23 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.project.view import PoolView, view_of
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.project.typed import TypedPool, group_key, typed_pool
+from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.round import RoundPool
+from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Item
+from cdsel_backend.store.vectors import VectorStore
+from cdsel_backend.training import is_held_out
 
 Vectors = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Item ids (m,), ascending, and their vectors (m, d)."""
+_ITEMS = 5000  # whose metadata are in memory at once
+
+
+class PoolVectors:
+    """The vectors (n, d) of a pool in float32, read from where they are kept as they are asked for.
+
+    A million of 384 values take 1.5 GB at once, and nobody needs them at once.
+    """
+
+    def __init__(self, kept: VectorStore, backbone: str, positions: NDArray[np.int64]) -> None:
+        """Read those at `positions` (n,)."""
+        self._kept, self._backbone, self._positions = kept, backbone, positions
+        self.shape: tuple[int, ...] = (len(positions), self[:1].shape[1])
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, rows: Any, /) -> NDArray[np.float32]:
+        return self._kept.rows(self._backbone, self._positions[rows])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:].astype(np.float32 if dtype is None else dtype, copy=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedPool(PoolView):
     """The items that have a vector, and those vectors (n, d)."""
 
-    vectors: NDArray[np.float32]
+    typed: TypedPool
+    vectors: PoolVectors
     vectors_by: Callable[[str, NDArray[np.int64]], Vectors]
     """(A backbone's fingerprint, item ids) -> those of the items that have a vector of it, and these."""
 
@@ -30,18 +61,62 @@ class EmbeddedPool(PoolView):
         """The pool as a round and a training read it."""
         return RoundPool(self.vectors, self.confounders, self.classes, self.kind, self.groups)
 
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The group of each row as a code."""
+        return self.typed.groups
 
-def read_pool(store: Store, state: State) -> EmbeddedPool:
-    """Read the embedded pool of a project."""
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Rows whose labels are for evaluation only: fixed by the hash of their group."""
+        return self.typed.held_out
+
+    def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
+        """Labelled rows that are held out now, and were when images were split by `group`.
+
+        Nor was another image of their group of today trained on then: where the setting changes, images change sides,
+        and what a model was trained on does not tell how good it is.
+        """
+        rows = np.flatnonzero(self.labelled)
+        if group == self.state.settings.group:
+            trained_then = rows[~self.held_out[rows]]
+        else:
+            trained_then = rows[~is_held_out([group_key(item, group) for item in self.items(rows)])]
+        return self.labelled & self.held_out & ~np.isin(self.groups, self.groups[trained_then])
+
+    def items(self, rows: NDArray[np.int64]) -> list[Item]:
+        """The items of some rows, in their order."""
+        ids = self.ids[rows].tolist()
+        by_id = self.state.store.items_by_id(set(ids))
+        return [by_id[item] for item in ids]
+
+    def encoded(self, variable: Column, rows: NDArray[np.int64]) -> Column:
+        """A variable of a model over some rows, by the model's own levels."""
+        if variable.name in self.typed.fields.values:
+            return variable.encode_field(self.typed.fields).take(rows)
+        parts = [
+            variable.encode([item.metadata for item in self.items(rows[start : start + _ITEMS])])
+            for start in range(0, max(len(rows), 1), _ITEMS)
+        ]
+        return parts[0].with_codes(np.concatenate([part.codes for part in parts]))
+
+
+def read_pool(store: Store, state: State, server: ServerSettings | None = None) -> EmbeddedPool:
+    """Read the embedded pool of a project; `server`: where its typed metadata may be kept."""
     project = state.project
-    ids, vectors = store.vectors(project.id, project.backbone)
-    view = view_of(store, state, ids)
+    typed = typed_pool(store, state, server)
+    ids, positions = store.positions(project.id, project.backbone)
+    if len(ids) != len(typed.ids) or (ids != typed.ids).any():
+        # The pool moved between the two looks: what is in both is the pool, and the next pass sees the rest.
+        typed = typed.take(np.flatnonzero(np.isin(typed.ids, ids)))
+        positions = positions[np.isin(ids, typed.ids)]
     return EmbeddedPool(
-        view.state,
-        view.ids,
-        view.columns,
-        view.space,
-        view.offers,
-        vectors=vectors,
+        state,
+        typed.ids,
+        typed.columns,
+        space_of(state),
+        read_offers(store, project.id),
+        typed=typed,
+        vectors=PoolVectors(store.vectors_kept, project.backbone, positions),
         vectors_by=partial(store.vectors_of, project.id),
     )

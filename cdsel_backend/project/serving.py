@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import LabelSpace, space_of
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows
 from cdsel_backend.project.embedded import EmbeddedPool, Vectors
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.training import Model, TunedModel, answers_for, load, load_meta
 
 KEPT = 8  # models in memory, of whatever projects
+_BLOCK = 65_536  # images that a model is asked about at once
 
 
 class Predictions:
@@ -68,7 +72,11 @@ class Predictions:
         by_id = self._store.items_by_id(ids.tolist())
         metadata = [by_id[item].metadata for item in ids.tolist()]
         space = space_of(state)
-        found = _with_tuned(model, space, ids, vectors, metadata, vectors_by)
+
+        def encode(variable: Column) -> Column:
+            return variable.encode(metadata)
+
+        found = _with_tuned(model, space, ids, vectors, encode, vectors_by)
         return dict(zip(ids.tolist(), found, strict=True))
 
 
@@ -119,8 +127,14 @@ def predict(model: Model, pool: EmbeddedPool, rows: NDArray[np.int64]) -> NDArra
 
     A model with a fine-tuned backbone goes by that backbone's vectors, too, for images that have one.
     """
-    metadata = [pool.rows[row].metadata for row in rows]
-    return _with_tuned(model, pool.space, pool.ids[rows], pool.vectors[rows], metadata, pool.vectors_by)
+    encode = partial(pool.encoded, rows=rows)
+    return _with_tuned(model, pool.space, pool.ids[rows], pool.vectors[rows], encode, pool.vectors_by)
+
+
+def predict_pool(model: Model, pool: EmbeddedPool) -> NDArray[np.float64]:
+    """Probabilities (n, c) of the whole pool, by the vectors that all of it has."""
+    every = np.arange(len(pool.ids), dtype=np.int64)
+    return answers_by(model, pool.space, pool.vectors, partial(pool.encoded, rows=every))
 
 
 def _with_tuned(
@@ -128,33 +142,44 @@ def _with_tuned(
     space: LabelSpace,
     ids: NDArray[np.int64],
     vectors: NDArray[np.float32],
-    metadata: Sequence[Mapping[str, Any]],
+    encode: Callable[[Column], Column],
     vectors_by: Callable[[str, NDArray[np.int64]], Vectors],
 ) -> NDArray[np.float64]:
     """Probabilities (m, c) of items by their vectors (m, d), and by those of the model's own backbone if it has one."""
-    found = answers(model, space, vectors, metadata)
+    found = answers_by(model, space, vectors, encode)
     if isinstance(model, TunedModel):
         tuned_ids, tuned_vectors = vectors_by(model.fingerprint, ids)
         seen = np.flatnonzero(np.isin(ids, tuned_ids))
         if len(seen):
             ours = tuned_vectors[np.searchsorted(tuned_ids, ids[seen])]
-            tuned = answers(model.head, space, ours, [metadata[row] for row in seen])
+            tuned = answers_by(model.head, space, ours, lambda variable: encode(variable).take(seen))
             found[seen] = model.mean(found[seen], tuned)
     return found
 
 
 def answers(
-    model: Model, space: LabelSpace, vectors: NDArray[np.floating], metadata: Sequence[Mapping[str, Any]]
+    model: Model, space: LabelSpace, vectors: VectorRows, metadata: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.float64]:
-    """Probabilities (m, c) of vectors (m, d) with the data of their m tasks, in the order of a label space's classes.
+    """`answers_by` of vectors (m, d) with the data of their m tasks."""
+    return answers_by(model, space, vectors, lambda variable: variable.encode(metadata))
 
-    The data are read by the model's own levels: those of the pool move as it grows, and a range of ages that the
-    model does not know would go without its correction.
+
+def answers_by(
+    model: Model, space: LabelSpace, vectors: VectorRows, encode: Callable[[Column], Column]
+) -> NDArray[np.float64]:
+    """Probabilities (m, c) of vectors (m, d), in the order of a label space's classes.
+
+    `encode` gives the model's variables over the m items, by the model's own levels: those of the pool move as it
+    grows, and a range of ages that the model does not know would go without its correction.
 
     A model from before the classes changed says 0 for those it does not know; what it says of one that is gone is
     shared out among the rest where an image has one class.
     """
-    found = model.predict(vectors, [variable.encode(metadata) for variable in model.variables])
+    columns = [encode(variable) for variable in model.variables]
+    found = np.empty((len(vectors), len(model.classes)))
+    for start in range(0, len(vectors), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(vectors)))
+        found[rows] = model.predict(vectors[rows], [column.take(rows) for column in columns])
     if model.classes == space.classes:
         return found
     probabilities: NDArray[np.float64] = np.zeros((len(vectors), len(space.classes)))

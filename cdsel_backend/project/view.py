@@ -1,4 +1,4 @@
-"""The pool of a project as the loop and the pages look at it: items, metadata, labels, groups, held-out; no vectors."""
+"""The pool of a project as the loop and the pages look at it: items, metadata and labels; no vectors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.labels import LabelKind
-from cdsel_backend.labelstudio.labels import LabelSpace, space_of
-from cdsel_backend.pool.columns import Column, read_columns
-from cdsel_backend.pool.groups import group_id
+from cdsel_backend.labelstudio.labels import LabelSpace
+from cdsel_backend.pool.columns import Column
 from cdsel_backend.store import State, Store
-from cdsel_backend.training import is_held_out
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,6 @@ class PoolView:
     def kind(self) -> LabelKind:
         """What annotators decide, and how `labels` says it."""
         return self.space.kind
-
-    @cached_property
-    def rows(self) -> list[Any]:
-        """The item of each row."""
-        by_id = {row.id: row for row in self.state.items}
-        return [by_id[int(item)] for item in self.ids]
 
     @cached_property
     def labels(self) -> NDArray[np.integer[Any]]:
@@ -77,45 +69,11 @@ class PoolView:
         return found
 
     @cached_property
-    def group_keys(self) -> list[str]:
-        """The patient or lesion of each row; where none is known, the image itself, so that copies go together."""
-        return self._keys_by(self.state.settings.group)
-
-    def _keys_by(self, name: str | None) -> list[str]:
-        images = [f"image={row.content_hash}" for row in self.rows]
-        if name is None:
-            return images
-        # Those whose patient is "unknown" or "N/A" are not one giant patient.
-        groups = [group_id(row.data.get(name)) for row in self.rows]
-        return [
-            image if group is None else f"{name}={group}" for group, image in zip(groups, images, strict=True)
-        ]
-
-    @cached_property
-    def groups(self) -> NDArray[np.int64]:
-        """The group of each row as a code."""
-        return np.unique(self.group_keys, return_inverse=True)[1].astype(np.int64)
-
-    @cached_property
-    def held_out(self) -> NDArray[np.bool_]:
-        """Rows whose labels are for evaluation only: fixed by the hash of their group."""
-        return np.asarray(is_held_out(self.group_keys), dtype=bool)
-
-    def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
-        """Labelled rows that are held out now, and were when images were split by `group`.
-
-        Nor was another image of their group of today trained on then: where the setting changes, images change sides,
-        and what a model was trained on does not tell how good it is.
-        """
-        trained_then = self.labelled & ~is_held_out(self._keys_by(group))
-        return self.labelled & self.held_out & ~np.isin(self.groups, self.groups[trained_then])
-
-    @cached_property
     def taken(self) -> NDArray[np.bool_]:
         """Rows that are not to be selected any more."""
         state = self.state
         taken = state.used | state.skipped | {row.item for row in state.selections}
-        return np.array([int(item) in taken for item in self.ids], dtype=bool)
+        return np.isin(self.ids, np.fromiter(taken, dtype=np.int64, count=len(taken)))
 
     @cached_property
     def confounders(self) -> list[Column]:
@@ -123,15 +81,6 @@ class PoolView:
         report = Report.from_json(self.state.project.report)
         by_name = {column.name: column for column in self.columns}
         return [by_name[name] for name in report.confounders if name in by_name]
-
-
-def view_of(store: Store, state: State, ids: NDArray[np.int64]) -> PoolView:
-    """The view of the items `ids` (n,) of a project, ascending; their metadata is typed together."""
-    space = space_of(state)
-    by_id = {row.id: row for row in state.items}
-    metadata = [space.image.metadata(by_id[item].metadata) for item in ids.tolist()]
-    columns = read_columns(metadata, ignore=state.settings.ignore, groups=state.settings.group)
-    return PoolView(state, ids, columns, space, read_offers(store, state.project.id))
 
 
 def read_offers(store: Store, project: int) -> list[tuple[float, list[str]]]:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report, detect, verdict_changes
-from cdsel_backend.pool.groups import unread_groups
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import predecessors, provenance, prune
@@ -44,7 +43,7 @@ def detect_confounders(context: Context, state: State) -> bool:
     key = report_key(context, state)
     if key == state.project.report_key:
         return False
-    pool = read_pool(context.store, state)
+    pool = read_pool(context.store, state, context.server)
     if len(pool.ids) < 2:
         return False
     context.show(state, Activity(Step.DETECTING, 0, len(pool.ids)))
@@ -57,11 +56,6 @@ def detect_confounders(context: Context, state: State) -> bool:
         for name in (*named, *settings.ignore, *([settings.group] if settings.group else ()))
         if name not in known
     ]
-    unread = (
-        unread_groups(settings.group, [row.data.get(settings.group) for row in pool.rows])
-        if settings.group
-        else None
-    )
     context.store.note_problems(
         state.project.id,
         "metadata",
@@ -69,7 +63,7 @@ def detect_confounders(context: Context, state: State) -> bool:
             f"no task has a metadata field {name!r}; the fields are {', '.join(sorted(known))}"
             for name in missing
         ]
-        + ([unread] if unread else []),
+        + ([pool.typed.unread] if pool.typed.unread else []),
     )
     report = detect(
         pool.vectors,
@@ -192,7 +186,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
     began = time.monotonic()
-    pool = read_pool(context.store, state)
+    pool = read_pool(context.store, state, context.server)
     context.show(state, Activity(Step.TRAINING, 0, int(pool.labelled.sum())))
     last = state.trainings[-1].number if state.trainings else 0
     version = f"cdsel-{state.project.pool_project}-v{last + 1}"

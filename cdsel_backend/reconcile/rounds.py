@@ -12,7 +12,7 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.embedded import read_pool
-from cdsel_backend.project.serving import answers
+from cdsel_backend.project.serving import predict_pool
 from cdsel_backend.project.source import show_outside
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import open_queues
@@ -43,7 +43,7 @@ def select_round(context: Context, state: State) -> bool:
     if key == state.project.exhausted_key:
         context.store.handle_events(asked)
         return False
-    pool = read_pool(context.store, state)
+    pool = read_pool(context.store, state, context.server)
     if pool.taken.all():
         return _exhausted(context, state, key, asked)
     context.show(state, Activity(Step.SELECTING, 0, size))
@@ -57,9 +57,7 @@ def select_round(context: Context, state: State) -> bool:
         size,
         strategy=settings.strategy,
         strength=strength_of(settings.strength, champion),
-        probabilities=answers(champion, pool.space, pool.vectors, [row.metadata for row in pool.rows])
-        if champion
-        else None,
+        probabilities=predict_pool(champion, pool) if champion else None,
         seed=seed,
         options=SelectionOptions(
             random_share=settings.random_share,

@@ -122,7 +122,7 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         return Trial(base, {"fine_tune": {**told, "taken": False, "why": "it was worse than the head"}})
     told = {**told, "taken": True}
     fingerprint = network.network.fingerprint
-    hashes = [(int(pool.ids[row]), str(pool.rows[row].content_hash)) for row in rows]
+    hashes = [(item.id, str(item.content_hash)) for item in pool.items(rows)]
     vectors = [(*key, vector) for key, vector in zip(hashes, tuned.vectors, strict=True)]
     context.store.add_vectors(fingerprint, vectors)
     return Trial(TunedModel(base, tuned.head, tuned.changes, fingerprint, told), {"fine_tune": told})
@@ -161,7 +161,7 @@ class _Reading:
     ) -> dict[int, NDArray[np.floating[Any]]]:
         """Row -> activations (1 + views, *shape); an image that cannot be read now is left out."""
         place_of = {int(self.pool.ids[place]): int(place) for place in places}
-        found = _embed(self.context, self.state, network, [self.pool.rows[place] for place in places])
+        found = _embed(self.context, self.state, network, self.pool.items(places))
         return {place_of[item]: vector for item, _, vector in found}
 
 

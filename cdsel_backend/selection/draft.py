@@ -134,9 +134,13 @@ class Draft:
         threshold = self._least_near
         if threshold is None:
             return None
-        vectors = np.where(self._problem.usable[:, None], self._problem.vectors, 0).astype(np.float32)
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+        unit = np.where(self._problem.usable[:, None], self._problem.vectors, 0).astype(
+            np.float32, copy=False
+        )
+        for start in range(0, len(unit), _BLOCK):
+            part = unit[start : start + _BLOCK]
+            length = np.linalg.norm(part, axis=1, keepdims=True)
+            np.divide(part, length, out=part, where=length > 0)
         taken = unit[self._problem.taken & self._problem.usable]
         for start in range(0, len(unit) if len(taken) else 0, _BLOCK):
             block = slice(start, start + _BLOCK)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.project.layout import Layout, layout_key, make_layout, read_layout
+from cdsel_backend.project.layout import Layout, make_layout, read_layout
+from cdsel_backend.project.typed import pool_key
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
@@ -35,12 +36,12 @@ class PoolTable:
     @property
     def ids(self) -> NDArray[np.int64]:
         """Item ids (n,), ascending."""
-        return self.layout.ids
+        return self.layout.pool.ids
 
     @property
     def columns(self) -> Sequence[Column]:
         """The metadata, n items each."""
-        return self.layout.columns
+        return self.layout.pool.columns
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -110,10 +111,10 @@ class PoolTables:
             return self._kept.setdefault(state.project.id, _Kept())
 
     def _key(self, state: State) -> tuple[Any, ...]:
-        return layout_key(self._store, state), state.project.label_config
+        return pool_key(self._store, state), state.project.label_config
 
 
 def _read(server: ServerSettings, store: Store, state: State) -> PoolTable:
-    layout = read_layout(server, state, layout_key(store, state)) or make_layout(store, state)
+    layout = read_layout(server, store, state) or make_layout(store, state)
     space = space_of(state)
     return PoolTable(layout, space, read_offers(store, state.project.id))

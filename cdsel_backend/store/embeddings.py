@@ -43,7 +43,7 @@ class Embeddings(Database):
 
     def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:
         """Those of some items that are in the pool and have a vector of this backbone."""
-        return set(self._positions(project, backbone, ids)[0].tolist())
+        return set(self.positions(project, backbone, ids)[0].tolist())
 
     def embedding_progress(self, project: int) -> Progress:
         """How many items have a vector, cannot be used, and exist."""
@@ -155,14 +155,14 @@ class Embeddings(Database):
 
     def vectors(self, project: int, backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The embedded pool: item ids (n,) ascending, and their vectors (n, d)."""
-        ids, positions = self._positions(project, backbone)
+        ids, positions = self.positions(project, backbone)
         return ids, self.vectors_kept.rows(backbone, positions)
 
     def vectors_of(
         self, project: int, backbone: str, ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """As `vectors`, of those of some items (any order, repeated or not) that have one and are in the pool."""
-        found, positions = self._positions(project, backbone, np.unique(ids).tolist())
+        found, positions = self.positions(project, backbone, np.unique(ids).tolist())
         return found, self.vectors_kept.rows(backbone, positions)
 
     def iter_vectors(
@@ -172,14 +172,14 @@ class Embeddings(Database):
 
         With `every`, only items whose id it divides: an even sample.
         """
-        ids, positions = self._positions(project, backbone)
+        ids, positions = self.positions(project, backbone)
         if every > 1:
             ids, positions = ids[ids % every == 0], positions[ids % every == 0]
         for start in range(0, len(ids), chunk):
             part = slice(start, start + chunk)
             yield ids[part], self.vectors_kept.rows(backbone, positions[part])
 
-    def _positions(
+    def positions(
         self, project: int, backbone: str, only: Collection[int] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Items of the pool that have a vector of a backbone (n,), ascending, and its positions (n,)."""

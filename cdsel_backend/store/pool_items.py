@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,20 @@ class PoolItems(Database):
         with reading(self.engine) as connection:
             query = columns(Item, table).where(table.c.project == project).order_by(table.c.id)
             return records(connection, Item, query)
+
+    def iter_items(self, project: int) -> Iterator[list[Item]]:
+        """What is in the pool, in parts and in order of ids; no part waits for another in one transaction."""
+        table, last = schema.items, 0
+        while True:
+            with reading(self.engine) as connection:
+                query = columns(Item, table).where(
+                    table.c.project == project, ~table.c.gone, table.c.id > last
+                )
+                part = records(connection, Item, query.order_by(table.c.id).limit(PART))
+            if not part:
+                return
+            yield part
+            last = part[-1].id
 
     def items_by_id(self, ids: Collection[int]) -> dict[int, Item]:
         """Some items, by their ids."""

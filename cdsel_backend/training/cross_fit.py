@@ -18,6 +18,7 @@ from cdsel_backend.confounders.representation import fit_representation
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.groups import alone_or_together
+from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.training.head import NotEnoughLabels
 from cdsel_backend.training.kinds import train_model
 from cdsel_backend.training.splits import grouped_folds
@@ -49,7 +50,7 @@ class Unseen:
 
 
 def cross_fit(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     columns: Sequence[Column],
     labels: NDArray[np.integer],
     *,
@@ -65,7 +66,7 @@ def cross_fit(
     Where a label makes several decisions (a head each) there is one draw a fold and three sizes. The same input gives
     the same answer. Raises NotEnoughLabels where fewer than `FOLDS` labels may be trained on.
     """
-    finite = np.isfinite(vectors).all(axis=1)
+    finite = finite_rows(vectors)
     labelled = kind.labelled(labels)
     rows = np.flatnonzero(labelled & finite)
     inside = np.ones(len(rows), dtype=bool) if trainable is None else trainable[rows]

@@ -13,6 +13,7 @@ from scipy.special import log_softmax, softmax
 
 from cdsel_backend.confounders.representation import Representation, fit_representation, level_shift
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.training.fitting import Sample, Weighting, sample_weights
 from cdsel_backend.training.kernel import VARIANCES, similarity, spread, whitening
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
@@ -141,7 +142,7 @@ class HeadModel:
 
 
 def train_head(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     columns: Sequence[Column],
     labels: NDArray[np.int64],
     *,
@@ -202,7 +203,7 @@ def train_head(
     offsets: NDArray[np.float64] = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
     if fair:
-        pool = _evenly(np.flatnonzero(np.isfinite(vectors).all(axis=1)), rows)
+        pool = _evenly(np.flatnonzero(finite_rows(vectors)), rows)
         scores = _scores(representation.project(vectors[pool]).astype(np.float64), landmarks, coefficients)
         intercepts, offsets = fair_offsets(
             scores,
@@ -298,7 +299,7 @@ def _scores(
 
 
 def _training_rows(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     labels: NDArray[np.int64],
     trainable: NDArray[np.bool_] | None,
     classes: Sequence[str],

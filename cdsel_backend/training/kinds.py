@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows
 from cdsel_backend.training.head import HeadModel, train_head
 from cdsel_backend.training.presence import PresenceModel, train_presence
 from cdsel_backend.training.tuned import TunedModel
@@ -18,7 +19,7 @@ Model = HeadModel | PresenceModel | TunedModel
 
 
 def train_model(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     columns: Sequence[Column],
     labels: NDArray[np.integer],
     *,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders.representation import Representation, fit_representation
 from cdsel_backend.labels.presence import OUTCOMES
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.training.head import HeadModel, NotEnoughLabels, Recipe, train_head
 
 _SHARED = "representation."
@@ -108,7 +109,7 @@ class PresenceModel:
 
 
 def train_presence(
-    vectors: NDArray[np.floating],
+    vectors: VectorRows,
     columns: Sequence[Column],
     labels: NDArray[np.integer],
     *,
@@ -131,7 +132,7 @@ def train_presence(
         raise ValueError(f"labels are {labels.shape}, not {(len(vectors), len(classes))}")
     if strength is not None and not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it lies between 0 (plain) and 1 (de-confounded)")
-    usable = np.isfinite(vectors).all(axis=1) & (True if trainable is None else trainable)
+    usable = finite_rows(vectors) & (True if trainable is None else trainable)
     heads: dict[str, HeadModel] = {}
     left_out: dict[str, tuple[int, int]] = {}
     for code, name in enumerate(classes):

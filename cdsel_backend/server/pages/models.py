@@ -73,7 +73,7 @@ def champion_now(state: State) -> Json | None:
     """The champion's metrics on the held-out labels of today, which are more than when it was trained."""
     table = pool_tables().table(state)
     view = table.view(state)
-    asked = np.flatnonzero(table.layout.held_out & view.labelled)
+    asked = np.flatnonzero(table.layout.pool.held_out & view.labelled)
     try:
         expected = Service.current().serving.of_items(state, table.ids[asked].tolist())
     except ModelFormatError:
@@ -88,7 +88,7 @@ def champion_now(state: State) -> Json | None:
         [column.take(tested) for column in view.confounders],
         view.classes,
         kind=view.kind,
-        groups=table.layout.groups[tested],
+        groups=table.layout.pool.groups[tested],
         seed=state.settings.seed,
     )
 

@@ -54,7 +54,7 @@ def pool_map_points(pool_project: int) -> Response:
         np.uint32(len(blob)).tobytes(),
         blob,
         table.ids.astype("<u4").tobytes(),
-        table.layout.tasks.astype("<u4").tobytes(),
+        table.layout.pool.tasks.astype("<u4").tobytes(),
         places[:, 0].tobytes(),
         places[:, 1].tobytes(),
         *(array.astype("u1").tobytes() for array in (_states(state, table), *arrays)),
