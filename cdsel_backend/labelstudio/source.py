@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +19,11 @@ from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.source import Listing, SourceItem
 
 CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://")
+
+
+OVERLAP = timedelta(seconds=60)
+"""What was changed so long before the last change that was seen is listed again: a slow transaction of Label Studio's
+writes a time before others can see it."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +41,10 @@ class TaskItem(SourceItem):
 
 @dataclass(frozen=True)
 class TaskListing(Listing):
-    """What the pool project lists."""
+    """What the pool project lists, and how many tasks it has in all."""
 
     items: Iterator[TaskItem]
+    total: int
 
 
 class LabelStudioPool:
@@ -47,21 +57,44 @@ class LabelStudioPool:
         self._reader = ImageReader(studio)
 
     def list(self, watermark: str = "") -> TaskListing:
-        """List every task with its annotations; the watermark is not used yet.
+        """List the tasks that are new or changed since a watermark, with their annotations; all of them without one.
+
+        A task counts as changed, too, where one of its annotations was created, changed, deleted or skipped.
 
         Raises:
             LabelStudioError: a SourceError: the project cannot be listed.
         """
-        return TaskListing(self._items(), complete=True, watermark=watermark)
+        newest = self._studio.newest(
+            self._project
+        )  # before: what changes meanwhile is listed again next time
+        known = _read_watermark(watermark)
+        changed = newest.changed or ("" if known is None else known[0])
+        mark = json.dumps([changed, newest.last])
+        return TaskListing(self._items(known), complete=known is None, watermark=mark, total=newest.total)
 
-    def _items(self) -> Iterator[TaskItem]:
-        for task in self._studio.tasks(self._project, with_annotations=True):
-            yield TaskItem(
-                str(task["id"]),
-                self._image.read(task["data"]) or "",
-                task["data"],
-                annotations=tuple(task.get("annotations") or ()),
-            )
+    def _items(self, known: tuple[str, int] | None) -> Iterator[TaskItem]:
+        tasks = partial(self._studio.tasks, self._project, with_annotations=True)
+        if known is None:
+            found = tasks()
+        else:
+            changed, last = known
+            # What has a higher id is new, however old it says it is.
+            found = chain(tasks(changed_since=_before(changed)), tasks(after=last))
+        seen: set[str] = set()
+        for task in found:
+            key = str(task["id"])
+            if key not in seen:
+                seen.add(key)
+                image = self._image.read(task["data"]) or ""
+                yield TaskItem(key, image, task["data"], annotations=tuple(task.get("annotations") or ()))
+
+    def count(self, low: int, high: int) -> int:
+        """How many tasks have an id from `low` to `high`.
+
+        Raises:
+            LabelStudioError: Label Studio does not say.
+        """
+        return self._studio.count_tasks(self._project, low, high)
 
     def describe(self, item: SourceItem) -> Mapping[str, Any]:
         """Nothing: what is known of an image is in its task's data."""
@@ -92,3 +125,20 @@ def annotator_address(item: SourceItem) -> str:
         return item.image
     uri = quote(base64.b64encode(item.image.encode()).decode())
     return f"/tasks/{item.key}/presign/?fileuri={uri}"
+
+
+def _read_watermark(text: str) -> tuple[str, int] | None:
+    """When a task was changed last, and the highest id; None where all is to be listed."""
+    try:
+        changed, last = json.loads(text)
+        datetime.fromisoformat(changed)  # of a pool without a task there is none
+        return str(changed), int(last)
+    except (ValueError, TypeError):
+        return None
+
+
+def _before(changed: str) -> str:
+    """A time before a change, written as Label Studio's filters want it."""
+    return (datetime.fromisoformat(changed).astimezone(timezone.utc) - OVERLAP).strftime(
+        "%Y-%m-%dT%H:%M:%S.%fZ"
+    )

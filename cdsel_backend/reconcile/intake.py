@@ -18,7 +18,6 @@ from cdsel_backend.labelstudio.labels import (
     space_of,
 )
 from cdsel_backend.labelstudio.marks import named_items, read_mark
-from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.measures import Measures
 from cdsel_backend.pool.source import SourceError
@@ -27,8 +26,9 @@ from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import pool_source, source_item, take_in
 from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.listing import bring_in
 from cdsel_backend.reconcile.queues import look_up, settle_lost
-from cdsel_backend.store import PoolTask, State
+from cdsel_backend.store import State
 from cdsel_backend.store.records import Activity, Json, Request, Step
 from cdsel_backend.training import ModelFormatError, load
 
@@ -112,18 +112,7 @@ def sync_pool(context: Context, state: State, now: float) -> None:
 
 def list_tasks(context: Context, state: State, space: LabelSpace) -> None:
     """Make the items what the pool project holds, and take the labels given there."""
-    project = state.project
-    pool = LabelStudioPool(context.studio, project.pool_project, space.image)
-    tasks = list(pool.list().items)
-    context.store.sync_pool(project.id, [PoolTask(task.task, task.data, task.image) for task in tasks])
-    annotated = [task for task in tasks if task.annotations]
-    known = context.store.items_by_task(project.id, [task.task for task in annotated])
-    rows = [
-        row
-        for task in annotated
-        for row in label_rows(task.task, task.annotations, known[task.task].id, space)
-    ]
-    context.store.replace_labels(project.id, project.pool_project, rows)
+    bring_in(context, state, space, lambda task, item: label_rows(task.task, task.annotations, item, space))
 
 
 def list_sources(context: Context, state: State, found: Mapping[str, Any]) -> None:

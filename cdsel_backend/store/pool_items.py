@@ -121,6 +121,13 @@ class PoolItems(Database):
                 pool_moved(connection, project)
         return bool(ids)
 
+    def tasks_of_pool(self, project: int) -> list[int]:
+        """The tasks of the pool project that are in the pool, ascending."""
+        table = schema.items.c
+        here = select(table.task).where(table.project == project, ~table.gone, table.source.is_(None))
+        with reading(self.engine) as connection:
+            return list(connection.scalars(here.order_by(table.task)))
+
     def items(self, project: int) -> list[Item]:
         """Every item that ever was in the pool, also those gone since, in order of their ids."""
         table = schema.items

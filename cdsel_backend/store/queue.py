@@ -28,14 +28,27 @@ class Selected:
 class Queue(Database):
     """The rounds with their images, who gets them, and the labels that came back."""
 
-    def replace_labels(self, project: int, source: int, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Make the labels of one Label Studio project what it holds now; returns whether anything changed."""
+    def replace_labels(
+        self,
+        project: int,
+        source: int,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        items: Collection[int] | None = None,
+    ) -> bool:
+        """Make the labels of one Label Studio project what it holds now; returns whether anything changed.
+
+        With `items`, only the labels of these: the rows are all that there are of them.
+        """
         table = schema.labels
         where = and_(table.c.project == project, table.c.source == source)
         wanted = {row["annotation"]: {"project": project, "source": source, **row} for row in rows}
+        asked = [where] if items is None else [table.c.item.in_(part) for part in chunks(sorted(items))]
         with writing(self.engine) as connection:
             known = {
-                row.annotation: dict(row._mapping) for row in connection.execute(select(table).where(where))
+                row.annotation: dict(row._mapping)
+                for one in asked
+                for row in connection.execute(select(table).where(where, one))
             }
             stale = [key for key, row in known.items() if wanted.get(key) != row]
             fresh = [row for key, row in wanted.items() if known.get(key) != row]
