@@ -83,14 +83,15 @@ class ServerSettings(BaseSettings):
     public_url: WebAddress = Field("", validation_alias="CDSEL_PUBLIC_URL")
     """The backend as Label Studio reaches it, behind a proxy; none: the address under *Settings > Model*."""
     dashboard_url: WebAddress = Field("", validation_alias="CDSEL_DASHBOARD_URL")
-    """The backend as people's browsers reach it, for links to the dashboard; none: as Label Studio reaches it."""
+    """The backend as people's browsers reach it, for links to the dashboard, with the path where a proxy has it below \
+one (`https://host/cdsel`); none: as Label Studio reaches it."""
     basic_auth_user: str = Field("", validation_alias="BASIC_AUTH_USER")
     """With `BASIC_AUTH_PASS`, the login of the dashboard and of every route but `/health`; type both in *Connect \
 Model*, too."""
     basic_auth_pass: str = Field("", validation_alias="BASIC_AUTH_PASS", repr=False)
     """The password of `BASIC_AUTH_USER`; without one, `cdsel serve` listens on this machine only."""
     trusted_proxy: str = Field("", validation_alias="CDSEL_TRUSTED_PROXY")
-    """The IP address of the proxy in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; none: \
+    """The IP address of the proxy in front, whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed; none: \
 nobody's are."""
     image_hosts: str = Field("", validation_alias="CDSEL_IMAGE_HOSTS")
     """Hosts on private addresses that images may be read from, such as `pacs.local, *.lan, 10.0.0.0/8`; Label Studio \

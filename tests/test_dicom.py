@@ -14,9 +14,9 @@ from pydicom import Dataset  # noqa: E402
 from pydicom.dataset import FileMetaDataset  # noqa: E402
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage  # noqa: E402
 
+from cdsel_backend.pool.browser import for_browser  # noqa: E402
 from cdsel_backend.pool.decode import UnreadableImage, decode  # noqa: E402
 from cdsel_backend.pool.dicom import UnreadableDicom, burned_in, describe, is_dicom, render  # noqa: E402
-from cdsel_backend.pool.shown import for_browser  # noqa: E402
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 KEY = b"a secret"
@@ -223,7 +223,9 @@ def test_annotators_get_a_picture_and_nothing_else() -> None:
     assert ending == ".png"
     assert b"Jane" not in shown
     assert b"4711" not in shown
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(shown))), np.asarray(decode(data)))
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(shown)).convert("RGB")), np.asarray(decode(data))
+    )
 
 
 def test_what_browsers_show_is_given_as_it_is() -> None:

@@ -12,7 +12,7 @@ from source_contract import check_source
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
 from cdsel_backend.labelstudio.fields import ImageField
-from cdsel_backend.labelstudio.source import LabelStudioPool
+from cdsel_backend.labelstudio.source import LabelStudioPool, annotator_address, is_shown_as
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.source import Listing, PoolSource, SourceError, SourceItem
 
@@ -78,8 +78,23 @@ def test_a_task_without_an_image_is_unreadable_and_cloud_images_are_signed_by_th
     source = LabelStudioPool(LabelStudio("http://studio", "0" * 40), 1, ImageField.parse("$photo"))
     with pytest.raises(UnreadableImage, match="photo"):
         source.read(SourceItem("7", "", {}))
-    assert source.annotator_address(SourceItem("7", "/data/upload/a.png", {})) == "/data/upload/a.png"
-    signed = source.annotator_address(SourceItem("7", "s3://bucket/a.png", {}))
+    upload, cloud = SourceItem("7", "/data/upload/1/a.png", {}), SourceItem("7", "s3://bucket/a.png", {})
+    assert annotator_address(upload) == "/data/upload/1/a.png"
+    assert annotator_address(upload, "/labels") == "/labels/data/upload/1/a.png"
+    kept = SourceItem("7", "/labels/data/upload/1/a.png", {})
+    assert annotator_address(kept, "/labels") == kept.image
+    assert annotator_address(cloud, "/labels") == f"/labels{annotator_address(cloud)}"
+    rendered = "/labels/data/upload/3/0a1b2c3d-item-7.png"
+    for good in (upload.image, kept.image, rendered):
+        assert is_shown_as(upload, good)
+    for bad in (
+        None,
+        "https://evil.org/data/upload/1/a.png",
+        rendered.replace("item-7", "item-8"),
+        "/data/upload/1/b.png",
+    ):
+        assert not is_shown_as(upload, bad)
+    signed = annotator_address(cloud)
     assert signed.startswith("/tasks/7/presign/?fileuri=")
     assert issubclass(LabelStudioError, SourceError)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 import label_studio_sdk
+from cachetools import TTLCache
 from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
 
@@ -33,6 +35,7 @@ ANSWER_TIMEOUT = 10.0  # for what it always has at hand
 PATIENCE = 5  # times the time-out of one wait: what a request may take in all, repetitions included
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
 AWAY = (429, 502, 503, 504)
+NAME_SECONDS = 3600.0  # for which it is not asked again what it calls itself
 PAGE = 1000
 
 
@@ -99,6 +102,7 @@ class Connection:
         self._http = self._wrapper.httpx_client
         timed(self._http.httpx_client)
         self._permit: Callable[[], None] = lambda: None
+        self._said: TTLCache[str, str] = TTLCache(maxsize=1, ttl=NAME_SECONDS)
 
     def with_permit(self, permit: Callable[[], None]) -> Self:
         """This connection, calling `permit` before each request that changes something; what it raises stops that."""
@@ -122,6 +126,34 @@ class Connection:
         except LabelStudioError:
             return False
         return True
+
+    def own_address(self) -> str:
+        """What Label Studio calls itself (its LABEL_STUDIO_HOST), without a slash at its end; "" where it has no name.
+
+        It has no route for that alone; but it writes its name before the pictures of its templates, which come with it.
+
+        Raises:
+            LabelStudioUnreachable, TokenRefused: it could not be asked.
+        """
+        if "name" not in self._said:
+            try:
+                found = self.get("/api/templates/")["templates"]
+                pictures = (str(template.get("image") or "") for template in found)
+                names = Counter(one.partition("/static/")[0] for one in pictures if "/static/" in one)
+            except (LabelStudioUnreachable, TokenRefused):
+                raise
+            except (LabelStudioError, AttributeError, KeyError, TypeError):  # no version that was met
+                names = Counter()
+            self._said["name"] = names.most_common(1)[0][0] if names else ""
+        return self._said["name"]
+
+    def prefix(self) -> str:
+        """The path below which browsers find Label Studio, such as /labelstudio; "" at the root of its host.
+
+        Raises:
+            LabelStudioUnreachable, TokenRefused: it could not be asked what it calls itself.
+        """
+        return urlsplit(self.own_address() or self.url).path.rstrip("/")
 
     def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[Json]:
         """Every entry of a listing."""

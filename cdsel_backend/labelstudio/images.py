@@ -9,13 +9,14 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
 import httpx
 from label_studio_sdk.core.api_error import ApiError
 
 from cdsel_backend.labelstudio.connection import AWAY, Connection, LabelStudioError
 from cdsel_backend.labelstudio.deadline import timed, within
+from cdsel_backend.labelstudio.home import PORTS, Home
 from cdsel_backend.labelstudio.hosts import (
     CONNECT_SECONDS,
     READ_SECONDS,
@@ -34,10 +35,7 @@ TOO_MANY = 429  # the status of a server that wants fewer requests
 
 MAX_REDIRECTS = 6
 
-# Uploads and local files; cloud storage, signed for a task or a project.
-_IMAGE_PATH = re.compile(r"/(data/|storage-data/uploaded/|(tasks|projects)/[0-9]+/(presign|resolve)/?$)")
 _CLOUD = ("s3", "gs", "azure-blob")
-_PORTS = {"http": 80, "https": 443}
 
 
 class ImageUnavailable(UnreadableImage):
@@ -58,7 +56,7 @@ class ImageReader:
         """Take the client whose Label Studio holds the tasks; larger files than `max_bytes` are refused."""
         self._client = client
         self._max_bytes = max_bytes
-        self._home = urlsplit(client.url)
+        self._home = Home(client)
         self._elsewhere = PublicHosts(client.image_hosts)
         # Not the client of the API: what an image request is answered must not change what the API is asked.
         self._at_home = timed(
@@ -88,49 +86,23 @@ class ImageReader:
         if parts.scheme in _CLOUD:
             uri = quote(base64.b64encode(url.encode("utf-8", "replace")).decode())
             return self._fetch(f"{self._client.url}/tasks/{task_id}/presign/?fileuri={uri}", url)
-        if not parts.scheme and not parts.netloc and url.startswith("/"):
-            return self._fetch(f"{self._client.url}{self._without_prefix(url)}", url)
-        if parts.scheme in _PORTS:
-            if self._is_home(url):
-                path = self._without_prefix(parts._replace(scheme="", netloc="").geturl())
-                return self._fetch(f"{self._client.url}{path}", url)
-            return self._fetch(url, url)
+        if parts.scheme in PORTS or (not parts.scheme and not parts.netloc and url.startswith("/")):
+            return self._fetch(self._home.address_of(url) or url, url)
         raise ImageUnavailable(
             f"{_short(url)} is no address that can be read: a path of Label Studio such as /data/upload/... or "
             "/data/local-files/?d=..., http(s)://, s3://, gs:// or azure-blob:// is due"
         )
 
-    def _is_home(self, url: str) -> bool:
-        """Whether an address is of Label Studio's own host: only there the token may go."""
-        try:
-            parts = urlsplit(url)
-            port, home_port = (part.port or _PORTS.get(part.scheme) for part in (parts, self._home))
-        except ValueError:  # a port that is none
-            return False
-        return (parts.scheme, parts.hostname, port) == (self._home.scheme, self._home.hostname, home_port)
-
-    def _without_prefix(self, path: str) -> str:
-        """A path below LABEL_STUDIO_URL, which may itself have one that Label Studio puts before its own."""
-        prefix = self._home.path.rstrip("/")
-        return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
-
-    def _is_image_path(self, url: str) -> bool:
-        """Whether Label Studio keeps images at an address of its own: only there the token is shown."""
-        path = self._without_prefix(urlsplit(url).path)
-        plain = unquote(unquote(path))  # a proxy may decode once more than Label Studio
-        climbs = any(part in (".", "..") for part in plain.replace("\\", "/").split("/"))
-        return _IMAGE_PATH.match(path) is not None and _IMAGE_PATH.match(plain) is not None and not climbs
-
     def _fetch(self, target: str, url: str) -> bytes:
         """The bytes at an address, whatever it redirects to."""
-        renewed, began_at_home = False, self._is_home(target)
+        renewed, began_at_home = False, self._home.has(target)
         deadline = time.monotonic() + MAX_SECONDS
         for _ in range(MAX_REDIRECTS):
-            at_home = self._is_home(target)
+            at_home = self._home.has(target)
             try:
                 with (
                     self._asking(target, deadline),
-                    self._open(target, signed=at_home and self._is_image_path(target)) as response,
+                    self._open(target, signed=at_home and self._home.is_image(target)) as response,
                 ):
                     if not response.has_redirect_location:
                         return self._drain(response, url, began_at_home=began_at_home)
@@ -166,7 +138,7 @@ class ImageReader:
             HostSuspended: it is, or was now late too often.
         """
         begun, suspensions = time.monotonic(), self._client.suspensions
-        if self._is_home(target):  # whose absence the caller judges: it is every project's
+        if self._home.has(target):  # whose absence the caller judges: it is every project's
             with within(deadline - begun):
                 yield
             return
@@ -189,12 +161,12 @@ class ImageReader:
 
     def _open(self, target: str, *, signed: bool) -> AbstractContextManager[httpx.Response]:
         """Ask for what is at an address."""
-        if self._is_home(target):
+        if self._home.has(target):
             return self._at_home.stream("GET", target, headers=self._client.signature() if signed else {})
         return self._elsewhere.client(target).stream("GET", target)
 
     def _drain(self, response: httpx.Response, url: str, *, began_at_home: bool) -> bytes:
-        answered_at_home = self._is_home(str(response.url))
+        answered_at_home = self._home.has(str(response.url))
         if not response.is_success:
             signed = "authorization" in response.request.headers
             if answered_at_home and response.status_code == 401 and signed:
@@ -233,13 +205,13 @@ class ImageReader:
     def _refusal(self, response: httpx.Response, url: str, *, at_home: bool) -> str:
         words = f"{_short(url)} answered {response.status_code}"
         path = urlsplit(url).path
-        if at_home and not self._is_home(str(response.url)):
+        if at_home and not self._home.has(str(response.url)):
             return f"{words}: the storage that Label Studio points to refused ({response.url.host})"
         if not at_home:
-            if response.status_code in (401, 403) and path.startswith("/data/"):
+            if response.status_code in (401, 403) and "/data/" in path:
                 return (
-                    f"{words}: is this Label Studio's public address? Tasks need the path alone ({path}), "
-                    "since the token goes to LABEL_STUDIO_URL only"
+                    f"{words}: is this Label Studio's public address? Start Label Studio with LABEL_STUDIO_HOST set to "
+                    f"it, or write the path alone ({path}) into the tasks: the token goes to LABEL_STUDIO_URL only"
                 )
             return words
         if urlsplit(url).scheme in _CLOUD:

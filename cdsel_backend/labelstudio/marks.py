@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from cdsel_backend.labelstudio.source import annotator_address
+from cdsel_backend.labelstudio.source import is_shown_as
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store.records import Item
@@ -45,9 +45,9 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
     item = by_task.get(task)
     if item is None:
         return None
-    wanted = annotator_address(SourceItem(str(item.task), item.image, item.data))
     # An image from outside Label Studio was uploaded for the task: its address there is not ours to know.
-    holds = item.source is not None or space.image.read(data) == wanted
+    shown = SourceItem(str(item.task), item.image, item.data)
+    holds = item.source is not None or is_shown_as(shown, space.image.read(data))
     return Mark(item.id, rank, copy) if holds else None
 
 

@@ -33,7 +33,7 @@ CHUNK = 50  # tasks of one import: what a budget lowered in the middle of a push
 
 
 Show = Callable[[Item], str | None]
-"""The address by which annotators see an item's image; None where it cannot be read any more."""
+"""The address by which annotators see an item's image; None where it cannot be shown, which the books then say."""
 
 
 def push(
@@ -67,10 +67,9 @@ def _import(
     placements: Sequence[Placement],
     show: Show,
 ) -> None:
-    """Put images into one queue, and record it; one that cannot be read any more leaves the pool instead."""
+    """Put images into one queue, and record it; one that cannot be shown is left out."""
     items = store.items_by_id([one.item for one in placements])
     addresses = {item.id: show(item) for item in items.values()}
-    store.withdraw(state.project.id, [item for item, address in addresses.items() if address is None])
     placements = [one for one in placements if addresses[one.item] is not None]
     if not placements:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -113,18 +114,33 @@ class LabelStudioPool:
 
     def annotator_address(self, item: SourceItem) -> str:
         """The address that a task of another project shows the image by."""
-        return annotator_address(item)
+        return annotator_address(item, self._studio.prefix())
 
 
-def annotator_address(item: SourceItem) -> str:
+def annotator_address(item: SourceItem, prefix: str = "") -> str:
     """The address that a task of another project shows a task's image by.
 
-    Another project has no cloud storage of its own: Label Studio signs through the task of the pool.
+    Another project has no cloud storage of its own: Label Studio signs through the task of the pool. Label Studio puts
+    the path below which browsers find it before the addresses of its own storages only: `prefix` comes before others.
     """
-    if not item.image.startswith(CLOUD_SCHEMES):
-        return item.image
-    uri = quote(base64.b64encode(item.image.encode()).decode())
-    return f"/tasks/{item.key}/presign/?fileuri={uri}"
+    address = item.image
+    if address.startswith(CLOUD_SCHEMES):
+        uri = quote(base64.b64encode(address.encode()).decode())
+        address = f"/tasks/{item.key}/presign/?fileuri={uri}"
+    is_path = address.startswith("/") and not address.startswith("//")
+    return f"{prefix}{address}" if is_path and not address.startswith(f"{prefix}/") else address
+
+
+def is_shown_as(item: SourceItem, address: object) -> bool:
+    """Whether a task that shows this address may show this image: its own address, or a picture uploaded for it."""
+    if not isinstance(address, str):
+        return False
+    own = annotator_address(item)
+    # What comes before Label Studio's own paths is the prefix below which browsers find it.
+    path = re.sub(r"^(/[\w.-]+)+(?=/(data|tasks)/)", "", address)
+    if address == own or path == own:
+        return True
+    return re.fullmatch(rf"/data/upload/\d+/[0-9a-f]+-item-{item.key}\.png", path) is not None
 
 
 def _read_watermark(text: str) -> tuple[str, int] | None:

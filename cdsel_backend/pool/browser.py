@@ -1,14 +1,19 @@
-"""Whether annotators can see a file in their browser, and a picture that they can see."""
+"""What an annotator's browser is given: the file itself where browsers show it as we see it, else a PNG of that."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
-from cdsel_backend.pool.decode import MAX_PIXELS, Decoded, decode
+from PIL import Image
+
+from cdsel_backend.pool.columns import FILE_PREFIX
+from cdsel_backend.pool.decode import MAX_PIXELS, Decoded, decode, read_image
 
 LONGEST_SIDE = 4096  # pixels of a rendered picture
 
 _SHOWN = frozenset({"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF"})  # by Chromium and Firefox
+_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp"}
 
 
 def why_not_shown(decoded: Decoded) -> str | None:
@@ -20,17 +25,48 @@ def why_not_shown(decoded: Decoded) -> str | None:
     return None
 
 
+def surely_shown(measures: Mapping[str, object]) -> bool:
+    """Whether browsers show a file of which these `pool.measures` are known; False where it has to be looked at."""
+    return measures.get(f"{FILE_PREFIX}format") in _SHOWN and measures.get(f"{FILE_PREFIX}bit depth") == 8
+
+
+def for_browser(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, str]:
+    """Return the bytes of a picture that every browser shows as `decode` does, and the ending of its file's name.
+
+    JPEG, PNG, GIF, BMP and WebP stay as they are, but for colours for print (CMYK) and values that a browser shows
+    almost black. All else becomes PNG; of a DICOM file nothing but the picture is left.
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+    decoded = read_image(data, max_pixels=max_pixels)
+    ending = _ENDINGS.get(decoded.format)
+    if ending is None or why_not_shown(decoded) is not None or _for_print(data):
+        return to_png(decoded.image), ".png"
+    return data, ending
+
+
 def render_png(data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = LONGEST_SIDE) -> bytes:
     """Return a PNG of what `decode` makes of a file, no longer than `longest_side` pixels.
 
     Raises:
         UnreadableImage: as `decode` does.
     """
-    picture = decode(data, max_pixels=max_pixels)
+    return to_png(decode(data, max_pixels=max_pixels), longest_side=longest_side)
+
+
+def to_png(picture: Image.Image, *, longest_side: int = LONGEST_SIDE) -> bytes:
+    """Encode a picture as PNG, quickly rather than small, no longer than `longest_side` pixels."""
     if max(picture.size) > longest_side:
+        picture = picture.copy()
         picture.thumbnail((longest_side, longest_side))
     if all(band.tobytes() == picture.getchannel(0).tobytes() for band in picture.split()[1:]):
         picture = picture.getchannel(0)
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=3)
     return out.getvalue()
+
+
+def _for_print(data: bytes) -> bool:
+    with Image.open(io.BytesIO(data)) as image:
+        return bool(image.mode == "CMYK")

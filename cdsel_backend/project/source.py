@@ -13,10 +13,7 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
-from cdsel_backend.labelstudio.uploads import upload
-from cdsel_backend.pool.shown import for_browser
 from cdsel_backend.pool.source import PoolSource, SourceItem
-from cdsel_backend.settings import ServerSettings
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State, Store
@@ -70,21 +67,6 @@ def source_item(item: Item) -> SourceItem:
     if item.source is None:
         return SourceItem(str(item.task), item.image, item.data)
     return OutsideItem(item.key or "", item.image, item.data, source=item.source)
-
-
-def show_outside(studio: LabelStudio, server: ServerSettings, state: State, item: Item) -> str:
-    """The address by which annotators see an image from outside Label Studio: it is uploaded, as they are to see it.
-
-    Raises:
-        UnreadableImage: it cannot be had any more.
-        LabelStudioError: Label Studio did not take it.
-    """
-    if item.image.startswith(WEB):
-        return item.image
-    data = ProjectPool(studio, state).read(source_item(item))
-    picture, ending = for_browser(data, max_pixels=server.max_image_pixels)
-    # The name of a file may name a patient: the uploaded one is called by its number.
-    return upload(studio, state.project.pool_project, f"item-{item.task}{ending}", picture)
 
 
 def take_in(

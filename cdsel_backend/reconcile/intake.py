@@ -277,7 +277,7 @@ def embed(context: Context, state: State) -> bool:
                 if result.retry_after is not None:
                     waits[result.key] = result.retry_after
     finally:  # also where Label Studio goes away halfway: what is done stays done
-        pauses = {row.id: RETRY_SECONDS * 2 ** min(row.attempts, 8) for row in rows} | waits
+        pauses = {row.id: pause_after(row.attempts) for row in rows} | waits
         store.note_files(said)  # first: an item with a vector is complete
         store.add_vectors(backbone.fingerprint, done)
         store.note_unusable([(item, words, time.time() + pauses[item]) for item, words in faults.items()])
@@ -291,6 +291,11 @@ def note_hosts(context: Context, state: State, words: list[str]) -> None:
     if words and words != state.project.problems.get("hosts"):
         context.store.note_problems(state.project.id, "hosts", words)
         context.store.add_event(state.project.pool_project, HOST_SUSPENDED, {"hosts": words}, handled=True)
+
+
+def pause_after(attempts: int) -> float:
+    """Seconds until an image is tried again that failed so often before."""
+    return float(RETRY_SECONDS * 2 ** min(attempts, 8))
 
 
 def next_chunk(images: int, seconds: float) -> int:

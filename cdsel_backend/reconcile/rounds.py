@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Sequence
 
 from cdsel_backend.labelstudio import queue
@@ -13,8 +14,9 @@ from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import predict_pool
-from cdsel_backend.project.source import show_outside
+from cdsel_backend.project.shown import Shown
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.intake import pause_after
 from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.round import next_round, seed_of_round, strength_of
 from cdsel_backend.selection import SelectionOptions, sentence_without_label
@@ -143,18 +145,21 @@ def push(context: Context, state: State) -> bool:
     context.show(state, Activity(Step.FILLING_QUEUE, 0, len(state.waiting)))
     if state.settings.delivery == "queue_project" and open_queues(context, state):
         return True
-    space = space_of(state)
-    if not state.queue_is_pool:
-        return queue.push(context.studio, context.store, state, space)
+    shown = Shown(context.studio, context.server, state)
 
     def show(item: Item) -> str | None:
         try:
-            return show_outside(context.studio, context.server, state, item)
+            return shown.address(item)
         except UnreadableImage as fault:
-            log.warning("project %s: %s leaves the pool: %s", state.project.pool_project, item.key, fault)
+            log.warning("project %s: task %s is left out: %s", state.project.pool_project, item.task, fault)
+            context.store.note_unusable([(item.id, str(fault), time.time() + pause_after(item.attempts))])
             return None
 
-    return queue.push(context.studio, context.store, state, space, show)
+    if state.settings.delivery == "in_place":
+        due_items = context.store.items_by_id([row.item for row in state.waiting[: state.left]])
+        if None in [show(item) for item in due_items.values()]:
+            return True  # the others follow
+    return queue.push(context.studio, context.store, state, space_of(state), show)
 
 
 def preannotate(context: Context, state: State) -> bool:

@@ -14,6 +14,7 @@ from cdsel_backend.server.door import Door, admit
 from cdsel_backend.server.metrics import metrics
 from cdsel_backend.server.pages import pages
 from cdsel_backend.server.protocol import protocol
+from cdsel_backend.server.proxies import Proxies
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
@@ -37,6 +38,7 @@ def create_app(
     app.extensions["cdsel"] = Service(server, store)
     app.extensions["cdsel_door"] = Door(server, listens_at=listens_at)
     login.prepare(app, insecure=insecure)
+    app.wsgi_app = Proxies(app.wsgi_app, server)  # type: ignore[assignment,method-assign]
     app.register_blueprint(protocol)
     app.register_blueprint(pages)
     app.register_blueprint(metrics)

@@ -172,7 +172,7 @@ def _web(
     connector = Connector(server, store)
     threading.Thread(target=connector.run, args=(stopping,), daemon=True).start()
     app = create_app(server, store, listens_at=host, insecure=insecure)
-    http = listen(app, host, port, threads=threads, trusted_proxy=server.trusted_proxy)
+    http = listen(app, host, port, threads=threads)
     threading.Thread(target=http.run, daemon=True).start()
     stopping.wait()
     http.close()

@@ -127,7 +127,14 @@ SIGNED_OUT = "signed_out"  # the fact that holds session id -> when it ends by i
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Session cookies that are Secure wherever the browser came by HTTPS, also through a proxy that ends it."""
+    """Session cookies that are Secure wherever the browser came by HTTPS, also through a proxy that ends it.
+
+    Below a path prefix they are sent to that path only.
+    """
+
+    def get_cookie_path(self, app: Flask) -> str:
+        """The path that the cookie is sent to."""
+        return request.script_root or "/"
 
     def get_cookie_secure(self, app: Flask) -> bool:
         """Whether the cookie may only be sent over HTTPS."""
@@ -170,7 +177,7 @@ def _ask(given: Authorization | None) -> AnyResponse:
     """Ask for the login: a browser by the form, a script by the header."""
     is_page = request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
     if is_page and given is None:
-        back = request.full_path.rstrip("?") if request.method == "GET" else ""
+        back = f"{request.script_root}{request.full_path}".rstrip("?") if request.method == "GET" else ""
         return redirect(f"{url_for('pages.login')}{f'?next={quote(back)}' if back else ''}", 303)
     response: Response = jsonify(error="give the user and password of BASIC_AUTH_USER and BASIC_AUTH_PASS")
     response.status_code = 401

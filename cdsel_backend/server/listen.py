@@ -39,20 +39,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return taken
 
 
-def listen(app: Flask, host: str, port: int, *, threads: int, trusted_proxy: str = "") -> Any:
+def listen(app: Flask, host: str, port: int, *, threads: int) -> Any:
     """A web server that listens, for `run()` and `close()`.
 
     Args:
         app, host, port, threads: what it serves, where, and how many requests at once.
-        trusted_proxy: the address whose X-Forwarded-For and X-Forwarded-Proto count; "": nobody's do.
 
     Raises:
         OSError: the port is taken, or the address is none of this machine.
     """
-    proxy = {
-        "trusted_proxy": trusted_proxy,
-        "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto"},
-    }
     parts: dict[int, Any] = {}
     server = waitress.create_server(
         app,
@@ -68,8 +63,7 @@ def listen(app: Flask, host: str, port: int, *, threads: int, trusted_proxy: str
         asyncore_use_poll=True,  # select() ends at 1024 descriptors
         max_request_body_size=MAX_BODY_BYTES,
         max_request_header_size=HEADER_BYTES,
-        clear_untrusted_proxy_headers=True,
-        **(proxy if trusted_proxy else {}),
+        clear_untrusted_proxy_headers=False,  # the app judges them (`proxies.py`), under any server
     )
     for part in parts.values():
         if isinstance(part, BaseWSGIServer):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, redirect, request, url_for
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound
+from werkzeug.wrappers import Response as AnyResponse
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
@@ -31,8 +32,14 @@ NO_MODEL = "cdsel"  # the version Label Studio shows before the first training
 
 @protocol.get("/health")
 @protocol.get("/")
-def health() -> Response:
-    """Say whether we do our work, and whether Label Studio answers; what is amiss is for whoever has the login."""
+def health() -> AnyResponse:
+    """Say whether we do our work, and whether Label Studio answers; what is amiss is for whoever has the login.
+
+    A browser that comes to the bare address is shown the projects.
+    """
+    kinds = ["application/json", "text/html"]
+    if request.path == "/" and request.accept_mimetypes.best_match(kinds) == "text/html":
+        return redirect(url_for("pages.projects"))
     service = Service.current()
     problems = find_problems(service.server, service.store)
     body: dict[str, object] = {

@@ -88,8 +88,8 @@ class Files:
         from cdsel_backend.pool import dicom
 
         if dicom.is_dicom(data):
+            from cdsel_backend.pool.browser import to_png
             from cdsel_backend.pool.decode import MAX_PIXELS
-            from cdsel_backend.pool.shown import to_png
 
             try:
                 if not self._options.burned_in and dicom.burned_in(data):

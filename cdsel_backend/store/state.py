@@ -56,8 +56,9 @@ class State:
         return self._store.embedding_progress(self.project.id)[2]
 
     def present(self, items: Collection[int]) -> set[int]:
-        """Those of some images that are in the pool."""
-        return {row.id for row in self._store.items_by_id(items).values() if not row.gone}
+        """Those of some images that are in the pool and can be used."""
+        found = self._store.items_by_id(items).values()
+        return {row.id for row in found if not row.gone and row.problem is None}
 
     @cached_property
     def annotations(self) -> list[Annotation]:
@@ -207,7 +208,7 @@ class State:
     def waiting(self) -> list[Selection]:
         """Selected images that are still to enter the queue, in rank order.
 
-        One that was labelled elsewhere, or left the pool, meanwhile is not pushed any more.
+        One that was labelled elsewhere, left the pool or became unusable meanwhile is not pushed any more.
         """
         unpushed = [row for row in self.selections if row.item not in self.pushed]
         if not unpushed:
