@@ -24,11 +24,15 @@ COMMANDS = {
     ),
     "models": (
         "cdsel_backend.server.models_command:models",
-        "Look at the model versions, and choose which one serves.",
+        "Look at the model versions, choose which one serves, and export it as a file.",
     ),
     "pool": (
         "cdsel_backend.server.pool_command:pool",
         "Add images from outside Label Studio to a pool; look at, check and clear the vectors that are kept.",
+    ),
+    "predict": (
+        "cdsel_backend.server.predict_command:predict",
+        "Write what a model version says of every image of FOLDER, as a CSV file with a row for each image.",
     ),
     "serve": (
         "cdsel_backend.server.command:serve",

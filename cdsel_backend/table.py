@@ -1,12 +1,17 @@
-"""A table of images as the commands are given it: a CSV file with a header, one row an image."""
+"""Tables as CSV files: those of images that the commands are given, and what goes into those that we write."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 Row = Mapping[str, str]
+Cells = Mapping[str, object]
+"""A row of a CSV file that we write: column -> cell."""
+BYTE_ORDER_MARK = "\ufeff"  # spreadsheets read UTF-8 only with it
 
 
 class UsageError(ValueError):
@@ -45,3 +50,21 @@ def require_images(rows: Sequence[Row], folder: Path, column: str) -> None:
             f"--images: none of the {len(rows)} files of column {column!r} is there; the first was looked "
             f"for at {folder / rows[0][column]}. Name the folder that the column's paths start from"
         )
+
+
+def csv_text(rows: Iterable[Cells]) -> str:
+    """Return rows as a CSV file, whose columns are those of all rows in the order in which they first occur."""
+    rows = list(rows)
+    text = io.StringIO()
+    text.write(BYTE_ORDER_MARK)
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def csv_cell(value: object) -> object:
+    """Return a value as a cell: lists and mappings as JSON, and text so that no spreadsheet runs it as a formula."""
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False)
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

@@ -42,6 +42,7 @@ LONG = {
             "depths",
             "doctor",
             "finetune",
+            "model_export",
             "insight",
             "loop",
             "new_vectors",

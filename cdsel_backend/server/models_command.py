@@ -1,9 +1,10 @@
-"""`cdsel models`: list, show, promote and roll back model versions."""
+"""`cdsel models`: list, show, promote, roll back and export model versions."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -19,7 +20,7 @@ from cdsel_backend.training.model_files import ModelFormatError, load_meta
 @click.group()
 @click.pass_context
 def models(context: click.Context) -> None:
-    """Look at the model versions, and choose which one serves."""
+    """Look at the model versions, choose which one serves, and export it as a file."""
     context.obj = open_shelf(context)
 
 
@@ -33,7 +34,7 @@ project_option = click.option(
 @click.pass_obj
 def list_(shelf: Shelf, project: int | None) -> None:
     """List the versions, oldest first; * marks the champion, + the candidate: newer, and kept out."""
-    state = _state(shelf.store, project)
+    state = project_state(shelf.store, project)
     named = aliases(state)
     marks = {named.get(CHAMPION): "*", named.get(CANDIDATE): "+"}
     for row in state.versions.values():
@@ -55,8 +56,8 @@ def list_(shelf: Shelf, project: int | None) -> None:
 @click.pass_obj
 def show(shelf: Shelf, version: str, project: int | None) -> None:
     """Show all that is kept of one version, as JSON. VERSION may be `champion` or `candidate`."""
-    state = _state(shelf.store, project)
-    name = _found(state, version)
+    state = project_state(shelf.store, project)
+    name = found_version(state, version)
     row = state.versions[name]
     told = asdict(row)
     told["labels"] = len(row.labels)
@@ -76,7 +77,7 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
 @click.pass_obj
 def promote(shelf: Shelf, version: str, project: int | None) -> None:
     """Make a version the champion, whatever its metrics. VERSION may be `candidate`."""
-    state = _state(shelf.store, project)
+    state = project_state(shelf.store, project)
     try:
         serves = champion.promote(shelf.store, state, version, who="command line")
     except champion.NoSuchVersion as fault:
@@ -89,7 +90,7 @@ def promote(shelf: Shelf, version: str, project: int | None) -> None:
 @click.pass_obj
 def rollback(shelf: Shelf, project: int | None) -> None:
     """Make the version before the champion the champion again."""
-    state = _state(shelf.store, project)
+    state = project_state(shelf.store, project)
     try:
         serves = champion.rollback(shelf.store, state, who="command line")
     except champion.NoSuchVersion as fault:
@@ -97,7 +98,53 @@ def rollback(shelf: Shelf, project: int | None) -> None:
     click.echo(f"{serves} serves again; {state.project.champion} is kept.")
 
 
-def _state(store: Store, pool_project: int | None) -> State:
+@models.command()
+@click.argument("version")
+@click.option(
+    "-o",
+    "--out",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where the model goes, such as model.onnx; its card goes beside it, as model.md.",
+)
+@project_option
+@click.pass_obj
+def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
+    """Write a version as one ONNX file that takes pictures, with a model card beside it.
+
+    VERSION may be `champion` or `candidate`. The file holds the network, all that is done to a decoded picture before
+    and after it, the names of the classes and the card; nothing of this package is needed to run it.
+    """
+    # Here, not above: the other commands have no need of torch.
+    from cdsel_backend.export.card import model_card
+    from cdsel_backend.export.onnx_file import write_onnx
+    from cdsel_backend.export.version import UnusableVersion, open_version
+
+    card_file = file.with_suffix(".md")
+    if card_file == file:
+        raise click.BadParameter(
+            "name the model, such as model.onnx: model.md is its card", param_hint="--out"
+        )
+    state = project_state(shelf.store, project)
+    try:
+        whole = open_version(shelf.server, state, found_version(state, version))
+        card = model_card(whole, state)
+        write_onnx(whole, file, card=card)
+        card_file.write_text(card, encoding="utf-8")
+    except (UnusableVersion, ModelFormatError) as fault:
+        raise click.ClickException(str(fault)) from None
+    except OSError as fault:
+        raise click.ClickException(f"{file} cannot be written: {fault}") from None
+    click.echo(f"{whole.name}: {file} ({file.stat().st_size:,} bytes), card in {card_file}")
+
+
+def project_state(store: Store, pool_project: int | None) -> State:
+    """The state of the project that a command names; the only one that is connected, where it names none.
+
+    Raises:
+        click.UsageError: it must be named; the message has those that are connected.
+    """
     projects = store.projects()
     if pool_project is not None:
         projects = [row for row in projects if row.pool_project == pool_project]
@@ -107,7 +154,12 @@ def _state(store: Store, pool_project: int | None) -> State:
     return State(store, projects[0].id)
 
 
-def _found(state: State, name: str) -> str:
+def found_version(state: State, name: str) -> str:
+    """The version of this name or alias.
+
+    Raises:
+        click.BadParameter: there is none; the message has those there are.
+    """
     try:
         return champion.version_named(state, name)
     except champion.NoSuchVersion as fault:

@@ -22,7 +22,7 @@ TAIL = (
     4_096  # of the newest vectors, looked through before the first append: a power cut may have spoilt them
 )
 KEY = np.dtype([("hash", "V32"), ("exponent", "<i2"), ("forgotten", "<u2"), ("crc", "<u4")])
-_LEAST, _MOST = 2.0**-8, 2.0**15  # of a vector's largest value, to be kept as it is
+LEAST_UNSCALED, MOST_UNSCALED = 2.0**-8, 2.0**15  # of a vector's largest value, to be kept as it is
 
 
 @dataclass
@@ -179,7 +179,7 @@ def _halved(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float16], NDArray[
     """Vectors (m, d) in half precision, and the exponents (m,) of the powers of two that they were divided by."""
     largest = np.abs(vectors).max(axis=1, initial=0)
     exponents = np.where(
-        (largest == 0) | ((largest >= _LEAST) & (largest <= _MOST)), 0, np.frexp(largest)[1]
+        (largest == 0) | ((largest >= LEAST_UNSCALED) & (largest <= MOST_UNSCALED)), 0, np.frexp(largest)[1]
     ).astype(np.int16)
     if exponents.any():
         vectors = np.ldexp(vectors, -exponents[:, None].astype(np.int32))
@@ -190,6 +190,11 @@ def restored(halves: NDArray[np.float16], exponents: NDArray[np.int16]) -> NDArr
     """Vectors (m, d) as they were before `_halved`, but for the precision."""
     values = halves.astype(np.float32)
     return np.ldexp(values, exponents[:, None].astype(np.int32)) if exponents.any() else values
+
+
+def as_kept(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (m, d) as they come back from the store."""
+    return restored(*_halved(vectors))
 
 
 def _crcs(values: NDArray[np.float16]) -> NDArray[np.uint32]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,9 +21,8 @@ from cdsel_backend.server.people import annotators
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import rounds
 from cdsel_backend.store import State, Store
+from cdsel_backend.table import Cells, csv_text
 
-Cells = Mapping[str, object]
-"""A row of a CSV file: column -> cell."""
 HEADLINES = ("accuracy", "balanced_accuracy", "group_balanced_accuracy", "worst_group_accuracy")
 
 
@@ -37,26 +33,9 @@ def table(pool_project: int, name: str) -> Response:
         raise NotFound(f"there is no table {name!r}; the tables are {', '.join(TABLES)}")
     store = Service.current().store
     state = read_state(pool_project)
-    response = Response(_csv(TABLES[name](store, state)), mimetype="text/csv")
+    response = Response(csv_text(TABLES[name](store, state)), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="project-{pool_project}-{name}.csv"'
     return response
-
-
-def _csv(rows: Iterable[Cells]) -> str:
-    rows = list(rows)
-    text = io.StringIO()
-    text.write("\ufeff")  # spreadsheets read UTF-8 only with it
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
-    writer.writeheader()
-    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, (dict, list)):
-        value = json.dumps(value, ensure_ascii=False)
-    # A spreadsheet would run text from a task's data as a formula.
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
 def _confounders(_: Store, state: State) -> Sequence[Cells]:
