@@ -271,7 +271,8 @@ def test_backbones_that_cannot_be_had_say_why(tmp_path, monkeypatch):
         load_backbone(SMALL, weights=str(wrong))
     with pytest.raises(BackboneError, match="setting device"):
         load_backbone(SMALL, weights="random", device="nonsense")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # The variable HF_HUB_OFFLINE is read once, when the library is imported: too late here.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BackboneError, match=r"no pretrained weights for test_vit.*local checkpoint"):
         load_backbone("test_vit.r160_in1k")
 

@@ -118,7 +118,9 @@ def trained_on(backend, pool_project, round_number):
     return eventually(ask, "no model was trained", details=backend.tail)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param("multiple_choice", marks=pytest.mark.slow), *(CONFIGS.keys() - {"multiple_choice"})]
+)
 def test_two_rounds_a_model_and_the_queue_goes_on(kind, client, browser, backend, pool_project, state):
     space = parse_label_space(CONFIGS[kind])
     connect(client, browser, backend, pool_project, CONFIGS[kind])
