@@ -37,18 +37,18 @@ LONG = {
     for name in (
         *(
             "annotators",
+            "backbones_command",
             "confounders",
             "demo",
             "depths",
             "doctor",
             "finetune",
-            "model_export",
             "insight",
-            "loop",
-            "new_vectors",
         ),
-        *("pool", "postgres", "presence", "presence_loop", "quality", "reconcile", "runtime", "same_round"),
-        *("simulate", "studio", "training", "training_process", "workers"),
+        *("intake", "label_kinds", "leases", "listing", "loop", "model_export", "new_vectors", "operations"),
+        *("outside_pool", "pages", "pool", "postgres", "prefix", "presence", "presence_loop", "quality"),
+        *("reconcile", "refill", "round", "runtime", "sample", "serving", "simulate", "studio", "training"),
+        *("training_process", "workers"),
     )
 }
 SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
