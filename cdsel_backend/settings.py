@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import Self
 
+from cdsel_backend.logs import LogFormat
 from cdsel_backend.selection import SelectionOptions, describe
 
 
@@ -74,12 +75,14 @@ class ServerSettings(BaseSettings):
     label_studio_url: WebAddress = Field("", validation_alias="LABEL_STUDIO_URL")
     """Where Label Studio is; `cdsel serve` does not start without it, and sends the token nowhere else."""
     label_studio_api_key: str = Field("", validation_alias="LABEL_STUDIO_API_KEY", repr=False)
-    """A personal access token (or a legacy token) of the account the backend works as."""
+    """A personal access token (or a legacy token) of the account the backend works as; or \
+`LABEL_STUDIO_API_KEY_FILE`, a file that holds it and is read again when the token is refused."""
     data_dir: Path = Field(default_factory=_default_data_dir, validation_alias="CDSEL_DATA_DIR")
     """Where the database and the model versions are kept; by default where the system keeps programs' data: on Linux \
 `~/.local/share/cdsel`."""
     database: str = Field("", validation_alias="CDSEL_DATABASE_URL", repr=False)
-    """A SQLAlchemy URL, as for PostgreSQL (extra `postgres`); none: SQLite in the data folder."""
+    """A SQLAlchemy URL, as for PostgreSQL (extra `postgres`), or `CDSEL_DATABASE_URL_FILE`, a file that holds it; \
+none: SQLite in the data folder."""
     public_url: WebAddress = Field("", validation_alias="CDSEL_PUBLIC_URL")
     """The backend as Label Studio reaches it, behind a proxy; none: the address under *Settings > Model*."""
     dashboard_url: WebAddress = Field("", validation_alias="CDSEL_DASHBOARD_URL")
@@ -89,7 +92,8 @@ one (`https://host/cdsel`); none: as Label Studio reaches it."""
     """With `BASIC_AUTH_PASS`, the login of the dashboard and of every route but `/health`; type both in *Connect \
 Model*, too."""
     basic_auth_pass: str = Field("", validation_alias="BASIC_AUTH_PASS", repr=False)
-    """The password of `BASIC_AUTH_USER`; without one, `cdsel serve` listens on this machine only."""
+    """The password of `BASIC_AUTH_USER`, or `BASIC_AUTH_PASS_FILE`, a file that holds it; without one, `cdsel serve` \
+listens on this machine only."""
     trusted_proxy: str = Field("", validation_alias="CDSEL_TRUSTED_PROXY")
     """The IP address of the proxy in front, whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed; none: \
 nobody's are."""
@@ -105,8 +109,36 @@ as `hf-hub:timm/, /models/`."""
     """`auto`: embed in bfloat16 where the processor or GPU has it and vectors agree (cosine .999); or `float32`."""
     poll_seconds: float = Field(30.0, gt=0, validation_alias="CDSEL_POLL_SECONDS")
     """How often to look at Label Studio when no webhook says so, in seconds."""
+    log_format: LogFormat = Field("text", validation_alias="CDSEL_LOG_FORMAT")
+    """`text` or `json`: one line an event, with the project and the request it is about; a fault that repeats is one \
+line, and then a count."""
     max_image_pixels: int = Field(100_000_000, gt=0, validation_alias="CDSEL_MAX_IMAGE_PIXELS")
     """A larger image is left out, with the reason."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secrets(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Let `NAME_FILE` name a file that holds the secret NAME, as container engines hand them over."""
+        for name, field in cls.model_fields.items():
+            variable = str(field.validation_alias)
+            file = "" if field.repr or values.get(name) else os.environ.get(f"{variable}_FILE", "")
+            if not file:
+                continue
+            if values.get(variable):
+                raise ValueError(f"{variable} and {variable}_FILE are both set: set one of them")
+            try:
+                values = {**values, variable: Path(file).read_text(encoding="utf-8").strip()}
+            except (OSError, UnicodeDecodeError) as fault:
+                raise ValueError(f"{variable}_FILE = {file!r} cannot be read: {fault}") from None
+        return values
+
+    def token_now(self) -> str:
+        """Label Studio's token as its file holds it now, where a file is named."""
+        file = os.environ.get("LABEL_STUDIO_API_KEY_FILE")
+        try:
+            return Path(file).read_text(encoding="utf-8").strip() if file else self.label_studio_api_key
+        except (OSError, UnicodeDecodeError):  # as while it is being replaced
+            return self.label_studio_api_key
 
     @model_validator(mode="after")
     def _whole_login(self) -> Self:

@@ -63,6 +63,7 @@ def test_only_the_settings_read_the_environment():
 def test_every_variable_that_is_named_anywhere_is_one():
     known = {str(field.validation_alias) for field in ServerSettings.model_fields.values()} | OTHER_VARIABLES
     known |= {f"CDSEL_{name.upper()}" for name in ProjectSettings.model_fields}
+    known |= {f"{one.validation_alias}_FILE" for one in ServerSettings.model_fields.values() if not one.repr}
     folders = ("cdsel_backend", "docker", "label_config")
     files = [
         path

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60.0
 ANSWER_TIMEOUT = 10.0  # for what it always has at hand
+ACCESS_SECONDS = (
+    45.0  # that a short-lived token is used: a personal token that was revoked is noticed after that
+)
 PATIENCE = 5  # times the time-out of one wait: what a request may take in all, repetitions included
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
 AWAY = (429, 502, 503, 504)
@@ -58,6 +63,13 @@ class TokenRefused(LabelStudioError):
 
 class NotFound(LabelStudioError):
     """What was asked for does not exist, or not for the token's user."""
+
+
+@dataclass
+class _Access:
+    """The short-lived token of a connection and its copies, and since when they use it."""
+
+    since: float
 
 
 class Connection:
@@ -101,6 +113,7 @@ class Connection:
         self._wrapper = sdk._client_wrapper
         self._http = self._wrapper.httpx_client
         timed(self._http.httpx_client)
+        self._access = _Access(time.monotonic())
         self._permit: Callable[[], None] = lambda: None
         self._said: TTLCache[str, str] = TTLCache(maxsize=1, ttl=NAME_SECONDS)
 
@@ -208,6 +221,8 @@ class Connection:
             timeout_in_seconds=int(timeout), max_retries=0 if method == "POST" else RETRIES
         )
         what = f"{method} {path}"
+        if self._personal and time.monotonic() - self._access.since > ACCESS_SECONDS:
+            self.renew_access()
         try:
             with within(PATIENCE * timeout):
                 response = self._http.request(
@@ -246,6 +261,7 @@ class Connection:
 
         It may have run out on its way, or this machine's clock may be behind.
         """
+        self._access.since = time.monotonic()
         self._wrapper._tokens_client._access_token = None
         return self._personal
 

@@ -27,6 +27,7 @@ from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig,
 from cdsel_backend.project.wording import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.faults import sentence, trace
 from cdsel_backend.store.journal import SetupCall
 
 log = logging.getLogger(__name__)
@@ -83,15 +84,14 @@ class Connector:
                     pruned_at = time.monotonic()
                     self._store.prune_events()
                 if self._store.setup_calls():
-                    studio = studio or LabelStudio(
-                        self._server.label_studio_url, self._server.label_studio_api_key
-                    )
+                    studio = studio or LabelStudio(self._server.label_studio_url, self._server.token_now())
                     self.connect(studio)
             except LabelStudioError as fault:
+                studio = None  # its token may have been replaced
                 log.warning("%s", fault)
                 stop.wait(LATEST)
-            except Exception:  # a database that is away: nothing is lost, the calls stay
-                log.exception("the calls of /setup have to wait")
+            except Exception as fault:  # a database that is away: nothing is lost, the calls stay
+                log.error("the calls of /setup have to wait: %s", sentence(fault), exc_info=trace(fault))
                 stop.wait(LATEST)
 
     def connect(self, studio: LabelStudio) -> bool:
@@ -107,7 +107,7 @@ class Connector:
         self._next = {source: at for source, at in self._next.items() if source in calls}
         changed = False
         for source, own in calls.items():
-            if now < self._next.get(source, 0.0):
+            if 0 < self._next.get(source, 0.0) - now <= LATEST:  # not where the clock was set back
                 continue
             wait = now - min(call.received_at for call in own)
             self._next[source] = now + min(max(SOONEST, wait), LATEST)
@@ -122,7 +122,7 @@ class Connector:
             done = [
                 call
                 for call in own
-                if (found and call.received_at <= now) or now - call.received_at > PATIENCE
+                if (found and call.received_at <= now) or abs(now - call.received_at) > PATIENCE
             ]
             self._store.close_setup_calls(done)
             if found:

@@ -56,7 +56,7 @@ def sync(context: Context, state: State) -> bool:
     poll = context.server.poll_seconds
     # A project that was updated, as by our own line in its description, holds the same tasks.
     told = [event for event in events if event.action != UPDATED]
-    pool_due = now - project.pool_synced_at > poll * POOL_POLL or any(
+    pool_due = is_over(project.pool_synced_at, poll * POOL_POLL, now) or any(
         event.source == project.pool_project and event.received_at > project.pool_synced_at for event in told
     )
     if len(told) < len(events) and not pool_due:
@@ -66,7 +66,7 @@ def sync(context: Context, state: State) -> bool:
             project.label_config,
             project.least_labels,
         )
-    every = now - project.queue_synced_at > poll or any(
+    every = is_over(project.queue_synced_at, poll, now) or any(
         event.action in REQUESTS and event.received_at > project.queue_synced_at for event in told
     )
     labelled_in = {event.source for event in told if event.action not in REQUESTS}
@@ -85,6 +85,11 @@ def sync(context: Context, state: State) -> bool:
     settle_lost(context, context.read_state(project.id))
     context.store.handle_events([event.id for event in events if event.action not in REQUESTS])
     return True
+
+
+def is_over(since: float, seconds: float, now: float) -> bool:
+    """Whether so many seconds have passed; also where the clock was set back, so that nothing waits for it."""
+    return not 0 <= now - since <= seconds
 
 
 def sync_pool(context: Context, state: State, now: float) -> None:
@@ -121,7 +126,7 @@ def list_sources(context: Context, state: State, found: Mapping[str, Any]) -> No
         context.studio.update_project(state.project.pool_project, sampling=SEQUENTIAL)
     words = []
     for source in context.store.sources(state.project.id):
-        if time.time() - source.listed_at > RELIST_SECONDS:
+        if is_over(source.listed_at, RELIST_SECONDS, time.time()):
             try:
                 for _ in take_in(context.store, source, context.server.data_dir):
                     pass

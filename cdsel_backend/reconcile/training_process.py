@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.connection import LabelStudioError
+from cdsel_backend.logs import start_log
 from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.project.wording import few_labels
 from cdsel_backend.reconcile.context import Context
@@ -100,7 +101,7 @@ def _main(
     """What the process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
+    start_log(server.log_format)
     store = Store(server.database_url, server.vectors_folder)
     name = training_lease(project)
     _end_with(parent, store, name, holder)

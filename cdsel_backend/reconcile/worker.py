@@ -25,6 +25,7 @@ from cdsel_backend.labelstudio.client import (
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
+from cdsel_backend.logs import about
 from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.project.wording import taking_long
 from cdsel_backend.reconcile.context import Context
@@ -67,7 +68,8 @@ class Turn(threading.Thread):
     def run(self) -> None:
         """Take it; whatever is raised costs this turn only."""
         try:
-            self.busy = self._take(self.project)
+            with about(self.project.pool_project):
+                self.busy = self._take(self.project)
         except Exception as fault:
             log.error("project %s: %s", self.project.pool_project, sentence(fault), exc_info=trace(fault))
 
@@ -186,6 +188,8 @@ class Worker:
             log.warning("project %s: %s", project.pool_project, fault)
             return False
         except (LabelStudioUnreachable, TokenRefused) as fault:
+            if isinstance(fault, TokenRefused):
+                self._renew_token()
             self._note_studio(str(fault))
             self._fail(project, str(fault))
             return False
@@ -220,6 +224,17 @@ class Worker:
                 )
                 self.contexts[studio_url] = Context(self.store, self.server, studio, trainings=self.trainings)
             return self.contexts[studio_url]
+
+    def _renew_token(self) -> None:
+        """Take the token that its file holds now: whoever replaces one there need not start us again."""
+        token = self.server.token_now()
+        with self._opening:
+            if token == self.server.label_studio_api_key:
+                return
+            self.server = self.server.model_copy(update={"label_studio_api_key": token})
+            for url, context in self.contexts.items():
+                context.server = self.server
+                context.studio = LabelStudio(url, token, image_hosts=self.server.image_hosts)
 
     def _probe(self) -> None:
         """Without a project to work on, see that Label Studio answers, so that /health can say so."""

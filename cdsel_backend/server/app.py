@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import secrets
 
-from flask import Flask, Response, jsonify
-from sqlalchemy.exc import DataError
-from werkzeug.exceptions import BadRequest, HTTPException
+from flask import Flask, Response, jsonify, request
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+from werkzeug.exceptions import BadRequest, HTTPException, ServiceUnavailable
 
+from cdsel_backend.logs import begin_request
 from cdsel_backend.server import login
 from cdsel_backend.server.bounds import BoundedNumber, bound_request
 from cdsel_backend.server.door import Door, admit
@@ -18,6 +21,7 @@ from cdsel_backend.server.proxies import Proxies
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
+from cdsel_backend.store.faults import sentence
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +46,15 @@ def create_app(
     app.register_blueprint(protocol)
     app.register_blueprint(pages)
     app.register_blueprint(metrics)
+    app.before_request(_name_request)
     app.before_request(bound_request)
     app.before_request(admit)
     app.after_request(_harden)
     app.register_error_handler(HTTPException, _explain)
     for fault in (RecursionError, OverflowError, DataError, UnicodeEncodeError):
         app.register_error_handler(fault, _refuse)
+    for outside in (OperationalError, InterfaceError, NoConnection):
+        app.register_error_handler(outside, _wait)
     return app
 
 
@@ -64,6 +71,18 @@ def _explain(fault: HTTPException) -> Response:
         if name in ("Retry-After", "Allow"):
             response.headers[name] = text
     return response
+
+
+def _name_request() -> None:
+    number = (request.view_args or {}).get("pool_project")
+    begin_request(secrets.token_hex(4), number if isinstance(number, int) else None)
+
+
+def _wait(fault: Exception) -> Response:
+    """The answer while the database does not."""
+    words = sentence(fault)
+    log.error("%s", words)
+    return _explain(ServiceUnavailable(words, retry_after=10))
 
 
 def _refuse(fault: Exception) -> Response:

@@ -17,6 +17,7 @@ from typing import Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from cdsel_backend.logs import start_log
 from cdsel_backend.settings import ServerSettings, environment_layer, read_server_settings
 
 log = logging.getLogger(__name__)
@@ -65,12 +66,12 @@ def check_settings(verbose: bool) -> ServerSettings:
     Raises:
         click.ClickException: a variable is missing or has no usable value; the message names it.
     """
-    _log_to_stderr(verbose)
     os.umask(0o077)  # whatever any of our processes writes is for this account alone
     try:
         server = read_server_settings()
     except ValueError as fault:
         raise click.ClickException(str(fault)) from None
+    start_log(server.log_format, verbose=verbose)
     _, faults = environment_layer()
     if faults:
         from cdsel_backend.project.wording import refused  # slow to load: not for those who ask for --help
@@ -166,7 +167,7 @@ def _web(
     from cdsel_backend.server.listen import listen
     from cdsel_backend.store import Store
 
-    _log_to_stderr(verbose)
+    start_log(server.log_format, verbose=verbose)
     stopping = _until_told(parent)
     store = Store(server.database_url, server.vectors_folder)
     connector = Connector(server, store)
@@ -181,7 +182,7 @@ def _web(
 def _work(parent: int, server: ServerSettings, verbose: bool) -> None:
     from cdsel_backend.reconcile.worker import Worker
 
-    _log_to_stderr(verbose)
+    start_log(server.log_format, verbose=verbose)
     worker = Worker(server)
     worker.run(_until_told(parent))
     if worker.turns:  # some hang: the interpreter would wait for their threads
@@ -202,9 +203,3 @@ def _until_told(parent: int) -> threading.Event:
 
     threading.Thread(target=watch, daemon=True).start()
     return told
-
-
-def _log_to_stderr(verbose: bool) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
-    for noisy in ("httpx", "httpcore", "timm", "waitress.queue"):
-        logging.getLogger(noisy).setLevel(logging.INFO if verbose else logging.WARNING)

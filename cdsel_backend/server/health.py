@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
+from cdsel_backend.store.faults import sentence
 from cdsel_backend.store.pulses import Pulse
 
 MIN_FREE_BYTES = 200_000_000  # of the data folder's disk: a model version and a part of the vectors
@@ -29,7 +30,8 @@ def find_problems(server: ServerSettings, store: Store) -> list[str]:
     try:
         problems += pulse_problems(store.pulses())
     except SQLAlchemyError as fault:
-        problems.append(f"The database does not answer ({type(fault).__name__}): see CDSEL_DATABASE_URL.")
+        words = sentence(fault)
+        problems.append(f"{words[0].upper()}{words[1:]}.")
     return problems
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.migrations import migrate
@@ -47,10 +48,47 @@ def open_database(url: str, vectors: VectorStore | None = None) -> Engine:
         engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        if parsed.database and parsed.database != ":memory:":
+            _watch_file(engine, Path(parsed.database))
     else:
         engine = create_engine(url, pool_pre_ping=True)
     migrate(engine, vectors)
     return engine
+
+
+def _watch_file(engine: Engine, file: Path) -> None:
+    """See that the file stays the one that was opened: a deleted one would be written to unseen, and lost.
+
+    Where another is there, such as a backup, new connections go to it. Where none is, nothing makes an empty one.
+    """
+    opened = False
+
+    def connect(*_: object) -> None:
+        if opened and not file.exists():
+            raise sqlite3.OperationalError(
+                f"the file {file} was deleted while it was in use: bring it back from a backup, or stop this program "
+                "and start anew"
+            )
+
+    def remember(_: object, record: ConnectionPoolEntry) -> None:
+        nonlocal opened
+        opened, record.info["file"] = True, _identity(file)
+
+    def compare(_: object, record: ConnectionPoolEntry, *__: object) -> None:
+        if record.info.get("file") != _identity(file):
+            raise DisconnectionError(f"{file} is another file than it was")
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", remember)
+    event.listen(engine, "checkout", compare)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

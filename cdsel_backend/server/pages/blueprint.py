@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import secrets
 from datetime import datetime, timezone
 from functools import cache
@@ -12,12 +13,16 @@ from pathlib import Path
 from flask import Blueprint, Response, jsonify, render_template, request, session, url_for
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
 
 from cdsel_backend.project.wording import outcome
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
+from cdsel_backend.store.faults import sentence
 from cdsel_backend.store.records import Project
+
+log = logging.getLogger(__name__)
 
 pages = Blueprint("pages", __name__)
 
@@ -80,6 +85,13 @@ def _explain(fault: HTTPException) -> tuple[Response | str, int]:
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         return render_template("error.html", code=code, words=words), code
     return jsonify(error=words), code
+
+
+@pages.errorhandler(OperationalError)
+def _wait(fault: OperationalError) -> tuple[Response | str, int]:
+    """Say that the database does not answer."""
+    log.error("%s", sentence(fault))
+    return _explain(ServiceUnavailable(sentence(fault)))
 
 
 def find(pool_project: int) -> Project:

@@ -17,7 +17,7 @@ from flask.blueprints import BlueprintSetupState
 from PIL import Image
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
-from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
+from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, TokenRefused
 from cdsel_backend.labelstudio.deadline import within
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.project.source import pool_source, source_item
@@ -94,10 +94,14 @@ class Thumbnails:
         url = state.project.studio_url
         if url not in self._studios:
             self._studios[url] = LabelStudio(
-                url, self.server.label_studio_api_key, image_hosts=self.server.image_hosts
+                url, self.server.token_now(), image_hosts=self.server.image_hosts
             )
-        with within(PATIENCE):
-            data = pool_source(self._studios[url], state).read(source_item(item))
+        try:
+            with within(PATIENCE):
+                data = pool_source(self._studios[url], state).read(source_item(item))
+        except TokenRefused:
+            self._studios.pop(url, None)  # it may have been replaced
+            raise
         image = decode(data, max_pixels=self.server.max_image_pixels)
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
         out = io.BytesIO()

@@ -1,0 +1,151 @@
+"""What goes away under a running worker is noticed, said once, and taken up again without a restart."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import sqlite3
+import time
+
+import jwt
+import pytest
+from backend import eventually
+from fake_studio import TOKEN, fake_studio
+from sqlalchemy.exc import OperationalError
+from test_slow import BUDGET, connect, picture, pushed, working
+
+from cdsel_backend.labelstudio import connection
+from cdsel_backend.labelstudio.client import LabelStudio, TokenRefused
+from cdsel_backend.reconcile import worker as worker_module
+from cdsel_backend.reconcile.intake import is_over
+from cdsel_backend.server.app import create_app
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State, Store
+from cdsel_backend.store.faults import sentence
+from cdsel_backend.store.journal import STUDIO_FACT
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A Label Studio, a store, and a project of it with pictures."""
+    monkeypatch.setattr(worker_module, "LONGEST_PAUSE", 1.0)
+    monkeypatch.setattr(worker_module, "LONGEST_REST", 0.5)
+    monkeypatch.setattr(worker_module, "DATABASE_PAUSE", 0.3)
+    with fake_studio() as studio:
+        store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+        yield studio, store, connect(studio, store, "pool", [picture(number) for number in range(6)])
+        store.close()
+
+
+def test_a_token_that_is_replaced_in_its_file_is_used_without_a_restart(project, tmp_path, monkeypatch):
+    studio, store, number = project
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY_FILE", str(file))
+    with working(studio, tmp_path):
+        eventually(lambda: pushed(store, number) == BUDGET, "no round")
+        studio.token = "1" * 40  # the former one is revoked
+        fact = eventually(
+            lambda: (found := store.fact(STUDIO_FACT)) and not found["reachable"] and found, "unseen"
+        )
+        assert "is not accepted" in fact["problem"]
+        file.write_text("1" * 40)
+        eventually(lambda: store.fact(STUDIO_FACT)["reachable"], "the new token is not used")
+        eventually(lambda: not store.project(number).problems, "the problem stays")
+
+
+def test_a_personal_token_that_is_revoked_is_noticed_though_its_access_token_is_good(monkeypatch):
+    monkeypatch.setattr(connection, "ACCESS_SECONDS", 0.0)
+
+    def token(kind):
+        return jwt.encode({"exp": time.time() + 300, "token_type": kind}, "k" * 32, algorithm="HS256")
+
+    access, revoked = token("access"), []
+    with fake_studio() as studio:
+        answer, studio.token = studio.answer, access
+
+        def answers(method, path, query, body):
+            if path == "/api/token/refresh/":
+                return (401, {"detail": "Token is blacklisted"}) if revoked else (200, {"access": access})
+            return answer(method, path, query, body)
+
+        studio.answer, studio.open_paths = answers, {"/api/token/refresh/"}
+        client = LabelStudio(studio.url, token("refresh"))
+        assert client.version() == "1.23.2"
+        revoked.append(True)
+        with pytest.raises(TokenRefused, match="blacklisted"):
+            client.version()
+    assert connection.ACCESS_SECONDS < 60
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(project, tmp_path, monkeypatch, caplog):
+    studio, store, number = project
+    full, tried = [True], []
+    append = type(store.vectors_kept).append
+
+    def no_room(*arguments):
+        tried.append(1)
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return append(*arguments)
+
+    monkeypatch.setattr(type(store.vectors_kept), "append", no_room)
+    with working(studio, tmp_path), caplog.at_level(logging.WARNING):
+        words = eventually(lambda: len(tried) > 2 and store.project(number).problems.get("worker"), "unseen")
+        assert words == [f"a step failed: {sentence(OSError(errno.ENOSPC, ''))}"]
+        assert "Traceback" not in caplog.text
+        full.clear()
+        eventually(lambda: pushed(store, number) == BUDGET, "it did not go on")
+        eventually(lambda: not store.project(number).problems, "the problem stays")
+
+
+def test_a_deleted_database_is_noticed_and_taken_up_again_when_it_is_back(project, tmp_path, caplog):
+    studio, store, number = project
+    file = tmp_path / "cdsel.sqlite3"
+    client = create_app(ServerSettings(data_dir=tmp_path), store).test_client()
+    with working(studio, tmp_path) as worker:
+        eventually(lambda: pushed(store, number) == BUDGET, "no round")
+        with sqlite3.connect(file) as source, sqlite3.connect(tmp_path / "backup") as target:
+            source.backup(target)
+        for name in ("", "-wal", "-shm"):
+            file.with_name(f"{file.name}{name}").unlink(missing_ok=True)
+        for path, accept in (
+            ("/health", ""),
+            ("/projects", "text/html"),
+            ("/projects/1/status.json", "application/json"),
+        ):
+            answer = client.get(path, headers={"Accept": accept})
+            assert answer.status_code == 503, path
+            assert "was deleted while it was in use" in answer.text
+        eventually(lambda: "was deleted while it was in use" in caplog.text, "the worker does not notice")
+        assert not file.exists(), "nobody makes an empty one"
+        shutil.copy(tmp_path / "backup", file)
+        eventually(lambda: client.get("/health").status_code == 200, "it is not taken up again")
+        assert pushed(store, number) == BUDGET
+        turns = worker.moves
+        eventually(lambda: worker.moves > turns + 2, "the worker does not go on")
+
+
+def test_a_locked_database_is_said_in_a_sentence():
+    fault = OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
+    assert sentence(fault).startswith("the database is locked by another program")
+    assert "SELECT" not in sentence(fault)
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up(project, tmp_path):
+    studio, store, number = project
+    assert is_over(since=100_000, seconds=30, now=10_000)
+    assert not is_over(since=9_990, seconds=30, now=10_000)
+    ahead = time.time() + 25 * 3600
+    with working(studio, tmp_path):
+        eventually(lambda: pushed(store, number) == BUDGET, "no round")
+    store.update_project(number, pool_synced_at=ahead, queue_synced_at=ahead)
+    assert store.take_lease(f"project:{number}", "one who died in the future")
+    with store.engine.begin() as done:
+        done.exec_driver_sql(f"UPDATE leases SET expires_at = {ahead}")
+    queue = State(store, number).project.queue_project
+    with working(studio, tmp_path):
+        studio.submit(studio.next(queue)["id"], [], skip=True)
+        eventually(lambda: State(store, number).skipped, "the answer is not taken in", seconds=60)
+    assert State(store, number).project.queue_synced_at < ahead
