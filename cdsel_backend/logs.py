@@ -36,8 +36,8 @@ def about(project: int) -> Iterator[None]:
         _project.reset(token)
 
 
-def begin_request(number: str, project: int | None) -> None:
-    """Have every line of this thread name a request, until the next one."""
+def name_request(number: str | None, project: int | None) -> None:
+    """Have every line of this thread name a request, or none any more."""
     _request.set(number)
     _project.set(project)
 

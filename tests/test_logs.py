@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from cdsel_backend.cli import main
-from cdsel_backend.logs import Context, JsonLines, Once, TextLines, about, begin_request
+from cdsel_backend.logs import Context, JsonLines, Once, TextLines, about, name_request
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings, read_server_settings
 
@@ -63,7 +63,7 @@ def test_a_line_says_what_it_is_about_and_a_trace_stays_in_it(log):
         except ValueError:
             logger.exception("a step failed")
     logger.info("nothing in particular")
-    threading.Thread(target=lambda: (begin_request("ab12", 3), logger.info("asked"))).start()
+    threading.Thread(target=lambda: (name_request("ab12", 3), logger.info("asked"))).start()
     while len(lines) < 3:
         pass
     first, second, third = (json.loads(line) for line, _ in lines)

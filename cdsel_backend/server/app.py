@@ -10,7 +10,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.exceptions import BadRequest, HTTPException, ServiceUnavailable
 
-from cdsel_backend.logs import begin_request
+from cdsel_backend.logs import name_request
 from cdsel_backend.server import login
 from cdsel_backend.server.bounds import BoundedNumber, bound_request
 from cdsel_backend.server.door import Door, admit
@@ -47,6 +47,7 @@ def create_app(
     app.register_blueprint(pages)
     app.register_blueprint(metrics)
     app.before_request(_name_request)
+    app.teardown_request(lambda _: name_request(None, None))
     app.before_request(bound_request)
     app.before_request(admit)
     app.after_request(_harden)
@@ -75,7 +76,7 @@ def _explain(fault: HTTPException) -> Response:
 
 def _name_request() -> None:
     number = (request.view_args or {}).get("pool_project")
-    begin_request(secrets.token_hex(4), number if isinstance(number, int) else None)
+    name_request(secrets.token_hex(4), number if isinstance(number, int) else None)
 
 
 def _wait(fault: Exception) -> Response:
