@@ -31,6 +31,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import Self
 
 from cdsel_backend.logs import LogFormat
+from cdsel_backend.pool.roots import ImageRoots
 from cdsel_backend.selection import SelectionOptions, describe
 
 
@@ -48,7 +49,13 @@ def _web_address(text: str) -> str:
     return address
 
 
+def _image_folders(text: str) -> str:
+    ImageRoots.parse(text)
+    return text
+
+
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+ImageFolders = Annotated[str, AfterValidator(_image_folders)]
 
 RANDOM_WEIGHTS = "random"  # `backbone_weights` of a network that nobody trained
 DATABASE_FILE = "cdsel.sqlite3"  # in the data folder, unless a database is named
@@ -100,6 +107,9 @@ nobody's are."""
     image_hosts: str = Field("", validation_alias="CDSEL_IMAGE_HOSTS")
     """Hosts on private addresses that images may be read from, such as `pacs.local, *.lan, 10.0.0.0/8`; Label Studio \
 itself always may."""
+    image_roots: ImageFolders = Field("", validation_alias="CDSEL_IMAGE_ROOTS")
+    """Where this machine has images of tasks, such as `/data/local-files/=/mnt/images, s3://bucket=/mnt/bucket`: they \
+are read there, whoever's tasks name them, and others from Label Studio."""
     allowed_weights: str = Field("", validation_alias="CDSEL_ALLOWED_WEIGHTS")
     """What the settings of a project may name in `backbone` and `backbone_weights` besides timm models: prefixes such \
 as `hf-hub:timm/, /models/`."""

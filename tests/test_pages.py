@@ -511,6 +511,24 @@ def test_the_map_holds_every_embedded_image_with_what_is_known_of_it(client, sto
     assert len({(x, y) for x, y in zip(arrays["x"].tolist(), arrays["y"].tolist(), strict=True)}) == 40
 
 
+def test_of_a_large_pool_the_map_draws_a_sample_and_everything_that_was_chosen(
+    client, store, project, monkeypatch
+):
+    items = embedded(store, project, n=60)
+    push(store, project, items[:10])
+    label(store, project, {items[0]: "dog", items[30]: "cat"})
+    monkeypatch.setattr("cdsel_backend.server.pages.pool_map.MOST", 25)
+    head, arrays = read_points(client.get(f"/projects/{POOL}/map.bin").data)
+    assert (head["n"], head["total"]) == (25, 60)
+    drawn = arrays["id"].tolist()
+    assert drawn == sorted(set(drawn))
+    assert {*items[:10], items[30]} <= set(drawn)
+    counts = {one["name"]: one["counts"] for one in head["variables"]}
+    assert counts["site"] == [30, 30], "the legend counts the whole pool"
+    assert counts["round"] == [10, 50]
+    assert len({row % 2 for row in drawn}) == 2
+
+
 def test_the_map_follows_the_pool(client, store, project):
     embedded(store, project, n=5)
     assert read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == 5

@@ -26,6 +26,7 @@ from label_studio_sdk.core.request_options import RequestOptions
 from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.hosts import ImageHosts
 from cdsel_backend.labelstudio.suspension import Suspensions
+from cdsel_backend.pool.roots import ImageRoots
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.store.records import Json
 
@@ -79,12 +80,13 @@ class Connection:
     POST never is, since a lost answer does not say that nothing was created.
     """
 
-    def __init__(self, url: str, api_key: str, *, image_hosts: str = "") -> None:
+    def __init__(self, url: str, api_key: str, *, image_hosts: str = "", image_roots: str = "") -> None:
         """Prepare a connection; nothing is sent yet.
 
         Args:
             url: as in LABEL_STUDIO_URL.
             image_hosts: as in CDSEL_IMAGE_HOSTS.
+            image_roots: as in CDSEL_IMAGE_ROOTS.
             api_key: a personal access token (a JWT, from which short-lived ones are made) or a legacy
                 token (40 hex digits, which Label Studio must be told to accept).
 
@@ -99,6 +101,7 @@ class Connection:
             )
         self.url = url.rstrip("/")
         self.image_hosts = ImageHosts.parse(image_hosts)
+        self.image_roots = ImageRoots.parse(image_roots)
         self.suspensions = Suspensions()
         self._personal = api_key.count(".") == 2
         if not api_key.strip() or not api_key.isascii():

@@ -25,6 +25,7 @@ from cdsel_backend.labelstudio.hosts import (
     no_cookies,
 )
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.roots import OutsideRoot, TooLarge
 
 MAX_BYTES = 200 * 1024 * 1024
 MAX_SECONDS = 120.0
@@ -81,6 +82,8 @@ class ImageReader:
             parts = urlsplit(url)
         except ValueError as error:
             raise ImageUnavailable(f"{_short(url)} is no address: {error}") from error
+        if (here := self._read_here(url)) is not None:
+            return here
         if parts.scheme == "data":
             return self._inline(url)
         if parts.scheme in _CLOUD:
@@ -92,6 +95,17 @@ class ImageReader:
             f"{_short(url)} is no address that can be read: a path of Label Studio such as /data/upload/... or "
             "/data/local-files/?d=..., http(s)://, s3://, gs:// or azure-blob:// is due"
         )
+
+    def _read_here(self, url: str) -> bytes | None:
+        """The bytes of a file that this machine has, by CDSEL_IMAGE_ROOTS; None where it has not."""
+        try:
+            return self._client.image_roots.read(url, self._max_bytes)
+        except OutsideRoot as error:
+            raise ImageUnavailable(
+                f"{_short(url)} is not read: it leads out of the folder that CDSEL_IMAGE_ROOTS gives for it"
+            ) from error
+        except TooLarge as error:
+            raise self._too_large(url) from error
 
     def _fetch(self, target: str, url: str) -> bytes:
         """The bytes at an address, whatever it redirects to."""

@@ -107,7 +107,12 @@ def _main(
     _end_with(parent, store, name, holder)
     with renewing(store, name, holder), threadpool_limits(1, user_api="blas"):
         try:
-            studio = LabelStudio(studio_url, server.label_studio_api_key, image_hosts=server.image_hosts)
+            studio = LabelStudio(
+                studio_url,
+                server.label_studio_api_key,
+                image_hosts=server.image_hosts,
+                image_roots=server.image_roots,
+            )
             context = Context(store.under(name, holder), server, studio)
             train(context, context.read_state(project), killed=killed)
         except LeaseLost as fault:

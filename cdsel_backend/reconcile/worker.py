@@ -220,7 +220,10 @@ class Worker:
         with self._opening:
             if studio_url not in self.contexts:
                 studio = LabelStudio(
-                    studio_url, self.server.label_studio_api_key, image_hosts=self.server.image_hosts
+                    studio_url,
+                    self.server.label_studio_api_key,
+                    image_hosts=self.server.image_hosts,
+                    image_roots=self.server.image_roots,
                 )
                 self.contexts[studio_url] = Context(self.store, self.server, studio, trainings=self.trainings)
             return self.contexts[studio_url]

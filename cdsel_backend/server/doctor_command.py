@@ -180,7 +180,10 @@ def _studio(server: ServerSettings, store: Store | None) -> Iterator[CheckResult
             yield CheckResult("project", "warning", words, other.pool_project)
     try:
         studio = LabelStudio(
-            server.label_studio_url, server.label_studio_api_key, image_hosts=server.image_hosts
+            server.label_studio_url,
+            server.label_studio_api_key,
+            image_hosts=server.image_hosts,
+            image_roots=server.image_roots,
         )
         yield check_studio(studio)
         yield from _connections(server, store, studio, own)

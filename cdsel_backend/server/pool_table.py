@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from cachetools import LRUCache
@@ -21,6 +21,7 @@ from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 
+T = TypeVar("T")
 KEPT = 4  # projects
 STALE = 5.0
 
@@ -59,18 +60,23 @@ class PoolTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
-    def row_of(self) -> dict[int, int]:
-        """Item -> its row."""
-        return {int(item): row for row, item in enumerate(self.ids)}
-
     def column(self, name: str) -> Column | None:
         """A variable by its name."""
         return next((column for column in self.columns if column.name == name), None)
 
-    def rows(self, items: Any) -> NDArray[np.int64]:
-        """The rows of those items that are in the table."""
-        return np.array(sorted(self.row_of[item] for item in items if item in self.row_of), dtype=np.int64)
+    def among(self, values: Mapping[int, T]) -> Iterator[tuple[int, T]]:
+        """(row, value) of those items that are in the table; `values` by item."""
+        items = np.fromiter(values, dtype=np.int64, count=len(values))
+        at = np.searchsorted(self.ids, items)
+        known = at < len(self)
+        known[known] = self.ids[at[known]] == items[known]
+        return (
+            (row, value) for row, value, here in zip(at.tolist(), values.values(), known, strict=True) if here
+        )
+
+    def rows(self, items: Iterable[int]) -> NDArray[np.int64]:
+        """The rows of those items that are in the table, ascending."""
+        return np.array(sorted(row for row, _ in self.among(dict.fromkeys(items))), dtype=np.int64)
 
 
 @dataclass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ NO_ROUND = "not selected"
 SEVERAL = "several of them"
 STATES = ("in the pool", "labelled", "with the annotators", "skipped")
 FAR = 1.8  # of the width that holds 99.8 % of the images: what the map shows at most
+MOST = 200_000  # images that are drawn: browsers take no more dots without waiting
 LEVELS = 250  # of a variable that can be drawn: codes are bytes
 
 
@@ -39,9 +41,12 @@ def pool_map_points(pool_project: int) -> Response:
     state = read_state(pool_project)
     table = pool_tables().table(state)
     arrays, variables = _variables(state, table)
-    places = _unit(table)
+    states = _states(state, table)
+    rows = _drawn(states, arrays[-1] < len(variables[-1].levels) - 1)
+    places = _unit(table)[rows]
     head = {
-        "n": len(table),
+        "n": len(rows),
+        "total": len(table),
         "title": state.project.title,
         "variables": [asdict(one) for one in variables],
         "states": STATES,
@@ -53,13 +58,27 @@ def pool_map_points(pool_project: int) -> Response:
     parts = [
         np.uint32(len(blob)).tobytes(),
         blob,
-        table.ids.astype("<u4").tobytes(),
-        table.layout.pool.tasks.astype("<u4").tobytes(),
+        table.ids[rows].astype("<u4").tobytes(),
+        table.layout.pool.tasks[rows].astype("<u4").tobytes(),
         places[:, 0].tobytes(),
         places[:, 1].tobytes(),
-        *(array.astype("u1").tobytes() for array in (_states(state, table), *arrays)),
+        *(array[rows].astype("u1").tobytes() for array in (states, *arrays)),
     ]
     return Response(b"".join(parts), mimetype="application/octet-stream")
+
+
+def _drawn(states: NDArray[np.uint8], selected: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rows to draw, ascending: of a pool of more than `MOST` an even sample, and all that somebody has to do with."""
+    n = len(states)
+    if n <= MOST:
+        return np.arange(n)
+    shown = (states > 0) | selected
+    rest = np.flatnonzero(~shown)
+    sample = np.random.default_rng(0).choice(
+        rest, max(0, min(len(rest), MOST - int(shown.sum()))), replace=False
+    )
+    shown[sample] = True
+    return np.flatnonzero(shown)
 
 
 def _unit(table: PoolTable) -> Any:
@@ -82,7 +101,10 @@ def _states(state: State, table: PoolTable) -> Any:
 
 @dataclass(frozen=True)
 class MapVariable:
-    """What the map can be coloured by, as its script reads it; `grey`: the level that is drawn in grey."""
+    """What the map can be coloured by, as its script reads it.
+
+    `grey`: the level that is drawn in grey; `counts`: how many images of the whole pool have each level.
+    """
 
     key: str
     name: str
@@ -90,6 +112,7 @@ class MapVariable:
     ordered: bool
     levels: list[str]
     grey: int | None = None
+    counts: Sequence[int] = ()
 
 
 def _variables(state: State, table: PoolTable) -> tuple[list[NDArray[np.int64]], list[MapVariable]]:
@@ -110,17 +133,18 @@ def _variables(state: State, table: PoolTable) -> tuple[list[NDArray[np.int64]],
     labels = np.full(len(table), len(classes))
     names = [f"round {row.number}" for row in state.rounds[: LEVELS - 1]]
     rounds = np.full(len(table), len(names))
-    for item, label in state.labels.items():
-        if item in table.row_of:
-            codes = table.codes(label)
-            if codes:
-                labels[table.row_of[item]] = min(codes[0] if len(codes) == 1 else LEVELS, len(classes) - 1)
-    for row in state.selections:
-        if row.item in table.row_of:
-            rounds[table.row_of[row.item]] = min(row.round, len(names)) - 1
+    given = {item: codes for item, label in state.labels.items() if (codes := table.codes(label))}
+    for row, codes in table.among(given):
+        labels[row] = min(codes[0] if len(codes) == 1 else LEVELS, len(classes) - 1)
+    for row, number in table.among({row.item: row.round for row in state.selections}):
+        rounds[row] = min(number, len(names)) - 1
     arrays += [labels, rounds]
     variables += [
         MapVariable("label", "label", "", False, [*classes, NOT_YET], grey=len(classes)),
         MapVariable("round", "round", "", True, [*names, NO_ROUND], grey=len(names)),
     ]
-    return arrays, variables
+    counted = [
+        replace(one, counts=np.bincount(codes, minlength=len(one.levels)).tolist())
+        for one, codes in zip(variables, arrays, strict=True)
+    ]
+    return arrays, counted

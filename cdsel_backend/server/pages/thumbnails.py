@@ -94,7 +94,10 @@ class Thumbnails:
         url = state.project.studio_url
         if url not in self._studios:
             self._studios[url] = LabelStudio(
-                url, self.server.token_now(), image_hosts=self.server.image_hosts
+                url,
+                self.server.token_now(),
+                image_hosts=self.server.image_hosts,
+                image_roots=self.server.image_roots,
             )
         try:
             with within(PATIENCE):

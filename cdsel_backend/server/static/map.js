@@ -64,8 +64,7 @@ class PoolMap {
     this.variable = this.pool.variables[number];
     this.codes = this.pool[this.variable.key];
     this.only = null;
-    this.counts = new Uint32Array(this.variable.levels.length);
-    for (let i = 0; i < this.pool.n; i++) this.counts[this.codes[i]]++;
+    this.counts = this.variable.counts;  // of the whole pool, also where a part of it is drawn
     this.paint();
     this.legend();
   }
@@ -148,7 +147,11 @@ class PoolMap {
   // The legend, which also picks one level.
   legend() {
     document.getElementById("map-title").textContent = this.variable.name;
-    document.getElementById("map-note").textContent = this.variable.note ? `Verdict: ${this.variable.note}` : "";
+    const number = (n) => n.toLocaleString("en").replaceAll(",", "\u202f");
+    document.getElementById("map-note").textContent = [
+      this.variable.note && `Verdict: ${this.variable.note}`,
+      this.pool.n < this.pool.total && `Drawn: ${number(this.pool.n)} of ${number(this.pool.total)} images, all that are labelled or selected among them; the numbers count all.`,
+    ].filter(Boolean).join(". ");
     const list = document.getElementById("map-levels");
     list.replaceChildren(...this.variable.levels.map((level, i) => {
       const button = element("button", undefined, { type: "button", "aria-pressed": this.only === i });
