@@ -120,11 +120,13 @@ def train_round(
     labels: NDArray[np.integer],
     *,
     trainable: NDArray[np.bool_] | None = None,
+    represents: NDArray[np.float64] | None = None,
     strength: float | None = None,
     recipe: Recipe = "deconfounded",
     seed: int,
 ) -> Model:
-    """Train a model on the labels so far; `trainable` (n,) leaves out those held out, the rest as for `train_head`.
+    """Train a model on the labels so far; `trainable` (n,) leaves out those held out, `represents` (n,) says how
+    they were chosen, the rest as for `train_head`.
 
     The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels where the labels do not
     suffice for a model.
@@ -137,6 +139,7 @@ def train_round(
         kind=pool.kind,
         groups=pool.groups,
         trainable=trainable,
+        represents=represents,
         strength=strength,
         recipe=recipe,
         representation=pool.representation,

@@ -335,8 +335,7 @@ def test_several_classes_an_image_have_a_curve_a_share_and_suspects():
         unseen, given, own, ("effusion", "mass"), labels_now=400, labels_more=20, asked=20, kind=PRESENCE
     )
     assert found["worth"] != "cannot tell"
-    # .81 with a linear head: where what is to be learnt is linear, the kernel gives .02 away.
-    assert found["curves"]["balanced_accuracy"]["values"][-1] > 0.77
+    assert found["curves"]["balanced_accuracy"]["values"][-1] > 0.8
     share = RandomShare(np.ones(400, int), np.ones(400, bool), 100_000)
     told = tell(share, given, unseen.at_full_size(), ("effusion", "mass"), kind=PRESENCE)
     assert told["prevalence"]["effusion"]["value"] == pytest.approx((given[:, 0] == 1).mean())

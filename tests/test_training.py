@@ -23,6 +23,7 @@ from cdsel_backend.training import (
 )
 from cdsel_backend.training.kernel import MOST, VARIANCES
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
+from cdsel_backend.training.shares import level_shares
 from cdsel_backend.training.splits import grouped_folds
 
 HAM = Path(__file__).parents[1].parent / "shared/data/ham10000_site"
@@ -296,9 +297,8 @@ def test_offsets_give_each_level_its_share(classes):
     scores = rng.standard_normal((4000, classes))
     scores[np.arange(4000), labels] += 1.5
     scores[:, 0] += 2 * site
-    common, table = fair_offsets(
-        scores, [column("site", site)], np.arange(400), labels[:400], accuracy=0.7, strength=1.0
-    )
+    known = level_shares(column("site", site), np.arange(400), labels[:400], classes)
+    common, table = fair_offsets(scores, [column("site", site)], [known], accuracy=0.7, strength=1.0)
     called = (scores + common + table[site]).argmax(axis=1)
     for level in (0, 1):
         shares = (
@@ -320,7 +320,8 @@ def test_variables_do_not_undo_each_other():
     scores = np.stack([np.zeros(6000), labels + 2 * site + rng.standard_normal(6000)], axis=1)
 
     def called(columns):
-        common, table = fair_offsets(scores, columns, rows, labels[rows], accuracy=0.7, strength=1.0)
+        known = [level_shares(one, rows, labels[rows], 2) for one in columns]
+        common, table = fair_offsets(scores, columns, known, accuracy=0.7, strength=1.0)
         levels = np.cumsum([0, *(len(one.levels) for one in columns)])
         shift = sum(table[first + one.codes] for first, one in zip(levels, columns, strict=False))
         return np.array([(scores + common + shift).argmax(axis=1)[site == s].mean() for s in (0, 1)])

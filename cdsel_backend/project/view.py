@@ -76,6 +76,12 @@ class PoolView:
         return np.isin(self.ids, np.fromiter(taken, dtype=np.int64, count=len(taken)))
 
     @cached_property
+    def represents(self) -> NDArray[np.float64]:
+        """(n,): 1 where chance alone chose the row, among all or inside its stratum, else 0 (`level_shares`)."""
+        drawn = {row.item for row in self.state.selections if row.chosen_by_chance}
+        return np.array([float(int(item) in drawn) for item in self.ids], dtype=np.float64)
+
+    @cached_property
     def confounders(self) -> list[Column]:
         """The columns that the report in force names as confounders."""
         report = Report.from_json(self.state.project.report)

@@ -83,6 +83,7 @@ def _cross_fit(pool: EmbeddedPool, trainable: NDArray[np.bool_]) -> Unseen:
         kind=pool.kind,
         groups=pool.groups,
         trainable=trainable,
+        represents=pool.represents,
         strength=pool.state.settings.strength,
         seed=pool.state.settings.seed,
     )

@@ -197,6 +197,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
             pool.round_pool,
             pool.labels,
             trainable=~pool.held_out,
+            represents=pool.represents,
             strength=state.settings.strength,
             seed=state.settings.seed,
         )

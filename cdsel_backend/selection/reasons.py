@@ -83,6 +83,11 @@ class Selection:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def by_chance(self) -> NDArray[np.bool_]:
+        """(m,): nothing but chance chose it, among all or inside its stratum, so that it speaks for its levels."""
+        return np.array([one.drawn_at_random or one.by_chance for one in self.reasons], dtype=bool)
+
 
 def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selection:
     """Turn a finished draft into a selection with reasons; `found` are the partitions that the strategy keeps.

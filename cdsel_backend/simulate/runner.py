@@ -150,7 +150,7 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
     scene = _scene(data, correlation, seed, plan.positive)
     outcome = Outcome()
     for budget in plan.budgets:
-        shared: list[tuple[NDArray[np.int64], float]] = []
+        shared: list[_Picks] = []
         for recipe in TRAININGS:
             # A project's fine-tune tries to do better than the head that chose its rounds.
             tuned = [name for name in plan.trainings if name in TUNED and recipe == DEFAULT[1]]
@@ -171,7 +171,7 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
                     outcome, data.name, run, f"strength={strength:g}", given,
                     positive=plan.positive, trade_off=True,
                 )  # fmt: skip
-            trial = tune(scene.pool, scene.test, run.labels, head, seed) if tuned else None
+            trial = tune(scene.pool, scene.test, run.labels, run.represents, head, seed) if tuned else None
             for name in tuned:
                 kept = trial is not None and (
                     name == "backbone" or (budget >= ENOUGH_LABELS and not trial.loses)
@@ -190,6 +190,15 @@ class _Scene:
     correlation: str
     seed: int
     round_pool: RoundPool
+
+
+@dataclass(frozen=True, eq=False)
+class _Picks:
+    """What a round chose, in rank order; `by_chance` (m,) says where nothing but chance did; `seconds` it took."""
+
+    items: NDArray[np.int64]
+    by_chance: NDArray[np.bool_]
+    seconds: float
 
 
 _LAST: dict[tuple[str, int], _Scene] = {}
@@ -218,6 +227,7 @@ class _Run:
         ends = np.linspace(0, budget, min(plan.rounds, budget) + 1).round().astype(int)
         self.sizes = np.diff(ends).tolist()
         self.taken = np.zeros(len(scene.pool), dtype=bool)
+        self.by_chance = np.zeros(len(scene.pool), dtype=bool)
         self.chosen: list[NDArray[np.int64]] = []
         self.model: Model | None = None
         self.seconds = 0.0
@@ -227,7 +237,16 @@ class _Run:
         """(n,): the labels bought so far, -1 elsewhere."""
         return np.where(self.taken, self.scene.pool.labels, -1)
 
-    def select(self, shared: list[tuple[NDArray[np.int64], float]] | None) -> None:
+    @property
+    def represents(self) -> NDArray[np.float64]:
+        """(n,): as `train_head` wants it; the oracle knows the odds at which it drew from each (label, level) cell."""
+        if self.strategy != ORACLE:
+            return self.by_chance.astype(np.float64)
+        pool = self.scene.pool
+        odds = cell_counts(pool, self.taken) / np.maximum(cell_counts(pool), 1)
+        return np.asarray(1 / np.maximum(odds[pool.labels, pool.columns[0].codes], 1e-9))
+
+    def select(self, shared: list[_Picks] | None) -> None:
         """Take the budget in rounds.
 
         A list says that no model matters to the rounds: those it holds are taken over, and new ones appended.
@@ -235,14 +254,16 @@ class _Run:
         for number, size in enumerate(self.sizes, start=1):
             if shared is None or number > len(shared):
                 started = time.perf_counter()
-                chosen, seconds = self._choose(size, number), time.perf_counter() - started
+                chosen, by_chance = self._choose(size, number)
+                picks = _Picks(chosen, by_chance, time.perf_counter() - started)
                 if shared is not None:
-                    shared.append((chosen, seconds))
+                    shared.append(picks)
             else:
-                chosen, seconds = shared[number - 1]
-            self.seconds += seconds
-            self.taken[chosen] = True
-            self.chosen.append(chosen)
+                picks = shared[number - 1]
+            self.seconds += picks.seconds
+            self.taken[picks.items] = True
+            self.by_chance[picks.items] = picks.by_chance
+            self.chosen.append(picks.items)
             if shared is None and number < len(self.sizes):
                 self.model = self.train()
 
@@ -252,6 +273,7 @@ class _Run:
             return train_round(
                 self.scene.round_pool,
                 self.labels,
+                represents=self.represents,
                 strength=self.strength if strength is None else strength,
                 recipe=self.training,
                 seed=self.scene.seed,
@@ -259,13 +281,14 @@ class _Run:
         except NotEnoughLabels:
             return None
 
-    def _choose(self, size: int, number: int) -> NDArray[np.int64]:
-        """Choose the images of round `number`, from 1."""
+    def _choose(self, size: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Choose the images of round `number`, from 1, and say which chance chose."""
         scene, pool, model = self.scene, self.scene.pool, self.model
         seed = seed_of_round(scene.seed, number)
         if self.strategy == ORACLE:
-            return _draw_equally(pool, self.taken, size, np.random.default_rng(seed))
-        return next_round(
+            drawn = _draw_equally(pool, self.taken, size, np.random.default_rng(seed))
+            return drawn, np.ones(len(drawn), dtype=bool)
+        found = next_round(
             scene.round_pool,
             self.labels,
             self.taken.copy(),
@@ -275,7 +298,8 @@ class _Run:
             probabilities=None if model is None else model.predict(pool.vectors, pool.columns),
             seed=seed,
             options=self.options,
-        ).indices
+        )
+        return found.indices, found.by_chance
 
     def probabilities(self, model: Model | None) -> NDArray[np.float64]:
         """Return the test set's probabilities; without a head, the commonest label so far is certain."""

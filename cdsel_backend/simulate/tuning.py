@@ -24,10 +24,16 @@ class Trial:
 
 
 def tune(
-    pool: Dataset, test: Dataset, labels: NDArray[np.int64], base: NDArray[np.float64], seed: int
+    pool: Dataset,
+    test: Dataset,
+    labels: NDArray[np.int64],
+    represents: NDArray[np.float64],
+    base: NDArray[np.float64],
+    seed: int,
 ) -> Trial | None:
     """Fine-tune on the labelled items of the pool (n,), -1 = unlabelled, as a project's training does.
 
+    `represents` (n,) is as for `train_head`.
     `base` (m, c) are the head's probabilities of the test set; the fine-tune's are the mean of both. None where the
     labels do not suffice.
     """
@@ -45,6 +51,7 @@ def tune(
             labels[used],
             classes=pool.classes,
             groups=pool.groups[used],
+            represents=represents[used],
             seed=seed,
         )
     except NotEnoughLabels:

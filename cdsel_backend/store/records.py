@@ -244,6 +244,11 @@ class Selection(QueueTask):
         return bool(self.reason.get("drawn_at_random"))
 
     @property
+    def chosen_by_chance(self) -> bool:
+        """Whether nothing but chance chose it, among all images or inside its stratum."""
+        return self.drawn_at_random or bool(self.reason.get("by_chance"))
+
+    @property
     def levels(self) -> Mapping[str, str]:
         """The levels of the confounders that it was selected with: variable -> level."""
         return dict(self.reason.get("levels") or {})

@@ -58,6 +58,7 @@ def cross_fit(
     kind: LabelKind = SINGLE,
     groups: NDArray[np.int64] | None = None,
     trainable: NDArray[np.bool_] | None = None,
+    represents: NDArray[np.float64] | None = None,
     strength: float | None = None,
     seed: int = 0,
 ) -> Unseen:
@@ -77,6 +78,7 @@ def cross_fit(
     pool = np.concatenate([rows, others[spaced]])
     vectors, columns, labels = vectors[pool], [column.take(pool) for column in columns], labels[pool]
     groups = None if groups is None else groups[pool]
+    represents = None if represents is None else represents[pool]
     representation = fit_representation(vectors, [], strength=0.0)
     m, rng = len(rows), np.random.default_rng(seed)
     relatives = alone_or_together(None if groups is None else groups[:m], m)
@@ -112,6 +114,7 @@ def cross_fit(
                         kind=kind,
                         groups=groups,
                         trainable=used,
+                        represents=represents,
                         strength=strength,
                         representation=representation,
                         seed=seed,

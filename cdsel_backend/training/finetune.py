@@ -90,6 +90,7 @@ def fine_tune(
     classes: Sequence[str],
     groups: NDArray[np.int64] | None = None,
     trainable: NDArray[np.bool_] | None = None,
+    represents: NDArray[np.float64] | None = None,
     strength: float | None = None,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
@@ -105,7 +106,7 @@ def fine_tune(
         classes: their names.
         groups: (n,) patient or lesion, negative = unknown: one fold holds all of a group.
         trainable: (n,), False = held out for evaluation, never trained on.
-        strength: as for `train_head`.
+        represents, strength: as for `train_head`.
         seed: same input and seed, same result: bit for bit on the CPU with the same number of threads.
         progress: told how many of how many stages of training are done.
 
@@ -147,6 +148,7 @@ def fine_tune(
         training,
         classes=classes,
         groups=groups,
+        represents=represents,
         strength=strength,
         out_of_fold=tuned_scores,
         seed=seed,

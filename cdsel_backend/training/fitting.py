@@ -90,17 +90,17 @@ class Sample:
         likely = log_softmax(whole, axis=1)[np.arange(len(self.y)), self.y]
         return scores, -float(self.weights @ likely / self.weights.sum())
 
-    def with_variance(self, variance: float) -> Sample:
-        """Return the same items with so large a kernel."""
-        return replace(self, c=variance)
-
-    def chosen(self, groups: NDArray[np.int64] | None, seed: int) -> tuple[Sample, Array]:
-        """Return the sample at the variance of the kernel whose fits do best on groups left out, and their scores."""
+    def with_variances(self) -> list[Sample]:
+        """Return the same items at each variance of the kernel that is worth a try with so many labels."""
         variances = VARIANCES if len(self.y) <= _MOST_TO_CHOOSE else VARIANCES[1:2]
-        tried = [self.with_variance(variance) for variance in variances]
-        found = [one.out_of_fold(groups, np.random.default_rng(seed)) for one in tried]
-        best = int(np.argmin([loss for _, loss in found]))
-        return tried[best], found[best][0]
+        return [replace(self, c=variance) for variance in variances]
+
+
+def choose(tried: Sequence[Sample], groups: NDArray[np.int64] | None, seed: int) -> tuple[int, Array]:
+    """Return which of the samples' fits do best on groups left out, the first among equals, and their scores."""
+    found = [one.out_of_fold(groups, np.random.default_rng(seed)) for one in tried]
+    best = int(np.argmin([loss for _, loss in found]))
+    return best, found[best][0]
 
 
 def sample_weights(

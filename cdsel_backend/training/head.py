@@ -1,9 +1,12 @@
-"""The head: a kernel classifier of frozen features that learns within levels and decides fairly in each."""
+"""The head: a classifier of frozen features that learns within levels and decides fairly in each.
+
+Whether it is linear in the vectors or a kernel's is chosen by groups left out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,15 +17,17 @@ from scipy.special import log_softmax, softmax
 from cdsel_backend.confounders.representation import Representation, fit_representation, level_shift
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows, finite_rows
-from cdsel_backend.training.fitting import Sample, Weighting, sample_weights
+from cdsel_backend.training.fitting import Sample, Weighting, choose, sample_weights
 from cdsel_backend.training.kernel import VARIANCES, similarity, spread, whitening
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
+from cdsel_backend.training.shares import level_shares
 
 Recipe = Literal["plain", "group_balanced", "deconfounded"]
 RECIPES: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
 _ARRAYS = ("landmarks", "coefficients", "intercepts", "offsets", "present")
 
 _PLAIN_C = 0.1
+_LINEAR_C = 0.1  # of the linear head that a kernel's is held against
 _MOST_FOR_OFFSETS = 20_000
 _BLOCK = 8192  # items whose kernel is in memory at once
 
@@ -149,6 +154,7 @@ def train_head(
     classes: Sequence[str],
     groups: NDArray[np.int64] | None = None,
     trainable: NDArray[np.bool_] | None = None,
+    represents: NDArray[np.float64] | None = None,
     strength: float | None = None,
     weighting: Weighting | Literal["auto"] = "auto",
     recipe: Recipe = "deconfounded",
@@ -159,7 +165,9 @@ def train_head(
     """Train on the labelled and trainable items of a pool of n.
 
     vectors (n, d); columns: the confounders over the n items; labels (n,), -1 = unlabelled; groups (n,) patient or
-    lesion, negative = unknown; trainable (n,), False = held out. `representation` saves fitting it on the pool again.
+    lesion, negative = unknown; trainable (n,), False = held out; represents (n,): for how many items of its level a
+    labelled one speaks, 0 where it was chosen for what it is (see `level_shares`). `representation` saves fitting it
+    on the pool again.
 
     Recipes: `deconfounded` gives every level an intercept in training, so that what tells the levels apart is not
     taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
@@ -182,15 +190,21 @@ def train_head(
     fair = recipe == "deconfounded" and strength > 0 and len(columns) > 0
     if recipe != "deconfounded" or weighting == "auto":
         weighting = "cell" if recipe == "group_balanced" else "class"
+    z = representation.project(vectors[rows]).astype(np.float64)
     sample, landmarks, back = _sample(
-        representation.project(vectors[rows]).astype(np.float64),
+        z,
         y,
         sample_weights(y, own, weighting),
         own if fair else (),
         kernel=recipe == "deconfounded",
     )
-    of_rows = None if groups is None else groups[rows]
-    sample, own_scores = sample.chosen(of_rows, seed) if len(landmarks) else (sample, None)
+    of_rows, own_scores = None if groups is None else groups[rows], None
+    if len(landmarks):
+        tried = [*sample.with_variances(), replace(sample, features=z, c=_LINEAR_C)]
+        best, own_scores = choose(tried, of_rows, seed)
+        sample = tried[best]
+        if best == len(tried) - 1:
+            landmarks, back = landmarks[:0], np.eye(z.shape[1])
     fitted = sample.fit(np.ones(len(y), dtype=bool))
     coefficients, intercepts = fitted.coefficients @ back.T, fitted.intercepts
     if out_of_fold is None:
@@ -208,8 +222,10 @@ def train_head(
         intercepts, offsets = fair_offsets(
             scores,
             [column.take(pool) for column in columns],
-            np.searchsorted(pool, rows),
-            y,
+            [
+                level_shares(column, rows, y, len(seen), None if represents is None else represents[rows])
+                for column in columns
+            ],
             accuracy=accuracy,
             strength=strength,
         )

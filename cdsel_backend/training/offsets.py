@@ -5,9 +5,9 @@ every class were recognised equally well, with accuracy a, the share of its item
 
     q_c = p_c a + (1 - p_c) (1 - a) / (C - 1)
 
-with p the shares of the classes there. p is estimated from few labels well enough, because a weak a makes q depend
-little on it; the shift that yields q comes from the many unlabelled scores, which carry the confounder's effect on
-the score whatever its shape. No label of a rare (class, level) cell is needed beyond that.
+with p the shares of the classes there (`shares.py`). p is estimated from few labels well enough, because a weak a
+makes q depend little on it; the shift that yields q comes from the many unlabelled scores, which carry the confounder's
+effect on the score whatever its shape. No label of a rare (class, level) cell is needed beyond that.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.stats import beta, norm
 
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.shares import Shares
 
 Array = NDArray[np.float64]
 
-_PRIOR = 3.0  # labels' worth of trust in the overall shares of the classes
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
 _PRIOR_AUROC, _PRIOR_PAIRS = 0.64, 12.0
@@ -32,24 +32,21 @@ _ROUNDS = 8
 def fair_offsets(
     scores: Array,
     columns: Sequence[Column],
-    rows: NDArray[np.int64],
-    labels: NDArray[np.int64],
+    shares: Sequence[Shares],
     *,
     accuracy: float,
     strength: float,
 ) -> tuple[Array, Array]:
     """Return (c,) offsets for all items, and (l, c) more for each level of each column, stacked.
 
-    scores (n, c) of the whole pool; columns over its n items, at least one; `rows` are the labelled items and
-    `labels` (m,) their classes; `accuracy` the recall to expect. With `strength` 0 levels have no offset of their
+    scores (n, c) of the whole pool; columns over its n items, at least one, and the `shares` of the classes in the
+    levels of each; `accuracy` the recall to expect. With `strength` 0 levels have no offset of their
     own, with 1 they get all of it. Each variable's levels are made fair in turn, until all are. The first column, the
     strongest, says how much is called each class in all: variables that disagree on that undo each other's work.
     """
     n, classes = scores.shape
-    overall = np.bincount(labels, minlength=classes) / len(labels)
-    counts = [_counts(column, rows, labels, classes) for column in columns]
     sizes = [np.bincount(column.codes, minlength=len(column.levels)) for column in columns]
-    common_shares = sizes[0] @ _fair(_shrunken(counts[0], overall), accuracy) / n
+    common_shares = sizes[0] @ _fair(shares[0].values, accuracy) / n
     common = _offset_for(scores, common_shares)
     shifted = scores + common
     called = np.eye(classes)[shifted.argmax(axis=1)]
@@ -58,8 +55,8 @@ def fair_offsets(
         [np.flatnonzero(column.codes == code) for code in range(len(column.levels))] for column in columns
     ]
     targets = [
-        _targets(inside, called, count, overall, accuracy, strength)
-        for inside, count in zip(members, counts, strict=True)
+        _targets(inside, called, share, accuracy, strength)
+        for inside, share in zip(members, shares, strict=True)
     ]
     for target, size in zip(targets[1:], sizes[1:], strict=True):
         _agree(target, size, sizes[0] @ targets[0])
@@ -110,24 +107,10 @@ def _fair(shares: Array, accuracy: float) -> Array:
     )
 
 
-def _counts(column: Column, rows: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> Array:
-    counts = np.zeros((len(column.levels), classes))
-    np.add.at(counts, (column.codes[rows], labels), 1)
-    return counts
-
-
-def _shrunken(counts: Array, overall: Array) -> Array:
-    """Return (l, c): the share of each class in each level, drawn towards the overall ones by `_PRIOR` labels."""
-    return np.asarray(
-        (counts + _PRIOR * overall) / (counts.sum(axis=1, keepdims=True) + _PRIOR), dtype=np.float64
-    )
-
-
 def _targets(
     members: Sequence[NDArray[np.int64]],
     called: Array,
-    counts: Array,
-    overall: Array,
+    found: Shares,
     accuracy: float,
     strength: float,
 ) -> Array:
@@ -136,11 +119,11 @@ def _targets(
     Fair, where more than one class occurs in the level (it is likelier than not that the rest makes up `_OCCURS`);
     elsewhere rare classes are called no oftener than they occur. Between what is called now and that, by `strength`.
     """
-    shares = _shrunken(counts, overall)
+    shares = found.values
     now = np.stack(
         [called[items].mean(axis=0) if len(items) else shares[i] for i, items in enumerate(members)]
     )
-    total = counts.sum(axis=1) + _PRIOR
+    total = found.known
     rest = total * (1 - shares.max(axis=1))
     occurs = beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3))[:, None] > 0.5
     alone = np.minimum(now, shares)
