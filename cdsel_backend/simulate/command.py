@@ -157,6 +157,10 @@ class Correlations(Names):
     help="Repetitions, each with its own split.",
 )
 @click.option(
+    "--first-seed", type=click.IntRange(0), default=0, show_default=True,
+    help="Number of the first repetition: other numbers, other splits.",
+)  # fmt: skip
+@click.option(
     "--strategy", type=Names(), default="all", show_default=True, help="all, or names of strategies as a,b."
 )
 @click.option(
@@ -247,6 +251,7 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
             budgets=given["budget"],
             rounds=given["rounds"],
             seeds=given["seeds"],
+            first_seed=given["first_seed"],
             positive=_positive(data, given["positive"]),
             options=replace(
                 OPTIONS,

@@ -45,7 +45,7 @@ def write(
     results, groups = sorted(outcome.results, key=place), sorted(outcome.groups, key=place)
     _write_csv(out / "results.csv", Result, results)
     _write_csv(out / "groups.csv", GroupResult, groups)
-    findings = Findings(results, plan.correlations, plan.budgets, plan.seeds)
+    findings = Findings(results, plan.correlations, plan.budgets, plan.seeds, plan.first_seed)
     saving = labels_saved(findings)
     each = {c: saved.to_json() for c in plan.correlations if (saved := labels_saved(findings, c)) is not None}
     tables = [
@@ -67,7 +67,7 @@ def write(
     (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
     pools = {
         c: sum(
-            (cell_counts(one.take(make_world(one, c, s, plan.positive).pool)) for s in range(plan.seeds)),
+            (cell_counts(one.take(make_world(one, c, s, plan.positive).pool)) for s in plan.seed_numbers),
             np.zeros((len(one.classes), len(one.columns[0].levels)), dtype=np.int64),
         )
         for c, one in sets.items()
@@ -114,7 +114,7 @@ def _run_facts(data: Dataset, sets: dict[str, Dataset], plan: Plan) -> dict[str,
         ),
     }
     for correlation, one in sets.items():
-        worlds = [make_world(one, correlation, seed, plan.positive) for seed in range(plan.seeds)]
+        worlds = [make_world(one, correlation, seed, plan.positive) for seed in plan.seed_numbers]
         levels = ", ".join(
             f"{column.name}: {', '.join(column.levels)}" for column in one.columns if len(column.levels) <= 12
         )

@@ -107,12 +107,18 @@ class Plan:
     seeds: int
     positive: int
     options: SelectionOptions = OPTIONS
+    first_seed: int = 0
+
+    @property
+    def seed_numbers(self) -> range:
+        """The seeds of its worlds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def units(self) -> list[tuple[str, int, str]]:
         """(correlation, seed, strategy): what one process does at a stretch."""
         return [
-            (c, s, name) for c in self.correlations for s in range(self.seeds) for name in self.strategies
+            (c, s, name) for c in self.correlations for s in self.seed_numbers for name in self.strategies
         ]
 
 
@@ -400,7 +406,7 @@ def check_budgets(sets: dict[str, Dataset], plan: Plan) -> Sequence[str]:
     """Return what is wrong with the budgets, in words, for each correlation whose pool is too small for some seed."""
     faults = []
     for correlation, data in sets.items():
-        sizes = [len(make_world(data, correlation, seed, plan.positive).pool) for seed in range(plan.seeds)]
+        sizes = [len(make_world(data, correlation, seed, plan.positive).pool) for seed in plan.seed_numbers]
         if max(plan.budgets) > min(sizes):
             faults.append(
                 f"--budget {max(plan.budgets)}: the pool at correlation {correlation} has {min(sizes)} items"

@@ -68,7 +68,12 @@ class Findings:
     """The results as arrays, and the questions asked of them."""
 
     def __init__(
-        self, results: Iterable[Result], correlations: Sequence[str], budgets: Sequence[int], seeds: int
+        self,
+        results: Iterable[Result],
+        correlations: Sequence[str],
+        budgets: Sequence[int],
+        seeds: int,
+        first_seed: int = 0,
     ):
         self.correlations, self.budgets, self.seeds = tuple(correlations), tuple(budgets), seeds
         self._values: dict[tuple[Pipeline, str], NDArray[np.float64]] = {}
@@ -78,7 +83,7 @@ class Findings:
         for r in results:
             key = ((r.strategy, r.training), r.metric)
             cube = self._values.setdefault(key, np.full(shape, np.nan))
-            cube[place_c[r.correlation], place_b[r.budget], r.seed] = r.value
+            cube[place_c[r.correlation], place_b[r.budget], r.seed - first_seed] = r.value
         self.pipelines = [
             p for p in dict.fromkeys(p for p, _ in self._values) if not p[1].startswith("strength=")
         ]

@@ -72,10 +72,10 @@ class Sample:
             every[model.classes_], intercepts[model.classes_] = model.coef_, model.intercept_
         return Fit(every[:, :r], intercepts, every[:, r:] * scale)
 
-    def out_of_fold(self, groups: NDArray[np.int64] | None, rng: np.random.Generator) -> tuple[Array, float]:
-        """Return scores (m, c) from fits that saw nothing of an item's group, and their weighted log loss.
+    def out_of_fold(self, groups: NDArray[np.int64] | None, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Return scores (m, c) from fits that saw nothing of an item's group, and their weighted log losses (m,).
 
-        The scores are 0 where there could be none; with columns they go without intercepts, the loss with all.
+        The scores are 0 where there could be none; with columns they go without intercepts, the losses with all.
         """
         scores, whole = np.zeros((len(self.y), self.n_classes)), np.zeros((len(self.y), self.n_classes))
         folds = min(_FOLDS, len(self.y))
@@ -88,7 +88,7 @@ class Sample:
                 whole[test] = scores[test] + fitted.intercepts + self.indicators[test] @ fitted.levels.T
                 scores[test] += 0.0 if self.columns else fitted.intercepts
         likely = log_softmax(whole, axis=1)[np.arange(len(self.y)), self.y]
-        return scores, -float(self.weights @ likely / self.weights.sum())
+        return scores, np.asarray(-self.weights * likely)
 
     def with_variances(self) -> list[Sample]:
         """Return the same items at each variance of the kernel that is worth a try with so many labels."""
@@ -96,11 +96,20 @@ class Sample:
         return [replace(self, c=variance) for variance in variances]
 
 
-def choose(tried: Sequence[Sample], groups: NDArray[np.int64] | None, seed: int) -> tuple[int, Array]:
-    """Return which of the samples' fits do best on groups left out, the first among equals, and their scores."""
-    found = [one.out_of_fold(groups, np.random.default_rng(seed)) for one in tried]
-    best = int(np.argmin([loss for _, loss in found]))
-    return best, found[best][0]
+def choose(
+    tried: Sequence[Sample], instead: Sample, groups: NDArray[np.int64] | None, seed: int
+) -> tuple[Sample, Array]:
+    """Return the sample whose fits do best on groups left out, and their scores.
+
+    That is the best of those `tried`, unless `instead` is better by more than one standard error: what few labels say
+    of such a difference is mostly chance.
+    """
+    found = [one.out_of_fold(groups, np.random.default_rng(seed)) for one in (*tried, instead)]
+    best = int(np.argmin([losses.mean() for _, losses in found[:-1]]))
+    gain = found[best][1] - found[-1][1]
+    if gain.mean() > gain.std() / np.sqrt(len(gain)):
+        return instead, found[-1][0]
+    return tried[best], found[best][0]
 
 
 def sample_weights(

@@ -27,7 +27,7 @@ RECIPES: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
 _ARRAYS = ("landmarks", "coefficients", "intercepts", "offsets", "present")
 
 _PLAIN_C = 0.1
-_LINEAR_C = 0.1  # of the linear head that a kernel's is held against
+_LINEAR_C = 0.3  # of the linear head that a kernel's is held against
 _MOST_FOR_OFFSETS = 20_000
 _BLOCK = 8192  # items whose kernel is in memory at once
 
@@ -200,10 +200,9 @@ def train_head(
     )
     of_rows, own_scores = None if groups is None else groups[rows], None
     if len(landmarks):
-        tried = [*sample.with_variances(), replace(sample, features=z, c=_LINEAR_C)]
-        best, own_scores = choose(tried, of_rows, seed)
-        sample = tried[best]
-        if best == len(tried) - 1:
+        linear = replace(sample, features=z, c=_LINEAR_C)
+        sample, own_scores = choose(sample.with_variances(), linear, of_rows, seed)
+        if sample is linear:
             landmarks, back = landmarks[:0], np.eye(z.shape[1])
     fitted = sample.fit(np.ones(len(y), dtype=bool))
     coefficients, intercepts = fitted.coefficients @ back.T, fitted.intercepts

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
-_PRIOR_AUROC, _PRIOR_PAIRS = 0.64, 12.0
+_PRIOR_AUROC, _PRIOR_PAIRS = 0.70, 12.0
 _ROUNDS = 8
 
 
@@ -77,7 +77,7 @@ def expected_accuracy(
 ) -> float:
     """Return the recall to expect of every class when all are recognised equally well, from out-of-fold scores (m, c).
 
-    The pairwise AUROC inside levels (Hand & Till 2001), weighted by what each pair knows and drawn towards .64 when
+    The pairwise AUROC inside levels (Hand & Till 2001), weighted by what each pair knows and drawn towards .70 when
     all know little, becomes the recall of the equal-variance normal model: the integral of phi(x - d) Phi(x)^(C-1).
     """
     won = weight = 0.0
