@@ -21,6 +21,7 @@ from cdsel_backend.training import (
     save,
     train_head,
 )
+from cdsel_backend.training.head import HeadModel
 from cdsel_backend.training.kernel import MOST, VARIANCES
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
 from cdsel_backend.training.shares import level_shares
