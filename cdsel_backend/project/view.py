@@ -78,8 +78,8 @@ class PoolView:
     @cached_property
     def represents(self) -> NDArray[np.float64]:
         """(n,): 1 where chance alone chose the row, among all or inside its stratum, else 0 (`level_shares`)."""
-        drawn = {row.item for row in self.state.selections if row.chosen_by_chance}
-        return np.array([float(int(item) in drawn) for item in self.ids], dtype=np.float64)
+        drawn = [row.item for row in self.state.selections if row.chosen_by_chance]
+        return np.isin(self.ids, np.array(drawn, dtype=np.int64)).astype(np.float64)
 
     @cached_property
     def confounders(self) -> list[Column]:
