@@ -255,6 +255,9 @@ class ProjectSettings(BaseModel):
     """How many images may be labelled in all; pushed images never exceed it."""
     round_size: int = Field(20, ge=1, le=100_000)
     """How many images one round pushes to the annotators."""
+    refill_at: float = Field(0.5, ge=0, le=1)
+    """The share of a round that is still open when the next training starts and the next round is chosen, so that \
+annotators never meet an empty queue; 0: once the round is labelled."""
     retrain_every: int = Field(20, ge=1, le=1_000_000)
     """New or changed labels that start a training before the round is complete."""
     confounders: Annotated[Literal["auto"] | list[str], BeforeValidator(_auto_or_names)] = "auto"
@@ -312,7 +315,17 @@ class Resolved:
 
     settings: ProjectSettings
     sources: Mapping[str, str]
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[Refusal, ...]
+    below: Mapping[str, Overruled]
+    """Setting -> what the next source says of it, where that is something else than what is in force."""
+
+
+@dataclass(frozen=True)
+class Overruled:
+    """A value that a source names and another one overrules."""
+
+    layer: str
+    value: object
 
 
 def parse_layer(raw: object) -> dict[str, Any]:
@@ -427,13 +440,17 @@ def resolve(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
     values: dict[str, Any] = {}
     sources = dict.fromkeys(ProjectSettings.model_fields, "default")
     refused: list[Refusal] = []
+    below: dict[str, Overruled] = {}
     for layer in LAYERS:
         accepted, faults = accept(layers.get(layer, {}), {}, layer=layer)
         refused += faults
         for name, value in accepted.items():
+            below.pop(name, None)
+            if name in values and values[name] != value:
+                below[name] = Overruled(sources[name], values[name])
             values[name] = value
             sources[name] = layer
-    return Resolved(ProjectSettings.model_validate(values), sources, tuple(refused))
+    return Resolved(ProjectSettings.model_validate(values), sources, tuple(refused), below)
 
 
 def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str, Any], list[Refusal]]:

@@ -25,13 +25,17 @@ class Backend:
         self.options = options
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = local_environment() | {
-            "LABEL_STUDIO_URL": studio_url,
-            "LABEL_STUDIO_API_KEY": token,
-            "CDSEL_DATA_DIR": str(folder),
-            "CDSEL_POLL_SECONDS": "5",
-            **environment,
-        }
+        self.environment = (
+            local_environment()
+            | {
+                "LABEL_STUDIO_URL": studio_url,
+                "LABEL_STUDIO_API_KEY": token,
+                "CDSEL_DATA_DIR": str(folder),
+                "CDSEL_POLL_SECONDS": "5",
+                "CDSEL_REFILL_AT": "0",  # most tests label a round to its end and look; test_refill.py has the default
+                **environment,
+            }
+        )
 
     def __enter__(self) -> Backend:
         self.start()

@@ -158,26 +158,27 @@ def test_budget_lowered_and_raised_from_settings_model(client, browser, pool_pro
         )
         time.sleep(6)
         assert len(list(client.tasks(queue))) == 4
-        change_settings(browser, pool_project.id, '{"budget": "lots"}')  # the last good value stays
-        status = eventually(
-            lambda: (one := backend.status(pool_project.id))["problems"] and one,
-            "nothing was said",
-            details=backend.tail,
-        )
-        assert status["budget"] == 2
-        assert "budget" in status["problems"][0]
+        for bad, words in (('{"budget": "lots"}', "budget"), ('{"budget": 3', "no valid JSON")):
+            answer = save_settings(browser, pool_project.id, bad)
+            assert answer.status_code == 400, "Label Studio saved it"
+            assert words in answer.text, "its dialog does not say why"
+        assert backend.status(pool_project.id)["budget"] == 2
         change_settings(browser, pool_project.id, '{"budget": 7, "round_size": 4}')
         status = queue_ready(backend, pool_project.id, 7)
         assert (status["labelled"], status["open"], status["problems"]) == (4, 3, [])
 
 
-def change_settings(browser, project, text):
+def save_settings(browser, project, text):
     """What "Validate and Save" does in Settings > Model."""
     (backend,) = browser.get("/api/ml", params={"project": project}).json()
     fields = {name: backend[name] for name in ("url", "title", "is_interactive")}
-    answer = browser.patch(
+    return browser.patch(
         f"/api/ml/{backend['id']}", json={**fields, "project": project, "extra_params": text}
     )
+
+
+def change_settings(browser, project, text):
+    answer = save_settings(browser, project, text)
     assert answer.status_code == 200, answer.text
 
 
@@ -191,7 +192,9 @@ def test_killed_in_the_middle_of_embedding_and_later_it_completes_without_a_dupl
     submitted = {}
     backend.start()
     try:
-        connect(client, backend, pool_project.id, budget=BUDGET, round_size=ROUND, retrain_every=2)
+        connect(
+            client, backend, pool_project.id, budget=BUDGET, round_size=ROUND, retrain_every=2, refill_at=0.5
+        )
         status = eventually(
             lambda: (one := backend.status(pool_project.id)).get("step") == "embedding images" and one,
             "it never embedded",

@@ -23,6 +23,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.project.changed import audit_rows, moved
 from cdsel_backend.project.wording import next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
@@ -294,10 +295,91 @@ def test_undo_goes_back_to_an_earlier_value_of_the_dashboard(client, store, proj
     assert (state.settings.budget, state.resolved.sources["budget"]) == (50, "dashboard")
 
 
+def test_both_budgets_are_shown_and_one_click_takes_that_of_label_studio(client, store, project):
+    post(client, "/settings", fields=["budget", "seed"], budget="15", seed="4")
+    store.update_project(
+        project, layers={**store.project(project).layers, "extra parameters": {"budget": 80, "seed": 4}}
+    )
+    for page in ("", "/settings"):
+        text = client.get(f"/projects/{POOL}{page}").text
+        assert "15, set here; Label Studio says 80" in text
+        assert ">Use 80<span" in text
+        assert text.count("; Label Studio says") == 1, "both say the same seed"
+    answer = post(client, "/settings/give-back", name="budget", back="project")
+    assert answer.location == f"/projects/{POOL}"
+    state = State(store, project)
+    assert (state.settings.budget, state.resolved.below) == (80, {})
+    text = client.get(f"/projects/{POOL}").text
+    assert "The budget is" in text or "Budget is 80 again, from: Label Studio (Settings &gt; Model)." in text
+    assert "; Label Studio says" not in text
+    post(client, "/undo")
+    assert State(store, project).settings.budget == 15
+
+
+@pytest.mark.parametrize(
+    "name", sorted(ProjectSettings.model_fields.keys() & {"round_size", "group", "ignore"})
+)
+@pytest.mark.parametrize("below", ["environment", "labeling config", "extra parameters"])
+def test_every_setting_shows_what_the_next_source_says(client, store, project, monkeypatch, name, below):
+    values = {"round_size": (5, 7), "group": ("a", "b"), "ignore": (["a"], ["b", "c"])}
+    here, there = values[name]
+    layers = {"dashboard": {name: here}}
+    if below == "environment":
+        text = ", ".join(there) if isinstance(there, list) else str(there)
+        monkeypatch.setenv(f"CDSEL_{name.upper()}", text)
+    else:
+        layers[below] = {name: there}
+    store.update_project(project, layers=layers)
+    row = client.get(f"/projects/{POOL}/settings").text.partition(f'id="o-{name}"')[2][:300]
+    says = {
+        "environment": "the server&#39;s environment",
+        "labeling config": "the labeling config in Label Studio",
+    }
+    words = ", ".join(there) if isinstance(there, list) else there
+    assert f"set here; {says.get(below, 'Label Studio')} says {words}<" in row
+    assert f">Use {words}<" in client.get(f"/projects/{POOL}/settings").text
+
+
+def test_a_change_in_label_studio_can_be_undone_here(client, store, project):
+    before = store.project(project).layers
+    after = {**before, "extra parameters": {"budget": 80}}
+    store.change_layer(
+        project, lambda _: (after, audit_rows(before, after, moved(before, after), who="Label Studio"))
+    )
+    (row,) = store.audit(project)
+    assert (row.who, row.name, row.old, row.new) == ("Label Studio", "budget", 30, 80)
+    assert "budget back to 30" in client.get(f"/projects/{POOL}").text
+    post(client, "/undo")
+    assert State(store, project).settings.budget == 30
+    assert "30, set here; Label Studio says 80" in client.get(f"/projects/{POOL}").text
+
+
+def test_undo_gives_the_value_it_names_though_label_studio_says_something_else_by_now(client, store, project):
+    post(client, "/settings", fields="budget", budget="15")
+    layers = store.project(project).layers
+    store.update_project(project, layers={**layers, "extra parameters": {"budget": 80}})
+    assert "budget back to 30" in client.get(f"/projects/{POOL}").text
+    post(client, "/undo")
+    assert State(store, project).settings.budget == 30
+
+
+def test_before_the_budget_is_lowered_the_page_says_what_becomes_of_the_open_images(client, store, project):
+    says = "nothing more is pushed"
+    assert says not in client.get(f"/projects/{POOL}").text
+    items = embedded(store, project)
+    push(store, project, items[:4])
+    label(store, project, {items[0]: "cat"})
+    for page in ("", "/settings"):
+        text = client.get(f"/projects/{POOL}{page}").text
+        assert "With less than 4, nothing more is pushed; the 3 open images stay in the queue" in text
+    label(store, project, dict.fromkeys(items[:3], "cat"))
+    assert "the open image stays in the queue" in client.get(f"/projects/{POOL}").text
+
+
 def test_undo_without_a_change_is_refused_in_words(client, project):
     answer = post(client, "/undo")
     assert answer.status_code == 400
-    assert "not changed here" in answer.text
+    assert "not changed yet" in answer.text
 
 
 def test_a_change_wakes_the_worker_without_asking_for_a_sync(client, store, project):

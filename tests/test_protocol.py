@@ -143,7 +143,10 @@ def test_setup_keeps_the_last_good_budget_and_says_so(client, connect, store):
         ('{"budget": ', "no valid JSON"),
         ("[]", "JSON object"),
     ):
-        assert connect({**SETUP, "extra_params": bad}).status_code == 200
+        answer = connect({**SETUP, "extra_params": bad})
+        assert answer.status_code == 422, "Label Studio's dialog says so and saves nothing"
+        assert words in answer.status
+        assert words in answer.json["error"]
         assert state_of(store, 5).settings.budget == 12
         status = client.get("/projects/5/status.json").json
         assert any(words in problem for problem in status["problems"])

@@ -39,7 +39,10 @@ class World:
             label_config=LABEL_CONFIG,
             queue_project=QUEUE,
             backbone="b",
-            layers={"extra parameters": {"budget": 60, "round_size": 20, "retrain_every": 1000, **settings}},
+            layers={
+                "extra parameters": {"budget": 60, "round_size": 20, "retrain_every": 1000, "refill_at": 0}
+                | settings
+            },
         )
         self.vectors, metadata, labels = made() if given is None else given
         self.store.sync_pool(

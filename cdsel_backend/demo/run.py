@@ -103,6 +103,8 @@ def _start(options: Options, images: LabelledImages, home: Path, stack: ExitStac
         "retrain_every": options.round_size,
         "seed": options.seed,
     }
+    if options.auto:
+        settings["refill_at"] = 0  # every round is measured once all of it is labelled
     if images.group:
         settings["group"] = images.group
     if options.ignore:

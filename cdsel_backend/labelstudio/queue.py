@@ -37,25 +37,35 @@ Show = Callable[[Item], str | None]
 
 
 def push(
-    studio: LabelStudio, store: Store, state: State, space: LabelSpace, show: Show = task_address
+    studio: LabelStudio,
+    store: Store,
+    state: State,
+    space: LabelSpace,
+    show: Show = task_address,
+    *,
+    most: int | None = None,
 ) -> bool:
     """Push the next selected images that budget and quotas let into the queues; returns whether any was pushed.
+
+    `most`: how many images at most, those adopted apart; None: all.
 
     May be killed anywhere and run again: what an earlier run imported and did not record is found in the queues by
     its `cdsel_item` and adopted. Every queue that the plan names must exist.
     """
     if state.settings.delivery == "in_place":
         return _push_in_place(studio, store, state, space)
-    pushed = _adopt(studio, store, state, space)
-    while True:
+    pushed = adopt(studio, store, state, space)
+    while most is None or most > 0:
         # Read again before each chunk: a budget lowered meanwhile stops the push here.
         state = State(store, state.project.id)
-        fresh = plan(state, CHUNK)
+        fresh = plan(state, CHUNK if most is None else min(most, CHUNK))
         if not fresh or {one.annotator for one in fresh} - state.queues.keys():
             return pushed
         for name in dict.fromkeys(one.annotator for one in fresh):
             _import(studio, store, state, space, name, [one for one in fresh if one.annotator == name], show)
+        most = None if most is None else most - len(fresh)
         pushed = True
+    return pushed
 
 
 def _import(
@@ -141,7 +151,7 @@ def _place(state: State, placement: Placement, number: int) -> str:
     return f"{placement.rank} of {max(state.settings.budget + seconds, placement.rank)}"
 
 
-def _adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
+def adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
     """Record tasks of the queues that an earlier run imported without recording; returns whether any was found."""
     # Not those that `State.waiting` names: a second reading may be recorded while the first is not.
     unrecorded = {row.item for row in state.selections if row.queue_task is None}

@@ -24,11 +24,13 @@ from cdsel_backend.labelstudio.client import (
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.project.changed import audit_rows, moved
 from cdsel_backend.project.wording import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.faults import sentence, trace
 from cdsel_backend.store.journal import SetupCall
+from cdsel_backend.store.records import Json
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,16 @@ def read_layers(space: LabelSpace, extra_params: object, before: Mapping[str, Ma
         except ValueError as fault:
             values[layer], problems[layer] = dict(before.get(layer, {})), [str(fault)]
     return Layers(values, problems)
+
+
+def extra_params_refusal(extra_params: object) -> str | None:
+    """Why extra parameters are refused, as a sentence: they are no JSON, or a setting has a value that is none."""
+    try:
+        _, faults = accept(parse_layer(extra_params), {}, layer="extra parameters")
+    except ValueError as fault:
+        return str(fault)
+    wrong = [f"{one.name} = {one.value!r} is refused: {one.reason}" for one in faults if one.known]
+    return "; ".join(wrong) or None
 
 
 class Connector:
@@ -172,6 +184,8 @@ class Connector:
                 log.warning("project %s: %s", source, "; ".join(words))
         if known is not None and known.backend_url and known.backend_url != address:
             self._forget_address(studio, known.id, known.backend_url)
+        if known is not None:
+            self._audit(known.id, layers)
         self._store.connect_project(
             studio.url,
             source,
@@ -185,6 +199,15 @@ class Connector:
         for note in space.notes:
             log.info("project %s: %s", source, note)
         return True
+
+    def _audit(self, project: int, layers: Layers) -> None:
+        """Take over what Label Studio says now, and keep in the audit what that changed."""
+
+        def change(before: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Json]]:
+            after = {**before, **layers.values}
+            return after, audit_rows(before, after, moved(before, after), who="Label Studio")
+
+        self._store.change_layer(project, change)
 
     def _is_ours(self, url: str, hosts: set[str]) -> bool:
         """Whether an address under Settings > Model is this backend's."""

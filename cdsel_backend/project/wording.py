@@ -61,11 +61,12 @@ def taking_long(step: str, seconds: float) -> str:
 def next_step(state: State, *, images: int, read: int) -> str:
     """What comes next, as a sentence or two; `read` of the pool's images are embedded, or cannot be."""
     size, waiting = min(state.settings.round_size, state.left), len(state.open)
-    after = (
-        f"Then round {len(state.rounds) + 1} of {size} images is selected."
-        if size
-        else "Then the budget is used up; raise it to go on."
-    )
+    if not size:
+        after = "Then the budget is used up; raise it to go on."
+    elif waiting > state.low_water > 0:
+        after = f"Round {len(state.rounds) + 1} of {size} images is selected once {state.low_water} are left."
+    else:
+        after = f"Then round {len(state.rounds) + 1} of {size} images is selected."
     if state.settings.paused:
         return "Paused: nothing more is pushed until you resume. Labels still come in."
     if not images:
@@ -106,6 +107,55 @@ def refused(refusal: Refusal) -> str:
         return f"{refusal.layer}: there is no setting {refusal.name!r} ({hint})"
     stays = "the value below it" if refusal.stays is None else repr(refusal.stays)
     return f"{refusal.layer}: {refusal.name} = {refusal.value!r} is refused ({refusal.reason}); {stays} stays"
+
+
+_SOURCES = {
+    "default": "the default",
+    "environment": "the server's environment",
+    "labeling config": "the labeling config in Label Studio",
+    "extra parameters": "Label Studio",
+    "dashboard": "this dashboard",
+}
+
+
+def source_words(source: str) -> str:
+    """A source of a setting, as a person knows it."""
+    return "Label Studio (Settings > Model)" if source == "extra parameters" else _SOURCES[source]
+
+
+def value_words(value: object) -> str:
+    """A setting's value as an admin would say it."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {amount}" for name, amount in value.items()) or "none"
+    return str(value)
+
+
+def overruled(state: State, name: str) -> str | None:
+    """What another source says of a setting than the one in force, as in "15, set here; Label Studio says 80"."""
+    below = state.resolved.below.get(name)
+    if below is None:
+        return None
+    source = state.resolved.sources[name]
+    value = state.settings.model_dump(mode="json")[name]
+    ours = "set here" if source == "dashboard" else f"from {_SOURCES[source]}"
+    return f"{value_words(value)}, {ours}; {_SOURCES[below.layer]} says {value_words(below.value)}"
+
+
+def lowering(state: State) -> str | None:
+    """What becomes of the open images if the budget is lowered; None where none is open."""
+    if not state.open:
+        return None
+    many = len(state.open) != 1
+    return (
+        f"With less than {len(state.used):,}, nothing more is pushed; the {f'{len(state.open):,} ' if many else ''}"
+        f"open image{'s stay' if many else ' stays'} in the queue and may still be labelled."
+    )
 
 
 _SETTINGS = ", ".join(ProjectSettings.model_fields)

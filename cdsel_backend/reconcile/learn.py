@@ -137,8 +137,11 @@ def training_due(context: Context, state: State) -> bool:
         return True
     if len(state.labels) < state.project.least_labels:
         return False
-    trained_round = state.trainings[-1].round if state.trainings else 0
-    return state.changed_labels >= state.settings.retrain_every or state.complete_rounds > trained_round
+    if state.changed_labels >= state.settings.retrain_every or not state.trainings:
+        return state.changed_labels >= state.settings.retrain_every or state.ended_rounds > 0
+    last = state.trainings[-1]
+    # Where the labels did not suffice for a model, the whole round is waited for.
+    return (state.ended_rounds if last.version else state.complete_rounds) > last.round
 
 
 def _outdated(context: Context, state: State) -> bool:
@@ -241,7 +244,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
             version=version,
             outcome=outcome,
             metrics=metrics,
-            round=state.complete_rounds,
+            round=state.ended_rounds,
             labels=labels,
         )
     if promoted:

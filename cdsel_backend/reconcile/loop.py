@@ -3,8 +3,8 @@
 There is no job queue. Each step compares what is with what should be, does a bounded piece of work, commits it, and
 says whether it did anything. Any of them may be killed at any instruction and run again.
 
-sync from Label Studio -> embed what has no vector -> re-detect confounders -> train -> select the next round ->
-push it -> show predictions on it -> lay the pool out for the map.
+sync from Label Studio -> embed what has no vector -> keep the queue from running dry -> re-detect confounders ->
+train -> select the next round -> push it -> show predictions on it -> lay the pool out for the map.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cdsel_backend.reconcile.idle import rests, settle
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
-from cdsel_backend.reconcile.rounds import preannotate, push, select_round
+from cdsel_backend.reconcile.rounds import preannotate, push, refill, select_round
 from cdsel_backend.reconcile.training_process import train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import State
@@ -60,6 +60,7 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     find_annotators,
     embed,
     check_champion,
+    refill,
     detect_confounders,
     train_apart,
     select_round,

@@ -8,11 +8,14 @@ import logging
 import time
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.pool.decode import UnreadableImage
-from cdsel_backend.project.embedded import read_pool
+from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import predict_pool
 from cdsel_backend.project.shown import Shown
 from cdsel_backend.reconcile.context import Context
@@ -26,19 +29,31 @@ from cdsel_backend.store.records import Activity, Item, Request, Step
 log = logging.getLogger(__name__)
 
 
+def refill(context: Context, state: State) -> bool:
+    """Keep the queue from running dry before longer steps are taken: choose from what is known, and push."""
+    if not (state.rounds and state.runs_dry):
+        return False
+    return select_round(context, state) or push(context, context.read_state(state.project.id))
+
+
 def select_round(context: Context, state: State) -> bool:
-    """Choose the next round, when the last one is done, fell short or somebody asks, and the budget has room."""
+    """Choose the next round, when few of the last are open, it fell short or somebody asks, and the budget has room.
+
+    What of a round is not pushed yet is chosen again once a new model serves.
+    """
     settings = state.settings
+    if _outranked(context, state):
+        return _choose_again(context, state)
     asked = context.requests(state, Request.SELECT)
     if (
         settings.paused
         or state.waiting
         or not state.room
-        or (state.open and not asked and not _fell_short(state))
+        or not (state.runs_low or asked or _fell_short(state))
     ):
         context.store.handle_events(asked)
         return False
-    if context.store.training_runs(state.project.id) and not asked:
+    if context.store.training_runs(state.project.id) and not asked and not state.runs_dry:
         return False  # its model helps to choose
     size = min(settings.round_size, state.room)
     key = selection_key(context, state, size)
@@ -50,50 +65,93 @@ def select_round(context: Context, state: State) -> bool:
         return _exhausted(context, state, key, asked)
     context.show(state, Activity(Step.SELECTING, 0, size))
     number = state.rounds[-1].number + 1 if state.rounds else 1
-    seed = seed_of_round(settings.seed, number)
+    selected = _choose(context, pool, pool.taken, size, number, last_rank=state.last_rank)
+    if not selected:
+        return _exhausted(context, state, key, asked)
+    context.store.add_round(
+        state.project.id,
+        number,
+        selected,
+        strategy=settings.strategy,
+        seed=seed_of_round(settings.seed, number),
+        model_version=state.project.champion,
+    )
+    context.store.handle_events(asked)
+    return True
+
+
+def _outranked(context: Context, state: State) -> bool:
+    """Whether images wait to be pushed that another model chose than serves now."""
+    return bool(
+        state.waiting
+        and state.left
+        and not state.settings.paused
+        and state.rounds[-1].model_version != state.project.champion
+        and not context.store.training_runs(state.project.id)
+    )
+
+
+def _choose_again(context: Context, state: State) -> bool:
+    """Choose what of the last round is not in a queue yet by the model that serves now; its size stays."""
+    last = state.rounds[-1].number
+    context.show(state, Activity(Step.SELECTING, 0, len(state.waiting)))
+    in_queues = state.pushed and state.settings.delivery == "queue_project"
+    # What a push that was killed left in a queue is no longer free.
+    if in_queues and queue.adopt(context.studio, context.store, state, space_of(state)):
+        return True
+    items = {row.item for row in state.waiting if row.round == last}
+    kept = [row.rank for row in (*state.selections, *state.copies) if row.item not in items]
+    pool = read_pool(context.store, state, context.server)
+    taken = pool.taken & ~np.isin(pool.ids, sorted(items))
+    selected = _choose(context, pool, taken, len(items), last, last_rank=max(kept, default=0))
+    context.store.choose_again(
+        state.project.id,
+        last,
+        items if selected else (),
+        selected,
+        strategy=state.settings.strategy,
+        model_version=state.project.champion,
+    )
+    return True
+
+
+def _choose(
+    context: Context, pool: EmbeddedPool, taken: NDArray[np.bool_], size: int, number: int, *, last_rank: int
+) -> list[Selected]:
+    """Up to `size` images for round `number` that are not `taken` (n,), ranked from `last_rank` + 1 on."""
+    state = pool.state
+    settings = state.settings
     champion = context.predictions.model(state)
     chosen = next_round(
         pool.round_pool,
         pool.labels,
-        pool.taken,
+        taken,
         size,
         strategy=settings.strategy,
         strength=strength_of(settings.strength, champion),
         probabilities=predict_pool(champion, pool) if champion else None,
-        seed=seed,
+        seed=seed_of_round(settings.seed, number),
         options=SelectionOptions(
             random_share=settings.random_share,
             group_cap=settings.group_cap,
             near_duplicate=settings.near_duplicate,
         ),
     )
-    if not len(chosen.indices):
-        return _exhausted(context, state, key, asked)
-    ranks = state.last_rank
-    context.store.add_round(
-        state.project.id,
-        number,
-        [
-            Selected(
-                item=int(pool.ids[index]),
-                rank=ranks + place,
-                gain=float(gain),
-                sentence=sentence_without_label(reason, pool.classes),
-                reason={
-                    **reason.to_json(),
-                    "levels": {c.name: c.levels[c.codes[index]] for c in pool.confounders},
-                },
-            )
-            for place, (index, gain, reason) in enumerate(
-                zip(chosen.indices, chosen.gains, chosen.reasons, strict=True), start=1
-            )
-        ],
-        strategy=settings.strategy,
-        seed=seed,
-        model_version=state.project.champion,
-    )
-    context.store.handle_events(asked)
-    return True
+    return [
+        Selected(
+            item=int(pool.ids[index]),
+            rank=rank,
+            gain=float(gain),
+            sentence=sentence_without_label(reason, pool.classes),
+            reason={
+                **reason.to_json(),
+                "levels": {c.name: c.levels[c.codes[index]] for c in pool.confounders},
+            },
+        )
+        for rank, (index, gain, reason) in enumerate(
+            zip(chosen.indices, chosen.gains, chosen.reasons, strict=True), start=last_rank + 1
+        )
+    ]
 
 
 def selection_key(context: Context, state: State, size: int) -> str:
@@ -140,7 +198,8 @@ def push(context: Context, state: State) -> bool:
         due = bool(state.waiting and state.left and not state.settings.paused)
     else:
         due = bool(plan(state, 1))
-    if not due:
+    most = _most(context, state)
+    if not due or most == 0:
         return False
     context.show(state, Activity(Step.FILLING_QUEUE, 0, len(state.waiting)))
     if state.settings.delivery == "queue_project" and open_queues(context, state):
@@ -159,7 +218,14 @@ def push(context: Context, state: State) -> bool:
         due_items = context.store.items_by_id([row.item for row in state.waiting[: state.left]])
         if None in [show(item) for item in due_items.values()]:
             return True  # the others follow
-    return queue.push(context.studio, context.store, state, space_of(state), show)
+    return queue.push(context.studio, context.store, state, space_of(state), show, most=most)
+
+
+def _most(context: Context, state: State) -> int | None:
+    """How many images may be pushed now: None: all; while a model is trained, what keeps the queue from running dry."""
+    if not state.low_water or state.staff != {"": None} or not context.store.training_runs(state.project.id):
+        return None
+    return max(0, state.low_water - len(state.open)) if state.waiting else None
 
 
 def preannotate(context: Context, state: State) -> bool:

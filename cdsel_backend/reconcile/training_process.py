@@ -1,9 +1,9 @@
 """The step that has a model trained, in a process of its own.
 
 The loop goes on meanwhile: labels come in, the budget is obeyed, other projects have their turn. Only the next round
-waits, since the new model helps to choose it. A process that dies takes nothing along: it is named on the project's
-page, the queue goes on with the champion, and the training is tried again; where a signal ended it, without a
-fine-tune, which is what runs out of memory.
+waits, since the new model helps to choose it, unless the queue would run dry. A process that dies takes nothing along:
+it is named on the project's page, the queue goes on with the champion, and the training is tried again; where a signal
+ended it, without a fine-tune, which is what runs out of memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from threadpoolctl import threadpool_limits
 
@@ -52,6 +53,8 @@ def train_apart(context: Context, state: State) -> bool:
     requests = context.requests(state, Request.TRAIN)
     if not training_due(context, state):
         context.store.handle_events(requests)  # the same labels are never trained on twice
+        if state.pushed:  # labels are to come
+            context.trainings.keep_warm(_main)
         return False
     task = _task(state, requests)
     death = last_death(context.store, project)
@@ -99,13 +102,15 @@ def _main(
     parent: int, server: ServerSettings, studio_url: str, project: int, holder: str, killed: bool
 ) -> None:
     """What the process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the worker decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     start_log(server.log_format)
     store = Store(server.database_url, server.vectors_folder)
     name = training_lease(project)
-    _end_with(parent, store, name, holder)
-    with renewing(store, name, holder), threadpool_limits(1, user_api="blas"):
+    with (
+        closing(store),
+        _ending_with(parent, store, name, holder),
+        renewing(store, name, holder),
+        threadpool_limits(1, user_api="blas"),
+    ):
         try:
             studio = LabelStudio(
                 studio_url,
@@ -126,17 +131,23 @@ def _main(
         else:
             store.release_lease(name, holder)  # any worker may go on with the new model
             return
-    store.note_problems(project, PLACE, [words])
+        store.note_problems(project, PLACE, [words])
     raise SystemExit(FAILED)
 
 
-def _end_with(parent: int, store: Store, lease: str, holder: str) -> None:
+@contextmanager
+def _ending_with(parent: int, store: Store, lease: str, holder: str) -> Iterator[None]:
     """End this process when the worker that started it is gone: nobody would look at its end."""
+    done = threading.Event()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            threading.Event().wait(PARENT_SECONDS)
-        store.release_lease(lease, holder)
-        os._exit(1)
+        while not done.wait(PARENT_SECONDS):
+            if os.getppid() != parent:
+                store.release_lease(lease, holder)
+                os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

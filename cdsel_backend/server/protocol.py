@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
-from cdsel_backend.project.connect import read_layers, same_host, stale
+from cdsel_backend.project.connect import extra_params_refusal, read_layers, same_host, stale
 from cdsel_backend.server.bounds import BODY_BYTES, is_plain, project_number, read_body
 from cdsel_backend.server.door import Door
 from cdsel_backend.server.events import UnreadableEvent, read_event
@@ -88,7 +88,9 @@ def setup() -> Response:
             request.host[:MAX_HOST],
             str(hostname).rstrip("/") if is_plain(hostname, longest=MAX_HOST) else "",
         )
-    return jsonify(model_version=version)
+    # Its dialog shows the refusal and saves nothing; what was saved before stays in force.
+    refused = extra_params_refusal(body.get("extra_params"))
+    return _refuse(source, refused) if refused else jsonify(model_version=version)
 
 
 def _says_otherwise(service: Service, known: Project, space: LabelSpace, extra_params: object) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -91,22 +91,34 @@ class Queue(Database):
                     created_at=time.time(),
                 )
             )
-            for part in chunks(selected):
-                connection.execute(
-                    insert(schema.selections),
-                    [
-                        {
-                            "project": project,
-                            "round": number,
-                            "item": one.item,
-                            "rank": one.rank,
-                            "gain": one.gain,
-                            "sentence": one.sentence,
-                            "reason": dict(one.reason),
-                        }
-                        for one in part
-                    ],
-                )
+            _insert_selected(connection, project, number, selected)
+
+    def choose_again(
+        self,
+        project: int,
+        number: int,
+        items: Collection[int],
+        selected: Sequence[Selected],
+        *,
+        strategy: str,
+        model_version: str | None,
+    ) -> None:
+        """Put other images in the place of `items` of a round, at once; none of those may be in a queue.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: an image was selected before; nothing is changed.
+        """
+        rows, rounds = schema.selections, schema.rounds
+        here = and_(rows.c.project == project, rows.c.round == number, rows.c.queue_task.is_(None))
+        with writing(self.engine) as connection:
+            for part in chunks(sorted(items)):
+                connection.execute(delete(rows).where(here, rows.c.item.in_(part)))
+            connection.execute(
+                update(rounds)
+                .where(rounds.c.project == project, rounds.c.number == number)
+                .values(strategy=strategy, model_version=model_version)
+            )
+            _insert_selected(connection, project, number, selected)
 
     def rounds(self, project: int) -> list[Round]:
         """The rounds so far, oldest first."""
@@ -216,3 +228,22 @@ class Queue(Database):
                     .where(table.c.project == project, table.c.item == item, table.c.annotator == annotator)
                     .values(**columns)
                 )
+
+
+def _insert_selected(connection: Connection, project: int, number: int, selected: Sequence[Selected]) -> None:
+    for part in chunks(selected):
+        connection.execute(
+            insert(schema.selections),
+            [
+                {
+                    "project": project,
+                    "round": number,
+                    "item": one.item,
+                    "rank": one.rank,
+                    "gain": one.gain,
+                    "sentence": one.sentence,
+                    "reason": dict(one.reason),
+                }
+                for one in part
+            ],
+        )

@@ -217,6 +217,39 @@ class State:
         free = present - self.labels.keys() - self.skipped
         return [row for row in unpushed if row.item in free]
 
+    @cached_property
+    def low_water(self) -> int:
+        """How many open images in everyone's queue, or in all queues of annotators together, are few."""
+        return int(self.settings.refill_at * self.settings.round_size)
+
+    @property
+    def runs_low(self) -> bool:
+        """Whether few open images are left, in all or in the queue of somebody who may get more."""
+        return self._at_most(self.low_water)
+
+    @property
+    def runs_dry(self) -> bool:
+        """Whether so few are left that nothing is to be waited for; never where the next round waits for the last."""
+        return bool(self.low_water) and self._at_most(self.low_water / 2)
+
+    def _at_most(self, few: float) -> bool:
+        if self.staff == {"": None} or len(self.open) <= few:
+            return len(self.open) <= few
+        return any(
+            self.places[name] > 0 and len(self.placed[name] & self.open) <= few / len(self.staff)
+            for name in self.staff
+        )
+
+    @property
+    def ended_rounds(self) -> int:
+        """How many rounds a training need not wait for any more.
+
+        Those that are complete, those that another round follows, and the last one where few of it are open and more
+        images can be given out.
+        """
+        closing = bool(self.low_water and self.room and not self.waiting and self.runs_low)
+        return max(self.complete_rounds, len(self.rounds) - (not closing)) if self.rounds else 0
+
     @property
     def complete_rounds(self) -> int:
         """How many rounds are labelled or skipped to the end."""

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
 
-from cdsel_backend.project.wording import outcome
+from cdsel_backend.project.wording import outcome, value_words
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
 from cdsel_backend.store.faults import sentence
@@ -168,16 +168,3 @@ def code(text: str) -> Markup:
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
     )
-
-
-def value_words(value: object) -> str:
-    """A setting's value as an admin would say it."""
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {amount}" for name, amount in value.items()) or "none"
-    return str(value)

@@ -12,12 +12,13 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
-from cdsel_backend.project.wording import few_labels, refused
+from cdsel_backend.project.changed import audit_rows, resolved
+from cdsel_backend.project.wording import few_labels, lowering, overruled, refused, source_words, value_words
 from cdsel_backend.selection import describe, strategies
-from cdsel_backend.server.pages.blueprint import find, pages, read_state, value_words, who
+from cdsel_backend.server.pages.blueprint import find, pages, read_state, who
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
-from cdsel_backend.settings import LAYERS, ProjectSettings, Resolved, accept, environment_layer, resolve
+from cdsel_backend.settings import LAYERS, ProjectSettings, accept
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json, Request
 
@@ -71,16 +72,17 @@ def give_back_setting(pool_project: int) -> Response:
 
 @pages.post("/projects/<int:pool_project>/undo")
 def undo_budget(pool_project: int) -> Response:
-    """Take the last change of the budget back; done twice, it comes again."""
+    """Take the last change of the budget back, wherever it was made; done twice, it comes again."""
     state = read_state(pool_project)
     changes = Service.current().store.audit(state.project.id, name="budget", limit=1)
     if not changes:
-        raise BadRequest("the budget was not changed here")
+        raise BadRequest("the budget was not changed yet")
     last = changes[0]
-    if last.old_source == LAYER:
-        _change(state, put={"budget": last.old})
-    else:
+    others = {name: layer for name, layer in state.project.layers.items() if name != LAYER}
+    if last.old_source != LAYER and resolved(others).settings.budget == last.old:
         _change(state, drop=["budget"])
+    else:  # Label Studio may say something else by now than before
+        _change(state, put={"budget": last.old})
     value, source = _in_force(find(pool_project).layers, "budget")
     flash(f"The budget is {value_words(value)} again, from: {source}.")
     return _back(pool_project)
@@ -106,31 +108,14 @@ def _change(state: State, *, put: Mapping[str, Any] | None = None, drop: Collect
     def change(layers: Mapping[str, Any]) -> tuple[Json, Sequence[Json]]:
         own = {name: value for name, value in layers.get(LAYER, {}).items() if name not in drop}
         changed = {**layers, LAYER: {**own, **(put or {})}}
-        rows = []
-        for name in (*(put or ()), *drop):
-            (old, old_source), (new, new_source) = _in_force(layers, name), _in_force(changed, name)
-            rows.append(
-                {
-                    "who": author,
-                    "name": name,
-                    "old": old,
-                    "old_source": old_source,
-                    "new": new,
-                    "new_source": new_source,
-                }
-            )
-        return changed, rows
+        return changed, audit_rows(layers, changed, (*(put or ()), *drop), who=author)
 
     Service.current().store.change_layer(state.project.id, change)
 
 
-def _resolve(layers: Mapping[str, Any]) -> Resolved:
-    return resolve({"environment": environment_layer()[0], **layers})
-
-
 def _in_force(layers: Mapping[str, Any], name: str) -> tuple[Any, str]:
-    resolved = _resolve(layers)
-    return resolved.settings.model_dump(mode="json")[name], resolved.sources[name]
+    found = resolved(layers)
+    return found.settings.model_dump(mode="json")[name], source_words(found.sources[name])
 
 
 def _typed(name: str) -> Any:
@@ -195,6 +180,9 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
                 "typed": typed.get(name, _text(values[name])),
                 "fault": faults.get(name),
                 "source": state.resolved.sources[name],
+                "ours": state.resolved.sources[name] == LAYER,
+                "overruled": overruled(state, name),
+                "below": state.resolved.below.get(name),
                 "help": field.description or "",
                 "bounds": _bounds(field),
             }
@@ -205,7 +193,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
         status=project_status(Service.current().store, state),
         rows=rows,
         faults=faults,
-        layer=LAYER,
+        lowering=lowering(state),
         audit=Service.current().store.audit(state.project.id, limit=10),
     )
 

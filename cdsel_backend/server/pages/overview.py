@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from cdsel_backend import figures
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.project.wording import next_step
+from cdsel_backend.project.wording import lowering, next_step, overruled
 from cdsel_backend.server.pages.blueprint import pages, read_state, share
 from cdsel_backend.server.pages.models import accuracy_curve
 from cdsel_backend.server.pages.queue import queue_rows
@@ -18,6 +18,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 
 SHOWN = 3  # confounders on the overview
+BUDGETED = ("budget", "round_size")  # settings that are changed on the overview
 STRIP = 10  # images of the queue on the overview
 
 
@@ -60,6 +61,8 @@ def project(pool_project: int) -> str:
         ),
         worst_known=any(row.metrics.get("worst_group_accuracy") is not None for row in state.trainings),
         waiting=waiting,
+        lowering=lowering(state),
+        overruled={name: words for name in BUDGETED if (words := overruled(state, name))},
         budget_changes=store.audit(state.project.id, name="budget", limit=1),
     )
 

@@ -1,0 +1,39 @@
+"""What a change of a project's settings comes to: the rows that the audit keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cdsel_backend.settings import Resolved, environment_layer, resolve
+from cdsel_backend.store.records import Json
+
+Sources = Mapping[str, Mapping[str, Any]]
+
+
+def resolved(layers: Sources) -> Resolved:
+    """The settings in force where a project's sources say `layers`, and the environment what it says."""
+    return resolve({"environment": environment_layer()[0], **layers})
+
+
+def audit_rows(before: Sources, after: Sources, names: Iterable[str], *, who: str) -> list[Json]:
+    """The audit's rows of a change of some settings: the value in force and its source, before and after."""
+    old, new = resolved(before), resolved(after)
+    olds, news = (one.settings.model_dump(mode="json") for one in (old, new))
+    return [
+        {
+            "who": who,
+            "name": name,
+            "old": olds[name],
+            "old_source": old.sources[name],
+            "new": news[name],
+            "new_source": new.sources[name],
+        }
+        for name in names
+    ]
+
+
+def moved(before: Sources, after: Sources) -> list[str]:
+    """The settings whose value in force a change moves."""
+    olds, news = (resolved(one).settings.model_dump(mode="json") for one in (before, after))
+    return [name for name in olds if olds[name] != news[name]]
