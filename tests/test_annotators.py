@@ -568,6 +568,6 @@ def test_our_line_is_one_however_often_it_was_pasted():
 
 
 def test_a_long_problem_is_cut(crew):
-    line = status_line(crew.state(), "x", {"a": ["very " * 400]})
+    line = status_line(crew.state(), "x", ["very " * 400])
     assert len(line) < 500
     assert line.endswith("…")

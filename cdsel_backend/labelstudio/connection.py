@@ -293,8 +293,9 @@ class Connection:
         mend = "make a new one in Label Studio: your picture (top right) > Account & Settings > Personal Access Token"
         if not self._personal:
             mend = (
-                "legacy tokens are off by default in Label Studio 1.23: use a personal access token instead "
-                "(your picture, top right > Account & Settings > Personal Access Token > Create)"
+                "from Label Studio 1.17 on legacy tokens are off by default: use a personal access token instead "
+                "(your picture, top right > Account & Settings > Personal Access Token > Create); before 1.17 there are "
+                "legacy tokens only: copy it again from Account & Settings > Access Token"
             )
         return f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}); {mend}"
 

@@ -7,9 +7,8 @@ replaced where it stands, and added at the end where there is none. All else in 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import queue_config, space_of
@@ -99,10 +98,9 @@ def queue_instruction(state: State, dashboard: str, pool_instruction: str) -> st
     )
 
 
-def status_line(state: State, dashboard: str, problems: Mapping[str, Any]) -> str:
+def status_line(state: State, dashboard: str, problems: Sequence[str]) -> str:
     """Our line in the pool project's description."""
-    words = [sentence for sentences in problems.values() for sentence in sentences]
-    wrong = " ".join("; ".join(words).split())
+    wrong = " ".join("; ".join(problems).split())
     if len(wrong) > PROBLEMS_LENGTH:
         wrong = f"{wrong[: PROBLEMS_LENGTH - 1]}…"
     line = f"cdsel: {len(state.labels)} of {state.settings.budget} labelled · dashboard {dashboard}"

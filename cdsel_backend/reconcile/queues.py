@@ -24,7 +24,7 @@ def describe(context: Context, state: State) -> bool:
     """Keep our line in the pool project's description true: how far it is, the dashboard, and what is wrong."""
     if not state.project.backend_url and not context.server.public_url:
         return False  # nobody connected us yet
-    problems = {**state.project.problems, "early training": early_training(state)}
+    problems = [*(one.message for one in state.problems), *early_training(state)]
     line = status_line(state, dashboard(context.server, state), problems)
     last, now = state.project.described or {"line": "", "at": 0.0}, time.time()
     wrong = line.partition(" · problems: ")[2]

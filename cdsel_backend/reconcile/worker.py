@@ -205,7 +205,8 @@ class Worker:
         finally:
             self.store.release_lease(name, self.holder)
         self._note_studio(None)
-        if self.failures.pop(project.id, None):
+        # Also what a worker said that has ended since.
+        if self.failures.pop(project.id, None) or "worker" in project.problems:
             self.store.note_problems(project.id, "worker", [])
         return busy
 

@@ -215,8 +215,8 @@ def _connections(
         for source in state.sources:
             expected[source] = url, headers
         connected[pool] = [one["url"].rstrip("/") for one in studio.backends(pool)]
-        for words in (one for sentences in state.project.problems.values() for one in sentences):
-            yield CheckResult("said by the worker", "warning", words, pool)
+        for one in state.problems:
+            yield CheckResult("said by the worker", "warning", one.message, pool)
     yield from check_webhooks(studio, expected, connected)
 
 

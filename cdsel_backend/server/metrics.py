@@ -6,6 +6,7 @@ Gauges only: a rate is the slope of one, `deriv(cdsel_pool_embedded_images[5m])`
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,8 +152,8 @@ def _of_project(store: Store, state: State, now: float) -> Iterator[tuple[Any, .
     ):
         yield "trainings", count, outcome
     yield from _of_champion(state)
-    for kind, sentences in project.problems.items():
-        yield "problems", len(sentences), kind
+    for kind, number in Counter(one.origin for one in state.problems).items():
+        yield "problems", number, kind
 
 
 def _of_champion(state: State) -> Iterator[tuple[Any, ...]]:

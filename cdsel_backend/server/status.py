@@ -29,9 +29,12 @@ def project_status(store: Store, state: State) -> Json:
         "waits": activity.step.waits,
         "step": doing(activity),
         "progress": {"step": doing(activity), "done": activity.done, "total": activity.total},
-        "problems": [words for sentences in project.problems.values() for words in sentences]
+        "problems": [one.message for one in state.problems]
         + sorted({row.problem for row in state.annotations if row.problem})
         + early_training(state),
+        "found": [
+            {"origin": one.origin, "message": one.message, "since": one.since} for one in state.problems
+        ],
         "settings": state.settings.model_dump(mode="json"),
         "sources": dict(state.resolved.sources),
         "budget": state.settings.budget,

@@ -11,11 +11,12 @@ from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, reading, writing
+from cdsel_backend.store.database import reading, writing
+from cdsel_backend.store.problems import Problems, note_times
 from cdsel_backend.store.records import Project, columns, records
 
 
-class Projects(Database):
+class Projects(Problems):
     """The connected projects and their settings."""
 
     def connect_project(
@@ -42,15 +43,17 @@ class Projects(Database):
         with writing(self.engine) as connection:
             row = connection.execute(select(table.c.id, table.c.layers, table.c.problems).where(here)).one()
             wrong = {**row.problems, **(problems or {})}
+            wrong = {origin: list(words) for origin, words in wrong.items() if words}
             connection.execute(
                 update(table)
                 .where(table.c.id == row.id)
                 .values(
                     layers={**row.layers, **(layers or {})},
-                    problems={origin: list(words) for origin, words in wrong.items() if words},
+                    problems=wrong,
                     **values,
                 )
             )
+            note_times(connection, row.id, wrong)
         return int(row.id)
 
     def projects(self) -> list[Project]:
@@ -106,19 +109,6 @@ class Projects(Database):
             connection.execute(
                 update(schema.projects).where(schema.projects.c.id == project).values(**values)
             )
-
-    def note_problems(self, project: int, origin: str, sentences: Sequence[str]) -> None:
-        """Replace what is wrong according to one origin; an empty list says that it is right again."""
-        with writing(self.engine) as connection:
-            table = schema.projects
-            problems = dict(
-                connection.scalars(select(table.c.problems).where(table.c.id == project)).one() or {}
-            )
-            if sentences:
-                problems[origin] = list(sentences)
-            elif problems.pop(origin, None) is None:
-                return
-            connection.execute(update(table).where(table.c.id == project).values(problems=problems))
 
     def change_layer(
         self,

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from cdsel_backend.labels import majority
 from cdsel_backend.settings import ProjectSettings, Resolved, environment_layer, resolve
+from cdsel_backend.store.problems import Problem
 from cdsel_backend.store.records import (
     Annotation,
     Annotator,
@@ -54,6 +55,11 @@ class State:
     def item_count(self) -> int:
         """How many images are in the pool."""
         return self._store.embedding_progress(self.project.id)[2]
+
+    @cached_property
+    def problems(self) -> list[Problem]:
+        """What is wrong and was not dismissed."""
+        return [one for one in self._store.problems(self.project.id) if one.dismissed is None]
 
     def present(self, items: Collection[int]) -> set[int]:
         """Those of some images that are in the pool and can be used."""

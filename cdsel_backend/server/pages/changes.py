@@ -27,7 +27,7 @@ REQUESTS: dict[str, str] = {
     Request.TRAIN: "A training is asked for. It starts when the worker's present step is done, if labels are new.",
     Request.SELECT: "The next round is asked for. It is selected as soon as the worker's present step is done.",
 }
-BACK = ("project", "confounders", "settings")  # pages that a form may lead back to
+BACK = ("project", "confounders", "settings", "activity")  # pages that a form may lead back to
 
 
 @pages.get("/projects/<int:pool_project>/settings")
@@ -98,6 +98,18 @@ def ask(pool_project: int) -> Response:
     Service.current().store.add_request(state.project.id, action, who=who())
     few = few_labels(state, len(state.labels)) if action == Request.TRAIN else None
     flash(f"{REQUESTS[action]} Note that {few}." if few else REQUESTS[action])
+    return _back(pool_project)
+
+
+@pages.post("/projects/<int:pool_project>/problems/dismiss")
+def dismiss(pool_project: int) -> Response:
+    """Say no more of a problem until it occurs anew."""
+    store, state = Service.current().store, read_state(pool_project)
+    origin, message = request.form.get("origin", ""), request.form.get("message", "")
+    if store.dismiss_problem(state.project.id, origin, message, who=who()):
+        flash("Dismissed. It is shown again if it occurs anew.")
+    else:
+        flash("This problem is gone already.")
     return _back(pool_project)
 
 

@@ -1,0 +1,103 @@
+"""What is wrong with a project: by whom it was found, since when, and whether its admin dismissed it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, reading, writing
+from cdsel_backend.store.records import Json
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    origin: str
+    """Who found it, and takes it back when it is gone: a step, or a source of settings."""
+    message: str
+    since: float | None
+    """When it was found, in seconds since the epoch; None: before that was kept."""
+    dismissed: str | None = None
+    """Who dismissed it. It comes back when it was gone and is found anew."""
+
+
+class Problems(Database):
+    """What is wrong with projects."""
+
+    def note_problems(self, project: int, origin: str, sentences: Sequence[str]) -> None:
+        """Replace what is wrong according to one origin; an empty list says that it is right again."""
+        table = schema.projects
+        with writing(self.engine) as connection:
+            problems = dict(
+                connection.scalars(select(table.c.problems).where(table.c.id == project)).one() or {}
+            )
+            if sentences:
+                problems[origin] = list(sentences)
+            elif problems.pop(origin, None) is None:
+                return
+            connection.execute(update(table).where(table.c.id == project).values(problems=problems))
+            note_times(connection, project, problems)
+
+    def problems(self, project: int) -> list[Problem]:
+        """Everything that is wrong with a project, dismissed or not."""
+        with reading(self.engine) as connection:
+            query = select(schema.projects.c.problems).where(schema.projects.c.id == project)
+            found = connection.scalars(query).one() or {}
+            times = _times(connection, project)
+        return [
+            Problem(origin, words, *(times.get(origin, {}).get(words) or (None, None)))
+            for origin, sentences in found.items()
+            for words in sentences
+        ]
+
+    def dismiss_problem(self, project: int, origin: str, message: str, *, who: str) -> bool:
+        """Say no more of a problem until it is found anew; returns whether there is such a problem."""
+        with writing(self.engine) as connection:
+            query = select(schema.projects.c.problems).where(schema.projects.c.id == project)
+            found = (connection.scalars(query).one() or {}).get(origin, ())
+            same = [words for words in found if words.split() == message.split()]  # forms change blanks
+            if not same:
+                return False
+            times = {name: dict(known) for name, known in _times(connection, project).items()}
+            since = times.setdefault(origin, {}).get(same[0], (None, None))[0]
+            times[origin][same[0]] = since, who
+            _keep(connection, project, times)
+        return True
+
+
+Times = Mapping[str, Mapping[str, tuple[float | None, str | None]]]
+"""Origin -> message -> when it was found, and who dismissed it."""
+
+
+def note_times(connection: Connection, project: int, problems: Mapping[str, Sequence[str]]) -> None:
+    """Keep since when each problem is there; what is gone is forgotten, its dismissal as well."""
+    known, now = _times(connection, project), time.time()
+    times = {
+        origin: {words: known.get(origin, {}).get(words, (now, None)) for words in sentences}
+        for origin, sentences in problems.items()
+    }
+    if times != known:
+        _keep(connection, project, times)
+
+
+def _name(project: int) -> str:
+    return f"problems of {project}"
+
+
+def _times(connection: Connection, project: int) -> Times:
+    table = schema.facts.c
+    kept: Json = connection.scalar(select(table.value).where(table.name == _name(project))) or {}
+    return {
+        origin: {words: (found[0], found[1]) for words, found in known.items()}
+        for origin, known in kept.items()
+    }
+
+
+def _keep(connection: Connection, project: int, times: Times) -> None:
+    connection.execute(delete(schema.facts).where(schema.facts.c.name == _name(project)))
+    connection.execute(insert(schema.facts).values(name=_name(project), value=times))

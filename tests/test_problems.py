@@ -1,0 +1,88 @@
+"""What pages say is wrong: since when, dismissed by an admin, and gone once whoever looks finds it gone."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from conftest import LABEL_CONFIG
+from test_pages import STUDIO_URL
+
+from cdsel_backend.reconcile.worker import Worker
+from cdsel_backend.server.app import create_app
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State
+
+POOL = 12
+
+
+def test_a_problem_has_a_since_is_dismissed_and_comes_back_when_it_occurs_anew(store):
+    project = store.connect_project("http://studio", 1, problems={"extra parameters": ["budget: no number"]})
+    before = time.time()
+    store.note_problems(project, "worker", ["away", "late"])
+
+    def shown():
+        return {one.message: one for one in State(store, project).problems}
+
+    assert shown().keys() == {"budget: no number", "away", "late"}
+    since = shown()["away"].since
+    assert before <= since <= time.time()
+    assert store.dismiss_problem(project, "worker", "away", who="ann")
+    assert not store.dismiss_problem(project, "worker", "never", who="ann")
+    # Found again and again it stays dismissed, and the others keep their time.
+    store.note_problems(project, "worker", ["late", "away"])
+    store.connect_project("http://studio", 1, problems={"extra parameters": ["budget: no number"]})
+    assert shown().keys() == {"budget: no number", "late"}
+    assert shown()["late"].since == since
+    # Gone and found anew, it is shown.
+    store.note_problems(project, "worker", ["late"])
+    store.note_problems(project, "worker", ["late", "away"])
+    assert shown()["away"].since >= since
+    store.note_problems(project, "worker", [])
+    store.connect_project("http://studio", 1, problems={"extra parameters": []})
+    assert shown() == {}
+
+
+def test_pages_say_since_when_and_an_admin_dismisses(store, tmp_path):
+    project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG)
+    store.note_problems(project, "training", ['it "broke" <badly>'])
+    client = create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store).test_client()
+    page = client.get(f"/projects/{POOL}").text
+    assert "since 20" in page
+    assert "just now" in page
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
+    form = {"csrf_token": token, "origin": "training", "message": 'it "broke" <badly>', "back": "activity"}
+    address = f"/projects/{POOL}/problems/dismiss"
+    assert client.post(address, data={**form, "csrf_token": ""}).status_code == 400
+    reply = client.post(address, data=form)
+    assert reply.headers["Location"].endswith("/activity")
+    page = client.get(f"/projects/{POOL}").text
+    assert "Dismissed" in page
+    assert "broke" not in page
+    assert client.get(f"/projects/{POOL}/status.json").json["problems"] == []
+    assert "broke" not in client.get("/metrics").text
+
+
+@pytest.mark.long
+def test_a_refused_token_is_said_no_more_once_another_worker_finds_it_accepted(
+    studio, pool_project, tmp_path
+):
+    def worker(token):
+        settings = ServerSettings(
+            data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=token, poll_seconds=1e6
+        )
+        return Worker(settings)
+
+    wrong = worker("0" * 40)
+    project = wrong.store.connect_project(
+        studio.url, pool_project.id, label_config=LABEL_CONFIG, backend_url="http://127.0.0.1:9"
+    )
+    assert not wrong._turn(wrong.store.project(project))
+    (refused,) = State(wrong.store, project).problems
+    assert "is not accepted" in refused.message
+    wrong.store.close()
+    right = worker(studio.token)
+    right._turn(right.store.project(project))
+    assert State(right.store, project).problems == []
+    right.store.close()
