@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -104,6 +106,9 @@ listens on this machine only."""
     trusted_proxy: str = Field("", validation_alias="CDSEL_TRUSTED_PROXY")
     """The IP address of the proxy in front, whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed; none: \
 nobody's are."""
+    ca_bundle: str = Field("", validation_alias="CDSEL_CA_BUNDLE")
+    """A file with the certificate (PEM) of an authority of your own, trusted besides the public ones wherever Label \
+Studio and images are asked over HTTPS; none: what `REQUESTS_CA_BUNDLE` names, if anything."""
     image_hosts: str = Field("", validation_alias="CDSEL_IMAGE_HOSTS")
     """Hosts on private addresses that images may be read from, such as `pacs.local, *.lan, 10.0.0.0/8`; Label Studio \
 itself always may."""
@@ -149,6 +154,18 @@ line, and then a count."""
             return Path(file).read_text(encoding="utf-8").strip() if file else self.label_studio_api_key
         except (OSError, UnicodeDecodeError):  # as while it is being replaced
             return self.label_studio_api_key
+
+    @field_validator("ca_bundle")
+    @classmethod
+    def _is_a_file(cls, path: str) -> str:
+        if path and not Path(path).is_file():
+            raise ValueError("there is no such file: name one with certificates in PEM form")
+        try:
+            if path:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        except OSError as error:  # ssl.SSLError is one
+            raise ValueError(f"it holds no certificates in PEM form ({error})") from None
+        return path
 
     @model_validator(mode="after")
     def _whole_login(self) -> Self:
@@ -376,6 +393,11 @@ def weights_refusal(name: str, value: object, allowed: str) -> str | None:
         if (source == folder or source.startswith(inside)) and ".." not in source.split("/"):
             return None
     return "the server allows no such source; its administrator can add a prefix to CDSEL_ALLOWED_WEIGHTS"
+
+
+def ca_bundle() -> str:
+    """The file of certificates in force; "" where the public authorities are all."""
+    return os.environ.get("CDSEL_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE", "")
 
 
 def _allowed_weights() -> str:

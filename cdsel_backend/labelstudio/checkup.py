@@ -15,6 +15,7 @@ import httpx
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, NotFound
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.store.records import Json
 
@@ -231,7 +232,7 @@ def check_project(studio: LabelStudio, project: int) -> Iterator[CheckResult]:
 def _health(base: str) -> Json | None:
     """What /health of a backend answers: {} for what is no JSON, none when nobody answers."""
     try:
-        answer = httpx.get(f"{base}/health", timeout=TIMEOUT)
+        answer = httpx.get(f"{base}/health", timeout=TIMEOUT, verify=certificates())
         health = answer.json()
     except ValueError:
         return {}

@@ -26,6 +26,7 @@ from label_studio_sdk.core.request_options import RequestOptions
 from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.hosts import ImageHosts
 from cdsel_backend.labelstudio.suspension import Suspensions
+from cdsel_backend.labelstudio.trust import certificates, trust_hint
 from cdsel_backend.pool.roots import ImageRoots
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.store.records import Json
@@ -109,7 +110,10 @@ class Connection:
         try:
             # With a slash at its end, or the SDK forgets a path prefix when it renews the token.
             sdk = label_studio_sdk.LabelStudio(  # type: ignore[no-untyped-call]
-                base_url=f"{self.url}/", api_key=api_key.strip(), timeout=TIMEOUT
+                base_url=f"{self.url}/",
+                api_key=api_key.strip(),
+                timeout=TIMEOUT,
+                httpx_client=httpx.Client(timeout=TIMEOUT, follow_redirects=True, verify=certificates()),
             )
         except ApiError as error:
             raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
@@ -285,8 +289,8 @@ class Connection:
         """The error for a request that found no Label Studio."""
         reason = str(error) or type(error).__name__
         return LabelStudioUnreachable(
-            f"Label Studio at {self.url} cannot be reached ({what}: {reason}); "
-            "is it running, and is LABEL_STUDIO_URL right?"
+            f"Label Studio at {self.url} cannot be reached ({what}: {reason})"
+            + (trust_hint(reason) or "; is it running, and is LABEL_STUDIO_URL right?")
         )
 
     def _token_words(self, reason: str) -> str:
@@ -294,8 +298,8 @@ class Connection:
         if not self._personal:
             mend = (
                 "from Label Studio 1.17 on legacy tokens are off by default: use a personal access token instead "
-                "(your picture, top right > Account & Settings > Personal Access Token > Create); before 1.17 there are "
-                "legacy tokens only: copy it again from Account & Settings > Access Token"
+                "(your picture, top right > Account & Settings > Personal Access Token > Create); before 1.17 there "
+                "are legacy tokens only: copy it again from Account & Settings > Access Token"
             )
         return f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}); {mend}"
 

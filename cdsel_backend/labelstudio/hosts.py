@@ -21,6 +21,7 @@ import httpcore
 import httpx
 
 from cdsel_backend.labelstudio.deadline import timed
+from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.settings import names_in
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -149,9 +150,9 @@ class _PinnedTransport(httpx.HTTPTransport):
     """httpx's own transport, on connections that are made by `_Pinned`."""
 
     def __init__(self, hosts: ImageHosts) -> None:
-        super().__init__()
+        super().__init__(verify=certificates())
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(), max_connections=20, network_backend=_Pinned(hosts)
+            ssl_context=certificates(), max_connections=20, network_backend=_Pinned(hosts)
         )
 
 
@@ -170,7 +171,7 @@ class PublicHosts:
             httpx.Client(transport=_PinnedTransport(hosts), timeout=timeout, cookies=no_cookies())
         )
         # Through a proxy of the environment, it is the proxy that resolves the name.
-        self._by_proxy = timed(httpx.Client(timeout=timeout, cookies=no_cookies()))
+        self._by_proxy = timed(httpx.Client(timeout=timeout, cookies=no_cookies(), verify=certificates()))
 
     def client(self, url: str) -> httpx.Client:
         """The client for an address.

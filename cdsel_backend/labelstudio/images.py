@@ -24,6 +24,7 @@ from cdsel_backend.labelstudio.hosts import (
     PublicHosts,
     no_cookies,
 )
+from cdsel_backend.labelstudio.trust import certificates, trust_hint
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.roots import OutsideRoot, TooLarge
 
@@ -61,7 +62,11 @@ class ImageReader:
         self._elsewhere = PublicHosts(client.image_hosts)
         # Not the client of the API: what an image request is answered must not change what the API is asked.
         self._at_home = timed(
-            httpx.Client(timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS), cookies=no_cookies())
+            httpx.Client(
+                timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+                cookies=no_cookies(),
+                verify=certificates(),
+            )
         )
 
     def read(self, url: str, task_id: int) -> bytes:
@@ -131,7 +136,7 @@ class ImageReader:
             except PrivateAddress as error:
                 raise ImageUnavailable(f"{_short(url)} is not read: {error}") from error
             except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
-                words = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}"
+                words = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}{trust_hint(str(error))}"
                 if isinstance(error, httpx.TimeoutException) and time.monotonic() >= deadline:
                     words = f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s"
                 # A presigned address leads to a storage elsewhere: its failure is not Label Studio's.

@@ -24,6 +24,7 @@ from cdsel_backend.labelstudio.client import (
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.project.changed import audit_rows, moved
 from cdsel_backend.project.wording import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer
@@ -219,7 +220,9 @@ class Connector:
     def _is_another(self, url: str) -> bool:
         """Whether another server answers at an address; one that is not reached from here may be this one."""
         try:
-            health = httpx.get(f"{url}/health", timeout=HEALTH_TIMEOUT, trust_env=False).json()
+            health = httpx.get(
+                f"{url}/health", timeout=HEALTH_TIMEOUT, trust_env=False, verify=certificates()
+            ).json()
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
             return False
         except ValueError:
