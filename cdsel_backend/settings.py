@@ -320,6 +320,11 @@ in twice the time, where it can; `fast`, at its own size. Another choice has all
     """The share of images that two annotators label, to measure their agreement."""
     preannotate: bool = True
     """Show the annotator the model's prediction on the images of the queue."""
+    preannotate_from: float = Field(0.8, ge=0, le=1)
+    """The least probability from which the model's answer is filled in for the annotator; below it she sees none."""
+    show_reason: Literal["full", "neutral", "none"] = "neutral"
+    """What an annotator reads of why an image was chosen: `full`; `neutral`, neither a confounder nor what the model \
+thinks; or `none`. The dashboard always shows all of it. It holds for images pushed from then on."""
     paused: bool = False
     """Push nothing more until this is false again; labels still come in."""
     seed: int = Field(0, ge=0, lt=2**32)

@@ -14,6 +14,7 @@ from cdsel_backend.selection import (
     Reason,
     SelectionOptions,
     missing_peers,
+    neutral_sentence,
     reads_model,
     select,
     sentence_without_label,
@@ -459,3 +460,16 @@ def test_probcover_does_not_depend_on_the_length_of_the_vectors() -> None:
     assert (
         select("probcover", problem, 30).indices.tolist() == select("probcover", longer, 30).indices.tolist()
     )
+
+
+def test_a_neutral_reason_names_no_confounder_and_no_doubt():
+    for covers, at_random in ((1, False), (12, False), (0, False), (3, True)):
+        reason = Reason("riverside", 8, 3, covers, 0.9, at_random)
+        neutral = neutral_sentence(reason.to_json())
+        assert "riverside" not in neutral
+        assert "sure" not in neutral
+        assert neutral.endswith(".")
+    assert neutral_sentence(Reason("riverside", 8, 3, 12, 0.9, False).to_json()) == (
+        "Stands for 12 images that look like it."
+    )
+    assert neutral_sentence({}) == "Chosen for what it adds to the images before it."

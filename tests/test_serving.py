@@ -34,6 +34,8 @@ def test_the_door_says_what_the_champion_says_of_the_whole_pool(world):
 
 
 def test_tasks_of_the_queue_stand_for_those_of_the_pool(world):
+    before = world.state().project.layers
+    world.store.update_project(world.project, layers={**before, "dashboard": {"preannotate_from": 0.0}})
     service, state = Service(world.server, world.store), world.state()
     selected = state.selections[0]
     task = world.store.items_by_id([selected.item])[selected.item].task
@@ -41,6 +43,13 @@ def test_tasks_of_the_queue_stand_for_those_of_the_pool(world):
     of_queue = service.predictions(state.project, QUEUE, [{"id": selected.queue_task}])
     assert of_queue == of_pool[:1]
     assert of_queue[0]["result"]
+    # An annotator gets no answer that the model is not sure of, or none at all; whoever asks for the pool gets it.
+    for settings in ({"preannotate_from": 1.0}, {"preannotate": False}):
+        world.store.update_project(world.project, layers={**before, "dashboard": settings})
+        (unsure,) = service.predictions(state.project, QUEUE, [{"id": selected.queue_task}])
+        assert unsure == {**of_queue[0], "result": []}
+        assert service.predictions(state.project, POOL, [{"id": task}]) == of_pool[:1]
+    world.store.update_project(world.project, layers=before)
     assert [one["result"] for one in of_pool[1:]] == [[], []]
     assert {one["model_version"] for one in of_pool} == {state.project.champion}
 

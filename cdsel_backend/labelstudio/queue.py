@@ -20,6 +20,7 @@ from cdsel_backend.labelstudio.marks import read_mark
 from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.selection import neutral_sentence
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Item, Json, QueueTask, Selection
 
@@ -137,9 +138,18 @@ def task_data(
         "cdsel_round": selection.round,
         "cdsel_rank": placement.rank,
         "cdsel_place": _place(state, placement, number),
-        "cdsel_reason": selection.sentence,
+        "cdsel_reason": shown_reason(state, selection),
         **({"cdsel_copy": True} if placement.copy else {}),
     }
+
+
+def shown_reason(state: State, selection: Selection) -> str:
+    """What an annotator reads of why an image was chosen, as the setting `show_reason` wants it."""
+    if state.settings.show_reason == "none":
+        return ""
+    if state.settings.show_reason == "neutral":
+        return neutral_sentence(selection.reason)
+    return selection.sentence
 
 
 def _place(state: State, placement: Placement, number: int) -> str:
@@ -207,6 +217,15 @@ def _push_in_place(studio: LabelStudio, store: Store, state: State, space: Label
     return True
 
 
+def shown_prediction(
+    state: State, space: LabelSpace, probabilities: Sequence[float]
+) -> tuple[list[Json], float]:
+    """The `result` and the `score` that an annotator gets; no result below the setting `preannotate_from`."""
+    result, score = space.prediction(probabilities)
+    sure = state.settings.preannotate and score >= state.settings.preannotate_from
+    return (result if sure else []), score
+
+
 def preannotate(
     studio: LabelStudio,
     store: Store,
@@ -238,7 +257,7 @@ def preannotate(
         fresh = []
         for row in own:
             if row.queue_task not in shown:
-                result, score = space.prediction(probabilities[row.item])
+                result, score = shown_prediction(state, space, probabilities[row.item])
                 fresh.append(
                     {"task": row.queue_task, "result": result, "score": score, "model_version": version}
                 )

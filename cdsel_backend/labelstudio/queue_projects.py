@@ -88,11 +88,13 @@ def queue_description(
 def queue_instruction(state: State, dashboard: str, pool_instruction: str) -> str:
     """What annotators read under Instructions: what the queue is, then the pool project's own instructions."""
     pool = f"{state.project.studio_url}/projects/{state.project.pool_project}/data"
+    told = state.settings.show_reason != "none"
+    reason = "The line above each image says why it was chosen. " if told else ""
     hint = space_of(state).hint
     return (
         "<p>These images were chosen, and put in order, so that each label teaches the model most. Press “Label All "
-        "Tasks” and take them as they come; skip one only if it cannot be judged. The line above each image says why "
-        f"it was chosen. {hint}{' ' if hint else ''}They come from "
+        "Tasks” and take them as they come; skip one only if it cannot be judged. "
+        f"{reason}{hint}{' ' if hint else ''}They come from "
         f'<a href="{escape(pool)}">{escape(_pool_title(state))}</a>, whose owner can '
         f'see how far it is on the <a href="{escape(dashboard)}">dashboard</a>.</p>{pool_instruction}'
     )

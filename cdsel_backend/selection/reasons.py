@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -66,6 +66,14 @@ def sentence_without_label(reason: Reason, classes: Sequence[str]) -> str:
     """
     named = any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", reason.stratum, re.I) for name in classes)
     return replace(reason, stratum="").sentence if named else reason.sentence
+
+
+def neutral_sentence(reason: Mapping[str, object]) -> str:
+    """The reason as `Reason.to_json` kept it, without confounder and doubt, for the annotator."""
+    covers = reason.get("covers", 0)
+    drawn = bool(reason.get("drawn_at_random"))
+    chance = bool(reason.get("by_chance"))
+    return Reason("", 0.0, 0, covers if isinstance(covers, int) else 0, None, drawn, chance).sentence
 
 
 def _sentence(words: str) -> str:

@@ -9,12 +9,13 @@ from typing import Any
 from flask import current_app
 
 from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.queue import shown_prediction
 from cdsel_backend.project.serving import Predictions
 from cdsel_backend.server.bounds import is_id
 from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.records import Project
+from cdsel_backend.store.records import Json, Project
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ class Service:
     ) -> list[dict[str, Any]]:
         """What the champion says of tasks of `source`, the pool or a queue in Label Studio, in their order.
 
-        A task of a queue stands for the image that was pushed there as this task, whatever its data say.
+        A task of a queue stands for the image that was pushed there as this task, whatever its data say; its annotator
+        gets no answer that the model is not sure of.
         A task that has no vector yet gets an empty result: it is predicted once the worker has embedded it.
         """
         state = State(self.store, project.id)
@@ -59,9 +61,14 @@ class Service:
             return []
         space = space_of(state)
         answers = []
+        queue = source != state.project.pool_project or state.queue_is_pool
         for number in numbers:
             shares = found.get(items[number]) if number in items else None
-            result, score = space.prediction(shares.tolist()) if shares is not None else ([], 0.0)
+            result: list[Json] = []
+            score = 0.0
+            if shares is not None:
+                said = shares.tolist()
+                result, score = shown_prediction(state, space, said) if queue else space.prediction(said)
             answers.append({"result": result, "score": score, "model_version": state.project.champion})
         return answers
 
