@@ -238,7 +238,9 @@ class Worker:
             self.server = self.server.model_copy(update={"label_studio_api_key": token})
             for url, context in self.contexts.items():
                 context.server = self.server
-                context.studio = LabelStudio(url, token, image_hosts=self.server.image_hosts)
+                context.studio = LabelStudio(
+                    url, token, image_hosts=self.server.image_hosts, image_roots=self.server.image_roots
+                )
 
     def _probe(self) -> None:
         """Without a project to work on, see that Label Studio answers, so that /health can say so."""

@@ -9,12 +9,11 @@ backbone, which never changes; the database keeps the positions.
 Decision: memory-mapped shards, not Lance. Measured with 1,000,000 vectors of 384 values, appended 1,000 at a time, on
 two busy cores (shards; Lance 14):
 
-* appended in 56 s, each synced to the disk; 24 s, not synced. CPU 7.7 s each.
+* appended in 56 s, each synced to the disk; 24 s. CPU 7.7 s each.
 * opened in 1 ms; 11 ms. Streamed in .15 s, views without a copy; .98 s (1.7 s compacted).
 * 2,000 rows read in 15 ms; 285 ms (39 ms once compacted).
 * size 1.05 of the vectors in 34 files; 1.10 in 3,001 files, 1.04 once compacted.
-* two writers killed several times at random: nothing lost, in either. Lance keeps equal contents twice unless asked to
-  merge.
+* two writers killed several times at random: nothing lost, in either.
 * Lance and pyarrow add 390 MB to every installation. It writes to S3 (.2 s for 1,000 vectors); shards need a folder,
   so several machines share a file system. Who needs a bucket for vectors writes a `VectorStore` on Lance.
 """

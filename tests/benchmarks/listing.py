@@ -1,0 +1,120 @@
+"""What it costs Label Studio to be listed: whole, and by what changed; and what the backend spends meanwhile.
+
+    python tests/benchmarks/listing.py --tasks 20000
+
+starts a Label Studio with that many tasks and prints one JSON line. CPU in seconds, Label Studio's as `studio`, ours as
+`own`: `whole`: the first listing of all tasks; `idle`: a look where nothing changed; `changed`: a look after one task
+was imported, one edited, one annotated, one skipped and one deleted; `times_less`: `whole` over `changed`, Label
+Studio's. `changed_tasks`: how many tasks that look listed. Above 2,000 tasks deletions are found by counting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from cdsel_backend.demo.studio import LocalStudio
+from cdsel_backend.labelstudio import source
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.intake import list_tasks
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State, Store
+
+CONFIG = (Path(__file__).parents[2] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
+CHOICE = {"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": ["benign"]}}
+PART = 2500  # tasks imported at once
+
+
+class Counting(LabelStudio):
+    """Counts the tasks that it lists."""
+
+    listed = 0
+
+    def tasks(self, *args, **options):
+        for task in super().tasks(*args, **options):
+            self.listed += 1
+            yield task
+
+
+def cpu_of(pid: int) -> float:
+    """CPU that a process spent, and the children that it waited for, in seconds (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(studio: LocalStudio, folder: Path, n: int) -> dict[str, float]:
+    """List a new project of n tasks as the loop does; see above."""
+    client = Counting(studio.url, studio.token)
+    project = client.create_project(f"{n} tasks", CONFIG)
+    tasks: list[int] = []
+    began, spent = time.perf_counter(), cpu_of(studio.pid)
+    for start in range(0, n, PART):
+        rows = range(start, min(n, start + PART))
+        tasks += client.import_tasks(
+            project,
+            [{"data": {"image": f"/{row}.png", "site": "ns"[row % 2], "age": row % 90}} for row in rows],
+        )
+    results = {
+        "tasks": float(n),
+        "import_s": time.perf_counter() - began,
+        "import_studio": cpu_of(studio.pid) - spent,
+    }
+    store = Store(f"sqlite:///{folder / 'listing.sqlite3'}")
+    ours = store.connect_project(studio.url, project, label_config=CONFIG)
+    context = Context(store, ServerSettings(data_dir=folder, label_studio_api_key="0" * 40), client)
+    # All tasks are as new as the import: the overlap would list the last of them again.
+    overlap, source.OVERLAP = source.OVERLAP, timedelta(0)
+
+    def look(name: str, before: Callable[[], None] = lambda: None) -> None:
+        before()
+        client.listed = 0
+        start, studio_cpu, own_cpu = time.perf_counter(), cpu_of(studio.pid), time.process_time()
+        state = State(store, ours)
+        list_tasks(context, state, space_of(state))
+        results[f"{name}_studio"] = cpu_of(studio.pid) - studio_cpu
+        results[f"{name}_own"] = time.process_time() - own_cpu
+        results[f"{name}_s"] = time.perf_counter() - start
+        results[f"{name}_tasks"] = float(client.listed)
+
+    def change() -> None:
+        client.import_tasks(project, [{"data": {"image": "/new.png", "site": "n", "age": 1}}])
+        client.send("PATCH", f"/api/tasks/{tasks[1]}/", {"data": {"image": "/1.png", "site": "n", "age": 99}})
+        client.submit(tasks[2], [CHOICE])
+        client.submit(tasks[3], [], skip=True)
+        client.request("DELETE", f"/api/tasks/{tasks[n // 2]}/")
+
+    try:
+        look("whole")
+        look("idle")
+        look("changed", change)
+        here = {row.task: row.data["age"] for row in store.items(ours) if not row.gone}
+        assert len(here) == n, "one came and one went"
+        assert tasks[n // 2] not in here
+        assert here[tasks[1]] == 99
+        assert sorted(one.skipped for one in store.labels(ours)) == [False, True]
+    finally:
+        source.OVERLAP = overlap
+        store.close()
+    results["times_less"] = results["whole_studio"] / max(results["changed_studio"], 0.01)
+    return results
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--tasks", type=int, default=20_000)
+    args = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder, LocalStudio() as studio:
+        found = measure(studio, Path(folder), args.tasks)
+    print(json.dumps({name: round(value, 3) for name, value in found.items()}))
+
+
+if __name__ == "__main__":
+    main()
