@@ -2,8 +2,8 @@
 
     pytest -m slow -n0 -s tests/test_large_pool.py      # CDSEL_TEST_TASKS=5000 for a smaller one
 
-prints Label Studio's and the backend's CPU for each part as one JSON line. The images are read by CDSEL_IMAGE_ROOTS: what
-is looked at is the listing, not how Label Studio hands out files.
+prints Label Studio's and the backend's CPU for each part as one JSON line. The images are read by CDSEL_IMAGE_ROOTS:
+what is looked at is the listing, not how Label Studio hands out files.
 """
 
 from __future__ import annotations
