@@ -22,6 +22,10 @@ COMMANDS = {
         "cdsel_backend.server.doctor_command:doctor",
         "Check address, token, switches, webhooks, images, disk, GPU and versions; say what to do.",
     ),
+    "export": (
+        "cdsel_backend.server.export_command:export",
+        "Write every labelled image with its label, split, group, round, rank, reason, weight and model version.",
+    ),
     "models": (
         "cdsel_backend.server.models_command:models",
         "Look at the model versions, choose which one serves, and export it as a file.",

@@ -549,7 +549,10 @@ def test_our_line_in_the_pools_description_is_kept_true_and_nothing_else_is_touc
         return context.studio.project(pool)["description"]
 
     assert describe(context, state_of(context, project))
-    line = f"cdsel: 0 of 20 labelled · dashboard https://cdsel.example.org/projects/{pool}"
+    queues = sorted(set(state_of(context, project).queues.values()) - {pool})
+    plural = "s" if len(queues) > 1 else ""
+    here = f" · label in project{plural} {', '.join(map(str, queues))}, not here" if queues else ""
+    line = f"cdsel: 0 of 20 labelled{here} · dashboard https://cdsel.example.org/projects/{pool}"
     assert text() == f"My own words.\nAnd more.\n\n{line}"
     assert not describe(context, state_of(context, project))  # nothing moved: our own echo starts nothing
     context.studio.update_project(pool, description=f"Before.\n{line}\nAfter, cdsel: is a word.")

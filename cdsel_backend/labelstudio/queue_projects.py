@@ -105,7 +105,10 @@ def status_line(state: State, dashboard: str, problems: Sequence[str]) -> str:
     wrong = " ".join("; ".join(problems).split())
     if len(wrong) > PROBLEMS_LENGTH:
         wrong = f"{wrong[: PROBLEMS_LENGTH - 1]}…"
-    line = f"cdsel: {len(state.labels)} of {state.settings.budget} labelled · dashboard {dashboard}"
+    queues = sorted(set(state.queues.values()) - {state.project.pool_project})
+    where = ", ".join(map(str, queues))
+    here = f" · label in project{'s' if len(queues) > 1 else ''} {where}, not here" if queues else ""
+    line = f"cdsel: {len(state.labels)} of {state.settings.budget} labelled{here} · dashboard {dashboard}"
     return f"{line} · problems: {wrong}" if wrong else line
 
 

@@ -1,0 +1,73 @@
+"""`cdsel export`: the labelled set of a project as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cdsel_backend.server.models_command import project_option, project_state
+from cdsel_backend.server.shelf import open_shelf
+
+FORMATS = ("label-studio", "csv", "coco")
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--out",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where it goes, such as labels.csv or labels.json.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    help="None: csv for a file that ends in .csv, else label-studio: JSON that it imports. coco is for regions.",
+)
+@project_option
+@click.pass_context
+def export(context: click.Context, file: Path, kind: str | None, project: int | None) -> None:
+    """Write every labelled image with its label, split, group, round, rank, reason, weight and model version.
+
+    Regions are read from Label Studio, so label-studio and coco need it running where annotators draw.
+    """
+    from cdsel_backend.export.label_files import coco, label_studio_json, labels_csv
+    from cdsel_backend.export.labelled import labelled_set
+    from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
+    from cdsel_backend.labelstudio.labels import space_of
+    from cdsel_backend.training import ModelFormatError
+
+    shelf = open_shelf(context)
+    kind = kind or ("csv" if file.suffix.lower() == ".csv" else "label-studio")
+    left_out = 0
+    try:
+        state = project_state(shelf.store, project)
+        space = space_of(state)
+        if kind == "coco" and not space.regions:
+            raise click.ClickException(
+                f"--format coco is for regions, and {space.control!r} asks for {space.kind.asks}: take csv or "
+                "label-studio"
+            )
+        studio = None
+        if space.regions and kind != "csv":
+            studio = LabelStudio(shelf.server.label_studio_url, shelf.server.label_studio_api_key)
+        images = labelled_set(shelf.server, state, studio)
+        if kind == "csv":
+            text = labels_csv(images, space.classes, several=space.kind.several)
+        elif kind == "coco":
+            text, left_out = coco(images, space)
+        else:
+            text = label_studio_json(images, space)
+        file.write_text(text, encoding="utf-8", newline="")
+    except (LabelStudioError, ModelFormatError, ValueError) as fault:
+        raise click.ClickException(str(fault)) from None
+    except OSError as fault:
+        raise click.ClickException(f"{file} cannot be written: {fault}") from None
+    click.echo(f"{len(images):,} labelled images in {file}")
+    if left_out:
+        click.echo(
+            f"{left_out:,} regions (brushes, key points) are left out: COCO holds outlines only", err=True
+        )
