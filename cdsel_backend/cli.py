@@ -54,6 +54,10 @@ COMMANDS = {
         "cdsel_backend.cli:strategies",
         "List the ways of choosing images, for the setting `strategy` and `cdsel simulate --strategy`.",
     ),
+    "takeover": (
+        "cdsel_backend.server.takeover_command:takeover",
+        "Go on with a project that another backend, or a data folder that is lost, worked for.",
+    ),
     "worker": (
         "cdsel_backend.server.worker_command:worker",
         "Run one more worker for the projects of a database, without a web server.",

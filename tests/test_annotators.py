@@ -16,8 +16,8 @@ from cdsel_backend.labelstudio.client import LabelStudio, NotFound
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.labelstudio.placing import plan, stranded
 from cdsel_backend.labelstudio.queue_projects import queue_title, status_line, with_line
+from cdsel_backend.reconcile.books import sync_queues
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.intake import sync_queues
 from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.queues import annotator_problems, describe, find_annotators
@@ -437,7 +437,7 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
     queues = state_of(context, project).queues
     assert set(queues) == {ANN, BOB}
     store = context.store
-    killed = {"left": 3}  # the first call adopts what is there: nothing
+    killed = {"left": 2}
 
     def die(*_: object) -> None:
         killed["left"] -= 1
@@ -553,6 +553,7 @@ def test_our_line_in_the_pools_description_is_kept_true_and_nothing_else_is_touc
     plural = "s" if len(queues) > 1 else ""
     here = f" · label in project{plural} {', '.join(map(str, queues))}, not here" if queues else ""
     line = f"cdsel: 0 of 20 labelled{here} · dashboard https://cdsel.example.org/projects/{pool}"
+    line += f" · backend {context.store.instance()}"
     assert text() == f"My own words.\nAnd more.\n\n{line}"
     assert not describe(context, state_of(context, project))  # nothing moved: our own echo starts nothing
     context.studio.update_project(pool, description=f"Before.\n{line}\nAfter, cdsel: is a word.")
@@ -571,6 +572,6 @@ def test_our_line_is_one_however_often_it_was_pasted():
 
 
 def test_a_long_problem_is_cut(crew):
-    line = status_line(crew.state(), "x", ["very " * 400])
+    line = status_line(crew.state(), "x", "0" * 16, ["very " * 400])
     assert len(line) < 500
     assert line.endswith("…")

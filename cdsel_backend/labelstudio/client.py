@@ -187,6 +187,20 @@ class LabelStudio(Connection):
             raise LabelStudioError(f"project {project_id}: Label Studio imported tasks in another order")
         return ids
 
+    def task(self, task_id: int) -> Json | None:
+        """One task with its `annotations` and `drafts`; None where there is no such task."""
+        try:
+            return dict(self.get(f"/api/tasks/{task_id}/"))
+        except NotFound:
+            return None
+
+    def delete_task(self, task_id: int) -> None:
+        """Delete a task with its annotations; one that is gone already is no error."""
+        try:
+            self.request("DELETE", f"/api/tasks/{task_id}/")
+        except NotFound:
+            return
+
     def next_task(self, project_id: int) -> Json | None:
         """The task that Label Studio gives this user next, locked for them; None when there is no more."""
         try:

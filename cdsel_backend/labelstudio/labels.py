@@ -210,6 +210,7 @@ def _space(
         notes=notes,
         kind=_KINDS[answer],
         value_key=str(control.tag).lower(),
+        controls=frozenset(tag.get("name", "") for tag in (control, *others)),
         required=control.get("required", "false").lower() == "true",
     )
 

@@ -8,6 +8,7 @@ names.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -18,15 +19,18 @@ from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store.records import Item
 
 MAX_ID = 2**31 - 1
+MAX_SENTENCE = 2000  # characters of a reason that are read
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A mark that holds: our item, its rank, and whether it is a second reading."""
+    """A mark that holds: our item, its rank, whether it is a second reading, its round (0: not said) and reason."""
 
     item: int
     rank: int
     copy: bool
+    round: int = 0
+    sentence: str = ""
 
 
 def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> Mark | None:
@@ -45,10 +49,28 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
     item = by_task.get(task)
     if item is None:
         return None
-    # An image from outside Label Studio was uploaded for the task: its address there is not ours to know.
-    shown = SourceItem(str(item.task), item.image, item.data)
-    holds = item.source is not None or is_shown_as(shown, space.image.read(data))
-    return Mark(item.id, rank, copy) if holds else None
+    if item.source is not None:
+        # An image from outside Label Studio was uploaded for the task: its address there is not ours to know, and
+        # after the books were lost its number may be another image's.
+        holds = data.get("cdsel_key") == key_mark(item)
+    else:
+        shown = SourceItem(str(item.task), item.image, item.data)
+        holds = is_shown_as(shown, space.image.read(data))
+    if not holds:
+        return None
+    number, sentence = data.get("cdsel_round"), data.get("cdsel_reason")
+    return Mark(
+        item.id,
+        rank,
+        copy,
+        number if _is_number(number) else 0,
+        sentence[:MAX_SENTENCE] if isinstance(sentence, str) else "",
+    )
+
+
+def key_mark(item: Item) -> str:
+    """What stands for an item's name in its source, which may tell annotators more than they should know."""
+    return hashlib.blake2b((item.key or "").encode(), digest_size=16).hexdigest()
 
 
 def named_items(data: Iterable[object]) -> set[int]:

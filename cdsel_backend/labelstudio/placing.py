@@ -51,7 +51,8 @@ def plan(state: State, limit: int) -> list[Placement]:
 def stranded(state: State) -> list[int]:
     """Open images that are in nobody's queue who labels now, in order of items."""
     held = set().union(*(state.placed[name] for name in state.staff))
-    return sorted(state.open - held)
+    deleted = {row.item for row in state.deleted_tasks if row.annotator in state.staff}  # not put back there
+    return sorted(state.open - held - deleted)
 
 
 class _Draft:
@@ -144,6 +145,12 @@ def _unread(state: State) -> list[int]:
     """Images in a queue that still lack their second reading, in order of items; none while a round is coming in."""
     if state.waiting and state.staff == {EVERYONE: None}:
         return []
-    tasks = Counter(row.item for row in state.tasks)
-    lacking = {item for item, count in tasks.items() if count < 2} - state.skipped
-    return sorted(state.present(_wanted(state) & lacking)) if state.settings.overlap else []
+    # A second reading that was deleted is not asked for again.
+    tasks = Counter(row.item for row in (*state.tasks, *state.deleted_tasks))
+    round_of = {row.item: row.round for row in state.selections}
+    wanted = _wanted(state)
+    # After the books were lost others may be due in a round, which then has as many as it should have.
+    due = Counter(round_of[item] for item in wanted)
+    due.subtract(round_of[item] for item, count in tasks.items() if count > 1)
+    lacking = {item for item in wanted & state.pushed if tasks[item] < 2 and due[round_of[item]] > 0}
+    return sorted(state.present(lacking - state.skipped)) if state.settings.overlap else []

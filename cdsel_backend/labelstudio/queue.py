@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from cdsel_backend.labelstudio.adopting import adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace
-from cdsel_backend.labelstudio.marks import read_mark
+from cdsel_backend.labelstudio.marks import key_mark
 from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
@@ -140,6 +141,7 @@ def task_data(
         "cdsel_place": _place(state, placement, number),
         "cdsel_reason": shown_reason(state, selection),
         **({"cdsel_copy": True} if placement.copy else {}),
+        **({"cdsel_key": key_mark(item)} if item.source is not None else {}),
     }
 
 
@@ -162,28 +164,9 @@ def _place(state: State, placement: Placement, number: int) -> str:
 
 
 def adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
-    """Record tasks of the queues that an earlier run imported without recording; returns whether any was found."""
-    # Not those that `State.waiting` names: a second reading may be recorded while the first is not.
-    unrecorded = {row.item for row in state.selections if row.queue_task is None}
-    selected = {row.item for row in state.selections}
-    known = {row.queue_task for row in state.tasks}
-    copied = {(row.item, row.annotator) for row in state.copies}
-    by_task = {row.task: row for row in store.items_by_id(selected).values()}
-    found: dict[tuple[int, str, bool], tuple[Placement, int]] = {}
-    for name, queue in state.queues.items():
-        for task in studio.tasks(queue):
-            mark = read_mark(task["data"], by_task, space)
-            if mark is None or task["id"] in known:
-                continue
-            item, copy = mark.item, mark.copy
-            lost = item in selected and (item, name) not in copied if copy else item in unrecorded
-            if lost:
-                if not copy:
-                    unrecorded.discard(item)
-                key = (item, name, copy)
-                found.setdefault(key, (Placement(item, name, mark.rank, copy), task["id"]))
-    _record(store, state, list(found.values()))
-    return bool(found)
+    """Record tasks of the queues that the books do not know; returns whether any was found."""
+    queues = {name: list(studio.tasks(queue)) for name, queue in state.queues.items()}
+    return adopt_tasks(store, state, space, queues) > 0
 
 
 def _push_in_place(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:

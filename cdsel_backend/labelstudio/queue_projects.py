@@ -8,16 +8,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.labels import queue_config, space_of
+from cdsel_backend.labelstudio.labels import parse_label_space, queue_config, space_of
 from cdsel_backend.labelstudio.placing import EVERYONE
 from cdsel_backend.store import State, Store
 
 TITLE_LENGTH = 50  # Label Studio refuses a longer one
 PROBLEMS_LENGTH = 400
 OUR_LINE = re.compile(r"^cdsel: \d+ of \d+ labelled · .*$", re.MULTILINE)
+OWNER = re.compile(
+    r"^cdsel: \d+ of \d+ labelled(?: · label in [^·\n]*)? · dashboard (\S+) · backend ([0-9a-f]{16})(?= · |\s*$)",
+    re.MULTILINE,
+)
+NUMBERED = re.compile(r"\[cdsel queue (\d+) of project (\d+)(?: for ([^\s\]]+))?\]")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The backend that keeps a project's books, as our line says: its dashboard, and its id (`Store.instance`)."""
+
+    dashboard: str
+    backend: str
+
+
+def owner_of(description: str) -> Owner | None:
+    """Whom our line in the pool project's description names; None where there is no line, or none that names one."""
+    found = OWNER.search(description)
+    return Owner(found[1], found[2]) if found else None
+
+
+def queue_projects(studio: LabelStudio, pool_project: int) -> dict[str, int]:
+    """The queue projects of a pool that say so of themselves by their own number: whose -> its id, the oldest each."""
+    queues: dict[str, int] = {}
+    for project in sorted(studio.projects(), key=lambda one: int(one["id"])):
+        for number, pool, whose in NUMBERED.findall(project.get("description") or ""):
+            if int(number) == int(project["id"]) and int(pool) == pool_project:
+                queues.setdefault(whose, int(number))
+    return queues
 
 
 def ensure_queue_project(
@@ -46,6 +76,14 @@ def ensure_queue_project(
     else:
         store.set_annotators(state.project.id, {annotator: {"queue_project": queue}})
     return queue
+
+
+def ensure_config(studio: LabelStudio, queue: int, label_config: str) -> None:
+    """Make a queue's labeling config that of the pool."""
+    wanted = queue_config(label_config)
+    if studio.project(queue)["label_config"] != wanted:
+        empty = parse_label_space(label_config).empty_counts
+        studio.update_project(queue, label_config=wanted, enable_empty_annotation=empty)
 
 
 def _marked(studio: LabelStudio, pool_project: int, annotator: str) -> int | None:
@@ -100,8 +138,8 @@ def queue_instruction(state: State, dashboard: str, pool_instruction: str) -> st
     )
 
 
-def status_line(state: State, dashboard: str, problems: Sequence[str]) -> str:
-    """Our line in the pool project's description."""
+def status_line(state: State, dashboard: str, backend: str, problems: Sequence[str]) -> str:
+    """Our line in the pool project's description; `backend` is the id of the one that writes it."""
     wrong = " ".join("; ".join(problems).split())
     if len(wrong) > PROBLEMS_LENGTH:
         wrong = f"{wrong[: PROBLEMS_LENGTH - 1]}…"
@@ -109,6 +147,7 @@ def status_line(state: State, dashboard: str, problems: Sequence[str]) -> str:
     where = ", ".join(map(str, queues))
     here = f" · label in project{'s' if len(queues) > 1 else ''} {where}, not here" if queues else ""
     line = f"cdsel: {len(state.labels)} of {state.settings.budget} labelled{here} · dashboard {dashboard}"
+    line += f" · backend {backend}"
     return f"{line} · problems: {wrong}" if wrong else line
 
 

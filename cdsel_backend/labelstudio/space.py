@@ -53,6 +53,8 @@ class LabelSpace:
     kind: LabelKind = SINGLE
     value_key: str = "choices"
     """Where a part of a result holds its names: `choices`, or `rectanglelabels` and the like for regions."""
+    controls: frozenset[str] = frozenset()
+    """Names of all control tags of the labeling config: the questions that an annotation may answer."""
     required: bool = False
     """Label Studio takes no annotation that leaves the control empty."""
 
@@ -95,6 +97,17 @@ class LabelSpace:
             return self.kind.text(known, empty_counts=self.empty_counts)
         except SeveralLabels as fault:
             raise UnknownLabel(str(fault)) from fault
+
+    def other_question(self, result: Sequence[Mapping[str, Any]] | None) -> str | None:
+        """The controls that a `result` answers instead of ours; None where it answers ours, or none.
+
+        Where nothing chosen is an answer, whoever answered another question of the labeling config left ours empty.
+        """
+        named = {part.get("from_name") for part in result or () if isinstance(part, Mapping)}
+        others = {name for name in named if isinstance(name, str) and name}
+        if self.control in others or not others or (self.empty_counts and others <= self.controls):
+            return None
+        return ", ".join(sorted(others))
 
     def _named(self, result: Sequence[Mapping[str, Any]] | None) -> list[str]:
         """The names that the control's parts of a result hold."""

@@ -219,20 +219,26 @@ class Connector:
 
     def _is_another(self, url: str) -> bool:
         """Whether another server answers at an address; one that is not reached from here may be this one."""
-        try:
-            health = httpx.get(
-                f"{url}/health", timeout=HEALTH_TIMEOUT, trust_env=False, verify=certificates()
-            ).json()
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
-            return False
-        except ValueError:
-            return True
-        return not isinstance(health, dict) or health.get("instance") != self._store.instance()
+        found = instance_at(url)
+        return found is not None and found != self._store.instance()
 
     def _forget_address(self, studio: LabelStudio, project: int, former: str) -> None:
         """Remove the webhooks to the address that this backend had: nobody may be there, or somebody else."""
         for source in State(self._store, project).sources:
             studio.remove_webhooks(source, f"{former.rstrip('/')}/webhook")
+
+
+def instance_at(url: str) -> str | None:
+    """The id of the backend that answers at an address; "" where another server does, None where nobody does."""
+    try:
+        health = httpx.get(
+            f"{url}/health", timeout=HEALTH_TIMEOUT, trust_env=False, verify=certificates()
+        ).json()
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+        return None
+    except ValueError:
+        return ""
+    return str(health.get("instance") or "") if isinstance(health, dict) else ""
 
 
 def same_host(url: str, host: str) -> bool:

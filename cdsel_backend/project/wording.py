@@ -47,6 +47,7 @@ _DOING = {
     Step.BUDGET_USED: "the budget is used up",
     Step.QUOTAS_USED: "the annotators' quotas are used up",
     Step.POOL_USED: "no image is left to select",
+    Step.ANOTHER_BACKEND: "standing aside: another backend works for this project",
 }
 
 

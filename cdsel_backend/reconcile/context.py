@@ -49,6 +49,8 @@ class Context:
     backbones: dict[tuple[str, str | None, str, str], Backbone] = field(default_factory=dict)
     chunks: dict[int, int] = field(default_factory=dict)  # project -> images of its next step of embedding
     at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`
+    held: dict[int, tuple[float, bool]] = field(default_factory=dict)  # see `owner`
+    looked: set[int] = field(default_factory=set)  # projects that this process has looked at in Label Studio
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))
     steps: dict[int, str] = field(default_factory=dict)  # project -> the step that it is at
     computing: threading.BoundedSemaphore = field(

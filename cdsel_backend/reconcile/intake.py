@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from cdsel_backend.labelstudio.connection import LabelStudioError
 from cdsel_backend.labelstudio.labels import (
     LabelSpace,
-    UnknownLabel,
     UnsupportedLabelConfig,
     label_space,
     parse_label_space,
-    queue_config,
     space_of,
 )
-from cdsel_backend.labelstudio.marks import named_items, read_mark
+from cdsel_backend.labelstudio.queue_projects import ensure_config
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.measures import Measures
 from cdsel_backend.pool.source import SourceError
@@ -25,9 +23,11 @@ from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import pool_source, source_item, take_in
 from cdsel_backend.project.view import note_offer
+from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
+from cdsel_backend.reconcile.books import sync_queues, withdraw_left
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.listing import bring_in
-from cdsel_backend.reconcile.queues import look_up, settle_lost
+from cdsel_backend.reconcile.queues import find_queues, look_up, settle_lost
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Activity, Json, Request, Step
 from cdsel_backend.training import ModelFormatError, load
@@ -56,8 +56,15 @@ def sync(context: Context, state: State) -> bool:
     poll = context.server.poll_seconds
     # A project that was updated, as by our own line in its description, holds the same tasks.
     told = [event for event in events if event.action != UPDATED]
-    pool_due = is_over(project.pool_synced_at, poll * POOL_POLL, now) or any(
-        event.source == project.pool_project and event.received_at > project.pool_synced_at for event in told
+    # The books may have been restored since: nothing is chosen before this process has looked.
+    first = project.id not in context.looked
+    pool_due = (
+        first
+        or is_over(project.pool_synced_at, poll * POOL_POLL, now)
+        or any(
+            event.source == project.pool_project and event.received_at > project.pool_synced_at
+            for event in told
+        )
     )
     if len(told) < len(events) and not pool_due:
         found = context.studio.project(project.pool_project)
@@ -78,12 +85,18 @@ def sync(context: Context, state: State) -> bool:
         sync_pool(context, state, now)
         state = context.read_state(project.id)
         # The queues' labeling config follows that of the pool, and says how their answers are to be read.
-        if state.project.label_config != project.label_config:
+        if first or state.project.label_config != project.label_config:
             due = list(state.queues.values())
     if due:
         sync_queues(context, state, due, now)
+    state = context.read_state(project.id)
+    if pool_due:
+        withdraw_left(context, state, now)
+    problem = other_answers_problem(state, space_of(state)) if state.project.label_config else []
+    context.store.note_problems(project.id, "answers", problem)
     settle_lost(context, context.read_state(project.id))
     context.store.handle_events([event.id for event in events if event.action not in REQUESTS])
+    context.looked.add(project.id)
     return True
 
 
@@ -109,7 +122,9 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     for source in state.sources:
         context.studio.ensure_webhook(source, *webhook(context.server, state))
     if state.settings.delivery == "queue_project":
-        look_up(context, state)
+        if not state.queue_is_pool:
+            find_queues(context, state)
+        look_up(context, context.read_state(project.id))
     context.store.update_project(project.id, pool_synced_at=now)
     words = [refusal, set_aside(context, project.id, space)]
     context.store.note_problems(project.id, "classes", [one for one in words if one])
@@ -159,7 +174,7 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
         if queue == state.project.pool_project:
             continue  # whose labeling config it is
         try:
-            ensure_config(context, queue, found)
+            ensure_config(context.studio, queue, found)
         except LabelStudioError as fault:
             if fault.status != REFUSED:
                 raise
@@ -169,14 +184,6 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
                 "start a new pool project"
             )
     return found, None
-
-
-def ensure_config(context: Context, queue: int, label_config: str) -> None:
-    """Make a queue's labeling config that of the pool."""
-    wanted = queue_config(label_config)
-    if context.studio.project(queue)["label_config"] != wanted:
-        empty = parse_label_space(label_config).empty_counts
-        context.studio.update_project(queue, label_config=wanted, enable_empty_annotation=empty)
 
 
 def set_aside(context: Context, project: int, space: LabelSpace) -> str | None:
@@ -189,64 +196,6 @@ def set_aside(context: Context, project: int, space: LabelSpace) -> str | None:
     except ModelFormatError:
         return None  # `check_champion` says so
     return f"{champion} is set aside until the next training: {why}" if why else None
-
-
-def sync_queues(context: Context, state: State, queues: Sequence[int], now: float) -> None:
-    """Take the labels given in these queues, and keep their labeling config that of the pool."""
-    project = state.project
-    space = space_of(state)
-    pushed = {row.queue_task: row.item for row in (*state.selections, *state.copies)}
-    for queue in queues:
-        if queue != project.pool_project:
-            ensure_config(context, queue, project.label_config)
-        answered = [
-            (task["id"], task["data"], task["annotations"])
-            for task in context.studio.tasks(queue, with_annotations=True)
-            if task.get("annotations")
-        ]
-        by_task = context.store.items_by_task(project.id, named_items(data for _, data, _ in answered))
-        rows: list[Json] = []
-        for task, data, given in answered:
-            item = pushed.get(task)
-            if item is None and (mark := read_mark(data, by_task, space)) is not None:
-                item = mark.item
-            if item is not None:  # a task that somebody else put there is none of ours
-                rows += label_rows(task, given, item, space)
-        context.store.replace_labels(project.id, queue, rows)
-    if set(queues) == set(state.queues.values()):
-        context.store.update_project(project.id, queue_synced_at=now)
-
-
-def label_rows(
-    task: int, annotations: Sequence[Mapping[str, Any]], item: int, space: LabelSpace
-) -> list[Json]:
-    """The annotations of one task as rows of the label table."""
-    rows: list[Json] = []
-    for annotation in annotations:
-        skipped, label, problem = bool(annotation.get("was_cancelled")), None, None
-        if not skipped:
-            try:
-                label = space.label_of(annotation.get("result") or [])
-            except UnknownLabel as fault:
-                label = fault.rest
-                problem = f"task {task}, annotation {annotation['id']}: {fault}"
-            except Exception as fault:  # any account can submit any JSON: it costs this annotation only
-                problem = (
-                    f"task {task}, annotation {annotation['id']}: it is no answer to this labeling config "
-                    f"({type(fault).__name__}: {fault})"
-                )
-        rows.append(
-            {
-                "annotation": annotation["id"],
-                "item": item,
-                "label": label,
-                "problem": problem,
-                "skipped": skipped,
-                "annotator": str(annotation.get("completed_by") or ""),
-                "updated_at": str(annotation.get("updated_at") or ""),
-            }
-        )
-    return rows
 
 
 def embed(context: Context, state: State) -> bool:

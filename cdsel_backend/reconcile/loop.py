@@ -21,6 +21,7 @@ from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.idle import rests, settle
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
+from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
 from cdsel_backend.reconcile.rounds import preannotate, push, refill, select_round
 from cdsel_backend.reconcile.training_process import train_apart
@@ -82,6 +83,8 @@ def reconcile(context: Context, project: int) -> bool:
     if rests(context, project):
         return False
     context.at_rest.pop(project, None)
+    if not _do(holds, context, context.read_state(project)):
+        return False
     for step in STEPS:
         context.steps[project] = step.__name__
         with context.computing if step in COMPUTES else nullcontext():

@@ -6,8 +6,13 @@ import logging
 import time
 
 from cdsel_backend.labelstudio.client import LabelStudio, NotFound
-from cdsel_backend.labelstudio.placing import stranded
-from cdsel_backend.labelstudio.queue_projects import ensure_queue_project, status_line, with_line
+from cdsel_backend.labelstudio.placing import EVERYONE, stranded
+from cdsel_backend.labelstudio.queue_projects import (
+    ensure_queue_project,
+    queue_projects,
+    status_line,
+    with_line,
+)
 from cdsel_backend.project.addresses import dashboard, webhook
 from cdsel_backend.project.wording import early_training
 from cdsel_backend.reconcile.context import Context
@@ -24,19 +29,28 @@ def describe(context: Context, state: State) -> bool:
     """Keep our line in the pool project's description true: how far it is, the dashboard, and what is wrong."""
     if not state.project.backend_url and not context.server.public_url:
         return False  # nobody connected us yet
-    problems = [*(one.message for one in state.problems), *early_training(state)]
-    line = status_line(state, dashboard(context.server, state), problems)
+    line = _line(context, state)
     last, now = state.project.described or {"line": "", "at": 0.0}, time.time()
     wrong = line.partition(" · problems: ")[2]
     same = wrong == last["line"].partition(" · problems: ")[2]
     if line == last["line"] or (same and 0 <= now - last["at"] < DESCRIBE_SECONDS):
         return False
-    pool = state.project.pool_project
+    write_line(context, state)
+    return True
+
+
+def write_line(context: Context, state: State) -> None:
+    """Write our line into the pool project's description: it also says that this backend keeps the books."""
+    pool, line = state.project.pool_project, _line(context, state)
     found = context.studio.project(pool).get("description") or ""
     if with_line(found, line) != found:
         context.studio.update_project(pool, description=with_line(found, line))
-    context.store.update_project(state.project.id, described={"line": line, "at": now})
-    return True
+    context.store.update_project(state.project.id, described={"line": line, "at": time.time()})
+
+
+def _line(context: Context, state: State) -> str:
+    problems = [*(one.message for one in state.problems), *early_training(state)]
+    return status_line(state, dashboard(context.server, state), context.store.instance(), problems)
 
 
 def find_annotators(context: Context, state: State) -> bool:
@@ -49,6 +63,19 @@ def find_annotators(context: Context, state: State) -> bool:
     if words != state.project.problems.get(ORIGIN, []):
         context.store.note_problems(state.project.id, ORIGIN, words)
     return False
+
+
+def find_queues(context: Context, state: State) -> None:
+    """Take back queue projects that the books do not know, as after the data folder was lost or restored."""
+    found = queue_projects(context.studio, state.project.pool_project)
+    for name, queue in found.items():
+        if name in state.queues:
+            continue
+        log.warning("project %s: the queue %s is taken back", state.project.pool_project, queue)
+        if name == EVERYONE:
+            context.store.update_project(state.project.id, queue_project=queue)
+        else:
+            context.store.set_annotators(state.project.id, {name: {"queue_project": queue}})
 
 
 def look_up(context: Context, state: State) -> None:

@@ -20,6 +20,7 @@ from cdsel_backend.project.serving import predict_pool
 from cdsel_backend.project.shown import Shown
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import pause_after
+from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.round import next_round, seed_of_round, strength_of
 from cdsel_backend.selection import SelectionOptions, sentence_without_label
@@ -200,6 +201,8 @@ def push(context: Context, state: State) -> bool:
         due = bool(plan(state, 1))
     most = _most(context, state)
     if not due or most == 0:
+        return False
+    if not holds(context, state, now=True):
         return False
     context.show(state, Activity(Step.FILLING_QUEUE, 0, len(state.waiting)))
     if state.settings.delivery == "queue_project" and open_queues(context, state):

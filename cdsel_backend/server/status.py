@@ -41,6 +41,8 @@ def project_status(store: Store, state: State) -> Json:
         "labelled": len(state.labels),
         "open": len(state.open),
         "skipped": len(state.skipped),
+        "withdrawn": len(state.withdrawn),
+        "other_answers": len(state.other_answers),
         "left": state.left,
         "items": items,
         "embedded": embedded,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -25,6 +25,15 @@ class Selected:
     reason: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Adopted(Selected):
+    """An image that was found in a queue and not in the books: its round, its task, and whose queue."""
+
+    round: int
+    queue_task: int
+    annotator: str
+
+
 class Queue(Database):
     """The rounds with their images, who gets them, and the labels that came back."""
 
@@ -35,14 +44,18 @@ class Queue(Database):
         rows: Sequence[Mapping[str, Any]],
         *,
         items: Collection[int] | None = None,
+        deleted: Collection[tuple[int, int]] = (),
     ) -> bool:
         """Make the labels of one Label Studio project what it holds now; returns whether anything changed.
 
-        With `items`, only the labels of these: the rows are all that there are of them.
+        With `items`, only the labels of these: the rows are all that there are of them. Those of tasks that were
+        `deleted` there, by item and task, stay, under a number below 0: Label Studio on SQLite gives the numbers of
+        what was deleted to what comes next.
         """
         table = schema.labels
         where = and_(table.c.project == project, table.c.source == source)
-        wanted = {row["annotation"]: {"project": project, "source": source, **row} for row in rows}
+        unsaid = {"task": None, "question": None}
+        wanted = {row["annotation"]: {"project": project, "source": source, **unsaid, **row} for row in rows}
         asked = [where] if items is None else [table.c.item.in_(part) for part in chunks(sorted(items))]
         with writing(self.engine) as connection:
             known = {
@@ -50,8 +63,14 @@ class Queue(Database):
                 for one in asked
                 for row in connection.execute(select(table).where(where, one))
             }
-            stale = [key for key, row in known.items() if wanted.get(key) != row]
+            kept = {key for key, row in known.items() if (row["item"], row["task"]) in deleted}
+            stale = [
+                key for key, row in known.items() if wanted.get(key) != row and (key not in kept or key > 0)
+            ]
             fresh = [row for key, row in wanted.items() if known.get(key) != row]
+            lowest = connection.scalar(select(func.min(table.c.annotation)).where(table.c.project == project))
+            for number, key in enumerate(sorted(kept & set(stale)), start=1):
+                fresh.append({**known[key], "annotation": min(0, lowest or 0) - number})
             for keys in chunks(stale):
                 connection.execute(delete(table).where(where, table.c.annotation.in_(keys)))
             for part in chunks(fresh):
@@ -120,6 +139,39 @@ class Queue(Database):
             )
             _insert_selected(connection, project, number, selected)
 
+    def adopt(
+        self,
+        project: int,
+        selected: Sequence[Adopted],
+        recorded: Mapping[int, Mapping[str, Any]],
+        copies: Sequence[Mapping[str, Any]],
+        *,
+        strategy: str,
+    ) -> None:
+        """Record tasks that were found in the queues, at once.
+
+        Args:
+            project: our id.
+            selected: images that no round is known to have selected; rounds that are not there are made.
+            recorded: item id -> `queue_task`, `annotator` and `rank` of images that were selected.
+            copies: further tasks: `item`, `annotator`, `rank` and `queue_task` each.
+            strategy: what a round that is made says of itself.
+        """
+        first, rounds = schema.selections, schema.rounds
+        with writing(self.engine) as connection:
+            known = set(connection.scalars(select(rounds.c.number).where(rounds.c.project == project)))
+            made = {"strategy": strategy, "seed": 0, "created_at": time.time()}
+            for number in sorted({one.round for one in selected} - known):
+                connection.execute(insert(rounds).values(project=project, number=number, **made))
+            for item, values in recorded.items():
+                connection.execute(
+                    update(first).where(first.c.project == project, first.c.item == item).values(**values)
+                )
+            for part in chunks(selected):
+                connection.execute(insert(first), [{"project": project, **asdict(one)} for one in part])
+            for part in chunks(copies):
+                connection.execute(insert(schema.copies), [{"project": project, **row} for row in part])
+
     def rounds(self, project: int) -> list[Round]:
         """The rounds so far, oldest first."""
         table = schema.rounds
@@ -142,6 +194,17 @@ class Queue(Database):
                 connection.execute(
                     update(table).where(table.c.project == project, table.c.item == item).values(**columns)
                 )
+
+    def withdraw_tasks(self, project: int, tasks: Collection[tuple[int, int]], at: float | None) -> None:
+        """Note when tasks of the queues, by item and task, were found deleted in Label Studio; None: they are back."""
+        with writing(self.engine) as connection:
+            for table in (schema.selections, schema.copies):
+                for item, task in tasks:
+                    connection.execute(
+                        update(table)
+                        .where(table.c.project == project, table.c.item == item, table.c.queue_task == task)
+                        .values(withdrawn_at=at)
+                    )
 
     def annotators(self, project: int) -> list[Annotator]:
         """Every account that the setting `annotators` named once."""
@@ -177,14 +240,19 @@ class Queue(Database):
 
             def tasks(table: Table) -> ColumnElement[bool]:
                 return and_(
-                    table.c.project == project, table.c.annotator == annotator, table.c.item.not_in(final)
+                    table.c.project == project,
+                    table.c.annotator == annotator,
+                    table.c.item.not_in(final),
+                    table.c.withdrawn_at.is_(None),
                 )
 
             connection.execute(delete(further).where(tasks(further)))
             lost = connection.scalars(select(first.c.item).where(tasks(first))).all()
             connection.execute(update(first).where(tasks(first)).values(**no_task))
             for item in lost:
-                here = and_(further.c.project == project, further.c.item == item)
+                here = and_(
+                    further.c.project == project, further.c.item == item, further.c.withdrawn_at.is_(None)
+                )
                 copy = connection.execute(select(further).where(here).order_by(further.c.rank)).first()
                 if copy is not None:
                     connection.execute(delete(further).where(here, further.c.annotator == copy.annotator))
@@ -214,9 +282,15 @@ class Queue(Database):
 
     def add_copies(self, project: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record further tasks that are in a queue now: `item`, `annotator`, `rank` and `queue_task` each."""
-        if rows:
-            with writing(self.engine) as connection:
-                connection.execute(insert(schema.copies), [{"project": project, **row} for row in rows])
+        table = schema.copies
+        with writing(self.engine) as connection:
+            for row in rows:  # in place of one that was deleted there
+                same = (table.c[name] == row[name] for name in ("item", "annotator"))
+                connection.execute(
+                    delete(table).where(table.c.project == project, *same, table.c.withdrawn_at.is_not(None))
+                )
+            if rows:
+                connection.execute(insert(table), [{"project": project, **row} for row in rows])
 
     def mark_copies(self, project: int, values: Mapping[tuple[int, str], Mapping[str, Any]]) -> None:
         """Set columns of copies: (item id, annotator) -> `predicted_by`."""

@@ -26,6 +26,8 @@ class Request(str, Enum):
     TRAIN = "START_TRAINING"
     """What Label Studio's button sends, too."""
     SELECT = "SELECT_NOW"
+    TAKE_OVER = "TAKE_OVER"
+    """Keep the books of a project that another backend kept."""
 
     __str__ = str.__str__  # databases and forms hold the value
 
@@ -47,6 +49,7 @@ class Step(str, Enum):
     BUDGET_USED = "budget-used"
     QUOTAS_USED = "quotas-used"
     POOL_USED = "pool-used"
+    ANOTHER_BACKEND = "another-backend"
 
     @property
     def waits(self) -> bool:
@@ -56,6 +59,7 @@ class Step(str, Enum):
 
 _WAITING = frozenset(
     {Step.NO_IMAGES, Step.LABELS_DUE, Step.PAUSED, Step.BUDGET_USED, Step.QUOTAS_USED, Step.POOL_USED}
+    | {Step.ANOTHER_BACKEND}
 )
 
 
@@ -199,6 +203,10 @@ class Annotation:
     annotator: str
     """The user's id in Label Studio, as text; "": not known."""
     updated_at: str
+    task: int | None = None
+    """The task it was made on."""
+    question: str | None = None
+    """The controls that it answers instead of the one that is learned; None: it answers that one, or none."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +230,13 @@ class QueueTask:
     rank: int
     queue_task: int | None
     predicted_by: str | None
+    withdrawn_at: float | None
+    """When its task was found deleted in Label Studio, in seconds since the epoch."""
+
+    @property
+    def live(self) -> bool:
+        """Whether its task is in a queue."""
+        return self.queue_task is not None and self.withdrawn_at is None
 
 
 @dataclass(frozen=True)

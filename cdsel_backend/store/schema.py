@@ -130,6 +130,8 @@ labels = Table(
     Column("skipped", Boolean, nullable=False, default=False),
     Column("annotator", String(200), nullable=False, default=""),
     Column("updated_at", String(40), nullable=False, default=""),
+    Column("task", Integer),  # the task it was made on; none: known before tasks were kept
+    Column("question", Text),  # the controls that it answers instead of the one that is learned
     Index("labels_by_item", "project", "item"),
 )
 
@@ -159,6 +161,7 @@ selections = Table(
     Column("predicted_by", String(100)),  # the model version whose prediction the queue shows
     # Whose queue it is in; "": everyone's.
     Column("annotator", String(200), nullable=False, default="", server_default=text("''")),
+    Column("withdrawn_at", Float),  # when its task was found deleted in Label Studio
     UniqueConstraint("project", "rank"),
     ForeignKeyConstraint(["project", "round"], ["rounds.project", "rounds.number"]),
 )
@@ -183,6 +186,7 @@ copies = Table(
     Column("rank", Integer, nullable=False),
     Column("queue_task", Integer, nullable=False),
     Column("predicted_by", String(100)),
+    Column("withdrawn_at", Float),
     ForeignKeyConstraint(["project", "item"], ["selections.project", "selections.item"]),
 )
 

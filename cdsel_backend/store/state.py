@@ -84,7 +84,17 @@ class State:
     @cached_property
     def tasks(self) -> list[QueueTask]:
         """Every task in a queue: first tasks in rank order, then copies."""
-        return [row for row in (*self.selections, *self.copies) if row.queue_task is not None]
+        return [row for row in (*self.selections, *self.copies) if row.live]
+
+    @cached_property
+    def deleted_tasks(self) -> list[QueueTask]:
+        """Every task that was in a queue and was deleted there: first tasks in rank order, then copies."""
+        return [row for row in (*self.selections, *self.copies) if row.withdrawn_at is not None]
+
+    @cached_property
+    def withdrawn(self) -> set[int]:
+        """Items whose every task was deleted before a label came in: they are not selected again."""
+        return {row.item for row in self.deleted_tasks} - self.pushed - self.labels.keys()
 
     @cached_property
     def annotators(self) -> dict[str, Annotator]:
@@ -119,9 +129,10 @@ class State:
 
     @cached_property
     def placed(self) -> dict[str, set[int]]:
-        """Whose queue -> the items that are in it, whatever became of them."""
+        """Whose queue -> the items that are in it, whatever became of them, or were labelled before they left it."""
         placed: dict[str, set[int]] = {name: set() for name in (*self.staff, *self.queues)}
-        for row in self.tasks:
+        labelled = (row for row in self.deleted_tasks if row.item in self.labels)
+        for row in (*self.tasks, *labelled):
             placed.setdefault(row.annotator, set()).add(row.item)
         return placed
 
@@ -175,7 +186,12 @@ class State:
     @cached_property
     def skipped(self) -> set[int]:
         """Items that an annotator skipped, or submitted without a usable label, and nobody labelled."""
-        return {row.item for row in self.annotations} - self.labels.keys()
+        return {row.item for row in self.annotations if row.question is None} - self.labels.keys()
+
+    @cached_property
+    def other_answers(self) -> set[int]:
+        """Items with answers to other questions than the one that is learned, and nothing else."""
+        return {row.item for row in self.annotations} - self.skipped - self.labels.keys()
 
     @cached_property
     def pushed(self) -> set[int]:
@@ -185,14 +201,14 @@ class State:
     @cached_property
     def open(self) -> set[int]:
         """Items in the queue that wait for an annotator."""
-        return self.pushed - self.labels.keys() - self.skipped
+        return self.pushed - self.labels.keys() - self.skipped - self.other_answers
 
     @cached_property
     def used(self) -> set[int]:
         """Items that count against the budget.
 
         Labelled images, wherever they were labelled, and every image in the queue: a skipped one, too, since it
-        stays there and may still be labelled.
+        stays there and may still be labelled. One whose task was deleted there counts only if it was labelled.
         """
         return self.labels.keys() | self.pushed
 
@@ -214,9 +230,11 @@ class State:
     def waiting(self) -> list[Selection]:
         """Selected images that are still to enter the queue, in rank order.
 
-        One that was labelled elsewhere, left the pool or became unusable meanwhile is not pushed any more.
+        One that was labelled elsewhere, left the pool, became unusable or was deleted from its queue is not pushed.
         """
-        unpushed = [row for row in self.selections if row.item not in self.pushed]
+        unpushed = [
+            row for row in self.selections if row.withdrawn_at is None and row.item not in self.pushed
+        ]
         if not unpushed:
             return []
         present = self.present({row.item for row in unpushed})

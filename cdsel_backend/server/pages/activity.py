@@ -51,15 +51,19 @@ class Run:
     tasks: list[int]
 
 
+def _kind(event: Event) -> tuple[str, bool, str | None, str | None]:
+    """What events have in common that are shown as one."""
+    payload = event.payload
+    return event.action, event.handled_at is not None, payload.get("variable"), payload.get("sentence")
+
+
 def runs(events: list[Event]) -> list[Run]:
     """Events as the page shows them: those of one kind that follow each other are one line.
 
-    A verdict that changed is a line of its own, with its reason.
+    A verdict that changed, or whatever else comes with a sentence, is a line of its own, with its reason.
     """
     found = []
-    for (action, handled, change), group in groupby(
-        events, key=lambda row: (row.action, row.handled_at is not None, row.payload.get("variable"))
-    ):
+    for (action, handled, change, sentence), group in groupby(events, key=_kind):
         rows = list(group)
         newest = rows[0].payload
         found.append(
@@ -70,7 +74,7 @@ def runs(events: list[Event]) -> list[Run]:
                 else action.replace("_", " ").lower(),
                 times=len(rows),
                 open=not handled,
-                reason=newest["sentence"] if change else None,
+                reason=sentence,
                 tasks=[task for row in rows for task in row.payload.get("tasks") or ()],
             )
         )

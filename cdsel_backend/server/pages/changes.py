@@ -25,6 +25,7 @@ from cdsel_backend.store.records import Json, Request
 LAYER = LAYERS[-1]
 REQUESTS: dict[str, str] = {
     Request.TRAIN: "A training is asked for. It starts when the worker's present step is done, if labels are new.",
+    Request.TAKE_OVER: "The project is taken over at the worker's next look.",
     Request.SELECT: "The next round is asked for. It is selected as soon as the worker's present step is done.",
 }
 BACK = ("project", "confounders", "settings", "activity")  # pages that a form may lead back to

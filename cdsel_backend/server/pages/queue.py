@@ -18,6 +18,8 @@ STATES = {
     "open": "with the annotators",
     "labelled": "labelled",
     "skipped": "skipped",
+    "other": "answered to another question only",
+    "withdrawn": "withdrawn: deleted in Label Studio",
     "waiting": "selected, not pushed yet",
     "elsewhere": "labelled elsewhere, or gone",
 }
@@ -80,6 +82,10 @@ def queue_rows(state: State) -> list[QueueRow]:
             became = "skipped"
         elif row.item in state.open:
             became = "open"
+        elif row.item in state.withdrawn:
+            became = "withdrawn"
+        elif row.item in state.pushed and row.item in state.other_answers:
+            became = "other"
         else:
             became = "waiting" if row.item in waiting else "elsewhere"
         rows.append(

@@ -1,0 +1,112 @@
+"""Tasks of the queues that the books do not know, because a push died before it was recorded or the books were lost.
+
+Whatever carries a mark that holds (`marks.py`) is recorded, whatever its rank: an open task that nobody knows of would
+be given out beyond the budget, and its image a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cdsel_backend.labelstudio.marks import Mark, named_items, read_mark
+from cdsel_backend.labelstudio.space import LabelSpace
+from cdsel_backend.store import State, Store
+from cdsel_backend.store.queue import Adopted
+from cdsel_backend.store.records import Json
+
+NO_REASON = "Selected before this backend's data folder was made or restored; why is not known any more."
+SPARE_RANKS = 1000
+"""Ranks beyond two for each item of the pool that a task may claim: whoever imports one can write any number."""
+
+
+def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[str, Sequence[Json]]) -> int:
+    """Record every task of the queues that carries a mark that holds and is not in the books; returns how many.
+
+    Args:
+        store, state, space: the project's.
+        queues: whose queue -> its tasks, `id` and `data` each.
+    """
+    known = {row.queue_task for row in state.tasks}
+    unknown = [(name, task) for name, tasks in queues.items() for task in tasks if task["id"] not in known]
+    if not unknown:
+        return 0
+    by_task = store.items_by_task(state.project.id, named_items(task["data"] for _, task in unknown))
+    found = [
+        (mark, name, int(task["id"]))
+        for name, task in unknown
+        if (mark := read_mark(task["data"], by_task, space)) is not None
+    ]
+    if not found:
+        return 0
+    # First tasks before copies, each in the order in which annotators see them.
+    adoption = _Adoption(state)
+    for mark, name, task in sorted(found, key=lambda one: (one[0].copy, one[2])):
+        adoption.take(mark, name, task)
+    store.adopt(
+        state.project.id,
+        adoption.selected,
+        adoption.recorded,
+        adoption.copies,
+        strategy=state.settings.strategy,
+    )
+    return len(adoption.selected) + len(adoption.recorded) + len(adoption.copies)
+
+
+class _Adoption:
+    """What is to be recorded: new selections, the tasks of those that had none, and copies."""
+
+    def __init__(self, state: State) -> None:
+        self._first = {row.item: row.annotator for row in state.selections if row.queue_task is not None}
+        self._unrecorded = {row.item: row.rank for row in state.selections if row.queue_task is None}
+        self._copied = {(row.item, row.annotator) for row in state.copies}
+        self._ranks = {row.rank for row in state.selections}
+        self._last = state.last_rank
+        self._most = 2 * state.item_count + SPARE_RANKS
+        self._round = max((row.number for row in state.rounds), default=1)
+        self.selected: list[Adopted] = []
+        self.recorded: dict[int, Json] = {}
+        self.copies: list[Json] = []
+
+    def take(self, mark: Mark, name: str, task: int) -> None:
+        """Note the task of a mark, which is in the queue of `name`."""
+        if mark.copy and (mark.item in self._first or mark.item in self._unrecorded):
+            self._copy(mark, name, task)
+        elif mark.item in self._unrecorded:
+            own = self._unrecorded.pop(mark.item)
+            rank = own if mark.rank == own else self._rank(mark)
+            self.recorded[mark.item] = {"queue_task": task, "annotator": name, "rank": rank}
+            self._first[mark.item] = name
+        elif mark.item in self._first:
+            self._copy(mark, name, task)
+        else:
+            self._first[mark.item] = name
+            number = mark.round if 0 < mark.round <= self._most else self._round
+            self.selected.append(
+                Adopted(
+                    item=mark.item,
+                    rank=self._rank(mark),
+                    gain=0.0,
+                    sentence=mark.sentence or NO_REASON,
+                    reason={},
+                    round=number,
+                    queue_task=task,
+                    annotator=name,
+                )
+            )
+
+    def _copy(self, mark: Mark, name: str, task: int) -> None:
+        if (mark.item, name) not in self._copied:
+            self._copied.add((mark.item, name))
+            rank = mark.rank if mark.rank <= self._most else self._next()
+            self._last = max(self._last, rank)
+            self.copies.append({"item": mark.item, "annotator": name, "rank": rank, "queue_task": task})
+
+    def _rank(self, mark: Mark) -> int:
+        """The rank that the mark says, or the next one where that is taken or can be none of ours."""
+        rank = mark.rank if mark.rank <= self._most and mark.rank not in self._ranks else self._next()
+        self._ranks.add(rank)
+        self._last = max(self._last, rank)
+        return rank
+
+    def _next(self) -> int:
+        return max(self._last, max(self._ranks, default=0)) + 1

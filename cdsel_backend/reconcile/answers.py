@@ -1,0 +1,68 @@
+"""What annotators gave for a task, as rows of the label table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cdsel_backend.labelstudio.labels import LabelSpace, UnknownLabel
+from cdsel_backend.store import State
+from cdsel_backend.store.records import Json
+
+TASKS_SHOWN = 5  # of a problem
+
+
+def label_rows(
+    task: int, annotations: Sequence[Mapping[str, Any]], item: int, space: LabelSpace
+) -> list[Json]:
+    """The annotations of one task as rows of the label table."""
+    rows: list[Json] = []
+    for annotation in annotations:
+        skipped, label, problem, question = bool(annotation.get("was_cancelled")), None, None, None
+        if not skipped:
+            result = annotation.get("result") or []
+            try:
+                question = space.other_question(result)
+                label = space.label_of(result) if question is None else None
+            except UnknownLabel as fault:
+                label = fault.rest
+                problem = f"task {task}, annotation {annotation['id']}: {fault}"
+            except Exception as fault:  # any account can submit any JSON: it costs this annotation only
+                problem = (
+                    f"task {task}, annotation {annotation['id']}: it is no answer to this labeling config "
+                    f"({type(fault).__name__}: {fault})"
+                )
+        rows.append(
+            {
+                "annotation": annotation["id"],
+                "item": item,
+                "label": label,
+                "problem": problem,
+                "skipped": skipped,
+                "annotator": str(annotation.get("completed_by") or ""),
+                "updated_at": str(annotation.get("updated_at") or ""),
+                "task": task,
+                "question": question,
+            }
+        )
+    return rows
+
+
+def other_answers_problem(state: State, space: LabelSpace) -> list[str]:
+    """That images have answers to other questions only, and what to do, as a sentence if there are any."""
+    rows = [row for row in state.annotations if row.question is not None and row.item in state.other_answers]
+    if not rows:
+        return []
+    counts = Counter(row.question for row in rows).most_common()
+    asked = ", ".join(f"{question} ({count})" for question, count in counts)
+    numbers = sorted({row.task for row in rows if row.task is not None})
+    tasks = ", ".join(map(str, numbers[:TASKS_SHOWN])) + (", …" if len(numbers) > TASKS_SHOWN else "")
+    several = len(rows) > 1
+    return [
+        f"{len(rows)} answer{'s are' if several else ' is'} to another question than {space.control}, which is "
+        f"learned: {asked}. {'They count' if several else 'It counts'} neither as label nor as skipped. Answer "
+        f"{space.control} on {'those tasks' if several else 'that task'}, too (tasks {tasks}); or set learn to the "
+        f"question that is meant; or import {'them' if several else 'it'} again with from_name {space.control}. An "
+        "image in the queue keeps its place in the budget meanwhile; delete its task there to give the place to another"
+    ]

@@ -1,0 +1,186 @@
+"""The books against Label Studio: what each queue holds is what the books say is in it.
+
+Each listing of a queue is compared with what was pushed. A task that was deleted there is withdrawn: its image, if
+nobody labelled it, leaves the budget to another one and is not selected again; the labels that had come from it stay.
+A task that carries a mark of ours and is not in the books, because these were lost or restored, is taken back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+from cdsel_backend.labelstudio.adopting import adopt_tasks
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.marks import named_items, read_mark
+from cdsel_backend.labelstudio.queue_projects import ensure_config
+from cdsel_backend.labelstudio.space import LabelSpace
+from cdsel_backend.reconcile.answers import label_rows
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.store import State
+from cdsel_backend.store.records import Json, QueueTask
+
+WITHDRAWN, RETURNED, ADOPTED = "TASKS_WITHDRAWN", "TASKS_RETURNED", "TASKS_TAKEN_BACK"  # actions of events
+MOST_LOOKS = (
+    500  # tasks that Label Studio is asked for one by one in one look; the others are due at the next
+)
+
+log = logging.getLogger(__name__)
+
+
+def sync_queues(context: Context, state: State, queues: Sequence[int], now: float) -> None:
+    """Take what was pushed, deleted and answered in these queues, and keep their labeling config that of the pool."""
+    project = state.project
+    space = space_of(state)
+    names = {queue: name for name, queue in state.queues.items()}
+    for queue in queues:
+        if queue != project.pool_project:
+            ensure_config(context.studio, queue, project.label_config)
+        tasks = list(context.studio.tasks(queue, with_annotations=True))
+        if compare(context, state, names[queue], tasks, now):
+            state = context.read_state(project.id)
+        take_answers(context, state, queue, tasks, space)
+    if set(queues) == set(state.queues.values()):
+        context.store.update_project(project.id, queue_synced_at=now)
+
+
+def compare(context: Context, state: State, name: str, tasks: Sequence[Json], now: float) -> bool:
+    """Make the books say what a queue holds, given all its tasks; returns whether they changed.
+
+    Args:
+        context, state: the project's.
+        name: whose queue.
+        tasks: `id` and `data` of each.
+        now: seconds since the epoch.
+    """
+    queue, project = state.queues[name], state.project.id
+    listed = {task["id"]: task["data"].get("cdsel_item") for task in tasks}
+    # Where an answer came from a queue that was deleted since, its task lay there.
+    elsewhere = {row.item for row in state.annotations if row.source not in state.sources}
+    own = [row for row in (*state.selections, *state.copies) if row.annotator == name]
+    missing = [row for row in own if row.live and row.queue_task not in listed and row.item not in elsewhere]
+    numbers = deleted_tasks(context.studio, queue, len(tasks), [row.queue_task or 0 for row in missing])
+    deleted = [row for row in missing if row.queue_task in numbers]
+    back = returned(context, [row for row in own if row.withdrawn_at is not None], listed)
+    if deleted:
+        context.store.withdraw_tasks(project, pairs(deleted), now)
+        say(context, queue, WITHDRAWN, numbers, withdrawn_words(state, queue, deleted))
+    if back:
+        context.store.withdraw_tasks(project, pairs(back), None)
+        words = f"{_tasks(len(back))} back in the queue (project {queue})"
+        say(context, queue, RETURNED, [task for _, task in pairs(back)], words)
+    adopted = adopt_tasks(context.store, context.read_state(project), space_of(state), {name: tasks})
+    if adopted:
+        words = (
+            f"{_tasks(adopted)} in the queue (project {queue}) without being in this backend's data folder, as after "
+            "a restored backup, a lost folder or a killed push: they carry its mark, and count in the budget again"
+        )
+        say(context, queue, ADOPTED, [], words)
+    return bool(deleted or back or adopted)
+
+
+def deleted_tasks(studio: LabelStudio, project: int, listed: int, missing: Collection[int]) -> set[int]:
+    """Those of the tasks missing in a listing that were deleted.
+
+    A listing that is not whole, or that a gateway made empty, deletes nothing: Label Studio's own count of the
+    project's tasks must be that of the listing, and it must know none of them by its number.
+    """
+    if not missing or int(studio.project(project).get("task_number") or 0) != listed:
+        return set()
+    return {task for task in sorted(missing)[:MOST_LOOKS] if studio.task(task) is None}
+
+
+def returned(
+    context: Context, withdrawn: Sequence[QueueTask], listed: Mapping[int, object]
+) -> list[QueueTask]:
+    """Those of the tasks that were deleted that are listed again, as after Label Studio's database was restored.
+
+    Label Studio on SQLite gives the numbers of what was deleted to what comes next: a task is ours again only where it
+    names the image that it was.
+    """
+    rows = [row for row in withdrawn if row.queue_task in listed]
+    items = context.store.items_by_id({row.item for row in rows})
+    return [row for row in rows if items[row.item].task == listed[row.queue_task or 0]]
+
+
+def pairs(rows: Sequence[QueueTask]) -> set[tuple[int, int]]:
+    """Items and their tasks."""
+    return {(row.item, row.queue_task) for row in rows if row.queue_task is not None}
+
+
+def withdrawn_words(state: State, queue: int, deleted: Sequence[QueueTask]) -> str:
+    """That tasks were deleted from a queue, and what becomes of their images, as a sentence."""
+    items = {row.item for row in deleted}
+    kept = len(items & state.labels.keys())
+    lost = len(items - state.labels.keys() - {row.item for row in state.tasks if row not in deleted})
+    words = f"{_tasks(len(deleted), 'was')} deleted from the queue (project {queue})"
+    if lost:
+        words += (
+            f": {lost} image{'s' if lost > 1 else ''} without a label {'are' if lost > 1 else 'is'} withdrawn and not "
+            "selected again, and the budget gives the place to another"
+        )
+    if kept:
+        words += f"; {kept} label{'s' if kept > 1 else ''} that had come in {'stay' if kept > 1 else 'stays'}"
+    return words
+
+
+def withdraw_left(context: Context, state: State, now: float) -> None:
+    """Take images whose task was deleted from the pool project out of the queues, unless somebody is at them.
+
+    Their labels would teach nothing: what left the pool is not trained on.
+    """
+    if state.queue_is_pool:
+        return  # what left a source outside Label Studio may only be out of reach
+    items = context.store.items_by_id(state.open).values()
+    gone = {item.id: item.task for item in items if item.gone and item.source is None}
+    rows = [row for row in state.tasks if row.item in gone and row.queue_task is not None]
+    deleted: list[QueueTask] = []
+    for row in rows:
+        task = context.studio.task(row.queue_task or 0)
+        if task is not None and (task.get("annotations") or task.get("drafts")):
+            continue  # somebody is at it
+        if task is not None:
+            context.studio.delete_task(row.queue_task or 0)
+        deleted.append(row)
+    if deleted:
+        context.store.withdraw_tasks(state.project.id, pairs(deleted), now)
+        pool = state.project.pool_project
+        words = (
+            f"{_tasks(len(deleted), 'was')} taken out of the queue, because the images were deleted from the pool "
+            f"(project {pool}); the budget gives the place to others"
+        )
+        say(context, pool, WITHDRAWN, [row.queue_task or 0 for row in deleted], words)
+
+
+def take_answers(
+    context: Context, state: State, queue: int, tasks: Sequence[Json], space: LabelSpace
+) -> None:
+    """Take the labels given in one queue, given all its tasks; those of tasks that were deleted there stay."""
+    project = state.project.id
+    pushed = {row.queue_task: row.item for row in state.tasks}
+    answered = [task for task in tasks if task.get("annotations")]
+    # A task of ours that the books have no place for, such as a third one of the same image in this queue.
+    strangers = [task["data"] for task in answered if task["id"] not in pushed]
+    by_task = context.store.items_by_task(project, named_items(strangers))
+    rows: list[Json] = []
+    for task in answered:
+        item = pushed.get(task["id"])
+        if item is None and (mark := read_mark(task["data"], by_task, space)) is not None:
+            item = mark.item
+        if item is not None:  # a task that somebody else put there is none of ours
+            rows += label_rows(task["id"], task["annotations"], item, space)
+    context.store.replace_labels(project, queue, rows, deleted=pairs(state.deleted_tasks))
+
+
+def say(context: Context, source: int, action: str, tasks: Collection[int], words: str) -> None:
+    """Keep an event that says what the books and Label Studio differed in."""
+    log.warning("project %s: %s", source, words)
+    context.store.add_event(
+        source, action, {"tasks": sorted(tasks)[:MOST_LOOKS], "sentence": words}, handled=True
+    )
+
+
+def _tasks(count: int, verb: str = "is") -> str:
+    several = {"is": "are", "was": "were"}[verb]
+    return f"{count} tasks {several}" if count > 1 else f"1 task {verb}"

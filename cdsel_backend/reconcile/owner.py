@@ -1,0 +1,88 @@
+"""One backend keeps the books of a project: which one, our line in the pool project's description says.
+
+Two that fill one queue would each push beyond the budget. Another backend than the one that the line names stands
+aside, and says so, until an admin lets it take over, or until Label Studio lists no other backend for the project: then
+the data folder was lost, or the backend moved, and nobody else can be at it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from cdsel_backend.labelstudio.queue_projects import Owner, owner_of
+from cdsel_backend.project.connect import instance_at
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.queues import write_line
+from cdsel_backend.store import State
+from cdsel_backend.store.records import Activity, Request, Step
+
+CHECK_SECONDS = 60.0  # between looks at the line
+REFUSED_SECONDS = 15.0  # likewise, while another backend has it
+ORIGIN = "owner"
+
+log = logging.getLogger(__name__)
+
+
+def holds(context: Context, state: State, *, now: bool = False) -> bool:
+    """Whether this backend keeps the project's books; it takes them where nobody does.
+
+    Args:
+        context, state: the project's.
+        now: whether to look in any case, as before anything is pushed.
+    """
+    project = state.project
+    if not project.backend_url and not context.server.public_url:
+        return True  # nobody connected us yet
+    asked = context.requests(state, Request.TAKE_OVER)
+    at, held = context.held.get(project.id, (0.0, True))
+    age = time.monotonic() - at
+    if at and not now and not asked and age < (CHECK_SECONDS if held else REFUSED_SECONDS):
+        return held
+    found = context.studio.project(project.pool_project)
+    owner = owner_of(found.get("description") or "")
+    refusal = None
+    if owner is None or owner.backend != context.store.instance():
+        refusal = None if owner is None or asked else _refusal(context, state, owner)
+        if refusal is None:
+            if owner is not None:
+                log.warning("project %s: taken over from the backend %s", project.pool_project, owner.backend)
+            write_line(context, state)
+            context.store.update_project(project.id, pool_synced_at=0.0, queue_synced_at=0.0)
+    context.store.handle_events(asked)
+    if [refusal] != project.problems.get(ORIGIN, [None]):
+        context.store.note_problems(project.id, ORIGIN, [refusal] if refusal else [])
+    if refusal:
+        context.show(state, Activity(Step.ANOTHER_BACKEND))
+    context.held[project.id] = time.monotonic(), refusal is None
+    return refusal is None
+
+
+def _refusal(context: Context, state: State, owner: Owner) -> str | None:
+    """Why this backend may not take the books of another, in words; None where nobody else can be at it."""
+    own = {
+        address.rstrip("/") for address in (context.server.public_url, state.project.backend_url) if address
+    }
+    pool = state.project.pool_project
+    listed = [str(one["url"]).rstrip("/") for one in context.studio.backends(pool)]
+    others = {url: instance_at(url) for url in listed if url not in own}
+    words = (
+        f"Another backend works for this project (dashboard {owner.dashboard}): this one stands aside, so that no "
+        "image is given out twice or beyond the budget, and nothing is lost. "
+    )
+    take = f"run `cdsel takeover {pool}` where this one runs, or press Take over"
+    if owner.backend in others.values():
+        where = next(url for url, name in others.items() if name == owner.backend)
+        return (
+            words
+            + f"It answers at {where}. Remove one of the two under Settings > Model in Label Studio; to go on "
+            f"with this one, stop the other, then {take}"
+        )
+    silent = sorted(url for url, name in others.items() if name is None)
+    if silent:
+        return (
+            words
+            + f"It does not answer at {', '.join(silent)}. If it is gone for good, remove that address under "
+            f"Settings > Model in Label Studio, or {take}"
+        )
+    return None

@@ -1,0 +1,27 @@
+"""`cdsel takeover`: go on with a project that another backend, or another data folder, worked for."""
+
+from __future__ import annotations
+
+import click
+
+from cdsel_backend.server.shelf import open_shelf
+from cdsel_backend.store.records import Request
+
+
+@click.command()
+@click.argument("project", type=int)
+@click.pass_context
+def takeover(context: click.Context, project: int) -> None:
+    """Go on with PROJECT, the pool project in Label Studio, though another backend worked for it.
+
+    Stop the other backend first. The images that are open in the queue are taken back into the books before anything
+    is selected; the other backend, if it runs still, stands aside at its next look.
+    """
+    shelf = open_shelf(context)
+    found = shelf.store.project_of(project)
+    if found is None:
+        raise click.ClickException(
+            f"project {project} is not connected: connect this backend to it in Label Studio (Settings > Model)"
+        )
+    shelf.store.add_request(found.id, Request.TAKE_OVER, who="cdsel takeover")
+    click.echo(f"Project {found.pool_project} is taken over at the worker's next look.")

@@ -1,0 +1,244 @@
+"""The books against a real Label Studio: tasks that were deleted; books that were lost, restored or not alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from desk import Desk, account, make_pool
+from test_client import serve
+
+from cdsel_backend.cli import main
+from cdsel_backend.reconcile.books import deleted_tasks
+from cdsel_backend.reconcile.loop import reconcile
+from cdsel_backend.store.records import Step
+
+ANN, BOB = "ann@books.org", "bob@books.org"
+
+
+@pytest.fixture
+def pool(studio):
+    return make_pool(studio)
+
+
+def check(desk):
+    """What holds at any time."""
+    state = desk.state()
+    assert len(state.used) <= state.settings.budget
+    queues = state.queues.values()
+    listed = [task for queue in queues for task in desk.tasks(queue)]
+    items = {row.task: row.id for row in state.items}
+    unanswered = {items[task["data"]["cdsel_item"]] for task in listed if not task["annotations"]}
+    assert state.open - state.other_answers <= unanswered  # what is open in the books is open in Label Studio
+    assert len({row.rank for row in state.selections}) == len(state.selections)
+    return state
+
+
+def test_tasks_deleted_from_a_queue_are_withdrawn_said_and_replaced_and_labels_stay(studio, pool, tmp_path):
+    desk = Desk(studio, pool, tmp_path)
+    state = desk.go_on()
+    assert len(state.open) == 6
+    queue = state.project.queue_project
+    first, second, third, *rest = desk.tasks()
+    desk.submit(first)
+    desk.submit(second)
+    desk.client.submit(third["id"], [], skip=True)
+    desk.look()
+    # A labelled one, a skipped one and an unlabelled one: one webhook names them, another would not.
+    for task in (first, third, rest[0]):
+        desk.client.delete_task(task["id"])
+    desk.store.add_event(queue, "TASKS_DELETED", {})
+    state = desk.look()
+    assert (len(state.labels), len(state.open), len(state.withdrawn)) == (2, 2, 2)
+    assert len(state.used) == 4
+    (words,) = desk.said("TASKS_WITHDRAWN")
+    assert "3 tasks were deleted" in words
+    assert "2 images without a label are withdrawn" in words
+    assert "1 label that had come in stays" in words
+    assert desk.look().labels == state.labels  # and stays
+    for task in desk.tasks(answered=False):
+        desk.submit(task)
+    state = desk.go_on()
+    assert (len(state.labels), len(state.open)) == (4, 6)
+    check(desk)
+    for task in desk.tasks(answered=False):
+        desk.submit(task)
+    state = desk.go_on()
+    assert (len(state.labels), len(state.open), state.left) == (10, 2, 0)
+    assert not state.withdrawn & (state.labels.keys() | state.open)
+    # The whole queue emptied: nothing is open any more, and others come.
+    for task in desk.tasks():
+        desk.client.delete_task(task["id"])
+    state = desk.go_on()
+    assert (len(state.labels), len(state.open), state.left) == (10, 2, 0)
+    check(desk)
+    # What cannot be read is no deletion.
+    open_before = state.open
+    listed = desk.client.tasks
+    desk.client.tasks = lambda *a, **k: iter(())
+    try:
+        assert desk.look().open == open_before
+    finally:
+        desk.client.tasks = listed
+    assert deleted_tasks(desk.client, queue, 0, [10**6]) == set()
+    assert deleted_tasks(desk.client, queue, 2, [10**6]) == {10**6}
+    assert len(desk.look().items) == 40
+    assert desk.state().item_count == 40
+    # Deleted from the pool while it is open in the queue, and while somebody has begun to answer.
+    by_id = {row.id: row for row in desk.state().items}
+    left, begun = (by_id[item].task for item in sorted(open_before))
+    draft = {"result": [], "lead_time": 1.0, "draft_id": 0}
+    (task,) = (one for one in desk.tasks() if one["data"]["cdsel_item"] == begun)
+    desk.client.send("POST", f"/api/tasks/{task['id']}/drafts?project={queue}", draft)
+    for number in (left, begun):
+        desk.client.delete_task(number)
+    state = desk.go_on()
+    assert {by_id[item].task for item in state.withdrawn} >= {left}
+    assert "taken out of the queue" in desk.said("TASKS_WITHDRAWN")[0]
+    assert {one["data"]["cdsel_item"] for one in desk.tasks()} >= {begun}
+    assert left not in {one["data"]["cdsel_item"] for one in desk.tasks()}
+    assert (len(state.labels), len(state.open), state.left) == (10, 2, 0)
+
+
+def test_a_lost_or_restored_data_folder_knows_what_is_open_before_it_selects(studio, pool, tmp_path):
+    first = Desk(studio, pool, tmp_path / "a", round_size=5, budget=20)
+    state = first.go_on()
+    for task in first.tasks()[:2]:
+        first.submit(task)
+    first.look()
+    shutil.copytree(tmp_path / "a", tmp_path / "old")  # at rest: round 1 is open, two labels are known
+    for task in first.tasks(answered=False):
+        first.submit(task)
+    state = first.go_on()
+    queue = state.project.queue_project
+    assert (len(state.labels), len(state.open), len(state.rounds)) == (5, 5, 2)
+    by_task = {task["id"]: task["data"] for task in first.tasks()}
+    # A task whose mark says a rank and a round that can be none of ours, and one whose mark does not hold.
+    unselected = next(row for row in state.items if row.id not in {one.item for one in state.selections})
+    shown = {"image": unselected.image, "cdsel_item": unselected.task, "cdsel_reason": "x"}
+    odd = [
+        {**shown, "cdsel_rank": 2**31 - 1, "cdsel_round": 2**31 - 1},
+        {**shown, "image": "/another.jpg", "cdsel_rank": 3},
+    ]
+    first.client.import_tasks(queue, [{"data": one} for one in odd])
+    # The folder is lost, and the fresh one has another round size.
+    fresh = Desk(studio, pool, tmp_path / "b", round_size=4, budget=20)
+    known = fresh.look()
+    assert not known.rounds or known.project.queue_project == queue
+    assert (len(known.labels), len(known.open)) == (5, 6)
+    state = fresh.go_on()
+    assert len(fresh.said("TASKS_TAKEN_BACK")) == 1
+    assert (len(state.labels), len(state.open), len(state.rounds)) == (5, 6, 2)
+    assert len(fresh.tasks()) == 12  # nothing was pushed: a round is open
+    ranks = {row.queue_task: row.rank for row in state.selections}
+    assert {task: ranks[task] for task in by_task} == {
+        task: data["cdsel_rank"] for task, data in by_task.items()
+    }
+    assert max(ranks.values()) == 11
+    for task in fresh.tasks(answered=False):
+        fresh.submit(task)
+    state = fresh.go_on()
+    assert (len(state.labels), len(state.open), state.left) == (11, 4, 5)
+    new = [row.rank for row in state.selections if row.item in state.open]
+    assert min(new) > 11
+    check(fresh)
+    # An older copy of the first folder: it has selected nothing of what came since, and its ranks end at 5.
+    old = Desk(studio, pool, tmp_path / "old", round_size=4, budget=20)
+    state = old.go_on()
+    assert (len(state.labels), len(state.open), state.left) == (11, 4, 5)
+    tasks = [task["data"]["cdsel_item"] for task in old.tasks()]
+    assert len(tasks) == len({*tasks}) + 1  # the one whose mark does not hold names an image twice
+    check(old)
+
+
+def test_queues_of_annotators_and_tasks_deleted_from_them_survive_a_lost_folder(studio, browser, tmp_path):
+    for email in (ANN, BOB):
+        account(browser, studio, email)
+    pool = make_pool(studio)
+    settings = {"annotators": {ANN: 8, BOB: 8}, "overlap": 0.4, "budget": 12, "round_size": 5}
+    first = Desk(studio, pool, tmp_path / "a", **settings)
+    state = first.go_on()
+    queues = state.queues
+    assert (len(state.pushed), len(state.copies)) == (5, 2)
+    # Of an image in both queues the second reading is deleted, of another one its only task.
+    copy = state.copies[0]
+    double = {row.item for row in state.copies}
+    single = next(row for row in state.selections if row.item not in double)
+    for row in (copy, single):
+        first.client.delete_task(row.queue_task)
+    state = first.look()
+    assert state.withdrawn == {single.item}
+    assert copy.item in state.open
+    assert len(state.placed[single.annotator]) + len(state.placed[copy.annotator]) <= 6
+    for name in queues:
+        for task in first.tasks(queues[name], answered=False):
+            first.submit(task)
+    state = first.go_on()
+    assert (len(state.labels), len(state.open)) == (4, 5)
+    again = [row for row in state.copies if row.item == copy.item]
+    assert [row.live for row in again] == [False]  # nobody is asked for it again
+    kept = Desk(studio, pool, tmp_path / "b", **settings)
+    after = kept.go_on()
+    assert after.queues == queues
+    assert {row.task for row in after.items if row.id in after.open} == {
+        row.task for row in state.items if row.id in state.open
+    }
+    # Nothing went out twice; that a second reading was deleted is known to nobody any more.
+    assert (len(after.labels), len(after.pushed), len(after.selections)) == (4, 9, 9)
+
+
+def again(desk):
+    """A pass, some minutes later."""
+    desk.context.held.clear()
+    desk.context.at_rest.clear()
+    reconcile(desk.context, desk.project)
+
+
+def test_a_second_backend_stands_aside_until_it_may_take_over(studio, pool, tmp_path):
+    first = Desk(studio, pool, tmp_path / "a", address="http://127.0.0.1:9/first")
+    backend = {"name": first.store.instance()}
+
+    def answer(request, _body):
+        return 200, json.dumps({"status": "UP", "model_class": "x", "instance": backend["name"]}).encode()
+
+    with serve(answer) as (url, _):
+        first.context.server = first.context.server.model_copy(update={"public_url": url})
+        first.client.connect_backend(pool, url, "first")
+        state = first.go_on()
+        assert len(first.tasks()) == 6
+        line = first.client.project(pool)["description"]
+        assert f"· backend {first.store.instance()}" in line
+        second = Desk(studio, pool, tmp_path / "b", round_size=5, address="http://127.0.0.1:9/second")
+        for _ in range(3):
+            assert not reconcile(second.context, second.project)
+        (words,) = second.state().project.problems["owner"]
+        assert f"It answers at {url}" in words
+        assert f"cdsel takeover {pool}" in words
+        assert second.state().selections == []
+        assert len(first.tasks()) == 6
+        assert first.client.project(pool)["description"] == line
+        assert second.state().project.activity.step is Step.ANOTHER_BACKEND
+        # On purpose: the first one, which still runs, then stands aside.
+        run = CliRunner().invoke(
+            main,
+            ["takeover", str(pool)],
+            env={"CDSEL_DATA_DIR": str(tmp_path / "b"), "LABEL_STUDIO_URL": studio.url},
+        )
+        assert run.exit_code == 0, run.output
+        backend["name"] = second.store.instance()  # what now answers there
+        state = second.go_on()
+        assert (len(state.open), "owner" in state.project.problems) == (6, False)
+        backend["name"] = second.store.instance()
+        first.context.server = first.context.server.model_copy(update={"public_url": "http://127.0.0.1:9/x"})
+        again(first)
+        assert "Another backend works" in first.state().project.problems["owner"][0]
+    # Nobody answers where the second one was: that may be an outage.
+    again(first)
+    assert f"It does not answer at {url}" in first.state().project.problems["owner"][0]
+    # Once Label Studio lists no other, nobody else can be at it.
+    for one in first.client.backends(pool):
+        first.client.request("DELETE", f"/api/ml/{one['id']}")
+    again(first)
+    assert "owner" not in first.go_on().project.problems
