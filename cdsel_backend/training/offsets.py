@@ -123,8 +123,8 @@ def _targets(
     now = np.stack(
         [called[items].mean(axis=0) if len(items) else shares[i] for i, items in enumerate(members)]
     )
-    total = found.known
-    rest = total * (1 - shares.max(axis=1))
+    seen, total = found.if_drawn
+    rest = total * (1 - seen.max(axis=1))
     occurs = beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3))[:, None] > 0.5
     alone = np.minimum(now, shares)
     commonest = shares.argmax(axis=1)

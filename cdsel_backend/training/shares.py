@@ -24,10 +24,18 @@ _FEWEST = 5.0  # drawn labels below which chosen ones count as drawn
 
 @dataclass(frozen=True, eq=False)
 class Shares:
-    """`values` (l, c): the share of each class in each level; `known` (l,): how many labels' worth they rest on."""
+    """`values` (l, c): the share of each class in each level. `seen` (l, c): labels, drawn and chosen alike.
+
+    What was chosen says little of how often a class occurs, but that it does.
+    """
 
     values: Array
-    known: Array
+    seen: Array
+
+    @property
+    def if_drawn(self) -> tuple[Array, Array]:
+        """The shares (l, c) as they would be had chance drawn all labels, and how many labels' worth (l,) those are."""
+        return _shares(self.seen, self.seen.sum(axis=0) / self.seen.sum()), self.seen.sum(axis=1) + _PRIOR
 
 
 def level_shares(
@@ -58,7 +66,8 @@ def level_shares(
     # The chosen ones are themselves a part of the level; the rest of it is what the others speak for.
     part = (chosen.sum(axis=1) / np.maximum(size, 1))[:, None]
     own = chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
-    return Shares(part * own + (1 - part) * values, counts.sum(axis=1) + _PRIOR)
+    everything, _ = _counts(column.codes[rows], labels, np.ones(len(rows)), levels, classes)
+    return Shares(part * own + (1 - part) * values, everything)
 
 
 def _counts(
