@@ -86,3 +86,34 @@ def test_a_refused_token_is_said_no_more_once_another_worker_finds_it_accepted(
     right._turn(right.store.project(project))
     assert State(right.store, project).problems == []
     right.store.close()
+
+
+@pytest.mark.long
+def test_a_pool_project_that_was_deleted_is_said_and_removed_from_the_dashboard(studio, browser, tmp_path):
+    settings = ServerSettings(
+        data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=studio.token, poll_seconds=1e6
+    )
+    worker = Worker(settings)
+    reply = browser.post("/api/projects", json={"title": "To be deleted", "label_config": LABEL_CONFIG})
+    pool = reply.json()["id"]
+    kept = worker.store.connect_project(studio.url, pool + 1000, label_config=LABEL_CONFIG)
+    gone = worker.store.connect_project(
+        studio.url, pool, label_config=LABEL_CONFIG, backend_url="http://127.0.0.1:9"
+    )
+    client = create_app(settings, worker.store).test_client()
+    token = re.search(r'name="csrf_token" value="([^"]+)"', client.get(f"/projects/{pool}").text)[1]
+    form = {"csrf_token": token, "sure": "yes"}
+    assert client.post(f"/projects/{pool}/remove", data=form).status_code == 400  # it is there
+    browser.delete(f"/api/projects/{pool}")
+    worker._turn(worker.store.project(gone))
+    (said,) = State(worker.store, gone).problems
+    assert "is not in Label Studio any more" in said.message
+    page = client.get(f"/projects/{pool}").text
+    assert "Remove from the dashboard" in page
+    assert client.post(f"/projects/{pool}/remove", data={"csrf_token": token}).status_code == 400
+    assert client.post(f"/projects/{pool}/remove", data=form).headers["Location"].endswith("/projects")
+    assert client.get(f"/projects/{pool}").status_code == 404
+    assert [one.id for one in worker.store.projects()] == [kept]
+    # Connected again, it begins anew.
+    assert worker.store.connect_project(studio.url, pool) != gone
+    worker.store.close()

@@ -160,3 +160,12 @@ def lowering(state: State) -> str | None:
 
 
 _SETTINGS = ", ".join(ProjectSettings.model_fields)
+
+
+def pool_gone(pool_project: int) -> str:
+    """That the pool project is not there any more, and what can be done."""
+    return (
+        f"the pool project ({pool_project}) is not in Label Studio any more, or the account of LABEL_STUDIO_API_KEY "
+        "may not see it: nothing is pushed, and its labels, models and vectors stay kept here; if it was deleted, "
+        "remove it from this dashboard"
+    )

@@ -22,12 +22,13 @@ from cdsel_backend.labelstudio.client import (
     LabelStudio,
     LabelStudioError,
     LabelStudioUnreachable,
+    NotFound,
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.logs import about
 from cdsel_backend.pool.network import BackboneError
-from cdsel_backend.project.wording import taking_long
+from cdsel_backend.project.wording import pool_gone, taking_long
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.processes import TrainingProcesses, renewing
@@ -36,6 +37,7 @@ from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.faults import sentence, trace
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.leases import project_lease, training_lease
+from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.pulses import BEAT_SECONDS
 from cdsel_backend.store.records import Project
 from cdsel_backend.training import ModelFormatError
@@ -194,7 +196,7 @@ class Worker:
             self._fail(project, str(fault))
             return False
         except (LabelStudioError, UnsupportedLabelConfig, BackboneError, ModelFormatError) as fault:
-            self._fail(project, str(fault))
+            self._fail(project, str(fault), gone=isinstance(fault, NotFound) and self._is_gone(project))
             return False
         except Exception as fault:
             log.error(
@@ -206,16 +208,26 @@ class Worker:
             self.store.release_lease(name, self.holder)
         self._note_studio(None)
         # Also what a worker said that has ended since.
-        if self.failures.pop(project.id, None) or "worker" in project.problems:
+        if self.failures.pop(project.id, None) or {"worker", POOL_GONE} & project.problems.keys():
             self.store.note_problems(project.id, "worker", [])
+            self.store.note_problems(project.id, POOL_GONE, [])
         return busy
 
-    def _fail(self, project: Project, words: str) -> None:
+    def _is_gone(self, project: Project) -> bool:
+        """Whether Label Studio answers, and knows no such pool project."""
+        try:
+            self._context(project.studio_url).studio.project(project.pool_project)
+        except LabelStudioError as fault:
+            return isinstance(fault, NotFound)
+        return False
+
+    def _fail(self, project: Project, words: str, *, gone: bool = False) -> None:
         times = self.failures.get(project.id, (0, 0.0))[0] + 1
         pause = min(LONGEST_PAUSE, 2.0 ** (times - 1))
         self.failures[project.id] = times, time.monotonic() + pause
         log.warning("project %s: %s (next try in %.0f s)", project.pool_project, words, pause)
-        self.store.note_problems(project.id, "worker", [words])
+        self.store.note_problems(project.id, "worker", [] if gone else [words])
+        self.store.note_problems(project.id, POOL_GONE, [pool_gone(project.pool_project)] if gone else [])
 
     def _context(self, studio_url: str) -> Context:
         with self._opening:

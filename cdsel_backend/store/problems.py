@@ -12,6 +12,8 @@ from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
 from cdsel_backend.store.records import Json
 
+POOL_GONE = "pool project"  # the origin of the problem that the pool project is not in Label Studio any more
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -15,6 +15,8 @@ from cdsel_backend.store.database import reading, writing
 from cdsel_backend.store.problems import Problems, note_times
 from cdsel_backend.store.records import Project, columns, records
 
+REMOVED = "removed"  # before the address of the Label Studio of a project that was taken from the dashboard
+
 
 class Projects(Problems):
     """The connected projects and their settings."""
@@ -57,10 +59,23 @@ class Projects(Problems):
         return int(row.id)
 
     def projects(self) -> list[Project]:
-        """All connected projects."""
+        """All connected projects, without those removed from the dashboard."""
+        table = schema.projects
+        query = columns(Project, table).where(~table.c.studio_url.startswith(REMOVED)).order_by(table.c.id)
         with reading(self.engine) as connection:
-            return records(
-                connection, Project, columns(Project, schema.projects).order_by(schema.projects.c.id)
+            return records(connection, Project, query)
+
+    def remove_project(self, project: int) -> None:
+        """Take a project from the dashboard and from the worker; what is known of it, and every vector, stays kept.
+
+        Connected again in Label Studio, it begins anew.
+        """
+        table = schema.projects
+        with writing(self.engine) as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.id == project, ~table.c.studio_url.startswith(REMOVED))
+                .values(studio_url=f"{REMOVED} {time.time():.0f} " + table.c.studio_url)
             )
 
     def project(self, project: int) -> Project:

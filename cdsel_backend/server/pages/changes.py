@@ -5,6 +5,7 @@ Every change is one transaction with its row in the audit.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
@@ -20,6 +21,7 @@ from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.settings import LAYERS, ProjectSettings, accept
 from cdsel_backend.store import State
+from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.records import Json, Request
 
 LAYER = LAYERS[-1]
@@ -28,6 +30,8 @@ REQUESTS: dict[str, str] = {
     Request.TAKE_OVER: "The project is taken over at the worker's next look.",
     Request.SELECT: "The next round is asked for. It is selected as soon as the worker's present step is done.",
 }
+log = logging.getLogger(__name__)
+
 BACK = ("project", "confounders", "settings", "activity")  # pages that a form may lead back to
 
 
@@ -112,6 +116,19 @@ def dismiss(pool_project: int) -> Response:
     else:
         flash("This problem is gone already.")
     return _back(pool_project)
+
+
+@pages.post("/projects/<int:pool_project>/remove")
+def remove(pool_project: int) -> Response:
+    """Take a project from the dashboard whose pool project is gone; asked for once more before."""
+    store, state = Service.current().store, read_state(pool_project)
+    if not any(one.origin == POOL_GONE for one in state.problems):
+        raise BadRequest("only a project that is not in Label Studio any more is removed here")
+    if request.form.get("sure") != "yes":
+        raise BadRequest("tick the box to say that this project is to be removed from the dashboard")
+    store.remove_project(state.project.id)
+    log.info("project %s was removed from the dashboard by %s", pool_project, who())
+    return redirect(url_for("pages.projects"), 303)  # type: ignore[return-value]
 
 
 def _change(state: State, *, put: Mapping[str, Any] | None = None, drop: Collection[str] = ()) -> None:
