@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -67,7 +68,11 @@ def test_whatever_is_done_in_label_studio_comes_in_without_a_full_listing(
     ours = store.connect_project(studio.url, project, label_config=LABEL_CONFIG)
     context = Context(store, ServerSettings(data_dir=tmp_path, label_studio_api_key="0" * 40), client)
     # Of this small pool nothing is so old that it is not listed again, or so many that they are looked for.
-    monkeypatch.setattr("cdsel_backend.labelstudio.source.OVERLAP", timedelta(0))
+
+    def overlap(seconds: float) -> None:
+        monkeypatch.setattr("cdsel_backend.labelstudio.source.OVERLAP", timedelta(seconds=seconds))
+
+    overlap(0)
     monkeypatch.setattr(listing, "PART", 25)
 
     def look() -> int:
@@ -86,6 +91,14 @@ def test_whatever_is_done_in_label_studio_comes_in_without_a_full_listing(
     assert look() == 60
     assert set(pool()) == set(tasks)
     assert look() <= 1
+    overlap(2)
+    store.set_fact(f"listing of project {ours}", None)
+    assert look() == 60
+    assert look() > 1, "a slow transaction might still bring in something older"
+    time.sleep(2.1)
+    look()
+    assert look() == 0, "no more"
+    overlap(0)
 
     (new,) = client.import_tasks(project, [{"data": {"image": "/new.png", "age": 99}}])
     assert look() <= 2

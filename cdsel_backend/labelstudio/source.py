@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import chain
@@ -25,6 +26,34 @@ CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://")
 OVERLAP = timedelta(seconds=60)
 """What was changed so long before the last change that was seen is listed again: a slow transaction of Label Studio's
 writes a time before others can see it."""
+
+
+@dataclass(frozen=True)
+class _Watermark:
+    """When a task was changed last, the highest id, and when (our clock) that change was first seen as the last.
+
+    `settled`: the pool was listed so long after it that no slow transaction can still bring an earlier change.
+    """
+
+    changed: str
+    last: int
+    seen_at: float
+    settled: bool = False
+
+    @classmethod
+    def read(cls, text: str) -> _Watermark | None:
+        """Read the JSON of one; None where all is to be listed."""
+        try:
+            mark = cls(*json.loads(text))
+            datetime.fromisoformat(mark.changed)  # of a pool without a task there is none
+            return mark
+        except (ValueError, TypeError):
+            return None
+
+    def since(self) -> str:
+        """What was changed after this time is to be listed; written as Label Studio's filters want it."""
+        changed = datetime.fromisoformat(self.changed).astimezone(timezone.utc)
+        return (changed if self.settled else changed - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(frozen=True)
@@ -68,21 +97,24 @@ class LabelStudioPool:
         newest = self._studio.newest(
             self._project
         )  # before: what changes meanwhile is listed again next time
-        known = _read_watermark(watermark)
-        changed = newest.changed or ("" if known is None else known[0])
-        mark = json.dumps([changed, newest.last])
-        return TaskListing(self._items(known), complete=known is None, watermark=mark, total=newest.total)
+        known = _Watermark.read(watermark)
+        mark = _Watermark(newest.changed, newest.last, time.time())
+        if known is not None and known.changed == (newest.changed or known.changed):
+            long_ago = time.time() - known.seen_at > OVERLAP.total_seconds()
+            mark = replace(known, last=newest.last, settled=known.settled or long_ago)
+        return TaskListing(
+            self._items(known),
+            complete=known is None,
+            watermark=json.dumps(astuple(mark)),
+            total=newest.total,
+        )
 
-    def _items(self, known: tuple[str, int] | None) -> Iterator[TaskItem]:
+    def _items(self, known: _Watermark | None) -> Iterator[TaskItem]:
         tasks = partial(self._studio.tasks, self._project, with_annotations=True)
-        if known is None:
-            found = tasks()
-        else:
-            changed, last = known
-            # What has a higher id is new, however old it says it is.
-            found = chain(tasks(changed_since=_before(changed)), tasks(after=last))
+        # What has a higher id is new, however old it says it is.
+        parts = [tasks()] if known is None else [tasks(changed_since=known.since()), tasks(after=known.last)]
         seen: set[str] = set()
-        for task in found:
+        for task in chain.from_iterable(parts):
             key = str(task["id"])
             if key not in seen:
                 seen.add(key)
@@ -141,20 +173,3 @@ def is_shown_as(item: SourceItem, address: object) -> bool:
     if address == own or path == own:
         return True
     return re.fullmatch(rf"/data/upload/\d+/[0-9a-f]+-item-{item.key}\.png", path) is not None
-
-
-def _read_watermark(text: str) -> tuple[str, int] | None:
-    """When a task was changed last, and the highest id; None where all is to be listed."""
-    try:
-        changed, last = json.loads(text)
-        datetime.fromisoformat(changed)  # of a pool without a task there is none
-        return str(changed), int(last)
-    except (ValueError, TypeError):
-        return None
-
-
-def _before(changed: str) -> str:
-    """A time before a change, written as Label Studio's filters want it."""
-    return (datetime.fromisoformat(changed).astimezone(timezone.utc) - OVERLAP).strftime(
-        "%Y-%m-%dT%H:%M:%S.%fZ"
-    )
