@@ -18,6 +18,7 @@ from cdsel_backend.confounders.association import conditional_information, crame
 from cdsel_backend.confounders.judge import Measured, judge
 from cdsel_backend.confounders.probe import fit_probe
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.server.pages.first_sentence import first_sentence
 
 
 def column(name, codes):
@@ -211,3 +212,18 @@ def test_a_verdict_says_whether_it_acts_and_what_it_means():
     assert f"{Verdict.ENCODED_ONLY}" == "encoded only"
     old = {"findings": [{"variable": "site", "verdict": "confounder", "sentence": "", "levels": 2}]}
     assert Report.from_json(old).confounders == ("site",)
+
+
+def test_the_first_sentence_is_one_that_a_clinician_reads_once():
+    site = Finding("site", Verdict.CONFOUNDER, "why", 2, encoded=0.99, given_label=0.97)
+    given = np.array([[13.0, 82.0], [87.0, 18.0]])
+    said = first_sentence(site, ("riverside", "hillside"), ("benign", "malignant"), given)
+    assert said.replace("\u00a0", " ") == (
+        "87 % of the labelled images of site riverside are malignant, 18 % of those of hillside; the site can be read "
+        "off the images almost always."
+    )
+    few = first_sentence(
+        site, ("riverside", "hillside"), ("benign", "malignant"), np.array([[4, 9], [0, 9.0]])
+    )
+    assert few.startswith("Too few labels say yet whether the site")
+    assert few.endswith("almost always.")

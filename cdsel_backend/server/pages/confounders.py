@@ -15,11 +15,13 @@ from cdsel_backend import figures
 from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.first_sentence import first_sentence
 from cdsel_backend.server.pool_table import PoolTable, PoolTables
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 
+EXAMPLES, EXAMPLE_LEVELS = 6, 4  # images of a level, and levels
 LEVELS = 8  # of a mosaic; the rest is "others"
 LEAST = 5  # labels of a level from which its other images are estimated
 UNKNOWN = "not known yet"
@@ -45,7 +47,8 @@ def confounders(pool_project: int) -> str:
     measured = measured_of(report)
     drawn = [one for one in measured if one.acts or not one.from_file]
     names = [one.variable for one in measured]
-    chosen = request.args.get("variable") or (names[0] if names else "")
+    acting = [one for one in measured if one.acts]
+    chosen = request.args.get("variable") or next((one.variable for one in (*acting, *measured)), "")
     return render_template(
         "confounders.html",
         state=state,
@@ -57,7 +60,35 @@ def confounders(pool_project: int) -> str:
         plane=plane(drawn),
         chosen=chosen,
         mosaics=mosaics(state, chosen) if chosen in names else None,
+        lead=lead(state, acting[0]) if acting else None,
+        acting=[one.variable for one in acting],
+        examples=examples(state, chosen) if chosen in names else [],
     )
+
+
+def lead(state: State, finding: Finding) -> str | None:
+    """The first sentence on a variable that acts; None where there is no table of the pool yet."""
+    table = pool_tables().table(state)
+    column = table.column(finding.variable)
+    if column is None or not len(table):
+        return None
+    given = _labelled(state, table, column, table.rows(state.labels))
+    return first_sentence(finding, column.levels, table.classes, given)
+
+
+def examples(state: State, variable: str) -> list[tuple[str, list[int]]]:
+    """The first images of each of the commonest levels of a variable: level -> items."""
+    table = pool_tables().table(state)
+    column = table.column(variable)
+    if column is None or not len(table):
+        return []
+    sizes = np.bincount(column.codes, minlength=len(column.levels))
+    commonest = np.argsort(-sizes, kind="stable")[:EXAMPLE_LEVELS]
+    return [
+        (column.levels[code], table.ids[np.flatnonzero(column.codes == code)[:EXAMPLES]].tolist())
+        for code in commonest.tolist()
+        if sizes[code]
+    ]
 
 
 def measured_of(report: Report) -> list[Finding]:

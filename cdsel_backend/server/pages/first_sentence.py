@@ -1,0 +1,61 @@
+"""The confounder report's first sentence, as a clinician would say it: who has which label, and how plain it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.confounders import Finding
+
+LEAST = 5  # labels of a level from which its share is given
+READABLE = ((0.95, "almost always"), (0.8, "often"), (0.65, "sometimes"), (0.0, "hardly ever"))
+"""AUROC among images of one label (over all images before there are labels) -> how often, read with .5 as guessing."""
+
+
+def first_sentence(
+    finding: Finding, levels: Sequence[str], classes: Sequence[str], given: NDArray[np.float64]
+) -> str:
+    """What a variable and the label have to do with each other, and how well the images show the variable.
+
+    Args:
+        finding: what was found of the variable.
+        levels: its levels (l,).
+        classes: the classes (c,).
+        given: labels by class and level (c, l), counted; all 0 before there are labels.
+    """
+    name = finding.variable.replace("_", " ")
+    encoded = finding.given_label if finding.given_label is not None else finding.encoded
+    plain = (
+        ""
+        if encoded is None
+        else f"the {name} can be read off the images {next(word for least, word in READABLE if encoded >= least)}"
+    )
+    shares = shares_apart(given)
+    if shares is None:
+        few = f"too few labels say yet whether the {name} and the label are associated"
+        return f"{few[0].upper()}{few[1:]}{f'; {plain}' if plain else ''}."
+    code, high, low, more, less = shares
+    label = classes[code]
+    said = (
+        f"{more:.0%} of the labelled images of {name} {levels[high]} are {label}, {less:.0%} of those of {levels[low]}"
+    ).replace("%", "\u00a0%")
+    return f"{said}{f'; {plain}' if plain else ''}."
+
+
+def shares_apart(given: NDArray[np.float64]) -> tuple[int, int, int, float, float] | None:
+    """The class whose share differs most between two levels: class, the levels with most and least, both shares.
+
+    None where fewer than two levels have `LEAST` labels.
+    """
+    sizes = given.sum(axis=0)
+    told = np.flatnonzero(sizes >= LEAST)
+    if len(told) < 2:
+        return None
+    shares = given[:, told] / sizes[told]
+    code = int(np.argmax(np.ptp(shares, axis=1)))
+    # Two classes differ alike: the one listed last, as labeling configs list what is sought after what is normal.
+    code = int(np.flatnonzero(np.isclose(np.ptp(shares, axis=1), np.ptp(shares[code])))[-1])
+    high, low = int(np.argmax(shares[code])), int(np.argmin(shares[code]))
+    return code, int(told[high]), int(told[low]), float(shares[code, high]), float(shares[code, low])
