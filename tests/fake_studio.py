@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import RLock, Thread
 from typing import Any
@@ -44,8 +45,8 @@ class FakeStudio:
         return self.clock
 
     def now(self) -> str:
-        seconds = self.number()
-        return f"2026-01-{1 + seconds // 86400:02}T{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}Z"
+        moment = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.number())
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def add_project(self, title: str, label_config: str, tasks: list[dict[str, Any]]) -> int:
         with self.lock:
@@ -171,15 +172,32 @@ class FakeStudio:
         project = int(query["project"])
         if project not in self.projects:
             return 404, {"detail": "Not found."}
-        found = self.of(project)
-        total = len(found)
-        for item in json.loads(query.get("query", "{}")).get("filters", {}).get("items", ()):
+        found, asked = self.of(project), json.loads(query.get("query", "{}"))
+        for item in asked.get("filters", {}).get("items", ()):
             name, value = item["filter"].removeprefix("filter:tasks:"), item["value"]
-            if (name, item["operator"]) == ("id", "greater"):
-                found = [task for task in found if task["id"] > value]
-            else:
-                return 400, {"detail": f"the filter {item} is not played"}
-        return 200, {"tasks": found[: int(query.get("page_size", 100))], "total": total}
+            match item["operator"]:
+                case "greater":
+                    found = [task for task in found if task[name] > value]
+                case "greater_or_equal":
+                    found = [task for task in found if task[name] >= value]
+                case "less":
+                    found = [task for task in found if task[name] < value]
+                case "less_or_equal":
+                    found = [task for task in found if task[name] <= value]
+                case "in":
+                    found = [task for task in found if value["min"] <= task[name] <= value["max"]]
+                case _:
+                    return 400, {"detail": f"the filter {item} is not played"}
+        for order in reversed(asked.get("ordering", ())):
+            name = order.removeprefix("-").removeprefix("tasks:")
+            found = sorted(found, key=lambda task: task[name], reverse=order.startswith("-"))
+        # Annotations come only where they are asked for.
+        wanted = query.get("include", "").split(",")
+        shown = [
+            {name: value for name, value in task.items() if not query.get("include") or name in wanted}
+            for task in found[: int(query.get("page_size", 100))]
+        ]
+        return 200, {"tasks": shown, "total": len(found)}
 
     def _webhooks(self, method: str, parts: list[str], query: dict[str, str], body: Any) -> Answer:
         if not parts and method == "GET":
