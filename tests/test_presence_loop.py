@@ -8,7 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 from backend import Backend, eventually
+from click.testing import CliRunner
 
+from cdsel_backend.cli import main
 from cdsel_backend.labels import label_names, presence_text
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
@@ -121,7 +123,9 @@ def trained_on(backend, pool_project, round_number):
 @pytest.mark.parametrize(
     "kind", [pytest.param("multiple_choice", marks=pytest.mark.slow), *(CONFIGS.keys() - {"multiple_choice"})]
 )
-def test_two_rounds_a_model_and_the_queue_goes_on(kind, client, browser, backend, pool_project, state):
+def test_two_rounds_a_model_and_the_queue_goes_on(
+    kind, studio, client, browser, backend, pool_project, state, monkeypatch, tmp_path
+):
     space = parse_label_space(CONFIGS[kind])
     connect(client, browser, backend, pool_project, CONFIGS[kind])
     truth = {}
@@ -159,6 +163,54 @@ def test_two_rounds_a_model_and_the_queue_goes_on(kind, client, browser, backend
         reply = httpx.get(f"{backend.url}/projects/{pool_project.id}{page}", timeout=60)
         assert reply.status_code == 200, (page, reply.text[:2000])
     assert backend.status(pool_project.id)["problems"] == []
+    budget = 2 * ROUND + 4
+    now = eventually(
+        lambda: one if len((one := state()).labels) == budget else None,
+        "labels are missing",
+        details=backend.tail,
+    )
+    the_labelled_set_goes_round(kind, client, backend, pool_project, now, studio.token, monkeypatch, tmp_path)
+
+
+def the_labelled_set_goes_round(kind, client, backend, pool_project, now, client_token, monkeypatch, folder):
+    """Exported as JSON, imported into a project of its own, it holds the same annotations; regions as COCO, too."""
+    monkeypatch.setenv("CDSEL_DATA_DIR", str(backend.folder))
+    monkeypatch.setenv("LABEL_STUDIO_URL", client.url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", client_token)
+    monkeypatch.delenv("CDSEL_DATABASE_URL", raising=False)
+    space = parse_label_space(CONFIGS[kind])
+
+    def export(name, *words):
+        file = folder / name
+        answer = CliRunner().invoke(
+            main, ["export", "-o", str(file), "--project", str(pool_project.id), *words]
+        )
+        assert answer.exit_code == 0, answer.output
+        return json.loads(file.read_text(encoding="utf-8"))
+
+    tasks = export("labels.json")
+    assert len(tasks) == len(now.labels)
+    copy = client.create_project(f"copy of {kind}", CONFIGS[kind])
+    client.import_tasks(copy, tasks)
+    by_image = {row.image: now.labels[row.id] for row in now.items if row.id in now.labels}
+    taken = 0
+    for task in client.tasks(copy, with_annotations=True):
+        (annotation,) = task["annotations"]
+        assert space.label_of(annotation["result"]) == by_image[task["data"]["image"]]
+        assert task["data"]["cdsel_split"] in ("train", "held out")
+        taken += 1
+    assert taken == len(by_image)
+    if kind != "regions":
+        return
+    document = export("coco.json", "--format", "coco")
+    names = {one["id"]: one["name"] for one in document["categories"]}
+    address = {one["id"]: one["file_name"] for one in document["images"]}
+    drawn = {image: set() for image in by_image}
+    for one in document["annotations"]:
+        drawn[address[one["image_id"]]].add(names[one["category_id"]])
+        assert one["bbox"] == [6.4, 6.4, 12.8, 12.8]  # a tenth, and a fifth, of 64 pixels
+        assert abs(one["area"] - 12.8**2) < 0.01
+    assert drawn == {image: set(label_names(label)) for image, label in by_image.items()}
 
 
 def test_classes_come_and_go_while_labels_exist(client, browser, backend, pool_project, state):
