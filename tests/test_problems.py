@@ -8,11 +8,15 @@ import time
 import pytest
 from conftest import LABEL_CONFIG
 from test_pages import STUDIO_URL
+from world import POOL as WORLD_POOL
+from world import World
 
+from cdsel_backend.reconcile.training_process import NOTHING_NEW, train_apart
 from cdsel_backend.reconcile.worker import Worker
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Request
 
 POOL = 12
 
@@ -117,3 +121,13 @@ def test_a_pool_project_that_was_deleted_is_said_and_removed_from_the_dashboard(
     # Connected again, it begins anew.
     assert worker.store.connect_project(studio.url, pool) != gone
     worker.store.close()
+
+
+def test_a_training_asked_for_with_unchanged_labels_says_so(tmp_path):
+    world = World(tmp_path)
+    world.store.add_event(WORLD_POOL, Request.TRAIN, {})
+    assert not train_apart(world.context, world.state())
+    said = [one for one in world.store.events([WORLD_POOL], limit=9) if one.action == NOTHING_NEW]
+    assert ["no label is new" in one.payload["sentence"] for one in said] == [True]
+    assert not train_apart(world.context, world.state())  # once
+    assert len(world.store.events([WORLD_POOL], limit=9)) == 2

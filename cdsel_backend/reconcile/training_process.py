@@ -37,6 +37,7 @@ from cdsel_backend.training import ModelFormatError
 log = logging.getLogger(__name__)
 
 PLACE = "training"  # under which its problems are noted
+NOTHING_NEW = "TRAINING_NOT_DUE"  # the action of an event that says why nothing was trained
 FAILED = 3  # the status of a process that has noted itself what went wrong
 PARENT_SECONDS = 1.0  # between looks whether the worker is still there
 
@@ -52,7 +53,12 @@ def train_apart(context: Context, state: State) -> bool:
         return False
     requests = context.requests(state, Request.TRAIN)
     if not training_due(context, state):
-        context.store.handle_events(requests)  # the same labels are never trained on twice
+        if requests and not state.changed_labels:
+            said = {
+                "sentence": "Training was asked for, and no label is new: the same labels are never trained on twice."
+            }
+            context.store.add_event(state.project.pool_project, NOTHING_NEW, said, handled=True)
+        context.store.handle_events(requests)
         if state.pushed:  # labels are to come
             context.trainings.keep_warm(_main)
         return False
