@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from backend import Backend, eventually
 from conftest import LABEL_CONFIG
+from cpu import cpu_of
 from PIL import Image
 
 from cdsel_backend.demo.studio import LocalStudio
@@ -28,12 +29,6 @@ PICTURES = 500  # files; tasks share them
 ROUND, PART = 20, 2500
 PATIENCE = 120 + TASKS / 10  # seconds for each part, on a busy machine
 SPACE = parse_label_space(LABEL_CONFIG)
-
-
-def cpu_of(pid: int) -> float:
-    """CPU that a process spent, and the children that it waited for, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.slow

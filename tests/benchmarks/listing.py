@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from cpu import cpu_of
 
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio import source
@@ -42,12 +46,6 @@ class Counting(LabelStudio):
         for task in super().tasks(*args, **options):
             self.listed += 1
             yield task
-
-
-def cpu_of(pid: int) -> float:
-    """CPU that a process spent, and the children that it waited for, in seconds (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(studio: LocalStudio, folder: Path, n: int) -> dict[str, float]:
