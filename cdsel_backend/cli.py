@@ -14,6 +14,10 @@ COMMANDS = {
         "cdsel_backend.simulate.backbones_command:backbones",
         "List backbones for the setting `backbone`: what they see, how wide their vectors are, how fast they are here.",
     ),
+    "backup": (
+        "cdsel_backend.server.backup_command:backup",
+        "Write the data folder into one archive with checksums, while the backend runs.",
+    ),
     "demo": (
         "cdsel_backend.demo.command:demo",
         "Try the whole loop: Label Studio, a pool of images, the backend, and a queue to label.",
@@ -37,6 +41,10 @@ COMMANDS = {
     "predict": (
         "cdsel_backend.server.predict_command:predict",
         "Write what a model version says of every image of FOLDER, as a CSV file with a row for each image.",
+    ),
+    "restore": (
+        "cdsel_backend.server.backup_command:restore",
+        "Make the data folder what an archive of `cdsel backup` holds.",
     ),
     "serve": (
         "cdsel_backend.server.command:serve",

@@ -12,9 +12,9 @@ from cdsel_backend.store.records import Request
 @click.argument("project", type=int)
 @click.pass_context
 def takeover(context: click.Context, project: int) -> None:
-    """Go on with PROJECT, the pool project in Label Studio, though another backend worked for it.
+    """Go on with a project that another backend, or a data folder that is lost, worked for.
 
-    Stop the other backend first. The images that are open in the queue are taken back into the books before anything
+    PROJECT is the pool project in Label Studio. Stop the other backend first. The images that are open in the queue are taken back into the books before anything
     is selected; the other backend, if it runs still, stands aside at its next look.
     """
     shelf = open_shelf(context)
