@@ -52,7 +52,8 @@ def backup(file: Path) -> None:
 def restore(file: Path, replace: bool) -> None:
     """Make the data folder what an archive of `cdsel backup` holds.
 
-    Stop `cdsel serve` first. What was pushed or labelled since is in Label Studio: the backend takes it back when it starts, before it selects.
+    Stop `cdsel serve` first. What was pushed or labelled since is in Label Studio: the backend takes it back when it
+    starts, before it selects.
     """
     server = _settings()
     if replace:

@@ -14,7 +14,8 @@ from cdsel_backend.store.records import Request
 def takeover(context: click.Context, project: int) -> None:
     """Go on with a project that another backend, or a data folder that is lost, worked for.
 
-    PROJECT is the pool project in Label Studio. Stop the other backend first. The images that are open in the queue are taken back into the books before anything
+    PROJECT is the pool project in Label Studio. Stop the other backend first. The images that are open in the queue
+    are taken back into the books before anything
     is selected; the other backend, if it runs still, stands aside at its next look.
     """
     shelf = open_shelf(context)

@@ -2,7 +2,8 @@
 
 The archive is a tar file without compression (vectors and models do not shrink). First comes `cdsel.sqlite3` as
 SQLite's online backup copies it, whole at one moment; then the files that the database speaks of, which only ever
-grow or come new: what is copied after the database holds all that it names. Last comes `manifest.json`: the program's version, and
+grow or come new: what is copied after the database holds all that it names. Last comes `manifest.json`: the program's
+version, and
 size and SHA-256 of every file.
 """
 
