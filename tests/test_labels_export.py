@@ -87,7 +87,7 @@ def test_the_json_is_what_label_studio_imports_and_marks_nothing_as_ours(export)
 
 
 def test_the_pool_says_where_to_label():
-    line = status_line(shared().state(), "x", {})
+    line = status_line(shared().state(), "x", "0" * 16, [])
     assert f"labelled · label in project {QUEUE}, not here · dashboard x" in line
     assert OUR_LINE.match(line)
 
