@@ -21,7 +21,11 @@ from cdsel_backend.store import Store
 
 def seconds(healthy: int, *, hangs: bool) -> float:
     """Until every healthy project has its round."""
-    with tempfile.TemporaryDirectory() as folder, host(b"") as (url, _), fake_studio() as studio:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        host(b"") as (url, _),
+        fake_studio() as studio,
+    ):
         store = Store(f"sqlite:///{folder}/cdsel.sqlite3")
         if hangs:
             connect(studio, store, "slow", [f"{url}/{number}.png" for number in range(100)])
