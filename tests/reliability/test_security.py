@@ -107,13 +107,14 @@ def test_nothing_is_sent_to_an_address_that_a_caller_names(client, backend, proj
     evil = json.dumps({"budget": 10_000_000, "backbone": "hf-hub:evil/model"})
     for number in (f"{stranger}.17", str(stranger), f"{project}.17", "999999"):
         for headers in ({}, {"Host": trap.host}, {"X-Forwarded-Host": trap.host}):
-            answer = httpx.post(
-                f"{backend.url}/setup",
-                json={**setup, "project": number, "extra_params": evil},
-                headers=headers,
-                auth=LOGIN,
-            )
-            assert answer.status_code == 200
+            for extra, code in (("", 200), (evil, 422)):  # the backbone is refused to the caller's face
+                answer = httpx.post(
+                    f"{backend.url}/setup",
+                    json={**setup, "project": number, "extra_params": extra},
+                    headers=headers,
+                    auth=LOGIN,
+                )
+                assert answer.status_code == code
     time.sleep(6)  # a token was sent within that time
     assert trap.seen == []
     assert client.project(stranger)["description"] == "as it was"
