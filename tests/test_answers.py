@@ -7,6 +7,7 @@ from world import QUEUE, World
 
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
+from cdsel_backend.reconcile.rounds import select_round
 
 SPACE = parse_label_space(LABEL_CONFIG)
 
@@ -29,6 +30,20 @@ def test_an_answer_to_another_question_is_told_apart_from_skipped(tmp_path):
         {items[2]: "benign"},
     )
     assert state.used == {items[2]}
+    assert world.step(select_round)
+    world.push()
+    pushed = world.state()
+    first, second = sorted(pushed.open)[:2]
+    free = pushed.left
+    answers = [{"id": 8, "result": other}], [{"id": 9, "result": []}]
+    answered = [
+        row
+        for item, given in zip((first, second), answers, strict=True)
+        for row in label_rows(item, given, item, SPACE)
+    ]
+    world.store.replace_labels(world.project, QUEUE, [*rows, *answered])
+    # The one that is answered otherwise makes room for another; the skipped one may still be labelled.
+    assert world.state().left == free + 1
     (words,) = other_answers_problem(state, SPACE)
     assert "quality (1)" in words
     assert "tasks 901" in words

@@ -208,9 +208,10 @@ class State:
         """Items that count against the budget.
 
         Labelled images, wherever they were labelled, and every image in the queue: a skipped one, too, since it
-        stays there and may still be labelled. One whose task was deleted there counts only if it was labelled.
+        stays there and may still be labelled. One whose task was deleted there counts only if it was labelled, and so
+        does one with answers to other questions alone: Label Studio hands it to nobody any more.
         """
-        return self.labels.keys() | self.pushed
+        return self.labels.keys() | (self.pushed - self.other_answers)
 
     @property
     def left(self) -> int:
