@@ -415,6 +415,7 @@ def test_a_phone_has_room_for_the_dots_and_for_the_text(tab, address):
 def test_a_picture_is_saved_as_a_drawing_of_its_own(tab, address, tmp_path):
     page = tab()
     page.goto(address + EVERY["confounders"])
+    page.get_by_role("heading", name="How strong: figures and tests").click()  # folded
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save picture encoded").click()
     saved.value.save_as(tmp_path / "encoded.svg")

@@ -36,37 +36,31 @@ def worker(backend, name):
 
 
 def processes_of(group):
-    """The process ids of a process group, and the parent of each."""
-    found = {}
+    """The process ids of a process group."""
+    found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             _, _, rest = path.read_text().rpartition(") ")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        _, parent, its_group = rest.split()[:3]
-        if int(its_group) == group:
-            found[int(path.parent.name)] = int(parent)
+        if int(rest.split()[2]) == group:
+            found.add(int(path.parent.name))
     return found
-
-
-def training_of(worker):
-    """The training process of a `cdsel worker`: what its worker process spawned."""
-    parents = processes_of(worker.pid)
-    for number, parent in parents.items():
-        if parents.get(parent) == worker.pid:
-            try:
-                command = Path(f"/proc/{number}/cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if b"spawn_main" in command:
-                return number
-    return None
 
 
 def holder_of_training(store, project):
     table = schema.leases.c
     with store.engine.connect() as connection:
         return connection.scalar(select(table.holder).where(table.name == training_lease(project)))
+
+
+def trainer_of(store, project, workers):
+    """The `cdsel worker` that trains: a process of its group holds the lease."""
+    holder = holder_of_training(store, project)
+    if holder is None:
+        return None
+    number = int(holder.split(":")[-2])
+    return next(one for one in workers if number in processes_of(one.pid))
 
 
 def submit(client, queue, truth):
@@ -114,9 +108,7 @@ def test_one_trains_while_the_other_does_not_select_and_when_it_is_killed_the_ot
         assert submit(client, state().project.queue_project, pool_project.truth) == ROUND
 
         # Whoever trains is stopped in the middle, worker and training process both, as a machine that hangs.
-        trainer = eventually(
-            lambda: next(filter(training_of, (ann, bob)), None), "nobody trains", details=tails
-        )
+        trainer = eventually(lambda: trainer_of(store, project, (ann, bob)), "nobody trains", details=tails)
         os.killpg(trainer.pid, signal.SIGSTOP)
         holder = holder_of_training(store, project)
         assert store.renew_lease(training_lease(project), holder)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ class TrainingProcesses:
     """
 
     def __init__(self, first_pause: float = FIRST_PAUSE) -> None:
-        self.holder = uuid.uuid4().hex
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.first_pause = first_pause
         """Seconds before a task is tried again after its first death."""
         self._running: dict[int, tuple[_Trainer, str]] = {}
