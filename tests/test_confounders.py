@@ -323,6 +323,7 @@ def test_broken_vectors_are_left_out_and_equal_ones_say_nothing():
 # how often it is right
 
 
+@pytest.mark.slow
 def test_power_over_strengths():
     """Planted strengths .2 to .9 with 200 labels of 1,000 images; .2 is near what 200 labels can show."""
     power = {}

@@ -137,6 +137,7 @@ def test_ctrl_c_ends_everything_and_removes_the_temporary_folder(tmp_path: Path)
     assert not list(tmp_path.glob("cdsel-demo-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_queue_in_a_browser(
     studio: LocalStudio,

@@ -265,6 +265,7 @@ def test_planted_wrong_labels_are_found_far_oftener_than_by_chance():
     assert all(one.own < one.likelihood and one.label != one.other for one in found)
 
 
+@pytest.mark.slow
 def test_a_rare_label_of_a_site_is_no_more_suspicious_than_another():
     suspected = {"aware": [], "unaware": []}
     for seed in range(4):

@@ -110,10 +110,8 @@ def label_until(clients, truth, queues_of, done, log, faults):
     return threads
 
 
-@pytest.mark.parametrize(
-    "shared",
-    [pytest.param(True, id="one queue", marks=pytest.mark.slow), pytest.param(False, id="a queue each")],
-)
+@pytest.mark.slow  # a Label Studio on PostgreSQL takes a minute to start
+@pytest.mark.parametrize("shared", [True, False], ids=["one queue", "a queue each"])
 def test_four_annotators_share_no_image_keep_the_order_and_use_the_budget_exactly(
     servers, people, tmp_path, shared
 ):
