@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import RLock, Thread
+from threading import RLock
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from serving import running
 
 TOKEN = "0" * 40
 Answer = tuple[int, Any]
@@ -266,12 +268,5 @@ def fake_studio() -> Iterator[FakeStudio]:
         def handle_error(self, *_: object) -> None:
             return  # whoever asked went away
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        studio.url = f"http://127.0.0.1:{server.server_port}"
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield studio
-        finally:
-            server.shutdown()
-            thread.join()
+    with Server(("127.0.0.1", 0), Handler) as server, running(server) as studio.url:
+        yield studio

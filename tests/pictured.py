@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from world import rows_of
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.project.source import take_in
@@ -126,18 +127,7 @@ class Pictured:
             self.project, {row.item: {"queue_task": 900 + row.rank} for row in waiting}
         )
         self.labels |= {item: self.truth[item] for item in self.state().open}
-        rows = [
-            {
-                "annotation": item,
-                "item": item,
-                "label": label,
-                "problem": None,
-                "skipped": False,
-                "annotator": "1",
-                "updated_at": "2026-01-01",
-            }
-            for item, label in self.labels.items()
-        ]
+        rows = rows_of({item: (label, "2026-01-01") for item, label in self.labels.items()})
         self.store.replace_labels(self.project, POOL, rows)
         detect_confounders(self.context, self.state())
         assert train(self.context, self.state())

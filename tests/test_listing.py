@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import LABEL_CONFIG
+from counting import Counting
 
 from cdsel_backend.demo.studio import LocalStudio
-from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.reconcile import listing
 from cdsel_backend.reconcile.context import Context
@@ -46,17 +46,6 @@ def test_where_too_many_are_gone_or_some_are_unknown_all_is_listed() -> None:
     known = list(range(10_000))
     assert find_gone(known, lambda low, high: (high - low + 1) // 2) is None
     assert find_gone(known, lambda low, high: high - low + 2) is None
-
-
-class Counting(LabelStudio):
-    """Counts the tasks that it lists."""
-
-    listed = 0
-
-    def tasks(self, *args, **options):
-        for task in super().tasks(*args, **options):
-            self.listed += 1
-            yield task
 
 
 def test_whatever_is_done_in_label_studio_comes_in_without_a_full_listing(

@@ -26,6 +26,22 @@ def made():
     return vectors, metadata, ["malignant" if one else "benign" for one in malignant]
 
 
+def rows_of(labels):
+    """Rows of the label table, by one annotator; `labels`: item -> (label, when it was given)."""
+    return [
+        {
+            "annotation": item,
+            "item": item,
+            "label": label,
+            "problem": None,
+            "skipped": False,
+            "annotator": "1",
+            "updated_at": at,
+        }
+        for item, (label, at) in labels.items()
+    ]
+
+
 class World:
     """A pool of vectors and an annotator who knows the truth: `given`, or synthetic ones with a confounded site."""
 
@@ -72,18 +88,7 @@ class World:
         for item in items:
             label = self.truth[item]
             self.labels[item] = (other[label] if wrong else label, at)
-        rows = [
-            {
-                "annotation": item,
-                "item": item,
-                "label": label,
-                "problem": None,
-                "skipped": False,
-                "annotator": "1",
-                "updated_at": at,
-            }
-            for item, (label, at) in self.labels.items()
-        ]
+        rows = rows_of(self.labels)
         self.store.replace_labels(self.project, QUEUE, rows)
 
     def round(self):

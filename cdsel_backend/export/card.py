@@ -44,7 +44,7 @@ def _about(version: WholeVersion, state: State) -> Iterator[str]:
             ("trained", _day(version.training.created_at)),
             ("card written", _day(datetime.now(timezone.utc).timestamp())),
             ("project", f"{state.project.title or 'project'} ({state.project.pool_project})"),
-            ("what became of it", outcome(version.training.outcome)),
+            ("outcome", outcome(version.training.outcome)),
             ("classes", ", ".join(version.model.classes)),
             ("backbone", f"{settings.backbone}{weights}, {width} x {height} pixels{tuned}"),
             ("fingerprint of the backbone", version.backbone.fingerprint),

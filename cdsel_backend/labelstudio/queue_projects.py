@@ -126,8 +126,8 @@ def queue_description(
 def queue_instruction(state: State, dashboard: str, pool_instruction: str) -> str:
     """What annotators read under Instructions: what the queue is, then the pool project's own instructions."""
     pool = f"{state.project.studio_url}/projects/{state.project.pool_project}/data"
-    told = state.settings.show_reason != "none"
-    reason = "The line above each image says why it was chosen. " if told else ""
+    has_reason = state.settings.show_reason != "none"
+    reason = "The line above each image says why it was chosen. " if has_reason else ""
     hint = space_of(state).hint
     return (
         "<p>These images were chosen, and put in order, so that each label teaches the model most. Press “Label All "

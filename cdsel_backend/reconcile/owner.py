@@ -59,7 +59,7 @@ def holds(context: Context, state: State, *, now: bool = False) -> bool:
 
 
 def _refusal(context: Context, state: State, owner: Owner) -> str | None:
-    """Why this backend may not take the books of another, in words; None where nobody else can be at it."""
+    """Why this backend may not take the books of another, as a sentence; None where nobody else can be at it."""
     own = {
         address.rstrip("/") for address in (context.server.public_url, state.project.backend_url) if address
     }

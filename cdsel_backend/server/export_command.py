@@ -6,21 +6,14 @@ from pathlib import Path
 
 import click
 
-from cdsel_backend.server.models_command import project_option, project_state
+from cdsel_backend.server.models_command import out_option, project_option, project_state
 from cdsel_backend.server.shelf import open_shelf
 
 FORMATS = ("label-studio", "csv", "coco")
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--out",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Where it goes, such as labels.csv or labels.json.",
-)
+@out_option("Where it goes, such as labels.csv or labels.json.")
 @click.option(
     "--format",
     "kind",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,6 +29,13 @@ def models(context: click.Context) -> None:
 project_option = click.option(
     "--project", type=int, help="The pool project in Label Studio; needed when several are connected."
 )
+
+
+def out_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option that names the file a command writes."""
+    return click.option(
+        "-o", "--out", "file", type=click.Path(path_type=Path, dir_okay=False), required=True, help=text
+    )
 
 
 @models.command("list")
@@ -100,14 +109,7 @@ def rollback(shelf: Shelf, project: int | None) -> None:
 
 @models.command()
 @click.argument("version")
-@click.option(
-    "-o",
-    "--out",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Where the model goes, such as model.onnx; its card goes beside it, as model.md.",
-)
+@out_option("Where the model goes, such as model.onnx; its card goes beside it, as model.md.")
 @project_option
 @click.pass_obj
 def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:

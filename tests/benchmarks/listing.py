@@ -21,11 +21,11 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from counting import Counting
 from cpu import cpu_of
 
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio import source
-from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import list_tasks
@@ -35,17 +35,6 @@ from cdsel_backend.store import State, Store
 CONFIG = (Path(__file__).parents[2] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 CHOICE = {"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": ["benign"]}}
 PART = 2500  # tasks imported at once
-
-
-class Counting(LabelStudio):
-    """Counts the tasks that it lists."""
-
-    listed = 0
-
-    def tasks(self, *args, **options):
-        for task in super().tasks(*args, **options):
-            self.listed += 1
-            yield task
 
 
 def measure(studio: LocalStudio, folder: Path, n: int) -> dict[str, float]:

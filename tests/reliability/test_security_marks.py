@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from conftest import LABEL_CONFIG
+from serving import running
 from werkzeug.serving import make_server
 from world import POOL, QUEUE, World
 
@@ -30,13 +28,9 @@ def world(tmp_path_factory):
     world.store.close()
 
 
-@contextmanager
-def served(app) -> Iterator[str]:
+def served(app):
     """The app at an address of its own."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    return running(make_server("127.0.0.1", 0, app, threaded=True))
 
 
 def predictions(client, source, *tasks):

@@ -50,12 +50,12 @@ def shares_apart(given: NDArray[np.float64]) -> tuple[int, int, int, float, floa
     None where fewer than two levels have `LEAST` labels.
     """
     sizes = given.sum(axis=0)
-    told = np.flatnonzero(sizes >= LEAST)
-    if len(told) < 2:
+    levels = np.flatnonzero(sizes >= LEAST)
+    if len(levels) < 2:
         return None
-    shares = given[:, told] / sizes[told]
-    code = int(np.argmax(np.ptp(shares, axis=1)))
+    shares = given[:, levels] / sizes[levels]
+    spread = np.ptp(shares, axis=1)
     # Two classes differ alike: the one listed last, as labeling configs list what is sought after what is normal.
-    code = int(np.flatnonzero(np.isclose(np.ptp(shares, axis=1), np.ptp(shares[code])))[-1])
+    code = int(np.flatnonzero(np.isclose(spread, spread.max()))[-1])
     high, low = int(np.argmax(shares[code])), int(np.argmin(shares[code]))
-    return code, int(told[high]), int(told[low]), float(shares[code, high]), float(shares[code, low])
+    return code, int(levels[high]), int(levels[low]), float(shares[code, high]), float(shares[code, low])
