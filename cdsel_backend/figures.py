@@ -163,7 +163,7 @@ def scatter(
         )
     if path:
         track = [plane.at(p.x, p.y) for p in path]
-        marks = "".join(_dot(p, place, 3) for p, place in zip(path, track, strict=True))
+        marks = "".join(_dot(p, position, 3) for p, position in zip(path, track, strict=True))
         body.append(
             f'<g class="{path[0].tone}"><polyline class="path" points="{_points(track)}"/>{marks}</g>'
         )
@@ -216,8 +216,8 @@ def bars(
     left, right, step = (10.0 if above else 10 + 7.2 * longest), WIDTH - 52, (40.0 if above else 24.0)
 
     def across(value: float) -> float:
-        place = float(scale(value)) if not log or value > 0 else least
-        return left + (right - left) * (place - least) / (most - least)
+        position = float(scale(value)) if not log or value > 0 else least
+        return left + (right - left) * (position - least) / (most - least)
 
     ticks = [10.0**e for e in range(int(least), int(most) + 1)] if log else _ticks(least, most, 4)
     start = left if log else across(reference)
@@ -231,8 +231,10 @@ def bars(
     for i, name in enumerate(names):
         top, tone = 8 + step * i, tones[i] if tones else "first"
         shown = name if len(name) <= 50 else f"{name[:49]}…"
-        place = f'x="{left:.1f}"' if above else f'x="{left - 6:.1f}" text-anchor="end"'
-        body.append(f'<text class="halo" {place} y="{top + 12 + 2 * (not above):.1f}">{escape(shown)}</text>')
+        anchor = f'x="{left:.1f}"' if above else f'x="{left - 6:.1f}" text-anchor="end"'
+        body.append(
+            f'<text class="halo" {anchor} y="{top + 12 + 2 * (not above):.1f}">{escape(shown)}</text>'
+        )
         top += 16 * above
         if not np.isfinite(y[i]):
             continue
@@ -269,7 +271,7 @@ def dots(
 
     What is not finite is left out. Raises ValueError without a row or a finite value, or for lengths that differ.
     """
-    if not names or any(len(_array(one.values)) != len(names) for one in series):
+    if not names or any(len(_array(a_series.values)) != len(names) for a_series in series):
         raise ValueError(f"{len(names)} names: give a value of each series for every row")
     parts = [
         _array(part).ravel()
@@ -482,9 +484,9 @@ def _svg(body: Sequence[str], height: float, title: str) -> str:
     )
 
 
-def _dot(point: Point, place: tuple[float, float], radius: float) -> str:
+def _dot(point: Point, position: tuple[float, float], radius: float) -> str:
     return (
-        f'<circle class="mark" cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="{radius}">'
+        f'<circle class="mark" cx="{position[0]:.1f}" cy="{position[1]:.1f}" r="{radius}">'
         f"<title>{escape(point.name)}: {point.x:.3f}, {point.y:.3f}</title></circle>"
     )
 
@@ -498,8 +500,8 @@ def _names(points: Sequence[Point], plane: _Plane) -> str:
         y = max(y + 4, lowest + 13)
         lowest = y
         end = x > (plane.left + plane.right) / 2
-        place = f'x="{x - 8 if end else x + 8:.1f}" y="{y:.1f}" text-anchor="{"end" if end else "start"}"'
-        written.append(f'<text class="halo" {place}>{escape(p.name)}</text>')
+        anchor = f'x="{x - 8 if end else x + 8:.1f}" y="{y:.1f}" text-anchor="{"end" if end else "start"}"'
+        written.append(f'<text class="halo" {anchor}>{escape(p.name)}</text>')
     return "".join(written)
 
 

@@ -2,7 +2,7 @@
 
 Project settings come in layers, each over the one before: defaults < environment < labeling-config attributes
 < extra parameters in Settings > Model < the dashboard. A bad value never replaces a good one: `accept` keeps what
-the layer said before and returns the fault in words.
+the layer said before and returns the fault as a sentence.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ BYTE_ORDER_MARK = "\ufeff"  # spreadsheets read UTF-8 only with it
 
 
 class UsageError(ValueError):
-    """An option, file or column that cannot be used; the message names it and the mend."""
+    """An option, file or column that cannot be used; the message names it and the fix."""
 
 
 def read_table(path: Path) -> list[Row]:

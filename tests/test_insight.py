@@ -14,7 +14,7 @@ from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import FEWEST, learning_curve, power_law
 from cdsel_backend.training.random_share import RandomShare, tell, wilson
-from cdsel_backend.training.saved import saved_words, too_few
+from cdsel_backend.training.saved import labels_saved_sentence, too_few
 from cdsel_backend.training.suspects import LISTED, find_suspects, label_issues
 
 CLASSES = ("benign", "malignant")
@@ -305,7 +305,7 @@ def test_labels_saved_are_read_off_the_curve_where_the_difference_is_clear():
     law = lambda n: 0.95 - 2.0 * n**-0.5  # noqa: E731
     queue, labels = planted_at(law, 4000, [80, 113, 160, 226, 320], seed=0)
     chance, _ = planted_at(lambda n: law(n / 2), 4000, [100, 140, 200], seed=1)
-    words = saved_words(queue, chance, labels, [], CLASSES)
+    words = labels_saved_sentence(queue, chance, labels, [], CLASSES)
     assert words.startswith("200 labels of the queue bring +.0")
     few, many = map(int, re.search(r"of the queue \((\d+) to (\d+)\)\.$", words).groups())
     assert few <= 100 <= many < 150
@@ -315,7 +315,7 @@ def test_labels_saved_cannot_be_told_where_the_difference_is_not_clear_or_few_we
     law = lambda n: 0.95 - 2.0 * n**-0.5  # noqa: E731
     queue, labels = planted_at(law, 200, [80, 113, 160, 226, 320], seed=0)
     chance, _ = planted_at(law, 200, [100, 140, 200], seed=1)
-    assert saved_words(queue, chance, labels, [], CLASSES).endswith("saves labels cannot be told.")
+    assert labels_saved_sentence(queue, chance, labels, [], CLASSES).endswith("saves labels cannot be told.")
     assert "12 of the 100 labels due to train on were drawn by chance" in too_few(12, 100)
     assert too_few(100, 100).startswith("All labels were drawn by chance")
     assert too_few(100, 300) is None

@@ -37,7 +37,7 @@ class Grade(Single):
     def names(self, text: str) -> tuple[str, ...] | None:
         return (text,) if text.isdigit() else None
 
-    def words(self, text: str) -> str:
+    def display(self, text: str) -> str:
         return f"grade {text}"
 
     def majority(self, newest_first: Sequence[str]) -> str:
@@ -97,7 +97,7 @@ def test_a_text_comes_back(kind: LabelKind):
         names = kind.names(text)
         assert names is not None
         assert kind.text(names, empty_counts=True) == text
-        assert kind.words(text)
+        assert kind.display(text)
         listed = kind.listed(CLASSES)
         codes = kind.listed_codes(text, CLASSES)
         assert codes

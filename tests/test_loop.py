@@ -232,8 +232,12 @@ def test_killed_in_the_middle_of_embedding_and_later_it_completes_without_a_dupl
         assert sorted(submitted.values()) == list(range(1, BUDGET + 1))
         assert status["embedded"] + len(status["unusable"]) == status["items"] == len(pool_project.task_ids)
         # Other tests of this Label Studio make queues, too, some of them under the same title.
-        pool_title = next(project["title"] for project in client.projects() if project["id"] == pool_project.id)
-        queues = [project["id"] for project in client.projects() if project["title"] == f"{pool_title} · queue"]
+        pool_title = next(
+            project["title"] for project in client.projects() if project["id"] == pool_project.id
+        )
+        queues = [
+            project["id"] for project in client.projects() if project["title"] == f"{pool_title} · queue"
+        ]
         assert len(queues) == 1
     finally:
         backend.process.stop()

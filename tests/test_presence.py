@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cdsel_backend.confounders import detect
-from cdsel_backend.labels import PRESENCE, label_words, majority, presence_text
+from cdsel_backend.labels import PRESENCE, display_label, majority, presence_text
 from cdsel_backend.labels.presence import NONE, largest_doubt, rarest_probabilities, rarest_shown
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.columns import Column
@@ -67,7 +67,7 @@ def test_labels_are_canonical_text():
     assert PRESENCE.names(presence_text(["é"])) == ("é",)
     for single in ("benign", "[", "[1]", "[a]"):
         assert PRESENCE.names(single) is None
-    assert [label_words(label) for label in ("benign", "[]", '["a","b"]')] == ["benign", NONE, "a, b"]
+    assert [display_label(label) for label in ("benign", "[]", '["a","b"]')] == ["benign", NONE, "a, b"]
 
 
 def annotation(label, at, number=0):

@@ -33,7 +33,7 @@ def test_the_activity_of_an_earlier_version_is_no_step(kept: dict[str, object]) 
         Outcome(Became.PROMOTED),
         Outcome(Became.PROMOTED, "v1", new_labels=3),
         Outcome(Became.KEPT_OUT, "v1"),
-        Outcome(Became.NO_MODEL, words="labels of two classes are needed"),
+        Outcome(Became.NO_MODEL, explanation="labels of two classes are needed"),
     ],
 )
 def test_an_outcome_is_kept_as_it_was(found: Outcome) -> None:

@@ -365,14 +365,14 @@ def test_labels_saved_are_read_off_between_the_budgets():
     assert saving is not None
     assert saving.saved == pytest.approx(400 - 150)
     assert not saving.at_least
-    assert "saves 250 of the 400 labels (95 % interval 250 to 250)" in saving.words
+    assert "saves 250 of the 400 labels (95 % interval 250 to 250)" in saving.sentence
 
 
 def test_more_than_was_tried_is_said_to_be_a_lower_bound():
     saving = labels_saved(lines({DEFAULT: [0.5, 0.5, 0.6], BASELINE: [0.2, 0.3, 0.4]}))
     assert saving is not None
     assert saving.at_least
-    assert "at least 300 of the 400" in saving.words
+    assert "at least 300 of the 400" in saving.sentence
 
 
 def test_a_seed_without_a_worst_group_counts_for_neither():
@@ -418,14 +418,14 @@ def test_no_saving_is_claimed_from_few_seeds_or_against_a_baseline_that_labels_d
     assert few is not None
     assert few.saved is few.low is few.high is None
     assert (
-        few.words
+        few.sentence
         == "No saving of labels is claimed, at 0.8: that takes 10 seeds, and 9 measured the worst group."
     )
     for baseline in ([0.379, 0.36, 0.355], [0.3, 0.5, 0.3], [0.3, 0.3, 0.3]):
         saving = labels_saved(lines({DEFAULT: [0.5, 0.55, 0.6], BASELINE: baseline}))
         assert saving is not None
         assert saving.saved is None
-        assert "random + plain is not shown to rise with labels" in saving.words
+        assert "random + plain is not shown to rise with labels" in saving.sentence
     noisy = lines({DEFAULT: [0.5, 0.55, 0.6], BASELINE: [0.30, 0.31, 0.32]})
     noisy.cube(BASELINE, WORST)[0, 2] += np.random.default_rng(0).normal(scale=0.1, size=12)
     saving = labels_saved(noisy)
@@ -449,14 +449,14 @@ def test_nothing_saved_is_said(curve: list[float]):
     saving = labels_saved(lines({DEFAULT: curve, BASELINE: [0.2, 0.3, 0.4]}))
     assert saving is not None
     assert saving.saved == 0
-    assert "saves no labels" in saving.words
+    assert "saves no labels" in saving.sentence
 
 
 def test_a_saving_that_the_seeds_do_not_agree_on_is_none():
     saving = labels_saved(lines({DEFAULT: [0.2, 0.3, 0.41], BASELINE: [0.2, 0.3, 0.4]}, spread=0.1))
     assert saving is not None
     assert saving.low == 0
-    assert "saves no labels that these runs could show" in saving.words
+    assert "saves no labels that these runs could show" in saving.sentence
 
 
 def test_the_bound_is_never_the_best_and_differences_are_paired():
@@ -547,11 +547,11 @@ def test_groups_are_shown_with_n_and_those_left_out_are_named():
     assert "malignant, site b (n 5–16)" in section.panels[0]
     assert (
         "fewer than 15 test images: lesion malignant, site b in 10 of 12 seeds (correlation 0.8)."
-        in section.words
+        in section.caption
     )
     whole = measures.groups(findings, [one for one in made if one.n > 20], "lesion")
     assert whole is not None
-    assert "No group is left out" in whole.words
+    assert "No group is left out" in whole.caption
 
 
 def test_a_ranking_is_inside_the_levels_and_its_bins_weigh_groups_alike():

@@ -63,4 +63,4 @@ def latent_groups(
                     f"{share:.0%} of the images stand apart and no variable says why{nearest}.",
                 )
             )
-    return tuple(sorted(found, key=lambda one: -one.size))
+    return tuple(sorted(found, key=lambda group: -group.size))

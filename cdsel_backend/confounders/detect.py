@@ -71,7 +71,7 @@ def detect(
         _left_out(column, f"{column.name} {column.excluded}.") for column in columns if column not in judged
     ]
     measured = _measure(pool, judged, rng)
-    findings = [judge(one, forced_in, forced_out) for one in measured]
+    findings = [judge(variable, forced_in, forced_out) for variable in measured]
     findings.sort(key=_strength, reverse=True)
     findings = merge(findings, {column.name: column for column in columns})
     findings.sort(key=_strength, reverse=True)
@@ -164,16 +164,16 @@ def _given_label(
         labels = np.full(n, -1, dtype=np.int64)
         if target.is_label:
             labels[target.rows] = target.codes
-        one = probe.given_label(column.codes, labels, rng, len(columns))
-        if one is not None:
+        probed = probe.given_label(column.codes, labels, rng, len(columns))
+        if probed is not None:
             asked.append(i)
             pairs.append((column.codes, labels))
-            measured.append(one)
+            measured.append(probed)
     intervals = probe.intervals_given_label(pairs, measured)
-    for i, one, (codes, labels), interval in zip(asked, measured, pairs, intervals, strict=True):
+    for i, probed, (codes, labels), interval in zip(asked, measured, pairs, intervals, strict=True):
         found[i] = {
-            "given_label": one.auroc,
-            "given_label_p": one.p,
+            "given_label": probed.auroc,
+            "given_label_p": probed.p,
             "given_label_interval": interval,
             "detectability": probe.detectability(codes, labels, rng),
         }
@@ -197,7 +197,7 @@ def _dependence(
 
 def _adjusted(found: list[Measured]) -> list[Measured]:
     for field in ("encoded_p", "given_label_p", "dependence_p"):
-        known = [i for i, one in enumerate(found) if getattr(one.finding, field) is not None]
+        known = [i for i, measurement in enumerate(found) if getattr(measurement.finding, field) is not None]
         p = false_discovery_control(np.array([getattr(found[i].finding, field) for i in known]))
         for i, value in zip(known, p, strict=True):
             adjusted: dict[str, Any] = {field: float(value)}
@@ -219,8 +219,8 @@ def _decides(table: NDArray[np.int64], target: Target) -> tuple[str, bool] | Non
     sure = float(beta.ppf(0.95, exceptions + 1, rarer - exceptions)) <= _CONSEQUENCE
     if exceptions and not sure:
         return None
-    words = "each of its levels has one label" if sure else "so far each of its levels has one label only"
-    return words if target.name is None else f"{words} ({target.name!r} present, or absent)", sure
+    sentence = "each of its levels has one label" if sure else "so far each of its levels has one label only"
+    return sentence if target.name is None else f"{sentence} ({target.name!r} present, or absent)", sure
 
 
 def _left_out(column: Column, sentence: str) -> Finding:

@@ -24,9 +24,9 @@ class Measured:
     surely: bool = False  # whether enough labels say so
 
 
-def judge(one: Measured, forced_in: Collection[str], forced_out: Collection[str]) -> Finding:
+def judge(measured: Measured, forced_in: Collection[str], forced_out: Collection[str]) -> Finding:
     """Give a measured variable its verdict and its sentence."""
-    finding = one.finding
+    finding = measured.finding
     if finding.variable in forced_out:
         verdict, why = Verdict.FORCED_OUT, "is left alone, as the settings ask"
     elif finding.variable in forced_in:
@@ -35,8 +35,8 @@ def judge(one: Measured, forced_in: Collection[str], forced_out: Collection[str]
         verdict, why = Verdict.NEITHER, "cannot be judged on so few images"
     elif finding.associated_with == "clusters":
         verdict, why = _before_labels(finding)
-    elif one.decides:
-        verdict, why = _consequence(one)
+    elif measured.decides:
+        verdict, why = _consequence(measured)
     else:
         verdict, why = _with_labels(finding)
     figures = f" ({_figures(finding)})" if finding.associated is not None else ""
@@ -57,11 +57,11 @@ def _before_labels(finding: Finding) -> tuple[Verdict, str]:
     )
 
 
-def _consequence(one: Measured) -> tuple[Verdict, str]:
-    why = f"is a consequence of the label, or decides it: {one.decides}"
-    if one.surely or not _encoded(one.finding):
+def _consequence(measured: Measured) -> tuple[Verdict, str]:
+    why = f"is a consequence of the label, or decides it: {measured.decides}"
+    if measured.surely or not _encoded(measured.finding):
         return Verdict.LEFT_OUT, why
-    return Verdict.NOT_KNOWN_YET, f"may confound, or be a consequence of the label: {one.decides}"
+    return Verdict.NOT_KNOWN_YET, f"may confound, or be a consequence of the label: {measured.decides}"
 
 
 def _with_labels(finding: Finding) -> tuple[Verdict, str]:
@@ -148,24 +148,24 @@ def _figures(finding: Finding) -> str:
 
 def merge(findings: Sequence[Finding], columns: dict[str, Column]) -> list[Finding]:
     """Leave out of those that act what says the same as a stronger (or a forced) one."""
-    kept = [one for one in findings if one.verdict is Verdict.FORCED_IN]
+    kept = [finding for finding in findings if finding.verdict is Verdict.FORCED_IN]
     merged = []
-    for one in sorted(
-        findings, key=lambda one: one.from_file
+    for finding in sorted(
+        findings, key=lambda finding: finding.from_file
     ):  # a name from the metadata goes before a measure
-        if one.acts and one.verdict is not Verdict.FORCED_IN:
-            codes = columns[one.variable].codes
+        if finding.acts and finding.verdict is not Verdict.FORCED_IN:
+            codes = columns[finding.variable].codes
             twin = next(
                 (k for k in kept if cramers_v(cross_table(codes, columns[k.variable].codes)) > DUPLICATE),
                 None,
             )
             if twin:
-                one = replace(
-                    one,
+                finding = replace(
+                    finding,
                     verdict=Verdict.LEFT_OUT,
-                    sentence=f"{one.variable} is a duplicate of {twin.variable}: {one.sentence}",
+                    sentence=f"{finding.variable} is a duplicate of {twin.variable}: {finding.sentence}",
                 )
             else:
-                kept.append(one)
-        merged.append(one)
+                kept.append(finding)
+        merged.append(finding)
     return merged

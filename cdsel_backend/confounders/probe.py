@@ -143,10 +143,13 @@ class Probe:
             return None if found is None else float(found[0])
 
         found = self._jackknife(len(variables), area)
-        for i, (interval, one) in enumerate(zip(found, measured, strict=True)):
+        for i, (interval, given_label) in enumerate(zip(found, measured, strict=True)):
             if interval is not None:
-                reach = 1.96 * one.spread
-                found[i] = (max(interval[0], one.auroc - reach), min(interval[1], one.auroc + reach))
+                reach = 1.96 * given_label.spread
+                found[i] = (
+                    max(interval[0], given_label.auroc - reach),
+                    min(interval[1], given_label.auroc + reach),
+                )
         return found
 
     def detectability(
@@ -301,7 +304,7 @@ def _fit(inputs: NDArray[np.float64], folds: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def _levels(sampled: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the levels with enough items to be told from the rest; none where there is but one level."""
+    """Return the levels with enough items to be distinguished from the rest; none where there is but one level."""
     levels, counts = np.unique(sampled, return_counts=True)
     return levels[counts >= _LEAST] if len(levels) > 1 else levels[:0]
 

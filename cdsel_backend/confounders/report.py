@@ -1,4 +1,4 @@
-"""What detection found, in numbers and in words."""
+"""What detection found, in numbers and sentences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Finding:
     variable A, the label Y and the level A^ that the probe reads. The p-values are Benjamini-Hochberg
     adjusted over the variables; the intervals (low, high) hold 95 % and count images of one group that say the same
     once. None where not measured. Where images may show any of several classes, all this is about whether they show
-    one of them: `associated_class`, the one that goes with the variable most closely.
+    one of them: `associated_class`, the one associated with the variable most closely.
     """
 
     variable: str
@@ -79,14 +79,14 @@ class Report:
     @property
     def confounders(self) -> tuple[str, ...]:
         """The variables to act on, the strongest first."""
-        return tuple(one.variable for one in self.findings if one.acts)
+        return tuple(finding.variable for finding in self.findings if finding.acts)
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return {
             "confounders": list(self.confounders),
-            "findings": [asdict(one) for one in self.findings],
-            "latent": [asdict(one) for one in self.latent],
+            "findings": [asdict(entry) for entry in self.findings],
+            "latent": [asdict(entry) for entry in self.latent],
         }
 
     @classmethod
@@ -95,10 +95,10 @@ class Report:
         data = data or {}
         return cls(
             tuple(
-                Finding(**_known(Finding, one) | {"verdict": Verdict(one["verdict"])})
-                for one in data.get("findings", ())
+                Finding(**_known(Finding, entry) | {"verdict": Verdict(entry["verdict"])})
+                for entry in data.get("findings", ())
             ),
-            tuple(LatentGroup(**_known(LatentGroup, one)) for one in data.get("latent", ())),
+            tuple(LatentGroup(**_known(LatentGroup, entry)) for entry in data.get("latent", ())),
         )
 
 
@@ -114,11 +114,11 @@ class VerdictChange:
 
 def verdict_changes(before: Report, after: Report) -> tuple[VerdictChange, ...]:
     """Return the variables of both reports whose verdict differs, in the order of the newer one."""
-    known = {one.variable: one.verdict for one in before.findings}
+    known = {finding.variable: finding.verdict for finding in before.findings}
     return tuple(
-        VerdictChange(one.variable, known[one.variable], one.verdict, one.sentence)
-        for one in after.findings
-        if one.variable in known and known[one.variable] is not one.verdict
+        VerdictChange(finding.variable, known[finding.variable], finding.verdict, finding.sentence)
+        for finding in after.findings
+        if finding.variable in known and known[finding.variable] is not finding.verdict
     )
 
 

@@ -90,11 +90,11 @@ def _confounders(version: WholeVersion, state: State) -> Iterator[str]:
             ("variable", "verdict", "encoded (AUROC)", "within one label", "associated (V)"),
             [
                 (
-                    one.variable,
-                    one.verdict.value,
-                    *map(_number, (one.encoded, one.given_label, one.associated)),
+                    finding.variable,
+                    finding.verdict.value,
+                    *map(_number, (finding.encoded, finding.given_label, finding.associated)),
                 )
-                for one in findings
+                for finding in findings
             ],
         )
 
@@ -119,13 +119,13 @@ def _metrics(version: WholeVersion) -> Iterator[str]:
             ("group", "n", "patients", "accuracy", ""),
             [
                 (
-                    one["group"],
-                    one["n"],
-                    one.get("patients", ""),
-                    _number(one["accuracy"]),
-                    _remark(one, metrics),
+                    group["group"],
+                    group["n"],
+                    group.get("patients", ""),
+                    _number(group["accuracy"]),
+                    _remark(group, metrics),
                 )
-                for one in groups
+                for group in groups
             ],
         )
 

@@ -144,7 +144,7 @@ class Presence(nn.Module):
         super().__init__()
         self.classes = model.classes
         self.heads = nn.ModuleDict(
-            {str(model.classes.index(name)): Head(one) for name, one in model.heads.items()}
+            {str(model.classes.index(name)): Head(head) for name, head in model.heads.items()}
         )
         self.constant = {
             model.classes.index(name): float(max(outcome, 0)) for name, (outcome, _) in model.left_out.items()
@@ -205,7 +205,7 @@ def level_codes(model: Model, metadata: Sequence[dict[str, object]]) -> NDArray[
     They index the levels of a variable as it was in training (`model.variables`).
     """
     found = np.full((len(metadata), len(model.variables)), -1, dtype=np.int64)
-    for place, variable in enumerate(model.variables):
+    for index, variable in enumerate(model.variables):
         known = {level: code for code, level in enumerate(variable.levels)}
-        found[:, place] = [known.get(str(name), -1) for name in variable.encode(metadata).names]
+        found[:, index] = [known.get(str(name), -1) for name in variable.encode(metadata).names]
     return found

@@ -3,7 +3,7 @@
 from cdsel_backend.labels.kind import Decision, LabelKind, OneClass, SeveralLabels
 from cdsel_backend.labels.presence import PRESENCE, presence_text
 from cdsel_backend.labels.single import SINGLE
-from cdsel_backend.labels.text import KINDS, kind_of, label_names, label_words, majority
+from cdsel_backend.labels.text import KINDS, display_label, kind_of, label_names, majority
 
 __all__ = [
     "KINDS",
@@ -13,9 +13,9 @@ __all__ = [
     "LabelKind",
     "OneClass",
     "SeveralLabels",
+    "display_label",
     "kind_of",
     "label_names",
-    "label_words",
     "majority",
     "presence_text",
 ]

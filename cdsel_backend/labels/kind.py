@@ -85,7 +85,7 @@ class LabelKind(Protocol):
         `empty_counts`: to name no class is a label, too. Raises SeveralLabels for more classes than a label may name.
         """
 
-    def words(self, text: str) -> str:
+    def display(self, text: str) -> str:
         """Return a label as people read it."""
 
     def majority(self, newest_first: Sequence[str]) -> str:

@@ -43,14 +43,14 @@ class Presence:
         except ValueError:
             return None
         return (
-            tuple(names) if isinstance(names, list) and all(isinstance(one, str) for one in names) else None
+            tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
         )
 
     def text(self, names: Collection[str], *, empty_counts: bool = False) -> str | None:
         """The canonical JSON; of no names only where that counts."""
         return presence_text(names) if names or empty_counts else None
 
-    def words(self, text: str) -> str:
+    def display(self, text: str) -> str:
         """The names, or that there are none."""
         return ", ".join(self.names(text) or ()) or NONE
 

@@ -32,7 +32,7 @@ class Single:
             )
         return next(iter(names), None)
 
-    def words(self, text: str) -> str:
+    def display(self, text: str) -> str:
         """The class."""
         return text
 

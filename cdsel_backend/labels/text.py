@@ -39,9 +39,9 @@ def label_names(text: str) -> tuple[str, ...]:
     return kind_of([text]).names(text) or ()
 
 
-def label_words(text: str) -> str:
+def display_label(text: str) -> str:
     """Return a label as people read it."""
-    return kind_of([text]).words(text)
+    return kind_of([text]).display(text)
 
 
 def majority(readings: Sequence[Reading]) -> str:

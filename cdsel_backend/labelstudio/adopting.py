@@ -40,7 +40,7 @@ def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[s
         return 0
     # First tasks before copies, each in the order in which annotators see them.
     adoption = _Adoption(state)
-    for mark, name, task in sorted(found, key=lambda one: (one[0].copy, one[2])):
+    for mark, name, task in sorted(found, key=lambda marked: (marked[0].copy, marked[2])):
         adoption.take(mark, name, task)
     store.adopt(
         state.project.id,

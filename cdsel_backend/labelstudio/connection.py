@@ -159,7 +159,9 @@ class Connection:
             try:
                 found = self.get("/api/templates/")["templates"]
                 pictures = (str(template.get("image") or "") for template in found)
-                names = Counter(one.partition("/static/")[0] for one in pictures if "/static/" in one)
+                names = Counter(
+                    address.partition("/static/")[0] for address in pictures if "/static/" in address
+                )
             except (LabelStudioUnreachable, TokenRefused):
                 raise
             except (LabelStudioError, AttributeError, KeyError, TypeError):  # no version that was met
@@ -272,18 +274,18 @@ class Connection:
         self._wrapper._tokens_client._access_token = None
         return self._personal
 
-    def refusal(self, what: str, status: int, words: str = "") -> LabelStudioError:
+    def refusal(self, what: str, status: int, answer: str = "") -> LabelStudioError:
         """The error for an answer of Label Studio that is not a success."""
         if status == 401:
-            return TokenRefused(self._token_words(words or "401"), status)
+            return TokenRefused(self._token_words(answer or "401"), status)
         if status == 404:
-            return NotFound(f"{what}: {words or 'not found'}", status)
+            return NotFound(f"{what}: {answer or 'not found'}", status)
         if status in AWAY:
             return LabelStudioUnreachable(
-                f"Label Studio at {self.url} is away or overloaded ({status} {words})".replace(" )", ")"),
+                f"Label Studio at {self.url} is away or overloaded ({status} {answer})".replace(" )", ")"),
                 status,
             )
-        return LabelStudioError(f"{what}: Label Studio answered {status}: {words}", status)
+        return LabelStudioError(f"{what}: Label Studio answered {status}: {answer}", status)
 
     def unreachable(self, what: str, error: Exception) -> LabelStudioUnreachable:
         """The error for a request that found no Label Studio."""
@@ -294,14 +296,14 @@ class Connection:
         )
 
     def _token_words(self, reason: str) -> str:
-        mend = "make a new one in Label Studio: your picture (top right) > Account & Settings > Personal Access Token"
+        fix = "make a new one in Label Studio: your picture (top right) > Account & Settings > Personal Access Token"
         if not self._personal:
-            mend = (
+            fix = (
                 "from Label Studio 1.17 on legacy tokens are off by default: use a personal access token instead "
                 "(your picture, top right > Account & Settings > Personal Access Token > Create); before 1.17 there "
                 "are legacy tokens only: copy it again from Account & Settings > Access Token"
             )
-        return f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}); {mend}"
+        return f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}); {fix}"
 
 
 def _json(response: httpx.Response) -> Any:

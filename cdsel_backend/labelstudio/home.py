@@ -29,7 +29,7 @@ class Home:
         """Whether an address is of the very host of LABEL_STUDIO_URL: only there the token may go."""
         try:
             parts = urlsplit(url)
-            port, own = (one.port or PORTS.get(one.scheme) for one in (parts, self._url))
+            port, own = (address.port or PORTS.get(address.scheme) for address in (parts, self._url))
         except ValueError:  # a port that is none
             return False
         return (parts.scheme, parts.hostname, port) == (self._url.scheme, self._url.hostname, own)
@@ -71,7 +71,9 @@ def _below(prefix: str, path: str) -> str:
 def _same_place(url: SplitResult, named: SplitResult) -> bool:
     """Whether an address lies below Label Studio's name; HTTP and HTTPS on their own ports are one place."""
     try:
-        ports = [one.port if one.port != PORTS.get(one.scheme) else None for one in (url, named)]
+        ports = [
+            address.port if address.port != PORTS.get(address.scheme) else None for address in (url, named)
+        ]
     except ValueError:  # a port that is none
         return False
     prefix = named.path.rstrip("/")

@@ -83,11 +83,9 @@ class ImageHosts:
     def _allows(self, text: str) -> bool:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
         inner = [address, *_embedded(address)]
-        if any(
-            one in network for one in inner for network in self.networks if one.version == network.version
-        ):
+        if any(ip in network for ip in inner for network in self.networks if ip.version == network.version):
             return True
-        return all(_is_public(one) for one in inner)
+        return all(_is_public(ip) for ip in inner)
 
 
 def _embedded(address: Address) -> Iterable[ipaddress.IPv4Address]:

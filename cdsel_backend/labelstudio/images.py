@@ -41,7 +41,7 @@ _CLOUD = ("s3", "gs", "azure-blob")
 
 
 class ImageUnavailable(UnreadableImage):
-    """An image whose bytes cannot be had; the message names the address and, where known, the mend."""
+    """An image whose bytes cannot be had; the message names the address and, where known, the fix."""
 
 
 class _Unauthorized(Exception):
@@ -136,15 +136,15 @@ class ImageReader:
             except PrivateAddress as error:
                 raise ImageUnavailable(f"{_short(url)} is not read: {error}") from error
             except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
-                words = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}{trust_hint(str(error))}"
+                problem = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}{trust_hint(str(error))}"
                 if isinstance(error, httpx.TimeoutException) and time.monotonic() >= deadline:
-                    words = f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s"
+                    problem = f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s"
                 # A presigned address leads to a storage elsewhere: its failure is not Label Studio's.
                 if at_home and not isinstance(error, httpx.InvalidURL):
                     raise self._blame(
-                        words, self._client.unreachable(f"reading {_short(url)}", error)
+                        problem, self._client.unreachable(f"reading {_short(url)}", error)
                     ) from error
-                raise ImageUnavailable(words) from error
+                raise ImageUnavailable(problem) from error
             except (UnicodeError, ValueError) as error:  # a host name that is none
                 raise ImageUnavailable(f"{_short(url)} is no address: {error}") from error
         raise ImageUnavailable(f"{_short(url)} redirects more than {MAX_REDIRECTS} times")
@@ -191,8 +191,8 @@ class ImageReader:
             if answered_at_home and response.status_code == 401 and signed:
                 raise _Unauthorized
             if answered_at_home and response.status_code in AWAY:
-                words = f"{_short(url)} answered {response.status_code}"
-                raise self._blame(words, self._client.refusal(_short(url), response.status_code))
+                problem = f"{_short(url)} answered {response.status_code}"
+                raise self._blame(problem, self._client.refusal(_short(url), response.status_code))
             raise ImageUnavailable(self._refusal(response, url, at_home=began_at_home))
         if answered_at_home and response.url.path.rstrip("/").endswith("/user/login"):
             raise ImageUnavailable(
@@ -209,7 +209,7 @@ class ImageReader:
             parts.append(part)
         return b"".join(parts)
 
-    def _blame(self, words: str, fault: LabelStudioError) -> Exception:
+    def _blame(self, problem: str, fault: LabelStudioError) -> Exception:
         """What to raise for an image that Label Studio gave as little as if it were away.
 
         `fault` where it is away for everything, or asks for fewer requests; else it is this image that is unavailable.
@@ -217,32 +217,32 @@ class ImageReader:
         if fault.status == TOO_MANY or not self._client.answers():
             return fault
         return ImageUnavailable(
-            f"{words}, though Label Studio itself answers: see that its storage gives this file, and in less time "
+            f"{problem}, though Label Studio itself answers: see that its storage gives this file, and in less time "
             "than the proxy before Label Studio grants"
         )
 
     def _refusal(self, response: httpx.Response, url: str, *, at_home: bool) -> str:
-        words = f"{_short(url)} answered {response.status_code}"
+        problem = f"{_short(url)} answered {response.status_code}"
         path = urlsplit(url).path
         if at_home and not self._home.has(str(response.url)):
-            return f"{words}: the storage that Label Studio points to refused ({response.url.host})"
+            return f"{problem}: the storage that Label Studio points to refused ({response.url.host})"
         if not at_home:
             if response.status_code in (401, 403) and "/data/" in path:
                 return (
-                    f"{words}: is this Label Studio's public address? Start Label Studio with LABEL_STUDIO_HOST set to "
-                    f"it, or write the path alone ({path}) into the tasks: the token goes to LABEL_STUDIO_URL only"
+                    f"{problem}: is this Label Studio's public address? Start Label Studio with LABEL_STUDIO_HOST set "
+                    f"to it, or write the path alone ({path}) into the tasks: the token goes to LABEL_STUDIO_URL only"
                 )
-            return words
+            return problem
         if urlsplit(url).scheme in _CLOUD:
-            return f"{words}: no cloud storage of the task's project covers it, or the storage's keys are refused"
+            return f"{problem}: no cloud storage of the task's project covers it, or the storage's keys are refused"
         if path.startswith("/data/local-files"):
             return (
-                f"{words}: the file is missing, or no Local storage of the project covers its folder "
+                f"{problem}: the file is missing, or no Local storage of the project covers its folder "
                 "(Settings > Cloud Storage), or LOCAL_FILES_SERVING_ENABLED is off"
             )
         if path.startswith("/data/upload"):
-            return f"{words}: the uploaded file is missing"  # Label Studio 1.23.2 answers 500 for it
-        return words
+            return f"{problem}: the uploaded file is missing"  # Label Studio 1.23.2 answers 500 for it
+        return problem
 
     def _inline(self, url: str) -> bytes:
         head, comma, body = url.partition(",")

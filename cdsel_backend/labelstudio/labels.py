@@ -151,7 +151,7 @@ def _answer(control: ElementTree.Element) -> _Answer | None:
 
 
 def _refusal(control: ElementTree.Element, images: Mapping[str, ElementTree.Element]) -> str | None:
-    """Why a control cannot be used, in words; None when it can."""
+    """Why a control cannot be used, as a sentence; None when it can."""
     name, answer = _tag(control), _answer(control)
     if answer is None:
         choice = f' choice="{control.get("choice")}"' if _is(control, "Choices") else ""

@@ -27,8 +27,8 @@ class UnknownLabel(ValueError):
     `rest` is the label that the known part of it makes; None where nothing is left.
     """
 
-    def __init__(self, words: str, rest: str | None = None) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, rest: str | None = None) -> None:
+        super().__init__(message)
         self.rest = rest
 
 
@@ -49,7 +49,7 @@ class LabelSpace:
     settings: Mapping[str, str]
     """The `cdsel_*` attributes of the labeling config, without the prefix: {"budget": "200"}."""
     notes: tuple[str, ...]
-    """What of the config is not used, in words."""
+    """What of the config is not used, as sentences."""
     kind: LabelKind = SINGLE
     value_key: str = "choices"
     """Where a part of a result holds its names: `choices`, or `rectanglelabels` and the like for regions."""

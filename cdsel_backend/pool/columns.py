@@ -73,7 +73,7 @@ class Column:
 
     `codes` (n,) int64 index `levels`. `edges` holds, for a numeric column, the lower bound of every level after
     the first (seconds since 1970 where it is `dated`). `reading` is how texts are read as its numbers, where they are
-    not plain ones. `excluded` says in words why it is no candidate confounder.
+    not plain ones. `excluded` says why it is no candidate confounder.
     """
 
     name: str
@@ -349,8 +349,8 @@ def _numeric(
 
 def _are_codes(name: str) -> bool:
     """Whether a field's name says that its whole numbers are codes."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
-    for word in map(str.casefold, reversed(words)):
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    for word in map(str.casefold, reversed(parts)):
         if _AMOUNT_WORD.fullmatch(word):
             return False
         if _CODE_WORD.fullmatch(word):

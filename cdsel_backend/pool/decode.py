@@ -31,7 +31,7 @@ _one_large_picture = threading.Lock()  # larger ones than MAX_PIXELS are decoded
 
 
 class UnreadableImage(ValueError):
-    """An image that cannot be used; the message says why in words an administrator can act on."""
+    """An image that cannot be used; the message says why in a sentence an administrator can act on."""
 
     retry_after: float | None = None
     """Seconds after which it may be there, where that is known."""

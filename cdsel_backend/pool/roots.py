@@ -40,7 +40,7 @@ class ImageRoots:
         """
         found = []
         for part in filter(None, map(str.strip, text.split(","))):
-            address, equals, folder = (one.strip() for one in part.partition("="))
+            address, equals, folder = (side.strip() for side in part.partition("="))
             bucket = any(address.startswith(scheme) and len(address) > len(scheme) for scheme in BUCKETS)
             if not equals or not (bucket or address.startswith(LOCAL_FILES)):
                 raise ValueError(
@@ -53,7 +53,7 @@ class ImageRoots:
                 )
             found.append((address.rstrip("/") + "/", Path(os.path.realpath(folder))))
         # The longest first: a folder inside a folder may be mounted elsewhere.
-        return cls(tuple(sorted(found, key=lambda one: -len(one[0]))))
+        return cls(tuple(sorted(found, key=lambda root: -len(root[0]))))
 
     def read(self, address: str, max_bytes: int) -> bytes | None:
         """The bytes of the image at an address of a task; None where it is mapped nowhere, or there is no such file.

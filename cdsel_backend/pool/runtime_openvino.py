@@ -79,7 +79,7 @@ class OpenVinoRuntime:
             compiled.append(core.compile_model(part, "CPU", options))
         self._free: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
         for _ in range(self.parallel):
-            self._free.put([one.create_infer_request() for one in compiled])
+            self._free.put([network.create_infer_request() for network in compiled])
 
     def __call__(self, pixels: Pixels) -> Vectors:
         """See `runtime.Runtime`."""
@@ -252,7 +252,7 @@ def _keep(file: Path, model: Any, plan: Plan) -> None:
         stem.with_suffix(".json").write_text(json.dumps(asdict(plan)), encoding="utf-8")
         for suffix in (".bin", ".xml", ".json"):
             stem.with_suffix(suffix).replace(file.with_suffix(suffix))
-        kept = sorted(file.parent.glob("[!.]*.json"), key=lambda one: one.stat().st_mtime, reverse=True)
+        kept = sorted(file.parent.glob("[!.]*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         for old in kept[_KEPT:]:
             for suffix in (".json", ".xml", ".bin"):
                 old.with_suffix(suffix).unlink(missing_ok=True)

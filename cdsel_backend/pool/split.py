@@ -150,7 +150,8 @@ def _to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
 def _channel_scale(network: Network, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of the channels, each (1, 3, 1, 1) on the scale 0-255."""
     mean, std = (
-        torch.tensor(one, device=device).view(1, 3, 1, 1) * 255 for one in (network.mean, network.std)
+        torch.tensor(channels, device=device).view(1, 3, 1, 1) * 255
+        for channels in (network.mean, network.std)
     )
     return mean, std
 
@@ -166,7 +167,7 @@ def _last_stage(model: nn.Module) -> list[str]:
     levels = [str(level["module"]) for level in getattr(model, "feature_info", None) or ()]
     if len(levels) < 2:
         return names
-    before = [place for place, name in enumerate(names) if name.startswith(f"{levels[-2]}.")]
+    before = [index for index, name in enumerate(names) if name.startswith(f"{levels[-2]}.")]
     return names[before[-1] + 1 :] if before and before[-1] + 1 < len(names) else names
 
 
@@ -185,25 +186,25 @@ def _cut(model: nn.Module, tuned: Sequence[str]) -> tuple[nn.Module, nn.Module] 
     except Exception:  # control flow that depends on data
         return None
     nodes = list(graph.nodes)
-    place = {node: number for number, node in enumerate(nodes)}
+    index = {node: number for number, node in enumerate(nodes)}
     owners = set(tuned) | {name.rpartition(".")[0] for name in tuned}
     first = next(
-        place[node] for node in nodes if node.op in ("call_module", "get_attr") and str(node.target) in owners
+        index[node] for node in nodes if node.op in ("call_module", "get_attr") and str(node.target) in owners
     )
     open_until = -1
     found = None
     for number, node in enumerate(nodes[:first]):
         if node.op not in ("placeholder", "get_attr") and open_until <= number:
             found = number
-        open_until = max([open_until, *(place[user] for user in node.users)])
+        open_until = max([open_until, *(index[user] for user in node.users)])
     if found is None:
         return None
     front, tail = torch.fx.Graph(), torch.fx.Graph()
     copied: dict[Any, Any] = {}
     for node in nodes[: found + 1]:
-        copied[node] = front.node_copy(node, lambda one: copied[one])
+        copied[node] = front.node_copy(node, lambda source: copied[source])
     front.output(copied[nodes[found]])
     behind: dict[Any, Any] = {nodes[found]: tail.placeholder("activations")}
     for node in nodes[found + 1 :]:
-        behind[node] = tail.node_copy(node, lambda one: behind[one])
+        behind[node] = tail.node_copy(node, lambda source: behind[source])
     return torch.fx.GraphModule(model, front), torch.fx.GraphModule(model, tail)

@@ -107,15 +107,15 @@ def find_reading(texts: Sequence[str]) -> Reading | None:
 def several_units(texts: Sequence[str]) -> tuple[str, ...]:
     """Return the units of texts that are all numbers, where there are two or more; else nothing."""
     found = [_quantity(text, ".") or _quantity(text, ",") for text in texts[:_LOOKED_AT]]
-    units = {one[1] for one in found if one is not None and one[1]}
-    many = sum(one is not None for one in found) >= MOSTLY * len(found)
+    units = {quantity[1] for quantity in found if quantity is not None and quantity[1]}
+    many = sum(quantity is not None for quantity in found) >= MOSTLY * len(found)
     return tuple(sorted(units)) if many and len(units) > 1 else ()
 
 
 def ambiguous_dates(texts: Sequence[str]) -> bool:
     """Whether texts are dates, but nothing says which number is the day and which the month."""
     found = [_YEAR_LAST.fullmatch(text) for text in texts[:_LOOKED_AT]]
-    return sum(one is not None for one in found) >= MOSTLY * max(len(found), 1)
+    return sum(date is not None for date in found) >= MOSTLY * max(len(found), 1)
 
 
 def _candidates(texts: Sequence[str]) -> list[Reading]:
@@ -128,7 +128,8 @@ def _candidates(texts: Sequence[str]) -> list[Reading]:
         found.append(Reading(dates=order))
     likelier = _decimal_mark(texts)
     for decimal in (likelier, *(mark for mark in _MARKS if mark != likelier)):
-        units = Counter(one[1] for one in (_quantity(text, decimal) for text in texts) if one is not None)
+        read = (_quantity(text, decimal) for text in texts)
+        units = Counter(quantity[1] for quantity in read if quantity is not None)
         if any(_AGE.fullmatch(text) for text in texts) or sum(unit in _YEARS for unit in units) > 1:
             found.append(Reading(decimal=decimal, unit="years", ages=True))
         named = sorted((unit for unit in units if unit), key=lambda unit: (-units[unit], unit))
@@ -189,10 +190,10 @@ def _quantity(text: str, decimal: str) -> tuple[float, str] | None:
 
 def _unit(text: str) -> str | None:
     """Return a known unit in one spelling, "" for none, None for what is no unit."""
-    words = text.strip().rstrip(".").casefold()
-    if not words:
+    unit = text.strip().rstrip(".").casefold()
+    if not unit:
         return ""
-    parts = [_WORDS.get(part.strip(), part.strip()) for part in words.split("/")]
+    parts = [_WORDS.get(part.strip(), part.strip()) for part in unit.split("/")]
     known = all(part in _UNITS or _POWER.sub("", part) in _UNITS for part in parts)
     if not known or len(parts) > 2:
         return None

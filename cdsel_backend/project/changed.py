@@ -19,7 +19,7 @@ def resolved(layers: Sources) -> Resolved:
 def audit_rows(before: Sources, after: Sources, names: Iterable[str], *, who: str) -> list[Json]:
     """The audit's rows of a change of some settings: the value in force and its source, before and after."""
     old, new = resolved(before), resolved(after)
-    olds, news = (one.settings.model_dump(mode="json") for one in (old, new))
+    olds, news = (layers.settings.model_dump(mode="json") for layers in (old, new))
     return [
         {
             "who": who,
@@ -35,5 +35,5 @@ def audit_rows(before: Sources, after: Sources, names: Iterable[str], *, who: st
 
 def moved(before: Sources, after: Sources) -> list[str]:
     """The settings whose value in force a change moves."""
-    olds, news = (resolved(one).settings.model_dump(mode="json") for one in (before, after))
+    olds, news = (resolved(layers).settings.model_dump(mode="json") for layers in (before, after))
     return [name for name in olds if olds[name] != news[name]]

@@ -63,7 +63,7 @@ def read_layers(space: LabelSpace, extra_params: object, before: Mapping[str, Ma
     ):
         try:
             values[layer], faults = accept(read(), before.get(layer, {}), layer=layer)
-            problems[layer] = [refused(one) for one in faults]
+            problems[layer] = [refused(refusal) for refusal in faults]
         except ValueError as fault:
             values[layer], problems[layer] = dict(before.get(layer, {})), [str(fault)]
     return Layers(values, problems)
@@ -75,7 +75,11 @@ def extra_params_refusal(extra_params: object) -> str | None:
         _, faults = accept(parse_layer(extra_params), {}, layer="extra parameters")
     except ValueError as fault:
         return str(fault)
-    wrong = [f"{one.name} = {one.value!r} is refused: {one.reason}" for one in faults if one.known]
+    wrong = [
+        f"{refusal.name} = {refusal.value!r} is refused: {refusal.reason}"
+        for refusal in faults
+        if refusal.known
+    ]
     return "; ".join(wrong) or None
 
 
@@ -149,15 +153,15 @@ class Connector:
         """Say that a call was not obeyed, and why."""
         studio = self._server.label_studio_url
         named = f" (the caller says that Label Studio is {call.hostname})" if call.hostname != studio else ""
-        words = (
+        sentence = (
             f"/setup was called at {call.host} for project {call.source}{named}, but Label Studio at {studio} lists no "
             "such ML backend for it: nothing was done. Where the call was right, set CDSEL_PUBLIC_URL to the address "
             "under Settings > Model, and LABEL_STUDIO_URL to that Label Studio"
         )
-        log.warning("%s", words)
+        log.warning("%s", sentence)
         known = self._store.project_of(call.source, studio)
         if known is not None:
-            self._store.add_event(call.source, REFUSED_SETUP, {"problem": words}, handled=True)
+            self._store.add_event(call.source, REFUSED_SETUP, {"problem": sentence}, handled=True)
 
     def _look(self, studio: LabelStudio, source: int, hosts: set[str]) -> bool:
         """Connect a project, or bring it up to date, where Label Studio lists this backend for it."""
@@ -180,9 +184,9 @@ class Connector:
         address = self._server.public_url or str(ours["url"]).rstrip("/")
         if known is not None and known.backend_url == address and not stale(known, layers):
             return True
-        for words in layers.problems.values():
-            if words:
-                log.warning("project %s: %s", source, "; ".join(words))
+        for sentences in layers.problems.values():
+            if sentences:
+                log.warning("project %s: %s", source, "; ".join(sentences))
         if known is not None and known.backend_url and known.backend_url != address:
             self._forget_address(studio, known.id, known.backend_url)
         if known is not None:
@@ -255,5 +259,5 @@ def same_host(url: str, host: str) -> bool:
 def stale(known: Any, layers: Layers) -> bool:
     """Whether settings are other than what is known of a project."""
     return any(known.layers.get(layer, {}) != values for layer, values in layers.values.items()) or any(
-        known.problems.get(layer, []) != words for layer, words in layers.problems.items()
+        known.problems.get(layer, []) != sentences for layer, sentences in layers.problems.items()
     )

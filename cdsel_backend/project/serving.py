@@ -192,7 +192,7 @@ def answers_by(
 
 
 def misfit(model: Model, space: LabelSpace) -> str | None:
-    """Why a model cannot serve a label space, in words; None when it can."""
+    """Why a model cannot serve a label space, as a sentence; None when it can."""
     if not answers_for(model, space.kind):
         return f"it was trained for another kind of label; the labeling config now asks for {space.kind.asks}"
     known = [name for name in model.classes if name in space.classes]

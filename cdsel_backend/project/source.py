@@ -91,9 +91,9 @@ def take_in(
     seen = new = changed = 0
     for part in in_parts(listing.items):
         known = store.known_items(source.id, [item.key for item in part])
-        told = [_described(opened, item, known.get(item.key)) for item in part]
-        one, other = store.take_items(source, told)
-        seen, new, changed = seen + len(part), new + one, changed + other
+        described = [_described(opened, item, known.get(item.key)) for item in part]
+        added, other = store.take_items(source, described)
+        seen, new, changed = seen + len(part), new + added, changed + other
         for item in part:
             gone.pop(item.key, None)
         yield seen, new, changed
@@ -121,7 +121,7 @@ def secret(folder: Path) -> bytes:
 def _described(
     opened: PoolSource, item: SourceItem, known: tuple[str, Mapping[str, Any]] | None
 ) -> SourceItem:
-    """An item with what its own file tells; what the file of an image that did not change told is kept."""
+    """An item with what its own file says; what the file of an unchanged image said is kept."""
     if item.problem is not None:
         return item
     if known is not None and item.stamp and known[0] == item.stamp:

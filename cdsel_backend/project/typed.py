@@ -54,7 +54,7 @@ class TypedPool:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays to keep; `meta` holds the rest."""
         # A column has at most a few dozen levels, unless it is no candidate.
-        codes = {f"codes_{i}": one.codes.astype(np.int32) for i, one in enumerate(self.columns)}
+        codes = {f"codes_{i}": column.codes.astype(np.int32) for i, column in enumerate(self.columns)}
         raw = {f"raw_{i}": own for i, own in enumerate(self.fields.codes.values())}
         own = {"ids": self.ids, "tasks": self.tasks, "held_out": self.held_out, "groups": self.groups}
         return own | codes | raw
@@ -62,7 +62,7 @@ class TypedPool:
     def meta(self) -> Json:
         """What JSON can hold."""
         return {
-            "columns": [one.meta() for one in self.columns],
+            "columns": [column.meta() for column in self.columns],
             "fields": [[name, list(values)] for name, values in self.fields.values.items()],
             "unread": self.unread,
         }
@@ -71,8 +71,8 @@ class TypedPool:
     def from_kept(cls, kept: dict[str, NDArray[Any]], meta: Json) -> TypedPool:
         """Rebuild from `arrays` and `meta`."""
         columns = [
-            Column.from_meta(one, kept[f"codes_{i}"].astype(np.int64))
-            for i, one in enumerate(meta["columns"])
+            Column.from_meta(column, kept[f"codes_{i}"].astype(np.int64))
+            for i, column in enumerate(meta["columns"])
         ]
         fields = Fields(
             len(kept["ids"]),

@@ -89,8 +89,8 @@ def next_step(state: State, *, images: int, read: int) -> str:
 
 def outcome(found: Outcome) -> str:
     """What became of a training."""
-    if found.words:
-        return found.words
+    if found.explanation:
+        return found.explanation
     if found.became is Became.KEPT_OUT:
         return f"kept out: worse than {found.champion} on the held-out labels"
     if found.new_labels is not None:
@@ -119,12 +119,12 @@ _SOURCES = {
 }
 
 
-def source_words(source: str) -> str:
+def source_name(source: str) -> str:
     """A source of a setting, as a person knows it."""
     return "Label Studio (Settings > Model)" if source == "extra parameters" else _SOURCES[source]
 
 
-def value_words(value: object) -> str:
+def value_text(value: object) -> str:
     """A setting's value as an admin would say it."""
     if value is None:
         return "not set"
@@ -145,7 +145,7 @@ def overruled(state: State, name: str) -> str | None:
     source = state.resolved.sources[name]
     value = state.settings.model_dump(mode="json")[name]
     ours = "set here" if source == "dashboard" else f"from {_SOURCES[source]}"
-    return f"{value_words(value)}, {ours}; {_SOURCES[below.layer]} says {value_words(below.value)}"
+    return f"{value_text(value)}, {ours}; {_SOURCES[below.layer]} says {value_text(below.value)}"
 
 
 def lowering(state: State) -> str | None:

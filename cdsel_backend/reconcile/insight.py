@@ -1,7 +1,7 @@
 """What a training tells the admin beside its model's accuracy, from the labels as they are.
 
 It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the pool), `curve` (what
-another round would bring), `saved` (labels saved against chance, in words) and `suspects` (labels that may be wrong:
+another round would bring), `saved` (labels saved against chance, a sentence) and `suspects` (labels that may be wrong:
 `item`, `label`, `other`, their probabilities as `own` and `likelihood`, and the `class` in question where an image may
 show several).
 
@@ -22,7 +22,7 @@ from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
 from cdsel_backend.training.random_share import RandomShare, tell
-from cdsel_backend.training.saved import saved_words, too_few
+from cdsel_backend.training.saved import labels_saved_sentence, too_few
 from cdsel_backend.training.suspects import find_suspects
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ def insight(pool: EmbeddedPool) -> Json:
         return {"insight": _insight(pool)}
     except NotEnoughLabels:
         return {}
-    except Exception:  # the model is worth more than what can be told of it
-        log.exception("project %s: nothing can be told of the labels", pool.state.project.id)
+    except Exception:  # the model is worth more than what can be said of it
+        log.exception("project %s: nothing can be said of the labels", pool.state.project.id)
         return {}
 
 
@@ -55,7 +55,9 @@ def _insight(pool: EmbeddedPool) -> Json:
         by_chance = np.zeros(len(pool.ids), dtype=bool)
         by_chance[unseen.rows[drawn]] = True
         chance = _cross_fit(pool, by_chance)
-        saved = saved_words(unseen, chance, labels, columns, pool.classes, kind=kind, seed=settings.seed)
+        saved = labels_saved_sentence(
+            unseen, chance, labels, columns, pool.classes, kind=kind, seed=settings.seed
+        )
     return {
         "random_share": tell(share, labels, said, pool.classes, kind=kind),
         "curve": learning_curve(
@@ -104,16 +106,16 @@ def _suspects(pool: EmbeddedPool, unseen: Unseen) -> list[Json]:
     listed: list[Json] = []
     kind = pool.kind
     decisions = kind.decisions(pool.classes)
-    for one in find_suspects(unseen.at_full_size(), pool.labels[unseen.rows], kind=kind):
-        decision = decisions[one.column]
+    for suspect in find_suspects(unseen.at_full_size(), pool.labels[unseen.rows], kind=kind):
+        decision = decisions[suspect.column]
         listed.append(
             {
-                "item": int(pool.ids[unseen.rows[one.row]]),
+                "item": int(pool.ids[unseen.rows[suspect.row]]),
                 "class": decision.name,
-                "label": decision.outcomes[one.label],
-                "other": decision.outcomes[one.other],
-                "own": round(one.own, 4),
-                "likelihood": round(one.likelihood, 4),
+                "label": decision.outcomes[suspect.label],
+                "other": decision.outcomes[suspect.other],
+                "own": round(suspect.own, 4),
+                "likelihood": round(suspect.likelihood, 4),
             }
         )
     return listed

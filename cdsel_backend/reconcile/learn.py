@@ -208,7 +208,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         context.store.add_training(
             state.project.id,
             version=None,
-            outcome=Outcome(Became.NO_MODEL, words=str(fault)),
+            outcome=Outcome(Became.NO_MODEL, explanation=str(fault)),
             metrics={},
             round=state.complete_rounds,
             labels=labels,
@@ -220,7 +220,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     trial = try_fine_tune(context, state, pool, model, killed=killed)
     context.store.note_problems(state.project.id, "fine-tune", [trial.problem] if trial.problem else [])
     model = trial.model
-    metrics = {**held_out_metrics(model, pool, pool.labelled & pool.held_out), **trial.told}
+    metrics = {**held_out_metrics(model, pool, pool.labelled & pool.held_out), **trial.facts}
     folder = model_folder(context.server, state.project.id) / version
     context.store.confirm_lease()  # or another process may be writing there
     for stray in (folder, *folder.parent.glob(f".{version}-*")):  # of a run that died before it was recorded

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def check_settings(context: Context, state: State) -> bool:
     """Name the settings that were accepted once and are refused now, and those that need another one."""
-    faults = [refused(one) for one in state.resolved.refused]
+    faults = [refused(refusal) for refusal in state.resolved.refused]
     if state.settings.group_cap is not None and state.settings.group is None:
         faults.append(
             "group_cap does nothing without group: set it to the variable that names the patient or lesion"

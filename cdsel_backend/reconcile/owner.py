@@ -64,9 +64,9 @@ def _refusal(context: Context, state: State, owner: Owner) -> str | None:
         address.rstrip("/") for address in (context.server.public_url, state.project.backend_url) if address
     }
     pool = state.project.pool_project
-    listed = [str(one["url"]).rstrip("/") for one in context.studio.backends(pool)]
+    listed = [str(backend["url"]).rstrip("/") for backend in context.studio.backends(pool)]
     others = {url: instance_at(url) for url in listed if url not in own}
-    words = (
+    sentence = (
         f"Another backend works for this project (dashboard {owner.dashboard}): this one stands aside, so that no "
         "image is given out twice or beyond the budget, and nothing is lost. "
     )
@@ -74,14 +74,14 @@ def _refusal(context: Context, state: State, owner: Owner) -> str | None:
     if owner.backend in others.values():
         where = next(url for url, name in others.items() if name == owner.backend)
         return (
-            words
+            sentence
             + f"It answers at {where}. Remove one of the two under Settings > Model in Label Studio; to go on "
             f"with this one, stop the other, then {take}"
         )
     silent = sorted(url for url, name in others.items() if name is None)
     if silent:
         return (
-            words
+            sentence
             + f"It does not answer at {', '.join(silent)}. If it is gone for good, remove that address under "
             f"Settings > Model in Label Studio, or {take}"
         )

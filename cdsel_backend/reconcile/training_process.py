@@ -96,12 +96,12 @@ def _note_end(context: Context, project: int, end: End) -> None:
         cause = f"was killed by signal {-end.status}" if killed else f"ended with status {end.status}"
         if end.status == -signal.SIGKILL:
             cause += ", as the system does when memory runs out"
-        words = (
+        sentence = (
             f"the training process {cause}; nothing is lost, the model before it serves, and the training is tried "
             f"again in {pause:.0f} s, or at once with new labels or at Start Training"
         )
-        log.warning("project %s: %s", project, words)
-        context.store.note_problems(project, PLACE, [words])
+        log.warning("project %s: %s", project, sentence)
+        context.store.note_problems(project, PLACE, [sentence])
 
 
 def _main(
@@ -130,14 +130,14 @@ def _main(
             log.warning("project %s: %s", project, fault)
             raise SystemExit(FAILED) from None
         except (LabelStudioError, BackboneError, ModelFormatError) as fault:
-            words = f"the training failed: {fault}"
+            sentence = f"the training failed: {fault}"
         except Exception as fault:
             log.exception("project %s: the training failed", project)
-            words = f"the training failed ({type(fault).__name__}: {fault}); the log has the details"
+            sentence = f"the training failed ({type(fault).__name__}: {fault}); the log has the details"
         else:
             store.release_lease(name, holder)  # any worker may go on with the new model
             return
-        store.note_problems(project, PLACE, [words])
+        store.note_problems(project, PLACE, [sentence])
     raise SystemExit(FAILED)
 
 

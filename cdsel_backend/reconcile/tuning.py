@@ -26,13 +26,13 @@ EMBED_CHUNK = 32  # images of one committed step
 
 @dataclass(frozen=True)
 class Trial:
-    """What a training made of the setting `training`: the model, and what is to be told of it, as JSON.
+    """What a training made of the setting `training`: the model, and what the model's page shows of it, as JSON.
 
     `problem`: why the fine-tune that was asked for went wrong, for whoever watches.
     """
 
     model: Model
-    told: Json
+    facts: Json
     problem: str | None = None
 
 
@@ -112,7 +112,7 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         seed=settings.seed,
         progress=lambda done, total: context.show(state, Activity(Step.FINE_TUNING, done, total)),
     )
-    told = {
+    facts = {
         "asked": asked,
         "gain": tuned.gain,
         "gain_error": tuned.gain_error,
@@ -120,13 +120,13 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         "device": str(device),
     }
     if asked == "auto" and tuned.loses:
-        return Trial(base, {"fine_tune": {**told, "taken": False, "why": "it was worse than the head"}})
-    told = {**told, "taken": True}
+        return Trial(base, {"fine_tune": {**facts, "taken": False, "why": "it was worse than the head"}})
+    facts = {**facts, "taken": True}
     fingerprint = network.network.fingerprint
     hashes = [(item.id, str(item.content_hash)) for item in pool.items(rows)]
     vectors = [(*key, vector) for key, vector in zip(hashes, tuned.vectors, strict=True)]
     context.store.add_vectors(fingerprint, vectors)
-    return Trial(TunedModel(base, tuned.head, tuned.changes, fingerprint, told), {"fine_tune": told})
+    return Trial(TunedModel(base, tuned.head, tuned.changes, fingerprint, facts), {"fine_tune": facts})
 
 
 def embed_tuned(context: Context, state: State) -> bool:
@@ -161,7 +161,7 @@ class _Reading:
         self, network: Embedder, places: NDArray[np.int64]
     ) -> dict[int, NDArray[np.floating[Any]]]:
         """Row -> activations (1 + views, *shape); an image that cannot be read now is left out."""
-        place_of = {int(self.pool.ids[place]): int(place) for place in places}
+        place_of = {int(self.pool.ids[row]): int(row) for row in places}
         found = _embed(self.context, self.state, network, self.pool.items(places))
         return {place_of[item]: vector for item, _, vector in found}
 
@@ -178,9 +178,9 @@ def _embed(
         threads=READERS,
     )
     return [
-        (one.key, one.content_hash, one.vector)
-        for one in results
-        if one.vector is not None and one.content_hash is not None
+        (result.key, result.content_hash, result.vector)
+        for result in results
+        if result.vector is not None and result.content_hash is not None
     ]
 
 
@@ -189,5 +189,5 @@ def _stays(base: Model, asked: str, why: str) -> Trial:
 
 
 def _fails(base: Model, asked: str, why: str) -> Trial:
-    words = f"{why}; the newest model goes by the backbone as it is, and the next training tries again"
-    return replace(_stays(base, asked, why), problem=words)
+    sentence = f"{why}; the newest model goes by the backbone as it is, and the next training tries again"
+    return replace(_stays(base, asked, why), problem=sentence)

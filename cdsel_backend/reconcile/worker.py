@@ -135,7 +135,9 @@ class Worker:
     def _round(self, stop: threading.Event) -> bool:
         """Give every project its turn; returns whether any had something to do."""
         # A project of another Label Studio stands still: our token is not for it.
-        projects = [one for one in self.store.projects() if one.studio_url == self.server.label_studio_url]
+        projects = [
+            known for known in self.store.projects() if known.studio_url == self.server.label_studio_url
+        ]
         if not projects:
             self._probe()
         busy = False
@@ -171,9 +173,9 @@ class Worker:
         turn.said = True
         context = self.contexts.get(turn.project.studio_url)
         step = context.steps.get(turn.project.id, "") if context else ""
-        words = taking_long(step, SLOW_SECONDS)
-        log.warning("project %s: %s", turn.project.pool_project, words)
-        self.store.note_problems(turn.project.id, "slow", [words])
+        sentence = taking_long(step, SLOW_SECONDS)
+        log.warning("project %s: %s", turn.project.pool_project, sentence)
+        self.store.note_problems(turn.project.id, "slow", [sentence])
 
     def _turn(self, project: Project) -> bool:
         if time.monotonic() < self.failures.get(project.id, (0, 0.0))[1]:
@@ -221,12 +223,12 @@ class Worker:
             return isinstance(fault, NotFound)
         return False
 
-    def _fail(self, project: Project, words: str, *, gone: bool = False) -> None:
+    def _fail(self, project: Project, sentence: str, *, gone: bool = False) -> None:
         times = self.failures.get(project.id, (0, 0.0))[0] + 1
         pause = min(LONGEST_PAUSE, 2.0 ** (times - 1))
         self.failures[project.id] = times, time.monotonic() + pause
-        log.warning("project %s: %s (next try in %.0f s)", project.pool_project, words, pause)
-        self.store.note_problems(project.id, "worker", [] if gone else [words])
+        log.warning("project %s: %s (next try in %.0f s)", project.pool_project, sentence, pause)
+        self.store.note_problems(project.id, "worker", [] if gone else [sentence])
         self.store.note_problems(project.id, POOL_GONE, [pool_gone(project.pool_project)] if gone else [])
 
     def _context(self, studio_url: str) -> Context:

@@ -103,7 +103,7 @@ def second_readings(sizes: Sequence[int], overlap: float, *, seed: int) -> list[
     for number, size in enumerate(sizes):
         count = _whole(overlap * (before + size)) - _whole(overlap * before)
         order = np.random.default_rng((seed, number)).permutation(size)
-        chosen.append(sorted(int(place) for place in order[:count]))
+        chosen.append(sorted(int(index) for index in order[:count]))
         before += size
     return chosen
 

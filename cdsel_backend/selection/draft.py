@@ -31,7 +31,7 @@ class Draft:
         self.at_random: list[bool] = []
         self.by_chance: list[bool] = []
         self.uncertainty: NDArray[np.float64] | None = None
-        """(n,) in [0, 1], told in the reasons: for a strategy to set that goes by it."""
+        """(n,) in [0, 1], shown in the reasons: for a strategy to set that goes by it."""
         self._room = self._group_room()
         self._unit = self._unit_vectors()
 
@@ -95,10 +95,10 @@ class Draft:
     def spread_random(self) -> None:
         """Reorder the picks so that those drawn at random lie evenly among the others, each kind in its order."""
         at_random = np.array(self.at_random, dtype=bool)
-        place = np.empty(len(at_random))
+        position = np.empty(len(at_random))
         for kind in (at_random, ~at_random):
-            place[kind] = (np.arange(kind.sum()) + 0.5) / max(int(kind.sum()), 1)
-        order = np.argsort(place, kind="stable")
+            position[kind] = (np.arange(kind.sum()) + 0.5) / max(int(kind.sum()), 1)
+        order = np.argsort(position, kind="stable")
         self.indices = [self.indices[i] for i in order]
         self.gains = [self.gains[i] for i in order]
         self.covers = [self.covers[i] for i in order]

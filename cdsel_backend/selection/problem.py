@@ -153,7 +153,11 @@ def problem_for(
     **rest: Any,
 ) -> Problem:
     """Return the problem of a pool with labels of any kind: strategies want one class an image (`LabelKind`)."""
-    one = kind.as_problem(labels, n_classes, probabilities)
+    target = kind.as_problem(labels, n_classes, probabilities)
     return Problem(
-        labels=one.labels, n_classes=one.n_classes, probabilities=one.probabilities, doubt=one.doubt, **rest
+        labels=target.labels,
+        n_classes=target.n_classes,
+        probabilities=target.probabilities,
+        doubt=target.doubt,
+        **rest,
     )

@@ -1,4 +1,4 @@
-"""Why an item was picked, in words for the annotator and in numbers for the page."""
+"""Why an item was picked, as a sentence for the annotator and in numbers for the page."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Reason:
             bare = "drawn by chance" if self.by_chance else "chosen for what it adds to the images before it"
             return _sentence("; ".join(why) or bare)
         due = round(self.due)
-        place = f"image {self.got} of {due} due this round" if self.got <= due else "beyond its share"
+        turn = f"image {self.got} of {due} due this round" if self.got <= due else "beyond its share"
         return _sentence(
-            f"{self.stratum}: {place}{'; ' if why else ', '}{'; '.join(why) or 'drawn by chance'}"
+            f"{self.stratum}: {turn}{'; ' if why else ', '}{'; '.join(why) or 'drawn by chance'}"
         )
 
     def to_json(self) -> dict[str, object]:
@@ -62,7 +62,7 @@ class Reason:
 def sentence_without_label(reason: Reason, classes: Sequence[str]) -> str:
     """Return the reason's sentence for the annotator, who must not read the answer in it.
 
-    Metadata may hold a diagnosis: a stratum that names one of the `classes` is not told.
+    Metadata may hold a diagnosis: a stratum that names one of the `classes` is not shown.
     """
     named = any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", reason.stratum, re.I) for name in classes)
     return replace(reason, stratum="").sentence if named else reason.sentence
@@ -76,8 +76,8 @@ def neutral_sentence(reason: Mapping[str, object]) -> str:
     return Reason("", 0.0, 0, covers if isinstance(covers, int) else 0, None, drawn, chance).sentence
 
 
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class Selection:
     @property
     def by_chance(self) -> NDArray[np.bool_]:
         """(m,): nothing but chance chose it, among all or inside its stratum, so that it speaks for its levels."""
-        return np.array([one.drawn_at_random or one.by_chance for one in self.reasons], dtype=bool)
+        return np.array([reason.drawn_at_random or reason.by_chance for reason in self.reasons], dtype=bool)
 
 
 def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selection:
@@ -111,18 +111,18 @@ def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selectio
     for position, index in enumerate(picked):
         for count, partition in zip(got, found, strict=True):
             count[partition.codes[index]] += 1
-        stratum, owed, place = "", 0.0, 0
+        stratum, owed, turn = "", 0.0, 0
         best = -np.inf
         for count, partition, quota in zip(got, found, quotas, strict=True):
             code = partition.codes[index]
             if (lack := (quota[code] - count[code]) / max(int(quota[code]), 1)) > best:
                 best, stratum = lack, partition.names[code]
-                owed, place = float(quota[code]), int(count[code])
+                owed, turn = float(quota[code]), int(count[code])
         reasons.append(
             Reason(
                 stratum=stratum,
                 due=owed,
-                got=place,
+                got=turn,
                 covers=draft.covers[position],
                 uncertainty=None if uncertainty is None else float(uncertainty[index]),
                 drawn_at_random=draft.at_random[position],

@@ -81,9 +81,9 @@ def _name_request() -> None:
 
 def _wait(fault: Exception) -> Response:
     """The answer while the database does not."""
-    words = sentence(fault)
-    log.error("%s", words)
-    return _explain(ServiceUnavailable(words, retry_after=10))
+    message = sentence(fault)
+    log.error("%s", message)
+    return _explain(ServiceUnavailable(message, retry_after=10))
 
 
 def _refuse(fault: Exception) -> Response:

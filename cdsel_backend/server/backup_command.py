@@ -115,7 +115,7 @@ def _refuse_while_it_runs(server: ServerSettings) -> None:
         store.close()
     except SQLAlchemyError:
         return  # a database that does not open is why somebody restores
-    if any(not one.dead for one in pulses):
+    if any(not pulse.dead for pulse in pulses):
         raise click.ClickException(
             "a worker uses this data folder now: stop `cdsel serve` and `cdsel worker` first, then restore"
         )

@@ -63,8 +63,8 @@ def read_body(*, deep: bool = False) -> dict[str, Any]:
         limit = BODY_BYTES.get(request.endpoint or "", OTHER_BODY_BYTES)
         raise RequestEntityTooLarge(f"the body is larger than {limit // MEBIBYTE} MiB") from None
     except (ValueError, RecursionError) as fault:
-        words = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)[:200]
-        raise BadRequest(f"the body is no JSON: {words}") from None
+        reason = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)[:200]
+        raise BadRequest(f"the body is no JSON: {reason}") from None
     if not isinstance(body, dict):
         raise BadRequest("send a JSON object")
     if not deep and _too_deep(body):

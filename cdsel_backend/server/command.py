@@ -96,7 +96,7 @@ def _is_loopback(host: str) -> bool:
         addresses = {found[4][0] for found in socket.getaddrinfo(host, None)}
     except OSError:
         return False  # waitress will say what is wrong with it
-    return all(ipaddress.ip_address(str(one).partition("%")[0]).is_loopback for one in addresses)
+    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses)
 
 
 def open_once(server: ServerSettings) -> None:
@@ -192,14 +192,14 @@ def _work(parent: int, server: ServerSettings, verbose: bool) -> None:
 
 def _until_told(parent: int) -> threading.Event:
     """An event that is set by SIGTERM, or when the parent is gone and nobody would ever send one."""
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the parent decides
 
     def watch() -> None:
-        while not told.wait(1.0):
+        while not stop.wait(1.0):
             if os.getppid() != parent:
-                told.set()
+                stop.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    return told
+    return stop

@@ -59,7 +59,9 @@ class Door:
         """The host names by which this server is called, in lower case."""
         own = {self._listens_at, socket.gethostname(), socket.getfqdn()}
         addresses = (self._server.public_url, self._server.dashboard_url)
-        return {name.lower() for name in own | {urlsplit(one).hostname or "" for one in addresses}} - {""}
+        return {
+            name.lower() for name in own | {urlsplit(address).hostname or "" for address in addresses}
+        } - {""}
 
     def knows_host(self, host: str) -> bool:
         """Whether a Host header names this server.

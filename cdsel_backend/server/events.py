@@ -68,7 +68,7 @@ def read_event(payload: object) -> Event:
     annotations = _mappings(payload, "annotation") + _mappings(payload, "annotations")
     tasks = _ids(_mappings(payload, "task") + _mappings(payload, "tasks"))
     if not tasks:
-        tasks = tuple(one["task"] for one in annotations if is_id(one.get("task")))
+        tasks = tuple(annotation["task"] for annotation in annotations if is_id(annotation.get("task")))
     project = _ids(_mappings(payload, "project"))
     return Event(payload["action"], project[0] if project else None, tasks, _ids(annotations))
 
@@ -76,8 +76,8 @@ def read_event(payload: object) -> Event:
 def _mappings(payload: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     value = payload.get(key)
     values = value if isinstance(value, list) else [value]
-    return [one for one in values if isinstance(one, Mapping)]
+    return [each for each in values if isinstance(each, Mapping)]
 
 
 def _ids(values: list[Mapping[str, Any]]) -> tuple[int, ...]:
-    return tuple(one["id"] for one in values if is_id(one.get("id")))
+    return tuple(value["id"] for value in values if is_id(value.get("id")))

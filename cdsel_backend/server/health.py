@@ -30,21 +30,21 @@ def find_problems(server: ServerSettings, store: Store) -> list[str]:
     try:
         problems += pulse_problems(store.pulses())
     except SQLAlchemyError as fault:
-        words = sentence(fault)
-        problems.append(f"{words[0].upper()}{words[1:]}.")
+        message = sentence(fault)
+        problems.append(f"{message[0].upper()}{message[1:]}.")
     return problems
 
 
 def pulse_problems(pulses: Sequence[Pulse]) -> list[str]:
     """What is wrong with the workers, as sentences."""
-    if pulses and all(one.dead for one in pulses):
-        minutes = min(one.silent_seconds for one in pulses) / 60
+    if pulses and all(pulse.dead for pulse in pulses):
+        minutes = min(pulse.silent_seconds for pulse in pulses) / 60
         return [
             f"No worker has been alive for {minutes:.0f} minutes: start `cdsel serve` or `cdsel worker` again."
         ]
     return [
-        f"The worker {one.holder} has been at one step for {one.step_seconds / 60:.0f} minutes: its log says at which; "
-        "ending the process loses nothing."
-        for one in pulses
-        if one.stuck
+        f"The worker {pulse.holder} has been at one step for {pulse.step_seconds / 60:.0f} minutes: its log says at "
+        "which; ending the process loses nothing."
+        for pulse in pulses
+        if pulse.stuck
     ]

@@ -86,8 +86,8 @@ def answer() -> Response:
 def metrics_table() -> str:
     """The table of the README."""
     rows = [
-        f"| `{one.full_name}` | {', '.join(f'`{label}`' for label in one.labels)} | {one.meaning} |"
-        for one in METRICS
+        f"| `{metric.full_name}` | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.meaning} |"
+        for metric in METRICS
     ]
     return "\n".join(["| metric | labels | meaning |", "| --- | --- | --- |", *rows])
 
@@ -101,7 +101,8 @@ class _Collector:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Every family, in the order of `METRICS`."""
         families = {
-            one.name: GaugeMetricFamily(one.full_name, one.meaning, labels=one.labels) for one in METRICS
+            metric.name: GaugeMetricFamily(metric.full_name, metric.meaning, labels=metric.labels)
+            for metric in METRICS
         }
 
         def put(name: str, value: float, *labels: str) -> None:
@@ -110,11 +111,14 @@ class _Collector:
         store = self._service.store
         put("up", float(not find_problems(self._service.server, store)), __version__)
         pulses = store.pulses()
-        for name, which in (("dead", [one.dead for one in pulses]), ("stuck", [one.stuck for one in pulses])):
+        for name, which in (
+            ("dead", [pulse.dead for pulse in pulses]),
+            ("stuck", [pulse.stuck for pulse in pulses]),
+        ):
             put("workers", sum(which), name)
-        put("workers", sum(not one.dead and not one.stuck for one in pulses), "alive")
-        for one in pulses:
-            put("worker_step_seconds", one.step_seconds, one.holder)
+        put("workers", sum(not pulse.dead and not pulse.stuck for pulse in pulses), "alive")
+        for pulse in pulses:
+            put("worker_step_seconds", pulse.step_seconds, pulse.holder)
         for project in store.projects():
             for name, value, *labels in _of_project(store, State(store, project.id), time.time()):
                 put(name, value, str(project.pool_project), *labels)
@@ -137,7 +141,7 @@ def _of_project(store: Store, state: State, now: float) -> Iterator[tuple[Any, .
     yield "rounds", len(state.rounds)
     events = store.open_events(state.sources)
     yield "events_open", len(events)
-    yield "event_lag_seconds", max((now - one.received_at for one in events), default=0.0)
+    yield "event_lag_seconds", max((now - event.received_at for event in events), default=0.0)
     for source, at in (("pool", project.pool_synced_at), ("queue", project.queue_synced_at)):
         if at:
             yield "listing_age_seconds", max(0.0, now - at), source
@@ -147,12 +151,12 @@ def _of_project(store: Store, state: State, now: float) -> Iterator[tuple[Any, .
         if isinstance(seconds := newest.metrics.get("seconds"), int | float):
             yield "training_seconds", seconds
     for outcome, count in (
-        ("model", sum(one.version is not None for one in state.trainings)),
-        ("no model", sum(one.version is None for one in state.trainings)),
+        ("model", sum(training.version is not None for training in state.trainings)),
+        ("no model", sum(training.version is None for training in state.trainings)),
     ):
         yield "trainings", count, outcome
     yield from _of_champion(state)
-    for kind, number in Counter(one.origin for one in state.problems).items():
+    for kind, number in Counter(problem.origin for problem in state.problems).items():
         yield "problems", number, kind
 
 

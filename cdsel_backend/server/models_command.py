@@ -68,16 +68,16 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
     state = project_state(shelf.store, project)
     name = found_version(state, version)
     row = state.versions[name]
-    told = asdict(row)
-    told["labels"] = len(row.labels)
-    told["outcome"] = outcome(row.outcome)
-    told["aliases"] = [alias for alias, of in aliases(state).items() if of == name]
+    shown = asdict(row)
+    shown["labels"] = len(row.labels)
+    shown["outcome"] = outcome(row.outcome)
+    shown["aliases"] = [alias for alias, of in aliases(state).items() if of == name]
     try:
-        told["made_from"] = load_meta(model_folder(shelf.server, state.project.id) / name)
-        told["made_from"].pop("metrics", None)  # they are in the row already
+        shown["made_from"] = load_meta(model_folder(shelf.server, state.project.id) / name)
+        shown["made_from"].pop("metrics", None)  # they are in the row already
     except ModelFormatError as fault:
-        told["made_from"] = str(fault)
-    click.echo(json.dumps(told, indent=2))
+        shown["made_from"] = str(fault)
+    click.echo(json.dumps(shown, indent=2))
 
 
 @models.command()

@@ -73,8 +73,7 @@ def agreement_of(state: State) -> Json:
     codes = kind.codes(values).reshape(len(twice), 2, -1)
     email = _names(state)
     first, second = (
-        [email.get(pair[place].annotator, f"user {pair[place].annotator}") for pair in twice]
-        for place in (0, 1)
+        [email.get(pair[side].annotator, f"user {pair[side].annotator}") for pair in twice] for side in (0, 1)
     )
     return agreement(
         codes[:, 0], codes[:, 1], list(zip(first, second, strict=True)), seed=state.settings.seed

@@ -109,7 +109,7 @@ def _answers(
             levels = [variable.encode(metadata).names for variable in whole.model.variables]
             for number, (row, own) in enumerate(zip(usable, said.tolist(), strict=True)):
                 label, _ = kind.prediction(own, whole.model.classes)
-                row["label"] = kind.words(label)
+                row["label"] = kind.display(label)
                 row |= {f"probability of {name}": p for name, p in zip(whole.model.classes, own, strict=True)}
                 row |= {
                     f"level of {variable.name}": str(of[number])

@@ -163,10 +163,10 @@ def versions() -> Response:
     return jsonify(versions=[row.version for row in rows])
 
 
-def _refuse(source: int, words: str) -> Response:
-    log.warning("project %s is refused: %s", source, words)
-    response = jsonify(error=words)
+def _refuse(source: int, reason: str) -> Response:
+    log.warning("project %s is refused: %s", source, reason)
+    response = jsonify(error=reason)
     # Label Studio shows an admin only the status line, so the words stand there as well.
-    line = " ".join(words.encode("latin-1", "replace").decode("latin-1").split())
+    line = " ".join(reason.encode("latin-1", "replace").decode("latin-1").split())
     response.status = f"422 {line[:200]}"
     return response

@@ -29,11 +29,12 @@ def project_status(store: Store, state: State) -> Json:
         "waits": activity.step.waits,
         "step": doing(activity),
         "progress": {"step": doing(activity), "done": activity.done, "total": activity.total},
-        "problems": [one.message for one in state.problems]
+        "problems": [problem.message for problem in state.problems]
         + sorted({row.problem for row in state.annotations if row.problem})
         + early_training(state),
         "found": [
-            {"origin": one.origin, "message": one.message, "since": one.since} for one in state.problems
+            {"origin": problem.origin, "message": problem.message, "since": problem.since}
+            for problem in state.problems
         ],
         "settings": state.settings.model_dump(mode="json"),
         "sources": dict(state.resolved.sources),
@@ -53,17 +54,17 @@ def project_status(store: Store, state: State) -> Json:
         ],
         "confounders": [
             {
-                "variable": one.variable,
-                "verdict": one.verdict,
-                "acts": one.acts,
-                "encoded": one.encoded,
-                "given_label": one.given_label,
-                "associated": one.associated,
-                "sentence": one.sentence,
+                "variable": finding.variable,
+                "verdict": finding.verdict,
+                "acts": finding.acts,
+                "encoded": finding.encoded,
+                "given_label": finding.given_label,
+                "associated": finding.associated,
+                "sentence": finding.sentence,
             }
-            for one in Report.from_json(project.report).findings
+            for finding in Report.from_json(project.report).findings
         ],
-        "annotators": [asdict(one) for one in annotators(state)],
+        "annotators": [asdict(annotator) for annotator in annotators(state)],
         "agreement": agreement_of(state),
         "champion": project.champion,
         "rounds": rounds(state),

@@ -382,10 +382,10 @@ def _teller(progress: Progress) -> Callable[[str, int, int], None]:
     task = progress.add_task("", total=None)
     bar = progress.console.is_terminal
 
-    def tell(words: str, done: int, total: int) -> None:
-        progress.update(task, description=words, completed=done, total=total, visible=bar)
+    def tell(step: str, done: int, total: int) -> None:
+        progress.update(task, description=step, completed=done, total=total, visible=bar)
         if not bar and 20 * done // total > 20 * (done - 1) // total:
-            progress.console.print(f"{words}: {done} of {total}", markup=False, highlight=False)
+            progress.console.print(f"{step}: {done} of {total}", markup=False, highlight=False)
 
     return tell
 

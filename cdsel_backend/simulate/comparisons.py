@@ -33,7 +33,7 @@ def curves(findings: Findings) -> Section:
                     drawn, x_label="labels", y_label="worst-group accuracy", title=place_of(correlation)
                 )
             )
-    words = (
+    caption = (
         "Each line is one way to choose images and to train on them. Higher is better: it is the accuracy in the "
         "worst of the groups (a label within a level of the confounder). The shade is the 95 % interval over the "
         "seeds; grey lines are all other pipelines, named when pointed at. A dashed line draws the groups equally by "
@@ -42,7 +42,7 @@ def curves(findings: Findings) -> Section:
     return Section(
         _worst_group_claim(findings),
         panels,
-        words,
+        caption,
         figures.legend([(label(p), tone) for p, tone in tones.items()]),
     )
 
@@ -51,10 +51,12 @@ def _worst_group_claim(findings: Findings) -> str:
     """Say where the default is above every other pipeline, as far as the intervals of paired differences go."""
     if DEFAULT not in findings.pipelines:
         best = findings.ranked()[0]
-        return f"{label(best)} has the highest mean in the worst group, {findings.overall(best, WORST).words('')}"
+        return (
+            f"{label(best)} has the highest mean in the worst group, {findings.overall(best, WORST).text('')}"
+        )
     others = [p for p in findings.ranked() if p != DEFAULT]
     if not others:
-        return f"Worst-group accuracy of {label(DEFAULT)}: {findings.overall(DEFAULT, WORST).words('')}"
+        return f"Worst-group accuracy of {label(DEFAULT)}: {findings.overall(DEFAULT, WORST).text('')}"
     gaps = {c: {p: findings.difference(DEFAULT, p, WORST, c) for p in others} for c in findings.correlations}
     wins = [place_of(c) for c, found in gaps.items() if all(gap.above for gap in found.values())]
     if len(wins) == len(gaps):
@@ -85,7 +87,7 @@ def same_training(findings: Findings) -> Section | None:
             continue
         best = next((p for p in order if p[0] != ORACLE and gaps[p].above), None)
         lead.append(
-            f"{best[0]} {gaps[best].words()} trained {training}" if best else f"none trained {training}"
+            f"{best[0]} {gaps[best].text()} trained {training}" if best else f"none trained {training}"
         )
         panels.append(
             f'<h3 style="font-size:1em;margin:.4em 0">trained {training}</h3>'
@@ -99,7 +101,7 @@ def same_training(findings: Findings) -> Section | None:
                 title=f"Selection alone, trained {training}",
             )
         )
-    words = (
+    caption = (
         "The training is the same for all bars of a panel, so that only the choice of images differs. A bar is the "
         "mean difference to random in the same worlds, over all correlations and budgets; the whisker is its 95 % "
         "interval, for each bar by itself. A whisker that crosses zero: no difference was shown. The title names the "
@@ -108,8 +110,8 @@ def same_training(findings: Findings) -> Section | None:
     if not panels:
         return None
     if all(text.startswith("none") for text in lead):
-        return Section("Selection alone: no strategy was shown to be above random", panels, words)
-    return Section(f"Selection alone, shown above random: {', '.join(lead)}", panels, words)
+        return Section("Selection alone: no strategy was shown to be above random", panels, caption)
+    return Section(f"Selection alone, shown above random: {', '.join(lead)}", panels, caption)
 
 
 def paired(findings: Findings) -> Section | None:
@@ -139,13 +141,13 @@ def paired(findings: Findings) -> Section | None:
         for other in others
         if np.isfinite(gap := findings.by_seed(DEFAULT, WORST) - findings.by_seed(other, WORST)).any()
     ]
-    words = (
+    caption = (
         f"Every pale dot is one seed: {label(DEFAULT)} less the other pipeline in the same world, with the same test "
         "images. The large dot is their mean, the line its 95 % interval (Student's t). The others shown "
         "are random + "
         "plain and those with the highest means, picked after the fact, which favours them."
     )
-    return Section(f"Differences seed by seed: {', '.join(counted)}", panels, words)
+    return Section(f"Differences seed by seed: {', '.join(counted)}", panels, caption)
 
 
 def fine_tune(findings: Findings) -> Section | None:
@@ -154,7 +156,7 @@ def fine_tune(findings: Findings) -> Section | None:
     if not names or DEFAULT not in findings.pipelines:
         return None
     panels, lead = [], []
-    for metric, words in ((WORST, "worst-group accuracy"), (WITHIN, "AUROC within the groups")):
+    for metric, measure in ((WORST, "worst-group accuracy"), (WITHIN, "AUROC within the groups")):
         gaps = {
             f"{name}, {budget} labels": findings.difference(
                 (DEFAULT[0], name), DEFAULT, metric, budget=budget
@@ -164,7 +166,7 @@ def fine_tune(findings: Findings) -> Section | None:
         }
         if metric == WORST:
             ahead = zip(findings.budgets, gaps.values(), strict=False)  # of the first of `names`
-            lead = [f"{gap.words()} with {n} labels" for n, gap in ahead]
+            lead = [f"{gap.text()} with {n} labels" for n, gap in ahead]
         values = list(gaps.values())
         panels.append(
             figures.bars(
@@ -172,18 +174,18 @@ def fine_tune(findings: Findings) -> Section | None:
                 [gap.mean for gap in values],
                 [gap.low for gap in values],
                 [gap.high for gap in values],
-                x_label=f"{words} above the head's",
-                title=f"Fine-tune against head: {words}",
+                x_label=f"{measure} above the head's",
+                title=f"Fine-tune against head: {measure}",
             )
         )
-    words = (
+    caption = (
         f"Both learn from the labels that {label(DEFAULT)} bought, over all correlations. backbone: the last stage "
         "of the network learns, too, and the mean of its answer and the head's counts. auto: as a "
         "project's automatic "
         "mode with a GPU, the fine-tune unless it ranks labels not seen worse than the head alone, from "
         f"{ENOUGH_LABELS} labels on. A whisker is a 95 % interval; one that crosses zero shows no difference."
     )
-    return Section(f"Worst group, {names[0]} against the head: {', '.join(lead)}", panels, words)
+    return Section(f"Worst group, {names[0]} against the head: {', '.join(lead)}", panels, caption)
 
 
 def _tone(strategy: str) -> Tone:
@@ -225,20 +227,20 @@ def trade_off(findings: Findings) -> Section | None:
     always = [name for name in dict.fromkeys(on_front) if on_front.count(name) == len(panels)]
     tried = listed([place_of(c) for c in findings.correlations])
     title = f"Means that no other pipeline beats in both ({tried}): {', '.join(always) or 'of no pipeline throughout'}"
-    words = (
+    caption = (
         "Up is better for the worst group, right is better for the groups on average; every mark is one "
         "pipeline, its "
         "mean over the budgets, without its interval. The dotted steps join the marks that no other beats "
         "in both (the Pareto front)."
     )
     if strengths:
-        words += (
+        caption += (
             f" The blue curve is one setting, the strength: {DEFAULT[0]} with its labels, trained as if "
             f"the confounder "
             "were not known (0) up to wholly de-confounded (1)."
         )
     return Section(
-        title, panels, words, figures.legend([(label(p), t) for p, t in tones.items() if t != "bound"])
+        title, panels, caption, figures.legend([(label(p), t) for p, t in tones.items() if t != "bound"])
     )
 
 

@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 class Dataset:
     """n labelled items: `vectors` (n, d) float32, `labels` (n,) into `classes`, `groups` (n,), `columns` confounders.
 
-    `rows` (n,) are their places in the table, `pictures` what a fine-tune reads of its images. `notes` say in words
+    `rows` (n,) are their rows in the table, `pictures` what a fine-tune reads of its images. `notes` say
     what was left out.
     """
 
@@ -80,14 +80,14 @@ def load_dataset(
         require(rows, "--ignore", column)
     if label in named:
         raise UsageError(f"--confounder: {label!r} is the --label itself; name another column")
-    told = np.array([bool(row.get(label, "").strip()) for row in rows])
+    has_label = np.array([bool(row.get(label, "").strip()) for row in rows])
     finite = np.isfinite(vectors).all(axis=1)
-    kept = np.flatnonzero(told & finite)
+    kept = np.flatnonzero(has_label & finite)
     notes = []
-    if (~told).any():
-        notes.append(f"{int((~told).sum())} rows have no {label} and were left out.")
-    if (told & ~finite).any():
-        notes.append(f"{int((told & ~finite).sum())} rows have no usable image and were left out.")
+    if (~has_label).any():
+        notes.append(f"{int((~has_label).sum())} rows have no {label} and were left out.")
+    if (has_label & ~finite).any():
+        notes.append(f"{int((has_label & ~finite).sum())} rows have no usable image and were left out.")
     here = [rows[i] for i in kept]
     classes, labels = np.unique([row[label].strip() for row in here] or [""], return_inverse=True)
     if len(classes) < 2:
@@ -123,10 +123,10 @@ def _with_confounders(data: Dataset, named: Sequence[str]) -> Dataset:
         named = report.confounders
         if not named:
             raise UsageError("--confounder auto: no column confounds here; name one to test against it")
-    for one in named:
-        if len(by_name[one].levels) < 2:
-            raise UsageError(f"--confounder: column {one!r} never varies; name another")
-    return replace(data, columns=tuple(by_name[one] for one in named))
+    for name in named:
+        if len(by_name[name].levels) < 2:
+            raise UsageError(f"--confounder: column {name!r} never varies; name another")
+    return replace(data, columns=tuple(by_name[name] for name in named))
 
 
 def two_levels(data: Dataset, levels: Sequence[str] = ()) -> Dataset:
@@ -181,7 +181,7 @@ def embed_folder(
     features: Features = "depths",
     view: View = "close",
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """Embed the images that the table names; return vectors (n, d), NaN where there is none, and problems in words.
+    """Embed the images that the table names; return vectors (n, d), NaN where there is none, and the problems.
 
     Vectors are kept in `cache` by the content of the file and the backbone, so that a later run embeds nothing
     twice.
@@ -222,7 +222,7 @@ def with_pictures(
     file: Path,
     progress: Progress,
 ) -> tuple[dict[str, Dataset], list[str]]:
-    """Return datasets of one table with what a fine-tune reads of their images, and problems in words.
+    """Return datasets of one table with what a fine-tune reads of their images, and the problems as sentences.
 
     Items whose image cannot be used are left out. `file` is written, and needed as long as the datasets are.
     """
@@ -245,7 +245,7 @@ def with_pictures(
         key: replace(data.take(~np.isin(data.rows, list(problems))), pictures=pictures)
         for key, data in sets.items()
     }
-    return seen, [f"{names[row]}: {words}" for row, words in problems.items()]
+    return seen, [f"{names[row]}: {problem}" for row, problem in problems.items()]
 
 
 def _reader(path: Path) -> Callable[[], bytes]:

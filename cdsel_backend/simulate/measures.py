@@ -23,10 +23,10 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
     """
     budget, pipelines = findings.budgets[-1], usable(findings)
     found: dict[tuple[str, str], dict[Pipeline, list[GroupResult]]] = {}
-    for one in results:
-        if one.budget == budget and (one.strategy, one.training) in pipelines:
-            rows = found.setdefault((one.correlation, f"{column} {one.group}"), {})
-            rows.setdefault((one.strategy, one.training), []).append(one)
+    for result in results:
+        if result.budget == budget and (result.strategy, result.training) in pipelines:
+            rows = found.setdefault((result.correlation, f"{column} {result.group}"), {})
+            rows.setdefault((result.strategy, result.training), []).append(result)
     panels, out, lowest = [], [], []
     first = next(iter(pipelines))
     for correlation in findings.correlations:
@@ -37,14 +37,18 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
         titles = []
         for name, row in zip(names, own, strict=True):
             some = next(iter(row.values()))
-            judged = sum(one.judged for one in some)
-            titles.append(f"{name} (n {_range([one.n for one in some])}){'' if judged else ', left out'}")
+            judged = sum(result.judged for result in some)
+            titles.append(
+                f"{name} (n {_range([result.n for result in some])}){'' if judged else ', left out'}"
+            )
             if judged < len(some):
                 out.append(f"{name} in {len(some) - judged} of {len(some)} seeds ({place_of(correlation)})")
         marks = []
         means: list[Estimate] = []
         for pipeline, tone in pipelines.items():
-            values = [estimate(np.array([one.accuracy for one in row.get(pipeline, [])])) for row in own]
+            values = [
+                estimate(np.array([result.accuracy for result in row.get(pipeline, [])])) for row in own
+            ]
             marks.append(
                 Dots(
                     label(pipeline),
@@ -58,7 +62,7 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
         worst = min(
             range(len(names)), key=lambda row: means[row].mean if np.isfinite(means[row].mean) else 2.0
         )
-        lowest.append(f"{names[worst]} {means[worst].words('')}")
+        lowest.append(f"{names[worst]} {means[worst].text('')}")
         panels.append(figures.dots(titles, marks, x_label="accuracy", title=place_of(correlation)))
     if not panels:
         return None
@@ -67,7 +71,7 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
         if out
         else f"No group is left out: each has {MIN_GROUP} test images or more in every seed."
     )
-    words = (
+    caption = (
         f"A group is a label within a level of the confounder; n is its number of test images, from the "
         f"smallest to the "
         f"largest over the seeds. Dots are means over the seeds with {budget} labels, lines their 95 % "
@@ -76,7 +80,7 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
     )
     title = f"Lowest accuracy of a group under {label(first)}, {budget} labels: {'; '.join(dict.fromkeys(lowest))}"
     return Section(
-        title, panels, words + left_out, figures.legend([(label(p), tone) for p, tone in pipelines.items()])
+        title, panels, caption + left_out, figures.legend([(label(p), tone) for p, tone in pipelines.items()])
     )
 
 
@@ -86,7 +90,7 @@ def roc(findings: Findings, rankings: Mapping[Cell, Sequence[Ranking]], positive
     for correlation in findings.correlations:
         drawn = [Line("chance", [0, 1], [0, 1], tone="bound")]
         for pipeline, tone in pipelines.items():
-            rates = [one.roc for one in rankings.get((*pipeline, correlation, budget), ())]
+            rates = [ranking.roc for ranking in rankings.get((*pipeline, correlation, budget), ())]
             marks = [estimate(column) for column in np.array(rates).reshape(-1, len(RATES)).T]
             if marks and np.isfinite([m.mean for m in marks]).any():
                 low, high = np.clip([[m.low for m in marks], [m.high for m in marks]], 0, 1)
@@ -100,8 +104,8 @@ def roc(findings: Findings, rankings: Mapping[Cell, Sequence[Ranking]], positive
             )  # fmt: skip
     if not panels:
         return None
-    areas = [f"{label(p)} {findings.overall(p, WITHIN, budget=budget).words('')}" for p in pipelines]
-    words = (
+    areas = [f"{label(p)} {findings.overall(p, WITHIN, budget=budget).text('')}" for p in pipelines]
+    caption = (
         f"{positive} against the rest with {budget} labels, inside each level of the confounder and "
         f"averaged over the "
         "levels, so that knowing the level is worth nothing; vertical averages over the seeds with their "
@@ -109,7 +113,7 @@ def roc(findings: Findings, rankings: Mapping[Cell, Sequence[Ranking]], positive
         "The areas in the title are means over the seeds and the correlations."
     )
     return Section(
-        f"AUROC inside the levels: {', '.join(areas)}", panels, words,
+        f"AUROC inside the levels: {', '.join(areas)}", panels, caption,
         figures.legend([(label(p), tone) for p, tone in pipelines.items()]),
     )  # fmt: skip
 
@@ -125,7 +129,7 @@ def calibration(
             found = rankings.get((*pipeline, correlation, budget), ())
             if not found:
                 continue
-            total = np.sum([one.bins for one in found], axis=0)
+            total = np.sum([ranking.bins for ranking in found], axis=0)
             used = total[:, 0] >= 0.01 * total[:, 0].sum()  # what a hundredth of the weight says is chance
             weight, predicted, observed = total[used].T
             drawn.append(Line(label(pipeline), predicted / weight, observed / weight, tone=tone))
@@ -139,9 +143,9 @@ def calibration(
     if not panels:
         return None
     errors = [
-        f"{label(p)} {findings.overall(p, 'calibration_error', budget=budget).words('')}" for p in pipelines
+        f"{label(p)} {findings.overall(p, 'calibration_error', budget=budget).text('')}" for p in pipelines
     ]
-    words = (
+    caption = (
         f"Test images with {budget} labels in ten bins of predicted probability, all seeds together, every group (a "
         "label within a level) weighing the same: that is what the probabilities of a head hold for. On "
         "the dashed line "
@@ -150,7 +154,7 @@ def calibration(
         "the title is the expected calibration error of the likeliest class, over the correlations."
     )
     return Section(
-        f"Calibration error: {', '.join(errors)}", panels, words,
+        f"Calibration error: {', '.join(errors)}", panels, caption,
         figures.legend([(label(p), tone) for p, tone in pipelines.items()]),
     )  # fmt: skip
 
@@ -190,7 +194,7 @@ def numbers(findings: Findings) -> Section:
     ]
     best, *others = findings.ranked()
     lower = sum(findings.difference(best, p, WORST).above for p in others)
-    words = (
+    caption = (
         "Means over the seeds; a column is a correlation and a number of labels. Darker is better, the "
         "highest usable "
         "value of a column is underlined. Italic rows are bounds. Every number stands in results.csv and "
@@ -198,9 +202,9 @@ def numbers(findings: Findings) -> Section:
     )
     title = (
         f"All pipelines in figures: {label(best)} has the highest mean, "
-        f"{findings.overall(best, WORST).words('')}, and is shown above {lower} of {len(others)} others"
+        f"{findings.overall(best, WORST).text('')}, and is shown above {lower} of {len(others)} others"
     )
-    return Section(title, ["".join(panels)], words)
+    return Section(title, ["".join(panels)], caption)
 
 
 def tables(
@@ -227,14 +231,14 @@ def tables(
         panels.append(figures.mosaic(table, rows, columns, title=f"{name}, {budget} labels"))
     pool = float(pools[correlation].min() / max(pools[correlation].sum(), 1))
     said = ", ".join(f"{name} {share:.1%}" for name, share in smallest.items())
-    words = (
+    caption = (
         "Each column is a level of the confounder, as wide as its share; its parts are the labels. The "
         "more alike the "
         "columns, the less the selected labels depend on the confounder. Sums over the seeds, "
         f"{place_of(correlation)}; {rows[0]} lies at the bottom. A table is a diagnosis, never a proof."
     )
     title = f"The rarest group's share of what is labelled: {said}; of the pool {pool:.1%}"
-    return Section(title, panels, words, figures.row_legend(rows))
+    return Section(title, panels, caption, figures.row_legend(rows))
 
 
 def seconds(findings: Findings) -> Section:
@@ -260,9 +264,9 @@ def seconds(findings: Findings) -> Section:
         x_label="seconds, log scale",
         log=True,
     )
-    words = (
+    caption = (
         f"Seconds of selection for {budget} labels in all rounds together, one processor thread, without "
         f"the training "
         f"between the rounds (trained {training}). Each step to the right is ten times longer."
     )
-    return Section(title, [picture], words)
+    return Section(title, [picture], caption)

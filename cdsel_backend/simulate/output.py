@@ -39,10 +39,10 @@ def write(
     """Write results.csv, groups.csv, summary.json and report.html into `out`, and say the result on the console."""
     order = {name: i for i, name in enumerate((*plan.strategies, *plan.trainings))}
 
-    def place(r: Result | GroupResult) -> tuple[object, ...]:
+    def sort_key(r: Result | GroupResult) -> tuple[object, ...]:
         return order[r.strategy], order.get(r.training, 99), r.training, r.correlation, r.budget, r.seed
 
-    results, groups = sorted(outcome.results, key=place), sorted(outcome.groups, key=place)
+    results, groups = sorted(outcome.results, key=sort_key), sorted(outcome.groups, key=sort_key)
     _write_csv(out / "results.csv", Result, results)
     _write_csv(out / "groups.csv", GroupResult, groups)
     findings = Findings(results, plan.correlations, plan.budgets, plan.seeds, plan.first_seed)
@@ -58,7 +58,7 @@ def write(
         "settings": settings,
         "dataset": data.name,
         "classes": list(data.classes),
-        "levels": {c: list(one.columns[0].levels) for c, one in sets.items()},
+        "levels": {c: list(dataset.columns[0].levels) for c, dataset in sets.items()},
         "saving": saving.to_json() if saving else None,
         "saving_by_correlation": each,
         "tables": tables,
@@ -67,10 +67,13 @@ def write(
     (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
     pools = {
         c: sum(
-            (cell_counts(one.take(make_world(one, c, s, plan.positive).pool)) for s in plan.seed_numbers),
-            np.zeros((len(one.classes), len(one.columns[0].levels)), dtype=np.int64),
+            (
+                cell_counts(dataset.take(make_world(dataset, c, s, plan.positive).pool))
+                for s in plan.seed_numbers
+            ),
+            np.zeros((len(dataset.classes), len(dataset.columns[0].levels)), dtype=np.int64),
         )
-        for c, one in sets.items()
+        for c, dataset in sets.items()
     }
     options = {
         f"--{key.replace('_', '-')}": value for key, value in settings.items() if key not in _NO_OPTIONS
@@ -80,7 +83,7 @@ def write(
         label=settings["label"],
         classes=[f"{settings['label']} {name}" for name in data.classes],
         positive=f"{settings['label']} {data.classes[plan.positive]}",
-        levels={c: one.columns[0].levels for c, one in sets.items()},
+        levels={c: dataset.columns[0].levels for c, dataset in sets.items()},
         pools=pools,
         run=run | {name: _listed(value) for name, value in options.items() if value not in (None, [], ())},
         notes=settings["notes"],
@@ -113,10 +116,12 @@ def _run_facts(data: Dataset, sets: dict[str, Dataset], plan: Plan) -> dict[str,
             f"{name}: {count:,}" for name, count in zip(data.classes, np.bincount(data.labels), strict=True)
         ),
     }
-    for correlation, one in sets.items():
-        worlds = [make_world(one, correlation, seed, plan.positive) for seed in plan.seed_numbers]
+    for correlation, dataset in sets.items():
+        worlds = [make_world(dataset, correlation, seed, plan.positive) for seed in plan.seed_numbers]
         levels = ", ".join(
-            f"{column.name}: {', '.join(column.levels)}" for column in one.columns if len(column.levels) <= 12
+            f"{column.name}: {', '.join(column.levels)}"
+            for column in dataset.columns
+            if len(column.levels) <= 12
         )
         facts[f"sizes, {place_of(correlation)}"] = (
             f"pool {_span([len(world.pool) for world in worlds])}, test {_span([len(world.test) for world in worlds])}"
@@ -147,7 +152,7 @@ def _print(console: Console, findings: Findings, saving: Saving | None, out: Pat
         console.print(table)
     console.print(f"Report: {out / 'report.html'}", markup=False, soft_wrap=True)
     console.print(
-        saving.words
+        saving.sentence
         if saving
         else f"To see the labels saved, run {' + '.join(DEFAULT)} and random + plain with two seeds and two budgets "
         "or more.",

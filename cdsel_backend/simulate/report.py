@@ -61,7 +61,7 @@ def render(findings: Findings, saving: Saving | None, outcome: Outcome, setting:
         dataset=setting.dataset,
         counts=f"{len(findings.pipelines)} pipelines, {findings.seeds} seeds, {cells:,} runs",
         headline=headline(findings),
-        answer=saving.words if saving else "",
+        answer=saving.sentence if saving else "",
         sections=[section for section in sections if section is not None],
         methods=_methods(findings),
         run=setting.run,
@@ -86,11 +86,11 @@ def _compared(findings: Findings, a: tuple[str, str], b: tuple[str, str], kind: 
     """Say whether `a` is above or below `b`, or that no difference was shown."""
     gap = findings.difference(a, b, WORST)
     named = f"{kind}, {label(b)}" if kind else label(b)
-    interval = gap.words().partition(" ")[2]
+    interval = gap.text().partition(" ")[2]
     if gap.above or gap.below:
         verb = "above" if gap.above else "below"
         return f"{label(a)} is {abs(gap.mean):.3f} {verb} {named} {interval}"
-    return f"no difference was shown between {label(a)} and {named}: {gap.words()}"
+    return f"no difference was shown between {label(a)} and {named}: {gap.text()}"
 
 
 def _methods(findings: Findings) -> list[str]:

@@ -403,7 +403,7 @@ def _draw_equally(
 
 
 def check_budgets(sets: dict[str, Dataset], plan: Plan) -> Sequence[str]:
-    """Return what is wrong with the budgets, in words, for each correlation whose pool is too small for some seed."""
+    """Return what is wrong with the budgets for each correlation whose pool is too small for some seed."""
     faults = []
     for correlation, data in sets.items():
         sizes = [len(make_world(data, correlation, seed, plan.positive).pool) for seed in plan.seed_numbers]

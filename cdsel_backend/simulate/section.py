@@ -16,7 +16,7 @@ class Section:
 
     title: str
     panels: Sequence[str]
-    words: str
+    caption: str
     legend: str = ""
 
 

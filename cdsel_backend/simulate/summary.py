@@ -40,7 +40,7 @@ class Estimate:
         """Whether the interval lies below zero."""
         return self.high < 0
 
-    def words(self, sign: str = "+") -> str:
+    def text(self, sign: str = "+") -> str:
         """Return the mean and its interval as text; `sign` "" for what is no difference."""
         if not self.n:
             return "not measured"
@@ -144,15 +144,15 @@ class Findings:
         for (pipeline, metric), cube in self._values.items():
             for i, correlation in enumerate(self.correlations):
                 for j, budget in enumerate(self.budgets):
-                    place = _named(pipeline) | {
+                    cell = _named(pipeline) | {
                         "correlation": correlation,
                         "budget": budget,
                         "metric": metric,
                     }
-                    means.append(place | estimate(cube[i, j]).to_json())
+                    means.append(cell | estimate(cube[i, j]).to_json())
                     if DEFAULT in self.pipelines and pipeline in self.pipelines and pipeline != DEFAULT:
                         gap = self.cube(DEFAULT, metric)[i, j] - cube[i, j]
-                        paired.append(place | estimate(gap).to_json())
+                        paired.append(cell | estimate(gap).to_json())
         overall = [
             _named(p) | {"correlation": c or "all", "metric": m} | self.overall(p, m, c).to_json()
             for p in self.pipelines
@@ -180,8 +180,8 @@ class Saving:
     """How many labels the default saves against random + plain for the same worst-group accuracy.
 
     `saved` of `budget` labels with its 95 % interval (bootstrap over seeds), 0 where the default never reaches
-    `target`; all None where these runs cannot tell, and `words` say why. `at_least`: the smallest budget tried already
-    sufficed, so that more may be saved.
+    `target`; all None where these runs cannot tell, and `sentence` says why. `at_least`: the smallest budget tried
+    already sufficed, so that more may be saved.
     """
 
     budget: int
@@ -190,7 +190,7 @@ class Saving:
     low: float | None
     high: float | None
     at_least: bool
-    words: str
+    sentence: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields."""
@@ -222,7 +222,7 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
     elif not rise.above:
         why = (
             f"{theirs_name} is not shown to rise with labels, from {theirs[0].mean():.3f} with {budgets[0]:.0f} to "
-            f"{theirs[-1].mean():.3f} with {budgets[-1]:.0f}: {rise.words()}"
+            f"{theirs[-1].mean():.3f} with {budgets[-1]:.0f}: {rise.text()}"
         )
     if why is not None:
         where = _where(findings.correlations if correlation is None else (correlation,))
@@ -246,18 +246,18 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
         f"the worst-group accuracy that {theirs_name} has with {budgets[-1]:.0f} labels ({target:.3f}{where})"
     )
     if low <= 0:
-        words = (
+        sentence = (
             f"For {reached}, {ours_name} saves no labels that these runs could show "
             f"(estimate {saved:.0f}, 95 % interval {low:.0f} to {high:.0f})."
         )
     else:
         bound = f", and may save more: fewer than {budgets[0]:.0f} labels were not tried" if at_least else ""
         least = "at least " if at_least else ""
-        words = (
+        sentence = (
             f"For {reached}, {ours_name} saves {least}{saved:.0f} of the {budgets[-1]:.0f} labels "
             f"(95 % interval {low:.0f} to {high:.0f}{bound})."
         )
-    return Saving(int(budgets[-1]), target, saved, low, high, at_least, words)
+    return Saving(int(budgets[-1]), target, saved, low, high, at_least, sentence)
 
 
 def _saved(

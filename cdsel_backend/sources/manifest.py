@@ -95,8 +95,8 @@ class ManifestSource:
             image = row.get(column)
             data = {name: value for name, value in row.items() if name != column and value is not None}
             if not isinstance(image, str) or not image.strip():
-                words = f"row {number} has no text in its column {column!r}"
-                yield SourceItem(f"row {number}", "", data, problem=words)
+                problem = f"row {number} has no text in its column {column!r}"
+                yield SourceItem(f"row {number}", "", data, problem=problem)
                 continue
             yield SourceItem(image.strip(), image.strip(), data)
 

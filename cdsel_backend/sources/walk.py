@@ -104,8 +104,8 @@ def stamp_of(info: Mapping[str, Any]) -> str:
 
 def words_of(error: Exception) -> str:
     """What an error says, in one line."""
-    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(words).split())[:200]
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(reason).split())[:200]
 
 
 @contextmanager

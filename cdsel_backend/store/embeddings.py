@@ -143,17 +143,17 @@ class Embeddings(Database):
         return len(set(lost))
 
     def note_unusable(self, faults: Sequence[tuple[int, str, float]]) -> None:
-        """Keep why images cannot be used: (item id, words, when to try again in seconds since the epoch).
+        """Keep why images cannot be used: (item id, problem, when to try again in seconds since the epoch).
 
         Their vectors do not count until they were read again.
         """
         table = schema.items
         with writing(self.engine) as connection, counting(connection, [item for item, _, _ in faults]):
-            for item, words, retry_at in faults:
+            for item, problem, retry_at in faults:
                 connection.execute(
                     update(table)
                     .where(table.c.id == item)
-                    .values(problem=words, due_at=retry_at, vector=None, attempts=table.c.attempts + 1)
+                    .values(problem=problem, due_at=retry_at, vector=None, attempts=table.c.attempts + 1)
                 )
 
     def vectors(self, project: int, backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -24,7 +24,7 @@ def sentence(fault: BaseException) -> str:
     reason = str(fault.orig if isinstance(fault, DBAPIError) and fault.orig else fault)
     reason = " ".join(reason.split())[:300]
     is_full = isinstance(fault, OSError) and fault.errno in FULL
-    if is_full or (is_outside(fault) and any(words in reason.lower() for words in _FULL_WORDS)):
+    if is_full or (is_outside(fault) and any(phrase in reason.lower() for phrase in _FULL_WORDS)):
         return (
             "the disk is full: make room where CDSEL_DATA_DIR and the database lie; nothing is lost, and the work goes "
             "on by itself"

@@ -52,9 +52,9 @@ class Problems(Database):
             found = connection.scalars(query).one() or {}
             times = _times(connection, project)
         return [
-            Problem(origin, words, *(times.get(origin, {}).get(words) or (None, None)))
+            Problem(origin, sentence, *(times.get(origin, {}).get(sentence) or (None, None)))
             for origin, sentences in found.items()
-            for words in sentences
+            for sentence in sentences
         ]
 
     def dismiss_problem(self, project: int, origin: str, message: str, *, who: str) -> bool:
@@ -62,7 +62,8 @@ class Problems(Database):
         with writing(self.engine) as connection:
             query = select(schema.projects.c.problems).where(schema.projects.c.id == project)
             found = (connection.scalars(query).one() or {}).get(origin, ())
-            same = [words for words in found if words.split() == message.split()]  # forms change blanks
+            # Forms change blanks.
+            same = [sentence for sentence in found if sentence.split() == message.split()]
             if not same:
                 return False
             times = {name: dict(known) for name, known in _times(connection, project).items()}
@@ -80,7 +81,7 @@ def note_times(connection: Connection, project: int, problems: Mapping[str, Sequ
     """Keep since when each problem is there; what is gone is forgotten, its dismissal as well."""
     known, now = _times(connection, project), time.time()
     times = {
-        origin: {words: known.get(origin, {}).get(words, (now, None)) for words in sentences}
+        origin: {sentence: known.get(origin, {}).get(sentence, (now, None)) for sentence in sentences}
         for origin, sentences in problems.items()
     }
     if times != known:
@@ -95,7 +96,7 @@ def _times(connection: Connection, project: int) -> Times:
     table = schema.facts.c
     kept: Json = connection.scalar(select(table.value).where(table.name == _name(project))) or {}
     return {
-        origin: {words: (found[0], found[1]) for words, found in known.items()}
+        origin: {sentence: (found[0], found[1]) for sentence, found in known.items()}
         for origin, known in kept.items()
     }
 

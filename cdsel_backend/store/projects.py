@@ -45,7 +45,7 @@ class Projects(Problems):
         with writing(self.engine) as connection:
             row = connection.execute(select(table.c.id, table.c.layers, table.c.problems).where(here)).one()
             wrong = {**row.problems, **(problems or {})}
-            wrong = {origin: list(words) for origin, words in wrong.items() if words}
+            wrong = {origin: list(listed) for origin, listed in wrong.items() if listed}
             connection.execute(
                 update(table)
                 .where(table.c.id == row.id)
@@ -144,13 +144,13 @@ class Projects(Problems):
             if not rows:
                 return
             connection.execute(update(table).where(table.c.id == project).values(layers=dict(layers)))
-            connection.execute(insert(schema.audit), [{"project": project, "at": now, **one} for one in rows])
+            connection.execute(insert(schema.audit), [{"project": project, "at": now, **row} for row in rows])
             # Handled at once: it wakes the worker, and nothing in Label Studio needs to be read for it.
             connection.execute(
                 insert(schema.events).values(
                     source=row.pool_project,
                     action="SETTINGS_CHANGED",
-                    payload={"settings": [one["name"] for one in rows]},
+                    payload={"settings": [row["name"] for row in rows]},
                     received_at=now,
                     handled_at=now,
                 )

@@ -60,8 +60,8 @@ class Queue(Database):
         with writing(self.engine) as connection:
             known = {
                 row.annotation: dict(row._mapping)
-                for one in asked
-                for row in connection.execute(select(table).where(where, one))
+                for asked_key in asked
+                for row in connection.execute(select(table).where(where, asked_key))
             }
             kept = {key for key, row in known.items() if (row["item"], row["task"]) in deleted}
             stale = [
@@ -161,14 +161,16 @@ class Queue(Database):
         with writing(self.engine) as connection:
             known = set(connection.scalars(select(rounds.c.number).where(rounds.c.project == project)))
             made = {"strategy": strategy, "seed": 0, "created_at": time.time()}
-            for number in sorted({one.round for one in selected} - known):
+            for number in sorted({selection.round for selection in selected} - known):
                 connection.execute(insert(rounds).values(project=project, number=number, **made))
             for item, values in recorded.items():
                 connection.execute(
                     update(first).where(first.c.project == project, first.c.item == item).values(**values)
                 )
             for part in chunks(selected):
-                connection.execute(insert(first), [{"project": project, **asdict(one)} for one in part])
+                connection.execute(
+                    insert(first), [{"project": project, **asdict(selection)} for selection in part]
+                )
             for part in chunks(copies):
                 connection.execute(insert(schema.copies), [{"project": project, **row} for row in part])
 
@@ -312,12 +314,12 @@ def _insert_selected(connection: Connection, project: int, number: int, selected
                 {
                     "project": project,
                     "round": number,
-                    "item": one.item,
-                    "rank": one.rank,
-                    "gain": one.gain,
-                    "sentence": one.sentence,
-                    "reason": dict(one.reason),
+                    "item": selection.item,
+                    "rank": selection.rank,
+                    "gain": selection.gain,
+                    "sentence": selection.sentence,
+                    "reason": dict(selection.reason),
                 }
-                for one in part
+                for selection in part
             ],
         )

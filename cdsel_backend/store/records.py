@@ -102,7 +102,7 @@ class Outcome:
     """The version that it was compared with, or could not be compared with."""
     new_labels: int | None = None
     """How many of the held-out labels were new to that version, where they were too few for a comparison."""
-    words: str = ""
+    explanation: str = ""
     """What the training said where it gave no model; or the sentence that an earlier version kept."""
 
     @classmethod
@@ -113,8 +113,8 @@ class Outcome:
             return cls(**{**found, "became": Became(found["became"])})
         for became in (Became.PROMOTED, Became.KEPT_OUT):
             if kept.startswith(became.value):
-                return cls(became, words="" if kept == became.value else kept)
-        return cls(Became.NO_MODEL, words=kept)
+                return cls(became, explanation="" if kept == became.value else kept)
+        return cls(Became.NO_MODEL, explanation=kept)
 
     def to_text(self) -> str:
         """What the database keeps of it."""
@@ -318,13 +318,13 @@ class AuditEntry:
 
 def columns(kind: type[Any], table: Table) -> Select[Any]:
     """A query for the columns of a record, in its order."""
-    return select(*(table.c[one.name] for one in fields(kind)))
+    return select(*(table.c[field.name] for field in fields(kind)))
 
 
 def records(connection: Connection, kind: type[R], query: Select[Any]) -> list[R]:
     """What a query that `columns` began answers, as records."""
     found = connection.execute(query)
-    readers = [one.metadata.get(READ) for one in fields(kind)]  # type: ignore[arg-type]
+    readers = [field.metadata.get(READ) for field in fields(kind)]  # type: ignore[arg-type]
     if not any(readers):
         return [kind(*row) for row in found]
     # Of a record with defaults a query may leave the last columns out.

@@ -59,7 +59,7 @@ class State:
     @cached_property
     def problems(self) -> list[Problem]:
         """What is wrong and was not dismissed."""
-        return [one for one in self._store.problems(self.project.id) if one.dismissed is None]
+        return [problem for problem in self._store.problems(self.project.id) if problem.dismissed is None]
 
     def present(self, items: Collection[int]) -> set[int]:
         """Those of some images that are in the pool and can be used."""

@@ -75,11 +75,11 @@ class VectorShards:
                 if len(new):
                     _, first, inverse = np.unique(keys[new], return_index=True, return_inverse=True)
                     order = np.argsort(first)  # as they came
-                    place = np.empty(len(first), dtype=np.int64)
-                    place[order] = shelf.count + np.arange(len(first))
+                    position = np.empty(len(first), dtype=np.int64)
+                    position[order] = shelf.count + np.arange(len(first))
                     chosen = new[first[order]]
                     shelf.write(keys[chosen], np.asarray(vectors[chosen], dtype=np.float32))
-                    positions[new] = place[inverse]
+                    positions[new] = position[inverse]
                 return positions
 
     def find(self, backbone: str, hashes: Sequence[str]) -> NDArray[np.int64]:

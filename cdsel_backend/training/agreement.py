@@ -1,4 +1,4 @@
-"""How far two annotators of the same images agree: Cohen's kappa, with an interval, or that it cannot be told yet."""
+"""How far two annotators of the same images agree: Cohen's kappa, with an interval, or that it is not known yet."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def agreement(
     """
     found = _compare(np.concatenate([first, second]), np.concatenate([second, first]), len(first), seed)
     pairs: dict[tuple[str, str], list[tuple[int, bool]]] = {}
-    for place, pair in enumerate(raters):
+    for index, pair in enumerate(raters):
         low, high = sorted(pair)
-        pairs.setdefault((low, high), []).append((place, pair != (low, high)))
+        pairs.setdefault((low, high), []).append((index, pair != (low, high)))
     found["pairs"] = []
     for names, places in sorted(pairs.items()):
-        rows = np.array([place for place, _ in places])
+        rows = np.array([index for index, _ in places])
         turned = np.array([swap for _, swap in places])[:, None]
-        one = np.where(turned, second[rows], first[rows])
+        left = np.where(turned, second[rows], first[rows])
         other = np.where(turned, first[rows], second[rows])
-        pair_found: Agreement = {"annotators": list(names), **_compare(one, other, len(rows), seed)}
+        pair_found: Agreement = {"annotators": list(names), **_compare(left, other, len(rows), seed)}
         found["pairs"].append(pair_found)
     return found
 
@@ -93,10 +93,10 @@ def _kappas(
 ) -> NDArray[np.float64]:
     """Kappa under each row of weights (draws, n); NaN where it is not defined."""
     classes, codes = np.unique(np.stack([first, second]), return_inverse=True)
-    one, other = codes.reshape(2, -1)
+    left, other = codes.reshape(2, -1)
     size = len(classes)
     table = np.zeros((len(first), size * size))
-    table[np.arange(len(first)), one * size + other] = 1
+    table[np.arange(len(first)), left * size + other] = 1
     counts = (weights @ table).reshape(-1, size, size) / weights.sum(axis=1)[:, None, None]
     observed = np.trace(counts, axis1=1, axis2=2)
     expected = (counts.sum(axis=1) * counts.sum(axis=2)).sum(axis=1)

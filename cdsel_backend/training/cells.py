@@ -50,6 +50,10 @@ def cells_of(
         for number, decision in enumerate(kind.decisions(classes))
         for outcome in range(len(decision.outcomes))
     ]
-    found = [one for one in found if one[1].sum() >= max(least, 1)]
-    members = np.stack([one[1] for one in found], axis=1) if found else np.zeros((len(labels), 0), dtype=bool)
-    return Cells(tuple(one[0] for one in found), members, np.array([one[2] for one in found], dtype=np.int64))
+    found = [cell for cell in found if cell[1].sum() >= max(least, 1)]
+    members = (
+        np.stack([cell[1] for cell in found], axis=1) if found else np.zeros((len(labels), 0), dtype=bool)
+    )
+    return Cells(
+        tuple(cell[0] for cell in found), members, np.array([cell[2] for cell in found], dtype=np.int64)
+    )

@@ -101,10 +101,10 @@ def cross_fit(
             # Not, what is never trained on but is of the same patient as something that is.
             tested = (fold == out) | ~(inside | np.isin(relatives, relatives[order]))
             said = np.full((len(sizes), m, len(classes)), np.nan)
-            for place, size in enumerate(sizes):
+            for index, size in enumerate(sizes):
                 # The largest takes all there is: what it says is used beyond the curve.
                 used = np.zeros(len(pool), dtype=bool)
-                used[order if place == len(sizes) - 1 else order[:size]] = True
+                used[order if index == len(sizes) - 1 else order[:size]] = True
                 try:
                     model = train_model(
                         vectors,
@@ -122,7 +122,7 @@ def cross_fit(
                 except NotEnoughLabels:
                     continue
                 found = model.predict(vectors[:m], own)
-                said[place, tested] = found[tested]
+                said[index, tested] = found[tested]
             draws.append(said)
     return Unseen(rows, sizes, np.stack(draws))
 

@@ -4,7 +4,7 @@ The curve is read off `cross_fit`: accuracy on unseen labels at several numbers 
 a - b n^-c (Figueroa et al. 2012, BMC Med. Inform. Decis. Mak. 12:8; Viering & Loog 2022, TPAMI 45:7799) is laid
 through it, once for each bootstrap draw of the tested labels and of the training draws, and what it adds from today's
 labels to those after the next round is the expected gain. Where the interval is too wide, the answer is that it
-cannot be told.
+is not known.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def learning_curve(
 
     Returns:
         `words`: the answer; `worth`: "yes", "perhaps", "slowly", "hardly" or "cannot tell"; `twice`: what twice the
-        labels would bring, in words, where it can be told; `asked`; `sizes` (s,); `tested` labels; `ahead` (4,): the
-        largest size, `labels_now`, after the round, and twice `labels_now`; and under `curves`, for
+        labels would bring, as a sentence, where it can be estimated; `asked`; `sizes` (s,); `tested` labels; `ahead`
+        (4,): the largest size, `labels_now`, after the round, and twice `labels_now`; and under `curves`, for
         `worst_group_accuracy` and `balanced_accuracy` where enough labels tell them: `values`, `low` and `high` (s,),
         what the law `expected` (4,) ahead, the `gain` of the round with its `interval` (95 %), the same for `twice` the
         labels, and which `group` is worst.
@@ -157,28 +157,28 @@ def _curve(
 
 
 def _answer(curves: dict[str, Curve], asked: int) -> Outlook:
-    """Return `worth` and `words`, by the worst group where it can be told."""
+    """Return `worth` and `words`, by the worst group where it can be estimated."""
     if not curves:
         return _cannot("too few labels are tested in every group and class")
     name = next(iter(curves))
     low, high = curves[name]["interval"]
     if high - low > WIDEST:
         return _cannot(f"the interval of the expected gain is wide, {signed(low)} to {signed(high)}")
-    gains = " and ".join(f"{gain_words(curve)} {WORDS[one]}" for one, curve in curves.items())
-    words = f"Another round of {asked} would likely bring {gains}"
+    gains = " and ".join(f"{gain_text(curve)} {WORDS[metric]}" for metric, curve in curves.items())
+    outlook = f"Another round of {asked} would likely bring {gains}"
     twice = curves[name]["twice"]
-    told: Outlook = {"twice": f"Twice the labels: {gain_words(twice)} {WORDS[name]}."}
+    answer: Outlook = {"twice": f"Twice the labels: {gain_text(twice)} {WORDS[name]}."}
     if high < LITTLE and twice["interval"][0] > 0 and twice["gain"] >= LITTLE:
-        words += ": hardly to be seen by itself, but the curve still rises."
-        return told | {"worth": "slowly", "words": words}
+        outlook += ": hardly to be seen by itself, but the curve still rises."
+        return answer | {"worth": "slowly", "words": outlook}
     if high < LITTLE:
-        return told | {"worth": "hardly", "words": f"{words}: hardly one more image right in a hundred."}
+        return answer | {"worth": "hardly", "words": f"{outlook}: hardly one more image right in a hundred."}
     if low > 0:
-        return told | {"worth": "yes", "words": f"{words}."}
-    return told | {"worth": "perhaps", "words": f"{words}; it may bring nothing."}
+        return answer | {"worth": "yes", "words": f"{outlook}."}
+    return answer | {"worth": "perhaps", "words": f"{outlook}; it may bring nothing."}
 
 
-def gain_words(found: Gain) -> str:
+def gain_text(found: Gain) -> str:
     """A `gain` with its `interval`."""
     low, high = found["interval"]
     return f"{signed(found['gain'])} ({signed(low)} to {signed(high)})"

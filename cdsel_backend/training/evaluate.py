@@ -84,7 +84,7 @@ def evaluate(
         )
     ]
     if groups is not None:
-        listed = [{**one, "patients": int(count)} for one, count in zip(listed, patients, strict=True)]
+        listed = [{**group, "patients": int(count)} for group, count in zip(listed, patients, strict=True)]
     reasons: dict[str, str] = {}
     if n < minimum:
         reasons["accuracy"] = f"only {n} held-out labels; {minimum} are needed"
@@ -110,8 +110,8 @@ def evaluate(
         if name not in reasons:
             headlines[name] = float(measure(once)[0])
             intervals[name] = _interval(measure(resampled))
-    told = "worst_group_accuracy" not in reasons
-    headlines["worst_group"] = judged.names[int(accuracies(judged)[0].argmin())] if told else None
+    is_judged = "worst_group_accuracy" not in reasons
+    headlines["worst_group"] = judged.names[int(accuracies(judged)[0].argmin())] if is_judged else None
     headlines["groups"] = listed
     rows = [np.flatnonzero(made_here) for made_here in asked.T]
     areas = [

@@ -108,7 +108,7 @@ def fine_tune(
         trainable: (n,), False = held out for evaluation, never trained on.
         represents, strength: as for `train_head`.
         seed: same input and seed, same result: bit for bit on the CPU with the same number of threads.
-        progress: told how many of how many stages of training are done.
+        progress: called with how many of how many stages of training are done.
 
     Raises:
         NotEnoughLabels: fewer than 20 labels, or fewer than 6 of every class but one.
@@ -318,7 +318,7 @@ def _gain(
     every = np.arange(len(codes))
     whole = difference(every)
     drawn = [difference(rng.choice(every, len(every))) for _ in range(_RESAMPLES)]
-    told = [one for one in drawn if one is not None]
-    if whole is None or len(told) < _RESAMPLES // 2:
+    gains = [gain for gain in drawn if gain is not None]
+    if whole is None or len(gains) < _RESAMPLES // 2:
         return 0.0, 0.0
-    return whole, float(np.std(told))
+    return whole, float(np.std(gains))

@@ -104,7 +104,7 @@ def choose(
     That is the best of those `tried`, unless `instead` is better by more than one standard error: what few labels say
     of such a difference is mostly chance.
     """
-    found = [one.out_of_fold(groups, np.random.default_rng(seed)) for one in (*tried, instead)]
+    found = [candidate.out_of_fold(groups, np.random.default_rng(seed)) for candidate in (*tried, instead)]
     best = int(np.argmin([losses.mean() for _, losses in found[:-1]]))
     gain = found[best][1] - found[-1][1]
     if gain.mean() > gain.std() / np.sqrt(len(gain)):

@@ -111,7 +111,7 @@ class HeadModel:
         arrays |= {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         return arrays, {
             "classes": list(self.classes),
-            "variables": [one.meta() for one in self.variables],
+            "variables": [column.meta() for column in self.variables],
             "representation": self.representation.meta(),
             "description": self.describe(),
         }
@@ -133,7 +133,7 @@ class HeadModel:
             representation,
             **{name: arrays[name] for name in _ARRAYS},
             variables=tuple(
-                Column.from_meta(one, np.zeros(0, dtype=np.int64)) for one in described["variables"]
+                Column.from_meta(column, np.zeros(0, dtype=np.int64)) for column in described["variables"]
             ),
             classes=tuple(described["classes"]),
             description=Description(**description),
@@ -319,7 +319,7 @@ def _training_rows(
     trainable: NDArray[np.bool_] | None,
     classes: Sequence[str],
 ) -> NDArray[np.int64]:
-    """Return the items to train on. Raises NotEnoughLabels in words."""
+    """Return the items to train on. Raises NotEnoughLabels with the reason."""
     labelled = np.flatnonzero(labels >= 0 if trainable is None else (labels >= 0) & trainable)
     rows: NDArray[np.int64] = labelled[np.isfinite(vectors[labelled]).all(axis=1)]
     seen = np.unique(labels[rows])

@@ -56,17 +56,17 @@ class PresenceModel:
         return result
 
     def describe(self) -> dict[str, Any]:
-        """Return how it was trained, as JSON: what a head says, `by_class`, and `left_out` in words."""
+        """Return how it was trained, as JSON: what a head says, `by_class`, and `left_out` as sentences."""
         by_class = {name: head.describe() for name, head in self.heads.items()}
         first = next(iter(by_class.values()))
         return {
             **{name: first[name] for name in ("recipe", "weighting", "confounders")},
-            "strength": max(one["strength"] for one in by_class.values()),
+            "strength": max(summary["strength"] for summary in by_class.values()),
             "n": self.n,
-            "counts": {name: one["counts"]["present"] for name, one in by_class.items()},
-            "accuracy": float(np.mean([one["accuracy"] for one in by_class.values()])),
+            "counts": {name: summary["counts"]["present"] for name, summary in by_class.items()},
+            "accuracy": float(np.mean([summary["accuracy"] for summary in by_class.values()])),
             "by_class": by_class,
-            "left_out": {name: _outcome_words(*seen) for name, seen in self.left_out.items()},
+            "left_out": {name: _outcome_text(*seen) for name, seen in self.left_out.items()},
         }
 
     def parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -101,7 +101,7 @@ class PresenceModel:
             }
             heads[str(name)] = HeadModel.from_parts(shared | first | own, head)
             first = first or own
-        left_out = {str(name): (int(one), int(n)) for name, (one, n) in described["left_out"].items()}
+        left_out = {str(name): (int(label), int(n)) for name, (label, n) in described["left_out"].items()}
         classes = tuple(described["classes"])
         if not heads or set(classes) != heads.keys() | left_out.keys():
             raise ValueError(f"heads for {', '.join(heads) or 'nothing'} do not make {', '.join(classes)}")
@@ -157,7 +157,7 @@ def train_presence(
         )
     if not heads:
         held = "" if trainable is None else " (labels held out for evaluation do not count)"
-        found = "; ".join(f"{name!r} is {_outcome_words(*seen)}" for name, seen in left_out.items())
+        found = "; ".join(f"{name!r} is {_outcome_text(*seen)}" for name, seen in left_out.items())
         raise NotEnoughLabels(
             f"A model needs a class that some images show and others do not, but so far {found}{held}."
         )
@@ -165,5 +165,5 @@ def train_presence(
     return PresenceModel(tuple(classes), heads, left_out, n)
 
 
-def _outcome_words(outcome: int, n: int) -> str:
+def _outcome_text(outcome: int, n: int) -> str:
     return f"only {OUTCOMES[outcome]}, in {n} labels" if outcome >= 0 else "not labelled"

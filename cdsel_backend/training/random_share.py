@@ -18,7 +18,9 @@ from scipy.stats import norm
 
 from cdsel_backend.labels import SINGLE, LabelKind
 
-FEWEST = 15  # labels of the random share, below which nothing is told: as for a group of the held-out labels
+FEWEST = (
+    15  # labels of the random share, below which nothing is estimated: as for a group of the held-out labels
+)
 _Z = float(norm.ppf(0.975))
 
 
@@ -98,12 +100,12 @@ def tell(
     where there was none. Where a label makes several decisions, the error is the mean over those that were made.
     """
     n = int(share.drawn.sum())
-    told: PoolEstimates = {"n": n, "error": None, "prevalence": None}
+    answer: PoolEstimates = {"n": n, "error": None, "prevalence": None}
     if n < FEWEST:
-        return {**told, "words": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
+        return {**answer, "words": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
     shown = kind.shows(labels, len(classes))
     prevalence: dict[str, Estimate] = {}
-    told["prevalence"] = prevalence
+    answer["prevalence"] = prevalence
     for name, column in zip(classes, shown.T, strict=True):
         asked_for = column >= 0
         if (own := share.among(asked_for)).drawn.any():
@@ -111,5 +113,5 @@ def tell(
     if np.isfinite(probabilities).all():
         codes = kind.codes(labels)
         misses = (codes >= 0) & (kind.decided(probabilities) != codes)
-        told["error"] = share.estimate(misses.sum(axis=1) / np.maximum((codes >= 0).sum(axis=1), 1))
-    return {**told, "words": f"From {n} labels drawn by chance."}
+        answer["error"] = share.estimate(misses.sum(axis=1) / np.maximum((codes >= 0).sum(axis=1), 1))
+    return {**answer, "words": f"From {n} labels drawn by chance."}

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.cross_fit import Unseen
-from cdsel_backend.training.curve import WORDS, gain_words, power_law
+from cdsel_backend.training.curve import WORDS, gain_text, power_law
 from cdsel_backend.training.judged import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 
 FEWEST = 100  # labels drawn by chance and trained on, below which the comparison is hopeless
 _STEPS = 100
 
 
-def saved_words(
+def labels_saved_sentence(
     queue: Unseen,
     chance: Unseen,
     labels: NDArray[np.integer],
@@ -33,8 +33,8 @@ def saved_words(
 ) -> str:
     """Compare heads trained on all labels (`queue`) with heads trained on those drawn by chance, on the same labels.
 
-    labels: the values of the m rows of both, with their columns. Goes by the worst group where it can be told, else
-    by balanced accuracy; intervals (95 %) by bootstrap over labels and draws.
+    labels: the values of the m rows of both, with their columns. Goes by the worst group where it can be estimated,
+    else by balanced accuracy; intervals (95 %) by bootstrap over labels and draws.
     """
     cells = judged_cells(labels, columns, classes, kind=kind)
     right, theirs = (
@@ -50,10 +50,13 @@ def saved_words(
         [np.ones(len(labels)), resampled([cells[name]], len(labels), rng)]
     )  # the first: as they are
     drawn = []
-    for one in (right[:, complete], theirs):
-        draws = rng.multinomial(len(one), np.full(len(one), 1 / len(one)), size=RESAMPLES)
+    for answers in (right[:, complete], theirs):
+        draws = rng.multinomial(len(answers), np.full(len(answers), 1 / len(answers)), size=RESAMPLES)
         drawn.append(
-            summary(name, accuracies(one, cells[name], items, np.vstack([np.ones(len(one)), draws])))
+            summary(
+                name,
+                accuracies(answers, cells[name], items, np.vstack([np.ones(len(answers)), draws])),
+            )
         )
     ours, reached = drawn[0], drawn[1][:, 0]
     kept = np.isfinite(ours).all(axis=1) & np.isfinite(reached)
@@ -63,7 +66,7 @@ def saved_words(
     more = power_law(sizes, ours[kept], [size])[:, 0] - reached[kept]
     low, high = np.quantile(more[1:], [0.025, 0.975])
     compared = (
-        f"{size} labels of the queue bring {gain_words({'gain': more[0], 'interval': [low, high]})} {WORDS[name]} over "
+        f"{size} labels of the queue bring {gain_text({'gain': more[0], 'interval': [low, high]})} {WORDS[name]} over "
         f"{size} labels drawn by chance"
     )
     if low <= 0 <= high:
@@ -75,7 +78,7 @@ def saved_words(
 
 
 def too_few(drawn: int, labels: int) -> str | None:
-    """Why nothing can be compared, in words; None where it can. Of `labels` to train on `drawn` came by chance."""
+    """Why nothing can be compared, as a sentence; None where it can. Of `labels` to train on `drawn` came by chance."""
     if drawn == labels:
         return "All labels were drawn by chance, so there is no other choice of images to compare it with."
     if drawn >= FEWEST:

@@ -91,12 +91,12 @@ def _belief(drawn: Array, chosen: Array) -> Array:
     n, m = n[both], m[both]
     p, q = drawn[both] / n[:, None], chosen[both] / m[:, None]
     mean = (drawn[both] + chosen[both]) / (n + m)[:, None]
-    one = 1 - (mean**2).sum(axis=1)  # the variance of one label, summed over the classes
+    variance = 1 - (mean**2).sum(axis=1)  # the variance of one label, summed over the classes
     weight = 1 / (1 / n + 1 / m)
-    beyond = weight @ (((p - q) ** 2).sum(axis=1) - one / weight)
+    beyond = weight @ (((p - q) ** 2).sum(axis=1) - variance / weight)
     tau2 = max(0.0, float(beyond / weight.sum()))
     belief = np.ones(len(drawn))
-    belief[both] = 1 / (1 + m * tau2 / np.maximum(one, 1e-9))
+    belief[both] = 1 / (1 + m * tau2 / np.maximum(variance, 1e-9))
     return belief[:, None]
 
 

@@ -38,9 +38,9 @@ def grouped_folds(
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
     filled = np.zeros((folds, counts.shape[1]), dtype=np.int64)
     fold_of = np.empty(len(counts), dtype=np.int64)
-    for one in order:
-        label = counts[one].argmax()
+    for member in order:
+        label = counts[member].argmax()
         fold = np.lexsort((filled.sum(axis=1), filled[:, label]))[0]
-        filled[fold] += counts[one]
-        fold_of[one] = fold
+        filled[fold] += counts[member]
+        fold_of[member] = fold
     return fold_of[group]

@@ -60,8 +60,8 @@ def find_suspects(
     by the probability of the label less that of the likeliest other outcome.
     """
     decisions = zip(kind.by_decision(probabilities), kind.codes(labels).T, strict=True)
-    found = [one for column, (p, codes) in enumerate(decisions) for one in _ranked(p, codes, column)]
-    found.sort(key=lambda one: one.own - one.likelihood)
+    found = [suspect for column, (p, codes) in enumerate(decisions) for suspect in _ranked(p, codes, column)]
+    found.sort(key=lambda suspect: suspect.own - suspect.likelihood)
     return found[: min(round(LISTED * len(labels)), MOST)]
 
 

@@ -68,7 +68,9 @@ class TunedModel:
         """Rebuild from `parts`. Raises KeyError, TypeError or ValueError for foreign ones."""
 
         def under(prefix: str) -> dict[str, NDArray[Any]]:
-            return {key.removeprefix(prefix): one for key, one in arrays.items() if key.startswith(prefix)}
+            return {
+                key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)
+            }
 
         base, head = (HeadModel.from_parts(under(f"{name}."), described[name]) for name in ("base", "head"))
         changes = under(_CHANGES)

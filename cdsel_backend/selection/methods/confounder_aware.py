@@ -4,11 +4,11 @@
 
 over partitions a (one a confounder, one a declared pair), w_a = 1 / number of partitions, lambda = `options.balance`;
 monotone submodular, so greedy keeps 1 - 1/e of the best. Before the first model the value is coverage of the
-de-confounded pool. From then on it depends on whether a confounder goes with the label so far. Where one does, chance
-decides inside the strata: the training reads from the labels how often each class occurs in a stratum, and how well it
-can be told, and no hunt for informative images that was tried does better; most do worse. Where none does, there is no
-shortcut to learn, and the value is coverage weighted by the model's doubt (as in UHerding), which does better than
-chance. simulate/EVIDENCE.md has the figures.
+de-confounded pool. From then on it depends on whether a confounder is associated with the label so far. Where one is,
+chance decides inside the strata: the training reads from the labels how often each class occurs in a stratum and how
+well it can be recognised, and no hunt for informative images that was tried does better; most do worse. Where none is,
+there is no shortcut to learn, and the value is coverage weighted by the model's doubt (as in UHerding), which does
+better than chance. simulate/EVIDENCE.md has the figures.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def fill(problem: Problem, draft: Draft) -> None:
 
 
 def _confounded(problem: Problem) -> bool:
-    """Whether some confounder goes with the label, as far as the labels tell."""
+    """Whether some confounder is associated with the label, as far as the labels show."""
     known = problem.labels >= 0
     groups = None if problem.groups is None else problem.groups[known]
     rng = np.random.default_rng(problem.seed)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
 
-from cdsel_backend.project.wording import outcome, value_words
+from cdsel_backend.project.wording import outcome, value_text
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
 from cdsel_backend.store.faults import sentence
@@ -45,7 +45,7 @@ def _prepare(setup: BlueprintSetupState) -> None:
     )
     app.jinja_env.globals.update(static_url=static_url, csrf_token=csrf_token)
     app.jinja_env.filters.update(
-        count=count, share=share, ago=ago, moment=moment, value=value_words, code=code, outcome=outcome
+        count=count, share=share, ago=ago, moment=moment, value=value_text, code=code, outcome=outcome
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 

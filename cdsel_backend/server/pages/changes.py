@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.project.changed import audit_rows, resolved
-from cdsel_backend.project.wording import few_labels, lowering, overruled, refused, source_words, value_words
+from cdsel_backend.project.wording import few_labels, lowering, overruled, refused, source_name, value_text
 from cdsel_backend.selection import describe, strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, who
 from cdsel_backend.server.service import Service
@@ -55,7 +55,7 @@ def change_settings(pool_project: int) -> tuple[str, int] | Response:
     if put:
         _change(state, put=put)
         flash(
-            "Saved: " + ", ".join(f"{_words(name)} {value_words(value)}" for name, value in put.items()) + "."
+            "Saved: " + ", ".join(f"{_words(name)} {value_text(value)}" for name, value in put.items()) + "."
         )
     else:
         flash("Nothing was changed.")
@@ -71,7 +71,7 @@ def give_back_setting(pool_project: int) -> Response:
         raise BadRequest(f"the dashboard does not set {name!r}")
     _change(state, drop=[name])
     value, source = _in_force(find(pool_project).layers, name)
-    flash(f"{_words(name).capitalize()} is {value_words(value)} again, from: {source}.")
+    flash(f"{_words(name).capitalize()} is {value_text(value)} again, from: {source}.")
     return _back(pool_project)
 
 
@@ -89,7 +89,7 @@ def undo_budget(pool_project: int) -> Response:
     else:  # Label Studio may say something else by now than before
         _change(state, put={"budget": last.old})
     value, source = _in_force(find(pool_project).layers, "budget")
-    flash(f"The budget is {value_words(value)} again, from: {source}.")
+    flash(f"The budget is {value_text(value)} again, from: {source}.")
     return _back(pool_project)
 
 
@@ -145,7 +145,7 @@ def _change(state: State, *, put: Mapping[str, Any] | None = None, drop: Collect
 
 def _in_force(layers: Mapping[str, Any], name: str) -> tuple[Any, str]:
     found = resolved(layers)
-    return found.settings.model_dump(mode="json")[name], source_words(found.sources[name])
+    return found.settings.model_dump(mode="json")[name], source_name(found.sources[name])
 
 
 def _typed(name: str) -> Any:
@@ -233,7 +233,7 @@ def _text(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, dict):
-        return value_words(value) if value else ""
+        return value_text(value) if value else ""
     return value
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import render_template, request
 
-from cdsel_backend.labels import label_words
+from cdsel_backend.labels import display_label
 from cdsel_backend.server.pages.blueprint import page_number, pages, read_state
 from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.server.service import Service
@@ -93,7 +93,7 @@ def queue_rows(state: State) -> list[QueueRow]:
                 rank=row.rank,
                 round=row.round,
                 state=became,
-                label=label_words(state.labels[row.item]) if row.item in state.labels else None,
+                label=display_label(state.labels[row.item]) if row.item in state.labels else None,
                 annotator=by.get(row.item),
                 reason=row.sentence,
                 drawn_at_random=row.drawn_at_random,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdsel_backend.labels import label_names, label_words
+from cdsel_backend.labels import display_label, label_names
 from cdsel_backend.server.people import disagreements
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Json
@@ -76,8 +76,8 @@ def disputed(store: Store, state: State) -> list[Dispute]:
     return [
         Dispute(
             item,
-            label_words(state.labels[item]),
-            [(who, label_words(label)) for who, label in readings],
+            display_label(state.labels[item]),
+            [(who, display_label(label)) for who, label in readings],
             tasks[item],
         )
         for item, readings in found.items()
