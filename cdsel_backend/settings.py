@@ -270,6 +270,9 @@ class ProjectSettings(BaseModel):
 
     budget: int = Field(200, ge=0, le=10_000_000)
     """How many images may be labelled in all; pushed images never exceed it."""
+    budget_hours: float | None = Field(None, gt=0, le=1_000_000)
+    """How many hours of annotators' time labelling may take in all; none: any. The measured time of an image makes \
+images of them, and the smaller of both budgets holds; until five times are measured, that is one round."""
     round_size: int = Field(20, ge=1, le=100_000)
     """How many images one round pushes to the annotators."""
     refill_at: float = Field(0.5, ge=0, le=1)
@@ -285,6 +288,9 @@ annotators never meet an empty queue; 0: once the round is labelled."""
     """The metadata variable that names the patient or lesion; its images stay on one side of a split."""
     learn: str | None = None
     """The name of the control of the labeling config whose answers are learned; none: the labeling config decides."""
+    ignore_classes: Names = []
+    """Classes such as `cannot tell` that annotators may choose and that are not learned. An image with such an answer \
+alone has no label and, as a skipped one, uses budget; beside other classes the answer is passed over."""
     strategy: Annotated[str, AfterValidator(_known_strategy)] = "confounder_aware"
     """How images are chosen; `cdsel strategies` lists the names."""
     random_share: float = Field(SelectionOptions.random_share, ge=0, le=1)

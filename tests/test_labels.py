@@ -15,6 +15,7 @@ from cdsel_backend.labelstudio.labels import (
     REGIONS,
     UnknownLabel,
     UnsupportedLabelConfig,
+    label_space,
     parse_label_space,
     queue_config,
 )
@@ -239,16 +240,61 @@ def test_an_alias_that_is_another_choices_value_is_that_class():
     assert space.label_of(answer("a", control="l")) == "b"
 
 
-def test_the_queue_shows_the_reason_once():
+def test_the_queue_shows_place_and_reason_once():
     shown = queue_config(config(CHOICE))
-    root = ElementTree.fromstring(shown)
-    assert root[0].tag == "Header"
-    assert root[0].get("value") == "$cdsel_reason"
-    assert root[0].get("name") is None
+    line = ElementTree.fromstring(shown)[0]
+    assert [(one.tag, one.get("value"), one.get("name")) for one in line] == [
+        ("Header", "$cdsel_place", None),
+        ("Header", "$cdsel_reason", None),
+    ]
+    own = config(f'<Header value="$cdsel_reason"/>{CHOICE}')
+    assert [one.get("value") for one in ElementTree.fromstring(queue_config(own))[0]] == ["$cdsel_place"]
     assert queue_config(shown) == shown
     assert config(CHOICE) in shown
     assert "<?xml" not in queue_config('<?xml version="1.0"?>' + config(CHOICE))
     LabelInterface(shown).validate()
+
+
+THREE = CHOICE.replace("</Choices>", '<Choice value="cannot tell"/></Choices>')
+
+
+def test_a_class_that_is_not_learned_is_no_label_and_no_prediction():
+    plain = parse_label_space(config(THREE))
+    marked = parse_label_space(config(THREE.replace('"cannot tell"', '"cannot tell" cdsel_learn="false"')))
+    space = plain.without(["cannot tell"])
+    assert marked.classes == space.classes == plain.classes[:2]
+    assert marked.ignored == space.ignored == ("cannot tell",)
+    assert "learn" not in marked.settings
+    control = space.control
+    assert space.label_of(answer("cannot tell", control=control)) is None
+    assert space.ignored_in(answer("cannot tell", control=control)) == "cannot tell"
+    assert space.ignored_in(answer(plain.classes[0], control=control)) is None
+    assert plain.label_of(answer("cannot tell", control=control)) == "cannot tell"
+    with pytest.raises(UnknownLabel, match="not in the labeling config"):
+        space.result_for("cannot tell")
+
+
+def test_beside_other_classes_one_that_is_not_learned_is_passed_over():
+    space = parse_label_space(config(MULTIPLE))
+    first, *others = space.classes
+    space = space.without([first])
+    both = answer(first, others[0], control=space.control)
+    assert space.label_of(both) == space.kind.text([others[0]])
+    assert space.ignored_in(both) is None
+    alone = answer(first, control=space.control)
+    assert (space.label_of(alone), space.ignored_in(alone)) == (None, first)
+    assert space.label_of([]) == "[]", "nothing ticked still shows none of the classes"
+
+
+def test_a_class_to_ignore_that_there_is_not_is_named():
+    space = parse_label_space(config(CHOICE))
+    with pytest.raises(UnknownLabel, match="ignore_classes names 'unsure', which is no class of"):
+        space.without(["unsure"])
+    with pytest.raises(UnknownLabel, match="leave at least 2"):
+        space.without([space.classes[0]])
+    assert label_space(config(CHOICE), None, ["unsure"]) == space
+    with pytest.raises(UnsupportedLabelConfig, match='cdsel_learn="false" leaves'):
+        parse_label_space(config(CHOICE.replace("<Choice ", '<Choice cdsel_learn="false" ')))
 
 
 # any of several classes an image

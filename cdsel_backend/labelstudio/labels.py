@@ -27,9 +27,15 @@ __all__ = [
     "space_of",
 ]
 
-REASON_FIELD = "cdsel_reason"
-LEARN = "learn"  # `cdsel_learn="true"` on a control: its answers are learned
+REASON_FIELD, PLACE_FIELD = "cdsel_reason", "cdsel_place"
+LEARN = "learn"  # `cdsel_learn="true"` on a control: its answers are learned; "false" on a class: it is not
+NO = ("false", "0", "no")
 _SETTING = re.compile(r"cdsel[-_.:]?(.*)", re.IGNORECASE)
+QUEUE_LINE = {
+    PLACE_FIELD: f'<Header value="${PLACE_FIELD}" size="5" style="white-space: nowrap"/>',
+    REASON_FIELD: f'<Header value="${REASON_FIELD}" size="5" style="font-weight: normal; font-size: 15px"/>',
+}
+"""What shows an annotator a field of the queue's tasks: its place, and why it was chosen."""
 REGIONS = (
     "RectangleLabels",
     "PolygonLabels",
@@ -96,19 +102,35 @@ def parse_label_space(label_config: str, learn: str | None = None) -> LabelSpace
     raise UnsupportedLabelConfig(f"the labeling config cannot be used: {found}; {_SUPPORTED}")
 
 
-def label_space(label_config: str, learn: str | None) -> LabelSpace:
-    """As `parse_label_space`, but a setting `learn` that names no control of use is passed over."""
+def label_space(label_config: str, learn: str | None, ignore: Sequence[str] = ()) -> LabelSpace:
+    """As `parse_label_space`, without the classes to `ignore`; what names nothing of use is passed over."""
     try:
-        return parse_label_space(label_config, learn)
+        space = parse_label_space(label_config, learn)
     except UnsupportedLabelConfig:
         if learn is None:
             raise
-        return parse_label_space(label_config)
+        space = parse_label_space(label_config)
+    try:
+        return space.without(ignore)
+    except UnknownLabel:
+        return space
 
 
 def space_of(state: State) -> LabelSpace:
     """The label space of a project as it stands."""
-    return label_space(state.project.label_config, state.settings.learn)
+    return label_space(state.project.label_config, state.settings.learn, state.settings.ignore_classes)
+
+
+def settings_refusal(state: State) -> str | None:
+    """Why `learn` or `ignore_classes` cannot be obeyed, as a sentence; None where they can."""
+    settings, label_config = state.settings, state.project.label_config
+    if not label_config or (settings.learn is None and not settings.ignore_classes):
+        return None
+    try:
+        parse_label_space(label_config, settings.learn).without(settings.ignore_classes)
+    except (UnsupportedLabelConfig, UnknownLabel) as fault:
+        return str(fault)
+    return None
 
 
 def _chosen(
@@ -128,7 +150,7 @@ def _chosen(
     marked = [by_name[learn]] if learn is not None else []
     for tag in () if marked else root.iter():
         value = _own(tag).get(LEARN, "false").strip()
-        if value.lower() in ("false", "0", "no"):
+        if value.lower() in NO:
             continue
         wanted = by_name.get(value, tag if value.lower() in ("true", "1", "yes") else None)
         if wanted is None or wanted not in controls:
@@ -192,6 +214,7 @@ def _space(
     target, answer = control.get("toName", ""), _answer(control) or "regions"
     choices = _listed(control)
     classes = tuple(_class_of(tag) for tag in choices)
+    unlearned = [_class_of(tag) for tag in choices if _own(tag).get(LEARN, "").strip().lower() in NO]
     # Annotations from before an alias was given hold the value; a class's own name goes first.
     names = {tag.get("value", ""): _class_of(tag) for tag in choices} | {name: name for name in classes}
     settings, doubles = _settings(root, control)
@@ -200,7 +223,7 @@ def _space(
         + ("" if _refusal(tag, images) else f' (cdsel_learn="true" on {_tag(tag)} alone changes that)')
         for tag in others
     )
-    return LabelSpace(
+    space = LabelSpace(
         image=ImageField.parse(images[target].get("value", "")),
         control=control.get("name", ""),
         to_name=target,
@@ -213,6 +236,10 @@ def _space(
         controls=frozenset(tag.get("name", "") for tag in (control, *others)),
         required=control.get("required", "false").lower() == "true",
     )
+    try:
+        return space.without(unlearned)
+    except UnknownLabel as fault:
+        raise UnsupportedLabelConfig(str(fault).replace("ignore_classes", 'cdsel_learn="false"')) from fault
 
 
 def _own(tag: ElementTree.Element) -> dict[str, str]:
@@ -251,16 +278,20 @@ def _tag(control: ElementTree.Element) -> str:
 
 
 def queue_config(label_config: str) -> str:
-    """The labeling config with a line above it that shows each task's reason, unless it shows it already.
+    """The labeling config with a line above it of each task's place in the queue and reason, unless it shows them.
 
-    The line's tag has no name, so Label Studio does not ask for the field in every task.
+    The line's tags have no name, so Label Studio does not ask for their fields in every task.
     """
     root = _parse(label_config)
-    if any(f"${REASON_FIELD}" in value for tag in root.iter() for value in tag.attrib.values()):
+    values = [value for tag in root.iter() for value in tag.attrib.values()]
+    line = "".join(
+        words for field, words in QUEUE_LINE.items() if not any(f"${field}" in value for value in values)
+    )
+    if not line:
         return label_config
     # Around it rather than into it: the administrator's own layout and comments stay as they are.
     body = re.sub(r"^\s*<\?xml.*?\?>\s*", "", label_config, flags=re.DOTALL)
-    return f'<View><Header value="${REASON_FIELD}" size="5"/>{body}</View>'
+    return f'<View><View style="display: flex; gap: 1em; align-items: baseline">{line}</View>{body}</View>'
 
 
 def _parse(label_config: str) -> ElementTree.Element:

@@ -12,6 +12,7 @@ Two ways to deliver it (setting `delivery`):
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cdsel_backend.labelstudio.adopting import adopt_tasks
@@ -31,6 +32,7 @@ def task_address(item: Item) -> str | None:
     return annotator_address(SourceItem(str(item.task), item.image, item.data))
 
 
+PUSHED, PREDICTED = "TASKS_PUSHED", "PREDICTIONS_SHOWN"  # events of our own, for the activity page
 CHUNK = 50  # tasks of one import: what a budget lowered in the middle of a push may still let through
 
 
@@ -95,8 +97,17 @@ def _import(
         }
         for number, one in enumerate(placements, start=1)
     ]
+    began = time.monotonic()
     ids = studio.import_tasks(state.queues[name], tasks)
     _record(store, state, list(zip(placements, ids, strict=True)))
+    note_sent(store, state.queues[name], PUSHED, ids, began)
+
+
+def note_sent(store: Store, queue: int, action: str, tasks: Sequence[int], began: float) -> None:
+    """Keep that tasks or predictions were sent to a queue since `began` (monotonic seconds), for the activity page."""
+    store.add_event(
+        queue, action, {"tasks": list(tasks)}, handled=True, seconds=max(0.0, time.monotonic() - began)
+    )
 
 
 def _record(store: Store, state: State, pushed: Sequence[tuple[Placement, int]]) -> None:
@@ -159,8 +170,8 @@ def _place(state: State, placement: Placement, number: int) -> str:
     quota = state.staff[placement.annotator]
     if quota is not None:
         return f"{number} of {quota}"
-    seconds = int(state.settings.overlap * state.settings.budget + 0.5)
-    return f"{placement.rank} of {max(state.settings.budget + seconds, placement.rank)}"
+    seconds = int(state.settings.overlap * state.budget + 0.5)
+    return f"{placement.rank} of {max(state.budget + seconds, placement.rank)}"
 
 
 def adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
@@ -245,7 +256,9 @@ def preannotate(
                     {"task": row.queue_task, "result": result, "score": score, "model_version": version}
                 )
         if fresh:
+            began = time.monotonic()
             studio.import_predictions(queue, fresh)
+            note_sent(store, queue, PREDICTED, [row.queue_task or 0 for row in own], began)
         studio.update_project(queue, model_version=version)
         done = {"predicted_by": version}
         first = [row for row in own if row.queue_task not in copies]

@@ -146,7 +146,7 @@ def status_line(state: State, dashboard: str, backend: str, problems: Sequence[s
     queues = sorted(set(state.queues.values()) - {state.project.pool_project})
     where = ", ".join(map(str, queues))
     here = f" · label in project{'s' if len(queues) > 1 else ''} {where}, not here" if queues else ""
-    line = f"cdsel: {len(state.labels)} of {state.settings.budget} labelled{here} · dashboard {dashboard}"
+    line = f"cdsel: {len(state.labels)} of {state.budget} labelled{here} · dashboard {dashboard}"
     line += f" · backend {backend}"
     return f"{line} · problems: {wrong}" if wrong else line
 

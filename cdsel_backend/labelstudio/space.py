@@ -13,7 +13,7 @@ answers writes `required="true"` on the control: Label Studio then refuses them,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdsel_backend.labels import SINGLE, LabelKind, SeveralLabels
@@ -57,6 +57,8 @@ class LabelSpace:
     """Names of all control tags of the labeling config: the questions that an annotation may answer."""
     required: bool = False
     """Label Studio takes no annotation that leaves the control empty."""
+    ignored: tuple[str, ...] = ()
+    """Classes that annotators may choose and that are not learned; none of them is among `classes`."""
 
     @property
     def regions(self) -> bool:
@@ -78,6 +80,33 @@ class LabelSpace:
             f"{do} everything that an image shows, and submit; with nothing {done} it counts as showing none."
         )
 
+    def without(self, names: Sequence[str]) -> LabelSpace:
+        """The same with classes that are not learned, each by any of its names.
+
+        Raises:
+            UnknownLabel: a name that no class has, or too few classes would be left; the message says what to do.
+        """
+        found = [self.names.get(name) for name in names]
+        strangers = [name for name, one in zip(names, found, strict=True) if one is None]
+        if strangers:
+            raise UnknownLabel(
+                f"ignore_classes names {', '.join(map(repr, strangers))}, which is no class of {self.control!r}: "
+                f"it has {', '.join(map(repr, (*self.classes, *self.ignored)))}"
+            )
+        ignored = tuple(one for one in (*self.classes, *self.ignored) if one in (*found, *self.ignored))
+        left = tuple(one for one in self.classes if one not in ignored)
+        if len(left) < self.kind.fewest_classes:
+            raise UnknownLabel(
+                f"ignore_classes leaves {', '.join(map(repr, left)) or 'no class'} of {self.control!r} to learn: "
+                f"leave at least {self.kind.fewest_classes}"
+            )
+        return replace(self, classes=left, ignored=ignored)
+
+    def ignored_in(self, result: Sequence[Mapping[str, Any]] | None) -> str | None:
+        """The classes that are not learned, where a `result` gives such classes and no other; else None."""
+        found = {self.names.get(name, name) for name in self._named(result)}
+        return ", ".join(sorted(found)) if found and found <= set(self.ignored) else None
+
     def label_of(self, result: Sequence[Mapping[str, Any]] | None) -> str | None:
         """The label that an annotation's `result` makes; None where it makes none.
 
@@ -86,6 +115,9 @@ class LabelSpace:
         """
         named = self._named(result)
         found = {self.names.get(name, name) for name in named}
+        if found and found <= set(self.ignored):
+            return None
+        found -= set(self.ignored)
         strangers, known = sorted(found - set(self.classes)), found & set(self.classes)
         if strangers:
             raise UnknownLabel(

@@ -20,11 +20,13 @@ def label_rows(
     rows: list[Json] = []
     for annotation in annotations:
         skipped, label, problem, question = bool(annotation.get("was_cancelled")), None, None, None
+        ignored = None
         if not skipped:
             result = annotation.get("result") or []
             try:
                 question = space.other_question(result)
                 label = space.label_of(result) if question is None else None
+                ignored = space.ignored_in(result)
             except UnknownLabel as fault:
                 label = fault.rest
                 problem = f"task {task}, annotation {annotation['id']}: {fault}"
@@ -44,9 +46,17 @@ def label_rows(
                 "updated_at": str(annotation.get("updated_at") or ""),
                 "task": task,
                 "question": question,
+                "seconds": _seconds(annotation.get("lead_time")),
+                "ignored": ignored,
             }
         )
     return rows
+
+
+def _seconds(lead_time: object) -> float | None:
+    """A `lead_time` of Label Studio; None for what is none, as of annotations that were imported."""
+    known = isinstance(lead_time, (int, float)) and not isinstance(lead_time, bool)
+    return float(lead_time) if known and 0 < lead_time < float("inf") else None  # type: ignore[operator,arg-type]
 
 
 def other_answers_problem(state: State, space: LabelSpace) -> list[str]:

@@ -1,7 +1,8 @@
 """What a training tells the admin beside its model's accuracy, from the labels as they are.
 
 It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the pool), `curve` (what
-another round would bring), `saved` (labels saved against chance, a sentence) and `suspects` (labels that may be wrong:
+another round would bring), `saved` (labels saved against chance, a sentence), `provisional` (accuracy by group while few
+labels are held out) and `suspects` (labels that may be wrong:
 `item`, `label`, `other`, their probabilities as `own` and `likelihood`, and the `class` in question where an image may
 show several).
 
@@ -21,6 +22,7 @@ from cdsel_backend.store.records import Json
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
+from cdsel_backend.training.provisional import provisional
 from cdsel_backend.training.random_share import RandomShare, tell
 from cdsel_backend.training.saved import labels_saved_sentence, too_few
 from cdsel_backend.training.suspects import find_suspects
@@ -72,6 +74,15 @@ def _insight(pool: EmbeddedPool) -> Json:
             seed=settings.seed,
         ),
         "saved": saved,
+        "provisional": provisional(
+            unseen,
+            labels,
+            columns,
+            pool.classes,
+            kind=kind,
+            groups=pool.groups[unseen.rows],
+            seed=settings.seed,
+        ),
         "suspects": _suspects(pool, unseen),
     }
 

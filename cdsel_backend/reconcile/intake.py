@@ -81,6 +81,7 @@ def sync(context: Context, state: State) -> bool:
     if not pool_due and not due:
         context.store.handle_events([event.id for event in events if event.action == UPDATED])
         return False
+    before = _known(state) if told else None
     if pool_due:
         sync_pool(context, state, now)
         state = context.read_state(project.id)
@@ -94,10 +95,29 @@ def sync(context: Context, state: State) -> bool:
         withdraw_left(context, state, now)
     problem = other_answers_problem(state, space_of(state)) if state.project.label_config else []
     context.store.note_problems(project.id, "answers", problem)
-    settle_lost(context, context.read_state(project.id))
-    context.store.handle_events([event.id for event in events if event.action not in REQUESTS])
+    state = context.read_state(project.id)
+    settle_lost(context, state)
+    handled = [event.id for event in events if event.action not in REQUESTS]
+    context.store.handle_events(handled, None if before is None else _brought(before, _known(state)))
     context.looked.add(project.id)
     return True
+
+
+def _known(state: State) -> tuple[dict[tuple[int, int], str], int]:
+    """Every annotation and when it was changed last, and how many images there are."""
+    return {(row.source, row.annotation): row.updated_at for row in state.annotations}, state.item_count
+
+
+def _brought(
+    before: tuple[dict[tuple[int, int], str], int], after: tuple[dict[tuple[int, int], str], int]
+) -> dict[str, int]:
+    """What a look brought: answers that are new or changed, answers that are gone, and images (`Event.result`)."""
+    old, new = before[0], after[0]
+    return {
+        "answers": sum(old.get(key) != changed for key, changed in new.items()),
+        "withdrawn": len(old.keys() - new.keys()),
+        "images": after[1] - before[1],
+    }
 
 
 def is_over(since: float, seconds: float, now: float) -> bool:
@@ -110,7 +130,7 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     project = state.project
     found = context.studio.project(project.pool_project)
     label_config, refusal = config_in_force(context, state, found["label_config"])
-    space = label_space(label_config, state.settings.learn)
+    space = label_space(label_config, state.settings.learn, state.settings.ignore_classes)
     context.store.update_project(
         project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
     )

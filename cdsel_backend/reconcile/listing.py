@@ -45,7 +45,7 @@ def bring_in(context: Context, state: State, space: LabelSpace, rows_of: Rows) -
     pool = LabelStudioPool(context.studio, project.pool_project, space.image)
     fact, reading = (
         f"listing of project {project.id}",
-        json.dumps([project.label_config, state.settings.learn]),
+        json.dumps([project.label_config, state.settings.learn, state.settings.ignore_classes]),
     )
     listed = _Listed(*(store.fact(fact) or ()))
     again = listed.reading != reading or now - listed.whole_at > LIST_WHOLE_SECONDS

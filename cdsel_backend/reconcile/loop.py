@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
-from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.labelstudio.labels import settings_refusal
 from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.project.wording import refused
 from cdsel_backend.reconcile.context import Context
@@ -39,11 +39,9 @@ def check_settings(context: Context, state: State) -> bool:
         faults.append(
             "group_cap does nothing without group: set it to the variable that names the patient or lesion"
         )
-    if state.settings.learn is not None and state.project.label_config:
-        try:
-            parse_label_space(state.project.label_config, state.settings.learn)
-        except UnsupportedLabelConfig as fault:
-            faults.append(str(fault))
+    classes = settings_refusal(state)
+    if classes:
+        faults.append(classes)
     if faults != state.project.problems.get("settings", []):
         context.store.note_problems(state.project.id, "settings", faults)
     return False

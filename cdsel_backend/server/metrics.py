@@ -132,7 +132,7 @@ def _of_project(store: Store, state: State, now: float) -> Iterator[tuple[Any, .
     yield "pool_images", images
     yield "pool_embedded_images", embedded
     yield "pool_unusable_images", unusable
-    yield "budget_images", state.settings.budget
+    yield "budget_images", state.budget
     yield "budget_left_images", state.left
     yield "labelled_images", len(state.labels)
     yield "skipped_images", len(state.skipped)

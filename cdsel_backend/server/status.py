@@ -38,7 +38,7 @@ def project_status(store: Store, state: State) -> Json:
         ],
         "settings": state.settings.model_dump(mode="json"),
         "sources": dict(state.resolved.sources),
-        "budget": state.settings.budget,
+        "budget": state.budget,
         "labelled": len(state.labels),
         "open": len(state.open),
         "skipped": len(state.skipped),

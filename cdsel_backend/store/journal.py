@@ -39,9 +39,18 @@ class Journal(Database):
     """What happened and what is asked for: events, requests, the audit; and facts of the whole server."""
 
     def add_event(
-        self, source: int | None, action: str, payload: Mapping[str, Any], *, handled: bool = False
+        self,
+        source: int | None,
+        action: str,
+        payload: Mapping[str, Any],
+        *,
+        handled: bool = False,
+        seconds: float = 0.0,
     ) -> int:
-        """Keep what Label Studio sent; returns its number. One that is `handled` asks for nothing."""
+        """Keep what Label Studio sent, or what we did there in so many `seconds`; returns its number.
+
+        One that is `handled` asks for nothing.
+        """
         now = time.time()
         with writing(self.engine) as connection:
             done = connection.execute(
@@ -49,7 +58,7 @@ class Journal(Database):
                     source=source,
                     action=str(action),
                     payload=dict(payload),
-                    received_at=now,
+                    received_at=now - seconds,
                     handled_at=now if handled else None,
                 )
             )
@@ -127,12 +136,15 @@ class Journal(Database):
         with reading(self.engine) as connection:
             return connection.scalar(select(func.max(schema.events.c.id))) or 0
 
-    def handle_events(self, ids: Sequence[int]) -> None:
-        """Record that these events were looked at."""
+    def handle_events(self, ids: Sequence[int], result: Mapping[str, int] | None = None) -> None:
+        """Record that these events were looked at, and what came of it, as `Event.result`."""
+        said = {} if result is None else {"result": dict(result)}
         with writing(self.engine) as connection:
             for part in chunks(ids):
                 connection.execute(
-                    update(schema.events).where(schema.events.c.id.in_(part)).values(handled_at=time.time())
+                    update(schema.events)
+                    .where(schema.events.c.id.in_(part))
+                    .values(handled_at=time.time(), **said)
                 )
 
     def add_request(self, project: int, action: str, *, who: str) -> None:

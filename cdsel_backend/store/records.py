@@ -207,6 +207,10 @@ class Annotation:
     """The task it was made on."""
     question: str | None = None
     """The controls that it answers instead of the one that is learned; None: it answers that one, or none."""
+    seconds: float | None = None
+    """How long the annotator had it open, by Label Studio's `lead_time`; None: not measured."""
+    ignored: str | None = None
+    """The classes it gives that are not learned (`ignore_classes`), where it gives no other."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +305,8 @@ class Event:
     received_at: float
     handled_at: float | None = None
     payload: Json = field(default_factory=dict)
+    result: Json | None = None
+    """What the look that it led to brought: `answers` new or changed, `withdrawn`, and `images`; None: not known."""
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,8 @@ labels = Table(
     Column("updated_at", String(40), nullable=False, default=""),
     Column("task", Integer),  # the task it was made on; none: known before tasks were kept
     Column("question", Text),  # the controls that it answers instead of the one that is learned
+    Column("seconds", Float),  # that the annotator had it open, by Label Studio (`lead_time`)
+    Column("ignored", Text),  # the classes that it gives and that are not learned, where it gives no other
     Index("labels_by_item", "project", "item"),
 )
 
@@ -215,6 +217,7 @@ events = Table(
     Column("payload", JSON, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("handled_at", Float),
+    Column("result", JSON),  # what the look that it led to brought; none: not known
     Index("events_open", "handled_at"),
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from functools import cached_property
 
 from cdsel_backend.labels import majority
+from cdsel_backend.labels.pace import Pace, measure_pace
 from cdsel_backend.settings import ProjectSettings, Resolved, environment_layer, resolve
 from cdsel_backend.store.problems import Problem
 from cdsel_backend.store.records import (
@@ -185,7 +186,7 @@ class State:
 
     @cached_property
     def skipped(self) -> set[int]:
-        """Items that an annotator skipped, or submitted without a usable label, and nobody labelled."""
+        """Items that an annotator skipped, or submitted without a label that is learned, and nobody labelled."""
         return {row.item for row in self.annotations if row.question is None} - self.labels.keys()
 
     @cached_property
@@ -213,10 +214,30 @@ class State:
         """
         return self.labels.keys() | (self.pushed - self.other_answers)
 
+    @cached_property
+    def undecided(self) -> set[int]:
+        """Items whose only answer is a class that is not learned (`ignore_classes`); `skipped` holds them, too."""
+        return {row.item for row in self.annotations if row.ignored is not None} & self.skipped
+
+    @cached_property
+    def pace(self) -> Pace:
+        """How long annotators take for an image."""
+        return measure_pace((row.annotator, row.seconds) for row in self.annotations)
+
+    @property
+    def budget(self) -> int:
+        """How many images may be labelled in all: `budget`, or fewer where `budget_hours` allows fewer."""
+        hours = self.settings.budget_hours
+        if hours is None:
+            return self.settings.budget
+        allowed = self.pace.images_in(hours * 3600 / (1 + self.settings.overlap))
+        # Until it is known how long an image takes, one round is what tells.
+        return min(self.settings.budget, self.settings.round_size if allowed is None else allowed)
+
     @property
     def left(self) -> int:
         """How many more images the budget lets into the queue."""
-        return max(0, self.settings.budget - len(self.used))
+        return max(0, self.budget - len(self.used))
 
     @property
     def room(self) -> int:
