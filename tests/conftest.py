@@ -157,6 +157,20 @@ def servers_of(item: pytest.Item) -> set[str]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", help="write the README's pictures into this folder (-m pictures)")
+    parser.addoption(
+        "--label-studio",
+        help="releases of Label Studio to run the loop on (-m versions), with commas; by default those of the README",
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What -m versions found: a line for each release."""
+    reports = [report for group in ("passed", "failed") for report in terminalreporter.getreports(group)]
+    lines = [text for report in reports for name, text in report.user_properties if name == "release"]
+    if lines:
+        terminalreporter.section("Label Studio")
+    for line in lines:
+        terminalreporter.write_line(str(line))
 
 
 @pytest.fixture(scope="session")
@@ -193,6 +207,13 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def pool_project(studio: LocalStudio, browser: httpx.Client) -> Iterator[PoolProject]:
     """A new pool project of 40 drawn images (one truncated, one missing), with its local storage."""
+    made = make_pool(studio, browser)
+    yield made
+    browser.delete(f"/api/projects/{made.id}")
+
+
+def make_pool(studio: LocalStudio, browser: httpx.Client) -> PoolProject:
+    """The pool project of `pool_project`, in any Label Studio; `browser` is logged in to it."""
     number = next(NUMBER)
     folder = studio.document_root / f"pool-{number}"
     table = draw_sample(folder, n=40, seed=0)
@@ -214,8 +235,7 @@ def pool_project(studio: LocalStudio, browser: httpx.Client) -> Iterator[PoolPro
     ids = _post(browser, f"/api/projects/{project}/import?return_task_ids=true", tasks)["task_ids"]
     truth = {task: row[LABEL_COLUMN] for task, row in zip(ids, rows, strict=True)}
     unusable = [task for task, row in zip(ids, rows, strict=True) if not _whole(folder / row[IMAGE_COLUMN])]
-    yield PoolProject(project, folder, ids, truth, unusable)
-    browser.delete(f"/api/projects/{project}")
+    return PoolProject(project, folder, ids, truth, unusable)
 
 
 def _post(client: httpx.Client, path: str, content: object) -> dict:

@@ -16,7 +16,8 @@ import httpx
 import pytest
 from platformdirs import user_cache_path
 
-from cdsel_backend.demo import studio as studio_module
+from cdsel_backend.demo import installation as installation_module
+from cdsel_backend.demo.installation import find_installation
 from cdsel_backend.demo.process import DidNotStart, ServerProcess, local_environment
 from cdsel_backend.demo.studio import LabelStudioMissing, LocalStudio
 from cdsel_backend.demo.tables import DATABASE, copy_tables
@@ -76,7 +77,7 @@ def test_failed_start_shows_the_log(tmp_path: Path) -> None:
 
 
 def test_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(studio_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LabelStudioMissing, match="pip install"):
         LocalStudio(tmp_path).start()
 
@@ -125,20 +126,21 @@ def test_ctrl_c_during_the_start_leaves_nothing(tmp_path: Path) -> None:
 def test_the_tables_of_the_first_are_those_of_the_next(
     studio: LocalStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (kept,) = user_cache_path("cdsel", appauthor=False).glob("label-studio-*.sqlite3")
+    here = find_installation()
+    kept = user_cache_path("cdsel", appauthor=False) / f"label-studio-{here.release}.sqlite3"
     with closing(sqlite3.connect(kept)) as made, closing(sqlite3.connect(studio.data_dir / DATABASE)) as used:
         tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
         assert made.execute(tables).fetchall() == used.execute(tables).fetchall()
         assert made.execute("SELECT count(*) FROM htx_user").fetchone() == (0,)
-    copy_tables(tmp_path, {}, timeout=0)
+    copy_tables(tmp_path, here, {}, timeout=0)
     assert (tmp_path / DATABASE).read_bytes() == kept.read_bytes()
     (tmp_path / DATABASE).write_text("there already")
-    copy_tables(tmp_path, {}, timeout=0)
+    copy_tables(tmp_path, here, {}, timeout=0)
     assert (tmp_path / DATABASE).read_text() == "there already"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     (tmp_path / "other").mkdir()
     copy_tables(
-        tmp_path / "other", {}, timeout=0
+        tmp_path / "other", here, {}, timeout=0
     )  # not in no time at all: Label Studio will make them itself
     assert list((tmp_path / "other").iterdir()) == []
     assert list((tmp_path / "empty/cdsel").iterdir()) == []

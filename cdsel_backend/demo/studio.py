@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,16 +15,15 @@ from types import TracebackType
 import httpx
 from typing_extensions import Self
 
+from cdsel_backend.demo.installation import LabelStudioMissing, find_installation
 from cdsel_backend.demo.process import DidNotStart, ServerProcess, free_port, local_environment
 from cdsel_backend.demo.tables import copy_tables
+
+__all__ = ["LabelStudioMissing", "LocalStudio"]
 
 EMAIL = "demo@example.com"
 # Migrations make the very first start the slow one: 25 s on two idle cores, several times that on busy ones.
 START_TIMEOUT = 240.0
-
-
-class LabelStudioMissing(RuntimeError):
-    """The package label-studio is not installed."""
 
 
 class LocalStudio:
@@ -38,12 +35,13 @@ class LocalStudio:
         document_root: the folder below which local files may be served; each project still needs a
             local storage on a folder strictly inside it. None: `files` in the data folder.
         legacy_token: whether to enable the old 40-character tokens as well (`.legacy_token`); to be asked
-            for at the first start of a data folder.
+            for at the first start of a data folder. A release before personal tokens has no others.
         start_timeout: seconds to wait for the server to answer.
         environment: variables of Label Studio's that shall differ, such as another database.
+        python: the interpreter of the environment that it is installed in. None: this one.
 
-    Attributes: `url`, `email`, `password`, `token` (a personal access token), `legacy_token` (None unless
-    asked for), `data_dir`, `document_root`, `log`.
+    Attributes: `url`, `email`, `password`, `token` (a personal access token, where the release has them),
+    `legacy_token` (None unless asked for), `data_dir`, `document_root`, `log`; after the start `release`.
     """
 
     def __init__(
@@ -54,6 +52,7 @@ class LocalStudio:
         legacy_token: bool = False,
         start_timeout: float = START_TIMEOUT,
         environment: Mapping[str, str] | None = None,
+        python: Path | None = None,
     ) -> None:
         self._temporary = data_dir is None
         self.data_dir = Path(data_dir or tempfile.mkdtemp(prefix="cdsel-label-studio-")).resolve()
@@ -69,6 +68,8 @@ class LocalStudio:
         self.legacy_token = secrets.token_hex(20) if legacy_token else None
         self._start_timeout = start_timeout
         self._differing = dict(environment or {})
+        self._python = python
+        self.release = ""
         self._process: ServerProcess | None = None
 
     def start(self) -> None:
@@ -78,19 +79,18 @@ class LocalStudio:
             LabelStudioMissing: label-studio is not installed.
             DidNotStart: the server ended or did not answer in time.
         """
-        if importlib.util.find_spec("label_studio") is None:
-            raise LabelStudioMissing(
-                "Label Studio is not installed in this environment. Install it with: "
-                "pip install 'cdsel-backend[demo]'   (from a checkout: pip install -e '.[demo]')"
-            )
+        installation = find_installation(self._python)
+        self.release = installation.release
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._read_login()
-        command = [sys.executable, "-m", "label_studio.server", "start", "--no-browser"]
+        if not installation.has_personal_tokens:
+            self.token = self.legacy_token = self.token or self.legacy_token or secrets.token_hex(20)
+        command = [str(installation.python), "-m", "label_studio.server", "start", "--no-browser"]
         command += ["--internal-host", "127.0.0.1", "--port", str(port), "--data-dir", str(self.data_dir)]
         environment = self._environment()
         if environment["DJANGO_DB"] == "sqlite":
-            copy_tables(self.data_dir, environment, timeout=self._start_timeout)
+            copy_tables(self.data_dir, installation, environment, timeout=self._start_timeout)
         try:
             self._process = ServerProcess(
                 "Label Studio", command, env=environment, cwd=self.data_dir, log=self.log
@@ -98,6 +98,7 @@ class LocalStudio:
             self._process.wait_until(self._answers, self._start_timeout)
             if not self.token:
                 self.token = self._make_token()
+            if not self._login_file.exists():
                 self._write_login()
         except BaseException:  # Ctrl-C while it starts must not leave it running, either
             self.stop()
@@ -189,13 +190,15 @@ class LocalStudio:
 
     def _environment(self) -> dict[str, str]:
         env = local_environment()
+        if self._python is not None:  # what is on this process's path belongs to this environment
+            env.pop("PYTHONPATH", None)
         env |= {
             "DJANGO_DB": "sqlite",
             "SENTRY_DSN": "",
             "FRONTEND_SENTRY_DSN": "",
             "COLLECT_ANALYTICS": "false",
             "LATEST_VERSION_CHECK": "false",
-            # Both default to on and answer 403 to a backend or webhook on 127.0.0.1.
+            # From 1.23.1 on both default to on and answer 403 to a backend or webhook on 127.0.0.1.
             "ML_BLOCK_LOCAL_IP": "false",
             "SSRF_PROTECTION_ENABLED": "false",
             "LOCAL_FILES_SERVING_ENABLED": "true",

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from cdsel_backend.demo.installation import Installation
 from cdsel_backend.demo.process import DidNotStart, ServerProcess
 
 DATABASE = "label_studio.sqlite3"
 
 
-def copy_tables(data_dir: Path, environment: Mapping[str, str], *, timeout: float) -> None:
+def copy_tables(
+    data_dir: Path, installation: Installation, environment: Mapping[str, str], *, timeout: float
+) -> None:
     """Put a database with every table and nobody's rows into a data folder that has none yet.
 
     It comes from the user's folder for caches, where the first call leaves it. Whatever goes wrong on the way, no
@@ -30,10 +30,10 @@ def copy_tables(data_dir: Path, environment: Mapping[str, str], *, timeout: floa
     target = data_dir / DATABASE
     if target.exists():
         return
-    kept = user_cache_path("cdsel", appauthor=False) / f"label-studio-{version('label-studio')}.sqlite3"
+    kept = user_cache_path("cdsel", appauthor=False) / f"label-studio-{installation.release}.sqlite3"
     with suppress(OSError, sqlite3.Error, DidNotStart):
         if not kept.exists():
-            _make(kept, environment, timeout)
+            _make(kept, installation, environment, timeout)
         handle, name = tempfile.mkstemp(dir=data_dir, prefix=f".{DATABASE}-")
         os.close(handle)
         try:
@@ -43,17 +43,20 @@ def copy_tables(data_dir: Path, environment: Mapping[str, str], *, timeout: floa
             Path(name).unlink(missing_ok=True)
 
 
-def _make(kept: Path, environment: Mapping[str, str], timeout: float) -> None:
+def _make(kept: Path, installation: Installation, environment: Mapping[str, str], timeout: float) -> None:
     """Let Label Studio make its tables in a folder of their own, and keep the database: all of it, or none."""
     kept.parent.mkdir(parents=True, exist_ok=True)
-    found = importlib.util.find_spec("label_studio")
-    assert found is not None
-    assert found.origin is not None
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".label-studio-") as made:
         folder = Path(made)
         process = ServerProcess(
             "Label Studio's migrate",
-            [sys.executable, str(Path(found.origin).parent / "manage.py"), "migrate", "--verbosity", "0"],
+            [
+                str(installation.python),
+                str(installation.package / "manage.py"),
+                "migrate",
+                "--verbosity",
+                "0",
+            ],
             env={**environment, "LABEL_STUDIO_BASE_DATA_DIR": made},
             cwd=folder,
             log=folder / "log",

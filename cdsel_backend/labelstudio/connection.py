@@ -25,6 +25,7 @@ from label_studio_sdk.core.request_options import RequestOptions
 
 from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.hosts import ImageHosts
+from cdsel_backend.labelstudio.releases import has_personal_tokens, token_advice
 from cdsel_backend.labelstudio.suspension import Suspensions
 from cdsel_backend.labelstudio.trust import certificates, trust_hint
 from cdsel_backend.pool.roots import ImageRoots
@@ -238,7 +239,7 @@ class Connection:
                     path, method=method, params=params, json=body, request_options=options
                 )
         except ApiError as error:  # from renewing the token, before the request itself
-            if error.status_code in (401, 403):
+            if error.status_code in (401, 403, 404):  # 404: a release without personal tokens
                 raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
             raise LabelStudioUnreachable(
                 f"Label Studio at {self.url} does not renew the access token: {_words_of(error.body)}",
@@ -296,14 +297,21 @@ class Connection:
         )
 
     def _token_words(self, reason: str) -> str:
-        fix = "make a new one in Label Studio: your picture (top right) > Account & Settings > Personal Access Token"
-        if not self._personal:
-            fix = (
-                "from Label Studio 1.17 on legacy tokens are off by default: use a personal access token instead "
-                "(your picture, top right > Account & Settings > Personal Access Token > Create); before 1.17 there "
-                "are legacy tokens only: copy it again from Account & Settings > Access Token"
-            )
-        return f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}); {fix}"
+        release = self._release()
+        kind = ""
+        if release and self._personal and not has_personal_tokens(release):
+            kind = f"; Label Studio {release} has no personal access tokens"
+        elif release and not self._personal and has_personal_tokens(release):
+            kind = f"; Label Studio {release} refuses legacy tokens unless its organisation allows them"
+        return f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}){kind}; {token_advice(release)}"
+
+    def _release(self) -> str:
+        """The release that Label Studio shows to anybody; "" where it cannot be asked."""
+        try:
+            answer = httpx.get(f"{self.url}/api/version", timeout=ANSWER_TIMEOUT, verify=certificates())
+            return str(answer.json()["release"])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return ""
 
 
 def _json(response: httpx.Response) -> Any:

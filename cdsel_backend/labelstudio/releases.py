@@ -1,0 +1,54 @@
+"""What differs between releases of Label Studio: tokens, switches, and which were run with this backend."""
+
+from __future__ import annotations
+
+import re
+
+# `pytest -m versions` runs the loop on each; the README has the results.
+TESTED = ("1.13.1", "1.16.0", "1.18.0", "1.20.0", "1.22.0", "1.23.2")
+PERSONAL_TOKENS = (1, 17)
+"""From here on accounts have personal access tokens, and new installations refuse legacy tokens."""
+BLOCKED_BY_DEFAULT = (1, 23, 1)
+"""From here on Label Studio refuses backends and webhooks on private addresses unless two switches say otherwise."""
+
+Release = tuple[int, ...]
+
+
+def parse_release(text: str) -> Release:
+    """The numbers of a release, "1.23.2" -> (1, 23, 2); (), which is below all, where there are none."""
+    found = re.match(r"\d+(\.\d+)*", text.strip())
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def has_personal_tokens(text: str) -> bool:
+    """Whether accounts of this release have personal access tokens."""
+    return parse_release(text) >= PERSONAL_TOKENS
+
+
+def blocks_private_addresses(text: str) -> bool:
+    """Whether this release refuses backends and webhooks on private addresses when nothing is set."""
+    return parse_release(text) >= BLOCKED_BY_DEFAULT
+
+
+def token_advice(text: str) -> str:
+    """Where an account finds a token that this release accepts; for any release where `text` is empty."""
+    personal = "your picture (top right) > Account & Settings > Personal Access Token > Create"
+    legacy = "your picture (top right) > Account & Settings > Access Token"
+    if not parse_release(text):
+        return f"make one in Label Studio: {personal} (before Label Studio 1.17: {legacy})"
+    if has_personal_tokens(text):
+        return f"make one in Label Studio: {personal}"
+    return f"copy it in Label Studio: {legacy}"
+
+
+def judge_release(text: str) -> str:
+    """Why this release should not be relied on unseen, as a clause; "" where its minor release was run."""
+    release, tested = parse_release(text)[:2], [parse_release(one)[:2] for one in TESTED]
+    if release in tested:
+        return ""
+    known = f"the loop was run on {', '.join(TESTED)}"
+    if not release or release < tested[0]:
+        return f"{known}, none as old as this: upgrade Label Studio"
+    if release > tested[-1]:
+        return f"{known}, none as new as this: read its change log, or run `pytest -m versions --label-studio {text}`"
+    return f"{known}, and those before and after this one held"
