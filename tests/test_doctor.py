@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
+import re
 import shutil
 import threading
+import time
+from http.server import BaseHTTPRequestHandler
 
+import jwt
 import pytest
 import torch
 import waitress
@@ -16,13 +21,15 @@ from test_client import serve
 from cdsel_backend.cli import main
 from cdsel_backend.demo.process import free_port
 from cdsel_backend.demo.studio import LocalStudio
+from cdsel_backend.labelstudio.checkup import check_studio
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.connect import Connector
-from cdsel_backend.server import doctor_command
+from cdsel_backend.server import machine_checkup
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings, read_server_settings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.data_folder import claim_folder
 
 
 @pytest.fixture
@@ -61,6 +68,7 @@ def examine(*options):
     assert done.exception is None or isinstance(done.exception, SystemExit), done.output
     found: dict[str, list[dict]] = {}
     for row in json.loads(done.stdout):
+        assert bool(row["fix"]) == (row["level"] != "ok"), row
         found.setdefault(row["subject"], []).append(row)
     return found, done.exit_code
 
@@ -83,7 +91,8 @@ def connected(client, backend, pool_project, environment):
 def test_all_is_well_and_the_probes_leave_nothing_behind(client, connected):
     def rows():
         hooks = {one["id"]: one for one in client.get("/api/webhooks/")}
-        return hooks, {one["id"] for one in client.get("/api/ml", {"project": connected})}
+        projects = {row["id"] for row in client.projects()}
+        return hooks, projects, {row["id"] for row in client.get("/api/ml", {"project": connected})}
 
     before = rows()
     found, status = examine()
@@ -93,6 +102,12 @@ def test_all_is_well_and_the_probes_leave_nothing_behind(client, connected):
     assert status == 0
     server = (
         "Label Studio",
+        "token",
+        "rights",
+        "clock",
+        "login",
+        "weights",
+        "data folder",
         "backend",
         "ML_BLOCK_LOCAL_IP",
         "SSRF_PROTECTION_ENABLED",
@@ -101,7 +116,7 @@ def test_all_is_well_and_the_probes_leave_nothing_behind(client, connected):
     )
     for subject in server:
         assert [row["level"] for row in found[subject]] == ["ok"], subject
-    for subject in ("connection", "webhook", "labeling config", "images"):
+    for subject in ("connection", "webhook", "labeling config", "storage", "images"):
         assert [row["level"] for row in of(found, subject, connected)] == ["ok"], subject
 
 
@@ -112,20 +127,20 @@ def test_a_bad_token_is_told(environment, token):
     found, status = examine()
     (row,) = found["Label Studio"]
     assert (row["level"], status) == ("problem", 1)
-    assert "LABEL_STUDIO_API_KEY" in row["words"]
-    assert "Personal Access Token" in row["words"]
+    assert "LABEL_STUDIO_API_KEY" in row["message"]
+    assert "Personal Access Token" in row["message"]
 
 
 def test_nobody_at_the_address_no_token_and_a_bad_setting(environment):
     environment.setenv("LABEL_STUDIO_URL", f"http://127.0.0.1:{free_port()}")
     found, status = examine()
     assert (found["Label Studio"][0]["level"], status) == ("problem", 1)
-    assert "LABEL_STUDIO_URL" in found["Label Studio"][0]["words"]
+    assert "LABEL_STUDIO_URL" in found["Label Studio"][0]["message"]
     environment.delenv("LABEL_STUDIO_API_KEY")
     environment.setenv("CDSEL_BUDGET", "lots")
     found, status = examine()
-    assert "LABEL_STUDIO_API_KEY" in found["Label Studio"][0]["words"]
-    assert "budget" in found["settings"][0]["words"]
+    assert "LABEL_STUDIO_API_KEY" in found["Label Studio"][0]["message"]
+    assert "budget" in found["settings"][0]["message"]
 
 
 def test_orphans_and_doubles_are_removed_after_asking_and_nothing_else(client, connected, backend):
@@ -161,12 +176,12 @@ def test_a_webhook_without_the_token_and_one_that_is_missing(client, connected, 
     found, status = examine()
     (row,) = of(found, "webhook", connected)
     assert (row["level"], status) == ("problem", 1)
-    assert "lacks the token" in row["words"]
+    assert "lacks the token" in row["message"]
     for hook in client.webhooks(connected):
         client.delete_webhook(hook["id"])
     (row,) = of(examine()[0], "webhook", connected)
     assert row["level"] == "problem"
-    assert "no webhook" in row["words"]
+    assert "no webhook" in row["message"]
 
 
 def test_a_disconnected_backend_and_a_deleted_project(client, connected, browser):
@@ -176,7 +191,7 @@ def test_a_disconnected_backend_and_a_deleted_project(client, connected, browser
     assert row["level"] == "problem"
     browser.delete(f"/api/projects/{connected}")
     (row,) = of(examine()[0], "project", connected)
-    assert "deleted" in row["words"]
+    assert "deleted" in row["message"]
 
 
 def test_images_without_their_storage_and_a_labeling_config_that_cannot_be_used(client, connected):
@@ -184,12 +199,12 @@ def test_images_without_their_storage_and_a_labeling_config_that_cannot_be_used(
         client.request("DELETE", f"/api/storages/localfiles/{storage['id']}")
     (row,) = of(examine()[0], "images", connected)
     assert row["level"] == "problem"
-    assert "Local storage" in row["words"]
+    assert "Local storage" in row["message"]
     text = '<View><Text name="t" value="$site"/><Choices name="c" toName="t"><Choice value="a"/></Choices></View>'
     client.update_project(connected, label_config=text)
     (row,) = of(examine()[0], "labeling config", connected)
     assert row["level"] == "problem"
-    assert "<Image>" in row["words"]
+    assert "<Image>" in row["message"]
 
 
 def test_a_gpu_that_is_not_there_and_a_folder_that_is_full_or_closed(environment, tmp_path, monkeypatch):
@@ -197,7 +212,7 @@ def test_a_gpu_that_is_not_there_and_a_folder_that_is_full_or_closed(environment
     environment.setenv("CDSEL_DEVICE", "cuda")
     found, _ = examine()
     assert found["device"][0]["level"] == ("ok" if torch.cuda.is_available() else "problem")
-    monkeypatch.setattr(doctor_command, "LITTLE", 1 << 60)
+    monkeypatch.setattr(machine_checkup, "MIN_FREE_BYTES", 1 << 60)
     assert examine()[0]["disk"][0]["level"] == "problem"
 
 
@@ -214,7 +229,49 @@ def test_both_switches_of_a_label_studio_as_it_comes(studio, tmp_path, monkeypat
         for switch in both:
             (row,) = found[switch]
             assert row["level"] == "problem"
-            assert f"{switch}=false" in row["words"]
+            assert f"{switch}=false" in row["fix"]
+
+
+def test_a_token_that_ends_soon_a_clock_that_is_off_and_an_account_that_may_not_make_projects(monkeypatch):
+    soon, far = (
+        jwt.encode({"exp": int(time.time()) + 86400 * days, "token_type": "refresh"}, "x" * 32)
+        for days in (3, 300)
+    )
+    late = email.utils.formatdate(time.time() - 900, usegmt=True)
+    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_: late)
+    release, statuses = "1.24.0", {"POST /api/projects/": (403, b'{"detail": "no"}')}
+
+    def answer(request, body):
+        path = f"{request.command} {request.path}"
+        if path == "POST /api/token/refresh/":
+            return 200, json.dumps({"access": far}).encode()
+        if path == "GET /api/version":
+            return 200, json.dumps({"release": release}).encode()
+        return statuses.get(path, (200, b'{"email": "ann@example.org"}'))
+
+    with serve(answer) as (url, _):
+        checks = {row.subject: row for row in check_studio(LabelStudio(url, soon), soon)}
+    assert [row.level for row in checks.values()] == ["warning", "warning", "problem", "warning"]
+    assert "none as new as this" in checks["Label Studio"].message
+    assert "ann@example.org" in checks["token"].message
+    assert "Personal Access Token" in checks["token"].fix
+    assert "may not make projects" in checks["rights"].message
+    assert re.search(r"9\d\d s ahead", checks["clock"].message)
+
+
+def test_a_data_folder_of_another_database_and_a_network_whose_weights_are_not_there(environment, tmp_path):
+    environment.setenv("LABEL_STUDIO_URL", f"http://127.0.0.1:{free_port()}")
+    environment.setenv("CDSEL_BACKBONE", "resnet_of_my_own")
+    server = read_server_settings()
+    store = Store(server.database_url)
+    claim_folder(store, tmp_path)
+    store.close()
+    (tmp_path / "folder.id").write_text("another\n")
+    found, status = examine()
+    assert status == 1
+    assert "is not the data folder" in found["data folder"][0]["message"]
+    assert "resnet_of_my_own" in found["weights"][0]["message"]
+    assert found["login"][0]["level"] == "ok"
 
 
 def test_a_person_reads_one_line_each(environment):
@@ -222,5 +279,5 @@ def test_a_person_reads_one_line_each(environment):
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 1
     lines = [line for line in done.output.splitlines() if line]
-    assert all(line.split()[0] in ("ok", "warning", "problem") for line in lines)
+    assert all(line.split()[0] in ("ok", "warning", "problem", "fix:") for line in lines)
     assert "Traceback" not in done.output

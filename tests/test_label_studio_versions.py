@@ -106,7 +106,9 @@ def tokens(run: Run) -> None:
     personal = has_personal_tokens(run.studio.release)
     where = "> Personal Access Token" if personal else "> Access Token"
     claims = {"token_type": "refresh", "exp": FAR, "user_id": 1}
-    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims, {}))
+    parts = (
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims, {})
+    )
     for kind, token in (("personal", ".".join(parts)), ("legacy", "f" * 40)):
         with run.check(f"advice on a refused {kind} token"):
             with pytest.raises(TokenRefused) as refused:

@@ -1,28 +1,34 @@
-"""What can be wrong between Label Studio and us, told from outside: address, token, switches, webhooks, images.
+"""What can be wrong between Label Studio and us, seen from outside: release, token, rights, clock, switches, address.
 
-Nothing here changes anything in Label Studio: the probes of its switches send what it refuses in any case.
+Nothing here changes anything in Label Studio: each probe sends what Label Studio refuses in any case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from typing import Literal
 
 import httpx
+import jwt
 
-from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, NotFound
-from cdsel_backend.labelstudio.images import ImageReader
-from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
+from cdsel_backend.labelstudio.releases import (
+    blocks_private_addresses,
+    has_personal_tokens,
+    judge_release,
+    token_advice,
+)
 from cdsel_backend.labelstudio.trust import certificates
-from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.store.records import Json
 
-MEASURED = "1.23."  # the releases of Label Studio that this backend was measured against
-IMAGES = 5  # of a pool that are read for a try
 FORBIDDEN = 403
 TIMEOUT = 5.0
+SOON = timedelta(days=30)
+CLOCK_SECONDS = 60  # an access token is good for 300
+Level = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,9 @@ class CheckResult:
     """One line of the report: what was looked at, how it stands, and what to do where it is not well."""
 
     subject: str
-    level: Literal["ok", "warning", "problem"]
-    words: str
+    level: Level
+    message: str
+    fix: str = ""
     project: int | None = None
     webhook: int | None = None
     """A webhook that had better go; its id."""
@@ -39,21 +46,72 @@ class CheckResult:
     """The Label Studio that has this webhook."""
 
 
-def check_studio(studio: LabelStudio) -> CheckResult:
-    """Whether Label Studio answers and takes the token.
+def check_studio(studio: LabelStudio, token: str) -> Iterator[CheckResult]:
+    """Whether Label Studio answers and takes the token, whose it is, what it may do, and what time it is there.
 
     Raises:
-        LabelStudioError: it does not; nothing else need be asked.
+        LabelStudioError: it does not answer or refuses the token; nothing else need be asked.
     """
     release = studio.version()
-    if release.startswith(MEASURED):
-        return CheckResult("Label Studio", "ok", f"release {release} at {studio.url}, and the token is good")
-    return CheckResult(
-        "Label Studio",
-        "warning",
-        f"release {release} at {studio.url}: this backend was measured against {MEASURED}x; look at the change log of "
-        "both before you rely on it",
-    )
+    remark, fix = judge_release(release)
+    message = f"release {release} at {studio.url}; {remark}"
+    yield CheckResult("Label Studio", "warning" if fix else "ok", message, fix)
+    yield check_token(studio, token, release)
+    yield check_rights(studio)
+    yield check_clock(studio)
+
+
+def check_token(studio: LabelStudio, token: str, release: str) -> CheckResult:
+    """Whose token it is, of which kind, and until when it is good."""
+    account = studio.get("/api/current-user/whoami").get("email", "")
+    if token.count(".") != 2:
+        message = f"a legacy token of {account}"
+        if not has_personal_tokens(release):
+            return CheckResult("token", "ok", f"{message}; release {release} has no others")
+        return CheckResult("token", "ok", f"{message}; it ends when the organisation turns legacy tokens off")
+    message = f"a personal access token of {account}"
+    try:
+        seconds = jwt.decode(token, options={"verify_signature": False}).get("exp")
+    except jwt.PyJWTError:
+        seconds = None
+    if seconds is None:
+        return CheckResult("token", "ok", message)
+    end = datetime.fromtimestamp(seconds, timezone.utc)
+    if end - datetime.now(timezone.utc) < SOON:
+        return CheckResult(
+            "token", "warning", f"{message}, which ends on {end:%Y-%m-%d}", token_advice(release)
+        )
+    return CheckResult("token", "ok", f"{message}, good until {end:%Y-%m-%d}")
+
+
+def check_rights(studio: LabelStudio) -> CheckResult:
+    """Whether the token's account may make projects; a labeling config that is none is refused to those who may."""
+    try:
+        studio.request("POST", "/api/projects/", {"title": "cdsel doctor", "label_config": "<View"})
+    except LabelStudioError as fault:
+        if fault.status == FORBIDDEN:
+            fix = "give the account a role that makes projects, or set delivery to in_place"
+            return CheckResult("rights", "problem", f"the account may not make projects ({fault})", fix)
+        if fault.status != 400:
+            message = f"whether the account may make projects could not be seen: {fault}"
+            return CheckResult(
+                "rights", "warning", message, "run `cdsel doctor` again, or look at Label Studio's log"
+            )
+    return CheckResult("rights", "ok", "the account may make projects")
+
+
+def check_clock(studio: LabelStudio) -> CheckResult:
+    """Whether this machine's clock and Label Studio's agree: a token ends by the one and is renewed by the other."""
+    said = studio.request("GET", "/api/version").headers.get("date", "")
+    try:
+        seconds = (datetime.now(timezone.utc) - parsedate_to_datetime(said)).total_seconds()
+    except (TypeError, ValueError):
+        return CheckResult("clock", "ok", "Label Studio does not say what time it is")
+    if abs(seconds) <= CLOCK_SECONDS:
+        return CheckResult("clock", "ok", f"within {CLOCK_SECONDS} s of Label Studio's")
+    side = "ahead of" if seconds > 0 else "behind"
+    message = f"this machine is {abs(seconds):.0f} s {side} Label Studio"
+    return CheckResult("clock", "warning", message, "let both machines set their clocks by NTP")
 
 
 def check_switches(studio: LabelStudio, backend: str) -> Iterator[CheckResult]:
@@ -69,16 +127,20 @@ def check_switches(studio: LabelStudio, backend: str) -> Iterator[CheckResult]:
             studio.request("POST", path, {"url": f"{backend}/webhook"})
         except LabelStudioError as fault:
             if fault.status == FORBIDDEN:
-                yield CheckResult(
-                    switch,
-                    "problem",
-                    f"Label Studio refuses {backend} for {what} ({fault}): start Label Studio with {switch}=false in "
-                    "its environment, or give this backend a public address (CDSEL_PUBLIC_URL)",
+                default = (
+                    ", as from 1.23.1 on by default" if blocks_private_addresses(studio.version()) else ""
                 )
+                fix = (
+                    f"start Label Studio with {switch}=false in its environment, or give this backend a public address "
+                    "(CDSEL_PUBLIC_URL)"
+                )
+                message = f"Label Studio refuses {backend} for {what}{default} ({fault})"
+                yield CheckResult(switch, "problem", message, fix)
                 continue
             if fault.status is None or fault.status >= 500 or fault.status == 401:
+                message = f"whether {what} may call {backend} could not be seen: {fault}"
                 yield CheckResult(
-                    switch, "warning", f"it cannot be told whether {what} may call {backend}: {fault}"
+                    switch, "warning", message, "run `cdsel doctor` again, or look at Label Studio's log"
                 )
                 continue
         yield CheckResult(switch, "ok", f"Label Studio lets {what} call {backend}")
@@ -86,150 +148,21 @@ def check_switches(studio: LabelStudio, backend: str) -> Iterator[CheckResult]:
 
 def check_backend(backend: str) -> CheckResult:
     """Whether this backend answers at the address that Label Studio knows; as seen from here."""
-    health = _health(backend)
+    health = ask_health(backend)
     if health is None:
-        return CheckResult(
-            "backend",
-            "warning",
-            f"nobody answers at {backend}/health from here: start `cdsel serve`, or, if only Label Studio reaches it "
-            "there, ask the same from its machine",
-        )
+        message = f"nobody answers at {backend}/health from here"
+        fix = "start `cdsel serve`, or, if only Label Studio reaches it there, ask the same from its machine"
+        return CheckResult("backend", "warning", message, fix)
     if health.get("model_class") != "cdsel":
-        return CheckResult(
-            "backend", "problem", f"{backend} answers, but is no cdsel: another server has that port"
-        )
+        fix = "start `cdsel serve` at another port (--port), and type its address under Settings > Model"
+        return CheckResult("backend", "problem", f"{backend} answers, but is no cdsel", fix)
+    if health.get("status") == "DOWN":
+        fix = f"read {backend}/health with the login of the dashboard: it says what is amiss"
+        return CheckResult("backend", "problem", f"cdsel at {backend} says that it is DOWN", fix)
     return CheckResult("backend", "ok", f"cdsel {health.get('version')} answers at {backend}")
 
 
-def check_connection(studio: LabelStudio, project: int, backend: str) -> CheckResult:
-    """Whether a project has this backend under Settings > Model, once."""
-    connected = [one["url"].rstrip("/") for one in studio.backends(project)]
-    if connected.count(backend) == 1:
-        return CheckResult("connection", "ok", f"Settings > Model has {backend}", project)
-    if backend in connected:
-        return CheckResult(
-            "connection",
-            "warning",
-            f"Settings > Model has {backend} {connected.count(backend)} times: delete all but one",
-            project,
-        )
-    others = f" (it has {', '.join(sorted(set(connected)))})" if connected else ""
-    return CheckResult(
-        "connection",
-        "problem",
-        f"Settings > Model lacks {backend}{others}: connect it there, or labels arrive by polling only",
-        project,
-    )
-
-
-def check_webhooks(
-    studio: LabelStudio,
-    expected: Mapping[int, tuple[str, Mapping[str, str]]],
-    backends: Mapping[int, Iterable[str]],
-) -> Iterator[CheckResult]:
-    """Whether each project has one good webhook of ours, and which webhooks are orphans.
-
-    An orphan ends in /webhook, belongs to no backend of its project, and nobody answers there: Label Studio leaves it
-    behind when a backend is deleted, and waits for it within every submission.
-
-    Args:
-        studio: where to look.
-        expected: project -> the address and the headers of its webhook.
-        backends: project -> the addresses under its Settings > Model; what is not here is asked for.
-    """
-    hooks: dict[int, list[Json]] = {}
-    for hook in sorted(studio.get("/api/webhooks/"), key=lambda hook: int(hook["id"])):
-        if hook["project"] is not None:
-            hooks.setdefault(hook["project"], []).append(hook)
-    for project, (url, headers) in expected.items():
-        own = [hook for hook in hooks.get(project, ()) if hook["url"] == url]
-        yield _judge(project, url, headers, own)
-        for double in own[1:]:
-            words = f"webhook {double['id']} to {url} is there twice: every event is sent twice"
-            yield CheckResult("webhook", "warning", words, project, double["id"], studio.url)
-    answers: dict[str, bool] = {}
-    for project, found in hooks.items():
-        for hook in found:
-            base, _, path = hook["url"].rpartition("/")
-            if path != "webhook" or hook["url"] == expected.get(project, ("",))[0]:
-                continue
-            known = backends.get(project)
-            if known is None:
-                known = [one["url"].rstrip("/") for one in studio.backends(project)]
-            if base in known:
-                continue
-            if base not in answers:
-                answers[base] = _health(base) is not None
-            if answers[base]:
-                words = f"webhook {hook['id']} to {hook['url']} belongs to no backend of the project"
-                yield CheckResult(
-                    "webhook", "warning", f"{words}, but somebody answers: see whose it is", project
-                )
-            else:
-                words = f"webhook {hook['id']} to {hook['url']} is an orphan: it belongs to no backend of the project"
-                yield CheckResult(
-                    "webhook", "warning", f"{words}, and nobody answers", project, hook["id"], studio.url
-                )
-
-
-def _judge(project: int, url: str, headers: Mapping[str, str], own: list[Json]) -> CheckResult:
-    mend = "`cdsel serve` mends it at its next look at the project"
-    if not own:
-        return CheckResult("webhook", "problem", f"there is no webhook to {url}; {mend}", project)
-    kept = own[0]
-    if not kept["is_active"] or not kept["send_payload"]:
-        return CheckResult(
-            "webhook", "problem", f"webhook {kept['id']} is off or sends no payload; {mend}", project
-        )
-    if dict(kept["headers"] or {}) != dict(headers):
-        words = (
-            "lacks the token of this backend, so that its events are refused"
-            if headers
-            else ("has headers that this backend does not ask for")
-        )
-        return CheckResult("webhook", "problem", f"webhook {kept['id']} {words}; {mend}", project)
-    if not kept["send_for_all_actions"] and "ANNOTATION_CREATED" not in (kept["actions"] or ()):
-        words = f"webhook {kept['id']} does not send ANNOTATION_CREATED: labels arrive by polling only"
-        return CheckResult("webhook", "warning", words, project)
-    return CheckResult("webhook", "ok", f"one webhook to {url}", project)
-
-
-def check_project(studio: LabelStudio, project: int) -> Iterator[CheckResult]:
-    """Whether the labeling config can be used, and whether the first images of a pool can be read."""
-    try:
-        found = studio.project(project)
-    except NotFound:
-        words = (
-            "Label Studio has no such project for this token's account: it was deleted, or the token changed"
-        )
-        yield CheckResult("project", "problem", words, project)
-        return
-    try:
-        space = parse_label_space(found["label_config"])
-    except UnsupportedLabelConfig as fault:
-        yield CheckResult("labeling config", "problem", str(fault), project)
-        return
-    words = f"{len(space.classes)} classes on {space.image.value}"
-    yield CheckResult("labeling config", "ok", "; ".join((words, *space.notes)), project)
-    reader, faults, read = ImageReader(studio), [], 0
-    for task in islice(studio.tasks(project), IMAGES):
-        try:
-            reader.read(space.image.read(task["data"]) or "", task["id"])
-            read += 1
-        except UnreadableImage as fault:
-            faults.append(f"task {task['id']}: {fault}")
-    if faults:
-        level: Literal["warning", "problem"] = "warning" if read else "problem"
-        yield CheckResult(
-            "images", level, f"{read} of {read + len(faults)} could be read; {faults[0]}", project
-        )
-    elif read:
-        yield CheckResult("images", "ok", f"the first {read} can be read", project)
-    else:
-        yield CheckResult("images", "warning", "the pool is empty: import images into it", project)
-
-
-def _health(base: str) -> Json | None:
+def ask_health(base: str) -> Json | None:
     """What /health of a backend answers: {} for what is no JSON, none when nobody answers."""
     try:
         answer = httpx.get(f"{base}/health", timeout=TIMEOUT, verify=certificates())

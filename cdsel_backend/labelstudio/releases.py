@@ -41,14 +41,15 @@ def token_advice(text: str) -> str:
     return f"copy it in Label Studio: {legacy}"
 
 
-def judge_release(text: str) -> str:
-    """Why this release should not be relied on unseen, as a clause; "" where its minor release was run."""
+def judge_release(text: str) -> tuple[str, str]:
+    """What is known of this release, as a clause, and what to do; "" for the latter where nothing need be done."""
     release, tested = parse_release(text)[:2], [parse_release(one)[:2] for one in TESTED]
     if release in tested:
-        return ""
-    known = f"the loop was run on {', '.join(TESTED)}"
-    if not release or release < tested[0]:
-        return f"{known}, none as old as this: upgrade Label Studio"
+        return "the loop was run on it", ""
+    run = f"the loop was run on {', '.join(TESTED)}"
+    if release < tested[0]:
+        return f"{run}, none as old as this", "upgrade Label Studio"
     if release > tested[-1]:
-        return f"{known}, none as new as this: read its change log, or run `pytest -m versions --label-studio {text}`"
-    return f"{known}, and those before and after this one held"
+        fix = f"read its change log, or run the loop on it: `pytest -m versions --label-studio {text}`"
+        return f"{run}, none as new as this", fix
+    return f"{run}, and so on both sides of this one", ""

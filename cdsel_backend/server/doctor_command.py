@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-import platform
-import shutil
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import click
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
-from cdsel_backend import __version__
-from cdsel_backend.labelstudio.checkup import (
-    CheckResult,
-    check_backend,
-    check_connection,
-    check_project,
-    check_studio,
-    check_switches,
-    check_webhooks,
+from cdsel_backend.labelstudio.checkup import CheckResult, check_backend, check_studio, check_switches
+from cdsel_backend.labelstudio.client import (
+    LabelStudio,
+    LabelStudioError,
+    LabelStudioUnreachable,
+    TokenRefused,
 )
-from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
+from cdsel_backend.labelstudio.project_checkup import check_connection, check_project, check_webhooks
+from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.wording import refused
-from cdsel_backend.settings import ServerSettings, environment_layer, read_server_settings
+from cdsel_backend.server import machine_checkup
+from cdsel_backend.settings import ProjectSettings, ServerSettings, environment_layer, read_server_settings
 from cdsel_backend.store import State, Store
 
-LITTLE, FEW = 1 << 30, 5 << 30  # bytes free: too few to go on, and few enough to say so
 USUAL = "http://127.0.0.1:9090"
 MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem": ("problem", "red")}
 
@@ -51,133 +43,68 @@ def doctor(as_json: bool, fix: bool, yes: bool) -> None:
         findings.append(finding)
         if not as_json:
             _show(finding)
-    removable = [one for one in findings if one.webhook is not None]
+    removable = [finding for finding in findings if finding.webhook is not None]
     removed = _remove(removable, yes=yes, quiet=as_json) if fix else []
     if as_json:
-        rows = [
-            {"subject": one.subject, "level": one.level, "project": one.project, "words": one.words}
-            | ({"webhook": one.webhook, "removed": one.webhook in removed} if one.webhook else {})
-            for one in findings
-        ]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json.dumps([_row(finding, removed) for finding in findings], indent=2, ensure_ascii=False))
     elif removable and not fix:
         click.echo(f"\n`cdsel doctor --fix` removes {len(removable)} of these webhooks, after asking.")
-    if any(one.level == "problem" for one in findings):
+    if any(finding.level == "problem" for finding in findings):
         raise SystemExit(1)
 
 
 def examine() -> Iterator[CheckResult]:
     """Every finding, cheap ones first; what depends on something that is broken is not looked at."""
-    yield from _versions()
+    yield from machine_checkup.check_packages()
     try:
         server = read_server_settings()
     except ValueError as fault:
-        yield CheckResult("settings", "problem", str(fault))
+        yield CheckResult("settings", "problem", str(fault), "correct the variable in the environment")
         return
-    faults = [refused(one) for one in environment_layer()[1]]
-    yield from (CheckResult("settings", "problem", fault) for fault in faults)
-    yield _device(server)
-    yield _disk(server)
-    store = None
+    defaults, refusals = environment_layer()
+    for refusal in refusals:
+        fix = "correct the variable in the environment; until then its default is used"
+        yield CheckResult("settings", "problem", refused(refusal), fix)
+    yield machine_checkup.check_device(server)
+    yield machine_checkup.check_disk(server)
+    database = machine_checkup.check_database(server)
+    yield database
+    store = Store(server.database_url, server.vectors_folder) if database.level == "ok" else None
     try:
-        found = _database(server)
-        yield found
-        if found.level == "ok":
-            store = Store(server.database_url, server.vectors_folder)
-    except SQLAlchemyError as fault:
-        yield CheckResult("database", "problem", f"CDSEL_DATABASE_URL: it does not open: {fault}")
-    try:
-        yield from _studio(server, store)
+        states = [State(store, project.id) for project in store.projects()] if store is not None else []
+        if store is not None:
+            yield machine_checkup.check_data_folder(server, store)
+        known = [server.public_url, *(state.project.backend_url for state in states)]
+        addresses = list(dict.fromkeys(address.rstrip("/") for address in known if address)) or [USUAL]
+        yield machine_checkup.check_login(server, addresses)
+        settings = [state.settings for state in states] or [ProjectSettings.model_validate(defaults)]
+        yield from machine_checkup.check_weights(
+            dict.fromkeys((one.backbone, one.backbone_weights) for one in settings)
+        )
+        yield from _studio(server, states, addresses)
     finally:
         if store is not None:
             store.close()
 
 
-def _versions() -> Iterator[CheckResult]:
-    named = []
-    for package in ("torch", "timm", "label-studio-sdk", "sqlalchemy"):
-        try:
-            named.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            yield CheckResult(
-                "versions", "problem", f"{package} is not installed: pip install cdsel-backend again"
-            )
-    yield CheckResult(
-        "versions", "ok", f"cdsel {__version__}, Python {platform.python_version()}, {', '.join(named)}"
-    )
-
-
-def _device(server: ServerSettings) -> CheckResult:
-    import torch  # slow to load: not for those who ask for --help
-
-    if torch.cuda.is_available():
-        if server.device == "cpu":
-            return CheckResult("device", "warning", "there is a GPU, but CDSEL_DEVICE is cpu")
-        return CheckResult("device", "ok", f"GPU {torch.cuda.get_device_name()}")
-    if server.device == "cuda":
-        return CheckResult(
-            "device",
-            "problem",
-            "CDSEL_DEVICE is cuda, but torch finds no GPU: set it to auto, or see that the driver and a CUDA build of "
-            "torch are installed",
-        )
-    return CheckResult(
-        "device", "ok", "no GPU: images are embedded on the CPU, which takes longer and gives the same"
-    )
-
-
-def _disk(server: ServerSettings) -> CheckResult:
-    folder = next(one for one in (server.data_dir, *server.data_dir.absolute().parents) if one.exists())
-    free = shutil.disk_usage(folder).free
-    words = f"{free / (1 << 30):.1f} GB free for CDSEL_DATA_DIR, {server.data_dir}"
-    if not _writable(folder):
-        return CheckResult("disk", "problem", f"CDSEL_DATA_DIR: {folder} cannot be written by this account")
-    if free < LITTLE:
-        return CheckResult("disk", "problem", f"{words}: make room, or the database cannot grow")
-    return (
-        CheckResult("disk", "warning", f"{words}: that is little")
-        if free < FEW
-        else CheckResult("disk", "ok", words)
-    )
-
-
-def _writable(folder: Path) -> bool:
-    from os import W_OK, access
-
-    return access(folder, W_OK)
-
-
-def _database(server: ServerSettings) -> CheckResult:
-    url = make_url(server.database_url)
-    if url.get_backend_name() != "sqlite":
-        Store(server.database_url, server.vectors_folder).close()
-        return CheckResult("database", "ok", url.render_as_string(hide_password=True))
-    if url.database and not Path(url.database).exists():
-        return CheckResult("database", "warning", f"{url.database} is not there yet: `cdsel serve` makes it")
-    return CheckResult("database", "ok", f"SQLite, {url.database}")
-
-
-def _studio(server: ServerSettings, store: Store | None) -> Iterator[CheckResult]:
+def _studio(server: ServerSettings, states: list[State], addresses: list[str]) -> Iterator[CheckResult]:
     """The Label Studio of the environment; the token goes nowhere else."""
-    projects = store.projects() if store is not None else []
     if not server.label_studio_url:
-        words = "set LABEL_STUDIO_URL to the address of Label Studio: `cdsel serve` does not start without it"
-        yield CheckResult("Label Studio", "problem", words)
+        fix = "set it to the address of Label Studio: `cdsel serve` does not start without it"
+        yield CheckResult("Label Studio", "problem", "LABEL_STUDIO_URL is not set", fix)
     if not server.label_studio_api_key:
-        words = (
-            "set LABEL_STUDIO_API_KEY to a token (Label Studio: Account & Settings > Personal Access Token)"
-        )
-        yield CheckResult("Label Studio", "problem", words)
+        fix = f"set it to a token: {token_advice('')}"
+        yield CheckResult("Label Studio", "problem", "LABEL_STUDIO_API_KEY is not set", fix)
     if not server.label_studio_url or not server.label_studio_api_key:
         return
-    own = [one.id for one in projects if one.studio_url == server.label_studio_url]
-    for other in projects:
-        if other.id not in own:
-            words = (
-                f"it was connected from {other.studio_url}, and LABEL_STUDIO_URL is another address: it stands still; "
-                "where both are the same Label Studio, set LABEL_STUDIO_URL to the former address"
+    own = [state for state in states if state.project.studio_url == server.label_studio_url]
+    for state in states:
+        if state not in own:
+            message = (
+                f"it was connected from {state.project.studio_url}, and LABEL_STUDIO_URL is another address"
             )
-            yield CheckResult("project", "warning", words, other.pool_project)
+            fix = "it stands still; where both are the same Label Studio, set LABEL_STUDIO_URL to the former address"
+            yield CheckResult("project", "warning", message, fix, state.project.pool_project)
     try:
         studio = LabelStudio(
             server.label_studio_url,
@@ -185,24 +112,25 @@ def _studio(server: ServerSettings, store: Store | None) -> Iterator[CheckResult
             image_hosts=server.image_hosts,
             image_roots=server.image_roots,
         )
-        yield check_studio(studio)
-        yield from _connections(server, store, studio, own)
+        yield from check_studio(studio, server.label_studio_api_key)
+        for backend in addresses:
+            yield check_backend(backend)
+            yield from check_switches(studio, backend)
+        yield from _projects(server, studio, own)
+    except TokenRefused as fault:
+        fix = "set LABEL_STUDIO_API_KEY to such a token, and start `cdsel serve` again"
+        yield CheckResult("Label Studio", "problem", str(fault), fix)
+    except LabelStudioUnreachable as fault:
+        fix = "start Label Studio, or set LABEL_STUDIO_URL to the address at which this machine reaches it"
+        yield CheckResult("Label Studio", "problem", str(fault), fix)
     except LabelStudioError as fault:
-        yield CheckResult("Label Studio", "problem", str(fault))
+        yield CheckResult("Label Studio", "problem", str(fault), "look at Label Studio's log")
 
 
-def _connections(
-    server: ServerSettings, store: Store | None, studio: LabelStudio, projects: list[int]
-) -> Iterator[CheckResult]:
-    states = [State(store, project) for project in projects] if store is not None else []
-    known = [server.public_url, *(state.project.backend_url for state in states)]
-    backends = list(dict.fromkeys(address.rstrip("/") for address in known if address)) or [USUAL]
-    for backend in backends:
-        yield check_backend(backend)
-        yield from check_switches(studio, backend)
+def _projects(server: ServerSettings, studio: LabelStudio, states: list[State]) -> Iterator[CheckResult]:
     if not states:
-        words = "no project is connected yet: Settings > Model > Connect Model in a project of Label Studio"
-        yield CheckResult("projects", "warning", words)
+        fix = "Settings > Model > Connect Model in a project of Label Studio"
+        yield CheckResult("projects", "warning", "no project is connected yet", fix)
     expected, connected = {}, {}
     for state in states:
         pool = state.project.pool_project
@@ -214,9 +142,10 @@ def _connections(
         yield check_connection(studio, pool, url.removesuffix("/webhook"))
         for source in state.sources:
             expected[source] = url, headers
-        connected[pool] = [one["url"].rstrip("/") for one in studio.backends(pool)]
-        for one in state.problems:
-            yield CheckResult("said by the worker", "warning", one.message, pool)
+        connected[pool] = [row["url"].rstrip("/") for row in studio.backends(pool)]
+        for problem in state.problems:
+            fix = "look at the project's overview: it says more, and can dismiss it"
+            yield CheckResult("said by the worker", "warning", problem.message, fix, pool)
     yield from check_webhooks(studio, expected, connected)
 
 
@@ -237,11 +166,21 @@ def _remove(findings: list[CheckResult], *, yes: bool, quiet: bool) -> list[int]
     return removed
 
 
+def _row(finding: CheckResult, removed: list[int]) -> dict[str, object]:
+    row: dict[str, object] = {"subject": finding.subject, "level": finding.level, "project": finding.project}
+    row |= {"message": finding.message, "fix": finding.fix}
+    if finding.webhook:
+        row |= {"webhook": finding.webhook, "removed": finding.webhook in removed}
+    return row
+
+
 def _line(finding: CheckResult) -> str:
     where = f"project {finding.project}: " if finding.project is not None else ""
-    return f"{where}{finding.subject}: {finding.words}"
+    return f"{where}{finding.subject}: {finding.message}"
 
 
 def _show(finding: CheckResult) -> None:
-    word, colour = MARKS[finding.level]
-    click.echo(f"{click.style(word, fg=colour)}  {_line(finding)}")
+    mark, colour = MARKS[finding.level]
+    click.echo(f"{click.style(mark, fg=colour)}  {_line(finding)}")
+    if finding.fix:
+        click.echo(f"         fix: {finding.fix}")

