@@ -1,13 +1,17 @@
 """A server that keeps projects, tasks and annotations as Label Studio 1.23.2 was measured to, and fails when told to.
 
-What it does follows `test_studio.py` and `test_client.py`, which hold the real one to the same: ids grow and are never
-used again, late and double submissions are accepted, a task that is gone answers 404, imports answer the ids.
+What it does follows `test_studio.py` and `test_client.py`, which hold the real one to the same: late and double
+submissions are accepted, a task that is gone answers 404, imports answer the ids, each change is told by a webhook that
+comes once or not at all, and a webhook about deleted annotations names no task. Ids grow; as on PostgreSQL they are not
+used again, unless its database is restored.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,14 +23,20 @@ from serving import running
 
 TOKEN = "0" * 40
 Answer = tuple[int, Any]
+EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
+TITLE_LENGTH = 50  # of a project, at the most
 
 
 class FakeStudio:
     """`tasks`: id -> task with `project`, `data`, `annotations`; `projects`, `webhooks`, `predictions` likewise.
 
-    `fault(method, path)` is asked before each request: a status to answer instead, "lost" to do what is asked and cut
-    the connection before the answer, None for no fault. It may also hang.
+    `fault(method, path)` is asked before each request: a status to answer instead, "cut" to end the connection, "lost"
+    to do what is asked and end it before the answer, None for no fault. It may also hang.
+    `outbox`: the webhooks that it would send, oldest first; whoever plays the network takes them from there.
+    `imported(project, tasks)` is called after each import.
     """
+
+    TABLES = ("projects", "tasks", "webhooks", "predictions", "clock")
 
     def __init__(self) -> None:
         self.url = ""
@@ -39,6 +49,9 @@ class FakeStudio:
         self.token = TOKEN
         self.open_paths: set[str] = set()
         self.clock = 0
+        self.time: Callable[[], float] | None = None
+        self.outbox: deque[dict[str, Any]] = deque(maxlen=10_000)
+        self.imported: Callable[[int, list[dict[str, Any]]], None] = lambda project, tasks: None
         self.fault: Callable[[str, str], int | str | None] = lambda method, path: None
 
     def number(self) -> int:
@@ -47,7 +60,10 @@ class FakeStudio:
         return self.clock
 
     def now(self) -> str:
-        moment = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.number())
+        # No two changes have one time: it is written to the microsecond.
+        number = self.number()
+        passed = number if self.time is None else self.time() - EPOCH.timestamp() + number % 10_000 * 1e-6
+        moment = EPOCH + timedelta(seconds=passed)
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def add_project(self, title: str, label_config: str, tasks: list[dict[str, Any]]) -> int:
@@ -75,7 +91,27 @@ class FakeStudio:
                 "updated_at": self.now(),
             }
             ids.append(number)
+        if ids:
+            self.tell("TASKS_CREATED", project, tasks=[self.tasks[number] for number in ids])
         return ids
+
+    def tell(self, action: str, project: int, **fields: Any) -> None:
+        """Have a webhook for each address that a project's changes are sent to."""
+        for hook in list(self.webhooks.values()):
+            if hook["project"] == project and hook.get("is_active", True):
+                payload = {"action": action, **copy.deepcopy(fields), "project": {"id": project}}
+                self.outbox.append({"headers": hook.get("headers") or {}, "json": payload})
+
+    def snapshot(self) -> dict[str, Any]:
+        """Its database, as a backup holds it."""
+        with self.lock:
+            return copy.deepcopy({name: getattr(self, name) for name in self.TABLES})
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Put a backup in the place of its database; nothing is told of it, and ids are given again."""
+        with self.lock:
+            for name, value in copy.deepcopy(snapshot).items():
+                setattr(self, name, value)
 
     def of(self, project: int) -> list[dict[str, Any]]:
         """The tasks of a project, in the order in which Label Studio gives them out."""
@@ -100,9 +136,60 @@ class FakeStudio:
                 "created_at": now,
                 "updated_at": now,
             }
-            self.tasks[task]["annotations"].append(annotation)
-            self.tasks[task]["updated_at"] = now
+            found = self.tasks[task]
+            found["annotations"].append(annotation)
+            found["updated_at"] = now
+            self.tell("ANNOTATION_CREATED", found["project"], annotation=annotation, task=found)
             return annotation
+
+    def annotations(self, projects: Sequence[int]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Every annotation of some projects, with its task."""
+        return [
+            (task, annotation)
+            for project in projects
+            for task in self.of(project)
+            for annotation in task["annotations"]
+        ]
+
+    def change_annotation(self, task: int, annotation: int, result: list[Any]) -> None:
+        """Submit an annotation once more, with another answer."""
+        with self.lock:
+            found = self.tasks[task]
+            changed = next(one for one in found["annotations"] if one["id"] == annotation)
+            changed.update(result=result, was_cancelled=False, updated_at=self.now())
+            found["updated_at"] = changed["updated_at"]
+            self.tell("ANNOTATION_UPDATED", found["project"], annotation=changed, task=found)
+
+    def delete_annotation(self, task: int, annotation: int) -> None:
+        """Delete an annotation; the webhook names it, and no task."""
+        with self.lock:
+            found = self.tasks[task]
+            found["annotations"] = [one for one in found["annotations"] if one["id"] != annotation]
+            found["updated_at"] = self.now()
+            self.tell("ANNOTATIONS_DELETED", found["project"], annotations=[{"id": annotation}])
+
+    def change_task(self, task: int, data: dict[str, Any]) -> None:
+        """Edit a task's data, of which no webhook tells."""
+        with self.lock:
+            self.tasks[task].update(data=data, updated_at=self.now())
+
+    def delete_tasks(self, tasks: Sequence[int]) -> None:
+        """Delete tasks of one project, with their annotations."""
+        with self.lock:
+            project = self.tasks[tasks[0]]["project"]
+            for task in tasks:
+                del self.tasks[task]
+            self.tell("TASKS_DELETED", project, tasks=[{"id": task} for task in tasks])
+
+    def delete_project(self, project: int) -> None:
+        """Delete a project with all that is in it; its webhooks go, too."""
+        with self.lock:
+            del self.projects[project]
+            for task in self.of(project):
+                del self.tasks[task["id"]]
+            self.webhooks = {
+                number: hook for number, hook in self.webhooks.items() if hook["project"] != project
+            }
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
         parts = [part for part in path.split("/") if part][1:]
@@ -133,6 +220,8 @@ class FakeStudio:
         if not parts:
             if method == "GET":
                 return 200, {"results": list(self.projects.values()), "next": None}
+            if len(body["title"]) > TITLE_LENGTH:
+                return 400, {"title": [f"no more than {TITLE_LENGTH} characters"]}
             number = self.add_project(body["title"], body["label_config"], [])
             self.projects[number] |= body
             return 201, self.projects[number]
@@ -145,16 +234,18 @@ class FakeStudio:
             return (200, task) if task else (404, {"detail": "no more"})
         if parts[1:] == ["import"]:
             ids = self.add_tasks(number, [one["data"] for one in body])
+            self.imported(number, [self.tasks[task] for task in ids])
             return 201, {"task_ids": ids, "task_count": len(ids)}
         if parts[1:] == ["import", "predictions"]:
+            if any(self.tasks.get(one["task"], {}).get("project") != number for one in body):
+                return 400, {"detail": "a task is not of this project"}
             self.predictions += body
             return 201, {"created": len(body)}
         if method == "PATCH":
             project |= body
+            self.tell("PROJECT_UPDATED", number)
         elif method == "DELETE":
-            del self.projects[number]
-            for task in self.of(number):
-                del self.tasks[task["id"]]
+            self.delete_project(number)
             return 204, None
         count = sum(task["project"] == number for task in self.tasks.values())
         return 200, {**project, "task_number": count}
@@ -168,7 +259,7 @@ class FakeStudio:
             if task is None:
                 return 404, {"detail": "Not found."}
             if method == "DELETE":
-                del self.tasks[task["id"]]
+                self.delete_tasks([task["id"]])
                 return 204, None
             return 200, task
         project = int(query["project"])
@@ -226,6 +317,7 @@ def fake_studio() -> Iterator[FakeStudio]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # the header and the body at once, or the client waits 40 ms for the body
 
         def handle_any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
@@ -237,6 +329,9 @@ def fake_studio() -> Iterator[FakeStudio]:
                 (self.headers.get("Authorization") or "").partition(" ")[2] != studio.token
             ):
                 status, content = 401, {"detail": "Invalid token."}
+            elif fault == "cut":
+                self.close_connection = True
+                return
             elif isinstance(fault, int):
                 status, content = fault, {"detail": "a fault that was asked for"}
             else:
@@ -256,6 +351,9 @@ def fake_studio() -> Iterator[FakeStudio]:
             self.wfile.write(answer)
 
         do_GET = do_DELETE = do_POST = do_PATCH = handle_any  # noqa: N815
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(studio.time() if studio.time else timestamp)
 
         def log_message(self, *_: object) -> None:
             return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cdsel_backend.labelstudio import connection
@@ -14,6 +16,7 @@ from cdsel_backend.labelstudio.connection import (
     LabelStudioUnreachable,
     NotFound,
     TokenRefused,
+    read_json,
 )
 from cdsel_backend.store.records import Json
 
@@ -54,11 +57,15 @@ class PredictionsRefused(LabelStudioError):
 
 @dataclass(frozen=True)
 class Newest:
-    """How many tasks a project has, when one was changed last as Label Studio writes it, and the highest id."""
+    """How many tasks a project has, when one was changed last as Label Studio writes it, and the highest id.
+
+    `now`: the time by Label Studio's clock; None where it does not say.
+    """
 
     total: int
     changed: str
     last: int
+    now: datetime | None = None
 
 
 class LabelStudio(Connection):
@@ -145,19 +152,28 @@ class LabelStudio(Connection):
 
     def newest(self, project_id: int) -> Newest:
         """What a project's tasks are like now, in two short requests."""
-        changed = self._one(project_id, [], "-tasks:updated_at")
-        last = self._one(project_id, [], "-tasks:id")["tasks"]
+        changed, headers = self._one(project_id, [], "-tasks:updated_at")
+        last = self._one(project_id, [], "-tasks:id")[0]["tasks"]
         when = str(changed["tasks"][0]["updated_at"]) if changed["tasks"] else ""
-        return Newest(int(changed["total"]), when, int(last[0]["id"]) if last else 0)
+        try:
+            now = parsedate_to_datetime(headers.get("Date", ""))
+        except ValueError:
+            now = None  # no version that was met
+        return Newest(int(changed["total"]), when, int(last[0]["id"]) if last else 0, now)
 
     def count_tasks(self, project_id: int, low: int, high: int) -> int:
         """How many tasks of a project have an id from `low` to `high`."""
         ends = [_filter("id", "greater", "Number", low - 1), _filter("id", "less", "Number", high + 1)]
-        return int(self._one(project_id, ends, "tasks:id")["total"])
+        return int(self._one(project_id, ends, "tasks:id")[0]["total"])
 
-    def _one(self, project_id: int, filters: Sequence[Json], ordering: str) -> Json:
+    def _one(
+        self, project_id: int, filters: Sequence[Json], ordering: str
+    ) -> tuple[Json, Mapping[str, str]]:
+        """A listing of one task, and the headers that it came with."""
         params = {"project": project_id, "page_size": 1, "resolve_uri": "false", "include": "id,updated_at"}
-        return dict(self.get("/api/tasks/", {**params, "query": _query(filters, ordering)}))
+        params["query"] = _query(filters, ordering)
+        response = self.request("GET", "/api/tasks/", params=params)
+        return dict(read_json(response)), response.headers
 
     def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
         """Import tasks, `{"data": {...}}` each; returns their ids, ascending and in the given order.

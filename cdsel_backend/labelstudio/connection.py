@@ -193,11 +193,11 @@ class Connection:
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         """The JSON that a path answers."""
-        return _json(self.request("GET", path, params=params))
+        return read_json(self.request("GET", path, params=params))
 
     def send(self, method: str, path: str, body: Any, **options: Any) -> Any:
         """Send JSON; the JSON that is answered."""
-        return _json(self.request(method, path, body, **options))
+        return read_json(self.request(method, path, body, **options))
 
     def send_file(self, path: str, name: str, data: bytes, *, params: dict[str, Any], timeout: int) -> Any:
         """Send a file as a form does; the JSON that is answered."""
@@ -211,7 +211,7 @@ class Connection:
             raise self.unreachable(f"POST {path}", error) from error
         if not response.is_success:
             raise self.refusal(f"POST {path}", response.status_code, _words_of(_body(response)))
-        return _json(response)
+        return read_json(response)
 
     def request(
         self,
@@ -314,7 +314,12 @@ class Connection:
             return ""
 
 
-def _json(response: httpx.Response) -> Any:
+def read_json(response: httpx.Response) -> Any:
+    """The JSON of an answer.
+
+    Raises:
+        LabelStudioError: it holds none.
+    """
     try:
         return response.json()
     except ValueError as error:

@@ -45,15 +45,33 @@ class _Watermark:
         """Read the JSON of one; None where all is to be listed."""
         try:
             mark = cls(*json.loads(text))
-            datetime.fromisoformat(mark.changed)  # of a pool without a task there is none
+            _time(mark.changed)  # of a pool without a task there is none
             return mark
         except (ValueError, TypeError):
             return None
 
     def since(self) -> str:
         """What was changed after this time is to be listed; written as Label Studio's filters want it."""
-        changed = datetime.fromisoformat(self.changed).astimezone(timezone.utc)
-        return (changed if self.settled else changed - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        changed = _time(self.changed)
+        return _text(changed if self.settled else changed - OVERLAP)
+
+    def is_ahead(self, now: datetime | None) -> bool:
+        """Whether it lies after Label Studio's present, whose clock was set back."""
+        return now is not None and bool(self.changed) and _time(self.changed) - now > OVERLAP
+
+
+def _time(text: str) -> datetime:
+    """Read a time as Label Studio writes it; before Python 3.11 `fromisoformat` knows no Z.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(timezone.utc)
+
+
+def _text(time: datetime) -> str:
+    """Write a time as Label Studio's filters want it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(frozen=True)
@@ -89,7 +107,8 @@ class LabelStudioPool:
     def list(self, watermark: str = "") -> TaskListing:
         """List the tasks that are new or changed since a watermark, with their annotations; all of them without one.
 
-        A task counts as changed, too, where one of its annotations was created, changed, deleted or skipped.
+        A task counts as changed, too, where one of its annotations was created, changed, deleted or skipped. Where Label
+        Studio's clock was set back behind the watermark, all are listed: what was changed since says an earlier time.
 
         Raises:
             LabelStudioError: a SourceError: the project cannot be listed.
@@ -98,8 +117,12 @@ class LabelStudioPool:
             self._project
         )  # before: what changes meanwhile is listed again next time
         known = _Watermark.read(watermark)
+        if known is not None and known.is_ahead(newest.now):
+            known = None
         mark = _Watermark(newest.changed, newest.last, time.time())
-        if known is not None and known.changed == (newest.changed or known.changed):
+        if mark.is_ahead(newest.now) and newest.now is not None:
+            mark = replace(mark, changed=_text(newest.now))
+        elif known is not None and known.changed == (newest.changed or known.changed):
             long_ago = time.time() - known.seen_at > OVERLAP.total_seconds()
             mark = replace(known, last=newest.last, settled=known.settled or long_ago)
         return TaskListing(

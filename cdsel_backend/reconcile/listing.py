@@ -48,7 +48,7 @@ def bring_in(context: Context, state: State, space: LabelSpace, rows_of: Rows) -
         json.dumps([project.label_config, state.settings.learn, state.settings.ignore_classes]),
     )
     listed = _Listed(*(store.fact(fact) or ()))
-    again = listed.reading != reading or now - listed.whole_at > LIST_WHOLE_SECONDS
+    again = listed.reading != reading or not 0 <= now - listed.whole_at <= LIST_WHOLE_SECONDS
     listing = pool.list("" if again else listed.watermark)
     seen = _take_in(context, state, pool, listing.items, rows_of)
     if not listing.complete:
