@@ -107,8 +107,8 @@ class LabelStudioPool:
     def list(self, watermark: str = "") -> TaskListing:
         """List the tasks that are new or changed since a watermark, with their annotations; all of them without one.
 
-        A task counts as changed, too, where one of its annotations was created, changed, deleted or skipped. Where Label
-        Studio's clock was set back behind the watermark, all are listed: what was changed since says an earlier time.
+        A task counts as changed, too, where one of its annotations was created, changed, deleted or skipped. Where
+        Label Studio's clock was set back behind the watermark, all are listed: their times say nothing then.
 
         Raises:
             LabelStudioError: a SourceError: the project cannot be listed.

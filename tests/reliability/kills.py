@@ -3,9 +3,9 @@
     PYTHONPATH=.:tests:tests/reliability python tests/reliability/kills.py --kills 1000 --table kills.md
 
 A run goes from an empty data folder to a budget that is labelled. A point lies before and after each commit of the
-database, each request to Label Studio and each renaming of a file: some 2,000 in a run that nothing disturbs. The worker
-dies at one of them, is started again, dies at the next one that is drawn, until the run is at its end; then the books
-are compared with Label Studio, and a training must see every label. Label Studio is the tests' own.
+database, each request to Label Studio and each renaming of a file: some 2,000 in a run that nothing disturbs. The
+worker dies at one of them, is started again, dies at the next one that is drawn, until the run is at its end; then the
+books are compared with Label Studio, and a training must see every label. Label Studio is the tests' own.
 
 Workers are forked from a process that has imported them, or 1,000 starts would take hours. A training runs in the
 worker's own process, so that its points are among those that kill.
