@@ -166,9 +166,7 @@ class LabelStudio(Connection):
         ends = [_filter("id", "greater", "Number", low - 1), _filter("id", "less", "Number", high + 1)]
         return int(self._one(project_id, ends, "tasks:id")[0]["total"])
 
-    def _one(
-        self, project_id: int, filters: Sequence[Json], ordering: str
-    ) -> tuple[Json, Mapping[str, str]]:
+    def _one(self, project_id: int, filters: Sequence[Json], ordering: str) -> tuple[Json, Mapping[str, str]]:
         """A listing of one task, and the headers that it came with."""
         params = {"project": project_id, "page_size": 1, "resolve_uri": "false", "include": "id,updated_at"}
         params["query"] = _query(filters, ordering)
