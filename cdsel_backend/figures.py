@@ -18,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 Tone = Literal["first", "second", "third", "fourth", "bound", "other"]
 """What a mark is to the reader: up to four that matter, a bound that nobody can use, and the rest in grey."""
 
+Mark = Literal["line", "bar", "dot"]
+"""What a series is drawn as: a curve with dots on it, an area, or dots alone."""
+
 WIDTH = 360.0  # of a picture, in its own units: about a telephone's pixels, so that text keeps its size
 
 STYLE = """
@@ -41,9 +44,14 @@ STYLE = """
 .cdsel .bound .path{stroke-dasharray:5 4}.cdsel .other .path{stroke-width:1.1}
 .cdsel .halo{paint-order:stroke;stroke:var(--ground);stroke-width:3px}
 .cdsel ul.legend{display:flex;flex-wrap:wrap;gap:.3em 1.2em;list-style:none;margin:.4em 0;padding:0;font-size:.9em}
-.cdsel ul.legend i{display:inline-block;width:1.6em;height:0;border-top:3px solid var(--c);vertical-align:.25em;
-margin-right:.4em}
-.cdsel ul.legend .bound i{border-top-style:dashed}
+.cdsel ul.legend i{display:inline-block;vertical-align:-.05em;margin-right:.45em;width:.8em;height:.8em;
+background:var(--c);border-radius:2px;opacity:.8}
+.cdsel ul.legend.of-dot i{border-radius:50%;opacity:1}
+.cdsel ul.legend.of-line i{position:relative;width:1.7em;height:0;border-top:2.5px solid var(--c);background:none;
+border-radius:0;vertical-align:.27em;opacity:1}
+.cdsel ul.legend.of-line i::after{content:"";position:absolute;left:50%;top:-5px;width:7px;height:7px;border-radius:50%;
+margin-left:-3.5px;background:var(--c)}
+.cdsel ul.legend.of-line .bound i{border-top-style:dashed}
 .cdsel .scroll{overflow-x:auto}
 .cdsel table.heat{border-collapse:collapse;font-size:.85em;font-variant-numeric:tabular-nums}
 .cdsel table.heat th{font-weight:500;text-align:left;padding:.25em .6em;white-space:nowrap}
@@ -119,6 +127,8 @@ def lines(
             ring = [plane.at(a, b) for a, b in zip(x[known], high[known], strict=True)]
             ring += [plane.at(a, b) for a, b in zip(x[known][::-1], low[known][::-1], strict=True)]
             band = f'<polygon class="band" points="{_points(ring)}"/>' if ring else ""
+            if len(ring) == 2:  # an area of no width
+                band = f'<polyline class="path" points="{_points(ring)}"/>'
         dots = "".join(
             f'<circle class="mark" cx="{px:.1f}" cy="{py:.1f}" r="{2.4 if curve.tone == "other" else 3.6}">'
             f"<title>{escape(curve.name)}, {escape(x_label)} {a:g}: {b:.3f}</title></circle>"
@@ -371,15 +381,15 @@ def mosaic(
     return _svg(body, height, title or "label by level")
 
 
-def legend(entries: Sequence[tuple[str, Tone]]) -> str:
-    """Return the names of tones as an HTML list."""
+def legend(entries: Sequence[tuple[str, Tone]], mark: Mark = "line") -> str:
+    """Return the names of tones as an HTML list, each beside a swatch that looks like its mark in the picture."""
     items = "".join(f'<li class="{tone}"><i></i>{escape(name)}</li>' for name, tone in entries)
-    return f'<ul class="legend">{items}</ul>'
+    return f'<ul class="legend of-{mark}">{items}</ul>'
 
 
 def row_legend(rows: Sequence[str]) -> str:
     """Return the legend of a mosaic's rows."""
-    return legend([(row, _CYCLE[i % len(_CYCLE)]) for i, row in enumerate(rows)])
+    return legend([(row, _CYCLE[i % len(_CYCLE)]) for i, row in enumerate(rows)], "bar")
 
 
 def heat_table(

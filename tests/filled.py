@@ -19,6 +19,7 @@ import numpy as np
 from conftest import LABEL_CONFIG
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
+from cdsel_backend.labelstudio.queue import PUSHED
 from cdsel_backend.reconcile import learn, rounds
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.settings import ServerSettings
@@ -131,17 +132,21 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
                 "skipped": row.rank % 37 == 0,
                 "annotator": str(1 + row.rank % 3),
                 "updated_at": f"2026-01-0{number + 1}",
+                "seconds": 18.0 + 7 * (row.rank % 3) + row.rank % 11,
             }
             for row in done
         ]
         if not number:
             labels += second_readings(labels)
         store.replace_labels(project, QUEUE, labels)
+        tasks = [5000 + row.rank for row in waiting]
+        store.add_event(QUEUE, PUSHED, {"tasks": tasks}, handled=True, seconds=0.4)
         store.add_event(QUEUE, "ANNOTATION_CREATED", {"tasks": [5000 + row.rank for row in done[-1:]]})
         if number < ROUNDS - 1:
             learn.detect_confounders(context, State(store, project))
             assert learn.train(context, State(store, project))
-    store.handle_events([event.id for event in store.open_events([POOL, QUEUE])])
+    answers = {"answers": 1, "withdrawn": 0, "images": 0}
+    store.handle_events([event.id for event in store.open_events([POOL, QUEUE])], answers)
     state = State(store, project)
     context.show(state, Activity(Step.LABELS_DUE, open=len(state.open)))
     return Filled(server, store, project, truth)

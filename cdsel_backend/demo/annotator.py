@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace
+
+SIMULATED_SECONDS = 30.0  # the median time of an image
 
 
 class OutOfOrder(RuntimeError):
@@ -28,8 +32,14 @@ class Annotator:
         self.ranks: list[int] = []
         """The ranks of the labelled images, in the order in which Label Studio showed them."""
 
-    def label_all(self, queue_project: int, *, labelled: Callable[[int], None] = lambda rank: None) -> int:
-        """Label until Label Studio has no more tasks; returns how many were labelled.
+    def label_all(
+        self,
+        queue_project: int,
+        *,
+        most: int | None = None,
+        labelled: Callable[[int], None] = lambda rank: None,
+    ) -> int:
+        """Label until Label Studio has no more tasks, or `most` are labelled; returns how many were labelled.
 
         `labelled` is called with the rank after each submission.
 
@@ -38,7 +48,7 @@ class Annotator:
             LabelStudioError: Label Studio refused something.
         """
         count = 0
-        while (task := self._studio.next_task(queue_project)) is not None:
+        while count != most and (task := self._studio.next_task(queue_project)) is not None:
             data = task["data"]
             rank = int(data["cdsel_rank"])
             if self.ranks and rank <= self.ranks[-1]:
@@ -48,7 +58,9 @@ class Annotator:
                 )
             self.ranks.append(rank)
             answer = self._space.result_for(self._truth[int(data["cdsel_item"])])
-            self._studio.submit(int(task["id"]), answer)
+            # A simulated reader takes half a minute, more or less, and the same for the same image.
+            seconds = float(np.random.default_rng(rank).lognormal(np.log(SIMULATED_SECONDS), 0.4))
+            self._studio.submit(int(task["id"]), answer, seconds=round(seconds, 1))
             count += 1
             labelled(rank)
         return count

@@ -30,6 +30,13 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--budget", type=click.IntRange(1), help="Images to label in all.  [default: rounds x round size]"
 )
 @click.option(
+    "--labels",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Label so many images by script first, to see what the pages show later on; they come on top of the budget.",
+)
+@click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of all that is random."
 )
 @click.option(
@@ -96,10 +103,14 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
         given["label"], given["group"] = LABEL_COLUMN, GROUP_COLUMN
     elif given["label"] is None:
         raise click.UsageError("--metadata needs --label, the column with the label")
+    if given["labels"] and given["auto"]:
+        raise click.UsageError("--auto labels everything by script: leave --labels out")
     if given["json_out"] is not None and not given["auto"]:
         raise click.UsageError("--json writes the results of --auto: give that, too")
     if given["json_out"] is not None and not given["json_out"].resolve().parent.is_dir():
         raise click.UsageError(f"--json: there is no folder {given['json_out'].resolve().parent}")
+    if given["budget"] is not None:
+        given["budget"] += given["labels"]
     if given["budget"] is not None and given["budget"] < given["round_size"]:
         raise click.UsageError("--budget is smaller than --round-size: lower that, too")
     return given

@@ -47,7 +47,9 @@ class Options:
     rounds: int = 3
     round_size: int = 20
     budget: int | None = None
-    """None: as many as `rounds` rounds need."""
+    """None: as many as `rounds` rounds need, beside the simulated labels."""
+    labels: int = 0
+    """Labels that a script gives before the person goes on."""
     seed: int = 0
     metadata: Path | None = None
     """None: the sample pool."""
@@ -65,7 +67,7 @@ class Options:
     @property
     def total(self) -> int:
         """The budget in force."""
-        return self.rounds * self.round_size if self.budget is None else self.budget
+        return self.labels + self.rounds * self.round_size if self.budget is None else self.budget
 
 
 @dataclass
@@ -138,6 +140,25 @@ class Demo:
 
         status = self.wait(pushed, f"choosing round {number}")
         return status if len(status["rounds"]) >= number else None
+
+    def wait_for_open(self) -> Json:
+        """Wait until an image is open in the queue, or no more will be; returns the status."""
+        return self.wait(
+            lambda status: bool(status["open"]) or status["state"] in ENDED, "choosing the next images"
+        )
+
+    def wait_for_labels(self, number: int) -> Json:
+        """Wait until so many labels are known and a model is trained on them, if any comes of it."""
+        settled: list[float] = []
+
+        def known(status: Json) -> bool:
+            if status["labelled"] < number:
+                return False
+            settled.append(time.monotonic())
+            waits = status["waits"] and settled[-1] - settled[0] > LOOK_SECONDS
+            return bool(waits and status["champion"]) or settled[-1] - settled[0] > 3 * SETTLE_SECONDS
+
+        return self.wait(known, f"training on {number} simulated labels")
 
     def wait_for_model(self, number: int) -> Json:
         """Wait until a round's labels are in and trained on; returns the status."""
@@ -275,9 +296,16 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[str, int, in
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    if not console.is_terminal:  # in a log, a line for each long step is all there is to show
+    if not console.is_terminal:  # in a log, a line for each step
         console.print(f"{what} ...")
-        yield lambda words, done, total: None
+        said = {what}
+
+        def say(words: str, done: int, total: int) -> None:
+            if words not in said:
+                said.add(words)
+                console.print(f"  {words}{f': {done} of {total}' if total else ''} ...")
+
+        yield say
         return
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)

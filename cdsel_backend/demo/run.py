@@ -6,11 +6,14 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as LateError
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
+from typing_extensions import Self
 
 from cdsel_backend.demo.annotator import Annotator
 from cdsel_backend.demo.backend import LocalBackend
@@ -39,8 +42,6 @@ def run_demo(options: Options, console: Console) -> None:
     try:
         started = time.monotonic()
         with ExitStack() as stack:
-            if images is None:
-                images = _draw(options, home / "pool", console)
             demo = _start(options, images, home, stack, console)
             demo.started = started
             (_label_by_script if options.auto else _label_by_hand)(demo)
@@ -63,14 +64,46 @@ def _read_own(options: Options) -> LabelledImages:
     )
 
 
-def _draw(options: Options, folder: Path, console: Console) -> LabelledImages:
-    with progress_bar(console, "drawing the sample pool") as show:
-        table = draw_sample(
-            folder,
-            n=options.limit or SAMPLE_SIZE,
-            seed=options.seed,
-            progress=lambda done, total: show("drawing the sample pool", done, total),
-        )
+class _Ended(Exception):
+    """The demo ends while the sample pool is being drawn."""
+
+
+class _Drawing:
+    """The sample pool, drawn while the servers start: neither keeps two cores busy."""
+
+    def __init__(self, options: Options, folder: Path) -> None:
+        self._options, self._folder = options, folder
+        self._ended = False
+        self._so_far = (0, 0)
+        self._painter = ThreadPoolExecutor(1, "drawing")
+        self._drawn = self._painter.submit(_draw, options, folder, self._progress)
+
+    def _progress(self, done: int, total: int) -> None:
+        self._so_far = (done, total)
+        if self._ended:
+            raise _Ended
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._painter.shutdown()
+
+    def result(self, console: Console) -> LabelledImages:
+        """The pool, once it is drawn."""
+        with progress_bar(console, "drawing the sample pool") as show:
+            while True:
+                try:
+                    return self._drawn.result(timeout=0.1)
+                except LateError:
+                    if self._drawn.done():
+                        raise
+                    show("drawing the sample pool", *self._so_far)
+
+
+def _draw(options: Options, folder: Path, progress: Callable[[int, int], None]) -> LabelledImages:
+    table = draw_sample(folder, n=options.limit or SAMPLE_SIZE, seed=options.seed, progress=progress)
     return read_images(
         table,
         folder,
@@ -82,14 +115,22 @@ def _draw(options: Options, folder: Path, console: Console) -> LabelledImages:
     )
 
 
-def _start(options: Options, images: LabelledImages, home: Path, stack: ExitStack, console: Console) -> Demo:
-    """Start Label Studio and the backend, make the project, import the pool, connect."""
-    studio = LocalStudio(home / "label-studio", document_root=images.folder.parent)
+def _start(
+    options: Options, images: LabelledImages | None, home: Path, stack: ExitStack, console: Console
+) -> Demo:
+    """Start Label Studio and the backend, make the project, import the pool (drawn meanwhile if None), connect."""
+    drawing = stack.enter_context(_Drawing(options, home / "pool")) if images is None else None
+    studio = LocalStudio(
+        home / "label-studio", document_root=home if images is None else images.folder.parent
+    )
     with progress_bar(console, "starting Label Studio (the first start makes its database)"):
         stack.enter_context(studio)
     with progress_bar(console, "starting the backend"):
         backend = stack.enter_context(LocalBackend(studio, home / "backend"))
     client = LabelStudio(studio.url, studio.token)
+    if images is None:
+        assert drawing is not None
+        images = drawing.result(console)
     with progress_bar(console, f"importing {len(images.files)} tasks"):
         pool = client.create_project(
             "Skin lesions" if options.metadata is None else images.folder.name[:30],
@@ -166,10 +207,32 @@ def _label_round(demo: Demo, annotator: Annotator, number: int, status: Json) ->
         annotator.label_all(status["queue_project"], labelled=lambda rank: show(words, rank, total))
 
 
+def _label_first(demo: Demo, status: Json) -> Json:
+    """Label so many images by script as `--labels` says, and wait for their model."""
+    wanted, words = demo.options.labels, "labelling by script"
+    truth = dict(zip(demo.task_ids, demo.images.truth, strict=True))
+    annotator = Annotator(demo.client, parse_label_space(label_config(demo.images.classes)), truth)
+    with progress_bar(demo.console, words) as show:
+        while (done := len(annotator.ranks)) < wanted:
+            annotator.label_all(
+                status["queue_project"],
+                most=wanted - done,
+                labelled=lambda _: show(words, len(annotator.ranks), wanted),
+            )
+            if len(annotator.ranks) < wanted:
+                status = demo.wait_for_open()
+                if not status["open"]:
+                    break
+    demo.console.print(f"{len(annotator.ranks)} labels are simulated, the times they took as well")
+    return demo.wait_for_labels(len(annotator.ranks))
+
+
 def _label_by_hand(demo: Demo) -> None:
     status = demo.wait_for_round(1)
     if status is None:
         raise DemoFailed("the backend selected nothing: the pool holds no usable image")
+    if demo.options.labels:
+        status = _label_first(demo, status)
     _welcome(demo, status)
     demo.console.print("Open the queue project, press Label All Tasks, and label. Ctrl-C ends the demo.")
     while True:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from cdsel_backend.labels.pace import FEWEST_TIMES
 from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Became, Outcome, Step
+from cdsel_backend.store.records import Activity, Became, Json, Outcome, Step
 
 
 def few_labels(state: State, labels: int) -> str | None:
@@ -169,3 +170,71 @@ def pool_gone(pool_project: int) -> str:
         "may not see it: nothing is pushed, and its labels, models and vectors stay kept here; if it was deleted, "
         "remove it from this dashboard"
     )
+
+
+def budget_in_hours(state: State) -> str | None:
+    """What a budget in hours comes to, as a sentence; None where none is set."""
+    hours, every = state.settings.budget_hours, state.pace.every
+    if hours is None:
+        return None
+    much = f"{hours:g} hour{'' if hours == 1 else 's'}"
+    if every is None:
+        return (
+            f"{much} of annotators' time. How many images that is follows from the first "
+            f"{FEWEST_TIMES} annotations whose time Label Studio measures; until then it is one round."
+        )
+    allowed = state.pace.images_in(hours * 3600 / (1 + state.settings.overlap)) or 0
+    seconds = every.seconds
+    each = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    if allowed > state.settings.budget:
+        smaller = f"the budget of {state.settings.budget:,} is smaller"
+        return f"{much} would allow {allowed:,} images at {each} each; {smaller}."
+    measured = f"the median of {every.count:,} annotations"
+    return f"{much} of annotators' time are {allowed:,} images at {each} each, {measured}."
+
+
+WEBHOOKS = {
+    "ANNOTATION_CREATED": "Label Studio: an answer was submitted",
+    "ANNOTATIONS_CREATED": "Label Studio: answers were submitted",
+    "ANNOTATION_UPDATED": "Label Studio: an answer was changed",
+    "ANNOTATIONS_DELETED": "Label Studio: answers were deleted",
+    "TASKS_CREATED": "Label Studio: tasks were imported",
+    "TASKS_DELETED": "Label Studio: tasks were deleted",
+    "PROJECT_CREATED": "Label Studio: the project was made",
+    "PROJECT_UPDATED": "Label Studio: the project was changed",
+    "PROJECT_DELETED": "Label Studio: the project was deleted",
+    "LARGE_EVENT": "Label Studio: a webhook too large to read, as after a large import",
+    "SETUP": "The project was connected, or what Label Studio says of it changed",
+    "START_TRAINING": "A training was asked for",
+    "SELECT_NOW": "The next round was asked for",
+    "TAKE_OVER": "The project was to be taken over",
+    "TASKS_PUSHED": "Images were pushed into the queue",
+    "PREDICTIONS_SHOWN": "Predictions were sent to the queue",
+    "TASKS_WITHDRAWN": "Tasks were withdrawn",
+    "TASKS_RETURNED": "Tasks came back",
+    "TASKS_TAKEN_BACK": "Tasks were taken back",
+    "IMAGE_HOST_SUSPENDED": "A host of images is left alone for a while",
+}
+"""What an event is, by its action."""
+
+
+def event_words(action: str) -> str:
+    """What an event is, for the activity page."""
+    return WEBHOOKS.get(action, action.replace("_", " ").capitalize())
+
+
+def brought(result: Json) -> str:
+    """What the look that an event led to brought, as a sentence without its full stop."""
+    parts = [
+        f"{count:,} {noun}{'' if count == 1 else 's'}{rest}"
+        for name, noun, rest in (
+            ("answers", "answer", " new or changed"),
+            ("withdrawn", "answer", " gone"),
+            ("images", "image", " more in the pool"),
+        )
+        if (count := int(result.get(name, 0))) > 0
+    ]
+    if int(result.get("images", 0)) < 0:
+        gone = -int(result["images"])
+        parts.append(f"{gone:,} image{'' if gone == 1 else 's'} fewer in the pool")
+    return ", ".join(parts) or "nothing new"

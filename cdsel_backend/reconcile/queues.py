@@ -17,6 +17,7 @@ from cdsel_backend.project.addresses import dashboard, webhook
 from cdsel_backend.project.wording import early_training
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
+from cdsel_backend.store.journal import ACCOUNTS_FACT
 
 DESCRIBE_SECONDS = 15.0  # between two writings of our line while only its numbers move
 ORIGIN = "annotators"
@@ -86,6 +87,7 @@ def look_up(context: Context, state: State) -> None:
     ]
     if missing:
         users = context.studio.users()
+        context.store.set_fact(ACCOUNTS_FACT, sorted(users))
         context.store.set_annotators(
             state.project.id, {email: {"user": users.get(email)} for email in missing}
         )

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.project.wording import doing, early_training, outcome
-from cdsel_backend.server.people import agreement_of, annotators
+from cdsel_backend.server.people import agreement_of, annotators, paces, work_left
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Json
 
@@ -42,6 +42,7 @@ def project_status(store: Store, state: State) -> Json:
         "labelled": len(state.labels),
         "open": len(state.open),
         "skipped": len(state.skipped),
+        "undecided": len(state.undecided),
         "withdrawn": len(state.withdrawn),
         "other_answers": len(state.other_answers),
         "left": state.left,
@@ -66,6 +67,9 @@ def project_status(store: Store, state: State) -> Json:
         ],
         "annotators": [asdict(annotator) for annotator in annotators(state)],
         "agreement": agreement_of(state),
+        "seconds_per_image": None if state.pace.every is None else state.pace.every.seconds,
+        "seconds_left": work_left(state),
+        "pace": [asdict(row) for row in paces(state)],
         "champion": project.champion,
         "rounds": rounds(state),
     }

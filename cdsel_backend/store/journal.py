@@ -16,6 +16,7 @@ from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.records import AuditEntry, Event, columns, records
 
+ACCOUNTS_FACT = "accounts"  # e-mails of Label Studio's accounts, to choose annotators from
 STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
 SETUP_CALL = "SETUP_CALL"
 MOST_SETUP_CALLS = 50  # that wait to be looked at: anybody on the network may send more

@@ -1,20 +1,24 @@
-"""What happens and happened: images left out, events, and who changed what."""
+"""What happens and happened: the worker, what waits, webhooks and pushes, images left out, and who changed what."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from flask import render_template
 
-from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.project.wording import brought, event_words, outcome
+from cdsel_backend.server.pages.blueprint import number_of, pages, read_state
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Event
+from cdsel_backend.store.records import Event, Request
 
 SHOWN = 50
+SHOWN_FIRST = 12  # of webhooks and pushes; the others are folded
 EVENTS = 500  # of which runs of the same kind are shown as one
+SENT = ("TASKS_PUSHED", "PREDICTIONS_SHOWN")  # what we did in Label Studio, by tasks
 
 
 @pages.get("/projects/<int:pool_project>/activity")
@@ -22,15 +26,21 @@ def activity(pool_project: int) -> str:
     """The newest of each; the CSV files hold all."""
     store = Service.current().store
     state = read_state(pool_project)
+    open_events = store.open_events(sources(state))
     return render_template(
         "activity.html",
         state=state,
         status=project_status(store, state),
+        pulses=store.pulses(),
+        due=len(open_events),
+        oldest=min((event.received_at for event in open_events), default=None),
+        selected=len(state.waiting),
         unusable=store.unusable(state.project.id, limit=SHOWN),
         noted=store.noted(state.project.id, limit=SHOWN),
-        events=runs(store.events(sources(state), limit=EVENTS))[:SHOWN],
+        events=runs(store.events(sources(state), limit=EVENTS), state)[:SHOWN],
         audit=store.audit(state.project.id, limit=SHOWN),
         shown=SHOWN,
+        shown_first=SHOWN_FIRST,
     )
 
 
@@ -41,41 +51,80 @@ def sources(state: State) -> list[int]:
 
 @dataclass(frozen=True)
 class Run:
-    """Events of one kind that follow each other: when the newest came, and whether they wait to be looked at."""
+    """Events of one kind that follow each other.
+
+    When the newest came, how long the longest took (None while they wait), what came of them, and a reason in full.
+    """
 
     at: float
     words: str
     times: int
-    open: bool
+    seconds: float | None
+    result: str
     reason: str | None
+    source: int | None
     tasks: list[int]
 
+    @property
+    def open(self) -> bool:
+        """Whether the worker has still to look at them."""
+        return self.seconds is None
 
-def _kind(event: Event) -> tuple[str, bool, str | None, str | None]:
+
+def _kind(event: Event) -> tuple[str, int | None, bool, str | None, str | None]:
     """What events have in common that are shown as one."""
     payload = event.payload
-    return event.action, event.handled_at is not None, payload.get("variable"), payload.get("sentence")
+    return (
+        event.action,
+        event.source,
+        event.handled_at is not None,
+        payload.get("variable"),
+        payload.get("sentence"),
+    )
 
 
-def runs(events: list[Event]) -> list[Run]:
-    """Events as the page shows them: those of one kind that follow each other are one line.
+def runs(events: Sequence[Event], state: State) -> list[Run]:
+    """Events as the page shows them, newest first: those of one kind that follow each other are one line.
 
     A verdict that changed, or whatever else comes with a sentence, is a line of its own, with its reason.
     """
     found = []
-    for (action, handled, change, sentence), group in groupby(events, key=_kind):
+    for (action, source, handled, change, sentence), group in groupby(events, key=_kind):
         rows = list(group)
         newest = rows[0].payload
+        took = [event.handled_at - event.received_at for event in rows if event.handled_at is not None]
         found.append(
             Run(
                 at=rows[0].received_at,
                 words=f"{change}: {newest['before']}, now {newest['after']}"
                 if change
-                else action.replace("_", " ").lower(),
+                else event_words(action),
                 times=len(rows),
-                open=not handled,
+                seconds=max(0.0, *took) if handled else None,
+                result=_result(action, rows, state) if handled else "",
                 reason=sentence,
-                tasks=[task for row in rows for task in row.payload.get("tasks") or ()],
+                source=source,
+                tasks=[task for event in rows for task in event.payload.get("tasks") or ()],
             )
         )
     return found
+
+
+def _result(action: str, rows: Sequence[Event], state: State) -> str:
+    """What came of handled events of one kind, in a few words; empty where that is not known."""
+    if action in SENT:
+        return number_of(sum(len(event.payload.get("tasks") or ()) for event in rows), "image")
+    since, until = rows[-1].received_at, rows[0].handled_at or rows[0].received_at
+    if action == Request.TRAIN:
+        made = [row for row in state.trainings if since <= row.created_at <= until + 1.0]
+        return (
+            f"{made[-1].version or 'no model'}: {outcome(made[-1].outcome)}" if made else "labels unchanged"
+        )
+    if action == Request.SELECT:
+        chosen = [row.number for row in state.rounds if since <= row.created_at <= until + 1.0]
+        return f"round {chosen[-1]}" if chosen else "nothing to select"
+    totals: dict[str, int] = {}
+    for event in rows:
+        for name, count in (event.result or {}).items():
+            totals[name] = totals.get(name, 0) + int(count)
+    return brought(totals) if any(event.result is not None for event in rows) else ""

@@ -45,7 +45,16 @@ def _prepare(setup: BlueprintSetupState) -> None:
     )
     app.jinja_env.globals.update(static_url=static_url, csrf_token=csrf_token)
     app.jinja_env.filters.update(
-        count=count, share=share, ago=ago, moment=moment, value=value_text, code=code, outcome=outcome
+        count=count,
+        share=share,
+        ago=ago,
+        moment=moment,
+        iso=iso,
+        duration=duration,
+        number_of=number_of,
+        value=value_text,
+        code=code,
+        outcome=outcome,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -151,15 +160,41 @@ def moment(seconds: float | None) -> str:
 
 
 def ago(seconds: float | None) -> str:
-    """How long ago, in the largest unit."""
+    """How long ago, or until when, in the largest unit."""
     if not seconds:
         return "never"
-    past = max(0.0, datetime.now(timezone.utc).timestamp() - seconds)
+    past = datetime.now(timezone.utc).timestamp() - seconds
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if past >= size:
-            whole = int(past // size)
-            return f"{whole} {unit}{'s' if whole > 1 else ''} ago"
-    return "just now"
+        if abs(past) >= size:
+            found = number_of(int(abs(past) // size), unit)
+            return f"{found} ago" if past > 0 else f"in {found}"
+    return "just now" if past >= 0 else "in a moment"
+
+
+def number_of(count_of: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count(count_of)} {noun}{'' if count_of == 1 else 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """How long something takes: `40 s`, `2.1 min`, `3 h 10 min`."""
+    if seconds is None:
+        return "–"
+    if seconds < 0.05:
+        return "< 0.1 s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{count(hours)} h {minutes} min" if minutes and hours < 10 else f"{count(seconds / 3600 + 0.5)} h"
+
+
+def iso(seconds: float) -> str:
+    """A time as HTML wants it."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
 
 
 def code(text: str) -> Markup:

@@ -13,14 +13,25 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from pydantic.fields import FieldInfo
 from werkzeug.exceptions import BadRequest
 
+from cdsel_backend.confounders import Report
+from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.changed import audit_rows, resolved
-from cdsel_backend.project.wording import few_labels, lowering, overruled, refused, source_name, value_text
+from cdsel_backend.project.wording import (
+    budget_in_hours,
+    few_labels,
+    lowering,
+    overruled,
+    refused,
+    source_name,
+    value_text,
+)
 from cdsel_backend.selection import describe, strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, who
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
-from cdsel_backend.settings import LAYERS, ProjectSettings, accept
+from cdsel_backend.settings import LAYERS, ProjectSettings, accept, names_in
 from cdsel_backend.store import State
+from cdsel_backend.store.journal import ACCOUNTS_FACT
 from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.records import Json, Request
 
@@ -30,6 +41,12 @@ REQUESTS: dict[str, str] = {
     Request.TAKE_OVER: "The project is taken over at the worker's next look.",
     Request.SELECT: "The next round is asked for. It is selected as soon as the worker's present step is done.",
 }
+BASIC = (
+    *("budget", "budget_hours", "round_size", "paused", "group", "confounders", "ignore", "ignore_classes"),
+    *("annotators", "preannotate", "show_reason"),
+)
+"""Settings that most projects need; the others are folded."""
+ACCOUNTS_SHOWN = 12  # that have no queue yet; any other is typed
 log = logging.getLogger(__name__)
 
 BACK = ("project", "confounders", "settings", "activity")  # pages that a form may lead back to
@@ -157,6 +174,11 @@ def _typed(name: str) -> Any:
         return request.form.get(name) in ("on", "true")
     if name == "confounders":
         return "auto" if request.form.get("mode") == "auto" else request.form.getlist(name)
+    if kind == "list":
+        return [part for text in request.form.getlist(name) for part in names_in(text)]
+    if name == "annotators" and "account" in request.form:
+        pairs = zip(request.form.getlist("account"), request.form.getlist("quota"), strict=False)
+        return {who.strip(): quota.strip() for who, quota in pairs if who.strip() and quota.strip()}
     value = request.form.get(name, "").strip()
     return None if value == "" and kind in ("optional text", "optional number") else value
 
@@ -196,6 +218,30 @@ def _bounds(field: FieldInfo) -> dict[str, object]:
     return bounds
 
 
+def _fields(state: State) -> list[str]:
+    """The metadata fields of the pool, as the newest report and its newest tasks name them."""
+    judged = [one.variable for one in Report.from_json(state.project.report).findings if not one.from_file]
+    named = [state.settings.group, *state.settings.ignore]
+    return sorted({name for name in (*judged, *named) if name})
+
+
+def _known(state: State, name: str) -> list[str]:
+    """What a setting may name, as far as that is known: fields, questions, classes or accounts."""
+    if name in ("group", "ignore"):
+        return _fields(state)
+    if name == "annotators":
+        accounts = Service.current().store.fact(ACCOUNTS_FACT) or []
+        return sorted({*accounts, *state.annotators} - state.settings.annotators.keys())
+    if not state.project.label_config:
+        return []
+    space = space_of(state)
+    if name == "learn":
+        return sorted(space.controls)
+    if name == "ignore_classes":
+        return [*space.classes, *space.ignored]
+    return []
+
+
 def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, str]) -> str:
     values = state.settings.model_dump(mode="json")
     rows = []
@@ -213,6 +259,8 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
                 "ours": state.resolved.sources[name] == LAYER,
                 "overruled": overruled(state, name),
                 "below": state.resolved.below.get(name),
+                "known": _known(state, name),
+                "basic": name in BASIC,
                 "help": field.description or "",
                 "bounds": _bounds(field),
             }
@@ -224,6 +272,9 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
         rows=rows,
         faults=faults,
         lowering=lowering(state),
+        in_hours=budget_in_hours(state),
+        quotas=state.settings.annotators,
+        accounts_shown=ACCOUNTS_SHOWN,
         audit=Service.current().store.audit(state.project.id, limit=10),
     )
 

@@ -12,13 +12,15 @@ from cdsel_backend.labels import label_names
 from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
 from cdsel_backend.server.pages.blueprint import pages, read_state, who
 from cdsel_backend.server.pages.confounders import pool_tables
-from cdsel_backend.server.pages.review import SHOWN, VERDICTS, disputed, latest_insight, suspects
+from cdsel_backend.server.pages.review import SHOWN, SHOWN_FIRST, VERDICTS, disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Json
+from cdsel_backend.store.records import Json, Training
 from cdsel_backend.training import ModelFormatError, evaluate
 
+WORST = "worst_group_accuracy"
+NEWEST_ROWS = 3  # trainings and rounds that are shown at once; earlier ones are folded
 CURVES = (
     ("worst_group_accuracy", "worst group", "second"),
     ("balanced_accuracy", "balanced over the classes", "first"),
@@ -49,6 +51,9 @@ def models(pool_project: int) -> str:
         champion=champion,
         now=now,
         groups=group_picture(now) if now else None,
+        provisional=provisional_groups(told),
+        newest_rows=NEWEST_ROWS,
+        shown_first=SHOWN_FIRST,
         before=version_before(state),
     )
 
@@ -93,10 +98,61 @@ def champion_now(state: State) -> Json | None:
     )
 
 
+def measures(row: Training, provisional: bool) -> Json | None:
+    """A training's measures of the worst group, on held-out labels or cross-fitted; None where there are none."""
+    found = (row.metrics.get("insight") or {}).get("provisional") if provisional else row.metrics
+    return found if found and found.get(WORST) is not None else None
+
+
+def provisional_groups(insight: Json) -> Markup | None:
+    """The cross-fitted accuracy of each group with its interval, the worst first; None where there is none."""
+    found = (insight or {}).get("provisional") or {}
+    groups = sorted(
+        (one for one in found.get("groups", ()) if not one["unreliable"]),
+        key=lambda one: one["accuracy"],
+    )
+    if not groups:
+        return None
+    low, high = np.array([one["interval"] for one in groups]).T
+    return Markup(
+        figures.bars(
+            [one["group"] for one in groups],
+            [one["accuracy"] for one in groups],
+            low,
+            high,
+            tones=["second" if one["group"] == found["worst_group"] else "first" for one in groups],
+            x_label="accuracy, provisional",
+            title="Cross-fitted accuracy in each group",
+            digits=2,
+        )
+    )
+
+
 def accuracy_curve(state: State) -> Markup | None:
-    """Accuracy on held-out labels against labels, with intervals; None before the first measured model."""
+    """Accuracy against labels, with intervals; None before the first measured model.
+
+    On held-out labels; of models before the worst group could be told by these, its cross-fitted accuracy.
+    """
     rows = state.versions.values()
     curves = []
+    early = [
+        (row, found)
+        for row in rows
+        if measures(row, False) is None and (found := measures(row, True)) is not None
+    ]
+    if early:
+        ends = [found["intervals"][WORST] for _, found in early]
+        low, high = np.array(ends, dtype=float).T
+        curves.append(
+            figures.Line(
+                "worst group, provisional",
+                [len(row.labels) for row, _ in early],
+                [found[WORST] for _, found in early],
+                low,
+                high,
+                "bound",
+            )
+        )
     for metric, name, tone in CURVES:
         measured = [row for row in rows if row.metrics.get(metric) is not None]
         if not measured:
@@ -115,7 +171,7 @@ def accuracy_curve(state: State) -> Markup | None:
         )
     if not curves:
         return None
-    picture = figures.lines(curves, x_label="labels", y_label="accuracy on held-out labels")
+    picture = figures.lines(curves, x_label="labels", y_label="accuracy")
     return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
 
 

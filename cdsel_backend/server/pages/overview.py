@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flask import Response, jsonify, render_template
-from markupsafe import Markup
 
 from cdsel_backend import figures
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.project.wording import lowering, next_step, overruled
-from cdsel_backend.server.pages.blueprint import pages, read_state, share
-from cdsel_backend.server.pages.models import accuracy_curve
+from cdsel_backend.project.wording import budget_in_hours, lowering, next_step, overruled
+from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.models import WORST, accuracy_curve, measures
 from cdsel_backend.server.pages.queue import queue_rows
 from cdsel_backend.server.pages.review import VERDICTS, disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
@@ -18,7 +19,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 
 SHOWN = 3  # confounders on the overview
-BUDGETED = ("budget", "round_size")  # settings that are changed on the overview
+BUDGETED = ("budget", "budget_hours", "round_size")  # settings that are changed on the overview
 STRIP = 10  # images of the queue on the overview
 
 
@@ -53,13 +54,13 @@ def project(pool_project: int) -> str:
             state, images=status["items"], read=status["embedded"] + status["unusable_count"]
         ),
         curve=accuracy_curve(state),
-        gain=gain(state),
+        worst=worst_group(state),
+        in_hours=budget_in_hours(state),
         told=latest_insight(state),
         verdicts=VERDICTS,
         again=len(
             {one.item for one in suspects(store, state)} | {one.item for one in disputed(store, state)}
         ),
-        worst_known=any(row.metrics.get("worst_group_accuracy") is not None for row in state.trainings),
         waiting=waiting,
         lowering=lowering(state),
         overruled={name: words for name in BUDGETED if (words := overruled(state, name))},
@@ -81,19 +82,43 @@ def pictures_css() -> Response:
     return response
 
 
-def gain(state: State) -> Markup | None:
-    """What the labels bought so far: the worst group under the first model and under the champion."""
-    trained = [row for row in state.trainings if row.metrics.get("worst_group_accuracy") is not None]
-    best = next((row for row in trained if row.version == state.project.champion), None)
-    if best is None:
+@dataclass(frozen=True)
+class WorstGroup:
+    """How the champion does in its worst group: on held-out labels, or, while these are few, cross-fitted."""
+
+    value: float
+    interval: tuple[float, float] | None
+    group: str
+    provisional: bool
+    labels: int
+    """That tested it."""
+    first: float | None
+    """What the first model reached that could be measured the same way; None: this is that model."""
+    first_labels: int
+
+
+def worst_group(state: State) -> WorstGroup | None:
+    """The champion's accuracy in its worst group; None while it cannot be told."""
+    champion = state.versions.get(state.project.champion or "")
+    if champion is None:
         return None
-    words = Markup("Right on <strong>{}</strong> of the held-out images in the group it serves worst").format(
-        share(best.metrics["worst_group_accuracy"])
-    )
-    if trained[0].number == best.number:
-        return words + "."
-    first = share(trained[0].metrics["worst_group_accuracy"])
-    return words + f", against {first} after the first {len(trained[0].labels)} labels."
+    for provisional in (False, True):
+        measured = [(row, found) for row in state.versions.values() if (found := measures(row, provisional))]
+        own = next((found for row, found in measured if row.number == champion.number), None)
+        if own is None:
+            continue
+        first, at_first = measured[0]
+        low_high = own.get("intervals", {}).get(WORST)
+        return WorstGroup(
+            own[WORST],
+            tuple(low_high) if low_high else None,
+            str(own.get("worst_group") or ""),
+            provisional,
+            int(own.get("n") or 0),
+            None if first.number == champion.number else at_first[WORST],
+            len(first.labels),
+        )
+    return None
 
 
 def _all() -> list[Json]:

@@ -13,12 +13,13 @@ from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 
-PAGE = 24
+PAGE = 18
 STATES = {
     "open": "with the annotators",
     "labelled": "labelled",
     "skipped": "skipped",
     "other": "answered to another question only",
+    "undecided": "answered with a class that is not learned",
     "withdrawn": "withdrawn: deleted in Label Studio",
     "waiting": "selected, not pushed yet",
     "elsewhere": "labelled elsewhere, or gone",
@@ -78,6 +79,8 @@ def queue_rows(state: State) -> list[QueueRow]:
     for row in state.selections:
         if row.item in state.labels:
             became = "labelled"
+        elif row.item in state.undecided:
+            became = "undecided"
         elif row.item in state.skipped:
             became = "skipped"
         elif row.item in state.open:

@@ -12,11 +12,12 @@ from cdsel_backend.store.records import Json
 VERDICTS = {
     "yes": "Yes",
     "perhaps": "Perhaps",
-    "slowly": "Little by little",
-    "hardly": "Hardly",
-    "cannot tell": "Cannot tell yet",
+    "slowly": "Only a little",
+    "hardly": "Probably not",
+    "cannot tell": "Not known yet",
 }
 """The answers to "is another round worth it?"."""
+SHOWN_FIRST = 3  # of each list at once; the others are folded
 SHOWN = 12  # of each list on the page; the CSV files hold all
 
 

@@ -86,11 +86,29 @@ function addLegend(svg, entries) {
   };
   entries.forEach((entry, i) => {
     const group = add(svg, "g", { class: entry.className }), top = y - line * (entries.length - i);
-    add(group, "rect", { class: "bar", x: x + 4, y: top + 3, width: 12, height: 12 });
+    if (entry.closest(".of-line")) {
+      add(group, "path", { class: "path", d: `M${x + 2} ${top + 9}h16` });
+      add(group, "circle", { class: "mark", cx: x + 10, cy: top + 9, r: 3.5 });
+    } else add(group, "rect", { class: "bar", x: x + 4, y: top + 3, width: 12, height: 12, opacity: 0.8 });
     add(group, "text", { x: x + 22, y: top + 13 }).textContent = entry.textContent;
   });
   svg.setAttribute("viewBox", [x, y - line * entries.length, width, height + line * entries.length].join(" "));
 }
+
+// Ages grow while a page is open.
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+function ages() {
+  const words = new Intl.RelativeTimeFormat("en");
+  for (const one of document.querySelectorAll("time[datetime]")) {
+    const ahead = (Date.parse(one.dateTime) - Date.now()) / 1000;
+    const found = UNITS.find(([, size]) => Math.abs(ahead) >= size);
+    one.textContent = found ? words.format(Math.trunc(ahead / found[1]), found[0]) : ahead > 0 ? "in a moment" : "just now";
+  }
+}
+setInterval(ages, 20000);
+
+// What is refused is shown, also where it is folded.
+document.addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
 
 // A choice is explained as soon as it is chosen.
 document.addEventListener("change", ({ target }) => {
