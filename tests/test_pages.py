@@ -27,6 +27,7 @@ from cdsel_backend.project.changed import audit_rows, moved
 from cdsel_backend.project.wording import next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
+from cdsel_backend.server.pages.queue import PAGE
 from cdsel_backend.server.pages.review import VERDICTS, suspects
 from cdsel_backend.server.pages.thumbnails import READERS, SIDE, Thumbnails
 from cdsel_backend.settings import ProjectSettings, ServerSettings
@@ -195,10 +196,10 @@ def test_the_queue_is_in_rank_order_paged_and_filtered(client, store, project):
     push(store, project, items[:50], sentence="typical of <b>9</b> images")
     label(store, project, {items[0]: "cat", items[1]: None})
     first = client.get(f"/projects/{POOL}/queue").text
-    assert re.findall(r'class="rank">(\d+)<', first) == [str(rank) for rank in range(1, 25)]
+    assert re.findall(r'class="rank">(\d+)<', first) == [str(rank) for rank in range(1, PAGE + 1)]
     assert "typical of &lt;b&gt;9&lt;/b&gt; images" in first
     last = client.get(f"/projects/{POOL}/queue?page=99").text
-    assert re.findall(r'class="rank">(\d+)<', last) == ["49", "50"]
+    assert re.findall(r'class="rank">(\d+)<', last) == [str(rank) for rank in range(50 - 50 % PAGE + 1, 51)]
     for state, ranks in (("labelled", ["1"]), ("skipped", ["2"]), ("waiting", [])):
         page = client.get(f"/projects/{POOL}/queue?state={state}").text
         assert re.findall(r'class="rank">(\d+)<', page) == ranks
@@ -857,7 +858,7 @@ def test_images_that_annotators_disagree_on_stand_beside_the_kappa(filled, worki
 def test_thumbnails_of_the_queue_are_pictures(filled, working):
     page = working.get(f"/projects/{POOL}/queue").text
     addresses = re.findall(r'data-src="([^"]+)"', page)
-    assert len(addresses) == 24
+    assert len(addresses) == PAGE
     answer = working.get(addresses[0])
     assert answer.mimetype == "image/jpeg"
     assert max(Image.open(io.BytesIO(answer.data)).size) <= SIDE
@@ -943,3 +944,49 @@ def test_the_overview_says_which_question_is_learned(tmp_path, store):
         f"The model learns the answers to <strong>{name}</strong>"
         in app.test_client().get("/projects/7").text
     )
+
+
+def test_activity_says_when_how_long_and_what_came_of_each_webhook_and_push(client, store, project):
+    number = store.add_event(POOL, "ANNOTATION_CREATED", {"tasks": [7]})
+    page = client.get(f"/projects/{POOL}/activity").text
+    assert "1 webhook or request for the worker" in page
+    assert "No worker has been heard of yet" in page
+    store.handle_events([number], {"answers": 1, "withdrawn": 0, "images": 0})
+    store.add_event(POOL, "TASKS_PUSHED", {"tasks": [8, 9]}, handled=True, seconds=3.0)
+    store.beat("here:1", moved=True)
+    page = client.get(f"/projects/{POOL}/activity").text
+    assert "Label Studio: an answer was submitted" in page
+    assert "1 answer new or changed" in page
+    push_line = page[page.index("Images were pushed into the queue") :]
+    assert "3.0 s" in push_line[: push_line.index("</tr>")]
+    assert "2 images" in push_line[: push_line.index("</tr>")]
+    assert "Alive: heard of" in page
+    assert "for the worker" not in page
+
+
+def test_settings_offer_what_is_known_and_keep_what_is_chosen(client, store, project):
+    store.set_fact("accounts", ["ann@x.org", "bob@x.org"])
+    page = client.get(f"/projects/{POOL}/settings").text
+    assert 'name="account" form="all" value="bob@x.org"' in page
+    assert "Advanced settings" in page
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
+    classes = State(store, project).project.label_config
+    assert "cat" in classes
+    answer = client.post(
+        f"/projects/{POOL}/settings",
+        data={
+            "csrf_token": token,
+            "fields": ["annotators", "ignore", "budget_hours"],
+            "account": ["ann@x.org", "bob@x.org", ""],
+            "quota": ["40", "", ""],
+            "ignore": ["age", "sex"],
+            "budget_hours": "1.5",
+        },
+    )
+    assert answer.status_code == 303
+    settings = State(store, project).settings
+    assert settings.annotators == {"ann@x.org": 40}
+    assert (settings.ignore, settings.budget_hours) == (["age", "sex"], 1.5)
+    page = client.get(f"/projects/{POOL}").text
+    assert "1.5 hours of annotators" in page
+    assert 'name="budget_hours"' in page

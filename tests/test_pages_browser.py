@@ -135,9 +135,8 @@ def settled(page, name):
     # Thumbnails are fetched when they come into view.
     wait_until(
         page,
-        "(() => { const left = [...document.querySelectorAll('img[data-src]')].filter((one) => one.offsetParent)"
-        ".find((one) => !one.complete ||"
-        "one.src.startsWith('data:')); if (left) left.scrollIntoView({ block: 'center' }); return !left; })()",
+        "(() => { const left = [...document.querySelectorAll('img[data-src]')].find((one) => (!one.complete ||"
+        "one.src.startsWith('data:')) && !one.closest('details:not([open])')); if (left) left.scrollIntoView({ block: 'center' }); return !left; })()",
     )
     for image in page.locator("article img").all():  # the help's, which are lazy
         image.scroll_into_view_if_needed()

@@ -1,0 +1,106 @@
+"""What an annotator and an admin meet in a real browser on a real Label Studio: the queue, the class, the budget.
+
+An own labeling config shows the place in the queue; a class that is not learned is no label; the queue is never empty
+while budget is left; and where the dashboard and Label Studio differ on the budget, one click takes Label Studio's.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from backend import Backend, eventually
+from test_browser_label_studio import DONE, SLOW, log_in
+from test_pages_browser import DESKTOP, check_sound, screenshots  # noqa: F401 - a fixture
+
+from cdsel_backend.labelstudio.client import LabelStudio
+
+BUDGET, ROUND = 7, 3
+UNSURE = "cannot tell"
+OWN_CONFIG = (
+    '<View><Image name="image" value="$image" maxheight="300px"/>'
+    '<Choices name="finding" toName="image" choice="single-radio" showInLine="true">'
+    f'<Choice value="benign"/><Choice value="malignant"/><Choice value="{UNSURE}"/></Choices></View>'
+)
+
+
+@pytest.mark.usefixtures("browser")
+def test_an_annotator_is_never_out_of_work_and_an_admin_sees_one_budget(
+    chromium,
+    studio,
+    pool_project,
+    tmp_path,
+    screenshots,  # noqa: F811
+):
+    client = LabelStudio(studio.url, studio.token)
+    client.update_project(pool_project.id, label_config=OWN_CONFIG)
+    context = chromium.new_context(viewport=DESKTOP)
+    with Backend(tmp_path, studio.url, studio.token) as backend:
+
+        def status():
+            return backend.status(pool_project.id)
+
+        client.connect_backend(
+            pool_project.id,
+            backend.url,
+            title="cdsel",
+            extra_params=f'{{"budget": {BUDGET}, "round_size": {ROUND}, "ignore_classes": ["{UNSURE}"]}}',
+        )
+        eventually(lambda: status().get("open"), "no queue appeared", details=backend.tail)
+        queue = status()["queue_project"]
+
+        page = context.new_page()
+        log_in(page, studio.url, studio.email, studio.password)
+        page.goto(f"{studio.url}/projects/{queue}/data")
+        page.get_by_role("button", name=re.compile("Label All Tasks")).first.click(timeout=SLOW)
+        seen: list[str] = []
+        place = page.get_by_text(re.compile(r"^\d+ of \d+$")).first
+        for number in range(1, BUDGET + 1):
+            eventually(
+                lambda: (
+                    page.get_by_text(DONE).count() or (place.is_visible() and place.inner_text() not in seen)
+                ),
+                f"after {seen} no further image was shown",
+                details=lambda: page.evaluate("document.body.innerText")[:2000],
+            )
+            assert not page.get_by_text(DONE).count(), f"out of work after {number - 1} of {BUDGET} images"
+            seen.append(place.inner_text())
+            shown = page.evaluate("document.body.innerText")
+            assert not re.search(r"riverside|hillside|confounder", shown), "the reason is not neutral"
+            checked = page.get_by_role("radio", checked=True).count()
+            assert not checked, "an answer is filled in by a model that is not sure"
+            answer = UNSURE if number == 1 else ("benign", "malignant")[number % 2]
+            if number == 1:
+                page.screenshot(path=screenshots / "studio-own-config.png")
+            page.get_by_role("radio", name=re.compile(answer)).first.check(timeout=SLOW)
+            page.get_by_role("button", name=re.compile("Submit")).first.click(timeout=SLOW)
+        assert seen == [f"{number} of {BUDGET}" for number in range(1, BUDGET + 1)]
+        page.get_by_text(DONE).first.wait_for(timeout=SLOW)
+
+        # The class that is not learned uses budget, and is no label.
+        eventually(lambda: status().get("labelled") == BUDGET - 1, "labels are missing", details=backend.tail)
+        found = status()
+        assert (found["undecided"], found["left"], found["open"]) == (1, 0, 0)
+        assert found["seconds_per_image"] > 0, "Label Studio's times are not known"
+
+        # 9, set here; Label Studio says 7.
+        page.goto(f"{backend.url}/projects/{pool_project.id}")
+        assert page.locator("#question").inner_text().endswith(f"benign, malignant; not {UNSURE}.")
+        page.get_by_label("Budget", exact=True).fill("9")
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.get_by_text("Saved: budget 9.").wait_for()
+        assert f"9, set here; Label Studio says {BUDGET}" in page.locator("#said-budget").inner_text()
+        page.screenshot(path=screenshots / "overview-two-budgets.png", full_page=True)
+        check_sound(page)
+        page.get_by_role("button", name=f"Use {BUDGET} for budget").click()
+        page.get_by_text(f"Budget is {BUDGET} again").wait_for()
+        assert not page.locator("#said-budget").count()
+        page.get_by_role("button", name="Undo: budget back to 9").wait_for()
+        page.goto(f"{backend.url}/projects/{pool_project.id}/activity")
+        pushes = page.locator("#events").get_by_text("Images were pushed into the queue")
+        assert pushes.count()
+        assert page.locator("#events").get_by_text("Label Studio: an answer was submitted").count()
+        assert page.locator("#worker").get_by_text("Alive").count() == 1
+        page.screenshot(path=screenshots / "activity-real.png", full_page=True)
+        check_sound(page)
+        context.close()
