@@ -6,8 +6,8 @@
 
 The first two run `cdsel demo` and label through Label Studio's API, one image a `--pace` seconds: a wait is the time
 from a submission to the next task, where there was none at once. The `cdsel demo` on the path is run, so that an older
-tree can be measured by PYTHONPATH. The third measures the steps between, in one process that has begun already: `refill`
-(choose by the model there is), `detect` and `train`, and `select` (by the new model).
+tree can be measured by PYTHONPATH. The third measures the steps between, in one process that has begun already:
+`refill` (choose by the model there is), `detect` and `train`, and `select` (by the new model).
 """
 
 from __future__ import annotations
