@@ -201,12 +201,16 @@ class LabelStudio(Connection):
             raise LabelStudioError(f"project {project_id}: Label Studio imported tasks in another order")
         return ids
 
-    def task(self, task_id: int) -> Json | None:
-        """One task with its `annotations` and `drafts`; None where there is no such task."""
+    def task(self, task_id: int, project_id: int) -> Json | None:
+        """One task with its `annotations` and `drafts`; None where the project has no such task.
+
+        A number may have become that of a task in another project: see `PoolItems.set_aside`.
+        """
         try:
-            return dict(self.get(f"/api/tasks/{task_id}/"))
+            task = dict(self.get(f"/api/tasks/{task_id}/"))
         except NotFound:
             return None
+        return task if task.get("project", project_id) == project_id else None
 
     def delete_task(self, task_id: int) -> None:
         """Delete a task with its annotations; one that is gone already is no error."""

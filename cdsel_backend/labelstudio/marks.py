@@ -68,6 +68,26 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
     )
 
 
+def is_task_of(data: object, item: Item, space: LabelSpace) -> bool:
+    """Whether a task of a queue that has the number of an item's task is that task.
+
+    Label Studio on SQLite gives the number of what was deleted last to what comes next. An administrator may have
+    changed a task's data: what does not say that it is another item's task is the item's.
+    """
+    if not isinstance(data, Mapping):
+        return False
+    named, key = data.get("cdsel_item"), data.get("cdsel_key")
+    if item.source is not None and key is not None:
+        return bool(key == key_mark(item))
+    if item.task > 0 and _is_number(named):
+        return named == item.task
+    if item.source is not None:
+        return True
+    # The pool task's number belongs to another item now, or the task says of none: its image tells.
+    number = named if _is_number(named) else item.task
+    return is_shown_as(SourceItem(str(number), item.image, item.data), space.image.read(data))
+
+
 def key_mark(item: Item) -> str:
     """What stands for an item's name in its source, which may tell annotators more than they should know."""
     return hashlib.blake2b((item.key or "").encode(), digest_size=16).hexdigest()

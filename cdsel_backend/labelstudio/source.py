@@ -45,22 +45,22 @@ class _Watermark:
         """Read the JSON of one; None where all is to be listed."""
         try:
             mark = cls(*json.loads(text))
-            _time(mark.changed)  # of a pool without a task there is none
+            read_time(mark.changed)  # of a pool without a task there is none
             return mark
         except (ValueError, TypeError):
             return None
 
     def since(self) -> str:
         """What was changed after this time is to be listed; written as Label Studio's filters want it."""
-        changed = _time(self.changed)
+        changed = read_time(self.changed)
         return _text(changed if self.settled else changed - OVERLAP)
 
     def is_ahead(self, now: datetime | None) -> bool:
         """Whether it lies after Label Studio's present, whose clock was set back."""
-        return now is not None and bool(self.changed) and _time(self.changed) - now > OVERLAP
+        return now is not None and bool(self.changed) and read_time(self.changed) - now > OVERLAP
 
 
-def _time(text: str) -> datetime:
+def read_time(text: str) -> datetime:
     """Read a time as Label Studio writes it; before Python 3.11 `fromisoformat` knows no Z.
 
     Raises:
@@ -80,6 +80,8 @@ class TaskItem(SourceItem):
 
     annotations: Sequence[Mapping[str, Any]] = ()
     """Those made in the pool project, as Label Studio writes them."""
+    created_at: str = ""
+    """When Label Studio made the task: what tells it from another that had its number."""
 
     @property
     def task(self) -> int:
@@ -142,7 +144,13 @@ class LabelStudioPool:
             if key not in seen:
                 seen.add(key)
                 image = self._image.read(task["data"]) or ""
-                yield TaskItem(key, image, task["data"], annotations=tuple(task.get("annotations") or ()))
+                yield TaskItem(
+                    key,
+                    image,
+                    task["data"],
+                    annotations=tuple(task.get("annotations") or ()),
+                    created_at=str(task.get("created_at") or ""),
+                )
 
     def count(self, low: int, high: int) -> int:
         """How many tasks have an id from `low` to `high`.

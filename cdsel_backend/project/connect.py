@@ -26,6 +26,7 @@ from cdsel_backend.labelstudio.client import (
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.project.changed import audit_rows, moved
+from cdsel_backend.project.identity import note_project
 from cdsel_backend.project.wording import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
@@ -191,6 +192,8 @@ class Connector:
             self._forget_address(studio, known.id, known.backend_url)
         if known is not None:
             self._audit(known.id, layers)
+        if known is None:
+            note_project(self._store, studio, found)
         self._store.connect_project(
             studio.url,
             source,

@@ -8,14 +8,15 @@ A task that carries a mark of ours and is not in the books, because these were l
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from cdsel_backend.labelstudio.adopting import adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.labelstudio.marks import named_items, read_mark
+from cdsel_backend.labelstudio.marks import is_task_of, named_items, read_mark
 from cdsel_backend.labelstudio.queue_projects import ensure_config
 from cdsel_backend.labelstudio.space import LabelSpace
+from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import label_rows
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
@@ -36,6 +37,7 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     names = {queue: name for name, queue in state.queues.items()}
     for queue in queues:
         if queue != project.pool_project:
+            known_project(context.store, context.studio, queue)
             ensure_config(context.studio, queue, project.label_config)
         tasks = list(context.studio.tasks(queue, with_annotations=True))
         if compare(context, state, names[queue], tasks, now):
@@ -54,15 +56,27 @@ def compare(context: Context, state: State, name: str, tasks: Sequence[Json], no
         tasks: `id` and `data` of each.
         now: seconds since the epoch.
     """
-    queue, project = state.queues[name], state.project.id
-    listed = {task["id"]: task["data"].get("cdsel_item") for task in tasks}
+    queue, project, space = state.queues[name], state.project.id, space_of(state)
+    listed = {int(task["id"]): task["data"] for task in tasks}
     # Where an answer came from a queue that was deleted since, its task lay there.
     elsewhere = {row.item for row in state.annotations if row.source not in state.sources}
     own = [row for row in (*state.selections, *state.copies) if row.annotator == name]
-    missing = [row for row in own if row.live and row.queue_task not in listed and row.item not in elsewhere]
-    numbers = deleted_tasks(context.studio, queue, len(tasks), [row.queue_task or 0 for row in missing])
+    items = context.store.items_by_id({row.item for row in own})
+
+    def is_there(row: QueueTask) -> bool:
+        """Whether the queue holds the very task, and not another with its number."""
+        item = items[row.item]
+        if item.source is None and row.queue_task == item.task:
+            return row.live  # of a round that was delivered in place: it is the pool's task
+        return row.queue_task in listed and is_task_of(listed[row.queue_task], item, space)
+
+    missing = [row for row in own if row.live and not is_there(row) and row.item not in elsewhere]
+    numbers = {row.queue_task or 0 for row in missing}
+    numbers = deleted_tasks(context.studio, queue, len(tasks), numbers - listed.keys()) | (
+        numbers & listed.keys()
+    )
     deleted = [row for row in missing if row.queue_task in numbers]
-    back = returned(context, [row for row in own if row.withdrawn_at is not None], listed)
+    back = [row for row in own if row.withdrawn_at is not None and is_there(row)]
     if deleted:
         context.store.withdraw_tasks(project, pairs(deleted), now)
         say(context, queue, WITHDRAWN, numbers, withdrawn_words(state, queue, deleted))
@@ -88,20 +102,7 @@ def deleted_tasks(studio: LabelStudio, project: int, listed: int, missing: Colle
     """
     if not missing or int(studio.project(project).get("task_number") or 0) != listed:
         return set()
-    return {task for task in sorted(missing)[:MOST_LOOKS] if studio.task(task) is None}
-
-
-def returned(
-    context: Context, withdrawn: Sequence[QueueTask], listed: Mapping[int, object]
-) -> list[QueueTask]:
-    """Those of the tasks that were deleted that are listed again, as after Label Studio's database was restored.
-
-    Label Studio on SQLite gives the numbers of what was deleted to what comes next: a task is ours again only where it
-    names the image that it was.
-    """
-    rows = [row for row in withdrawn if row.queue_task in listed]
-    items = context.store.items_by_id({row.item for row in rows})
-    return [row for row in rows if items[row.item].task == listed[row.queue_task or 0]]
+    return {task for task in sorted(missing)[:MOST_LOOKS] if studio.task(task, project) is None}
 
 
 def pairs(rows: Sequence[QueueTask]) -> set[tuple[int, int]]:
@@ -132,12 +133,16 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
     """
     if state.queue_is_pool:
         return  # what left a source outside Label Studio may only be out of reach
-    items = context.store.items_by_id(state.open).values()
-    gone = {item.id: item.task for item in items if item.gone and item.source is None}
+    items_by_id = context.store.items_by_id(state.open)
+    gone = {item.id for item in items_by_id.values() if item.gone and item.source is None}
     rows = [row for row in state.tasks if row.item in gone and row.queue_task is not None]
-    deleted: list[QueueTask] = []
+    space, deleted = space_of(state), []
     for row in rows:
-        task = context.studio.task(row.queue_task or 0)
+        # Where the pool is the queue, what left the one left the other.
+        queue = state.queues.get(row.annotator)
+        task = context.studio.task(row.queue_task or 0, queue) if queue is not None else None
+        if task is not None and not is_task_of(task["data"], items_by_id[row.item], space):
+            task = None  # another has its number
         if task is not None and (task.get("annotations") or task.get("drafts")):
             continue  # somebody is at it
         if task is not None:

@@ -20,11 +20,13 @@ from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.measures import Measures
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.addresses import webhook
+from cdsel_backend.project.identity import known_project
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import pool_source, source_item, take_in
 from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
 from cdsel_backend.reconcile.books import sync_queues, withdraw_left
+from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.listing import bring_in
 from cdsel_backend.reconcile.queues import find_queues, look_up, settle_lost
@@ -120,15 +122,10 @@ def _brought(
     }
 
 
-def is_over(since: float, seconds: float, now: float) -> bool:
-    """Whether so many seconds have passed; also where the clock was set back, so that nothing waits for it."""
-    return not 0 <= now - since <= seconds
-
-
 def sync_pool(context: Context, state: State, now: float) -> None:
     """Make the items what the pool project holds, and take the labels given there."""
     project = state.project
-    found = context.studio.project(project.pool_project)
+    found = known_project(context.store, context.studio, project.pool_project)
     label_config, refusal = config_in_force(context, state, found["label_config"])
     space = label_space(label_config, state.settings.learn, state.settings.ignore_classes)
     context.store.update_project(
@@ -194,6 +191,7 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
         if queue == state.project.pool_project:
             continue  # whose labeling config it is
         try:
+            known_project(context.store, context.studio, queue)
             ensure_config(context.studio, queue, found)
         except LabelStudioError as fault:
             if fault.status != REFUSED:

@@ -15,6 +15,7 @@ from itertools import islice
 
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.source import LabelStudioPool, TaskItem
+from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Json
@@ -48,7 +49,7 @@ def bring_in(context: Context, state: State, space: LabelSpace, rows_of: Rows) -
         json.dumps([project.label_config, state.settings.learn, state.settings.ignore_classes]),
     )
     listed = _Listed(*(store.fact(fact) or ()))
-    again = listed.reading != reading or not 0 <= now - listed.whole_at <= LIST_WHOLE_SECONDS
+    again = listed.reading != reading or is_over(listed.whole_at, LIST_WHOLE_SECONDS, now)
     listing = pool.list("" if again else listed.watermark)
     seen = _take_in(context, state, pool, listing.items, rows_of)
     if not listing.complete:
@@ -103,7 +104,11 @@ def _take_in(
     seen: set[int] = set()
     while part := list(islice(items, PART)):
         seen.update(task.task for task in part)
-        store.change_pool(project.id, [PoolTask(task.task, task.data, task.image) for task in part])
+        tasks = [PoolTask(task.task, task.data, task.image, task.created_at) for task in part]
+        replaced = store.set_aside(project.id, tasks)
+        if replaced:  # what annotators gave on a task in the pool project is deleted with the task
+            store.replace_labels(project.id, project.pool_project, [], items=replaced)
+        store.change_pool(project.id, tasks)
         by_task = store.items_by_task(project.id, [task.task for task in part])
         rows = [row for task in part if task.annotations for row in rows_of(task, by_task[task.task].id)]
         store.replace_labels(

@@ -12,6 +12,7 @@ import time
 
 from cdsel_backend.labelstudio.queue_projects import Owner, owner_of
 from cdsel_backend.project.connect import instance_at
+from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import write_line
 from cdsel_backend.store import State
@@ -39,7 +40,7 @@ def holds(context: Context, state: State, *, now: bool = False) -> bool:
     age = time.monotonic() - at
     if at and not now and not asked and age < (CHECK_SECONDS if held else REFUSED_SECONDS):
         return held
-    found = context.studio.project(project.pool_project)
+    found = known_project(context.store, context.studio, project.pool_project)
     owner = owner_of(found.get("description") or "")
     refusal = None
     if owner is None or owner.backend != context.store.instance():

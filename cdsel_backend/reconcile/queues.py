@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from cdsel_backend.labelstudio.client import LabelStudio, NotFound
+from cdsel_backend.labelstudio.client import NotFound
 from cdsel_backend.labelstudio.placing import EVERYONE, stranded
 from cdsel_backend.labelstudio.queue_projects import (
     ensure_queue_project,
@@ -14,6 +14,7 @@ from cdsel_backend.labelstudio.queue_projects import (
     with_line,
 )
 from cdsel_backend.project.addresses import dashboard, webhook
+from cdsel_backend.project.identity import known_project, note_project
 from cdsel_backend.project.wording import early_training
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
@@ -73,6 +74,7 @@ def find_queues(context: Context, state: State) -> None:
         if name in state.queues:
             continue
         log.warning("project %s: the queue %s is taken back", state.project.pool_project, queue)
+        note_project(context.store, context.studio, context.studio.project(queue))
         if name == EVERYONE:
             context.store.update_project(state.project.id, queue_project=queue)
         else:
@@ -132,6 +134,7 @@ def open_queues(context: Context, state: State) -> bool:
         queue = ensure_queue_project(
             context.studio, context.store, state, dashboard(context.server, state), name
         )
+        note_project(context.store, context.studio, context.studio.project(queue))
         context.studio.ensure_webhook(queue, *webhook(context.server, state))
     return bool(missing)
 
@@ -142,9 +145,9 @@ def forget_lost(context: Context, state: State) -> bool:
     What was answered there stays. What was open there is selected and in no queue again, so that `push` puts it into
     one that is left, or into a new one.
     """
-    lost = {name: queue for name, queue in state.queues.items() if not _exists(context.studio, queue)}
+    lost = {name: queue for name, queue in state.queues.items() if not _exists(context, queue)}
     # Where not even the pool project is found it is the account of our token that sees nothing.
-    if not lost or not _exists(context.studio, state.project.pool_project):
+    if not lost or not _exists(context, state.project.pool_project):
         return False
     left = set(state.sources) - set(lost.values())
     for name, queue in lost.items():
@@ -171,9 +174,9 @@ def settle_lost(context: Context, state: State) -> None:
         context.store.note_problems(state.project.id, LOST, [])
 
 
-def _exists(studio: LabelStudio, project: int) -> bool:
+def _exists(context: Context, project: int) -> bool:
     try:
-        studio.project(project)
+        known_project(context.store, context.studio, project)
     except NotFound:
         return False
     return True

@@ -28,6 +28,7 @@ from cdsel_backend.labelstudio.client import (
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.logs import about
 from cdsel_backend.pool.network import BackboneError
+from cdsel_backend.project.identity import AnotherProject, known_project
 from cdsel_backend.project.wording import pool_gone, taking_long
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
@@ -198,7 +199,8 @@ class Worker:
             self._fail(project, str(fault))
             return False
         except (LabelStudioError, UnsupportedLabelConfig, BackboneError, ModelFormatError) as fault:
-            self._fail(project, str(fault), gone=isinstance(fault, NotFound) and self._is_gone(project))
+            gone = self._gone(project) if isinstance(fault, NotFound) else None
+            self._fail(project, str(fault), gone=gone)
             return False
         except Exception as fault:
             log.error(
@@ -215,21 +217,23 @@ class Worker:
             self.store.note_problems(project.id, POOL_GONE, [])
         return busy
 
-    def _is_gone(self, project: Project) -> bool:
-        """Whether Label Studio answers, and knows no such pool project."""
+    def _gone(self, project: Project) -> str | None:
+        """That Label Studio answers, and has the pool project no more, as a sentence; None where that is not so."""
         try:
-            self._context(project.studio_url).studio.project(project.pool_project)
+            known_project(self.store, self._context(project.studio_url).studio, project.pool_project)
+        except AnotherProject as fault:
+            return str(fault)
         except LabelStudioError as fault:
-            return isinstance(fault, NotFound)
-        return False
+            return pool_gone(project.pool_project) if isinstance(fault, NotFound) else None
+        return None
 
-    def _fail(self, project: Project, sentence: str, *, gone: bool = False) -> None:
+    def _fail(self, project: Project, sentence: str, *, gone: str | None = None) -> None:
         times = self.failures.get(project.id, (0, 0.0))[0] + 1
         pause = min(LONGEST_PAUSE, 2.0 ** (times - 1))
         self.failures[project.id] = times, time.monotonic() + pause
         log.warning("project %s: %s (next try in %.0f s)", project.pool_project, sentence, pause)
         self.store.note_problems(project.id, "worker", [] if gone else [sentence])
-        self.store.note_problems(project.id, POOL_GONE, [pool_gone(project.pool_project)] if gone else [])
+        self.store.note_problems(project.id, POOL_GONE, [gone] if gone else [])
 
     def _context(self, studio_url: str) -> Context:
         with self._opening:

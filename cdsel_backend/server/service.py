@@ -81,6 +81,6 @@ class Service:
         wanted = set(tasks)
         return {
             row.queue_task: row.item
-            for row in (*state.selections, *state.copies)
+            for row in state.tasks
             if row.queue_task in wanted and state.queues.get(row.annotator) == source
         }

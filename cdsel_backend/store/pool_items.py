@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -27,11 +27,15 @@ UNREAD = {
 
 @dataclass(frozen=True)
 class PoolTask:
-    """A task of the pool project: its id, its data, and the value of its image field ("" if it has none)."""
+    """A task of the pool project: its id, its data, and the value of its image field ("" if it has none).
+
+    `created_at` is when Label Studio made it, as it writes that; "": it does not say.
+    """
 
     task: int
     data: Mapping[str, Any]
     image: str
+    created_at: str = ""
 
 
 class PoolItems(Database):
@@ -43,6 +47,7 @@ class PoolItems(Database):
         The image of a task is read again where its address changed; a change of its other data leaves the vector.
         Tasks are taken in part by part: whoever waits for the database to write need not wait for a whole pool.
         """
+        self.set_aside(project, tasks)
         moved = self.change_pool(project, tasks)
         table, present = schema.items, {task.task for task in tasks}
         with reading(self.engine) as connection:
@@ -51,6 +56,43 @@ class PoolItems(Database):
             )
             gone = [item for item, task in here if task not in present]
         return self.withdraw(project, gone) or moved
+
+    def set_aside(self, project: int, tasks: Sequence[PoolTask]) -> list[int]:
+        """Note that items are gone whose task's number has another task now; returns them.
+
+        Label Studio on SQLite gives the number of the task that was deleted last to the next, and one whose database
+        was restored from a backup gives every later number again. When a task was created tells two of the same number
+        apart. The old item keeps its labels, under a number below 0 that no task has. The same image under the same
+        number is the same item, whenever its task was made.
+        """
+        table, replaced = schema.items, []
+        for start in range(0, len(tasks), PART):
+            listed = {task.task: task for task in tasks[start : start + PART]}
+            with reading(self.engine) as connection:
+                known = [
+                    row
+                    for part in chunks(sorted(listed))
+                    for row in connection.execute(
+                        select(table.c.id, table.c.task, table.c.image, table.c.stamp, table.c.gone).where(
+                            table.c.project == project, table.c.task.in_(part), table.c.source.is_(None)
+                        )
+                    )
+                ]
+            others = [row for row in known if _is_another(row, listed[row.task])]
+            if not others:
+                continue
+            ids = [row.id for row in others]
+            with writing(self.engine) as connection:
+                with counting(connection, ids):
+                    for part in chunks(ids):
+                        connection.execute(
+                            update(table)
+                            .where(table.c.id.in_(part), table.c.task > 0)
+                            .values(task=-table.c.id, gone=True, due_at=None)
+                        )
+                pool_moved(connection, project)
+            replaced += ids
+        return replaced
 
     def change_pool(self, project: int, tasks: Sequence[PoolTask]) -> bool:
         """Take in tasks that are new or changed, and leave the others alone; returns whether any was."""
@@ -69,6 +111,7 @@ class PoolItems(Database):
                     or known[task.task].image != task.image
                 )
             ]
+            self._note_creation(project, [task for task in part.values() if task.task in known])
             if new or changed:
                 moved = True
                 self._take_in(project, new, changed)
@@ -88,7 +131,13 @@ class PoolItems(Database):
                 )
             }
             fresh = [
-                {"project": project, "task": task.task, "data": dict(task.data), "image": task.image}
+                {
+                    "project": project,
+                    "task": task.task,
+                    "data": dict(task.data),
+                    "image": task.image,
+                    "stamp": task.created_at or None,
+                }
                 for task in new
                 if task.task not in known
             ]
@@ -105,6 +154,26 @@ class PoolItems(Database):
                         values["due_at"] = 0.0  # it had left the pool before it was read
                     connection.execute(update(table).where(table.c.id == row.id).values(values))
             pool_moved(connection, project)
+
+    def _note_creation(self, project: int, tasks: Sequence[PoolTask]) -> None:
+        """Keep when the tasks of known items were created, where that was not kept or is another time."""
+        table = schema.items
+        made = {task.task: task.created_at for task in tasks if task.created_at}
+        with reading(self.engine) as connection:
+            known = {
+                row.task: row.stamp
+                for part in chunks(sorted(made))
+                for row in connection.execute(
+                    select(table.c.task, table.c.stamp).where(
+                        table.c.project == project, table.c.task.in_(part)
+                    )
+                )
+            }
+        changed = [{"number": task, "at": made[task]} for task, at in known.items() if at != made[task]]
+        if changed:
+            here = (table.c.project == project) & (table.c.task == bindparam("number"))
+            with writing(self.engine) as connection:
+                connection.execute(update(table).where(here).values(stamp=bindparam("at")), changed)
 
     def withdraw(self, project: int, ids: Sequence[int]) -> bool:
         """Note that items left the pool; returns whether there were any."""
@@ -198,6 +267,15 @@ class PoolItems(Database):
                 .order_by(table.c.id)
                 .limit(limit),
             )
+
+
+def _is_another(row: Any, task: PoolTask) -> bool:
+    """Whether a task is another than the one that an item's row was made of."""
+    if row.image == task.image:
+        return False
+    if row.stamp and task.created_at:
+        return bool(row.stamp != task.created_at)
+    return bool(row.gone)  # known before the time was kept
 
 
 def pool_moved(connection: Connection, project: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -50,7 +51,8 @@ class Queue(Database):
 
         With `items`, only the labels of these: the rows are all that there are of them. Those of tasks that were
         `deleted` there, by item and task, stay, under a number below 0: Label Studio on SQLite gives the numbers of
-        what was deleted to what comes next.
+        what was deleted to what comes next. So do those of another project, such as a queue that was deleted, whose
+        number an annotation of this one has now.
         """
         table = schema.labels
         where = and_(table.c.project == project, table.c.source == source)
@@ -69,10 +71,17 @@ class Queue(Database):
             ]
             fresh = [row for key, row in wanted.items() if known.get(key) != row]
             lowest = connection.scalar(select(func.min(table.c.annotation)).where(table.c.project == project))
-            for number, key in enumerate(sorted(kept & set(stale)), start=1):
-                fresh.append({**known[key], "annotation": min(0, lowest or 0) - number})
+            free = itertools.count(min(0, lowest or 0) - 1, -1)
+            fresh += [{**known[key], "annotation": next(free)} for key in sorted(kept & set(stale))]
             for keys in chunks(stale):
                 connection.execute(delete(table).where(where, table.c.annotation.in_(keys)))
+            for keys in chunks([row["annotation"] for row in fresh]):
+                taken = and_(
+                    table.c.project == project, table.c.source != source, table.c.annotation.in_(keys)
+                )
+                for key in connection.scalars(select(table.c.annotation).where(taken)).all():
+                    other = and_(table.c.project == project, table.c.annotation == key)
+                    connection.execute(update(table).where(other).values(annotation=next(free)))
             for part in chunks(fresh):
                 connection.execute(insert(table), part)
         return bool(stale or fresh)

@@ -82,7 +82,7 @@ items = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("project", ForeignKey("projects.id"), nullable=False),
-    Column("task", Integer, nullable=False),  # in the pool project
+    Column("task", Integer, nullable=False),  # in the pool project; below 0: another task has its number now
     Column("data", JSON, nullable=False),  # task.data
     Column("image", Text, nullable=False, default=""),  # its image field
     Column("content_hash", String(64)),
@@ -94,9 +94,10 @@ items = Table(
     Column("measures", JSON),  # what its file says of itself (pool.measures)
     Column("note", Text),  # what is odd about a file that is used all the same
     Column("gone", Boolean, nullable=False, default=False),  # deleted from the pool project
-    # Of a pool outside Label Studio: which source lists the item, its name there, and what changes with its image.
+    # Of a pool outside Label Studio: which source lists the item, and its name there.
     Column("source", Integer),
     Column("key", Text),
+    # There, what changes with its image; of a task of the pool project, when Label Studio created it.
     Column("stamp", Text),
     UniqueConstraint("project", "task"),
     UniqueConstraint("project", "id"),

@@ -18,7 +18,7 @@ from test_slow import BUDGET, connect, picture, pushed, working
 from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.client import LabelStudio, TokenRefused
 from cdsel_backend.reconcile import worker as worker_module
-from cdsel_backend.reconcile.intake import is_over
+from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store

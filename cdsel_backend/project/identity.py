@@ -1,0 +1,57 @@
+"""Whether a project of Label Studio is still the one that we know by its number.
+
+Numbers are given again where Label Studio's database was replaced, or restored from a backup of before a project was
+made. What has the number of a queue of ours then is somebody else's project: nothing is read from it, let alone
+written. When a project was made tells two of them apart.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cdsel_backend.labelstudio.client import LabelStudio, NotFound
+from cdsel_backend.labelstudio.source import read_time
+from cdsel_backend.store import Store
+from cdsel_backend.store.records import Json
+
+
+class AnotherProject(NotFound):
+    """The project with this number is another than the one that we know; the message says so."""
+
+
+def known_project(store: Store, studio: LabelStudio, number: int) -> Json:
+    """One project of Label Studio, the first time or as long as it is the one that was looked at the first time.
+
+    Raises:
+        AnotherProject: another project has its number now.
+        NotFound: there is no such project, or the token's account may not see it.
+    """
+    found = studio.project(number)
+    made, known = str(found.get("created_at") or ""), store.fact(_fact(studio, number))
+    if known is None:
+        note_project(store, studio, found)
+    elif _instant(made) != _instant(str(known)) and None not in (_instant(made), _instant(str(known))):
+        raise AnotherProject(
+            f"project {number} of Label Studio is another one than before (made {made}, formerly {known}), as after "
+            "its database was replaced: nothing is read from it or pushed, and what is known of the former one stays "
+            f"kept here. If project {number} is the one that you mean, remove the former one from this dashboard, then "
+            "save Settings > Model in Label Studio again: it begins anew"
+        )
+    return found
+
+
+def note_project(store: Store, studio: LabelStudio, found: Json) -> None:
+    """Keep that a project is the one that we mean by its number, as when it was connected or made."""
+    if made := found.get("created_at"):
+        store.set_fact(_fact(studio, int(found["id"])), str(made))
+
+
+def _fact(studio: LabelStudio, number: int) -> str:
+    return f"project {number} of {studio.url}"[:200]
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        return read_time(text)
+    except ValueError:
+        return None
