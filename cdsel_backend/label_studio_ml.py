@@ -28,8 +28,10 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from cdsel_backend.project.connect import Connector
 from cdsel_backend.server.app import create_app
+from cdsel_backend.server.bounds import MAX_BODY_BYTES, project_number
 from cdsel_backend.server.command import RESTART_SECONDS, check_settings, open_once, start_worker
 from cdsel_backend.server.protocol import NO_MODEL
+from cdsel_backend.server.proxies import Proxies
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
@@ -80,6 +82,11 @@ class Front:
 
     def __call__(self, asked: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
+        # Whose address it is, and which path below a prefix, is known only after what the proxy in front says.
+        service: Service = self.app().extensions["cdsel"]
+        return Proxies(self._choose, service.server)(asked, start_response)
+
+    def _choose(self, asked: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         app = self.app()
         service: Service = app.extensions["cdsel"]
         if not service.server.asks_password and not _is_this_machine(asked.get("REMOTE_ADDR", "")):
@@ -114,7 +121,9 @@ class CdselModel(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml ha
     def setup(self) -> None:
         """Say which version serves."""
         project = self._project()
-        self.set("model_version", (project.champion if project is not None else None) or NO_MODEL)
+        version = (project.champion if project is not None else None) or NO_MODEL
+        if self.get("model_version") != version:  # each one set is written to a file
+            self.set("model_version", version)
 
     def predict(
         self, tasks: Sequence[Mapping[str, Any]], context: Mapping[str, Any] | None = None, **kwargs: Any
@@ -128,7 +137,8 @@ class CdselModel(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml ha
 
     def _project(self) -> Any:
         service: Service = FRONT.app().extensions["cdsel"]
-        return service.project_of(int(self.project_id)) if self.project_id.isdecimal() else None
+        number = project_number(self.project_id)
+        return service.project_of(number) if number is not None else None
 
 
 def _is_this_machine(address: str) -> bool:
@@ -146,5 +156,6 @@ def _work_beside() -> None:
 
 FRONT = Front(api._server.wsgi_app)
 api._server.wsgi_app = FRONT
+api._server.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
 _work_beside()
 os.register_at_fork(after_in_child=_work_beside)  # as gunicorn --preload does after the import

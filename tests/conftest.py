@@ -161,6 +161,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--label-studio",
         help="releases of Label Studio to run the loop on (-m versions), with commas; by default those of the README",
     )
+    parser.addoption(
+        "--label-studio-ml",
+        help="what pip takes for label-studio-ml 2.x, such as a folder (-m label_studio_ml); by default its repository",
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -178,9 +178,11 @@ def changes(run: Run) -> None:
         def trained() -> int:
             return len(run.backend.get("/versions")["versions"])
 
+        run.expect(lambda status: status["waits"], "it never came to rest")
         before = trained()
         run.client.request("POST", train, {})
         eventually(lambda: trained() > before, "it trained nothing", details=run.backend.tail)
+        run.expect(lambda status: status["waits"], "it never came to rest after the training")
         run.client.request("POST", train, {})
         eventually(lambda: "no label is new" in httpx.get(page).text, "it is not said that nothing is new")
 

@@ -117,14 +117,15 @@ def check_clock(studio: LabelStudio) -> CheckResult:
 def check_switches(studio: LabelStudio, backend: str) -> Iterator[CheckResult]:
     """Whether Label Studio lets itself call a backend, and a webhook, at our address.
 
-    It judges an address before it looks at the rest of a request, so that one without a project tells all.
+    It judges an address before it looks at the rest of a request, so that one which cannot be granted tells all: a
+    model without a project, a webhook for an action that there is not (one without a project is made before 1.20).
     """
-    for path, what, switch in (
-        ("/api/ml", "Connect Model", "ML_BLOCK_LOCAL_IP"),
-        ("/api/webhooks/", "webhooks", "SSRF_PROTECTION_ENABLED"),
+    for path, what, switch, flaw in (
+        ("/api/ml", "Connect Model", "ML_BLOCK_LOCAL_IP", {}),
+        ("/api/webhooks/", "webhooks", "SSRF_PROTECTION_ENABLED", {"actions": ["CDSEL_DOCTOR"]}),
     ):
         try:
-            studio.request("POST", path, {"url": f"{backend}/webhook"})
+            studio.request("POST", path, {"url": f"{backend}/webhook", **flaw})
         except LabelStudioError as fault:
             if fault.status == FORBIDDEN:
                 default = (

@@ -249,7 +249,9 @@ class Connection:
             raise self.unreachable(what, error) from error
         except (
             json.JSONDecodeError
-        ) as error:  # likewise from renewing: a page of a gateway, or of another server
+        ) as error:  # likewise from renewing: a page of a gateway, of another server, or of an old release
+            if (release := self._release()) and not has_personal_tokens(release):
+                raise TokenRefused(self._token_words("it cannot be renewed there")) from error
             raise LabelStudioUnreachable(
                 f"{self.url} answers the renewal of the access token without JSON: "
                 "is LABEL_STUDIO_URL really a Label Studio, and is it up?"
