@@ -122,7 +122,7 @@ def check_switches(studio: LabelStudio, backend: str) -> Iterator[CheckResult]:
     """
     for path, what, switch, flaw in (
         ("/api/ml", "Connect Model", "ML_BLOCK_LOCAL_IP", {}),
-        ("/api/webhooks/", "webhooks", "SSRF_PROTECTION_ENABLED", {"actions": ["CDSEL_DOCTOR"]}),
+        ("/api/webhooks/", "webhooks", "SSRF_PROTECTION_ENABLED", {"actions": ["NO_SUCH_ACTION"]}),
     ):
         try:
             studio.request("POST", path, {"url": f"{backend}/webhook", **flaw})
