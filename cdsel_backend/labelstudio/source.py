@@ -26,6 +26,8 @@ CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://")
 OVERLAP = timedelta(seconds=60)
 """What was changed so long before the last change that was seen is listed again: a slow transaction of Label Studio's
 writes a time before others can see it."""
+CLOCK_SLACK = timedelta(seconds=60)
+"""Label Studio's present is known to the second, and its database may be on another machine."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class _Watermark:
 
     def is_ahead(self, now: datetime | None) -> bool:
         """Whether it lies after Label Studio's present, whose clock was set back."""
-        return now is not None and bool(self.changed) and read_time(self.changed) - now > OVERLAP
+        return now is not None and bool(self.changed) and read_time(self.changed) - now > CLOCK_SLACK
 
 
 def read_time(text: str) -> datetime:
