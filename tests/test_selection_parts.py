@@ -299,10 +299,7 @@ def test_stratified_tells_the_strata_that_it_keeps() -> None:
 
 def test_the_sentence() -> None:
     reason = Reason("site north clinic", 10.0, 7, 43, None, drawn_at_random=False)
-    assert (
-        reason.sentence
-        == "Site north clinic: image 7 of 10 due this round; stands for 43 images that look like it."
-    )
+    assert reason.sentence == "Site north clinic: image 7 of 10 due this round; represents 43 similar images."
     assert replace(reason, drawn_at_random=True).sentence.startswith("Drawn at random")
     assert "not yet sure" in replace(reason, uncertainty=0.9).sentence
     assert "not yet sure" not in replace(reason, uncertainty=0.1).sentence
@@ -313,7 +310,7 @@ def test_the_sentence() -> None:
     )
     bare = Reason("", 0.0, 0, 0, None, drawn_at_random=False)
     assert bare.sentence == "Chosen for what it adds to the images before it."
-    assert replace(bare, covers=9).sentence == "Stands for 9 images that look like it."
+    assert replace(bare, covers=9).sentence == "Represents 9 similar images."
 
 
 def test_the_annotator_does_not_read_the_answer_in_the_reason() -> None:
@@ -470,6 +467,6 @@ def test_a_neutral_reason_names_no_confounder_and_no_doubt():
         assert "sure" not in neutral
         assert neutral.endswith(".")
     assert neutral_sentence(Reason("riverside", 8, 3, 12, 0.9, False).to_json()) == (
-        "Stands for 12 images that look like it."
+        "Represents 12 similar images."
     )
     assert neutral_sentence({}) == "Chosen for what it adds to the images before it."

@@ -66,9 +66,10 @@ def next_step(state: State, *, images: int, read: int) -> str:
     if not size:
         after = "Then the budget is used up; raise it to go on."
     elif waiting > state.low_water > 0:
-        after = f"Round {len(state.rounds) + 1} of {size} images is selected once {state.low_water} are left."
+        few = f"{state.low_water} {_is(state.low_water)} left"
+        after = f"Round {len(state.rounds) + 1} of {_images(size)} is selected once {few}."
     else:
-        after = f"Then round {len(state.rounds) + 1} of {size} images is selected."
+        after = f"Then round {len(state.rounds) + 1} of {_images(size)} is selected."
     if state.settings.paused:
         return "Paused: nothing more is pushed until you resume. Labels still come in."
     if not images:
@@ -85,7 +86,15 @@ def next_step(state: State, *, images: int, read: int) -> str:
         ]
         loosen = f", or loosen {' or '.join(bounds)}" if bounds else ""
         return f"Every image that the settings allow is chosen. Import more{loosen}."
-    return f"Round {len(state.rounds) + 1} of {size} images is selected next."
+    return f"Round {len(state.rounds) + 1} of {_images(size)} is selected next."
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def outcome(found: Outcome) -> str:
@@ -188,9 +197,9 @@ def budget_in_hours(state: State) -> str | None:
     each = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
     if allowed > state.settings.budget:
         smaller = f"the budget of {state.settings.budget:,} is smaller"
-        return f"{much} would allow {allowed:,} images at {each} each; {smaller}."
+        return f"{much} would allow {_images(allowed)} at {each} each; {smaller}."
     measured = f"the median of {every.count:,} annotations"
-    return f"{much} of annotators' time are {allowed:,} images at {each} each, {measured}."
+    return f"{much} of annotators' time {_is(allowed)} {_images(allowed)} at {each} each, {measured}."
 
 
 WEBHOOKS = {

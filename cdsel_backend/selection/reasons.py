@@ -40,7 +40,7 @@ class Reason:
             return "Drawn at random from all images, to tell what the whole pool is like."
         why = []
         if self.covers > 1:
-            why.append(f"stands for {self.covers} images that look like it")
+            why.append(f"represents {self.covers} similar images")
         if self.uncertainty is not None and self.uncertainty >= _UNSURE:
             why.append("the model is not yet sure of such images")
         if not why and self.covers:

@@ -26,7 +26,7 @@ WIDEST = 0.08  # of the gain's interval: a wider one tells nothing that an admin
 LITTLE = 0.01  # a gain that is hardly worth a round
 EXPONENTS = (0.1, 0.25, 0.5, 1.0)  # .1 is nearly logarithmic, which is what few labels look like
 WORDS = {
-    "worst_group_accuracy": "accuracy in the group served worst",
+    "worst_group_accuracy": "accuracy in the worst group",
     "balanced_accuracy": "balanced over the classes",
 }
 

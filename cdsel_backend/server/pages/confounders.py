@@ -218,7 +218,9 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
 
 def _panel(name: str, words: str, counts: NDArray[np.float64], names: list[str], column: Column) -> Panel:
     n = round(float(counts.sum()))
-    picture = figures.mosaic(np.round(counts, 1), names, column.levels, title=f"{name} · {n:,} images")
+    picture = figures.mosaic(
+        np.round(counts, 1), names, column.levels, title=f"{name} · {n:,} image{'' if n == 1 else 's'}"
+    )
     return Panel(name, words, counts, Markup(picture) if n else None)
 
 
