@@ -323,7 +323,7 @@ def test_the_annotator_does_not_read_the_answer_in_the_reason() -> None:
     ):
         reason = Reason(stratum, 10.0, 7, 43, None, drawn_at_random=False)
         assert (stratum[1:] in sentence_without_label(reason, classes)) == told
-        assert sentence_without_label(reason, classes).endswith("tands for 43 images that look like it.")
+        assert sentence_without_label(reason, classes).endswith("epresents 43 similar images.")
 
 
 def test_only_a_strategy_that_goes_by_the_doubt_of_the_model_names_it() -> None:
