@@ -240,6 +240,13 @@ class LabelStudio(Connection):
         """Every prediction of a project: `id`, `task`, `model_version`, `score`, `result`, ..."""
         yield from self.pages("/api/predictions/", {"project": project_id})
 
+    def delete_prediction(self, prediction_id: int) -> None:
+        """Delete a prediction; one that is gone already is no error."""
+        try:
+            self.request("DELETE", f"/api/predictions/{prediction_id}/")
+        except NotFound:
+            return
+
     def import_predictions(self, project_id: int, predictions: Sequence[Mapping[str, Any]]) -> int:
         """Import predictions, `{"task", "result", "score", "model_version"}` each; returns how many.
 

@@ -72,7 +72,7 @@ class PoolView:
     def taken(self) -> NDArray[np.bool_]:
         """Rows that are not to be selected any more."""
         state = self.state
-        taken = state.used | state.skipped | {row.item for row in state.selections}
+        taken = state.used | state.skipped | state.excluded | {row.item for row in state.selections}
         return np.isin(self.ids, np.fromiter(taken, dtype=np.int64, count=len(taken)))
 
     @cached_property

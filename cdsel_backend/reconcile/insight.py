@@ -102,13 +102,21 @@ def _cross_fit(pool: EmbeddedPool, trainable: NDArray[np.bool_]) -> Unseen:
 
 
 def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:
-    """Which of the labels were drawn by chance, and when; images that were skipped are no part of the pool."""
+    """Which of the labels were drawn by chance, and when; images that were skipped are no part of the pool.
+
+    Nor are those that were excluded without a label: none of them could be drawn. What an admin put first was taken
+    before the draws of its round, half a round earlier.
+    """
     selected = {row.item: row for row in pool.state.selections}
     rows = [selected.get(int(item)) for item in pool.ids[unseen.rows]]
+    left_out = pool.state.skipped | (pool.state.excluded - pool.state.labels.keys())
     return RandomShare(
-        np.array([0 if row is None else row.round for row in rows], dtype=np.int64),
+        np.array(
+            [0 if row is None else 2 * row.round - bool(row.reason.get("put_first")) for row in rows],
+            dtype=np.int64,
+        ),
         np.array([row is not None and bool(row.reason.get("drawn_at_random")) for row in rows]),
-        len(pool.ids) - sum(int(item) in pool.state.skipped for item in pool.ids),
+        len(pool.ids) - sum(int(item) in left_out for item in pool.ids),
     )
 
 

@@ -18,6 +18,7 @@ from cdsel_backend.labelstudio.labels import settings_refusal
 from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.project.wording import refused
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.directives import withdraw_excluded
 from cdsel_backend.reconcile.idle import rests, settle
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
@@ -57,6 +58,7 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     describe,
     sync,
     find_annotators,
+    withdraw_excluded,
     embed,
     check_champion,
     refill,

@@ -19,11 +19,12 @@ from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import predict_pool
 from cdsel_backend.project.shown import Shown
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.directives import first_rows
 from cdsel_backend.reconcile.intake import pause_after
 from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.round import next_round, seed_of_round, strength_of
-from cdsel_backend.selection import SelectionOptions, sentence_without_label
+from cdsel_backend.selection import PUT_FIRST, SelectionOptions, sentence_without_label
 from cdsel_backend.store import Selected, State
 from cdsel_backend.store.records import Activity, Item, Request, Step
 
@@ -119,15 +120,21 @@ def _choose_again(context: Context, state: State) -> bool:
 def _choose(
     context: Context, pool: EmbeddedPool, taken: NDArray[np.bool_], size: int, number: int, *, last_rank: int
 ) -> list[Selected]:
-    """Up to `size` images for round `number` that are not `taken` (n,), ranked from `last_rank` + 1 on."""
+    """Up to `size` images for round `number` that are not `taken` (n,), ranked from `last_rank` + 1 on.
+
+    Those that an admin put first come first; the strategy chooses the rest as if they had been chosen before.
+    """
     state = pool.state
     settings = state.settings
+    first = first_rows(pool, taken, size)
+    taken = taken.copy()
+    taken[first] = True
     champion = context.predictions.model(state)
     chosen = next_round(
         pool.round_pool,
         pool.labels,
         taken,
-        size,
+        size - len(first),
         strategy=settings.strategy,
         strength=strength_of(settings.strength, champion),
         probabilities=predict_pool(champion, pool) if champion else None,
@@ -150,7 +157,11 @@ def _choose(
             },
         )
         for rank, (index, gain, reason) in enumerate(
-            zip(chosen.indices, chosen.gains, chosen.reasons, strict=True), start=last_rank + 1
+            [
+                *((row, 0.0, PUT_FIRST) for row in first),
+                *zip(chosen.indices, chosen.gains, chosen.reasons, strict=True),
+            ],
+            start=last_rank + 1,
         )
     ]
 
@@ -171,6 +182,7 @@ def selection_key(context: Context, state: State, size: int) -> str:
         len(state.rounds),
         sorted(state.labels.items()),
         sorted(state.skipped),
+        context.store.last_directive(project.id),
     ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 

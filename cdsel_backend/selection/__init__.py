@@ -4,10 +4,17 @@ A strategy is one function in one file of `methods/`; `registry.py` says what it
 """
 
 from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions, problem_for
-from cdsel_backend.selection.reasons import Reason, Selection, neutral_sentence, sentence_without_label
+from cdsel_backend.selection.reasons import (
+    PUT_FIRST,
+    Reason,
+    Selection,
+    neutral_sentence,
+    sentence_without_label,
+)
 from cdsel_backend.selection.registry import describe, missing_peers, reads_model, select, strategies
 
 __all__ = [
+    "PUT_FIRST",
     "Ji2025Options",
     "Problem",
     "Reason",

@@ -32,10 +32,14 @@ class Reason:
     drawn_at_random: bool
     """Uniformly from the whole pool."""
     by_chance: bool = False
+    put_first: bool = False
+    """By an admin: no strategy chose it, and no chance."""
 
     @property
     def sentence(self) -> str:
         """One plain sentence."""
+        if self.put_first:
+            return "Put first by an administrator."
         if self.drawn_at_random:
             return "Drawn at random from all images, to tell what the whole pool is like."
         why = []
@@ -59,6 +63,10 @@ class Reason:
         return asdict(self) | {"sentence": self.sentence}
 
 
+PUT_FIRST = Reason("", 0.0, 0, 0, None, drawn_at_random=False, put_first=True)
+"""Of an image that an admin put first."""
+
+
 def sentence_without_label(reason: Reason, classes: Sequence[str]) -> str:
     """Return the reason's sentence for the annotator, who must not read the answer in it.
 
@@ -70,6 +78,8 @@ def sentence_without_label(reason: Reason, classes: Sequence[str]) -> str:
 
 def neutral_sentence(reason: Mapping[str, object]) -> str:
     """The reason as `Reason.to_json` kept it, without confounder and doubt, for the annotator."""
+    if reason.get("put_first"):
+        return PUT_FIRST.sentence
     covers = reason.get("covers", 0)
     drawn = bool(reason.get("drawn_at_random"))
     chance = bool(reason.get("by_chance"))

@@ -206,6 +206,24 @@ class Queue(Database):
                     update(table).where(table.c.project == project, table.c.item == item).values(**columns)
                 )
 
+    def take_out(self, project: int, items: Collection[int]) -> None:
+        """Note that items are in no queue any more, but selected still."""
+        first, further = schema.selections, schema.copies
+        with writing(self.engine) as connection:
+            for part in chunks(sorted(items)):
+                connection.execute(
+                    delete(further).where(
+                        further.c.project == project,
+                        further.c.item.in_(part),
+                        further.c.withdrawn_at.is_(None),
+                    )
+                )
+                connection.execute(
+                    update(first)
+                    .where(first.c.project == project, first.c.item.in_(part), first.c.withdrawn_at.is_(None))
+                    .values(queue_task=None, annotator="", predicted_by=None)
+                )
+
     def withdraw_tasks(self, project: int, tasks: Collection[tuple[int, int]], at: float | None) -> None:
         """Note when tasks of the queues, by item and task, were found deleted in Label Studio; None: they are back."""
         with writing(self.engine) as connection:

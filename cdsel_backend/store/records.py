@@ -85,6 +85,25 @@ class Activity:
         return {**asdict(self), "step": self.step.value}
 
 
+class Directive(str, Enum):
+    """What an admin wants of an image."""
+
+    EXCLUDED = "excluded"
+    """It is never selected, and leaves the queue if it is open there."""
+    FIRST = "first"
+    """It comes before all others in the next selection."""
+
+
+@dataclass(frozen=True)
+class DirectiveChange:
+    """A change of what an admin wants of an image; None: as of every other image."""
+
+    at: float
+    who: str
+    directive: Directive | None
+    former: Directive | None
+
+
 class Became(str, Enum):
     """What became of a training."""
 

@@ -262,3 +262,18 @@ audit = Table(
     Column("new_source", String(40)),
     Index("audit_by_project", "project", "id"),
 )
+
+# What an admin wants of single images: every change, so that an image can tell its history and the last can be undone.
+directives = Table(
+    "directives",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("item", ForeignKey("items.id"), nullable=False),
+    Column("change", ForeignKey("audit.id"), nullable=False),  # of all images that were changed together
+    Column("directive", String(20)),  # `records.Directive`; none: as every other image
+    Column("former", String(20)),  # what it was before
+    Column("latest", Boolean, nullable=False),  # of its image
+    Index("directives_by_item", "project", "item", "latest"),
+    Index("directives_in_force", "project", "latest", "directive"),
+)

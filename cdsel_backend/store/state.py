@@ -14,6 +14,7 @@ from cdsel_backend.store.records import (
     Annotator,
     AuditEntry,
     Copy,
+    Directive,
     Item,
     Project,
     QueueTask,
@@ -71,6 +72,16 @@ class State:
     def annotations(self) -> list[Annotation]:
         """Every annotation in Label Studio."""
         return self._store.labels(self.project.id)
+
+    @cached_property
+    def directives(self) -> dict[int, Directive]:
+        """Item -> what an admin wants of it, in the order in which that was said."""
+        return self._store.directives(self.project.id)
+
+    @property
+    def excluded(self) -> set[int]:
+        """Items that an admin excluded: they are never selected."""
+        return {item for item, wanted in self.directives.items() if wanted is Directive.EXCLUDED}
 
     @cached_property
     def selections(self) -> list[Selection]:
@@ -252,7 +263,8 @@ class State:
     def waiting(self) -> list[Selection]:
         """Selected images that are still to enter the queue, in rank order.
 
-        One that was labelled elsewhere, left the pool, became unusable or was deleted from its queue is not pushed.
+        One that was labelled elsewhere, left the pool, became unusable, was deleted from its queue or is excluded is
+        not pushed.
         """
         unpushed = [
             row for row in self.selections if row.withdrawn_at is None and row.item not in self.pushed
@@ -260,7 +272,9 @@ class State:
         if not unpushed:
             return []
         present = self.present({row.item for row in unpushed})
-        free = present - self.labels.keys() - self.skipped
+        directives = self._store.directives(self.project.id, items=present)
+        excluded = {item for item, wanted in directives.items() if wanted is Directive.EXCLUDED}
+        free = present - self.labels.keys() - self.skipped - excluded
         return [row for row in unpushed if row.item in free]
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cdsel_backend.store.directives import Directives
 from cdsel_backend.store.embeddings import Embeddings
 from cdsel_backend.store.journal import Journal
 from cdsel_backend.store.leases import Leases
@@ -13,5 +14,5 @@ from cdsel_backend.store.sources import Sources
 from cdsel_backend.store.trainings import Trainings
 
 
-class Store(Projects, PoolItems, Embeddings, Sources, Queue, Trainings, Journal, Leases, Pulses):
+class Store(Projects, PoolItems, Embeddings, Sources, Queue, Directives, Trainings, Journal, Leases, Pulses):
     """The state of every project, in one database: each part says what it keeps."""

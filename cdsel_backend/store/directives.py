@@ -1,0 +1,157 @@
+"""What an admin wants of single images: left out, or put first; every change, and the last one undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, select, update
+
+from cdsel_backend.store import schema
+from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.records import Directive, DirectiveChange
+
+AUDIT_NAMES = {
+    Directive.EXCLUDED: "images excluded",
+    Directive.FIRST: "images put first",
+    None: "images put back among the others",
+}
+"""What the audit calls a change."""
+UNDONE = "last change of images undone"
+TASKS_NAMED = 5  # in a row of the audit
+
+
+class Directives(Database):
+    """What an admin wants of single images."""
+
+    def direct(self, project: int, items: Collection[int], directive: Directive | None, *, who: str) -> int:
+        """Want something of items, all at once, and say so in the audit; returns of how many that is news.
+
+        `directive`: None makes them as every other image again. The worker is woken.
+        """
+        with writing(self.engine) as connection:
+            known = _known(connection, project, items)
+            wanted = [(item, directive, known.get(item)) for item in sorted(items)]
+            return _change(connection, project, wanted, name=AUDIT_NAMES[directive], who=who)
+
+    def undo_directives(self, project: int, *, who: str) -> int:
+        """Take the last change back, as far as nothing was wanted of its items since; returns how many these are.
+
+        Done twice, the change comes again.
+        """
+        table = schema.directives.c
+        with writing(self.engine) as connection:
+            last = select(func.max(table.change)).where(table.project == project).scalar_subquery()
+            rows = connection.execute(
+                select(table.item, table.former, table.directive).where(
+                    table.project == project, table.change == last, table.latest
+                )
+            )
+            wanted = [(row.item, _read(row.former), _read(row.directive)) for row in rows]
+            return _change(connection, project, wanted, name=UNDONE, who=who)
+
+    def directives(self, project: int, *, items: Collection[int] | None = None) -> dict[int, Directive]:
+        """Item -> what is wanted of it, in the order in which that was said; of some items only, where named."""
+        with reading(self.engine) as connection:
+            return _known(connection, project, items)
+
+    def last_directive(self, project: int) -> int:
+        """The number of the newest change, 0 before the first: it grows with each."""
+        table = schema.directives.c
+        with reading(self.engine) as connection:
+            return connection.scalar(select(func.max(table.id)).where(table.project == project)) or 0
+
+    def directive_changes(self, project: int, item: int) -> list[DirectiveChange]:
+        """What was wanted of one item, oldest first."""
+        table, audit = schema.directives.c, schema.audit.c
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(audit.at, audit.who, table.directive, table.former)
+                .where(table.project == project, table.item == item, audit.id == table.change)
+                .order_by(table.id)
+            )
+            return [DirectiveChange(row.at, row.who, _read(row.directive), _read(row.former)) for row in rows]
+
+
+def _known(connection: Connection, project: int, items: Collection[int] | None) -> dict[int, Directive]:
+    table = schema.directives.c
+    here = and_(table.project == project, table.latest, table.directive.is_not(None))
+    query = select(table.item, table.directive, table.id).where(here)
+    parts = (
+        [query] if items is None else [query.where(table.item.in_(part)) for part in chunks(sorted(items))]
+    )
+    rows = sorted((row for part in parts for row in connection.execute(part)), key=lambda row: row.id)
+    return {row.item: Directive(row.directive) for row in rows}
+
+
+def _change(
+    connection: Connection,
+    project: int,
+    wanted: Sequence[tuple[int, Directive | None, Directive | None]],
+    *,
+    name: str,
+    who: str,
+) -> int:
+    """Keep what is wanted of items, and what was before: (item, directive, former), where these differ."""
+    news = [row for row in wanted if row[1] != row[2]]
+    if not news:
+        return 0
+    table, now = schema.directives, time.time()
+    items = [item for item, _, _ in news]
+    row = connection.execute(
+        select(schema.projects.c.pool_project).where(schema.projects.c.id == project)
+    ).one()
+    change = connection.execute(
+        insert(schema.audit).values(
+            project=project, at=now, who=who, name=name, new=_named(connection, items), new_source="dashboard"
+        )
+    ).inserted_primary_key[0]  # type: ignore[index]
+    for part in chunks(items):
+        connection.execute(
+            update(table)
+            .where(table.c.project == project, table.c.item.in_(part), table.c.latest)
+            .values(latest=False)
+        )
+    for some in chunks(news):
+        connection.execute(insert(table), [_row(project, change, *each) for each in some])
+    # Handled at once: it wakes the worker, and nothing in Label Studio needs to be read for it.
+    connection.execute(
+        insert(schema.events).values(
+            source=row.pool_project,
+            action="IMAGES_DIRECTED",
+            payload={"sentence": f"{len(items):,} {name}" if name != UNDONE else f"{name}: {len(items):,}"},
+            received_at=now,
+            handled_at=now,
+        )
+    )
+    return len(news)
+
+
+def _row(
+    project: int, change: int, item: int, directive: Directive | None, former: Directive | None
+) -> Mapping[str, Any]:
+    return {
+        "project": project,
+        "item": item,
+        "change": change,
+        "directive": directive.value if directive else None,
+        "former": former.value if former else None,
+        "latest": True,
+    }
+
+
+def _named(connection: Connection, items: Sequence[int]) -> str:
+    """Which images, for the audit: their tasks, where they are few."""
+    table = schema.items.c
+    tasks = connection.scalars(
+        select(table.task).where(table.id.in_(items[:TASKS_NAMED])).order_by(table.id)
+    ).all()
+    listed = ", ".join(map(str, tasks))
+    if len(items) > TASKS_NAMED:
+        return f"{len(items):,} images: tasks {listed}, …"
+    return f"{'tasks' if len(items) > 1 else 'task'} {listed}"
+
+
+def _read(kept: str | None) -> Directive | None:
+    return Directive(kept) if kept else None
