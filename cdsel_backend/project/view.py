@@ -65,7 +65,7 @@ class PoolView:
         found: dict[int, float] = {}
         for given in self.state.annotations:
             if given.label is not None:
-                found[given.item] = max(found.get(given.item, 0.0), _seconds(given.updated_at))
+                found[given.item] = max(found.get(given.item, 0.0), seconds_of(given.updated_at))
         return found
 
     @cached_property
@@ -105,7 +105,7 @@ def _offers_fact(project: int) -> str:
     return f"classes of project {project}"
 
 
-def _seconds(at: str) -> float:
+def seconds_of(at: str) -> float:
     """A time of Label Studio as seconds since the epoch; 0 for what is none."""
     try:
         return datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()

@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
 from cdsel_backend.labelstudio.labels import settings_refusal
 from cdsel_backend.project.layout import keep_layout
+from cdsel_backend.project.predicted import keep_predicted
 from cdsel_backend.project.wording import refused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import withdraw_excluded
@@ -49,8 +50,10 @@ def check_settings(context: Context, state: State) -> bool:
 
 
 def lay_out(context: Context, state: State) -> bool:
-    """Lay the pool out for the map, again whenever it moved."""
-    return keep_layout(context.server, context.store, state)
+    """Lay the pool out for the map, and ask the champion about it for map and gallery, again whenever either moved."""
+    if keep_layout(context.server, context.store, state):
+        return True
+    return keep_predicted(context.server, context.store, state, context.predictions)
 
 
 STEPS: tuple[Callable[[Context, State], bool], ...] = (

@@ -71,7 +71,7 @@ def agreement_of(state: State) -> Json:
     classes = sorted({name for names in named for name in names})
     values = kind.encode([kind.text(names, empty_counts=True) for names in named], classes)
     codes = kind.codes(values).reshape(len(twice), 2, -1)
-    email = _names(state)
+    email = names_of(state)
     first, second = (
         [email.get(pair[side].annotator, f"user {pair[side].annotator}") for pair in twice] for side in (0, 1)
     )
@@ -108,7 +108,7 @@ def work_left(state: State) -> float | None:
 
 def disagreements(state: State) -> dict[int, list[tuple[str, str]]]:
     """Item -> who labelled it how (the newest label of each), where not all labels are the same."""
-    email = _names(state)
+    email = names_of(state)
     return {
         item: [(email.get(row.annotator, f"user {row.annotator}"), str(row.label)) for row in rows]
         for item, rows in _several(state).items()
@@ -122,6 +122,6 @@ def _several(state: State) -> dict[int, list[Annotation]]:
     return {item: rows for item, rows in known.items() if len(rows) > 1}
 
 
-def _names(state: State) -> dict[str, str]:
+def names_of(state: State) -> dict[str, str]:
     """User id -> e-mail, of the accounts that the setting `annotators` named."""
     return {str(row.user): row.email for row in state.annotators.values() if row.user is not None}

@@ -24,6 +24,7 @@ from cdsel_backend.store import State, Store
 T = TypeVar("T")
 KEPT = 4  # projects
 STALE = 5.0
+FAR = 1.8  # of the width that holds 99.8 % of the images: what the map shows at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,21 @@ class PoolTable:
     def classes(self) -> tuple[str, ...]:
         """What an image can be labelled: the classes; where it may show any of them, also that it shows none."""
         return self.space.kind.listed(self.space.classes)
+
+    @cached_property
+    def unit(self) -> NDArray[np.uint16]:
+        """Places (n, 2) on the map as uint16, one scale for both axes; the few that lie far out are put at the edge."""
+        places = self.layout.places
+        if not len(self):
+            return np.zeros((0, 2), dtype="<u2")
+        low, high = np.quantile(places, [0.001, 0.999], axis=0)
+        middle = (low + high) / 2
+        farthest = 2 * float(np.abs(places - middle).max())
+        reach = max(min(farthest, FAR * float((high - low).max())), 1e-9) * 1.04
+        unit: NDArray[np.uint16] = np.round(np.clip((places - middle) / reach + 0.5, 0, 1) * 65535).astype(
+            "<u2"
+        )
+        return unit
 
     def codes(self, label: str) -> list[int]:
         """The `classes` that a label names, as indices; several where an image shows several."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import Directive, DirectiveChange
+from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange, columns, records
 
 AUDIT_NAMES = {
     Directive.EXCLUDED: "images excluded",
@@ -55,6 +55,14 @@ class Directives(Database):
         """Item -> what is wanted of it, in the order in which that was said; of some items only, where named."""
         with reading(self.engine) as connection:
             return _known(connection, project, items)
+
+    def last_change(self, project: int) -> AuditEntry | None:
+        """The audit's row of what `undo_directives` would take back; None where there is nothing."""
+        table, audit = schema.directives.c, schema.audit
+        last = select(func.max(table.change)).where(table.project == project).scalar_subquery()
+        with reading(self.engine) as connection:
+            found = records(connection, AuditEntry, columns(AuditEntry, audit).where(audit.c.id == last))
+            return found[0] if found else None
 
     def last_directive(self, project: int) -> int:
         """The number of the newest change, 0 before the first: it grows with each."""

@@ -10,9 +10,12 @@ from cdsel_backend.store.pool_items import PoolItems
 from cdsel_backend.store.projects import Projects
 from cdsel_backend.store.pulses import Pulses
 from cdsel_backend.store.queue import Queue
+from cdsel_backend.store.search import Search
 from cdsel_backend.store.sources import Sources
 from cdsel_backend.store.trainings import Trainings
 
 
-class Store(Projects, PoolItems, Embeddings, Sources, Queue, Directives, Trainings, Journal, Leases, Pulses):
+class Store(
+    Projects, PoolItems, Embeddings, Sources, Queue, Directives, Search, Trainings, Journal, Leases, Pulses
+):
     """The state of every project, in one database: each part says what it keeps."""

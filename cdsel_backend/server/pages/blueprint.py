@@ -52,6 +52,7 @@ def _prepare(setup: BlueprintSetupState) -> None:
         iso=iso,
         duration=duration,
         number_of=number_of,
+        zip=zip,
         value=value_text,
         code=code,
         outcome=outcome,

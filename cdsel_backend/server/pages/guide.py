@@ -24,6 +24,8 @@ HELP = {
     "pages.project": "the-overview",
     "pages.confounders": "the-confounder-report",
     "pages.pool_map": "the-map",
+    "pages.gallery": "the-gallery",
+    "pages.image": "the-gallery",
     "pages.queue": "the-queue",
     "pages.models": "rounds-and-models",
     "pages.settings": "settings",

@@ -8,9 +8,11 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from flask import Response, current_app, render_template
 from flask.blueprints import BlueprintSetupState
@@ -19,15 +21,18 @@ from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, TokenRefused
 from cdsel_backend.labelstudio.deadline import within
+from cdsel_backend.pool.browser import for_browser
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.server.pages.blueprint import pages, read_state
-from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item
 
+P = ParamSpec("P")
+T = TypeVar("T")
 SIDE = 288  # pixels of the longer side: 144 on a sharp screen
+TYPES = {f".{name}": f"image/{name}" for name in ("png", "gif", "bmp", "webp")} | {".jpg": "image/jpeg"}
 KEPT_BYTES = 256 * 1024 * 1024
 TRIM_EVERY = 200  # new files between looks at the bound
 READERS = 3  # images read at once, so that Label Studio's own requests still find a free thread
@@ -70,13 +75,26 @@ class Thumbnails:
         else:
             os.utime(path)  # the bound removes what nobody looked at for longest
             return kept
+        return self._apart(self._make, state, item, path)
+
+    def picture(self, state: State, item: Item) -> tuple[bytes, str]:
+        """An item's image at full size, as every browser shows it, and the ending of its file's name.
+
+        Raises:
+            UnreadableImage, LabelStudioError: there is none; the message says why.
+            ServiceUnavailable: too many are being made, or images come too slowly.
+        """
+        return self._apart(self._picture, state, item)
+
+    def _apart(self, make: Callable[P, T], *given: P.args, **options: P.kwargs) -> T:
+        """Have a reader make something, and wait for it for a while."""
         with self._guard:
             if self._under_way < READERS:
                 self._moved = time.monotonic()
             elif time.monotonic() - self._moved > STANDSTILL:
                 raise ServiceUnavailable(SLOW)
             self._under_way += 1
-        making = self._readers.submit(self._make, state, item, path)
+        making = self._readers.submit(make, *given, **options)
         making.add_done_callback(self._done)
         try:
             return making.result(PATIENCE)
@@ -84,13 +102,24 @@ class Thumbnails:
             making.cancel()  # where nobody has begun
             raise ServiceUnavailable(SLOW) from None
 
-    def _done(self, making: Future[bytes]) -> None:
+    def _done(self, making: Future[T]) -> None:
         with self._guard:
             self._under_way -= 1
             if not making.cancelled():
                 self._moved = time.monotonic()
 
     def _make(self, state: State, item: Item, path: Path) -> bytes:
+        image = decode(self._read(state, item), max_pixels=self.server.max_image_pixels)
+        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=82, optimize=True)
+        self._keep(path, out.getvalue())
+        return out.getvalue()
+
+    def _picture(self, state: State, item: Item) -> tuple[bytes, str]:
+        return for_browser(self._read(state, item), max_pixels=self.server.max_image_pixels)
+
+    def _read(self, state: State, item: Item) -> bytes:
         url = state.project.studio_url
         if url not in self._studios:
             self._studios[url] = LabelStudio(
@@ -101,16 +130,10 @@ class Thumbnails:
             )
         try:
             with within(PATIENCE):
-                data = pool_source(self._studios[url], state).read(source_item(item))
+                return pool_source(self._studios[url], state).read(source_item(item))
         except TokenRefused:
             self._studios.pop(url, None)  # it may have been replaced
             raise
-        image = decode(data, max_pixels=self.server.max_image_pixels)
-        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        out = io.BytesIO()
-        image.save(out, "JPEG", quality=82, optimize=True)
-        self._keep(path, out.getvalue())
-        return out.getvalue()
 
     def _keep(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,18 +170,37 @@ def _prepare(setup: BlueprintSetupState) -> None:
 @pages.get("/projects/<int:pool_project>/thumbnails/<int:item>")
 def thumbnail(pool_project: int, item: int) -> Response:
     """An image of the pool, small; a picture that says so where it cannot be read."""
-    state = read_state(pool_project)
-    row = Service.current().store.items_by_id([item]).get(item)
+    return _shown(pool_project, item, lambda made, state, row: (made.thumbnail(state, row), ".jpg"))
+
+
+@pages.get("/projects/<int:pool_project>/images/<int:item>")
+def full_image(pool_project: int, item: int) -> Response:
+    """An image of the pool at full size; a picture that says so where it cannot be read."""
+    return _shown(pool_project, item, lambda made, state, row: made.picture(state, row))
+
+
+def item_of(state: State, item: int) -> Item:
+    """An item of a project.
+
+    Raises:
+        NotFound: the project has no such item.
+    """
+    row = state.store.items_by_id([item]).get(item)
     if row is None or row.project != state.project.id:
-        raise NotFound(f"project {pool_project} has no image {item}")
-    thumbnails: Thumbnails = current_app.extensions["cdsel_thumbnails"]
+        raise NotFound(f"project {state.project.pool_project} has no image {item}")
+    return row
+
+
+def _shown(
+    pool_project: int, item: int, make: Callable[[Thumbnails, State, Item], tuple[bytes, str]]
+) -> Response:
+    state = read_state(pool_project)
+    row = item_of(state, item)
     try:
-        data = thumbnails.thumbnail(state, row)
+        data, ending = make(current_app.extensions["cdsel_thumbnails"], state, row)
     except (UnreadableImage, LabelStudioError) as fault:
-        # A page of thumbnails is no place for a broken image: the reason takes its place.
-        words = str(fault)
-        response = Response(render_template("unreadable.svg", words=words), mimetype="image/svg+xml")
-        return response
-    response = Response(data, mimetype="image/jpeg")
+        # A page of images is no place for a broken one: the reason takes its place.
+        return Response(render_template("unreadable.svg", words=str(fault)), mimetype="image/svg+xml")
+    response = Response(data, mimetype=TYPES[ending])
     response.headers["Cache-Control"] = "private, max-age=86400"
     return response

@@ -1,0 +1,106 @@
+"""What the champion says of the whole pool, kept beforehand in one file a project, for the pages that list images.
+
+A pool of 100,000 takes seconds to ask about. The worker does it once for each champion and each change of the pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.labelstudio.labels import LabelSpace, space_of
+from cdsel_backend.project.embedded import read_pool
+from cdsel_backend.project.kept import key_of, read_kept, write_kept
+from cdsel_backend.project.serving import Predictions, predict
+from cdsel_backend.project.typed import pool_key
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State, Store
+from cdsel_backend.training import Model
+
+BLOCK = 16_384  # images asked about at once
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a model says of n images.
+
+    `ids` (n,) ascending; `outcomes` (n, q) int16 of each decision that a label makes, -1 where there is none; `doubt`
+    (n,) float32, one minus the probability of the decision that it is least sure of, NaN where there is none.
+    """
+
+    ids: NDArray[np.int64]
+    outcomes: NDArray[np.int16]
+    doubt: NDArray[np.float32]
+
+    def among(self, ids: NDArray[np.int64]) -> Predicted:
+        """Return the same of other images (m,), ascending."""
+        at = np.searchsorted(self.ids, ids)
+        known = at < len(self.ids)
+        known[known] = self.ids[at[known]] == ids[known]
+        outcomes = np.full((len(ids), self.outcomes.shape[1]), -1, dtype=np.int16)
+        doubt = np.full(len(ids), np.nan, dtype=np.float32)
+        outcomes[known], doubt[known] = self.outcomes[at[known]], self.doubt[at[known]]
+        return Predicted(ids, outcomes, doubt)
+
+
+def keep_predicted(server: ServerSettings, store: Store, state: State, predictions: Predictions) -> bool:
+    """Keep what the champion says of the pool in a file, again when either changed; returns whether it was written.
+
+    Raises:
+        ModelFormatError: the champion's folder is damaged; the message names the file.
+    """
+    if state.project.champion is None or not store.embedding_progress(state.project.id)[0]:
+        return False
+    key, path = f"{_model_key(state)} {pool_key(store, state)}", _path(server, state)
+    if key_of(path) == key:
+        return False
+    model = predictions.model(state)
+    if model is None:
+        return False
+    made = ask(model, store, state, server)
+    arrays: dict[str, NDArray[Any]] = {"ids": made.ids, "outcomes": made.outcomes, "doubt": made.doubt}
+    write_kept(path, key, arrays, {})
+    return True
+
+
+def ask(model: Model, store: Store, state: State, server: ServerSettings) -> Predicted:
+    """Ask a model about the whole pool, block by block."""
+    pool = read_pool(store, state, server)
+    kind = pool.kind
+    outcomes, doubt = [], []
+    for start in range(0, len(pool.ids), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(pool.ids)), dtype=np.int64)
+        said = predict(model, pool, rows)
+        outcomes.append(kind.decided(said).astype(np.int16))
+        sure = np.stack([part.max(axis=1) for part in kind.by_decision(said)], axis=1)
+        doubt.append((1 - sure.min(axis=1)).astype(np.float32))
+    return Predicted(pool.ids, np.concatenate(outcomes), np.concatenate(doubt))
+
+
+def read_predicted(server: ServerSettings, state: State) -> Predicted | None:
+    """What the worker kept of the present champion, perhaps of a pool that moved since; None where there is none."""
+    path = _path(server, state)
+    key = key_of(path)
+    if state.project.champion is None or key is None or key.split(" ")[0] != _model_key(state):
+        return None
+    kept = read_kept(path, key)
+    if kept is None:
+        return None
+    arrays = kept[0]
+    return Predicted(arrays["ids"], cast(NDArray[np.int16], arrays["outcomes"]), arrays["doubt"])
+
+
+def _model_key(state: State) -> str:
+    space: LabelSpace = space_of(state)
+    parts = [state.project.champion, state.project.backbone, space.kind.name, list(space.classes)]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def _path(server: ServerSettings, state: State) -> Path:
+    return server.data_dir / "layouts" / f"{state.project.id}.predicted.npz"

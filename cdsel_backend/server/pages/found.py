@@ -1,0 +1,105 @@
+"""The images of a project that an address asks for: facets, filter, and rows in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from werkzeug.exceptions import BadRequest
+
+from cdsel_backend.project.predicted import Predicted, read_predicted
+from cdsel_backend.server.facets import Facet, facets
+from cdsel_backend.server.image_filter import BadFilter, ImageFilter
+from cdsel_backend.server.pages.confounders import pool_tables
+from cdsel_backend.server.pool_table import PoolTable
+from cdsel_backend.server.service import Service
+from cdsel_backend.store import State
+
+
+def predicted_of(state: State) -> Predicted | None:
+    """What the worker kept of the champion's predictions."""
+    return read_predicted(Service.current().server, state)
+
+
+def facets_of(state: State, table: PoolTable) -> list[Facet]:
+    """What the images can be coloured and filtered by."""
+    return facets(state, table, predicted_of(state))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The embedded images that a filter lets through.
+
+    `ids` (m,): items in the order that the filter asks for.
+    """
+
+    state: State
+    table: PoolTable
+    facets: Sequence[Facet]
+    filter: ImageFilter
+    ids: NDArray[np.int64]
+
+    @cached_property
+    def position(self) -> Mapping[int, int]:
+        """Item -> where it is among those found, from 0."""
+        return {item: number for number, item in enumerate(self.ids.tolist())}
+
+    def facet(self, key: str) -> Facet | None:
+        """A facet by its key."""
+        return next((facet for facet in self.facets if facet.key == key), None)
+
+    def levels_of(self, ids: Sequence[int]) -> list[dict[str, str]]:
+        """Facet -> level of some items that are in the table."""
+        rows = np.searchsorted(self.table.ids, np.array(ids, dtype=np.int64))
+        return [{facet.key: facet.levels[facet.codes[row]] for facet in self.facets} for row in rows.tolist()]
+
+
+def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> Found:
+    """Read a filter from the parameters of an address, and find its images.
+
+    Raises:
+        BadRequest: a parameter is none, in a sentence.
+    """
+    if not state.project.label_config:
+        raise BadRequest("this project has no labeling config yet")
+    table, predicted = pool_tables().table(state), predicted_of(state)
+    every = facets(state, table, predicted)
+    try:
+        wanted = ImageFilter.read(arguments, every)
+    except BadFilter as fault:
+        raise BadRequest(str(fault)) from None
+    mask = wanted.mask(every, table.unit)
+    if wanted.search:
+        mask &= np.isin(table.ids, _searched(state, table, wanted.search))
+    rows = np.flatnonzero(mask)
+    return Found(
+        state, table, every, wanted, table.ids[_ordered(state, table, rows, wanted.order, predicted)]
+    )
+
+
+def _searched(state: State, table: PoolTable, text: str) -> NDArray[np.int64]:
+    """Items whose fields hold a text, and those whose task has it as its number, in the pool or in a queue."""
+    items = state.store.items_with_text(state.project.id, text)
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        items += table.ids[table.layout.pool.tasks == int(text)].tolist()
+        items += [row.item for row in state.tasks if row.queue_task == int(text)]
+    return np.array(items, dtype=np.int64)
+
+
+def _ordered(
+    state: State, table: PoolTable, rows: NDArray[np.int64], order: str, predicted: Predicted | None
+) -> NDArray[np.int64]:
+    """Rows in the order that is asked for; what has no place in it comes last, by task."""
+    if order == "rank":
+        last = np.iinfo(np.int64).max
+        ranks = np.full(len(table), last)
+        for row, rank in table.among({row.item: row.rank for row in state.selections}):
+            ranks[row] = rank
+        return rows[np.argsort(ranks[rows], kind="stable")]
+    if order == "doubt" and predicted is not None:
+        doubt = np.nan_to_num(predicted.among(table.ids).doubt, nan=-1.0)
+        return rows[np.argsort(-doubt[rows], kind="stable")]
+    return rows[np.argsort(table.layout.pool.tasks[rows], kind="stable")]

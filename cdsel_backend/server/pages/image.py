@@ -1,0 +1,120 @@
+"""One image: at full size, with what is known of it, why it was selected, and its history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import render_template, request
+
+from cdsel_backend.labels import display_label
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.project.view import seconds_of
+from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.found import find_images
+from cdsel_backend.server.pages.gallery import SHOWN, address
+from cdsel_backend.server.pages.image_rows import annotator, image_rows
+from cdsel_backend.server.pages.review import tasks_of
+from cdsel_backend.server.pages.thumbnails import item_of
+from cdsel_backend.server.people import names_of
+from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import project_status
+from cdsel_backend.store import State
+from cdsel_backend.store.records import Directive, Item
+from cdsel_backend.training import ModelFormatError
+
+WANTED = {
+    Directive.EXCLUDED: "Excluded",
+    Directive.FIRST: "Put first",
+    None: "Put back among the others",
+}
+"""A change of what an admin wants, as the history says it."""
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that happened to an image: when, in seconds since the epoch (0: not known), and what."""
+
+    at: float
+    sentence: str
+
+
+@pages.get("/projects/<int:pool_project>/gallery/<int:item>")
+def image(pool_project: int, item: int) -> str:
+    """One image, and the next and the former of those that the address finds."""
+    store, state = Service.current().store, read_state(pool_project)
+    row = item_of(state, item)
+    found = find_images(state, request.args.to_dict(flat=False))
+    place = found.position.get(item)
+    ids = found.ids
+    before = int(ids[place - 1]) if place else None
+    after = int(ids[place + 1]) if place is not None and place + 1 < len(ids) else None
+    listed = item in found.table.ids
+    return render_template(
+        "image.html",
+        state=state,
+        status=project_status(store, state),
+        item=row,
+        row=image_rows(found, [item])[0] if listed else None,
+        place=place,
+        found=found,
+        before=None if before is None else address(pool_project, found.filter, item=before),
+        after=None if after is None else address(pool_project, found.filter, item=after),
+        gallery=address(pool_project, found.filter, page=1 if place is None else place // SHOWN + 1),
+        action=address(pool_project, found.filter),
+        wanted=state.directives.get(item),
+        readings=[
+            (annotator(given, names_of(state)), display_label(str(given.label)))
+            for given in state.readings.get(item, ())
+        ],
+        shares=_shares(state, item),
+        tasks=tasks_of(store, state, [item])[item],
+        fields=_fields(state, row),
+        history=history(state, row),
+    )
+
+
+def _shares(state: State, item: int) -> list[tuple[str, float]]:
+    """The champion's probability of each class, the likeliest first; none without a champion."""
+    try:
+        found = Service.current().serving.of_items(state, [item])
+    except ModelFormatError:
+        return []  # the overview says so
+    if not found:
+        return []
+    shares = zip(space_of(state).classes, found[item].tolist(), strict=True)
+    return sorted(shares, key=lambda share: -share[1])
+
+
+def _fields(state: State, item: Item) -> dict[str, object]:
+    """The fields of the task, without the image's own address, and what the file says of itself."""
+    return dict(space_of(state).image.metadata(item.metadata))
+
+
+def history(state: State, item: Item) -> list[Happening]:
+    """What happened to an image, as it happened; what has no time stands where it belongs."""
+    found = []
+    chosen = next((row for row in state.selections if row.item == item.id), None)
+    if chosen is not None:
+        made = next((row.created_at for row in state.rounds if row.number == chosen.round), 0.0)
+        found.append(Happening(made, f"Selected in round {chosen.round} with rank {chosen.rank}"))
+        for task in (row for row in state.tasks if row.item == item.id):
+            whose = f" of {task.annotator}" if task.annotator else ""
+            found.append(Happening(made, f"In the queue{whose} as task {task.queue_task}"))
+        for task in (row for row in state.deleted_tasks if row.item == item.id):
+            found.append(
+                Happening(task.withdrawn_at or 0.0, f"Task {task.queue_task} was deleted in Label Studio")
+            )
+    email = names_of(state)
+    for given in state.annotations:
+        if given.item == item.id:
+            name = annotator(given, email)
+            if given.label is not None:
+                words = f"Labelled {display_label(given.label)} by {name}"
+            elif given.question is not None:
+                words = f"Another question was answered by {name}"
+            else:
+                words = f"Skipped by {name}"
+            found.append(Happening(seconds_of(given.updated_at), words))
+    for change in state.store.directive_changes(state.project.id, item.id):
+        found.append(Happening(change.at, f"{WANTED[change.directive]} by {change.who}"))
+    return sorted(found, key=lambda one: one.at)

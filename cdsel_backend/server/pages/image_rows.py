@@ -1,0 +1,79 @@
+"""What a list of images says of each: for the gallery's page, and for its CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cdsel_backend.labels import display_label
+from cdsel_backend.server.facets import VARIABLE
+from cdsel_backend.server.pages.found import Found
+from cdsel_backend.server.people import names_of
+from cdsel_backend.store.records import Annotation, Item, Selection
+from cdsel_backend.table import Cells
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """An image in a list: its item, its label as people read it, its selection, and its level of each facet."""
+
+    item: Item
+    label: str | None
+    annotators: tuple[str, ...]
+    selection: Selection | None
+    levels: Mapping[str, str]
+
+    @property
+    def predicted(self) -> str:
+        """The prediction, "" where there is none."""
+        if "error" not in self.levels:
+            return ""
+        if "prediction" in self.levels:
+            return self.levels["prediction"].replace("no prediction", "")
+        shown = [
+            key for key, level in self.levels.items() if key.startswith("prediction.") and level == "present"
+        ]
+        return ", ".join(key.removeprefix("prediction.") for key in shown)
+
+    def cells(self) -> Cells:
+        """A row of the CSV file: what is known of the image, then the fields of its task."""
+        chosen = self.selection
+        said = {key: level for key, level in self.levels.items() if not key.startswith(VARIABLE)}
+        return {
+            "task": self.item.task,
+            "state": said.pop("state"),
+            "label": self.label,
+            "annotators": "; ".join(self.annotators),
+            "round": chosen.round if chosen else None,
+            "rank": chosen.rank if chosen else None,
+            "reason": chosen.sentence if chosen else None,
+            "prediction": self.predicted,
+            "prediction_against_label": said.get("error"),
+            "doubt": said.get("doubt"),
+            "agreement": said.get("agreement"),
+            "directive": said.get("directive"),
+            **{f"data.{name}": value for name, value in self.item.data.items()},
+        }
+
+
+def image_rows(found: Found, ids: Sequence[int]) -> list[ImageRow]:
+    """What is known of some images, in their order; only their items are read."""
+    state = found.state
+    items = state.store.items_by_id(ids)
+    chosen = {row.item: row for row in state.selections}
+    email = names_of(state)
+    return [
+        ImageRow(
+            items[item],
+            display_label(state.labels[item]) if item in state.labels else None,
+            tuple(annotator(row, email) for row in state.readings.get(item, ())),
+            chosen.get(item),
+            levels,
+        )
+        for item, levels in zip(ids, found.levels_of(ids), strict=True)
+    ]
+
+
+def annotator(row: Annotation, email: Mapping[str, str]) -> str:
+    """Who gave a label: her address where the setting `annotators` names her, else her number."""
+    return email.get(row.annotator) or (f"user {row.annotator}" if row.annotator else "somebody")
