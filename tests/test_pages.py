@@ -38,7 +38,7 @@ CONFIG = (
     '<View><Image name="image" value="$image"/>'
     '<Choices name="label" toName="image"><Choice value="cat"/><Choice value="dog"/></Choices></View>'
 )
-PAGES = ("", "/confounders", "/map", "/queue", "/models", "/settings", "/activity")
+PAGES = ("", "/confounders", "/map", "/gallery", "/queue", "/models", "/settings", "/activity")
 TABLES = (
     "confounders",
     "levels",

@@ -30,7 +30,16 @@ from cdsel_backend.store.database import writing
 from cdsel_backend.store.records import Activity, Step
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-PAGES = ("overview", "confounders", "map", "queue", "models", "settings", "activity")  # of a project
+PAGES = (
+    "overview",
+    "confounders",
+    "map",
+    "gallery",
+    "queue",
+    "models",
+    "settings",
+    "activity",
+)  # of a project
 EVERY = {
     "projects": "/projects",
     "overview": f"/projects/{POOL}",

@@ -136,8 +136,8 @@ def _predictions(state: State, table: PoolTable, said: Predicted) -> Iterator[Fa
     wrong = (compared & (given != said.outcomes)).any(axis=1)
     yield Facet(
         "error",
-        "prediction against label",
-        ("the same", "different", "nothing to compare"),
+        "error of the model",
+        ("prediction as labelled", "prediction differs", "nothing to compare"),
         np.where(~compared.any(axis=1), 2, np.where(wrong, 1, 0)),
         grey=2,
         note="of images that the model was trained on it is right more often",
@@ -181,8 +181,8 @@ def _people(state: State, table: PoolTable) -> Iterator[Facet]:
             agreed[index] = int(len({reading.label for reading in readings}) > 1)
         yield Facet(
             "agreement",
-            "annotators",
-            ("agree", "disagree", "fewer than two labels"),
+            "agreement",
+            ("annotators agree", "annotators disagree", "fewer than two labels"),
             agreed,
             grey=2,
         )
@@ -194,4 +194,4 @@ def _directives(state: State, table: PoolTable) -> Iterator[Facet]:
     codes = np.full(len(table), 2)
     for row, wanted in table.among(state.directives):
         codes[row] = int(wanted is Directive.FIRST)
-    yield Facet("directive", "your choice", ("excluded", "put first", "none"), codes, grey=2)
+    yield Facet("directive", "excluded or first", ("excluded", "put first", "none"), codes, grey=2)

@@ -138,10 +138,10 @@ def _corners(text: str) -> tuple[tuple[int, int], ...]:
     except ValueError:
         numbers = []
     corners = tuple(zip(numbers[::2], numbers[1::2], strict=False))
-    known = all(0 <= number <= 65_535 for number in numbers)
+    known = all(-1 <= number <= 65_536 for number in numbers)
     if not known or len(numbers) % 2 or not 3 <= len(corners) <= MOST_CORNERS:
         raise BadFilter(
-            f"an area is {MOST_CORNERS} corners at most and 3 at least, x and y of each from 0 to 65535 with commas "
+            f"an area is {MOST_CORNERS} corners at most and 3 at least, x and y of each from -1 to 65536 with commas "
             "between them; draw it anew on the map"
         )
     return corners

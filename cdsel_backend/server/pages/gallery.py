@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest
 
-from cdsel_backend.server.facets import VARIABLE
 from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageFilter
 from cdsel_backend.server.pages.blueprint import count, page_number, pages, read_state, who
 from cdsel_backend.server.pages.found import Found, find_images
@@ -21,6 +20,7 @@ from cdsel_backend.store.records import Directive
 from cdsel_backend.table import csv_text
 
 SHOWN = 48  # images of a page
+COMMON = ("label", "prediction", "round", "state")  # facets that are always in sight
 DIRECTIVES = {"exclude": Directive.EXCLUDED, "first": Directive.FIRST, "clear": None}
 """What a button of the page asks for."""
 
@@ -52,8 +52,8 @@ def gallery(pool_project: int) -> str:
         found=found,
         rows=image_rows(found, shown),
         chips=_chips(pool_project, found),
-        said=[facet for facet in found.facets if not facet.key.startswith(VARIABLE)],
-        variables=[facet for facet in found.facets if facet.key.startswith(VARIABLE)],
+        common=[facet for facet in found.facets if facet.key in COMMON],
+        further=[facet for facet in found.facets if facet.key not in COMMON],
         orders={
             name: words
             for name, words in ORDERS.items()

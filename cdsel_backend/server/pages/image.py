@@ -32,10 +32,12 @@ WANTED = {
 
 @dataclass(frozen=True)
 class Happening:
-    """Something that happened to an image: when, in seconds since the epoch (0: not known), and what."""
+    """Something that happened to an image: what, and when, in seconds since the epoch; 0: not known."""
 
     at: float
     sentence: str
+    after: float = 0.0
+    """Where the time is not known, when it happened at the earliest."""
 
 
 @pages.get("/projects/<int:pool_project>/gallery/<int:item>")
@@ -99,7 +101,7 @@ def history(state: State, item: Item) -> list[Happening]:
         found.append(Happening(made, f"Selected in round {chosen.round} with rank {chosen.rank}"))
         for task in (row for row in state.tasks if row.item == item.id):
             whose = f" of {task.annotator}" if task.annotator else ""
-            found.append(Happening(made, f"In the queue{whose} as task {task.queue_task}"))
+            found.append(Happening(0.0, f"In the queue{whose} as task {task.queue_task}", made))
         for task in (row for row in state.deleted_tasks if row.item == item.id):
             found.append(
                 Happening(task.withdrawn_at or 0.0, f"Task {task.queue_task} was deleted in Label Studio")
@@ -117,4 +119,4 @@ def history(state: State, item: Item) -> list[Happening]:
             found.append(Happening(seconds_of(given.updated_at), words))
     for change in state.store.directive_changes(state.project.id, item.id):
         found.append(Happening(change.at, f"{WANTED[change.directive]} by {change.who}"))
-    return sorted(found, key=lambda one: one.at)
+    return sorted(found, key=lambda one: one.at or one.after)

@@ -45,7 +45,7 @@ def pool_map_points(pool_project: int) -> Response:
         "variables": [asdict(one) for one in variables],
         "states": STATES,
         "arrays": ["id:uint32", "task:uint32", "x:uint16", "y:uint16", "state:uint8"]
-        + [f"{one.array}:uint8" for one in variables],
+        + [f"{one.key}:uint8" for one in variables],
     }
     blob = json.dumps(head).encode()
     blob += b" " * (-len(blob) % 4)  # arrays of numbers start at multiples of four
@@ -79,12 +79,12 @@ def _drawn(states: NDArray[np.uint8], selected: NDArray[np.bool_]) -> NDArray[np
 class MapVariable:
     """What the map can be coloured by, as its script reads it.
 
-    `key`: the parameter by which the gallery filters; `array`: the name of its codes; `grey`: the level that is drawn
+    `key`: the name of its codes; `filter`: the parameter by which the gallery filters; `grey`: the level that is drawn
     in grey; `counts`: how many images of the whole pool have each level.
     """
 
     key: str
-    array: str
+    filter: str
     name: str
     note: str
     ordered: bool
@@ -97,5 +97,5 @@ class MapVariable:
         """What the script needs of a facet."""
         counts = np.bincount(facet.codes, minlength=len(facet.levels)).tolist()
         return cls(
-            facet.key, f"v{number}", facet.name, facet.note, facet.ordered, facet.levels, facet.grey, counts
+            f"v{number}", facet.key, facet.name, facet.note, facet.ordered, facet.levels, facet.grey, counts
         )

@@ -21,6 +21,7 @@ STATES = {
     "other": "answered to another question only",
     "undecided": "answered with a class that is not learned",
     "withdrawn": "withdrawn: deleted in Label Studio",
+    "excluded": "excluded by an administrator",
     "waiting": "selected, not pushed yet",
     "elsewhere": "labelled elsewhere, or gone",
 }
@@ -74,6 +75,7 @@ class QueueRow:
 def queue_rows(state: State) -> list[QueueRow]:
     """Every selected image in rank order, as the page and the CSV show it."""
     waiting = {row.item for row in state.waiting}
+    excluded = state.excluded
     by = {row.item: row.annotator for row in state.annotations if row.label is not None}
     rows = []
     for row in state.selections:
@@ -89,6 +91,8 @@ def queue_rows(state: State) -> list[QueueRow]:
             became = "withdrawn"
         elif row.item in state.pushed and row.item in state.other_answers:
             became = "other"
+        elif row.item in excluded:
+            became = "excluded"
         else:
             became = "waiting" if row.item in waiting else "elsewhere"
         rows.append(

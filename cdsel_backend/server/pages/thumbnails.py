@@ -164,19 +164,24 @@ class Thumbnails:
 
 @pages.record_once
 def _prepare(setup: BlueprintSetupState) -> None:
-    setup.app.extensions["cdsel_thumbnails"] = Thumbnails(setup.app.extensions["cdsel"].server)
+    server = setup.app.extensions["cdsel"].server
+    setup.app.extensions["cdsel_thumbnails"] = Thumbnails(server)
+    # With readers of their own: a page of thumbnails under way keeps nobody from looking at one image.
+    setup.app.extensions["cdsel_pictures"] = Thumbnails(server)
 
 
 @pages.get("/projects/<int:pool_project>/thumbnails/<int:item>")
 def thumbnail(pool_project: int, item: int) -> Response:
     """An image of the pool, small; a picture that says so where it cannot be read."""
-    return _shown(pool_project, item, lambda made, state, row: (made.thumbnail(state, row), ".jpg"))
+    thumbnails: Thumbnails = current_app.extensions["cdsel_thumbnails"]
+    return _shown(pool_project, item, lambda state, row: (thumbnails.thumbnail(state, row), ".jpg"))
 
 
 @pages.get("/projects/<int:pool_project>/images/<int:item>")
 def full_image(pool_project: int, item: int) -> Response:
     """An image of the pool at full size; a picture that says so where it cannot be read."""
-    return _shown(pool_project, item, lambda made, state, row: made.picture(state, row))
+    pictures: Thumbnails = current_app.extensions["cdsel_pictures"]
+    return _shown(pool_project, item, pictures.picture)
 
 
 def item_of(state: State, item: int) -> Item:
@@ -191,13 +196,11 @@ def item_of(state: State, item: int) -> Item:
     return row
 
 
-def _shown(
-    pool_project: int, item: int, make: Callable[[Thumbnails, State, Item], tuple[bytes, str]]
-) -> Response:
+def _shown(pool_project: int, item: int, make: Callable[[State, Item], tuple[bytes, str]]) -> Response:
     state = read_state(pool_project)
     row = item_of(state, item)
     try:
-        data, ending = make(current_app.extensions["cdsel_thumbnails"], state, row)
+        data, ending = make(state, row)
     except (UnreadableImage, LabelStudioError) as fault:
         # A page of images is no place for a broken one: the reason takes its place.
         return Response(render_template("unreadable.svg", words=str(fault)), mimetype="image/svg+xml")
