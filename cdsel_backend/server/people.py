@@ -91,7 +91,7 @@ class PaceNumbers:
 
 def paces(state: State) -> list[PaceNumbers]:
     """The pace of each annotator who has enough measured annotations, the quickest first."""
-    email = _names(state)
+    email = names_of(state)
     found = [
         PaceNumbers(email.get(user, f"user {user}" if user else "not known"), times.count, times.seconds)
         for user, times in state.pace.by_annotator.items()
