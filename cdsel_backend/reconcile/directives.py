@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.marks import is_task_of
 from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.reconcile.books import WITHDRAWN, say
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Directive, Item, QueueTask
+from cdsel_backend.store.records import Directive, Item, Json, QueueTask
 
 
 def withdraw_excluded(context: Context, state: State) -> bool:
@@ -29,12 +31,14 @@ def withdraw_excluded(context: Context, state: State) -> bool:
     out: list[QueueTask] = []
     for item in excluded:
         rows = [row for row in state.tasks if row.item == item]
-        if any(_is_busy(context.studio, row) for row in rows):
-            continue  # what is submitted there counts
+        tasks = [_task(context.studio, state, items[item], row) for row in rows]
+        if any(task is not None and (task.get("annotations") or task.get("drafts")) for task in tasks):
+            continue  # somebody is at it: what is submitted there counts
         # First the books: of a task that a kill leaves behind, the next look finds the mark, and it is taken out anew.
         store.take_out(project, [item])
-        for row in rows:
-            _delete(context.studio, state, items[item], row)
+        for task in tasks:
+            if task is not None:
+                _delete(context.studio, state, items[item], task)
         out += rows
     if out:
         count = len({row.item for row in out})
@@ -60,15 +64,24 @@ def first_rows(pool: EmbeddedPool, taken: NDArray[np.bool_], most: int) -> list[
     return rows[:most]
 
 
-def _is_busy(studio: LabelStudio, row: QueueTask) -> bool:
-    task = studio.task(row.queue_task or 0)
-    return task is not None and bool(task.get("annotations") or task.get("drafts"))
+def _task(studio: LabelStudio, state: State, item: Item, row: QueueTask) -> Json | None:
+    """The task by which an item is in a queue; None where it is gone, and another may have its number."""
+    if _in_place(item, row.queue_task):
+        return studio.task(item.task, state.project.pool_project)
+    queue = state.queues.get(row.annotator)
+    task = studio.task(row.queue_task or 0, queue) if queue is not None else None
+    return task if task is not None and is_task_of(task["data"], item, space_of(state)) else None
 
 
-def _delete(studio: LabelStudio, state: State, item: Item, row: QueueTask) -> None:
-    """Take a task out of its queue; where that is the pool project itself, its place in the order."""
-    if item.source is not None or row.queue_task != item.task:
-        studio.delete_task(row.queue_task or 0)
+def _in_place(item: Item, task: int | None) -> bool:
+    """Whether a task is the pool's own."""
+    return item.source is None and task == item.task
+
+
+def _delete(studio: LabelStudio, state: State, item: Item, task: Json) -> None:
+    """Take a task out of its queue; where that is the pool project itself, out of the order."""
+    if not _in_place(item, task["id"]):
+        studio.delete_task(task["id"])
         return
     for prediction in _predictions(studio, state, item.task):
         studio.delete_prediction(prediction)
