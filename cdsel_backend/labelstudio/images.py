@@ -26,6 +26,7 @@ from cdsel_backend.labelstudio.hosts import (
 )
 from cdsel_backend.labelstudio.trust import certificates, trust_hint
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.patience import read_in_time
 from cdsel_backend.pool.roots import OutsideRoot, TooLarge
 
 MAX_BYTES = 200 * 1024 * 1024
@@ -103,8 +104,12 @@ class ImageReader:
 
     def _read_here(self, url: str) -> bytes | None:
         """The bytes of a file that this machine has, by CDSEL_IMAGE_ROOTS; None where it has not."""
+        roots = self._client.image_roots
+        folder = roots.folder_of(url)
+        if folder is None:
+            return None
         try:
-            return self._client.image_roots.read(url, self._max_bytes)
+            return read_in_time(str(folder), lambda: roots.read(url, self._max_bytes))
         except OutsideRoot as error:
             raise ImageUnavailable(
                 f"{_short(url)} is not read: it leads out of the folder that CDSEL_IMAGE_ROOTS gives for it"

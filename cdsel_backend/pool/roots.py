@@ -55,6 +55,10 @@ class ImageRoots:
         # The longest first: a folder inside a folder may be mounted elsewhere.
         return cls(tuple(sorted(found, key=lambda root: -len(root[0]))))
 
+    def folder_of(self, address: str) -> Path | None:
+        """The folder that an address of a task is mapped to, if any."""
+        return next((folder for root, folder in self.folders if _below(root, address) is not None), None)
+
     def read(self, address: str, max_bytes: int) -> bytes | None:
         """The bytes of the image at an address of a task; None where it is mapped nowhere, or there is no such file.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
@@ -106,8 +106,9 @@ def _offers_fact(project: int) -> str:
 
 
 def seconds_of(at: str) -> float:
-    """A time of Label Studio as seconds since the epoch; 0 for what is none."""
+    """A time of Label Studio as seconds since the epoch, in UTC where it names no zone; 0 for what is none."""
     try:
-        return datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
+        found = datetime.fromisoformat(at.replace("Z", "+00:00"))
     except ValueError:
         return 0.0
+    return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()

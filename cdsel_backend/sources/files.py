@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.patience import read_in_time
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.sources.walk import Found, blaming, stamp_of, walk_local, walk_remote, words_of
 
@@ -63,11 +64,16 @@ class Files:
         """Return the bytes of a file.
 
         Raises:
-            UnreadableImage: not there, not allowed, no regular file, too large, outside the folder.
+            UnreadableImage: not there, not allowed, no regular file, too large, outside the folder, or its storage
+                does not answer.
         """
-        try:
+
+        def read() -> bytes:
             with self.open(path) as file:
-                data = file.read(self._max_bytes + 1)
+                return file.read(self._max_bytes + 1)
+
+        try:
+            data = read_in_time(self.root, read)
         except UnreadableImage:
             raise
         except FileNotFoundError:

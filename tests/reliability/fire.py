@@ -328,7 +328,11 @@ class Checks:
         first = {task["data"]["cdsel_item"] for task in tasks if not task["data"].get("cdsel_copy")}
         self.hold(OVERRUN, not first or used <= max(self.budgets), f"{used} images of {max(self.budgets)}")
         new = {task["id"] for task in tasks}
-        before = {task["data"]["cdsel_item"] for task in present if task["id"] not in new}
+        before = {
+            task["data"]["cdsel_item"]
+            for task in present
+            if task["id"] not in new and not task["data"].get("cdsel_copy")
+        }
         self.hold(DOUBLE, not first & before, f"{first & before} entered a queue again")
         counted = Counter(task["data"]["cdsel_item"] for task in present if task["project"] == project)
         most = 2 if state.settings.overlap else 1
@@ -392,7 +396,9 @@ class Checks:
         labelled = {task_of[item] for item in state.labels.keys() | state.skipped}
         alone = theirs - answered - held.keys() - labelled - ours
         self.hold(OTHER, not alone, f"open in Label Studio alone: {alone}")
-        strangers = {task["id"] for task in tasks} - {row.queue_task for row in state.tasks}
+        # What was deleted from the pool is not known any more once the books are lost.
+        strangers = {task["id"] for task in tasks if task["data"]["cdsel_item"] in studio.tasks}
+        strangers -= {row.queue_task for row in state.tasks}
         self.hold(OTHER, not strangers, f"tasks that are not in the books: {strangers}")
 
     def _never_empty(self, state: State) -> None:

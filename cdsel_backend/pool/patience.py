@@ -1,0 +1,76 @@
+"""Reads that may hang, as from a network share whose server is gone: each is given up after a while.
+
+No time-out of the system ends such a read. Its thread is left behind; while several of one storage hang, nothing more
+is read from it, so that they stay few, and the other images go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late
+from typing import TypeVar
+
+from cdsel_backend.pool.decode import UnreadableImage
+
+T = TypeVar("T")
+
+READ_SECONDS = 120.0  # for one image
+AGAIN_SECONDS = 600.0  # until an image of a storage that hangs is tried again
+MOST_HANGING = 3  # reads of one storage
+
+_guard = threading.Lock()
+_hanging: Counter[str] = Counter()
+
+
+class StorageHangs(UnreadableImage):
+    """An image of a storage that does not answer; it is tried again later."""
+
+    def __init__(self, storage: str) -> None:
+        super().__init__(
+            f"{storage} does not answer, a read of it was given up after {READ_SECONDS:.0f} s: see that the share or "
+            "bucket is up and can be reached from this machine; its images are tried again in "
+            f"{AGAIN_SECONDS / 60:.0f} min"
+        )
+        self.retry_after = AGAIN_SECONDS
+
+
+def read_in_time(storage: str, read: Callable[[], T]) -> T:
+    """Return what `read` returns, or raise what it raises.
+
+    Args:
+        storage: the folder or bucket that is read from, as messages name it.
+        read: called in a thread of its own.
+
+    Raises:
+        StorageHangs: it takes longer than `READ_SECONDS`, or so many reads of this storage hang that none is tried.
+    """
+    with _guard:
+        if _hanging[storage] >= MOST_HANGING:
+            raise StorageHangs(storage)
+    answer: Future[T] = Future()
+    given_up = False
+
+    def work() -> None:
+        try:
+            found = read()
+        except BaseException as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(found)
+        with _guard:
+            if given_up:
+                _hanging[storage] -= 1
+
+    threading.Thread(target=work, name="read in time", daemon=True).start()
+    try:
+        return answer.result(READ_SECONDS)
+    except Late:
+        with _guard:
+            if answer.done():  # at the last moment, or `read` itself says that something was late
+                return answer.result()
+            given_up = True
+            _hanging[storage] += 1
+        raise StorageHangs(storage) from None

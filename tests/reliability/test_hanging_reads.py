@@ -1,0 +1,86 @@
+"""A network share or bucket that hangs: a read of it is cut off, and few of them are left behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from pathlib import Path
+
+import fsspec
+import pytest
+from fake_studio import TOKEN
+from fsspec.implementations.memory import MemoryFileSystem
+
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.images import ImageReader
+from cdsel_backend.pool import patience
+from cdsel_backend.pool.patience import StorageHangs, read_in_time
+from cdsel_backend.sources.files import MAX_BYTES, Files
+from cdsel_backend.sources.opening import SourceOptions
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(patience, "READ_SECONDS", 0.2)
+
+
+def test_a_read_of_a_share_that_hangs_is_cut_off_and_tried_again_later(tmp_path, monkeypatch):
+    """A pipe that nobody writes into hangs as a file of a dead share does; for the reader it looks like a file."""
+    folder = tmp_path / "share"
+    folder.mkdir()
+    os.mkfifo(folder / "a.png")
+    is_file = Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda path: path.parent == folder or is_file(path))
+    reader = ImageReader(LabelStudio("http://127.0.0.1:9", TOKEN, image_roots=f"s3://bucket={folder}"))
+    begun = time.monotonic()
+    with pytest.raises(StorageHangs, match="does not answer") as fault:
+        reader.read("s3://bucket/a.png", 1)
+    assert time.monotonic() - begun < 60
+    assert fault.value.retry_after == patience.AGAIN_SECONDS
+    writer = os.open(folder / "a.png", os.O_WRONLY)  # the share is back
+    os.write(writer, b"image")
+    os.close(writer)
+    (folder / "b.png").write_bytes(b"another")
+    assert reader.read("s3://bucket/b.png", 1) == b"another"
+
+
+def test_a_bucket_that_hangs_leaves_few_reads_behind_and_is_read_once_it_is_back():
+    away = threading.Event()
+    asked = []
+
+    class Hangs(MemoryFileSystem):
+        protocol = "hangs"
+
+        def open(self, path, *given, **options):
+            asked.append(path)
+            if not away.wait(60):
+                raise OSError("away")
+            return io.BytesIO(b"image")
+
+    fsspec.register_implementation("hangs", Hangs, clobber=True)
+    files = Files("hangs://pool", key=b"", max_bytes=MAX_BYTES, options=SourceOptions())
+    for _ in range(patience.MOST_HANGING + 5):
+        with pytest.raises(StorageHangs):
+            files.read("a.png")
+    assert len(asked) == patience.MOST_HANGING
+    away.set()
+    deadline = time.monotonic() + 60
+    while patience._hanging[files.root]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert files.read("a.png") == b"image"
+
+
+def test_what_a_read_raises_is_raised(monkeypatch):
+    monkeypatch.setattr(patience, "READ_SECONDS", 60.0)
+    assert read_in_time("storage", lambda: 3) == 3
+    for error in (FileNotFoundError("a.png"), TimeoutError("of its own")):
+
+        def fail(error=error):
+            raise error
+
+        with pytest.raises(type(error), match=str(error)):
+            read_in_time("storage", fail)
+    assert not patience._hanging["storage"]
