@@ -1,7 +1,7 @@
 """Sessions of nox: the fast tests on each Python, what is built and installed, and the checks.
 
-`nox` runs the fast tests on every supported Python that is found; others are skipped. `nox -s packages` builds the sdist
-and the wheel and runs what they install, `nox -s checks` does what pre-commit does. nox comes from `pip install nox`.
+`nox` runs the fast tests on every supported Python that is found; others are skipped. `nox -s packages` builds the
+sdist and the wheel and runs what they install, `nox -s checks` does what pre-commit does. `pip install nox` gives nox.
 """
 
 from __future__ import annotations

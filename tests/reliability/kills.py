@@ -1,6 +1,6 @@
 """SIGKILL at instrumented points of full runs of the real worker: what is lost, doubled or beyond the budget after it.
 
-    PYTHONPATH=.:tests:tests/reliability python tests/reliability/kills.py --kills 1000 --table kills.md
+    python tests/reliability/kills.py --kills 1000 --table kills.md
 
 A run goes from an empty data folder to a budget that is labelled. A point lies before and after each commit of the
 database, each request to Label Studio and each renaming of a file: some 2,000 in a run that nothing disturbs. The
@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))  # as pytest has it
+
 STEPS = {
     *(
         "describe",
@@ -45,7 +47,7 @@ STEPS = {
 }
 POOL, BUDGET, ROUND = 24, 12, 4
 SPACING = (4.0, 9.0)  # points between two kills, as powers of two: few, and now and then many
-PATIENCE = 240.0  # seconds for a run to come to its end once nothing kills it
+PATIENCE = 600.0  # seconds for a run to come to its end once nothing kills it
 
 
 # the worker's side
