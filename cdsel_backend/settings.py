@@ -331,6 +331,9 @@ in twice the time, where it can; `fast`, at its own size. Another choice has all
     show_reason: Literal["full", "neutral", "none"] = "neutral"
     """What an annotator reads of why an image was chosen: `full`; `neutral`, neither a confounder nor what the model \
 thinks; or `none`. The dashboard always shows all of it. It holds for images pushed from then on."""
+    mirror: bool = False
+    """Copy the labels of the queue into the pool project as annotations there, marked as ours, and follow their \
+changes; a task that a person annotated there is left alone. False: nothing more is copied, and what is there stays."""
     paused: bool = False
     """Push nothing more until this is false again; labels still come in."""
     seed: int = Field(0, ge=0, lt=2**32)

@@ -80,7 +80,7 @@ def labelled_set(
     setting = state.settings.group
     keys = [group_key(item, setting) for item in items]
     held_out = is_held_out(keys)
-    results = _results(state, studio) if studio is not None else {}
+    results = results_of(state, studio) if studio is not None else {}
     selected = {row.item: row for row in reversed(state.selections)}
     served = {row.number: row.model_version for row in state.rounds}
     kind = space_of(state).kind
@@ -140,7 +140,7 @@ def _weights(
     return found
 
 
-def _results(state: State, studio: LabelStudio) -> Mapping[int, Sequence[Json]]:
+def results_of(state: State, studio: LabelStudio) -> Mapping[int, Sequence[Json]]:
     """Item -> the result of the newest annotation that says what counts as its label."""
     wanted: dict[tuple[int, int], int] = {}
     for item, readings in state.readings.items():

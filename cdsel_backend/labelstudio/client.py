@@ -115,6 +115,7 @@ class LabelStudio(Connection):
         *,
         with_annotations: bool = False,
         changed_since: str | None = None,
+        annotated: bool = False,
         after: int = 0,
     ) -> Iterator[Json]:
         """Every task's `id`, `data`, `updated_at` and, if asked for, `annotations`, in the order of ids.
@@ -129,6 +130,7 @@ class LabelStudio(Connection):
             with_annotations: whether annotations are asked for.
             changed_since: a time of Label Studio's, as `newest` gives it: only tasks that were changed, or whose
                 annotations were created, changed, deleted or skipped, after it.
+            annotated: only tasks with annotations.
             after: only tasks with a higher id.
         """
         fields = ("id", "data", "updated_at", *(_ANNOTATION_FIELDS if with_annotations else ()))
@@ -141,6 +143,8 @@ class LabelStudio(Connection):
         if with_annotations:
             params["fields"] = "all"
         since = [] if changed_since is None else [_filter("updated_at", "greater", "Datetime", changed_since)]
+        if annotated:
+            since.append(_filter("total_annotations", "greater", "Number", 0))
         last = after
         while True:
             params["query"] = _query([_filter("id", "greater", "Number", last), *since], "tasks:id")
@@ -233,6 +237,17 @@ class LabelStudio(Connection):
         """Submit (or skip) a task as an annotator does; returns the annotation's id."""
         body = {"result": list(result), "was_cancelled": skip, "lead_time": seconds}
         return int(self.send("POST", f"/api/tasks/{task_id}/annotations/", body)["id"])
+
+    def update_annotation(self, annotation_id: int, result: Sequence[Mapping[str, Any]]) -> None:
+        """Change what an annotation says."""
+        self.send("PATCH", f"/api/annotations/{annotation_id}/", {"result": list(result)})
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        """Delete an annotation; one that is gone already is no error."""
+        try:
+            self.request("DELETE", f"/api/annotations/{annotation_id}/")
+        except NotFound:
+            return
 
     # Predictions
 

@@ -145,7 +145,9 @@ def status_line(state: State, dashboard: str, backend: str, problems: Sequence[s
         wrong = f"{wrong[: PROBLEMS_LENGTH - 1]}…"
     queues = sorted(set(state.queues.values()) - {state.project.pool_project})
     where = ", ".join(map(str, queues))
-    here = f" · label in project{'s' if len(queues) > 1 else ''} {where}, not here" if queues else ""
+    where = f"project{'s' if len(queues) > 1 else ''} {where}"
+    rest = "; the labels are copied here" if state.settings.mirror else ", not here"
+    here = f" · label in {where}{rest}" if queues else ""
     line = f"cdsel: {len(state.labels)} of {state.budget} labelled{here} · dashboard {dashboard}"
     line += f" · backend {backend}"
     return f"{line} · problems: {wrong}" if wrong else line

@@ -15,7 +15,9 @@ from cdsel_backend.labelstudio.labels import (
     parse_label_space,
     space_of,
 )
+from cdsel_backend.labelstudio.mirroring import is_mirrored
 from cdsel_backend.labelstudio.queue_projects import ensure_config
+from cdsel_backend.labelstudio.source import TaskItem
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.measures import Measures
 from cdsel_backend.pool.source import SourceError
@@ -148,8 +150,13 @@ def sync_pool(context: Context, state: State, now: float) -> None:
 
 
 def list_tasks(context: Context, state: State, space: LabelSpace) -> None:
-    """Make the items what the pool project holds, and take the labels given there."""
-    bring_in(context, state, space, lambda task, item: label_rows(task.task, task.annotations, item, space))
+    """Make the items what the pool project holds, and take the labels given there, without those we mirrored there."""
+
+    def rows(task: TaskItem, item: int) -> list[Json]:
+        given = [one for one in task.annotations if not is_mirrored(task.task, one.get("result"))]
+        return label_rows(task.task, given, item, space)
+
+    bring_in(context, state, space, rows)
 
 
 def list_sources(context: Context, state: State, found: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from cdsel_backend.reconcile.directives import withdraw_excluded
 from cdsel_backend.reconcile.idle import rests, settle
 from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
+from cdsel_backend.reconcile.mirror import mirror
 from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
 from cdsel_backend.reconcile.rounds import preannotate, push, refill, select_round
@@ -71,6 +72,7 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     push,
     embed_tuned,
     preannotate,
+    mirror,
     lay_out,
 )
 LOOKS = (describe, sync)

@@ -1,0 +1,95 @@
+"""Labels of the queue as annotations of the pool project (setting `mirror`): how they are marked, and what is due.
+
+A mirrored annotation says so by the ids of its parts, which hold a digest of its task and of what it says. So nobody
+needs books to know it: after the data folder was lost it is no second label, either. Once somebody changes it, or
+imports it into another project, the digest does not hold any more: it is that person's annotation then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cdsel_backend.labelstudio.space import LabelSpace
+from cdsel_backend.store.records import Json
+
+MARK = "cdsel-mirror-"
+EMPTY = "cdsel_mirror"  # `from_name` of the part that marks regions when nothing was drawn
+_MARKED = re.compile(rf"{MARK}([0-9a-f]{{16}})-\d+")
+_REFERENCES = ("id", "parentID", "from_id", "to_id")
+
+
+@dataclass(frozen=True)
+class Due:
+    """What makes the pool project say what the queue says.
+
+    `create`: task and result; `change`: annotation and result; `delete`: annotations.
+    """
+
+    create: Sequence[tuple[int, list[Json]]]
+    change: Sequence[tuple[int, list[Json]]]
+    delete: Sequence[int]
+
+
+def mirrored(task: int, result: Sequence[Json], space: LabelSpace) -> list[Json]:
+    """The `result` of the annotation that mirrors a `result` of the queue on a task of the pool."""
+    parts = list(result)
+    if not parts:
+        part: dict[str, Any] = {"from_name": space.control, "to_name": space.to_name, "type": "choices"}
+        part["value"] = {"choices": []}
+        if space.regions:
+            part |= {"from_name": EMPTY, "type": "textarea", "value": {"text": ["nothing drawn"]}}
+        parts = [part]
+    said, names = digest(task, parts), dict[object, str]()
+    for number, part_ in enumerate(parts):
+        for key in _REFERENCES:
+            name = part_.get(key, number if key == "id" else None)
+            if name is not None and name not in names:
+                names[name] = f"{MARK}{said}-{len(names)}"
+    return [
+        {**part_, **{key: names[part_[key]] for key in _REFERENCES if part_.get(key) is not None}}
+        | {"id": names[part_.get("id", number)]}
+        for number, part_ in enumerate(parts)
+    ]
+
+
+def is_mirrored(task: int, result: Sequence[Mapping[str, Any]] | None) -> bool:
+    """Whether an annotation of a task mirrors one of the queue, and nobody changed it since."""
+    parts = [part for part in result or () if isinstance(part, Mapping)]
+    marks = {match[1] for part in parts if (match := _MARKED.fullmatch(str(part.get("id"))))}
+    return len(marks) == 1 and marks == {digest(task, parts)}
+
+
+def digest(task: int, result: Sequence[Mapping[str, Any]]) -> str:
+    """What stands for a task and for what a `result` says, whatever its parts are called."""
+    said = [[part.get("from_name"), part.get("type"), part.get("value")] for part in result]
+    text = json.dumps([task, said], sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
+
+
+def due(wanted: Mapping[int, list[Json]], found: Mapping[int, Sequence[Json]]) -> Due:
+    """What is to be done in the pool project; a task that a person annotated there is left to that annotation.
+
+    Args:
+        wanted: task of the pool -> the `result` that `mirrored` made.
+        found: task of the pool -> its annotations, `id` and `result` each.
+    """
+    create = [(task, result) for task, result in wanted.items() if not found.get(task)]
+    change: list[tuple[int, list[Json]]] = []
+    delete: list[int] = []
+    for task, given in found.items():
+        ours = [one for one in given if is_mirrored(task, one.get("result"))]
+        result = wanted.get(task) if len(ours) == len(given) else None
+        if result is None or not ours:
+            delete += [int(one["id"]) for one in ours]
+            continue
+        said = digest(task, result)
+        kept = next((one for one in ours if digest(task, one["result"]) == said), ours[0])
+        delete += [int(one["id"]) for one in ours if one is not kept]
+        if digest(task, kept["result"]) != said:
+            change.append((int(kept["id"]), result))
+    return Due(create, change, delete)

@@ -1,0 +1,133 @@
+"""Labels of the queue as annotations of the pool project, on a real Label Studio."""
+
+from __future__ import annotations
+
+import pytest
+from desk import SPACE, Desk, make_pool
+
+from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.mirroring import due, is_mirrored, mirrored
+from cdsel_backend.labelstudio.queue_projects import owner_of, status_line
+from cdsel_backend.reconcile import mirror as step
+
+MALIGNANT = SPACE.result_for("malignant")
+REGIONS = parse_label_space(
+    '<View><Image name="image" value="$image"/><RectangleLabels name="r" toName="image"><Label value="a"/>'
+    '<Label value="b"/></RectangleLabels></View>'
+)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(step, "PAUSE_SECONDS", -1.0)
+
+
+def annotations(desk):
+    """Task of the pool -> its annotations."""
+    pool = desk.state().project.pool_project
+    tasks = desk.client.tasks(pool, with_annotations=True)
+    return {task["id"]: task["annotations"] for task in tasks if task["annotations"]}
+
+
+def said(desk):
+    """Task of the pool -> the labels that its annotations say."""
+    return {task: [SPACE.label_of(one["result"]) for one in ones] for task, ones in annotations(desk).items()}
+
+
+def labelled(state):
+    """Task of the pool -> its label in the books."""
+    items = {row.id: row.task for row in state.items}
+    return {items[item]: [label] for item, label in state.labels.items()}
+
+
+def test_labels_of_the_queue_are_mirrored_follow_it_and_are_not_learned_twice(studio, tmp_path):
+    pool = make_pool(studio, images=20)
+    desk = Desk(studio, pool, tmp_path / "a", mirror=True, round_size=6)
+    state = desk.go_on()
+    items = {row.id: row.task for row in state.items}
+    first, second, third, fourth, *_ = desk.tasks()
+    # The pool has an annotation of its own before, on an image that is in the queue, too.
+    theirs = items[next(row.item for row in state.selections if row.queue_task == fourth["id"])]
+    own = desk.client.submit(theirs, MALIGNANT)
+    for task in (first, second, third, fourth):
+        desk.submit(task)
+    state = desk.go_on()
+    assert len(state.labels) == 4
+    assert said(desk) == labelled(state) | {theirs: ["malignant"]}
+    assert [one["id"] for one in annotations(desk)[theirs]] == [own]
+    queue = state.project.queue_project
+    assert f"· label in project {queue}; the labels are copied here ·" in status_line(
+        state, "x", "0" * 16, []
+    )
+    assert owner_of(status_line(state, "x", "0" * 16, []))
+    # Again, also by another data folder: nothing is doubled, and nothing is learned twice.
+    before, rows = annotations(desk), [(row.source, row.item) for row in state.annotations]
+    desk.store.set_fact(f"mirror of project {desk.project}", ["", 0.0])
+    assert [(row.source, row.item) for row in desk.go_on().annotations] == rows
+    fresh = Desk(studio, pool, tmp_path / "b", mirror=True)
+    assert labelled(fresh.go_on()) == labelled(state)
+    assert len(fresh.state().annotations) == len(rows)
+    assert annotations(desk) == before
+    # A label that changes, one that is taken back, and a mirrored one that somebody deletes or changes.
+    (one,) = desk.tasks()[0]["annotations"]
+    desk.client.send("PATCH", f"/api/annotations/{one['id']}/", {"result": MALIGNANT})
+    (two,) = desk.tasks()[1]["annotations"]
+    desk.client.delete_annotation(two["id"])
+    state = desk.go_on()
+    assert said(desk) == labelled(state) | {theirs: ["malignant"]}
+    assert len(said(desk)) == 3
+    edited = items[next(row.item for row in state.selections if row.queue_task == third["id"])]
+    (copy,) = annotations(desk)[edited]
+    part = {**copy["result"][0], "value": {"choices": ["malignant"]}}
+    desk.client.update_annotation(copy["id"], [part])
+    state = desk.go_on()
+    assert [one["id"] for one in annotations(desk)[edited]] == [copy["id"]]
+    assert said(desk)[edited] == ["malignant"]  # a person's now
+    assert {(row.source, row.label) for row in state.annotations if items[row.item] == edited} == {
+        (pool, "malignant"),
+        (state.project.queue_project, "benign"),
+    }
+
+
+def test_what_was_mirrored_is_a_persons_label_in_another_project():
+    result = mirrored(7, MALIGNANT, SPACE)
+    assert is_mirrored(7, result)
+    assert not is_mirrored(8, result)
+    assert SPACE.label_of(result) == "malignant"
+
+
+def test_regions_keep_what_refers_to_them_and_nothing_drawn_is_marked_too():
+    box = {"from_name": "r", "to_name": "image", "type": "rectanglelabels", "id": "x"}
+    other = {**box, "id": "y", "value": {"x": 2.5, "rectanglelabels": ["b"]}}
+    result = [
+        {**box, "value": {"x": 1, "rectanglelabels": ["a"]}},
+        {**box, "from_name": "size", "type": "choices", "value": {"choices": ["large"]}},
+        other,
+        {"type": "relation", "from_id": "x", "to_id": "y", "direction": "right"},
+    ]
+    copy = mirrored(3, result, REGIONS)
+    assert is_mirrored(3, copy)
+    assert copy[0]["id"] == copy[1]["id"] != copy[2]["id"]
+    assert (copy[3]["from_id"], copy[3]["to_id"]) == (copy[0]["id"], copy[2]["id"])
+    assert [one["value"] for one in copy[:3]] == [one["value"] for one in result[:3]]
+    for space in (SPACE, REGIONS):
+        empty = mirrored(3, [], space)
+        assert is_mirrored(3, empty)
+        assert due({3: empty}, {3: [{"id": 1, "result": empty}]}) == due({}, {})
+
+
+def test_what_is_due_is_the_difference():
+    wanted = {task: mirrored(task, MALIGNANT, SPACE) for task in (1, 2, 3)}
+    other = mirrored(2, SPACE.result_for("benign"), SPACE)
+    found = {
+        2: [{"id": 20, "result": other}],
+        3: [{"id": 30, "result": wanted[3]}, {"id": 31, "result": wanted[3]}],  # after a kill
+        4: [{"id": 40, "result": mirrored(4, MALIGNANT, SPACE)}],  # whose label was taken back
+        5: [{"id": 50, "result": MALIGNANT}],
+    }
+    steps = due(wanted, found)
+    assert [task for task, _ in steps.create] == [1]
+    assert steps.change == [(20, wanted[2])]
+    assert sorted(steps.delete) == [31, 40]
+    both = [{"id": 1, "result": MALIGNANT}, {"id": 2, "result": wanted[1]}]
+    assert due(wanted, {1: both}).delete == [2]
