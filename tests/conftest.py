@@ -31,26 +31,28 @@ from cdsel_backend.store import Store
 
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
-# Files whose tests train, embed, simulate or start programs: none of them is fast.
-LONG = {
-    f"test_{name}"
-    for name in (
-        *(
-            "annotators",
-            "backbones_command",
-            "confounders",
-            "demo",
-            "depths",
-            "doctor",
-            "finetune",
-            "insight",
-        ),
-        *("intake", "label_kinds", "leases", "listing", "loop", "model_export", "new_vectors", "operations"),
-        *("outside_pool", "pages", "pool", "postgres", "prefix", "presence", "presence_loop", "quality"),
-        *("reconcile", "refill", "round", "runtime", "sample", "serving", "simulate", "studio", "training"),
-        *("training_process", "workers"),
-    )
-}
+_LONG = """
+annotators backbones_command confounders demo depths doctor finetune insight intake label_kinds labels_export leases
+listing loop model_export new_vectors operations outages outside_pool pages pool postgres prefix presence presence_loop
+quality reconcile refill round runtime sample serving simulate slow studio training training_process verdicts versions
+workers
+"""
+LONG = frozenset(_LONG.split())
+"""Files (`test_NAME.py`) whose tests train, embed, simulate or start programs: none of them is fast."""
+SHARED = "the session's Label Studio"
+LONGEST = (
+    SHARED,
+    "simulate",
+    "training_process",
+    "reconcile",
+    "versions",
+    "finetune",
+    "demo",
+    "quality",
+    "confounders",
+    "training",
+)
+"""Groups of tests that take longest, the longest first; the order changes how long the whole run takes, no more."""
 SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
 PICTURE = 1000  # pixels across a picture of the README
 
@@ -135,14 +137,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     fixtures are made once.
     """
     for item in items:
-        used = servers_of(item)
-        if (
-            not used
-            and item.path.stem not in LONG
-            and not any(map(item.get_closest_marker, ("slow", "long")))
-        ):
+        used, name = servers_of(item), item.path.stem.removeprefix("test_")
+        if not used and name not in LONG and not any(map(item.get_closest_marker, ("slow", "long"))):
             item.add_marker("fast")
-        item.add_marker(pytest.mark.xdist_group("studio" if "studio" in used else item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(SHARED if "studio" in used else name))
+    # Without this, a group of two tests that take minutes comes last, and all other processes wait for it.
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """When a group of tests begins: the longest first, then what is not fast, then the rest."""
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    (group,) = marker.args
+    if group in LONGEST:
+        return LONGEST.index(group)
+    return len(LONGEST) + (item.get_closest_marker("fast") is not None)
 
 
 def servers_of(item: pytest.Item) -> set[str]:
