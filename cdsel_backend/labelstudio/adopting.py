@@ -6,7 +6,8 @@ be given out beyond the budget, and its image a second time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from cdsel_backend.labelstudio.marks import Mark, named_items, read_mark
 from cdsel_backend.labelstudio.space import LabelSpace
@@ -15,6 +16,10 @@ from cdsel_backend.store.queue import Adopted
 from cdsel_backend.store.records import Json
 
 NO_REASON = "Selected before this backend's data folder was made or restored; why is not known any more."
+IN_PLACE = (
+    "cdsel-round-"  # before a round's number: the model version of the predictions that show it in place
+)
+_ROUND = re.compile(rf"{IN_PLACE}(\d{{1,9}})")
 SPARE_RANKS = 1000
 """Ranks beyond two for each item of the pool that a task may claim: whoever imports one can write any number."""
 
@@ -50,6 +55,33 @@ def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[s
         strategy=state.settings.strategy,
     )
     return len(adoption.selected) + len(adoption.recorded) + len(adoption.copies)
+
+
+def adopt_in_place(store: Store, state: State, predictions: Iterable[Json]) -> int:
+    """Record the rounds that were delivered in place, by the predictions that show them; returns how many images.
+
+    To be called while the books know no round: they were lost, or there was none. The ranks are those of the scores,
+    round by round.
+
+    Args:
+        store, state: the project's.
+        predictions: those of the pool project: `task`, `score` and `model_version` each.
+    """
+    shown: dict[int, tuple[int, float]] = {}
+    for one in predictions:
+        match = _ROUND.fullmatch(str(one.get("model_version") or ""))
+        if match and int(match[1]) <= state.item_count:
+            place = int(match[1]), float(one.get("score") or 0.0)
+            shown[int(one["task"])] = min(place, shown.get(int(one["task"]), place))
+    items = store.items_by_task(state.project.id, shown)
+    order = sorted((place, task) for task, place in shown.items() if task in items and not items[task].gone)
+    selected = [
+        Adopted(items[task].id, rank, 0.0, NO_REASON, {}, number, task, "")
+        for rank, ((number, _), task) in enumerate(order, start=1)
+    ]
+    if selected:
+        store.adopt(state.project.id, selected, {}, [], strategy=state.settings.strategy)
+    return len(selected)
 
 
 class _Adoption:

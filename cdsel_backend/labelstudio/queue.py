@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from cdsel_backend.labelstudio.adopting import adopt_tasks
+from cdsel_backend.labelstudio.adopting import IN_PLACE, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.marks import key_mark
@@ -184,7 +184,7 @@ def _push_in_place(studio: LabelStudio, store: Store, state: State, space: Label
     rows = state.waiting[: state.left]
     if not rows:
         return False
-    version = f"cdsel-round-{rows[0].round}"
+    version = f"{IN_PLACE}{rows[0].round}"
     rows = [row for row in rows if row.round == rows[0].round]
     items = store.items_by_id([row.item for row in rows])
     last = max(row.rank for row in state.selections)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
-from cdsel_backend.labelstudio.adopting import adopt_tasks
+from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_task_of, named_items, read_mark
@@ -124,6 +124,20 @@ def withdrawn_words(state: State, queue: int, deleted: Sequence[QueueTask]) -> s
     if kept:
         words += f"; {kept} label{'s' if kept > 1 else ''} that had come in {'stay' if kept > 1 else 'stays'}"
     return words
+
+
+def take_back_in_place(context: Context, state: State) -> None:
+    """Take back the rounds that were delivered in place, where the books know none, as after the folder was lost."""
+    if state.settings.delivery != "in_place" or state.rounds:
+        return
+    pool = state.project.pool_project
+    count = adopt_in_place(context.store, state, context.studio.predictions(pool))
+    if count:
+        words = (
+            f"{_tasks(count)} in rounds that were delivered in the pool project (project {pool}) without being in this "
+            "backend's data folder, as after it was lost: they count in the budget again"
+        )
+        say(context, pool, ADOPTED, [], words)
 
 
 def withdraw_left(context: Context, state: State, now: float) -> None:

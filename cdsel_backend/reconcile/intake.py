@@ -27,7 +27,7 @@ from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import pool_source, source_item, take_in
 from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
-from cdsel_backend.reconcile.books import sync_queues, withdraw_left
+from cdsel_backend.reconcile.books import sync_queues, take_back_in_place, withdraw_left
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.listing import bring_in
@@ -96,6 +96,9 @@ def sync(context: Context, state: State) -> bool:
         sync_queues(context, state, due, now)
     state = context.read_state(project.id)
     if pool_due:
+        if first:
+            take_back_in_place(context, state)
+            state = context.read_state(project.id)
         withdraw_left(context, state, now)
     problem = other_answers_problem(state, space_of(state)) if state.project.label_config else []
     context.store.note_problems(project.id, "answers", problem)

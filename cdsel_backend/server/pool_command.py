@@ -139,17 +139,34 @@ def verify(shelf: Shelf) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.pass_obj
 def prune(shelf: Shelf, dry_run: bool) -> None:
-    """Delete the vectors of backbones that no project and no model uses."""
+    """Delete the vectors of backbones that no project and no model uses.
+
+    Projects that were removed from the dashboard use none. What they have in common with another project stays.
+    """
     store, kept = shelf.store, shelf.store.vectors_kept
-    used = {one.backbone for one in store.projects()}
     models = shelf.server.data_dir / "models"
-    said = "".join(path.read_text(encoding="utf-8", errors="replace") for path in models.glob("*/*/*.json"))
-    for backbone in kept.backbones():
-        if backbone in used or backbone in said:
+    users: dict[str, set[int]] = {backbone: set() for backbone in kept.backbones()}
+    for one in store.projects():
+        files = models.glob(f"{one.id}/*/*.json")
+        said = one.backbone + "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+        for backbone in users:
+            if backbone in said:
+                users[backbone].add(one.pool_project)
+    left = {one.backbone for one in store.projects(removed=True)}
+    freed = 0
+    for backbone, projects in users.items():
+        if projects:
+            if backbone in left:
+                named = ", ".join(map(str, sorted(projects)))
+                click.echo(
+                    f"{backbone}: stays, though a project was removed: project {named} has the same backbone"
+                )
             continue
+        freed += kept.size_bytes(backbone)
         click.echo(f"{backbone}: {kept.count(backbone):,} vectors, {kept.size_bytes(backbone):,} bytes")
         if not dry_run:
             kept.remove(backbone)
+    click.echo(f"{freed:,} bytes {'would be freed' if dry_run else 'freed'}")
 
 
 def _state(store: Store, project: int) -> State:

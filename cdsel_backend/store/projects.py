@@ -58,10 +58,11 @@ class Projects(Problems):
             note_times(connection, row.id, wrong)
         return int(row.id)
 
-    def projects(self) -> list[Project]:
-        """All connected projects, without those removed from the dashboard."""
+    def projects(self, *, removed: bool = False) -> list[Project]:
+        """All connected projects, without those removed from the dashboard; with `removed`, those alone."""
         table = schema.projects
-        query = columns(Project, table).where(~table.c.studio_url.startswith(REMOVED)).order_by(table.c.id)
+        here = table.c.studio_url.startswith(REMOVED)
+        query = columns(Project, table).where(here if removed else ~here).order_by(table.c.id)
         with reading(self.engine) as connection:
             return records(connection, Project, query)
 

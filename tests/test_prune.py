@@ -1,0 +1,47 @@
+"""`cdsel pool prune` frees what a removed project alone had vectors of."""
+
+from __future__ import annotations
+
+import numpy as np
+from click.testing import CliRunner
+
+from cdsel_backend.cli import main
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import Store
+
+ALONE, SHARED = "backbone-alone", "backbone-shared"
+
+
+def test_vectors_of_a_removed_project_are_freed_unless_another_has_its_backbone(tmp_path):
+    server = ServerSettings(data_dir=tmp_path, label_studio_api_key="0" * 40)
+    store = Store(server.database_url, server.vectors_folder)
+    removed = [
+        store.connect_project("http://studio", n, backbone=name) for n, name in ((1, ALONE), (2, SHARED))
+    ]
+    store.connect_project("http://studio", 3, backbone=SHARED)
+    for name in (ALONE, SHARED):
+        store.vectors_kept.append(name, [f"{1:064}"], np.ones((1, 4)))
+    # A model of a removed project keeps nothing; one of a project that is there does.
+    for project, words in ((removed[0], ALONE), (3, "backbone-of-a-model")):
+        folder = tmp_path / "models" / str(project) / "v1"
+        folder.mkdir(parents=True)
+        (folder / "model.json").write_text(f'{{"backbone": "{words}"}}')
+    store.vectors_kept.append("backbone-of-a-model", [f"{1:064}"], np.ones((1, 4)))
+
+    def prune(*words):
+        environment = {"CDSEL_DATA_DIR": str(tmp_path), "CDSEL_DATABASE_URL": ""}
+        answer = CliRunner().invoke(main, ["pool", "prune", *words], env=environment)
+        assert answer.exit_code == 0, answer.output
+        return answer.output
+
+    assert prune() == "0 bytes freed\n"
+    for project in removed:
+        store.remove_project(project)
+    size = store.vectors_kept.size_bytes(ALONE)
+    said = prune("--dry-run")
+    assert f"{ALONE}: 1 vectors, {size:,} bytes" in said
+    assert f"{size:,} bytes would be freed" in said
+    assert f"{SHARED}: stays, though a project was removed: project 3 has the same backbone" in said
+    assert f"\n{size:,} bytes freed" in prune()
+    assert sorted(Store(server.database_url).vectors_kept.backbones()) == ["backbone-of-a-model", SHARED]
+    store.close()
