@@ -22,6 +22,7 @@ from environments import packages
 from reverse_proxy import reverse_proxy
 from test_loop import client, queue_ready, submit_next
 
+from cdsel_backend.demo.process import ServerProcess
 from cdsel_backend.store import Store
 
 __all__ = ["client"]  # the fixture
@@ -64,6 +65,29 @@ class Gunicorn(LabelStudioMl):
     def command(self) -> list[str]:
         bind = ["--bind", f"127.0.0.1:{self.port}", "--workers", "2", "--threads", "4"]
         return [sys.executable, "-m", "gunicorn", "--preload", *bind, "_wsgi:app"]
+
+
+class Plain(Backend):
+    """`docker/_wsgi.py` under gunicorn, without label-studio-ml, and a worker beside it."""
+
+    def start(self) -> None:
+        self.worker = ServerProcess(
+            "cdsel worker",
+            [sys.executable, "-m", "cdsel_backend.cli", "worker"],
+            env=self.environment,
+            cwd=self.folder,
+            log=self.folder / "worker.log",
+        )
+        super().start()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__(*_)
+        self.worker.stop()
+
+    @property
+    def command(self) -> list[str]:
+        where = ["--chdir", str(ROOT / "docker"), "--bind", f"127.0.0.1:{self.port}"]
+        return [sys.executable, "-m", "gunicorn", *where, "--threads", "8", "_wsgi:app"]
 
 
 class Created(LabelStudioMl):
@@ -130,8 +154,8 @@ def two_rounds(backend: Backend, url: str, client, pool_project) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("layout", [LabelStudioMl, Gunicorn])
-def test_two_rounds_as_a_model_of_label_studio_ml(layout, client, pool_project, tmp_path, studio):
+@pytest.mark.parametrize("layout", [Gunicorn, Plain])
+def test_two_rounds_under_another_server(layout, client, pool_project, tmp_path, studio):
     with layout(tmp_path, studio.url, studio.token, **LOGIN) as backend:
         two_rounds(backend, backend.url, client, pool_project)
 

@@ -17,6 +17,8 @@ from cdsel_backend.labelstudio.releases import (
     token_advice,
 )
 
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
 
 def test_releases_are_compared_by_their_numbers():
     assert parse_release("1.23.2") == (1, 23, 2)
@@ -52,6 +54,20 @@ def test_the_advice_on_tokens_names_a_page_that_the_release_has():
     for release in TESTED:
         assert ("Personal Access Token" in token_advice(release)) == has_personal_tokens(release)
     assert "before Label Studio 1.17" in token_advice("")
+
+
+def test_the_readme_says_the_same_of_each_release_that_was_run():
+    section = README.partition("## Which Label Studio\n")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line[:3] == "| 1"
+    ]
+    assert [row[0] for row in rows] == list(TESTED)
+    for release, token, addresses, result in rows:
+        assert token.startswith("personal" if has_personal_tokens(release) else "legacy"), release
+        assert addresses.startswith("refused" if blocks_private_addresses(release) else "allowed"), release
+        assert result, release
 
 
 def test_label_studio_is_found_in_this_environment_and_missed_in_another(tmp_path: Path):
