@@ -16,6 +16,7 @@ import torch
 import waitress
 from backend import eventually
 from click.testing import CliRunner
+from conftest import LABEL_CONFIG
 from test_client import serve
 
 from cdsel_backend.cli import main
@@ -25,6 +26,8 @@ from cdsel_backend.labelstudio.checkup import check_studio
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.connect import Connector
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.webhooks import ensure_webhooks
 from cdsel_backend.server import machine_checkup
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings, read_server_settings
@@ -230,6 +233,26 @@ def test_both_switches_of_a_label_studio_as_it_comes(studio, tmp_path, monkeypat
             (row,) = found[switch]
             assert row["level"] == "problem"
             assert f"{switch}=false" in row["fix"]
+            assert "from 1.23.1 on" in row["message"]
+        check_that_a_refused_webhook_is_no_end(guarded, tmp_path)
+
+
+def check_that_a_refused_webhook_is_no_end(guarded, folder):
+    """Where no webhook may lead to us it is said, and labels come by polling."""
+    client = LabelStudio(guarded.url, guarded.token)
+    pool = client.create_project("Guarded", LABEL_CONFIG)
+    server = ServerSettings(
+        data_dir=folder / "other", label_studio_url=guarded.url, public_url="http://127.0.0.1:9090"
+    )
+    server.data_dir.mkdir()
+    store = Store(server.database_url, server.vectors_folder)
+    project = store.connect_project(
+        guarded.url, pool, label_config=LABEL_CONFIG, queue_project=pool, backbone="b"
+    )
+    (sentence,) = ensure_webhooks(Context(store, server, client), State(store, project), [pool])
+    assert "SSRF_PROTECTION_ENABLED=false" in sentence
+    assert client.webhooks(pool) == []
+    store.close()
 
 
 def test_a_token_that_ends_soon_a_clock_that_is_off_and_an_account_that_may_not_make_projects(monkeypatch):

@@ -227,6 +227,15 @@ WEBHOOKS = {
 """What an event is, by its action."""
 
 
+def webhook_refused(url: str, reason: str, seconds: float) -> str:
+    """What is said where Label Studio lets no webhook lead to us."""
+    return (
+        f"Label Studio refuses our webhook to {url} ({reason}). Labels still come, by a look every {seconds:.0f} "
+        "seconds. To have them at once, start Label Studio with SSRF_PROTECTION_ENABLED=false, or give this backend a "
+        "public address (CDSEL_PUBLIC_URL)."
+    )
+
+
 def event_words(action: str) -> str:
     """What an event is, for the activity page."""
     return WEBHOOKS.get(action, action.replace("_", " ").capitalize())

@@ -21,17 +21,18 @@ from cdsel_backend.labelstudio.source import TaskItem
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.measures import Measures
 from cdsel_backend.pool.source import SourceError
-from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import pool_source, source_item, take_in
 from cdsel_backend.project.view import note_offer
+from cdsel_backend.reconcile import webhooks
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
 from cdsel_backend.reconcile.books import sync_queues, take_back_in_place, withdraw_left
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.listing import bring_in
 from cdsel_backend.reconcile.queues import find_queues, look_up, settle_lost
+from cdsel_backend.reconcile.webhooks import ensure_webhooks
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Activity, Json, Request, Step
 from cdsel_backend.training import ModelFormatError, load
@@ -141,8 +142,8 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         list_sources(context, state, found)
     else:
         list_tasks(context, state, space)
-    for source in state.sources:
-        context.studio.ensure_webhook(source, *webhook(context.server, state))
+    refused = ensure_webhooks(context, state, state.sources)
+    context.store.note_problems(project.id, webhooks.ORIGIN, refused)
     if state.settings.delivery == "queue_project":
         if not state.queue_is_pool:
             find_queues(context, state)

@@ -13,10 +13,11 @@ from cdsel_backend.labelstudio.queue_projects import (
     status_line,
     with_line,
 )
-from cdsel_backend.project.addresses import dashboard, webhook
+from cdsel_backend.project.addresses import dashboard
 from cdsel_backend.project.identity import known_project, note_project
 from cdsel_backend.project.wording import early_training
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.webhooks import ensure_webhooks
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import ACCOUNTS_FACT
 
@@ -135,7 +136,7 @@ def open_queues(context: Context, state: State) -> bool:
             context.studio, context.store, state, dashboard(context.server, state), name
         )
         note_project(context.store, context.studio, context.studio.project(queue))
-        context.studio.ensure_webhook(queue, *webhook(context.server, state))
+        ensure_webhooks(context, state, [queue])  # the next look at all of them says what is wrong
     return bool(missing)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.logs import start_log
 from cdsel_backend.settings import ServerSettings, environment_layer, read_server_settings
 
@@ -84,8 +85,7 @@ def check_settings(verbose: bool) -> ServerSettings:
         )
     if not server.label_studio_api_key:
         raise click.ClickException(
-            "set LABEL_STUDIO_API_KEY to a token of the account the backend works as "
-            "(Label Studio: Account & Settings > Personal Access Token)"
+            f"set LABEL_STUDIO_API_KEY to a token of the account the backend works as: {token_advice('')}"
         )
     return server
 
