@@ -53,7 +53,8 @@ def test_pages_say_since_when_and_an_admin_dismisses(store, tmp_path):
     store.note_problems(project, "training", ['it "broke" <badly>'])
     client = create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store).test_client()
     page = client.get(f"/projects/{POOL}").text
-    assert "since 20" in page
+    assert "<time" in page
+    assert 'datetime="20' in page
     assert "just now" in page
     token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
     form = {"csrf_token": token, "origin": "training", "message": 'it "broke" <badly>', "back": "activity"}
