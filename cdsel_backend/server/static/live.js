@@ -40,6 +40,7 @@ async function refresh() {
 // Thumbnails: three at a time, those in view first, so that Label Studio's own requests find the server free.
 const waiting = new Set();
 let loading = 0;
+const AGAIN = 3000;  // milliseconds until a thumbnail that did not come is asked for once more
 const inView = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) isIntersecting ? waiting.add(target) : waiting.delete(target);
   load();
@@ -51,7 +52,15 @@ function load() {
     waiting.delete(image);
     inView.unobserve(image);
     loading += 1;
-    image.onload = image.onerror = () => { loading -= 1; load(); };
+    image.onload = image.onerror = ({ type }) => {
+      loading -= 1;
+      if (type === "error" && !image.dataset.again) {  // the server was busy: once more, in a while
+        image.dataset.again = "yes";
+        setTimeout(() => { waiting.add(image); load(); }, AGAIN);
+      }
+      load();
+    };
+    image.removeAttribute("src");  // the same address is not asked for again
     image.src = image.dataset.src;
   }
 }

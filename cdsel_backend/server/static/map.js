@@ -19,7 +19,7 @@ async function start() {
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   const pool = read(await answer.arrayBuffer());
   if (!pool.n) throw new Error("no image is embedded");
-  new PoolMap(pool);
+  window.cdselMap = new PoolMap(pool);  // for whoever measures it
 }
 
 // The head's length, the head as JSON, then the arrays that it names.

@@ -1,0 +1,202 @@
+"""Gallery and map in a real browser: keys, ticking, lasso and legend, every look; and a real Label Studio behind."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+
+import pytest
+from desk import Desk, make_pool
+from filled import POOL, shared
+from test_pages_browser import LOOKS, check_sound, serious_faults, served, settled, tab  # noqa: F401 - a fixture
+
+from cdsel_backend.settings import ServerSettings
+
+GALLERY, MAP = f"/projects/{POOL}/gallery", f"/projects/{POOL}/map"
+
+
+@pytest.fixture(scope="module")
+def filled():
+    return shared()
+
+
+@pytest.fixture(scope="module")
+def address(filled):
+    with served(filled.server, filled.store) as address:
+        yield address
+
+
+@pytest.fixture
+def untouched(filled):
+    """Whatever is excluded or put first is put back: the project is that of other tests, too."""
+    yield filled
+    directives = filled.store.directives(filled.project)
+    filled.store.direct(filled.project, directives, None, who="test")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_an_image_and_a_filtered_gallery_are_sound_in_every_look(tab, address, filled, look):  # noqa: F811
+    item = filled.state().selections[0].item
+    for path in (f"{GALLERY}/{item}", f"{GALLERY}?label=malignant&variable.site=riverside&search=P1"):
+        page = tab(**LOOKS[look])
+        page.goto(address + path)
+        settled(page, "gallery")
+        check_sound(page)
+    assert page.get_by_role("heading", name=re.compile("images? of 518")).is_visible()
+
+
+def test_keys_go_from_image_to_image_and_back_to_the_list(tab, address):  # noqa: F811
+    page = tab()
+    page.goto(f"{address}{GALLERY}?label=malignant")
+    page.locator(".gallery a").nth(1).click()
+    heading = page.get_by_role("heading", level=1)
+    page.locator(".whole img").wait_for()
+    second = heading.inner_text()
+    assert page.locator(".whole img").evaluate("(one) => one.decode().then(() => one.naturalWidth)") > 288
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text(re.compile(r"^1 of \d+ found$")).wait_for()
+    assert heading.inner_text() != second
+    page.keyboard.press("ArrowRight")
+    page.get_by_text(re.compile(r"^2 of \d+ found$")).wait_for()
+    assert heading.inner_text() == second
+    page.keyboard.press("Escape")
+    page.get_by_role("heading", name="Gallery").wait_for()
+    assert page.url.endswith("?label=malignant")
+
+
+def test_many_images_are_excluded_and_put_back_with_one_click_each(tab, address, untouched):  # noqa: F811
+    page = tab()
+    page.goto(f"{address}{GALLERY}?state=in+the+pool")
+    exclude = page.get_by_role("button", name="Exclude", exact=True)
+    assert exclude.is_disabled()
+    boxes = page.locator('.gallery input[type="checkbox"]')
+    boxes.nth(0).check()
+    boxes.nth(2).check()
+    assert "the 2 ticked images" in page.get_by_label("Which images").inner_text()
+    exclude.click()
+    page.get_by_text("2 images are excluded and will not be selected.").wait_for()
+    assert page.locator(".tag", has_text="excluded").count() == 2
+    page.get_by_role("button", name="Undo this change").click()
+    page.get_by_text("Undone for 2 images.").wait_for()
+    assert untouched.store.directives(untouched.project) == {}
+    page.get_by_label("All on this page").check()
+    assert boxes.nth(47).is_checked()
+    page.get_by_label("Which images").select_option("all")
+    page.get_by_role("button", name="Put first", exact=True).click()
+    page.get_by_text("are put first").wait_for()
+    assert len(untouched.store.directives(untouched.project)) > 48
+
+
+def test_a_filter_applies_when_it_is_chosen_and_stands_in_the_address(tab, address):  # noqa: F811
+    page = tab()
+    page.goto(address + GALLERY)
+    page.get_by_label("Label", exact=True).select_option("malignant")
+    page.get_by_role("list", name="Filters that are set").get_by_text("malignant").wait_for()
+    assert page.url == f"{address}{GALLERY}?label=malignant"
+    page.get_by_label("Search").fill("P12")
+    page.keyboard.press("Enter")
+    page.get_by_role("list", name="Filters that are set").get_by_text("P12").wait_for()
+    assert page.url == f"{address}{GALLERY}?search=P12&label=malignant"
+    page.get_by_role("link", name="Remove all").click()
+    page.get_by_role("heading", name="518 images").wait_for()
+
+
+def test_legend_and_lasso_of_the_map_lead_to_the_same_images_in_the_gallery(tab, address, filled):  # noqa: F811
+    page = tab()
+    page.goto(address + MAP + "?colour=label")
+    page.wait_for_selector("#map-points[data-drawn]")
+    assert page.locator("#map-title").inner_text() == "label"
+    listed = page.locator("#map-list")
+    for name in ("benign", "malignant"):
+        page.get_by_role("button", name=re.compile(f"^{name}")).click()
+    assert listed.inner_text() == f"List {len(filled.state().labels)} images"
+    page.get_by_role("button", name=re.compile("^benign")).click()
+    assert listed.get_attribute("href").endswith("?label=malignant")
+    # A triangle round the upper left.
+    page.get_by_role("button", name="Draw round images").click()
+    box = page.locator("#map-points").bounding_box()
+    corners = [(0.1, 0.05), (0.75, 0.05), (0.1, 0.95), (0.1, 0.3)]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=12)
+    page.mouse.up()
+    count = int(re.search(r"List (\d+) image", listed.inner_text())[1])
+    assert 0 < count < len(filled.state().labels)
+    assert serious_faults(page) == []
+    listed.click()
+    page.get_by_role("heading", name=f"{count} image").wait_for()
+    chips = page.get_by_role("list", name="Filters that are set")
+    assert "drawn on the map" in chips.inner_text()
+    assert "malignant" in chips.inner_text()
+
+
+def test_what_is_in_view_is_listed_without_a_pointer(tab, address):  # noqa: F811
+    page = tab()
+    page.goto(address + MAP)
+    page.wait_for_selector("#map-points[data-drawn]")
+    page.locator("#map-points").focus()
+    page.keyboard.press("l")
+    assert page.locator("#map-list").inner_text() == "List 518 images"
+    for _ in range(3):
+        page.keyboard.press("+")
+    page.keyboard.press("l")
+    inside = page.locator("#map-list").inner_text()
+    assert 0 < int(re.search(r"\d+", inside)[0]) < 518
+    assert page.locator("#map-said").inner_text() == inside
+    page.get_by_role("button", name="All images again").click()
+    assert page.locator("#map-list").inner_text() == "List all images"
+
+
+def tick(page, task):
+    """Tick the image of a task of the queue."""
+    name = f"Tick the image of Task {task['data']['cdsel_item']}"
+    page.get_by_role("checkbox", name=name, exact=True).check()
+
+
+def test_an_excluded_image_leaves_the_queue_and_one_put_first_is_next(tab, studio, tmp_path):  # noqa: F811
+    """On a real Label Studio: what is clicked in the gallery is what its annotators get."""
+    pool = make_pool(studio)
+    desk = Desk(studio, pool, tmp_path, random_share=0.0, refill_at=0.0)
+    desk.go_on()
+    before = desk.tasks()
+    assert len(before) == 6
+    server = ServerSettings(data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=studio.token)
+    out, busy = before[0], before[1]
+    desk.client.send("POST", f"/api/tasks/{busy['id']}/drafts", {"result": []})
+    free = next(
+        row.task for row in desk.state().items if row.id not in {one.item for one in desk.state().selections}
+    )
+    with served(server, desk.store) as address, closing(tab()) as page:
+        home = f"{address}/projects/{pool}/gallery"
+        page.goto(home + "?state=with+the+annotators")
+        for task in (out, busy):
+            tick(page, task)
+        page.get_by_role("button", name="Exclude", exact=True).click()
+        page.get_by_text("2 images are excluded and will not be selected.").wait_for()
+        page.goto(f"{home}?search={free}")
+        page.locator(".gallery a").first.click()
+        page.get_by_role("button", name="Put first").click()
+        page.get_by_text("1 image is put first").wait_for()
+        state = desk.go_on()
+        left = [task["id"] for task in desk.tasks()]
+        assert out["id"] not in left
+        assert busy["id"] in left, "somebody is at it"
+        assert "an administrator excluded it" in desk.said("TASKS_WITHDRAWN")[0]
+        for task in desk.tasks(answered=False):
+            desk.submit(task)
+        state = desk.go_on()
+        queue = state.project.queue_project
+        following = desk.client.next_task(queue)
+        assert following["data"]["cdsel_item"] == free
+        assert following["data"]["cdsel_reason"] == "Put first by an administrator."
+        assert out["data"]["cdsel_item"] not in {task["data"]["cdsel_item"] for task in desk.tasks()}
+        # The exclusion undone, it is selected still, and comes back.
+        page.goto(home + "?directive=excluded")
+        tick(page, out)
+        page.get_by_role("button", name="Neither").click()
+        page.get_by_text("1 image is selected as all others again.").wait_for()
+        state = desk.go_on()
+        assert out["data"]["cdsel_item"] in {task["data"]["cdsel_item"] for task in desk.tasks()}
+        assert len(state.used) <= state.settings.budget
