@@ -60,7 +60,7 @@ function load() {
       }
       load();
     };
-    image.removeAttribute("src");  // the same address is not asked for again
+    if (image.dataset.again) image.removeAttribute("src");  // or the same address would not be asked for
     image.src = image.dataset.src;
   }
 }
