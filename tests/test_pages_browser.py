@@ -388,7 +388,8 @@ def test_the_map_answers_to_mouse_and_keyboard(tab, address, screenshots):
     page.keyboard.press("ArrowRight")
     assert said.inner_text() != first
     assert (
-        page.locator("#map-tip a")
+        page.get_by_role("link", name="in Label Studio")
+        .and_(page.locator("#map-tip a"))
         .get_attribute("href")
         .startswith(f"{STUDIO_URL}/projects/{POOL}/data?task=")
     )

@@ -74,7 +74,10 @@ def filled(folder: Path, n: int) -> tuple[ServerSettings, Store, int]:
         with writing(store.engine) as connection:
             connection.execute(insert(schema.items), items)
         ids = [1 + row for row in rows]
-        store.add_vectors("b", [(item, hashlib.sha256(b"%d" % item).hexdigest(), vectors[at]) for at, item in enumerate(ids)])
+        store.add_vectors(
+            "b",
+            [(item, hashlib.sha256(b"%d" % item).hexdigest(), vectors[at]) for at, item in enumerate(ids)],
+        )
     store.update_project(project, pool_version=1, item_count=n)
     chosen = rng.choice(n, LABELS, replace=False) + 1
     store.add_round(
