@@ -147,6 +147,26 @@ def test_a_network_in_a_folder_gives_the_same_vectors_in_every_process(tmp_path)
     assert load_network(name).untrained == ()
 
 
+def test_a_network_of_the_hub_is_read_from_its_cache_or_refused_with_what_to_do(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub").constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    # As the hub's own client lays files out.
+    repository, commit = tmp_path / "models--own--net", "0" * 40
+    kept_network(repository / "snapshots" / commit, "test_vit")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    found = [load_backbone("hf-hub:own/net", device="cpu", view="fast") for _ in range(2)]
+    assert found[0].fingerprint == found[1].fingerprint
+    assert (found[0].embed([speckle()]) == found[1].embed([speckle()])).all()
+    assert load_network("hf-hub:own/net").untrained == ()
+    for weights in (None, "random"):
+        with pytest.raises(BackboneError, match=r"hf-hub:own/other: .*set backbone to local-dir:FOLDER"):
+            load_network("hf-hub:own/other", weights=weights)
+    with pytest.raises(BackboneError, match=r"must be a folder on this machine with config\.json"):
+        load_network(f"local-dir:{tmp_path / 'nowhere'}")
+
+
 def test_weights_that_a_checkpoint_lacks_are_refused_where_vectors_depend_on_them(tmp_path):
     name = kept_network(tmp_path, "test_efficientnet", without=["conv_head.", "classifier."])
     assert load_network(name).untrained == ("conv_head.weight",)

