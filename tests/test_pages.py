@@ -949,7 +949,7 @@ def test_the_overview_says_which_question_is_learned(tmp_path, store):
 def test_activity_says_when_how_long_and_what_came_of_each_webhook_and_push(client, store, project):
     number = store.add_event(POOL, "ANNOTATION_CREATED", {"tasks": [7]})
     page = client.get(f"/projects/{POOL}/activity").text
-    assert "1 webhook or request for the worker" in page
+    assert "1 webhook or request waits for the worker" in page
     assert "No worker has been heard of yet" in page
     store.handle_events([number], {"answers": 1, "withdrawn": 0, "images": 0})
     store.add_event(POOL, "TASKS_PUSHED", {"tasks": [8, 9]}, handled=True, seconds=3.0)

@@ -35,7 +35,7 @@ def test_an_annotator_is_never_out_of_work_and_an_admin_sees_one_budget(
     client = LabelStudio(studio.url, studio.token)
     client.update_project(pool_project.id, label_config=OWN_CONFIG)
     context = chromium.new_context(viewport=DESKTOP)
-    with Backend(tmp_path, studio.url, studio.token) as backend:
+    with Backend(tmp_path, studio.url, studio.token, CDSEL_REFILL_AT="0.5") as backend:
 
         def status():
             return backend.status(pool_project.id)
