@@ -91,6 +91,10 @@ def test_a_database_of_e7083fe_keeps_what_it_holds(database_url, tmp_path):
     assert (len(state.labels), len(state.open), len(state.trainings)) == (17, 7, 1)
     assert state.project.champion == state.trainings[0].version == "cdsel-3-v1"
     assert state.settings.budget == 30
+    assert {(row.seconds, row.ignored) for row in state.annotations} == {(None, None)}, (
+        "not known of old ones"
+    )
+    assert (state.pace.every, state.budget) == (None, 30)
     assert Report.from_json(state.project.report).confounders == ("site",)
     assert [row.annotator for row in state.copies] == ["ann@example.org"]
     assert state.queues == {"": 4, "ann@example.org": 51}

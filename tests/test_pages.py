@@ -987,6 +987,10 @@ def test_settings_offer_what_is_known_and_keep_what_is_chosen(client, store, pro
     settings = State(store, project).settings
     assert settings.annotators == {"ann@x.org": 40}
     assert (settings.ignore, settings.budget_hours) == (["age", "sex"], 1.5)
+    wrong = {"csrf_token": token, "fields": "annotators", "account": ["ann@x.org"], "quota": ["-3"]}
+    refused = client.post(f"/projects/{POOL}/settings", data=wrong)
+    assert refused.status_code == 422
+    assert 'value="ann@x.org: -3"' in refused.text, "what was typed stays"
     page = client.get(f"/projects/{POOL}").text
     assert "1.5 hours of annotators" in page
     assert 'name="budget_hours"' in page

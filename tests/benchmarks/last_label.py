@@ -149,11 +149,13 @@ def drawn(size: int) -> dict[str, object]:
         world.push()
         world.label(sorted(world.state().open)[:10])
         seconds: dict[str, float] = {}
+        cpus: dict[str, float] = {}
 
         def timed(name: str, step: object) -> None:
-            before = time.perf_counter()
+            before, cpu = time.perf_counter(), time.process_time()
             world.step(step)
             seconds[name] = round(time.perf_counter() - before, 2)
+            cpus[name] = round(time.process_time() - cpu, 2)
 
         timed("refill", select_round)
         world.push()
@@ -162,7 +164,7 @@ def drawn(size: int) -> dict[str, object]:
         timed("train", train)
         timed("select", select_round)
     new_model = round(seconds["detect"] + seconds["train"] + seconds["select"], 2)
-    return {"drawn": size, **seconds, "new_model_in_queue": new_model}
+    return {"drawn": size, "seconds": seconds, "new_model_in_queue": new_model, "cpu_seconds": cpus}
 
 
 if __name__ == "__main__":
