@@ -53,6 +53,7 @@ LONGEST = (
     "training",
 )
 """Groups of tests that take longest, the longest first; the order changes how long the whole run takes, no more."""
+TOGETHER = {"gallery_browser": "pages_browser"}  # files that look at one filled project
 SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
 PICTURE = 1000  # pixels across a picture of the README
 
@@ -140,7 +141,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used, name = servers_of(item), item.path.stem.removeprefix("test_")
         if not used and name not in LONG and not any(map(item.get_closest_marker, ("slow", "long"))):
             item.add_marker("fast")
-        item.add_marker(pytest.mark.xdist_group(SHARED if "studio" in used else name))
+        group = SHARED if "studio" in used else TOGETHER.get(name, name)
+        item.add_marker(pytest.mark.xdist_group(group))
     # Without this, a group of two tests that take minutes comes last, and all other processes wait for it.
     items.sort(key=_turn)
 

@@ -56,6 +56,7 @@ PICTURES = {  # page -> the last element on its picture
     "overview": "#strip",
     "confounders": "#mosaic",
     "map": "#map",
+    "gallery": "#images li:nth-child(21)",
     "queue": "#queue-list li:nth-child(12)",
     "models": "#chance",
 }
