@@ -133,10 +133,10 @@ class Fire(RuleBasedStateMachine):
         """It works."""
         self._work(times)
 
-    @rule(times=st.integers(2, 8))
-    def more_turns(self, times):
-        """It works more often than the rest happens."""
-        self._work(times)
+    @rule(times=st.integers(2, 6), faults=st.lists(st.one_of(st.none(), FAULTS), min_size=1, max_size=12))
+    def turns_on_a_broken_wire(self, times, faults):
+        """It works while requests fail."""
+        self._break(faults, times)
 
     def _work(self, times):
         for _ in range(times if time.monotonic() < self.ends else 0):
@@ -290,8 +290,11 @@ class Fire(RuleBasedStateMachine):
         times=st.integers(1, 4),
     )
     def break_the_wire(self, faults, times):
-        """The next requests fail."""
-        self.wire.faults = faults
+        """The next requests fail, here and there."""
+        self._break(faults, times)
+
+    def _break(self, faults, times):
+        self.wire.faults = list(faults)
         self._work(times)
         self.wire.faults = []
 
