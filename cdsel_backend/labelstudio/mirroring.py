@@ -39,7 +39,7 @@ def mirrored(task: int, result: Sequence[Json], space: LabelSpace) -> list[Json]
     """The `result` of the annotation that mirrors a `result` of the queue on a task of the pool."""
     parts = list(result)
     if not parts:
-        part: dict[str, Any] = {"from_name": space.control, "to_name": space.to_name, "type": "choices"}
+        part: dict[str, object] = {"from_name": space.control, "to_name": space.to_name, "type": "choices"}
         part["value"] = {"choices": []}
         if space.regions:
             part |= {"from_name": EMPTY, "type": "textarea", "value": {"text": ["nothing drawn"]}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -300,7 +300,7 @@ def _known(option: str, asked: tuple[str, ...], known: tuple[str, ...]) -> tuple
     return asked
 
 
-def _compare(console: Console, given: dict[str, Any], rows: list[Row], progress: Progress) -> None:
+def _compare(console: Console, given: Mapping[str, Any], rows: list[Row], progress: Progress) -> None:
     """Say of each backbone how well it ranks the label, and what it betrays of the confounders."""
     if given["embeddings"]:
         raise UsageError("--embeddings: several backbones are compared on the images; leave it out")
@@ -332,7 +332,7 @@ def _compare(console: Console, given: dict[str, Any], rows: list[Row], progress:
     (out / "backbones.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
-def _read(given: dict[str, Any], rows: list[Row], progress: Progress, backbone: str) -> Dataset:
+def _read(given: Mapping[str, Any], rows: list[Row], progress: Progress, backbone: str) -> Dataset:
     metadata: Path = given["metadata"]
     if given["embeddings"]:
         vectors = read_embeddings(given["embeddings"], len(rows))
@@ -361,7 +361,7 @@ def _read(given: dict[str, Any], rows: list[Row], progress: Progress, backbone: 
 
 
 def _read_pictures(
-    given: dict[str, Any], rows: list[Row], sets: dict[str, Dataset], file: Path, progress: Progress
+    given: Mapping[str, Any], rows: list[Row], sets: dict[str, Dataset], file: Path, progress: Progress
 ) -> dict[str, Dataset]:
     found, problems = with_pictures(
         sets,
