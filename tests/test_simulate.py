@@ -610,9 +610,9 @@ def test_the_command_writes_what_it_promises(folder: Path):
         if (r["strategy"], r["training"], r["correlation"], r["metric"]) == (*BASELINE, "all", WORST)
     )  # fmt: skip
     assert told["mean"] == pytest.approx(mean)
-    assert done.output.strip().splitlines()[-1] == summary["saving"]["words"]
+    assert done.output.strip().splitlines()[-1] == summary["saving"]["sentence"]
     html = (folder / "out" / "report.html").read_text()
-    assert summary["saving"]["words"] in html
+    assert summary["saving"]["sentence"] in html
     assert "oracle" in html
     assert summary["run"]["version"].startswith("cdsel-backend ")
     for fact in summary["run"].values():
@@ -624,7 +624,7 @@ def test_the_command_writes_what_it_promises(folder: Path):
     worst = next(float(r["value"]) for r in rows if r["metric"] == WORST and r["seed"] == "0" and r["budget"] == "40"
                  and (r["strategy"], r["training"], r["correlation"]) == (*BASELINE, "0.8"))  # fmt: skip
     assert min(told) == pytest.approx(worst)
-    assert "No saving of labels is claimed" in summary["saving"]["words"], "two seeds are too few"
+    assert "No saving of labels is claimed" in summary["saving"]["sentence"], "two seeds are too few"
     assert not re.search(r"(src|href)=|url\(|@import|<script", html), "the report loads something"
     assert len(html) < 300_000
     assert html.count("<svg") >= 8
