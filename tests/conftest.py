@@ -40,19 +40,6 @@ workers
 LONG = frozenset(_LONG.split())
 """Files (`test_NAME.py`) whose tests train, embed, simulate or start programs: none of them is fast."""
 SHARED = "the session's Label Studio"
-LONGEST = (
-    SHARED,
-    "simulate",
-    "training_process",
-    "reconcile",
-    "versions",
-    "finetune",
-    "demo",
-    "quality",
-    "confounders",
-    "training",
-)
-"""Groups of tests that take longest, the longest first; the order changes how long the whole run takes, no more."""
 TOGETHER = {"gallery_browser": "pages_browser"}  # files that look at one filled project
 SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
 PICTURE = 1000  # pixels across a picture of the README
@@ -143,18 +130,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast")
         group = SHARED if "studio" in used else TOGETHER.get(name, name)
         item.add_marker(pytest.mark.xdist_group(group))
-    # Without this, a group of two tests that take minutes comes last, and all other processes wait for it.
-    items.sort(key=_turn)
-
-
-def _turn(item: pytest.Item) -> int:
-    """When a group of tests begins: the longest first, then what is not fast, then the rest."""
-    marker = item.get_closest_marker("xdist_group")
-    assert marker is not None
-    (group,) = marker.args
-    if group in LONGEST:
-        return LONGEST.index(group)
-    return len(LONGEST) + (item.get_closest_marker("fast") is not None)
 
 
 def servers_of(item: pytest.Item) -> set[str]:

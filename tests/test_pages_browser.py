@@ -318,6 +318,7 @@ def test_an_admin_changes_the_budget_by_keyboard_and_takes_it_back(tab, address,
 def test_a_strategy_is_explained_as_soon_as_it_is_chosen(tab, address):
     page = tab()
     page.goto(address + EVERY["settings"])
+    page.locator("details").evaluate_all("all => all.forEach((part) => (part.open = true))")
     page.get_by_label("Strategy", exact=True).select_option("margin")
     assert page.get_by_text(describe("margin")).is_visible()
     assert not page.get_by_text(describe("confounder_aware")).is_visible()
