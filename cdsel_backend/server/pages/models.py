@@ -131,7 +131,7 @@ def provisional_groups(insight: Json) -> Markup | None:
 def accuracy_curve(state: State) -> Markup | None:
     """Accuracy against labels, with intervals; None before the first measured model.
 
-    On held-out labels; of models before the worst group could be told by these, its cross-fitted accuracy.
+    On held-out labels; of models before the worst group could be estimated by these, its cross-fitted accuracy.
     """
     rows = state.versions.values()
     curves = []

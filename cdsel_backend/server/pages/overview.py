@@ -98,7 +98,7 @@ class WorstGroup:
 
 
 def worst_group(state: State) -> WorstGroup | None:
-    """The champion's accuracy in its worst group; None while it cannot be told."""
+    """The champion's accuracy in its worst group; None while it is not known."""
     champion = state.versions.get(state.project.champion or "")
     if champion is None:
         return None
