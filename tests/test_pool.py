@@ -8,6 +8,7 @@ import io
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -433,3 +434,9 @@ def test_cuda_agrees_with_the_cpu(lite0):
     here = load_backbone(device="cpu")
     assert there.fingerprint == here.fingerprint
     assert cosine(there.embed(images), here.embed(images)).min() > 0.999
+
+
+def test_untrained_networks_are_the_same_though_several_threads_load_them_at_once():
+    with ThreadPoolExecutor(4) as threads:
+        loads = threads.map(lambda _: network.load_network("test_efficientnet", weights="random"), range(12))
+        assert len({loaded.fingerprint for loaded in loads}) == 1

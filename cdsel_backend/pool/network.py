@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import nn
 DEFAULT = "tf_efficientnet_lite0"
 RANDOM = "random"
 
+_drawing = threading.Lock()
 _PREPROCESSING_VERSION = 1  # raise it when `decode` or `Backbone.prepare` changes what the network sees
 
 
@@ -84,7 +86,7 @@ def load_network(name: str = DEFAULT, *, weights: str | None = None) -> Network:
         hint = f"; similar: {', '.join(near)}" if near else ""
         raise BackboneError(f"setting backbone: timm has no model named {name!r}{hint}")
     if name == DEFAULT and weights is None and (file := _packaged_weights()) is not None:
-        model = timm.create_model(name, num_classes=0)
+        model = _seeded(timm, name, 0)
         _load_by_position(model, file)
         # The package was trained with 127 and 128 of 255, timm's own port with one half.
         return Network(name, model, (224, 224), (127 / 255,) * 3, (128 / 255,) * 3)
@@ -153,7 +155,8 @@ def _from_file(timm: Any, name: str, weights: str) -> nn.Module:
 
 
 def _seeded(timm: Any, name: str, seed: int, **options: Any) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
+    # The seed is the process's: a network that another project's thread draws meanwhile would take from its numbers.
+    with _drawing, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = timm.create_model(name, num_classes=0, **options)
         return model
