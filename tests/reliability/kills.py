@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path.append(str(Path(__file__).parents[1]))  # as pytest has it
 
@@ -254,7 +255,7 @@ def one_run(nursery: Nursery, seed: int, most_kills: int, tally: Tally) -> int:
     """A run from an empty folder to the end, with kills on the way; returns how many there were."""
     from conftest import LABEL_CONFIG
     from fake_studio import fake_studio
-    from fire import CLASSES, OTHER, Checks, Clock, House, picture
+    from fire import CLASSES, OTHER, Checks, Clock, EightPixels, House, picture
 
     rng, kills, faults = random.Random(seed), 0, []
     with tempfile.TemporaryDirectory(prefix="cdsel-kills-") as folder, fake_studio() as studio:
@@ -301,8 +302,9 @@ def one_run(nursery: Nursery, seed: int, most_kills: int, tally: Tally) -> int:
         items = {task["id"] for task in studio.of(pool)}
         if not checks.broken:
             house.worker.trainings = house.trainings
-            with_backbone(house)
-            house.settle()
+            # Its own worker sees images as the killed ones did.
+            with patch("cdsel_backend.pool.backbones.load_backbone", lambda *given, **options: EightPixels()):
+                house.settle()
             checks.at_rest((), lambda task: CLASSES if task in items else ())
         house.close()
     tally.tried.update(faults)
@@ -311,15 +313,6 @@ def one_run(nursery: Nursery, seed: int, most_kills: int, tally: Tally) -> int:
         tally.words.append(f"run {seed}: {kind}: {words}")
         tally.broken.update((fault, kind) for fault in set(faults))
     return kills
-
-
-def with_backbone(house: Any) -> None:
-    """Let the harness's own worker see images as the killed ones did."""
-    from fire import EightPixels
-
-    import cdsel_backend.pool.backbones as backbones
-
-    backbones.load_backbone = lambda *given, **options: EightPixels()  # type: ignore[assignment]
 
 
 def run(kills: int, *, per_run: int = 10, seconds: float = 10**9, seed: int = 0) -> Tally:
