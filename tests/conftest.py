@@ -8,26 +8,35 @@ import os
 # time waiting for one another, and a training of a second takes ten.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import contextlib
 import csv
 import io
 import itertools
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from _pytest.fixtures import FuncFixtureInfo
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, sync_playwright
 from postgres import postgres
 from sqlalchemy import create_engine, text
+from werkzeug.serving import make_server
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
+from cdsel_backend.server.app import create_app
+from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
+
+if TYPE_CHECKING:
+    from filled import Filled
 
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
@@ -42,6 +51,9 @@ LONG = frozenset(_LONG.split())
 SHARED = "the session's Label Studio"
 TOGETHER = {"gallery_browser": "pages_browser"}  # files that look at one filled project
 SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+UNKNOWN = "/projects/99"
+"""A page that answers 404."""
 PICTURE = 1000  # pixels across a picture of the README
 
 
@@ -193,6 +205,79 @@ def chromium() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=found, args=flags)
         yield running
         running.close()
+
+
+@contextlib.contextmanager
+def served(server: ServerSettings, store: Store) -> Iterator[str]:
+    """The pages of a store, and where they are."""
+    web = make_server("127.0.0.1", 0, create_app(server, store), threaded=True)
+    thread = threading.Thread(target=web.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{web.server_port}"
+    finally:
+        web.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    """A project in the middle of its life, for all tests that only look at it."""
+    from filled import fill, images_served  # brings torch, which few tests need
+
+    folder = tmp_path_factory.mktemp("filled")
+    with images_served(folder / "images") as images:
+        yield fill(folder / "data", images, folder / "images")
+
+
+@pytest.fixture(scope="session")
+def address(filled: Filled) -> Iterator[str]:
+    """Where the pages of `filled` are."""
+    with served(filled.server, filled.store) as address:
+        yield address
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[ServerSettings, Store], str]]:
+    """A function that serves a store's pages until the test's tabs are closed: an open page asks for news."""
+    with contextlib.ExitStack() as servers:
+        yield lambda server, store: servers.enter_context(served(server, store))
+
+
+@pytest.fixture
+def tab(chromium: Browser, serve: object) -> Iterator[Callable[..., Page]]:
+    """A function that opens a tab; whatever the pages complain of in the console fails the test.
+
+    The tabs are closed before what `serve` serves.
+    """
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open_tab(viewport: ViewportSize = DESKTOP, **options: Any) -> Page:
+        context = chromium.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if _is_complaint(said) else None,
+        )
+        page.on("pageerror", lambda fault: complaints.append(str(fault)))
+        return page
+
+    yield open_tab
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _is_complaint(said: ConsoleMessage) -> bool:
+    address = said.location["url"]
+    meant = ("status of 404" in said.text and address.endswith(UNKNOWN)) or (
+        "status of 401" in said.text and address.endswith("/login")
+    )
+    # On a machine that is busy a thumbnail comes at the second try.
+    meant |= "status of 503" in said.text and "/thumbnails/" in address
+    return said.type in ("error", "warning") and not meant
 
 
 @pytest.fixture

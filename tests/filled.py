@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import csv
 import hashlib
 import http.server
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,17 +55,6 @@ def images_served(folder: Path) -> Iterator[str]:
     serve = partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server, running(server) as address:
         yield address
-
-
-@cache
-def shared() -> Filled:
-    """One filled project for all tests that only look at it; it is there until the run ends."""
-    temporary = tempfile.TemporaryDirectory(prefix="cdsel-filled-", ignore_cleanup_errors=True)
-    atexit.register(temporary.cleanup)
-    folder = Path(temporary.name)
-    served = images_served(folder / "images")
-    atexit.register(served.__exit__, None, None, None)
-    return fill(folder / "data", served.__enter__(), folder / "images")
 
 
 def fill(folder: Path, address: str, images: Path) -> Filled:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from backend import Backend, eventually
-from test_pages_browser import DESKTOP, screenshots  # noqa: F401 - a fixture
+from conftest import DESKTOP
+from test_pages_browser import screenshots  # noqa: F401 - a fixture
 
 from cdsel_backend.labelstudio.client import LabelStudio
 

@@ -6,24 +6,14 @@ import re
 from contextlib import closing
 
 import pytest
+from conftest import served
 from desk import Desk, make_pool
-from filled import POOL, shared
-from test_pages_browser import LOOKS, check_sound, serious_faults, served, settled, tab  # noqa: F401 - a fixture
+from filled import POOL
+from test_pages_browser import LOOKS, check_sound, serious_faults, settled
 
 from cdsel_backend.settings import ServerSettings
 
 GALLERY, MAP = f"/projects/{POOL}/gallery", f"/projects/{POOL}/map"
-
-
-@pytest.fixture(scope="module")
-def filled():
-    return shared()
-
-
-@pytest.fixture(scope="module")
-def address(filled):
-    with served(filled.server, filled.store) as address:
-        yield address
 
 
 @pytest.fixture
@@ -35,7 +25,7 @@ def untouched(filled):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_an_image_and_a_filtered_gallery_are_sound_in_every_look(tab, address, filled, look):  # noqa: F811
+def test_an_image_and_a_filtered_gallery_are_sound_in_every_look(tab, address, filled, look):
     item = filled.state().selections[0].item
     for path in (f"{GALLERY}/{item}", f"{GALLERY}?label=malignant&variable.site=riverside&search=P1"):
         page = tab(**LOOKS[look])
@@ -45,7 +35,7 @@ def test_an_image_and_a_filtered_gallery_are_sound_in_every_look(tab, address, f
     assert page.get_by_role("heading", name=re.compile("images? of 518")).is_visible()
 
 
-def test_keys_go_from_image_to_image_and_back_to_the_list(tab, address):  # noqa: F811
+def test_keys_go_from_image_to_image_and_back_to_the_list(tab, address):
     page = tab()
     page.goto(f"{address}{GALLERY}?label=malignant")
     page.locator(".gallery a").nth(1).click()
@@ -64,7 +54,7 @@ def test_keys_go_from_image_to_image_and_back_to_the_list(tab, address):  # noqa
     assert page.url.endswith("?label=malignant")
 
 
-def test_many_images_are_excluded_and_put_back_with_one_click_each(tab, address, untouched):  # noqa: F811
+def test_many_images_are_excluded_and_put_back_with_one_click_each(tab, address, untouched):
     page = tab()
     page.goto(f"{address}{GALLERY}?state=in+the+pool")
     exclude = page.get_by_role("button", name="Exclude", exact=True)
@@ -87,7 +77,7 @@ def test_many_images_are_excluded_and_put_back_with_one_click_each(tab, address,
     assert len(untouched.store.directives(untouched.project)) > 48
 
 
-def test_a_filter_applies_when_it_is_chosen_and_stands_in_the_address(tab, address):  # noqa: F811
+def test_a_filter_applies_when_it_is_chosen_and_stands_in_the_address(tab, address):
     page = tab()
     page.goto(address + GALLERY)
     page.get_by_label("Label", exact=True).select_option("malignant")
@@ -101,7 +91,7 @@ def test_a_filter_applies_when_it_is_chosen_and_stands_in_the_address(tab, addre
     page.get_by_role("heading", name="518 images").wait_for()
 
 
-def test_legend_and_lasso_of_the_map_lead_to_the_same_images_in_the_gallery(tab, address, filled):  # noqa: F811
+def test_legend_and_lasso_of_the_map_lead_to_the_same_images_in_the_gallery(tab, address, filled):
     page = tab()
     page.goto(address + MAP + "?colour=label")
     page.wait_for_selector("#map-points[data-drawn]")
@@ -132,7 +122,7 @@ def test_legend_and_lasso_of_the_map_lead_to_the_same_images_in_the_gallery(tab,
     assert "malignant" in chips.inner_text()
 
 
-def test_what_is_in_view_is_listed_without_a_pointer(tab, address):  # noqa: F811
+def test_what_is_in_view_is_listed_without_a_pointer(tab, address):
     page = tab()
     page.goto(address + MAP)
     page.wait_for_selector("#map-points[data-drawn]")
@@ -155,7 +145,7 @@ def tick(page, task):
     page.get_by_role("checkbox", name=name, exact=True).check()
 
 
-def test_an_excluded_image_leaves_the_queue_and_one_put_first_is_next(tab, studio, tmp_path):  # noqa: F811
+def test_an_excluded_image_leaves_the_queue_and_one_put_first_is_next(tab, studio, tmp_path):
     """On a real Label Studio: what is clicked in the gallery is what its annotators get."""
     pool = make_pool(studio)
     desk = Desk(studio, pool, tmp_path, random_share=0.0, refill_at=0.0)

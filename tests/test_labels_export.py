@@ -7,7 +7,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from filled import QUEUE, shared
+from filled import QUEUE
 
 from cdsel_backend.cli import main
 from cdsel_backend.export.label_files import coco
@@ -26,8 +26,8 @@ REGIONS = (
 
 
 @pytest.fixture
-def export(monkeypatch, tmp_path):
-    made = shared()
+def export(filled, monkeypatch, tmp_path):
+    made = filled
     monkeypatch.setenv("CDSEL_DATA_DIR", str(made.server.data_dir))
     monkeypatch.delenv("CDSEL_DATABASE_URL", raising=False)
 
@@ -86,8 +86,8 @@ def test_the_json_is_what_label_studio_imports_and_marks_nothing_as_ours(export)
     assert not [name for name in names if name.startswith("cdsel_")]
 
 
-def test_the_pool_says_where_to_label():
-    line = status_line(shared().state(), "x", "0" * 16, [])
+def test_the_pool_says_where_to_label(filled):
+    line = status_line(filled.state(), "x", "0" * 16, [])
     assert f"labelled · label in project {QUEUE}, not here · dashboard x" in line
     assert OUR_LINE.match(line)
 

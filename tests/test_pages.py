@@ -17,7 +17,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from filled import POOL, QUEUE, STUDIO_URL, images_served, shared
+from filled import POOL, QUEUE, STUDIO_URL, images_served
 from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -710,11 +710,6 @@ def test_images_that_hang_keep_no_thread_of_the_web_server(store, project, tmp_p
 
 
 # a project in the middle of its life
-
-
-@pytest.fixture(scope="module")
-def filled():
-    return shared()
 
 
 @pytest.fixture(scope="module")

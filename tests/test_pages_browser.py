@@ -5,10 +5,8 @@ Screenshots go to the folder that CDSEL_SCREENSHOTS names, or to pytest's own.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from backend import Backend, eventually
-from conftest import LABEL_CONFIG
-from filled import POOL, STUDIO_URL, shared
+from conftest import DESKTOP, LABEL_CONFIG, UNKNOWN, served
+from filled import POOL, STUDIO_URL
 from sqlalchemy import insert
-from werkzeug.serving import make_server
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.selection import describe
@@ -29,7 +26,7 @@ from cdsel_backend.store import PoolTask, Selected, State, Store, schema
 from cdsel_backend.store.database import writing
 from cdsel_backend.store.records import Activity, Step
 
-DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+PHONE = {"width": 390, "height": 844}
 PAGES = (
     "overview",
     "confounders",
@@ -45,7 +42,7 @@ EVERY = {
     "overview": f"/projects/{POOL}",
     **{name: f"/projects/{POOL}/{name}" for name in PAGES[1:]},
     "help": "/help",
-    "error": "/projects/99",
+    "error": UNKNOWN,
 }
 LOOKS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": DESKTOP},
@@ -69,67 +66,12 @@ SHIFTS = """new Promise((done) => {
 })"""
 
 
-@contextlib.contextmanager
-def served(server, store):
-    web = make_server("127.0.0.1", 0, create_app(server, store), threaded=True)
-    thread = threading.Thread(target=web.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{web.server_port}"
-    finally:
-        web.shutdown()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory):
     named = os.environ.get("CDSEL_SCREENSHOTS")
     folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-@pytest.fixture(scope="module")
-def filled():
-    return shared()
-
-
-@pytest.fixture(scope="module")
-def address(filled):
-    with served(filled.server, filled.store) as address:
-        yield address
-
-
-@pytest.fixture
-def tab(chromium):
-    """A function that opens a tab; whatever the pages complain of in the console fails the test."""
-    contexts, complaints = [], []
-
-    def open_tab(viewport=DESKTOP, **options):
-        context = chromium.new_context(viewport=viewport, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on(
-            "console",
-            lambda said: complaints.append(said.text) if _is_complaint(said) else None,
-        )
-        page.on("pageerror", lambda fault: complaints.append(str(fault)))
-        return page
-
-    yield open_tab
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def _is_complaint(said):
-    address = said.location["url"]
-    meant = ("status of 404" in said.text and address.endswith(EVERY["error"])) or (
-        "status of 401" in said.text and address.endswith("/login")
-    )
-    # On a machine that is busy a thumbnail comes at the second try.
-    meant |= "status of 503" in said.text and "/thumbnails/" in address
-    return said.type in ("error", "warning") and not meant
 
 
 def wait_until(page, expression, seconds=20):
@@ -195,25 +137,25 @@ def test_every_page_is_sound_on_desktop_and_phone_and_in_the_dark(
 
 @pytest.mark.pictures
 @pytest.mark.parametrize("look", LOOKS)
-def test_the_login_is_sound_and_says_what_was_wrong(tab, filled, screenshots, look):
+def test_the_login_is_sound_and_says_what_was_wrong(serve, tab, filled, screenshots, look):
     server = filled.server.model_copy(
         update={"basic_auth_user": "studio", "basic_auth_pass": "correct horse"}
     )
-    with served(server, filled.store) as address:
-        page = tab(**LOOKS[look])
-        page.goto(address + EVERY["queue"])
-        page.screenshot(path=screenshots / f"login-{look}.png", full_page=True)
-        check_sound(page)
-        page.get_by_label("User").fill("studio")
-        page.get_by_label("Password").fill("wrong")
-        page.get_by_role("button", name="Sign in").click()
-        assert page.get_by_text("This user and password are not right.").is_visible()
-        check_sound(page)
-        page.get_by_label("User").fill("studio")
-        page.get_by_label("Password").fill("correct horse")
-        page.get_by_role("button", name="Sign in").click()
-        settled(page, "queue")
-        page.screenshot(path=screenshots / f"signed-in-{look}.png")
+    address = serve(server, filled.store)
+    page = tab(**LOOKS[look])
+    page.goto(address + EVERY["queue"])
+    page.screenshot(path=screenshots / f"login-{look}.png", full_page=True)
+    check_sound(page)
+    page.get_by_label("User").fill("studio")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    assert page.get_by_text("This user and password are not right.").is_visible()
+    check_sound(page)
+    page.get_by_label("User").fill("studio")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Sign in").click()
+    settled(page, "queue")
+    page.screenshot(path=screenshots / f"signed-in-{look}.png")
 
 
 def test_no_page_is_forgotten(filled):
@@ -243,49 +185,43 @@ def test_help_on_every_page_leads_to_the_section_about_it(tab, address, name):
 
 
 @pytest.mark.parametrize("look", ["desktop", "phone"])
-def test_empty_states_are_pages_too(tab, screenshots, tmp_path, look):
-    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
-    with served(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store) as address:
-        page = tab(**LOOKS[look])
-        page.goto(address + EVERY["projects"])
-        page.screenshot(path=screenshots / f"projects-empty-{look}.png")
+def test_empty_states_are_pages_too(store, serve, tab, screenshots, tmp_path, look):
+    address = serve(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store)
+    page = tab(**LOOKS[look])
+    page.goto(address + EVERY["projects"])
+    page.screenshot(path=screenshots / f"projects-empty-{look}.png")
+    check_sound(page)
+    project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG, title="Just connected")
+    store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(40)])
+    store.update_project(project, activity=Activity(Step.EMBEDDING, 12, 40).to_json())
+    for name in PAGES:
+        page.goto(address + EVERY[name])
+        page.screenshot(path=screenshots / f"{name}-empty-{look}.png", full_page=True)
         check_sound(page)
-        project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG, title="Just connected")
-        store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(40)])
-        store.update_project(project, activity=Activity(Step.EMBEDDING, 12, 40).to_json())
-        for name in PAGES:
-            page.goto(address + EVERY[name])
-            page.screenshot(path=screenshots / f"{name}-empty-{look}.png", full_page=True)
-            check_sound(page)
-        assert page.get_by_text("Embedding images: 12 of 40").is_visible()
-    store.close()
+    assert page.get_by_text("Embedding images: 12 of 40").is_visible()
 
 
 @pytest.mark.parametrize("look", ["desktop", "phone"])
-def test_long_names_do_not_run_over_what_stands_beside_them(tab, tmp_path, screenshots, look):
-    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+def test_long_names_do_not_run_over_what_stands_beside_them(store, serve, tab, tmp_path, screenshots, look):
     email = f"{'a.long.name' * 3}@department.of.a.hospital.example.org"
-    with served(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store) as address:
-        project = store.connect_project(
-            STUDIO_URL, POOL, label_config=LABEL_CONFIG, layers={"dashboard": {"annotators": {email: 9}}}
-        )
-        store.set_annotators(project, {email: {"user": 1, "queue_project": 21}})
-        store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(6)])
-        items = [row.id for row in store.items(project)]
-        chosen = [Selected(item, item, 1.0, "Drawn at random from all images.", {}) for item in items]
-        store.add_round(project, 1, chosen, strategy="random", seed=0, model_version=None)
-        store.mark_selections(
-            project, {item: {"queue_task": 90 + item, "annotator": email} for item in items}
-        )
-        page = tab(**LOOKS[look])
-        page.goto(address + EVERY["queue"])
-        page.screenshot(path=screenshots / f"queue-annotators-{look}.png", full_page=True)
-        inside = (
-            "[...document.querySelectorAll('.queue > li')].every((one) => one.scrollWidth <= one.clientWidth)"
-        )
-        assert page.evaluate(inside)
-        check_sound(page)
-    store.close()
+    address = serve(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store)
+    project = store.connect_project(
+        STUDIO_URL, POOL, label_config=LABEL_CONFIG, layers={"dashboard": {"annotators": {email: 9}}}
+    )
+    store.set_annotators(project, {email: {"user": 1, "queue_project": 21}})
+    store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(6)])
+    items = [row.id for row in store.items(project)]
+    chosen = [Selected(item, item, 1.0, "Drawn at random from all images.", {}) for item in items]
+    store.add_round(project, 1, chosen, strategy="random", seed=0, model_version=None)
+    store.mark_selections(project, {item: {"queue_task": 90 + item, "annotator": email} for item in items})
+    page = tab(**LOOKS[look])
+    page.goto(address + EVERY["queue"])
+    page.screenshot(path=screenshots / f"queue-annotators-{look}.png", full_page=True)
+    inside = (
+        "[...document.querySelectorAll('.queue > li')].every((one) => one.scrollWidth <= one.clientWidth)"
+    )
+    assert page.evaluate(inside)
+    check_sound(page)
 
 
 def test_an_unknown_project_is_explained(tab, address):

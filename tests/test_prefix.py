@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 import pytest
 from backend import eventually
-from filled import POOL, shared
+from conftest import served
+from filled import POOL
 from reverse_proxy import reverse_proxy
-from test_pages_browser import served, tab  # noqa: F401 - a fixture
 
 from cdsel_backend.server.app import create_app
 
 PREFIX = "/tools/cdsel"
 PROXY = "127.0.0.1"
 ADDRESS = re.compile(r'(?:href|src|action|data-[\w-]+)="(/[^"]*)"')
-
-
-@pytest.fixture(scope="module")
-def filled():
-    return shared()
 
 
 def below(filled, **settings):
@@ -55,13 +51,12 @@ def test_a_prefix_is_believed_of_the_trusted_proxy_and_of_the_setting_only(fille
 
 
 @pytest.mark.parametrize("by_setting", [True, False])
-def test_an_admin_clicks_through_below_a_prefix(filled, tab, by_setting):  # noqa: F811
+def test_an_admin_clicks_through_below_a_prefix(filled, tab, by_setting):
     with reverse_proxy(PREFIX) as proxy:
         proxy.headers = {} if by_setting else {"X-Forwarded-Prefix": PREFIX}
         settings = {"dashboard_url": proxy.url} if by_setting else {"trusted_proxy": PROXY}
-        with served(below(filled, **settings), filled.store) as direct:
+        with served(below(filled, **settings), filled.store) as direct, closing(tab()) as page:
             proxy.target = direct
-            page = tab()
             failed = []
             page.on("response", lambda reply: failed.append(reply.url) if reply.status >= 400 else None)
             page.goto(f"{proxy.url}/projects/{POOL}/queue")
