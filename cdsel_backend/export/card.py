@@ -146,6 +146,8 @@ def _use(version: WholeVersion) -> Iterator[str]:
     yield "- Images of another scanner, site, age group or preparation than those above were not tested."
     yield "- Groups marked as too few to say may be served worse than any number here tells."
     yield "- What confounds and is in no metadata cannot be seen by this report."
+    for sentence in (version.training.metrics.get("insight") or {}).get("one_class", ()):
+        yield f"- {_plain(sentence)}"
     if isinstance(version.model, PresenceModel) and version.model.left_out:
         yield f"- Not learned, for want of both outcomes: {', '.join(map(_plain, version.model.left_out))}."
 

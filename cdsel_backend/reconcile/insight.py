@@ -2,8 +2,9 @@
 
 It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the pool), `curve` (what
 another round would bring), `saved` (labels saved against chance, a sentence), `provisional` (accuracy by group while
-few labels are held out) and `suspects` (labels that may be wrong: `item`, `label`, `other`, their probabilities as
-`own` and `likelihood`, and the `class` in question where an image may show several).
+few labels are held out), `one_class` (sentences on levels of which the labels show one class) and `suspects` (labels
+that may be wrong: `item`, `label`, `other`, their probabilities as `own` and `likelihood`, and the `class` in question
+where an image may show several).
 
 All of it goes by heads that have not seen the label in question (`training/cross_fit.py`): the champion has seen most
 labels of the random share and would flatter itself, and those it has not seen, held out or newer, are too few.
@@ -21,6 +22,7 @@ from cdsel_backend.store.records import Json
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
+from cdsel_backend.training.one_class import one_class_levels
 from cdsel_backend.training.provisional import provisional
 from cdsel_backend.training.random_share import RandomShare, tell
 from cdsel_backend.training.saved import labels_saved_sentence, too_few
@@ -81,6 +83,12 @@ def _insight(pool: EmbeddedPool) -> Json:
             kind=kind,
             groups=pool.groups[unseen.rows],
             seed=settings.seed,
+        ),
+        "one_class": one_class_levels(
+            [column.take(np.flatnonzero(trained)) for column in columns],
+            labels[trained],
+            pool.classes,
+            kind=kind,
         ),
         "suspects": _suspects(pool, unseen),
     }

@@ -72,6 +72,16 @@ def fair_offsets(
     return common, np.vstack([*tables, np.zeros((0, classes))])
 
 
+def occurs(found: Shares) -> NDArray[np.bool_]:
+    """Return (l,): whether more than one class occurs in each level.
+
+    It does where it is likelier than not that all but its commonest class together make up `_OCCURS` of it.
+    """
+    seen, total = found.if_drawn
+    rest = total * (1 - seen.max(axis=1))
+    return np.asarray(beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3)) > 0.5)
+
+
 def expected_accuracy(
     scores: Array, labels: NDArray[np.int64], columns: Sequence[Column], classes: int
 ) -> float:
@@ -116,21 +126,18 @@ def _targets(
 ) -> Array:
     """Return (l, c): the share of each level that is to be called each class.
 
-    Fair, where more than one class occurs in the level (it is likelier than not that the rest makes up `_OCCURS`);
-    elsewhere rare classes are called no oftener than they occur. Between what is called now and that, by `strength`.
+    Fair, where more than one class `occurs` in the level; elsewhere rare classes are called no oftener than they
+    occur. Between what is called now and that, by `strength`.
     """
     shares = found.values
     now = np.stack(
         [called[items].mean(axis=0) if len(items) else shares[i] for i, items in enumerate(members)]
     )
-    seen, total = found.if_drawn
-    rest = total * (1 - seen.max(axis=1))
-    occurs = beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3))[:, None] > 0.5
     alone = np.minimum(now, shares)
     commonest = shares.argmax(axis=1)
     alone[np.arange(len(alone)), commonest] += 1 - alone.sum(axis=1)
     return np.asarray(
-        (1 - strength) * now + strength * np.where(occurs, _fair(shares, accuracy), alone),
+        (1 - strength) * now + strength * np.where(occurs(found)[:, None], _fair(shares, accuracy), alone),
         dtype=np.float64,
     )
 

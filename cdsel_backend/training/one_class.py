@@ -1,0 +1,44 @@
+"""Levels of which the labels so far show one class only: what a model does there, said before it surprises anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.offsets import occurs
+from cdsel_backend.training.shares import level_shares
+
+
+def one_class_levels(
+    columns: Sequence[Column],
+    labels: NDArray[np.integer],
+    classes: Sequence[str],
+    *,
+    kind: LabelKind = SINGLE,
+) -> list[str]:
+    """Return a sentence for each level whose labels make a model take it to hold one class (see `offsets.occurs`).
+
+    columns: the confounders over the m labelled items that a model is trained on; labels: their values, as their
+    kind has them. Levels without a label, and decisions of which all labels agree, are passed over.
+    """
+    found = []
+    for decision, outcomes in zip(kind.decisions(classes), kind.codes(labels).T, strict=True):
+        rows = np.flatnonzero(outcomes >= 0)
+        seen, codes = np.unique(outcomes[rows], return_inverse=True)
+        if len(seen) < 2:
+            continue
+        for column in columns:
+            shares = level_shares(column, rows, codes, len(seen))
+            for level, several, counts in zip(column.levels, occurs(shares), shares.seen, strict=True):
+                if several or not counts.any():
+                    continue
+                found.append(
+                    f"{column.name} {level}: {counts.max():.0f} of {counts.sum():.0f} labels are "
+                    f"{decision.group(int(seen[counts.argmax()]))}. The model takes anything else to be as rare "
+                    "there, and hardly ever says so; labels of other classes from there would change that."
+                )
+    return found
