@@ -118,14 +118,14 @@ def test_the_gain_of_a_known_curve_lies_in_its_interval_and_the_round_is_worth_i
         assert curve["twice"]["interval"][0] < law(320) - law(160) < curve["twice"]["interval"][1]
         assert abs(curve["expected"][1] - law(160)) < 0.02
     assert found["worth"] == "yes"
-    assert found["words"].startswith("Another round of 100 would likely bring +.0")
+    assert found["sentence"].startswith("Another round of 100 would likely bring +.0")
 
 
 def test_a_small_round_on_a_curve_that_rises_is_worth_it_little_by_little():
     unseen, labels = planted([0.9 - 2.0 * n**-0.5 for n in (40.0, 57.0, 80.0, 113.0, 160.0)], items=6000)
     found = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=4, asked=5)
     assert found["worth"] == "slowly"
-    assert "the curve still rises" in found["words"]
+    assert "the curve still rises" in found["sentence"]
     assert found["twice"].startswith("Twice the labels: +.04")
 
 
@@ -133,11 +133,11 @@ def test_a_flat_curve_says_hardly_and_a_noisy_one_that_it_cannot_be_told():
     unseen, labels = planted([0.7] * 5, items=6000)
     flat = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=16, asked=20)
     assert flat["worth"] == "hardly"
-    assert "hardly one more image right in a hundred" in flat["words"]
+    assert "hardly one more image right in a hundred" in flat["sentence"]
     unseen, labels = planted([0.5, 0.55, 0.6, 0.65, 0.6], items=30, draws=5)
     noisy = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=160, asked=200)
     assert noisy["worth"] == "cannot tell"
-    assert "interval" in noisy["words"]
+    assert "interval" in noisy["sentence"]
 
 
 def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
@@ -145,7 +145,7 @@ def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
     unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
     own = [column.take(unseen.rows) for column in columns]
     few = learning_curve(unseen, labels[:30], own, CLASSES, labels_now=30, labels_more=16, asked=20)
-    assert few["words"] == f"Cannot tell yet: 30 of the {FEWEST} labels due can be trained on."
+    assert few["sentence"] == f"Cannot tell yet: 30 of the {FEWEST} labels due can be trained on."
     vectors, columns, labels, *_ = world(labelled=60)
     labels[:60] = 0
     labels[:2] = 1
@@ -217,7 +217,7 @@ def test_error_and_prevalence_of_the_pool_are_told_once_there_are_enough():
     said = np.eye(2)[np.where(np.arange(n) < 10, 1 - labels, labels)]
     few = tell(RandomShare(np.ones(n, int), np.arange(n) % 4 == 0, 1000), labels, said, CLASSES)
     assert few["error"] is None
-    assert few["words"] == "Too few yet: 10 of the 15 labels due were drawn by chance."
+    assert few["sentence"] == "Too few yet: 10 of the 15 labels due were drawn by chance."
     enough = tell(RandomShare(np.ones(n, int), np.ones(n, bool), 1000), labels, said, CLASSES)
     assert enough["n"] == n
     assert enough["error"]["value"] == pytest.approx(0.25)

@@ -296,6 +296,20 @@ def test_undo_goes_back_to_an_earlier_value_of_the_dashboard(client, store, proj
     assert (state.settings.budget, state.resolved.sources["budget"]) == (50, "dashboard")
 
 
+def test_undo_covers_the_budget_in_hours(client, store, project):
+    post(client, "/settings", fields=["budget", "budget_hours"], budget="50", budget_hours="2.5")
+    assert "Undo: budget in hours back to not set" in client.get(f"/projects/{POOL}").text
+    post(client, "/undo")
+    state = State(store, project)
+    assert (state.settings.budget_hours, state.resolved.sources["budget_hours"]) == (None, "default")
+    assert state.settings.budget == 50
+    text = client.get(f"/projects/{POOL}").text
+    assert "The budget in hours is not set again, from: the default." in text
+    assert "Undo: budget in hours back to 2.5" in text
+    post(client, "/undo")
+    assert State(store, project).settings.budget_hours == 2.5
+
+
 def test_both_budgets_are_shown_and_one_click_takes_that_of_label_studio(client, store, project):
     post(client, "/settings", fields=["budget", "seed"], budget="15", seed="4")
     store.update_project(
@@ -372,7 +386,7 @@ def test_before_the_budget_is_lowered_the_page_says_what_becomes_of_the_open_ima
     label(store, project, {items[0]: "cat"})
     for page in ("", "/settings"):
         text = client.get(f"/projects/{POOL}{page}").text
-        assert "With less than 4, nothing more is pushed; the 3 open images stay in the queue" in text
+        assert "With a budget below 4, nothing more is pushed; the 3 open images stay in the queue" in text
     label(store, project, dict.fromkeys(items[:3], "cat"))
     assert "the open image stays in the queue" in client.get(f"/projects/{POOL}").text
 
@@ -800,8 +814,8 @@ def test_models_show_what_each_lot_of_labels_bought(filled, working):
 def test_models_answer_whether_another_round_is_worth_it(filled, working):
     page = working.get(f"/projects/{POOL}/models").text
     told = filled.state().trainings[-1].metrics["insight"]
-    assert told["curve"]["words"] in page
-    assert "Another round of 100 would likely bring" in told["curve"]["words"]
+    assert told["curve"]["sentence"] in page
+    assert "Another round of 100 would likely bring" in told["curve"]["sentence"]
     assert 'data-save="outlook"' in page
     verdict = VERDICTS[told["curve"]["worth"]]
     assert verdict != "Cannot tell yet"

@@ -12,13 +12,13 @@ from cdsel_backend.confounders import (
     cramers_v,
     cross_table,
     detect,
+    first_sentence,
     verdict_changes,
 )
 from cdsel_backend.confounders.association import conditional_information, cramers_v_interval, information
 from cdsel_backend.confounders.judge import Measured, judge
 from cdsel_backend.confounders.probe import fit_probe
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.server.pages.first_sentence import first_sentence
 
 
 def column(name, codes):
@@ -227,3 +227,15 @@ def test_the_first_sentence_is_one_that_a_clinician_reads_once():
     )
     assert few.startswith("Too few labels say yet whether the site")
     assert few.endswith("almost always.")
+
+
+def test_a_sentence_can_be_had_without_its_figures():
+    measured = Finding(
+        "site (ward)", Verdict.NEITHER, "", 2, encoded=0.9, associated=0.5, associated_with="label"
+    )
+    judged = judge(Measured(measured), (), ())
+    assert judged.sentence == f"{judged.statement[:-1]} ({judged.figures})."
+    assert judged.statement.startswith("site (ward) ")
+    assert "AUROC" not in judged.statement
+    report = Report((judged,), lead="87 % of the images.")
+    assert Report.from_json(report.to_json()) == report

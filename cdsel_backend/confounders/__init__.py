@@ -2,6 +2,7 @@
 
 from cdsel_backend.confounders.association import cramers_v, cross_table
 from cdsel_backend.confounders.detect import detect
+from cdsel_backend.confounders.first_sentence import first_sentence, labels_by_level
 from cdsel_backend.confounders.report import Finding, LatentGroup, Report, VerdictChange, verdict_changes
 from cdsel_backend.confounders.representation import Representation, fit_representation
 from cdsel_backend.confounders.verdict import Verdict
@@ -16,6 +17,8 @@ __all__ = [
     "cramers_v",
     "cross_table",
     "detect",
+    "first_sentence",
     "fit_representation",
+    "labels_by_level",
     "verdict_changes",
 ]

@@ -39,8 +39,9 @@ def judge(measured: Measured, forced_in: Collection[str], forced_out: Collection
         verdict, why = _consequence(measured)
     else:
         verdict, why = _with_labels(finding)
-    figures = f" ({_figures(finding)})" if finding.associated is not None else ""
-    return replace(finding, verdict=verdict, sentence=f"{finding.variable} {why}{figures}.")
+    figures = _figures(finding) if finding.associated is not None else ""
+    sentence = f"{finding.variable} {why}{f' ({figures})' if figures else ''}."
+    return replace(finding, verdict=verdict, sentence=sentence, figures=figures)
 
 
 def _before_labels(finding: Finding) -> tuple[Verdict, str]:
@@ -68,7 +69,10 @@ def _with_labels(finding: Finding) -> tuple[Verdict, str]:
     """Two questions, each answered yes, no or not yet; a no to either excludes a confounder."""
     encoded, associated = _encoded_given_label(finding), _associated(finding) or _not_yet(finding)
     if associated and encoded:
-        return Verdict.CONFOUNDER, "can mislead a model"
+        return Verdict.CONFOUNDER, (
+            "can mislead a model: it is encoded in the images, also among those of one label, and associated with the "
+            "label"
+        )
     if associated is False:
         if encoded or _encoded(finding):
             return Verdict.ENCODED_ONLY, "is encoded in the images, but not associated with the label"

@@ -43,11 +43,18 @@ class Finding:
     dependence_p: float | None = None
     utility: float | None = None
     detectability: float | None = None
+    figures: str = ""
+    """What stands in brackets at the end of `sentence`."""
 
     @property
     def from_file(self) -> bool:
         """Whether the variable is none of the tasks' data, but what the image's file says of itself."""
         return self.variable.startswith(FILE_PREFIX)
+
+    @property
+    def statement(self) -> str:
+        """The sentence without its figures."""
+        return self.sentence.replace(f" ({self.figures})", "") if self.figures else self.sentence
 
     @property
     def acts(self) -> bool:
@@ -71,10 +78,14 @@ class LatentGroup:
 
 @dataclass(frozen=True)
 class Report:
-    """All variables, the strongest first, and groups of images that none of them explains."""
+    """All variables, the strongest first, and groups of images that none of them explains.
+
+    `lead` says of the strongest that acts who has which label, and how well the images show it; empty where none acts.
+    """
 
     findings: tuple[Finding, ...] = ()
     latent: tuple[LatentGroup, ...] = ()
+    lead: str = ""
 
     @property
     def confounders(self) -> tuple[str, ...]:
@@ -87,6 +98,7 @@ class Report:
             "confounders": list(self.confounders),
             "findings": [asdict(entry) for entry in self.findings],
             "latent": [asdict(entry) for entry in self.latent],
+            "lead": self.lead,
         }
 
     @classmethod
@@ -99,6 +111,7 @@ class Report:
                 for entry in data.get("findings", ())
             ),
             tuple(LatentGroup(**_known(LatentGroup, entry)) for entry in data.get("latent", ())),
+            str(data.get("lead") or ""),
         )
 
 

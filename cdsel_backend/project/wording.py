@@ -164,8 +164,9 @@ def lowering(state: State) -> str | None:
         return None
     many = len(state.open) != 1
     return (
-        f"With less than {len(state.used):,}, nothing more is pushed; the {f'{len(state.open):,} ' if many else ''}"
-        f"open image{'s stay' if many else ' stays'} in the queue and may still be labelled."
+        f"With a budget below {len(state.used):,}, nothing more is pushed; the "
+        f"{f'{len(state.open):,} ' if many else ''}open image{'s stay' if many else ' stays'} in the queue and can "
+        "still be labelled."
     )
 
 

@@ -6,12 +6,12 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders import Report, detect, verdict_changes
+from cdsel_backend.confounders import Report, detect, first_sentence, labels_by_level, verdict_changes
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import predecessors, provenance, prune
@@ -77,10 +77,29 @@ def detect_confounders(context: Context, state: State) -> bool:
         predictions=_champion_says(context, pool),
         seed=settings.seed,
     )
+    report = replace(report, lead=_lead(pool, report))
     for change in verdict_changes(Report.from_json(state.project.report), report):
         context.store.add_event(state.project.pool_project, VERDICT_CHANGED, asdict(change), handled=True)
     context.store.update_project(state.project.id, report=report.to_json(), report_key=key)
     return True
+
+
+def _lead(pool: EmbeddedPool, report: Report) -> str:
+    """The report's first sentence: on the strongest variable that acts, if any."""
+    finding = next((finding for finding in report.findings if finding.acts), None)
+    if finding is None:
+        return ""
+    column = next(column for column in pool.columns if column.name == finding.variable)
+    levels = dict(zip(pool.ids.tolist(), column.codes.tolist(), strict=True))
+    labelled = (
+        (pool.kind.listed_codes(label, pool.classes), levels[item])
+        for item, label in pool.state.labels.items()
+        if item in levels
+    )
+    classes = pool.kind.listed(pool.classes)
+    return first_sentence(
+        finding, column.levels, classes, labels_by_level(labelled, len(classes), len(column.levels))
+    )
 
 
 def _champion_says(context: Context, pool: EmbeddedPool) -> NDArray[np.float64] | None:

@@ -5,8 +5,8 @@
 - `annotators`: a list, one entry for each account that `annotators` names or named: `email`, `quota` (none: named no
   more), `known` (Label Studio knows the account), `queue_project` (id in Label Studio, or none yet), `placed` (images
   in the queue so far), `open` (of these, not labelled by anybody), `labelled` (images she labelled, in whatever queue).
-- `agreement`: `images` (labelled by two people), `agree`, `kappa` and `interval` (or none), `words`, and `pairs`, the
-  same for every two with `annotators` (e-mail, or "user 7"). Empty ({}) while no image was labelled by two people.
+- `agreement`: `images` (labelled by two people), `agree`, `kappa` and `interval` (or none), `sentence`, and `pairs`,
+  the same for every two with `annotators` (e-mail, or "user 7"). Empty ({}) while no image was labelled by two people.
 """
 
 from __future__ import annotations

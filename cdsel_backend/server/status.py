@@ -18,6 +18,7 @@ UNUSABLE_SHOWN = 1000  # of the images left out; the count is of all
 def project_status(store: Store, state: State) -> Json:
     """Everything worth knowing about a project, as JSON."""
     project = state.project
+    report = Report.from_json(project.report)
     embedded, unusable, items = store.embedding_progress(project.id)
     activity = project.activity
     return {
@@ -62,9 +63,11 @@ def project_status(store: Store, state: State) -> Json:
                 "given_label": finding.given_label,
                 "associated": finding.associated,
                 "sentence": finding.sentence,
+                "statement": finding.statement,
             }
-            for finding in Report.from_json(project.report).findings
+            for finding in report.findings
         ],
+        "lead": report.lead,
         "annotators": [asdict(annotator) for annotator in annotators(state)],
         "agreement": agreement_of(state),
         "seconds_per_image": None if state.pace.every is None else state.pace.every.seconds,

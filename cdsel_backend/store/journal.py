@@ -164,13 +164,15 @@ class Journal(Database):
                 insert(schema.audit).values(project=project, at=now, who=who, name=action.lower())
             )
 
-    def audit(self, project: int, *, name: str | None = None, limit: int | None = None) -> list[AuditEntry]:
-        """What was changed on the dashboard, newest first; of one setting, if named."""
+    def audit(
+        self, project: int, *, names: Collection[str] = (), limit: int | None = None
+    ) -> list[AuditEntry]:
+        """What was changed on the dashboard, newest first; of some settings, if named."""
         table = schema.audit
         where = (
             table.c.project == project
-            if name is None
-            else and_(table.c.project == project, table.c.name == name)
+            if not names
+            else and_(table.c.project == project, table.c.name.in_(names))
         )
         with reading(self.engine) as connection:
             query = columns(AuditEntry, table).where(where).order_by(table.c.id.desc()).limit(limit)

@@ -320,7 +320,7 @@ class State:
     @cached_property
     def champion_changes(self) -> list[AuditEntry]:
         """The audit's rows on which model serves, newest first: what was promoted or taken back by hand."""
-        return self._store.audit(self.project.id, name="champion")
+        return self._store.audit(self.project.id, names=("champion",))
 
     @cached_property
     def trained_labels(self) -> dict[int, str]:

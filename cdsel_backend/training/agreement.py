@@ -21,7 +21,7 @@ class Agreement(TypedDict, total=False):
     agree: int
     kappa: float | None
     interval: list[float] | None
-    words: str
+    sentence: str
     pairs: list[Agreement]
 
 
@@ -42,7 +42,7 @@ def agreement(
 
     Returns:
         `images`, `agree` (how many have equal readings), `kappa` and `interval` (95 %, bootstrap over images; none
-        with fewer than `FEWEST` images, or where all readings are the same class), `words`, and `pairs`: the same
+        with fewer than `FEWEST` images, or where all readings are the same class), `sentence`, and `pairs`: the same
         for every two annotators, with `annotators`.
     """
     found = _compare(np.concatenate([first, second]), np.concatenate([second, first]), len(first), seed)
@@ -65,7 +65,7 @@ def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, s
     agree = int((first[:images] == second[:images]).all(axis=1).sum())
     found: Agreement = {"images": images, "agree": agree, "kappa": None, "interval": None}
     if images < FEWEST:
-        found["words"] = f"cannot tell yet: {images} of {FEWEST} images due were labelled by two people"
+        found["sentence"] = f"cannot tell yet: {images} of {FEWEST} images due were labelled by two people"
         return found
     varying = [
         column
@@ -73,7 +73,7 @@ def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, s
         if len(np.unique([first[:, column], second[:, column]])) > 1
     ]
     if not varying:
-        found["words"] = f"cannot tell: all readings of {images} images are the same class"
+        found["sentence"] = f"cannot tell: all readings of {images} images are the same class"
         return found
     kappa = float(np.mean([cohen_kappa_score(first[:, column], second[:, column]) for column in varying]))
     weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=DRAWS)
@@ -81,7 +81,7 @@ def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, s
     draws = np.nanmean([_kappas(first[:, column], second[:, column], weights) for column in varying], axis=0)
     low, high = (float(bound) for bound in np.nanpercentile(draws, [2.5, 97.5]))
     found |= {"kappa": kappa, "interval": [low, high]}
-    found["words"] = (
+    found["sentence"] = (
         f"kappa {kappa:.2f} (95 % {low:.2f} to {high:.2f}): {agree} of {images} images that two people labelled have "
         "the same label"
     )

@@ -60,7 +60,7 @@ class Outlook(TypedDict, total=False):
     ahead: list[int]
     curves: dict[str, Curve]
     worth: str
-    words: str
+    sentence: str
     twice: str
 
 
@@ -82,7 +82,7 @@ def learning_curve(
     are held out).
 
     Returns:
-        `words`: the answer; `worth`: "yes", "perhaps", "slowly", "hardly" or "cannot tell"; `twice`: what twice the
+        `sentence`: the answer; `worth`: "yes", "perhaps", "slowly", "hardly" or "cannot tell"; `twice`: what twice the
         labels would bring, as a sentence, where it can be estimated; `asked`; `sizes` (s,); `tested` labels; `ahead`
         (4,): the largest size, `labels_now`, after the round, and twice `labels_now`; and under `curves`, for
         `worst_group_accuracy` and `balanced_accuracy` where enough labels tell them: `values`, `low` and `high` (s,),
@@ -157,7 +157,7 @@ def _curve(
 
 
 def _answer(curves: dict[str, Curve], asked: int) -> Outlook:
-    """Return `worth` and `words`, by the worst group where it can be estimated."""
+    """Return `worth` and `sentence`, by the worst group where it can be estimated."""
     if not curves:
         return _cannot("too few labels are tested in every group and class")
     name = next(iter(curves))
@@ -170,12 +170,15 @@ def _answer(curves: dict[str, Curve], asked: int) -> Outlook:
     answer: Outlook = {"twice": f"Twice the labels: {gain_text(twice)} {WORDS[name]}."}
     if high < LITTLE and twice["interval"][0] > 0 and twice["gain"] >= LITTLE:
         outlook += ": hardly to be seen by itself, but the curve still rises."
-        return answer | {"worth": "slowly", "words": outlook}
+        return answer | {"worth": "slowly", "sentence": outlook}
     if high < LITTLE:
-        return answer | {"worth": "hardly", "words": f"{outlook}: hardly one more image right in a hundred."}
+        return answer | {
+            "worth": "hardly",
+            "sentence": f"{outlook}: hardly one more image right in a hundred.",
+        }
     if low > 0:
-        return answer | {"worth": "yes", "words": f"{outlook}."}
-    return answer | {"worth": "perhaps", "words": f"{outlook}; it may bring nothing."}
+        return answer | {"worth": "yes", "sentence": f"{outlook}."}
+    return answer | {"worth": "perhaps", "sentence": f"{outlook}; it may bring nothing."}
 
 
 def gain_text(found: Gain) -> str:
@@ -185,7 +188,7 @@ def gain_text(found: Gain) -> str:
 
 
 def _cannot(why: str) -> Outlook:
-    return {"worth": "cannot tell", "words": f"Cannot tell yet: {why}."}
+    return {"worth": "cannot tell", "sentence": f"Cannot tell yet: {why}."}
 
 
 def signed(value: float) -> str:

@@ -37,7 +37,7 @@ class PoolEstimates(TypedDict, total=False):
     n: int
     error: Estimate | None
     prevalence: dict[str, Estimate] | None
-    words: str
+    sentence: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def tell(
     *,
     kind: LabelKind = SINGLE,
 ) -> PoolEstimates:
-    """Return `n` draws, and `error` and `prevalence` (by class) of the pool, or none with `words` that say why.
+    """Return `n` draws, and `error` and `prevalence` (by class) of the pool, or none with `sentence` that say why.
 
     labels: the values of m items, as their kind has them; probabilities (m, c) of heads that have not seen them, NaN
     where there was none. Where a label makes several decisions, the error is the mean over those that were made.
@@ -102,7 +102,7 @@ def tell(
     n = int(share.drawn.sum())
     answer: PoolEstimates = {"n": n, "error": None, "prevalence": None}
     if n < FEWEST:
-        return {**answer, "words": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
+        return {**answer, "sentence": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
     shown = kind.shows(labels, len(classes))
     prevalence: dict[str, Estimate] = {}
     answer["prevalence"] = prevalence
@@ -114,4 +114,4 @@ def tell(
         codes = kind.codes(labels)
         misses = (codes >= 0) & (kind.decided(probabilities) != codes)
         answer["error"] = share.estimate(misses.sum(axis=1) / np.maximum((codes >= 0).sum(axis=1), 1))
-    return {**answer, "words": f"From {n} labels drawn by chance."}
+    return {**answer, "sentence": f"From {n} labels drawn by chance."}

@@ -33,7 +33,7 @@ from cdsel_backend.settings import LAYERS, ProjectSettings, accept, names_in
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import ACCOUNTS_FACT
 from cdsel_backend.store.problems import POOL_GONE
-from cdsel_backend.store.records import Json, Request
+from cdsel_backend.store.records import AuditEntry, Json, Request
 
 LAYER = LAYERS[-1]
 REQUESTS: dict[str, str] = {
@@ -46,6 +46,8 @@ BASIC = (
     *("annotators", "preannotate", "show_reason"),
 )
 """Settings that most projects need; the others are folded."""
+BUDGETS = {"budget": "budget", "budget_hours": "budget in hours"}
+"""What undo takes back: the settings, and what a person calls them."""
 ACCOUNTS_SHOWN = 12  # that have no queue yet; any other is typed
 log = logging.getLogger(__name__)
 
@@ -94,20 +96,24 @@ def give_back_setting(pool_project: int) -> Response:
 
 @pages.post("/projects/<int:pool_project>/undo")
 def undo_budget(pool_project: int) -> Response:
-    """Take the last change of the budget back, wherever it was made; done twice, it comes again."""
+    """Take the last change of the budget (images or hours) back, wherever it was made; done twice, it comes again."""
     state = read_state(pool_project)
-    changes = Service.current().store.audit(state.project.id, name="budget", limit=1)
-    if not changes:
+    last = last_budget_change(state)
+    if last is None:
         raise BadRequest("the budget was not changed yet")
-    last = changes[0]
     others = {name: layer for name, layer in state.project.layers.items() if name != LAYER}
-    if last.old_source != LAYER and resolved(others).settings.budget == last.old:
-        _change(state, drop=["budget"])
+    if last.old_source != LAYER and resolved(others).settings.model_dump(mode="json")[last.name] == last.old:
+        _change(state, drop=[last.name])
     else:  # Label Studio may say something else by now than before
-        _change(state, put={"budget": last.old})
-    value, source = _in_force(find(pool_project).layers, "budget")
-    flash(f"The budget is {value_text(value)} again, from: {source}.")
+        _change(state, put={last.name: last.old})
+    value, source = _in_force(find(pool_project).layers, last.name)
+    flash(f"The {BUDGETS[last.name]} is {value_text(value)} again, from: {source}.")
     return _back(pool_project)
+
+
+def last_budget_change(state: State) -> AuditEntry | None:
+    """The newest change of the budget, in images or in hours; None: there was none."""
+    return next(iter(Service.current().store.audit(state.project.id, names=tuple(BUDGETS), limit=1)), None)
 
 
 @pages.post("/projects/<int:pool_project>/requests")

@@ -12,10 +12,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cdsel_backend import figures
-from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v
+from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, labels_by_level
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state
-from cdsel_backend.server.pages.first_sentence import first_sentence
 from cdsel_backend.server.pool_table import PoolTable, PoolTables
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
@@ -60,20 +59,9 @@ def confounders(pool_project: int) -> str:
         plane=plane(drawn),
         chosen=chosen,
         mosaics=mosaics(state, chosen) if chosen in names else None,
-        lead=lead(state, acting[0]) if acting else None,
-        acting=[one.variable for one in acting],
+        acting=report.confounders,
         examples=examples(state, chosen) if chosen in names else [],
     )
-
-
-def lead(state: State, finding: Finding) -> str | None:
-    """The first sentence on a variable that acts; None where there is no table of the pool yet."""
-    table = pool_tables().table(state)
-    column = table.column(finding.variable)
-    if column is None or not len(table):
-        return None
-    given = _labelled(state, table, column, table.rows(state.labels))
-    return first_sentence(finding, column.levels, table.classes, given)
 
 
 def examples(state: State, variable: str) -> list[tuple[str, list[int]]]:
@@ -202,8 +190,8 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
         panels.append(_panel(name, words, shares * sizes, names, column))
     if len(labelled):
         # Where an image may show several classes, the report above says it class by class.
-        told = len(labelled) >= LEAST and not table.space.kind.several
-        v = cramers_v(given.astype(np.int64)) if told else None
+        enough = len(labelled) >= LEAST and not table.space.kind.several
+        v = cramers_v(given.astype(np.int64)) if enough else None
         words = "As the annotators say" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
         panels.append(_panel("Labelled", words, np.vstack([given, 0 * shares[len(given) :]]), names, column))
     return Mosaics(
@@ -226,11 +214,11 @@ def _panel(name: str, words: str, counts: NDArray[np.float64], names: list[str],
 
 def _labelled(state: State, table: PoolTable, column: Column, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Labels of `rows`, counted: (classes, levels). An image that shows several classes counts in equal parts."""
-    counts = np.zeros((len(table.classes), len(column.levels)))
-    for row in rows.tolist():
-        codes = table.codes(state.labels[int(table.ids[row])])
-        counts[codes, column.codes[row]] += 1 / max(len(codes), 1)
-    return counts
+    return labels_by_level(
+        ((table.codes(state.labels[int(table.ids[row])]), column.codes[row]) for row in rows.tolist()),
+        len(table.classes),
+        len(column.levels),
+    )
 
 
 def _commonest(column: Column) -> Column:

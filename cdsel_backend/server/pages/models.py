@@ -31,7 +31,7 @@ CURVES = (
 def models(pool_project: int) -> str:
     """The rounds, the trainings, and the champion's accuracy group by group."""
     store, state = Service.current().store, read_state(pool_project)
-    told = latest_insight(state)
+    found = latest_insight(state)
     champion = state.versions.get(state.project.champion or "")
     now = champion_now(state)
     return render_template(
@@ -39,11 +39,11 @@ def models(pool_project: int) -> str:
         state=state,
         status=project_status(store, state),
         curve=accuracy_curve(state),
-        told=told,
+        insight=found,
         verdicts=VERDICTS,
-        outlook=outlook(told["curve"]) if told else None,
-        among=shares_among_labels(state, told),
-        pool_picture=pool_picture(told["random_share"]) if told else None,
+        outlook=outlook(found["curve"]) if found else None,
+        among=shares_among_labels(state, found),
+        pool_picture=pool_picture(found["random_share"]) if found else None,
         suspects=suspects(store, state),
         disputed=disputed(store, state),
         shown=SHOWN,
@@ -51,7 +51,7 @@ def models(pool_project: int) -> str:
         champion=champion,
         now=now,
         groups=group_picture(now) if now else None,
-        provisional=provisional_groups(told),
+        provisional=provisional_groups(found),
         newest_rows=NEWEST_ROWS,
         shown_first=SHOWN_FIRST,
         before=version_before(state),
@@ -190,26 +190,26 @@ def outlook(found: Json) -> Markup | None:
     return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
 
 
-def shares_among_labels(state: State, told: Json) -> dict[str, float]:
+def shares_among_labels(state: State, insight: Json) -> dict[str, float]:
     """How often each class that the random share estimates occurs among all labels, which are chosen."""
     shown = [label_names(label) for label in state.labels.values()]
-    names = (told["random_share"]["prevalence"] or ()) if told else ()
+    names = (insight["random_share"]["prevalence"] or ()) if insight else ()
     return {name: sum(name in labels for labels in shown) / max(len(shown), 1) for name in names}
 
 
 def pool_picture(found: Json) -> Markup | None:
     """The shares of the pool that the random share estimates, with their intervals."""
-    told = ({"model is wrong": found["error"]} if found["error"] else {}) | (found["prevalence"] or {})
-    if not told:
+    shares = ({"model is wrong": found["error"]} if found["error"] else {}) | (found["prevalence"] or {})
+    if not shares:
         return None
-    low, high = np.array([one["interval"] for one in told.values()]).T
+    low, high = np.array([share["interval"] for share in shares.values()]).T
     return Markup(
         figures.bars(
-            list(told),
-            [one["value"] for one in told.values()],
+            list(shares),
+            [share["value"] for share in shares.values()],
             low,
             high,
-            tones=["second" if name == "model is wrong" and found["error"] else "first" for name in told],
+            tones=["second" if name == "model is wrong" and found["error"] else "first" for name in shares],
             x_label="share of the pool",
             title="What the random share says of the pool",
             digits=2,

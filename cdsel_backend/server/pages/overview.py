@@ -10,6 +10,7 @@ from cdsel_backend import figures
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.wording import budget_in_hours, lowering, next_step, overruled
 from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.changes import BUDGETS, last_budget_change
 from cdsel_backend.server.pages.models import WORST, accuracy_curve, measures
 from cdsel_backend.server.pages.queue import queue_rows
 from cdsel_backend.server.pages.review import VERDICTS, disputed, latest_insight, suspects
@@ -56,7 +57,7 @@ def project(pool_project: int) -> str:
         curve=accuracy_curve(state),
         worst=worst_group(state),
         in_hours=budget_in_hours(state),
-        told=latest_insight(state),
+        insight=latest_insight(state),
         verdicts=VERDICTS,
         again=len(
             {one.item for one in suspects(store, state)} | {one.item for one in disputed(store, state)}
@@ -64,7 +65,8 @@ def project(pool_project: int) -> str:
         waiting=waiting,
         lowering=lowering(state),
         overruled={name: words for name in BUDGETED if (words := overruled(state, name))},
-        budget_changes=store.audit(state.project.id, name="budget", limit=1),
+        last_budget=last_budget_change(state),
+        budgets=BUDGETS,
     )
 
 

@@ -1,8 +1,9 @@
-"""What a training told of the labels, and which to look at again: unlikely ones, and those that annotators dispute."""
+"""What a training found out about the labels; which to look at again: unlikely ones, and those that are disputed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from cdsel_backend.labels import display_label, label_names
 from cdsel_backend.server.people import disagreements
@@ -86,9 +87,18 @@ def disputed(store: Store, state: State) -> list[Dispute]:
 
 
 def latest_insight(state: State) -> Json:
-    """What the newest training that could tell something told (`reconcile/insight.py`)."""
-    told = (row.metrics.get("insight") for row in reversed(state.trainings))
-    return next((one for one in told if one), {})
+    """What the newest training that has an insight found of labels and pool (`reconcile/insight.py`); {}: none has."""
+    found: Json = next(
+        (row.metrics["insight"] for row in reversed(state.trainings) if row.metrics.get("insight")), {}
+    )
+    return {name: _named_anew(value) for name, value in found.items()}
+
+
+def _named_anew(value: Any) -> Any:
+    """A part of an insight; older trainings called its `sentence` its `words`."""
+    if isinstance(value, dict) and "words" in value:
+        return value | {"sentence": value["words"]}
+    return value
 
 
 def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[Place]]:

@@ -74,11 +74,11 @@ def _levels(_: Store, state: State) -> Sequence[Cells]:
 
 
 def _pool(_: Store, state: State) -> Sequence[Cells]:
-    told = latest_insight(state)
-    if not told:
+    insight = latest_insight(state)
+    if not insight:
         return []
-    share, now = told["random_share"], champion_now(state)
-    among: dict[str, float | None] = dict(shares_among_labels(state, told))
+    share, now = insight["random_share"], champion_now(state)
+    among: dict[str, float | None] = dict(shares_among_labels(state, insight))
     among["model is wrong"] = None if now is None or now["accuracy"] is None else 1 - now["accuracy"]
     found = ({"model is wrong": share["error"]} if share["error"] else {}) | (share["prevalence"] or {})
     return [

@@ -32,6 +32,9 @@ async function refresh() {
     for (const image of fresh.querySelectorAll("img[data-src]")) {
       if (loaded.has(image.dataset.src)) image.replaceWith(loaded.get(image.dataset.src));
     }
+    // What somebody has unfolded stays so.
+    const open = [...region.querySelectorAll("details")].map((part) => part.open);
+    fresh.querySelectorAll("details").forEach((part, i) => { part.open = open[i] ?? part.open; });
     region.replaceChildren(...fresh.childNodes);
   }
   thumbnails();

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders import Finding
+from cdsel_backend.confounders.report import Finding
+from cdsel_backend.pool.columns import FILE_PREFIX
 
 LEAST = 5  # labels of a level from which its share is given
 READABLE = ((0.95, "almost always"), (0.8, "often"), (0.65, "sometimes"), (0.0, "hardly ever"))
@@ -25,7 +26,7 @@ def first_sentence(
         classes: the classes (c,).
         given: labels by class and level (c, l), counted; all 0 before there are labels.
     """
-    name = finding.variable.replace("_", " ")
+    name = finding.variable.removeprefix(FILE_PREFIX).strip().replace("_", " ")
     encoded = finding.given_label if finding.given_label is not None else finding.encoded
     plain = (
         ""
@@ -59,3 +60,17 @@ def shares_apart(given: NDArray[np.float64]) -> tuple[int, int, int, float, floa
     code = int(np.flatnonzero(np.isclose(spread, spread.max()))[-1])
     high, low = int(np.argmax(shares[code])), int(np.argmin(shares[code]))
     return code, int(levels[high]), int(levels[low]), float(shares[code, high]), float(shares[code, low])
+
+
+def labels_by_level(
+    labelled: Iterable[tuple[Sequence[int], int]], classes: int, levels: int
+) -> NDArray[np.float64]:
+    """Labels counted by class and level (classes, levels).
+
+    labelled: of each image the classes that it shows and its level, as indices. An image that shows several classes
+    counts in equal parts.
+    """
+    counts = np.zeros((classes, levels))
+    for codes, level in labelled:
+        counts[list(codes), level] += 1 / max(len(codes), 1)
+    return counts
