@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -114,6 +115,17 @@ def test_the_same_labels_give_the_same_champion_bit_for_bit(tmp_path):
         world.context.trainings.stop()
     assert set(found[0]) == {"model.safetensors", "model.json", "checksums.json"}
     assert found[0] == found[1]
+
+
+def test_a_process_that_waits_for_a_training_ends_with_whoever_keeps_it():
+    trainings = TrainingProcesses()
+    trainings.keep_warm(os.getpid)
+    process = trainings._idle.process
+    assert process.is_alive()
+    del trainings
+    gc.collect()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_killed_trainings_take_nothing_along(world):

@@ -27,12 +27,12 @@ def label_studio_json(images: Sequence[LabelledImage], space: LabelSpace) -> str
     """
     tasks = [
         {
-            "data": _own_data(one) | {f"{OURS}{name}": value for name, value in one.facts().items()},
+            "data": _own_data(image) | {f"{OURS}{name}": value for name, value in image.facts().items()},
             "annotations": [
-                {"result": space.result_for(one.label) if one.result is None else list(one.result)}
+                {"result": space.result_for(image.label) if image.result is None else list(image.result)}
             ],
         }
-        for one in images
+        for image in images
     ]
     return json.dumps(tasks, ensure_ascii=False, indent=1)
 
@@ -44,14 +44,14 @@ def labels_csv(images: Sequence[LabelledImage], classes: Sequence[str], *, sever
     """
     rows: list[Cells] = [
         {
-            "image": one.item.image or one.item.key,
-            "task": one.item.task,
-            "label": ", ".join(one.names),
-            **({f"shows.{name}": int(name in one.names) for name in classes} if several else {}),
-            **one.facts(),
-            **{f"data.{name}": value for name, value in _own_data(one).items()},
+            "image": image.item.image or image.item.key,
+            "task": image.item.task,
+            "label": ", ".join(image.names),
+            **({f"shows.{name}": int(name in image.names) for name in classes} if several else {}),
+            **image.facts(),
+            **{f"data.{name}": value for name, value in _own_data(image).items()},
         }
-        for one in images
+        for image in images
     ]
     return csv_text(rows)
 
@@ -65,16 +65,16 @@ def coco(images: Sequence[LabelledImage], space: LabelSpace) -> tuple[str, int]:
     left_out = 0
     listed: list[Json] = []
     annotations: list[Json] = []
-    for number, one in enumerate(images, start=1):
-        parts = [part for part in one.result or () if part.get("from_name") == space.control]
-        width, height = _size(one, parts)
+    for number, image in enumerate(images, start=1):
+        parts = [part for part in image.result or () if part.get("from_name") == space.control]
+        width, height = _size(image, parts)
         listed.append(
             {
                 "id": number,
-                "file_name": one.item.image or one.item.key,
+                "file_name": image.item.image or image.item.key,
                 "width": width,
                 "height": height,
-                "cdsel": one.facts(),
+                "cdsel": image.facts(),
             }
         )
         for part in parts:

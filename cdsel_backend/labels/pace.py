@@ -41,7 +41,7 @@ def measure_pace(times: Iterable[tuple[str, float | None]]) -> Pace:
         if seconds is not None and seconds > 0:
             by.setdefault(annotator, []).append(seconds)
     known = {who: found for who, own in sorted(by.items()) if (found := _times(own)) is not None}
-    return Pace(_times([one for own in by.values() for one in own]), known)
+    return Pace(_times([seconds for own in by.values() for seconds in own]), known)
 
 
 def _times(seconds: list[float]) -> Times | None:

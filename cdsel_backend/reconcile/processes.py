@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import multiprocessing
 import os
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -67,10 +67,6 @@ class TrainingProcesses:
         """Have a process ready that has imported what `target` needs; it costs its start and its memory."""
         with self._lock:
             if self._idle is None or not self._idle.process.is_alive():
-                if self._idle is None:
-                    atexit.register(
-                        self.stop
-                    )  # or the end of this process would wait for one that waits for it
                 self._idle = _Trainer(target)
 
     def start(self, project: int, task: str, target: Target, *arguments: Any) -> None:
@@ -122,6 +118,8 @@ class _Trainer:
         self.connection, far = spawn.Pipe()
         self.process: BaseProcess = spawn.Process(target=_serve, args=(os.getpid(), far, target))
         self.process.start()
+        # It ends with whoever keeps this object, and before multiprocessing waits for it at the end of this process.
+        Finalize(self, self.process.kill, exitpriority=1)
         far.close()
 
     def start(self, target: Target, arguments: tuple[Any, ...]) -> None:
