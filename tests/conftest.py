@@ -48,8 +48,21 @@ workers
 """
 LONG = frozenset(_LONG.split())
 """Files (`test_NAME.py`) whose tests train, embed, simulate or start programs: none of them is fast."""
-SHARED = "the session's Label Studio"
+STUDIO, SECOND_STUDIO = "a Label Studio", "a second Label Studio"
+"""Two processes share the tests with the session's Label Studio: together they take a third of the run."""
+LOOPS = ("books", "loop", "presence_loop", "refill")  # half of the time of those tests
 TOGETHER = {"gallery_browser": "pages_browser"}  # files that look at one filled project
+LONGEST = (
+    STUDIO,
+    SECOND_STUDIO,
+    "simulate",
+    "demo",
+    "pages_browser",
+    "training_process",
+    "reconcile",
+    "finetune",
+)
+"""Groups that start first, or a process would begin the last of them when all others are done."""
 SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 UNKNOWN = "/projects/99"
@@ -133,15 +146,20 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `fast` what needs no server, no browser and little time; say what has to run in one process.
 
-    With several workers everything on the session's Label Studio runs in one of them, and every other file in one: its
-    fixtures are made once.
+    With several workers the tests on a Label Studio run in two of them, and every other file in one: its fixtures are
+    made once.
     """
+    order = {}
     for item in items:
         used, name = servers_of(item), item.path.stem.removeprefix("test_")
         if not used and name not in LONG and not any(map(item.get_closest_marker, ("slow", "long"))):
             item.add_marker("fast")
-        group = SHARED if "studio" in used else TOGETHER.get(name, name)
+        group = TOGETHER.get(name, name)
+        if "studio" in used:
+            group = STUDIO if name in LOOPS else SECOND_STUDIO
         item.add_marker(pytest.mark.xdist_group(group))
+        order[item] = LONGEST.index(group) if group in LONGEST else len(LONGEST)
+    items.sort(key=order.__getitem__)
 
 
 def servers_of(item: pytest.Item) -> set[str]:
