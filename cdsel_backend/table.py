@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 Row = Mapping[str, str]
 Cells = Mapping[str, object]
 """A row of a CSV file that we write: column -> cell."""
+LINES = 500  # of a CSV file that are written at once
 BYTE_ORDER_MARK = "\ufeff"  # spreadsheets read UTF-8 only with it
 
 
@@ -55,12 +56,22 @@ def require_images(rows: Sequence[Row], folder: Path, column: str) -> None:
 def csv_text(rows: Iterable[Cells]) -> str:
     """Return rows as a CSV file, whose columns are those of all rows in the order in which they first occur."""
     rows = list(rows)
+    return "".join(csv_lines(list(dict.fromkeys(key for row in rows for key in row)), rows))
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Cells]) -> Iterator[str]:
+    """Return a CSV file part by part, so that a large one is never held whole; cells of other columns are left out."""
     text = io.StringIO()
     text.write(BYTE_ORDER_MARK)
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
+    for number, row in enumerate(rows, 1):
+        writer.writerow({key: csv_cell(value) for key, value in row.items()})
+        if number % LINES == 0:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
 
 
 def csv_cell(value: object) -> object:

@@ -274,3 +274,41 @@ def test_a_page_reads_the_images_it_shows_and_no_others(client, store, project):
     of_items = [statement for statement in read if "items.data" in statement]
     assert len(of_items) <= 2  # those of the page, and images left out
     assert all("IN (" in one or "LIMIT" in one for one in of_items)
+
+
+def test_images_that_are_not_embedded_are_listed_by_their_state_and_the_search(client, store, project):
+    embedded(store, project, n=3)
+    from cdsel_backend.store import PoolTask
+
+    more = [
+        PoolTask(100 + n, {"image": f"/{n}.jpg", "site": "c", "note": f"N{n}"}, f"/{n}.jpg") for n in (3, 4)
+    ]
+    store.change_pool(project, more)
+    waiting, broken = (item.id for item in store.items(project)[3:])
+    store.note_unusable([(broken, "404: no such file", 0.0)])
+    assert tasks(client) == [100, 101, 102, 103, 104]
+    assert tasks(client, "?state=not+embedded") == [103, 104]
+    assert tasks(client, "?state=in+the+pool") == [100, 101, 102]
+    assert tasks(client, "?search=N4") == tasks(client, "?search=104") == [104]
+    assert tasks(client, "?label=cat") == tasks(client, "?label=not+labelled&search=N4") == []
+    page = client.get(PATH).text
+    assert "not embedded (2)" in page
+    assert page.count("not embedded yet<") == page.count("cannot be used<") == 1
+    rows = list(csv.DictReader(io.StringIO(client.get(f"{PATH}.csv").text.lstrip("\ufeff"))))
+    assert [(row["task"], row["state"], row["problem"], row["data.note"]) for row in rows][2:] == [
+        ("102", "in the pool", "", ""),
+        ("103", "not embedded", "", "N3"),
+        ("104", "not embedded", "404: no such file", "N4"),
+    ]
+    direct(client, "?state=not+embedded", scope="all", found="2", action="exclude")
+    assert State(store, project).excluded == {waiting, broken}
+
+
+def test_a_pool_of_which_nothing_is_embedded_is_listed(client, store, project):
+    from cdsel_backend.store import PoolTask
+
+    assert "The pool holds no image." in client.get(PATH).text
+    store.sync_pool(project, [PoolTask(7, {"image": "/7.jpg"}, "/7.jpg")])
+    assert tasks(client) == [7]
+    item = store.items(project)[0].id
+    assert "not embedded" in client.get(f"{PATH}/{item}").text

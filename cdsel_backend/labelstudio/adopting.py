@@ -1,7 +1,7 @@
 """Tasks of the queues that the books do not know, because a push died before it was recorded or the books were lost.
 
 Whatever carries a mark that holds (`marks.py`) is recorded, whatever its rank: an open task that nobody knows of would
-be given out beyond the budget, and its image a second time.
+be pushed beyond the budget, and its image a second time.
 """
 
 from __future__ import annotations

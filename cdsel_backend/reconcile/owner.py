@@ -69,7 +69,7 @@ def _refusal(context: Context, state: State, owner: Owner) -> str | None:
     others = {url: instance_at(url) for url in listed if url not in own}
     sentence = (
         f"Another backend works for this project (dashboard {owner.dashboard}): this one stands aside, so that no "
-        "image is given out twice or beyond the budget, and nothing is lost. "
+        "image is pushed twice or beyond the budget, and nothing is lost. "
     )
     take = f"run `cdsel takeover {pool}` where this one runs, or press Take over"
     if owner.backend in others.values():

@@ -23,6 +23,8 @@ SEVERAL = "several of them"
 STATES = ("in the pool", "labelled", "with the annotators", "skipped")
 DOUBTS = ((0.05, "below 5 %"), (0.2, "5 to 20 %"), (0.4, "20 to 40 %"), (np.inf, "40 % or more"))
 """The chance that the prediction is wrong, as the model puts it: the upper bound of each level."""
+NOT_EMBEDDED = "not embedded"
+"""The state of the images that the table does not hold: they wait, or cannot be used."""
 LEVELS = 250  # of a facet that can be drawn: codes are bytes
 MOST_CLASSES = 20  # that have facets of their own where an image may show several
 VARIABLE = "variable."  # begins the key of a variable of the metadata
@@ -44,6 +46,8 @@ class Facet:
     grey: int | None = None
     note: str = ""
     members: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    beside: Mapping[str, int] = field(default_factory=dict)
+    """Further levels, of images beside the n: level -> how many."""
 
     @property
     def counts(self) -> list[int]:

@@ -45,6 +45,13 @@ class Embeddings(Database):
         """Those of some items that are in the pool and have a vector of this backbone."""
         return set(self.positions(project, backbone, ids)[0].tolist())
 
+    def not_embedded(self, project: int) -> NDArray[np.int64]:
+        """Items of the pool (n,) that have no vector, ascending: those that wait, and those that cannot be used."""
+        items = schema.items.c
+        query = select(items.id).where(items.project == project, items.vector.is_(None), ~items.gone)
+        with reading(self.engine) as connection:
+            return np.fromiter(connection.execute(query.order_by(items.id)).scalars(), dtype=np.int64)
+
     def embedding_progress(self, project: int) -> Progress:
         """How many items have a vector, cannot be used, and exist."""
         table = schema.projects.c

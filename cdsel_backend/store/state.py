@@ -252,7 +252,7 @@ class State:
 
     @property
     def room(self) -> int:
-        """How many more images can be given out: what the budget leaves and the annotators' quotas hold."""
+        """How many more images can be pushed: what the budget leaves and the annotators' quotas hold."""
         places = sum(self.places.values())
         if self.staff != {"": None} and len(self.staff) > 1:
             # Each second reading takes a place, too; whatever is left, one image needs no more than one.
@@ -305,7 +305,7 @@ class State:
         """How many rounds a training need not wait for any more.
 
         Those that are complete, those that another round follows, and the last one where few of it are open and more
-        images can be given out.
+        images can be pushed.
         """
         closing = bool(self.low_water and self.room and not self.waiting and self.runs_low)
         return max(self.complete_rounds, len(self.rounds) - (not closing)) if self.rounds else 0

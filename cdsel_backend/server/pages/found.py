@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.project.predicted import Predicted, read_predicted
-from cdsel_backend.server.facets import Facet, facets
+from cdsel_backend.server.facets import NOT_EMBEDDED, Facet, facets
 from cdsel_backend.server.image_filter import BadFilter, ImageFilter
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pool_table import PoolTable
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
+
+STATE = "state"  # the key of the facet
 
 
 def predicted_of(state: State) -> Predicted | None:
@@ -31,9 +33,9 @@ def facets_of(state: State, table: PoolTable) -> list[Facet]:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The embedded images that a filter lets through.
+    """The images that a filter lets through.
 
-    `ids` (m,): items in the order that the filter asks for.
+    `ids` (m,): items in the order that the filter asks for; those that are not embedded come last.
     """
 
     state: State
@@ -52,13 +54,22 @@ class Found:
         return next((facet for facet in self.facets if facet.key == key), None)
 
     def levels_of(self, ids: Sequence[int]) -> list[dict[str, str]]:
-        """Facet -> level of some items that are in the table."""
-        rows = np.searchsorted(self.table.ids, np.array(ids, dtype=np.int64))
-        return [{facet.key: facet.levels[facet.codes[row]] for facet in self.facets} for row in rows.tolist()]
+        """Facet -> level of some items; of those that are not embedded their state alone."""
+        asked = np.array(ids, dtype=np.int64)
+        rows = np.searchsorted(self.table.ids, asked)
+        listed = np.isin(asked, self.table.ids)
+        return [
+            {facet.key: facet.levels[facet.codes[row]] for facet in self.facets}
+            if here
+            else {STATE: NOT_EMBEDDED}
+            for row, here in zip(rows.tolist(), listed.tolist(), strict=True)
+        ]
 
 
 def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> Found:
     """Read a filter from the parameters of an address, and find its images.
+
+    Images that are not embedded are found by their state and by the search: no table holds more of them.
 
     Raises:
         BadRequest: a parameter is none, in a sentence.
@@ -66,25 +77,42 @@ def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> Found:
     if not state.project.label_config:
         raise BadRequest("this project has no labeling config yet")
     table, predicted = pool_tables().table(state), predicted_of(state)
-    every = facets(state, table, predicted)
+    beside = state.store.not_embedded(state.project.id)
+    every = [
+        replace(facet, beside={NOT_EMBEDDED: len(beside)}) if facet.key == STATE and len(beside) else facet
+        for facet in facets(state, table, predicted)
+    ]
     try:
         wanted = ImageFilter.read(arguments, every)
     except BadFilter as fault:
         raise BadRequest(str(fault)) from None
     mask = wanted.mask(every, table.unit)
+    if not _asks_beside(wanted):
+        beside = beside[:0]
     if wanted.search:
-        mask &= np.isin(table.ids, _searched(state, table, wanted.search))
-    rows = np.flatnonzero(mask)
-    return Found(
-        state, table, every, wanted, table.ids[_ordered(state, table, rows, wanted.order, predicted)]
+        searched = _searched(state, wanted.search)
+        mask &= np.isin(table.ids, searched)
+        beside = beside[np.isin(beside, searched)]
+    rows = _ordered(state, table, np.flatnonzero(mask), wanted.order, predicted)
+    # What was embedded since the table was made is in neither list for a moment, never in both.
+    ids = np.concatenate([table.ids[rows], beside[~np.isin(beside, table.ids)]])
+    return Found(state, table, every, wanted, ids)
+
+
+def _asks_beside(wanted: ImageFilter) -> bool:
+    """Whether a filter lets images through of which only the state is known."""
+    return (
+        not wanted.area
+        and wanted.levels.keys() <= {STATE}
+        and NOT_EMBEDDED in wanted.levels.get(STATE, (NOT_EMBEDDED,))
     )
 
 
-def _searched(state: State, table: PoolTable, text: str) -> NDArray[np.int64]:
+def _searched(state: State, text: str) -> NDArray[np.int64]:
     """Items whose fields hold a text, and those whose task has it as its number, in the pool or in a queue."""
     items = state.store.items_with_text(state.project.id, text)
     if text.isascii() and text.isdigit() and len(text) < 19:
-        items += table.ids[table.layout.pool.tasks == int(text)].tolist()
+        items += [item.id for item in state.store.items_by_task(state.project.id, [int(text)]).values()]
         items += [row.item for row in state.tasks if row.queue_task == int(text)]
     return np.array(items, dtype=np.int64)
 

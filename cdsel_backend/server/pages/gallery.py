@@ -1,4 +1,4 @@
-"""The gallery: every embedded image, found by whatever is known of it, and what an admin wants of one or many."""
+"""The gallery: every image, found by whatever is known of it, and what an admin wants of one or many."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from werkzeug.exceptions import BadRequest
 from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageFilter
 from cdsel_backend.server.pages.blueprint import count, page_number, pages, read_state, who
 from cdsel_backend.server.pages.found import Found, find_images
-from cdsel_backend.server.pages.image_rows import image_rows
+from cdsel_backend.server.pages.image_rows import columns_of, image_rows
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive
-from cdsel_backend.table import csv_text
+from cdsel_backend.table import csv_lines
 
 SHOWN = 48  # images of a page
 COMMON = ("label", "prediction", "round", "state")  # facets that are always in sight
@@ -39,7 +39,7 @@ def gallery(pool_project: int) -> str:
     """A page of the images that the address asks for."""
     store, state = Service.current().store, read_state(pool_project)
     status = project_status(store, state)
-    if not status["embedded"]:
+    if not status["items"]:
         return render_template("gallery.html", state=state, status=status, found=None)
     found = find_images(state, request.args.to_dict(flat=False))
     pages_in_all = max(1, -(-len(found.ids) // SHOWN))
@@ -50,7 +50,7 @@ def gallery(pool_project: int) -> str:
         state=state,
         status=status,
         found=found,
-        rows=image_rows(found, shown),
+        rows=list(image_rows(found, shown)),
         chips=_chips(pool_project, found),
         common=[facet for facet in found.facets if facet.key in COMMON],
         further=[facet for facet in found.facets if facet.key not in COMMON],
@@ -71,9 +71,9 @@ def gallery(pool_project: int) -> str:
 def gallery_csv(pool_project: int) -> Response:
     """Everything known of the images that the address asks for."""
     found = find_images(read_state(pool_project), request.args.to_dict(flat=False))
-    response = Response(
-        csv_text(row.cells() for row in image_rows(found, found.ids.tolist())), mimetype="text/csv"
-    )
+    ids = found.ids.tolist()
+    lines = csv_lines(columns_of(found, ids), (row.cells() for row in image_rows(found, ids)))
+    response = Response(lines, mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="project-{pool_project}-images.csv"'
     return response
 

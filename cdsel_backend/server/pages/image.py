@@ -56,7 +56,7 @@ def image(pool_project: int, item: int) -> str:
         state=state,
         status=project_status(store, state),
         item=row,
-        row=image_rows(found, [item])[0] if listed else None,
+        row=next(image_rows(found, [item]), None) if listed else None,
         place=place,
         found=found,
         before=None if before is None else address(pool_project, found.filter, item=before),

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdsel_backend.labels import display_label
 from cdsel_backend.server.facets import VARIABLE
 from cdsel_backend.server.pages.found import Found
 from cdsel_backend.server.people import names_of
+from cdsel_backend.store.database import chunks
 from cdsel_backend.store.records import Annotation, Item, Selection
 from cdsel_backend.table import Cells
+
+KNOWN = (
+    *("task", "state", "problem", "label", "annotators", "round", "rank", "reason"),
+    *("prediction", "prediction_against_label", "doubt", "agreement", "directive"),
+)
+"""The columns that every image has."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class ImageRow:
         return {
             "task": self.item.task,
             "state": said.pop("state"),
+            "problem": self.item.problem,
             "label": self.label,
             "annotators": "; ".join(self.annotators),
             "round": chosen.round if chosen else None,
@@ -56,22 +64,32 @@ class ImageRow:
         }
 
 
-def image_rows(found: Found, ids: Sequence[int]) -> list[ImageRow]:
-    """What is known of some images, in their order; only their items are read."""
+def image_rows(found: Found, ids: Sequence[int]) -> Iterator[ImageRow]:
+    """What is known of some images, in their order; only their items are read, and not all at once."""
     state = found.state
-    items = state.store.items_by_id(ids)
     chosen = {row.item: row for row in state.selections}
     email = names_of(state)
-    return [
-        ImageRow(
-            items[item],
-            display_label(state.labels[item]) if item in state.labels else None,
-            tuple(annotator(row, email) for row in state.readings.get(item, ())),
-            chosen.get(item),
-            levels,
-        )
-        for item, levels in zip(ids, found.levels_of(ids), strict=True)
-    ]
+    for part in chunks(ids):
+        items = state.store.items_by_id(part)
+        for item, levels in zip(part, found.levels_of(part), strict=True):
+            if item in items:
+                yield ImageRow(
+                    items[item],
+                    display_label(state.labels[item]) if item in state.labels else None,
+                    tuple(annotator(row, email) for row in state.readings.get(item, ())),
+                    chosen.get(item),
+                    levels,
+                )
+
+
+def columns_of(found: Found, ids: Sequence[int]) -> list[str]:
+    """The columns of a CSV file of some images: the fields of their tasks follow what is known of every image."""
+    store = found.state.store
+    names: dict[str, None] = {}
+    for part in chunks(ids):
+        for item in store.items_by_id(part).values():
+            names.update(dict.fromkeys(item.data))
+    return [*KNOWN, *(f"data.{name}" for name in names)]
 
 
 def annotator(row: Annotation, email: Mapping[str, str]) -> str:
