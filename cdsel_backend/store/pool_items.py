@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Column, Connection, bindparam, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -244,26 +244,20 @@ class PoolItems(Database):
 
     def noted(self, project: int, *, limit: int | None = None) -> list[Item]:
         """Items of the pool that are used though something is odd about their file, which their `note` says."""
-        table = schema.items
-        with reading(self.engine) as connection:
-            return records(
-                connection,
-                Item,
-                columns(Item, table)
-                .where(table.c.project == project, ~table.c.gone, table.c.note.is_not(None))
-                .order_by(table.c.id)
-                .limit(limit),
-            )
+        return self._with(project, schema.items.c.note, limit)
 
     def unusable(self, project: int, *, limit: int | None = None) -> list[Item]:
         """Items of the pool whose image cannot be used, with the reason as `problem`."""
+        return self._with(project, schema.items.c.problem, limit)
+
+    def _with(self, project: int, column: Column[Any], limit: int | None) -> list[Item]:
         table = schema.items
         with reading(self.engine) as connection:
             return records(
                 connection,
                 Item,
                 columns(Item, table)
-                .where(table.c.project == project, ~table.c.gone, table.c.problem.is_not(None))
+                .where(table.c.project == project, ~table.c.gone, column.is_not(None))
                 .order_by(table.c.id)
                 .limit(limit),
             )
