@@ -32,7 +32,8 @@ import numpy as np
 from backend import Backend, eventually
 from conftest import LABEL_CONFIG
 from fake_studio import TOKEN, FakeStudio, fake_studio
-from fire import CLASSES, SPACE, picture
+from fire import CLASSES, SPACE
+from inside import picture
 from postgres import postgres
 from sqlalchemy import func, select
 from world import World, made

@@ -1,14 +1,14 @@
-"""SIGKILL at instrumented points of full runs of the real worker: what is lost, doubled or beyond the budget after it.
+"""SIGKILL at named points inside every step of the real worker: what is lost, doubled or beyond the budget after it.
 
-    python tests/reliability/kills.py --kills 1000 --table kills.md
+    python tests/reliability/kills.py --kills 1000 [--real] [--seed 0] [--seconds 3600] [--table kills.md]
 
-A run goes from an empty data folder to a budget that is labelled. A point lies before and after each commit of the
-database, each request to Label Studio and each renaming of a file: some 2,000 in a run that nothing disturbs. The
-worker dies at one of them, is started again, dies at the next one that is drawn, until the run is at its end; then the
-books are compared with Label Studio, and a training must see every label. Label Studio is the tests' own.
+A run goes from an empty data folder to a budget that is labelled and trained on. The worker dies at a named point of a
+step (`life.py` says which there are), is started again, dies at the next one, and so on to the end of the run. After
+each death, and at the end, the database, the files and Label Studio are looked at. Label Studio is the tests' own,
+with --real one that is started for this.
 
-Workers are forked from a process that has imported them, or 1,000 starts would take hours. A training runs in the
-worker's own process, so that its points are among those that kill.
+Prints one JSON line with a row for each point, ends with 1 where something did not hold. Points and lives follow from
+the seed. Workers are forked from a process that has imported what they need, or 1,000 starts would take an hour.
 """
 
 from __future__ import annotations
@@ -16,133 +16,37 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import signal
-import subprocess
+import sqlite3
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-sys.path.append(str(Path(__file__).parents[1]))  # as pytest has it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # as pytest has it
 
-STEPS = {
-    *(
-        "describe",
-        "sync_pool",
-        "sync_queues",
-        "embed",
-        "check_champion",
-        "refill",
-        "detect_confounders",
-        "train",
-    ),
-    *("select_round", "open_queues", "push", "preannotate", "keep_layout", "take_lease", "holds"),
-}
+from life import CONFIG, STUCK, Order, live, truth
+
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.store import State, Store
+
 POOL, BUDGET, ROUND = 24, 12, 4
-SPACING = (4.0, 9.0)  # points between two kills, as powers of two: few, and now and then many
-PATIENCE = 600.0  # seconds for a run to come to its end once nothing kills it
-
-
-# the worker's side
-
-
-def instrument(kill_at: int, report: Callable[[str], None]) -> list[int]:
-    """Let this process die at the n-th of its points (0: at none), which is reported first; returns their count."""
-    import httpx
-    from sqlalchemy.engine.default import DefaultDialect
-
-    passed = [0]
-    guard = threading.Lock()
-
-    def point(name: str) -> None:
-        with guard:
-            passed[0] += 1
-            if passed[0] == kill_at:
-                report(f"{name} · {step()}")
-                os.kill(os.getpid(), signal.SIGKILL)
-                time.sleep(60)
-
-    def wrap(owner: Any, name: str, what: str) -> None:
-        original = getattr(owner, name)
-
-        def wrapped(*given: Any, **options: Any) -> Any:
-            point(f"before {what}")
-            done = original(*given, **options)
-            point(f"after {what}")
-            return done
-
-        setattr(owner, name, wrapped)
-
-    wrap(DefaultDialect, "do_commit", "a commit")
-    wrap(httpx.Client, "send", "a request")
-    for name in ("rename", "replace"):
-        wrap(os, name, "a renaming")
-        wrap(Path, name, "a renaming")
-    return passed
-
-
-def step() -> str:
-    """The step that this thread is at."""
-    frame, found = sys._getframe(), "start"
-    while frame is not None:
-        if frame.f_code.co_name in STEPS:
-            return frame.f_code.co_name
-        frame = frame.f_back  # type: ignore[assignment]
-    return found
-
-
-def zygote() -> None:
-    """Fork a worker for each line of input, and write how it ended."""
-    import fire
-    from fire import EightPixels
-
-    import cdsel_backend.pool.backbones as backbones
-    from cdsel_backend.reconcile import worker as module
-    from cdsel_backend.settings import ServerSettings
-
-    backbones.load_backbone = lambda *given, **options: EightPixels()  # type: ignore[assignment]
-    module.LOOK_SECONDS, module.LONGEST_REST, module.LONGEST_PAUSE = 0.05, 0.2, 0.2
-    module.BEAT_SECONDS = 60.0
-    import label_studio_sdk.client  # noqa: F401  # slow to import
-
-    for line in sys.stdin:
-        order = json.loads(line)
-        number = os.fork()
-        if number == 0:
-            said = os.fdopen(os.dup(1), "w")
-
-            def report(words: str, out: Any = said) -> None:
-                print(json.dumps({"point": words}), file=out, flush=True)
-
-            stop = threading.Event()
-            signal.signal(signal.SIGTERM, lambda *_, stop=stop: stop.set())
-            server = ServerSettings(
-                data_dir=Path(order["folder"]),
-                label_studio_url=order["url"],
-                label_studio_api_key=fire.TOKEN,
-                poll_seconds=1,
-                device="cpu",
-            )
-            worker = module.Worker(server)
-            worker.trainings = fire.AtOnce(worker)
-            passed = instrument(order["kill_at"], report)
-            worker.run(stop)
-            print(f"{passed[0]} points in a life", file=sys.stderr, flush=True)
-            os._exit(0)
-        print(json.dumps({"pid": number}), flush=True)
-        _, status = os.waitpid(number, 0)
-        print(json.dumps({"ended": os.waitstatus_to_exitcode(status)}), flush=True)
-
-
-# the harness's side
+SETTINGS = {"budget": BUDGET, "round_size": ROUND, "retrain_every": 4, "refill_at": 0.5}
+HOOK = "http://127.0.0.1:9"  # the webhooks' address: nobody listens, labels are found by looking
+SLOW_IMPORTS = ["cdsel_backend.reconcile.worker", "cdsel_backend.pool.backbones", "label_studio_sdk.client"]
+MOST_KILLS = 30  # of one run
+LIFE_CLOCK = (
+    400.0  # seconds from the beginning of a life to that of the next, by their clock: more than a lease
+)
+LIFE_SECONDS = 600.0  # after which a life counts as hanging
+LOST, DOUBLE, OVERRUN, OTHER = KINDS = ("lost labels", "duplicates", "overruns", "other")
 
 
 @dataclass
@@ -150,216 +54,270 @@ class Tally:
     """What was tried, and what did not hold after it."""
 
     tried: Counter[str] = field(default_factory=Counter)
-    steps: Counter[str] = field(default_factory=Counter)
+    """Point -> kills."""
     broken: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(fault, kind) -> how often."""
-    words: list[str] = field(default_factory=list)
+    """Point, kind -> how often."""
+    sentences: list[str] = field(default_factory=list)
     runs: int = 0
+    lives: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of the worker's lives."""
+
+    def note(self, points: list[str], faults: list[tuple[str, str]]) -> None:
+        """Note what did not hold after kills at these points."""
+        for kind, sentence in faults:
+            self.sentences.append(f"{sentence} (killed {points})")
+            self.broken.update((point, kind) for point in set(points))
+
+    def row(self, name: str) -> dict[str, Any]:
+        """A point's row; of a name that ends in a colon that of a step."""
+        points = [point for point in self.tried if point.startswith(name)] if name.endswith(":") else [name]
+        found = {kind: sum(self.broken[point, kind] for point in points) for kind in KINDS}
+        return {"point": name.rstrip(":"), "kills": sum(self.tried[point] for point in points), **found}
 
     def table(self) -> str:
-        """The table, as Markdown."""
-        from fire import DOUBLE, LOST, OTHER, OVERRUN
-
-        kinds = (LOST, DOUBLE, OVERRUN, OTHER)
-        lines = [f"| fault | times tried | {' | '.join(kinds)} |", "| --- " * 6 + "|"]
-        for name, times in sorted(self.tried.items()):
-            counts = " | ".join(str(self.broken[name, kind]) for kind in kinds)
-            lines.append(f"| {name} | {times:,} | {counts} |")
+        """A row for each step, as Markdown."""
+        steps = list(dict.fromkeys(point.partition(":")[0] + ":" for point in self.tried))
+        lines = ["| killed in | points | kills | " + " | ".join(KINDS) + " |", "| --- " * 7 + "|"]
+        for step in steps:
+            row, points = self.row(step), sum(point.startswith(step) for point in self.tried)
+            cells = [row["point"], points, row["kills"], *(row[kind] for kind in KINDS)]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
         return "\n".join(lines)
 
 
-class Nursery:
-    """Starts workers, and says how they ended."""
+@dataclass
+class Site:
+    """A Label Studio, a pool project in it and the backend's data folder."""
 
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--zygote"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+    url: str
+    token: str
+    folder: Path
+    seed: int
+
+    def __post_init__(self) -> None:
+        from inside import picture
+
+        self.studio = LabelStudio(self.url, self.token)
+        self.space = parse_label_space(CONFIG)
+        self.pool = self.studio.create_project(f"Pool {self.seed}", CONFIG)
+        data = [
+            {
+                "image": picture(self.seed * 100 + number),
+                "site": "ns"[number % 2],
+                "patient": f"P{number // 2}",
+            }
+            for number in range(POOL)
+        ]
+        self.studio.import_tasks(self.pool, [{"data": one} for one in data])
+        self.folder.mkdir()
+        self.store = Store(f"sqlite:///{self.folder / 'cdsel.sqlite3'}")
+        settings = {"extra parameters": SETTINGS | {"seed": self.seed}}
+        self.project = self.store.connect_project(self.url, self.pool, backend_url=HOOK, layers=settings)
+        self.labels: dict[int, str] = {}
+        """Task of the pool -> its label in the books, when they were looked at last."""
+
+    def queues(self) -> list[int]:
+        """The queue projects of the pool, also such as were made and not recorded."""
+        mark = f"of project {self.pool}]"
+        return [one["id"] for one in self.studio.projects() if mark in (one["description"] or "")]
+
+    def look(self, *, ended: bool = False) -> list[tuple[str, str]]:
+        """What does not hold now, or at the end of a run: kinds and sentences."""
+        state, queues = State(self.store, self.project), self.queues()
+        task_of = {row.id: row.task for row in state.items}
+        labels = {task_of[item]: label for item, label in state.labels.items()}
+        found = [*self._files(state), *self._studio(queues)]
+        forgotten = self.labels.keys() - labels.keys()
+        found += [(LOST, f"the labels of {forgotten} are gone from the books")] if forgotten else []
+        wrong = {task for task, label in labels.items() if label != truth(self.space, task)}
+        found += [(OTHER, f"the labels of {wrong} are others than were given")] if wrong else []
+        if ended:
+            found += self._end(state, labels, queues)
+        self.labels = labels
+        return found
+
+    def _files(self, state: State) -> Iterator[tuple[str, str]]:
+        """The database, the vectors and the model that serves."""
+        from cdsel_backend.training import ModelFormatError, load
+
+        with closing(sqlite3.connect(self.folder / "cdsel.sqlite3")) as database:
+            for check in ("integrity_check", "foreign_key_check"):
+                faults = [row for row in database.execute(f"PRAGMA {check}") if row != ("ok",)]
+                if faults:
+                    yield OTHER, f"{check}: {faults}"
+        backbone, hashes = (
+            state.project.backbone,
+            [row.content_hash for row in state.items if row.content_hash],
         )
-        self._heard: list[dict[str, Any]] = []
-        self._ended = threading.Event()
-        self.pid = 0
+        if backbone and hashes:
+            vectors = self.store.vectors_kept
+            if len(vectors.verify(backbone)) or min(vectors.find(backbone, hashes)) < 0:
+                yield OTHER, "an item has no vector, or a broken one"
+        if state.project.champion:
+            try:
+                load(self.folder / "models" / str(self.project) / state.project.champion)
+            except ModelFormatError as fault:
+                yield OTHER, str(fault)
 
-    def start(self, **order: Any) -> None:
-        """Start a worker."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        self._heard, self._ended = [], threading.Event()
-        threading.Thread(target=self._listen, daemon=True).start()
+    def _studio(self, queues: list[int]) -> Iterator[tuple[str, str]]:
+        """What Label Studio holds."""
+        if len(queues) > 1:
+            yield DOUBLE, f"there are the queues {queues}"
+        tasks = [task for queue in queues for task in self.studio.tasks(queue)]
+        counted = Counter(task["data"]["cdsel_item"] for task in tasks)
+        if twice := [item for item, count in counted.items() if count > 1]:
+            yield DOUBLE, f"the items {twice} entered a queue twice"
+        if len(counted) > BUDGET:
+            yield OVERRUN, f"{len(counted)} images of a budget of {BUDGET} are in the queue"
+        ranks = [task["data"]["cdsel_rank"] for task in tasks]
+        if ranks != sorted(ranks):
+            yield OTHER, f"the ranks are {ranks}"
+        if not all(task["data"]["cdsel_reason"] for task in tasks):
+            yield OTHER, "a task has no reason"
+        for queue in queues:
+            shown = Counter((one["task"], one["model_version"]) for one in self.studio.predictions(queue))
+            if again := [task for (task, _), count in shown.items() if count > 1]:
+                yield DOUBLE, f"the tasks {again} have a version's prediction twice"
 
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            said = json.loads(line)
-            self._heard.append(said)
-            self.pid = said.get("pid", self.pid)
-            if "ended" in said:
-                self._ended.set()
-                return
-
-    def wait(self, until: Callable[[], bool], seconds: float) -> str | None:
-        """Wait for its death, or for what else ends the wait; returns the point at which it was killed, if it was."""
-        deadline = time.monotonic() + seconds
-        while not self._ended.wait(0.05):
-            if until() or time.monotonic() > deadline:
-                return None
-        return next((said["point"] for said in self._heard if "point" in said), "its own end")
-
-    def stop(self) -> None:
-        """End the worker as an administrator does."""
-        if not self._ended.is_set() and self.pid:
-            os.kill(self.pid, signal.SIGTERM)
-            if not self._ended.wait(30):
-                os.kill(self.pid, signal.SIGKILL)
-                self._ended.wait(10)
+    def _end(self, state: State, labels: dict[int, str], queues: list[int]) -> Iterator[tuple[str, str]]:
+        """What holds once all is labelled and trained on."""
+        if len(labels) != BUDGET or state.open or state.waiting:
+            yield OTHER, f"{len(labels)} labels, {len(state.open)} open, {len(state.waiting)} waiting"
+        for queue in queues:
+            for task in self.studio.tasks(queue, with_annotations=True):
+                item = task["data"]["cdsel_item"]
+                if labels.get(item) != truth(self.space, item) or not task["annotations"]:
+                    yield LOST, f"item {item} is {labels.get(item)} in the books"
+        for project in (self.pool, *queues):
+            ours = [hook for hook in self.studio.webhooks(project) if hook["url"].startswith(HOOK)]
+            if len(ours) != 1:
+                yield DOUBLE if ours else OTHER, f"project {project} has {len(ours)} webhooks of ours"
+        trained = state.trainings[-1].labels if state.trainings else {}
+        if trained != {str(item): label for item, label in state.labels.items()}:
+            yield LOST, f"the last training saw {len(trained)} of {len(labels)} labels, or others"
+        versions = [training.version for training in state.trainings if training.version]
+        if len(set(versions)) != len(versions):
+            yield DOUBLE, f"a version was recorded twice: {versions}"
+        if strays := list((self.folder / "models").glob("*/.*")):
+            yield OTHER, f"{strays} were left behind"
+        if state.project.problems:
+            yield OTHER, str(state.project.problems)
 
     def close(self) -> None:
-        """End everything."""
-        self.stop()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(120)
+        """Remove the projects."""
+        for project in (*self.queues(), self.pool):
+            self.studio.request("DELETE", f"/api/projects/{project}/")
+        self.store.close()
 
 
-@contextmanager
-def annotating(studio: Any, pool: int, truth: Callable[[dict[str, Any]], str], seed: int) -> Iterator[None]:
-    """An annotator who labels what comes next in the queues, now and then twice or out of order."""
-    from fire import SPACE
-
-    stop, rng = threading.Event(), random.Random(seed)
-
-    def work() -> None:
-        while not stop.wait(0.03):
-            with studio.lock:
-                for queue in [number for number in studio.projects if number != pool]:
-                    task = studio.next(queue)
-                    if task is not None and rng.random() < 0.6:
-                        if rng.random() < 0.1:
-                            task = rng.choice(studio.of(queue))
-                        studio.submit(task["id"], SPACE.result_for(truth(task)))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def one_run(nursery: Nursery, seed: int, most_kills: int, tally: Tally) -> int:
-    """A run from an empty folder to the end, with kills on the way; returns how many there were."""
-    from conftest import LABEL_CONFIG
-    from fake_studio import fake_studio
-    from fire import CLASSES, OTHER, Checks, Clock, EightPixels, House, picture
-
-    rng, kills, faults = random.Random(seed), 0, []
-    with tempfile.TemporaryDirectory(prefix="cdsel-kills-") as folder, fake_studio() as studio:
-        tasks = [
-            {"image": picture(seed * 100 + one), "site": "ns"[one % 2], "patient": f"P{one // 2}"}
-            for one in range(POOL)
-        ]
-        pool = studio.add_project("Pool", LABEL_CONFIG, tasks)
-        settings = {"budget": BUDGET, "round_size": ROUND, "retrain_every": 4, "seed": seed}
-        house = House(studio, Path(folder) / "data", Clock(), pool, settings=settings)
-        house.folder.mkdir()
-        house.open()
-        checks = Checks(house, [BUDGET])
-        studio.imported = checks.imported
-
-        def truth(task: dict[str, Any]) -> str:
-            return str(CLASSES[int(task["data"].get("cdsel_item", task["id"])) % len(CLASSES)])
-
-        def done() -> bool:
-            state = house.state()
-            return (
-                len(state.labels) == BUDGET
-                and not state.open
-                and not state.waiting
-                and not state.changed_labels
+def one_run(url: str, token: str, seed: int, most: int, tally: Tally) -> int:
+    """A run from an empty folder to the end; returns how often the worker was killed on the way."""
+    start = get_context("forkserver")
+    killed: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="cdsel-kills-", ignore_cleanup_errors=True) as name:
+        site = Site(url, token, Path(name).resolve() / "data", seed)
+        begun, ended = time.time(), False
+        while not ended:
+            last = len(killed) == min(most, MOST_KILLS)
+            order = Order(
+                site.folder,
+                url,
+                token,
+                BUDGET,
+                begins_at=begun + LIFE_CLOCK * len(killed),
+                seed=seed * 1000 + len(killed),
+                tried=None if last else dict(tally.tried),
             )
-
-        with annotating(studio, pool, truth, seed):
-            began = time.monotonic()
-            while not done():
-                last = kills >= most_kills
-                kill_at = 0 if last else int(2 ** rng.uniform(*SPACING))
-                nursery.start(folder=str(house.folder), url=studio.url, kill_at=kill_at)
-                point = nursery.wait(done, PATIENCE)
-                nursery.stop()
-                if point is not None:
-                    kills += 1
-                    fault, _, where = point.partition(" · ")
-                    faults.append(f"SIGKILL {fault}")
-                    tally.steps[where] += 1
-                if time.monotonic() - began > PATIENCE + 20 * most_kills:
-                    checks.broken.append((OTHER, f"the run {seed} never came to its end"))
-                    break
-        items = {task["id"] for task in studio.of(pool)}
-        if not checks.broken:
-            house.worker.trainings = house.trainings
-            # Its own worker sees images as the killed ones did.
-            with patch("cdsel_backend.pool.backbones.load_backbone", lambda *given, **options: EightPixels()):
-                house.settle()
-            checks.at_rest((), lambda task: CLASSES if task in items else ())
-        house.close()
-    tally.tried.update(faults)
+            tally.lives += 1
+            near, far = start.Pipe(duplex=False)
+            process = start.Process(target=live, args=(order, far))
+            process.start()
+            far.close()
+            process.join(LIFE_SECONDS)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            point, cpu_seconds = near.recv() if near.poll() else (None, None)
+            near.close()
+            tally.cpu_seconds += cpu_seconds or 0.0
+            ended = point is None
+            if point is not None:
+                killed.append(point)
+                tally.tried[point] += 1
+                tally.note([point], site.look())
+            elif cpu_seconds is None:
+                how = "came to no end" if process.exitcode == STUCK else f"ended with {process.exitcode}"
+                tally.note(killed or ["none"], [(OTHER, f"run {seed}: a life {how}")])
+            else:
+                tally.note(killed or ["none"], site.look(ended=True))
+        site.close()
     tally.runs += 1
-    for kind, words in checks.broken:
-        tally.words.append(f"run {seed}: {kind}: {words}")
-        tally.broken.update((fault, kind) for fault in set(faults))
-    return kills
+    return len(killed)
 
 
-def run(kills: int, *, per_run: int = 10, seconds: float = 10**9, seed: int = 0) -> Tally:
-    """Kill so many times, in runs of `per_run` kills each, for no longer than so many seconds."""
+def run(kills: int, url: str, token: str, *, seconds: float = 1e9, seed: int = 0) -> Tally:
+    """Kill so many times, in runs, and begin none after so many seconds."""
+    get_context("forkserver").set_forkserver_preload(SLOW_IMPORTS)
     tally, done, began = Tally(), 0, time.monotonic()
-    nursery = Nursery()
-    try:
-        while (done < kills or not tally.runs) and time.monotonic() - began < seconds:
-            done += one_run(nursery, seed, min(per_run, kills - done), tally)
-            seed += 1
-            print(
-                f"{done} kills in {tally.runs} runs, {time.monotonic() - began:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-    finally:
-        nursery.close()
+    while done < kills and time.monotonic() - began < seconds:
+        done += one_run(url, token, seed + tally.runs, kills - done, tally)
+        tally.seconds = round(time.monotonic() - began, 1)
+        print(
+            f"{done} kills, {tally.runs} runs, {tally.seconds:.0f} s, CPU {tally.cpu_seconds:.0f} s",
+            file=sys.stderr,
+        )
     return tally
 
 
+@contextmanager
+def label_studio(real: bool) -> Iterator[tuple[str, str, str]]:
+    """A Label Studio: its address, a token, and what it is."""
+    if real:
+        from cdsel_backend.demo.studio import LocalStudio
+
+        with LocalStudio(legacy_token=True) as studio:
+            yield studio.url, studio.token, f"Label Studio {studio.release}"
+    else:
+        from fake_studio import TOKEN, fake_studio
+
+        with fake_studio() as played:
+            yield played.url, TOKEN, "the tests' own"
+
+
 def main() -> None:
-    """Run, print the table, and end with 1 where something did not hold."""
+    """Run, print the line, and end with 1 where something did not hold."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=10**9, help="begin no further run after so long")
+    parser.add_argument("--real", action="store_true", help="on a Label Studio that is started for this")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no further run after so long")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--lives", type=int, default=0, help="of the state machine (`test_machine.py`), before the kills"
-    )
-    parser.add_argument("--table", type=Path, help="write the table into this file, too")
-    parser.add_argument("--zygote", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--table", type=Path, help="write a table of the steps into this file, too")
     options = parser.parse_args()
-    if options.zygote:
-        zygote()
-        return
-    import test_machine as machine
-
-    if options.lives:
-        machine.run(options.lives, always_the_same=False)  # ends here where something does not hold
-    tally = run(options.kills, seconds=options.seconds, seed=options.seed)
-    tally.tried.update(machine.TRIED)
-    print(tally.table())
-    print(f"\n{tally.runs} runs; killed in: {dict(tally.steps.most_common())}")
-    print("\n".join(tally.words))
+    with label_studio(options.real) as (url, token, what):
+        tally = run(options.kills, url, token, seconds=options.seconds, seed=options.seed)
+    print(
+        json.dumps(
+            {
+                "benchmark": "kills",
+                "label_studio": what,
+                "seed": options.seed,
+                "kills": tally.tried.total(),
+                "points": len(tally.tried),
+                "runs": tally.runs,
+                "lives": tally.lives,
+                "seconds": tally.seconds,
+                "cpu_seconds": round(tally.cpu_seconds, 1),
+                **{kind: sum(tally.broken[point, kind] for point in tally.tried) for kind in KINDS},
+                "rows": [tally.row(point) for point in sorted(tally.tried)],
+                "sentences": tally.sentences,
+            }
+        )
+    )
     if options.table:
         options.table.write_text(f"{tally.table()}\n", encoding="utf-8")
-    raise SystemExit(bool(tally.broken))
+    raise SystemExit(bool(tally.sentences))
 
 
 if __name__ == "__main__":

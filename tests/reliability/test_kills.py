@@ -1,21 +1,22 @@
-"""SIGKILL at instrumented points of the worker; `kills.py` says which, and runs a thousand of them."""
+"""SIGKILL at named points inside the worker's steps; `kills.py` says how, and kills a thousand times."""
 
 from __future__ import annotations
 
 import pytest
+from fake_studio import TOKEN, fake_studio
 from kills import run
 
 
-def check(tally, least):
-    assert not tally.words, tally.words
-    assert sum(tally.tried.values()) >= least
+def check(tally, kills):
+    assert not tally.sentences, tally.sentences
+    assert tally.tried.total() == kills
 
 
 @pytest.mark.long
-def test_a_few_kills():
-    check(run(5, per_run=5, seed=1), 5)
-
-
-@pytest.mark.slow
 def test_a_hundred_kills():
-    check(run(100), 100)
+    with fake_studio() as studio:
+        check(run(100, studio.url, TOKEN), 100)
+
+
+def test_kills_on_label_studio(studio):
+    check(run(5, studio.url, studio.token, seed=1), 5)

@@ -24,10 +24,8 @@ from fire import (
     Checks,
     Clock,
     Crash,
-    EightPixels,
     House,
     Wire,
-    picture,
 )
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import (
@@ -37,6 +35,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from inside import EightPixels, picture
 
 from cdsel_backend.labelstudio.connection import Connection
 

@@ -1,0 +1,105 @@
+"""What is not the product's own where faults are tried: the backbone, and the process that trains."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.learn import train
+from cdsel_backend.reconcile.processes import End, TrainingProcesses
+from cdsel_backend.reconcile.training_process import FAILED
+from cdsel_backend.reconcile.worker import Worker
+from cdsel_backend.store import LeaseLost
+from cdsel_backend.store.leases import training_lease
+
+
+def picture(number: int) -> str:
+    """A small image, another one for each number, as an address."""
+    data = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (4, 2, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((16, 32), Image.Resampling.NEAREST).save(data, "PNG")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+class EightPixels:
+    """A backbone: eight pixels of an image, three colours each."""
+
+    fingerprint, batch, parallel = "e" * 32, 16, 1
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Return the pixels (4, 2, 3)."""
+        return np.asarray(image.convert("RGB").resize((2, 4), Image.Resampling.NEAREST), dtype=np.uint8)
+
+    def embed_prepared(self, pixels: np.ndarray) -> np.ndarray:
+        """Return a vector (24,) of each."""
+        return pixels.reshape(len(pixels), -1).astype(np.float32) / 128 - 1
+
+
+class HereTrainings(TrainingProcesses):
+    """Trainings that run in this process, when `finish` says so, and end as it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: dict[int, tuple[str, tuple[Any, ...]]] = {}
+        self.ended: dict[int, End] = {}
+
+    def keep_warm(self, target: object) -> None:
+        """There is nothing to keep."""
+
+    def start(self, project: int, task: str, target: object, *arguments: Any) -> None:
+        """Note that a training is to run."""
+        self.started[project] = task, arguments
+
+    def running(self, project: int) -> bool:
+        """Whether its end was not looked at yet."""
+        return project in self.started or project in self.ended
+
+    def any_ended(self) -> bool:
+        """Whether the end of one waits to be looked at."""
+        return bool(self.ended)
+
+    def take_end(self, project: int) -> End | None:
+        """The end of a training, once."""
+        return self.ended.pop(project, None)
+
+    def stop(self) -> list[int]:
+        """End all of them."""
+        stopped = list(self.started)
+        self.started.clear()
+        return stopped
+
+    def finish(self, worker: Worker, fate: str = "whole") -> None:
+        """Run what was started: "whole", or killed "before" or "after" its work."""
+        for project, (task, arguments) in list(self.started.items()):
+            del self.started[project]
+            status = 0 if fate == "whole" else -9
+            if fate != "before":
+                server, _, number, holder, killed = arguments
+                store = worker.store.under(training_lease(number), holder)
+                context = Context(store, server, worker._context(server.label_studio_url).studio)
+                try:
+                    train(context, context.read_state(number), killed=killed)
+                except LeaseLost:
+                    status = FAILED
+                else:
+                    if fate == "whole":
+                        store.release_lease(training_lease(number), holder)
+            self.ended[project] = End(task, status)
+
+
+class AtOnce(HereTrainings):
+    """Trainings that run as soon as they are started."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def start(self, project: int, task: str, target: object, *arguments: Any) -> None:
+        """Run a training."""
+        super().start(project, task, target, *arguments)
+        self.finish(self._worker)
