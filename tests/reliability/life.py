@@ -127,13 +127,15 @@ class Annotator:
         self._random = Random(seed)
         self._space = parse_label_space(CONFIG)
         self._labelled: list[tuple[int, int]] = []
+        self._queues: list[int] = []
         self.pool = 0
         self.unheard = False
         """Whether something was labelled of which no webhook came yet."""
 
     def label(self) -> bool:
         """Label the next task of any queue; returns whether there was one."""
-        for queue in queue_projects(self._studio, self.pool).values():
+        self._queues = self._queues or list(queue_projects(self._studio, self.pool).values())
+        for queue in self._queues:
             task = self._studio.next_task(queue)
             if task is not None:
                 again = self._labelled and self._random.random() < 0.15

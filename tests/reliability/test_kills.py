@@ -18,5 +18,6 @@ def test_a_hundred_kills():
         check(run(100, studio.url, TOKEN), 100)
 
 
-def test_kills_on_label_studio(studio):
-    check(run(5, studio.url, studio.token, seed=1), 5)
+@pytest.mark.slow
+def test_ten_kills_on_label_studio(studio):
+    check(run(10, studio.url, studio.token, seed=1), 10)
