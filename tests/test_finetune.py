@@ -77,9 +77,7 @@ def tune(case, known=None, **options):
         [site],
         labels,
         classes=["x", "y"],
-        groups=np.arange(N) // 2,
-        trainable=trainable,
-        **options,
+        **{"groups": np.arange(N) // 2, "trainable": trainable, **options},
     )
 
 
@@ -166,6 +164,13 @@ def test_too_few_labels_are_said(case, counts):
     few[places[: sum(counts)]] = [0] * counts[0] + [1] * counts[1]
     with pytest.raises(NotEnoughLabels, match=f"{counts[0]} 'x', {counts[1]} 'y'"):
         tune(case, few)
+
+
+def test_a_class_from_one_patient_is_said_instead_of_a_crash(case):
+    """A fold takes a patient whole, so that the others would hold one class only."""
+    patients = np.where(case[3] == 1, 0, np.arange(1, N + 1))
+    with pytest.raises(NotEnoughLabels, match="all of 'y' are from one"):
+        tune(case, groups=patients)
 
 
 def test_a_tuned_model_is_kept_and_one_that_was_damaged_is_refused(case, tuned, tmp_path):

@@ -21,7 +21,7 @@ from cdsel_backend.training import (
     save,
     train_head,
 )
-from cdsel_backend.training.head import HeadModel
+from cdsel_backend.training.head import HeadModel, unseen_scores
 from cdsel_backend.training.kernel import MOST, VARIANCES
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
 from cdsel_backend.training.shares import level_shares
@@ -283,6 +283,13 @@ def test_not_enough_labels_says_so():
         train_head(vectors, [site], one, classes=("no", "yes"))
     with pytest.raises(NotEnoughLabels, match="held out"):
         train_head(vectors, [site], labels, classes=("no", "yes"), trainable=np.zeros(900, bool))
+
+
+def test_scores_of_labels_not_seen_are_0_where_those_used_are_of_one_class():
+    vectors, site, labels, _ = confounded(60)
+    found = unseen_scores(vectors, [site], labels, labels == 0, fair=True)
+    assert found.shape == ((labels == 1).sum(), 2)
+    assert not found.any()
 
 
 def test_unseen_levels_absent_variables_and_broken_vectors_are_predicted():

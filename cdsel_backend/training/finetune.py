@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.pool.split import SplitNetwork
 from cdsel_backend.training.evaluate import within_group_auc
 from cdsel_backend.training.fitting import sample_weights
@@ -111,11 +112,11 @@ def fine_tune(
         progress: called with how many of how many stages of training are done.
 
     Raises:
-        NotEnoughLabels: fewer than 20 labels, or fewer than 6 of every class but one.
+        NotEnoughLabels: fewer than 20 labels, or fewer than 6 of every class but one, or all those of one patient.
     """
     usable = labels >= 0 if trainable is None else (labels >= 0) & trainable
     rows = np.flatnonzero(usable)
-    _require(labels[rows], classes)
+    _require(labels[rows], classes, None if groups is None else groups[rows])
     fair = bool(columns) and (strength is None or strength > 0)
     training = np.where(usable, labels, -1)
     task = _Task(network, own[rows], altered, [column.take(rows) for column in columns], labels[rows])
@@ -158,13 +159,28 @@ def fine_tune(
     return FineTuned(network.changes(), vectors, head, gain, error, stages)
 
 
-def _require(labels: NDArray[np.int64], classes: Sequence[str]) -> None:
+def _require(
+    labels: NDArray[np.int64], classes: Sequence[str], groups: NDArray[np.int64] | None = None
+) -> None:
     counts = np.bincount(labels, minlength=len(classes))
     if len(labels) < FEWEST_LABELS or np.sort(counts)[-2:].min() < 2 * _FOLDS:
         said = ", ".join(f"{count} {name!r}" for name, count in zip(classes, counts, strict=True))
         raise NotEnoughLabels(
             f"A fine-tune needs {FEWEST_LABELS} labels, {2 * _FOLDS} of each of two classes, besides those held out "
             f"for evaluation; so far there are {said}."
+        )
+    # A fold takes a group whole: of a class that all comes from one, the others would know nothing.
+    units = alone_or_together(groups, len(labels))
+    patients = [len(np.unique(units[labels == code])) for code in range(len(classes))]
+    if np.sort(patients)[-2:].min() < 2:
+        only = ", ".join(
+            repr(name)
+            for name, count, number in zip(classes, counts, patients, strict=True)
+            if number == 1 and count > 1
+        )
+        raise NotEnoughLabels(
+            "A fine-tune needs labels of two classes from two groups (patients or lesions) each, besides those held "
+            f"out for evaluation; so far all of {only} are from one."
         )
 
 

@@ -268,10 +268,13 @@ def unseen_scores(
     """Return scores (m, p) for the labelled items that are not `used`, from a head trained on those that are.
 
     vectors (n, d); columns over the n items; labels (n,), -1 = unlabelled, with p classes among them; used (n,).
-    They are comparable to a head's out-of-fold scores: without intercept where the head is `fair`.
+    They are comparable to a head's out-of-fold scores: without intercept where the head is `fair`, and 0 where those
+    used are of one class.
     """
     rows = np.flatnonzero(labels >= 0)
     y = np.unique(labels[rows], return_inverse=True)[1]
+    if len(np.unique(y[used[rows]])) < 2:
+        return np.zeros((int((~used[rows]).sum()), int(y.max(initial=0)) + 1))
     own = [column.take(rows) for column in columns]
     z = fit_representation(vectors, [], strength=0.0).project(vectors[rows]).astype(np.float64)
     sample, _, _ = _sample(z, y, sample_weights(y, own, "class"), own if fair else (), kernel=True)
