@@ -123,13 +123,15 @@ def test_a_lost_or_restored_data_folder_knows_what_is_open_before_it_selects(stu
         {**shown, "image": "/another.jpg", "cdsel_rank": 3},
     ]
     first.client.import_tasks(queue, [{"data": one} for one in odd])
-    # The folder is lost, and the fresh one has another round size.
+    # The folder is lost, somebody wrote a description of her own, and the fresh one has another round size.
+    first.client.update_project(queue, description="Please label all of these.")
     fresh = Desk(studio, pool, tmp_path / "b", round_size=4, budget=20)
     known = fresh.look()
     assert not known.rounds or known.project.queue_project == queue
     assert (len(known.labels), len(known.open)) == (5, 6)
     state = fresh.go_on()
     assert len(fresh.said("TASKS_TAKEN_BACK")) == 1
+    assert f"[cdsel queue {queue} of project {pool}]" in fresh.client.project(queue)["description"]
     assert (len(state.labels), len(state.open), len(state.rounds)) == (5, 6, 2)
     assert len(fresh.tasks()) == 12  # nothing was pushed: a round is open
     ranks = {row.queue_task: row.rank for row in state.selections}

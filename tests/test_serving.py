@@ -10,7 +10,7 @@ from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import Predictions, load_champion, predict
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State
+from cdsel_backend.store import PoolTask, State
 from cdsel_backend.training import ModelFormatError
 
 
@@ -52,6 +52,32 @@ def test_tasks_of_the_queue_stand_for_those_of_the_pool(world):
     world.store.update_project(world.project, layers=before)
     assert [one["result"] for one in of_pool[1:]] == [[], []]
     assert {one["model_version"] for one in of_pool} == {state.project.champion}
+
+
+def test_a_task_that_has_the_number_of_another_gets_no_answer_of_the_other(world):
+    service, state = Service(world.server, world.store), world.state()
+    selected = state.selections[0]
+    item = world.store.items_by_id([selected.item])[selected.item]
+    own = {"id": item.task, "data": item.data, "created_at": "2026-01-01T00:00:00Z"}
+    world.store.sync_pool(
+        world.project,
+        [
+            PoolTask(row.task, row.data, row.image, "2026-01-01T00:00:00Z")
+            for row in world.store.items(world.project)
+        ],
+    )
+    later = own | {"data": {**item.data, "image": "/later.jpg"}, "created_at": "2026-01-02T00:00:00Z"}
+    moved = own | {"data": {**item.data, "image": "/moved.jpg"}}  # the same task, whose data were changed
+    assert service.predictions(state.project, POOL, [later])[0]["result"] == []
+    assert service.predictions(state.project, POOL, [moved]) == service.predictions(
+        state.project, POOL, [own]
+    )
+    other = next(row for row in world.store.items(world.project) if row.id != item.id)
+    reused = {"id": selected.queue_task, "data": {**other.data, "cdsel_item": other.task}}
+    assert service.predictions(state.project, QUEUE, [reused])[0]["result"] == []
+    assert service.predictions(
+        state.project, QUEUE, [reused | {"data": {**item.data, "cdsel_item": item.task}}]
+    )[0]["score"]
 
 
 def test_only_so_many_models_stay_in_memory(world, tmp_path):

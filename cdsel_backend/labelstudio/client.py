@@ -82,9 +82,9 @@ class LabelStudio(Connection):
         self.get("/api/current-user/whoami")  # the version itself is shown to anybody
         return str(self.get("/api/version")["release"])
 
-    def projects(self) -> Iterator[Json]:
-        """Every project's `id`, `title` and `description`."""
-        yield from self.pages("/api/projects/", {"include": "id,title,description"})
+    def projects(self, *more: str) -> Iterator[Json]:
+        """Every project's `id`, `title` and `description`, and more of its fields if named."""
+        yield from self.pages("/api/projects/", {"include": ",".join(("id", "title", "description", *more))})
 
     def users(self) -> dict[str, int]:
         """The accounts of this Label Studio: e-mail in lower case -> id."""

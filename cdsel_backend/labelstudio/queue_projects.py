@@ -13,6 +13,7 @@ from html import escape
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space, queue_config, space_of
+from cdsel_backend.labelstudio.marks import named_items, read_mark
 from cdsel_backend.labelstudio.placing import EVERYONE
 from cdsel_backend.store import State, Store
 
@@ -48,6 +49,26 @@ def queue_projects(studio: LabelStudio, pool_project: int) -> dict[str, int]:
             if int(number) == int(project["id"]) and int(pool) == pool_project:
                 queues.setdefault(whose, int(number))
     return queues
+
+
+def queue_by_its_tasks(studio: LabelStudio, store: Store, state: State) -> int | None:
+    """The queue of all annotators whose description was changed so that its mark is gone: by the marks of its tasks.
+
+    It is the oldest project with a queue's labeling config whose first task shows an image of the pool and says so.
+    """
+    wanted = queue_config(state.project.label_config)
+    for project in sorted(studio.projects("label_config"), key=lambda one: int(one["id"])):
+        number = int(project["id"])
+        marked = NUMBERED.search(project.get("description") or "")
+        if number == state.project.pool_project or marked or project.get("label_config") != wanted:
+            continue
+        task = next(studio.tasks(number), None)
+        if task is None:
+            continue
+        by_task = store.items_by_task(state.project.id, named_items([task["data"]]))
+        if read_mark(task["data"], by_task, space_of(state)) is not None:
+            return number
+    return None
 
 
 def ensure_queue_project(

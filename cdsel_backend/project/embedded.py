@@ -37,6 +37,11 @@ class PoolVectors:
         self._kept, self._backbone, self._positions = kept, backbone, positions
         self.shape: tuple[int, ...] = (len(positions), self[:1].shape[1])
 
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Where each is kept (n,): images of the same content have the same."""
+        return self._positions
+
     def __len__(self) -> int:
         return len(self._positions)
 
@@ -70,6 +75,22 @@ class EmbeddedPool(PoolView):
     def held_out(self) -> NDArray[np.bool_]:
         """Rows whose labels are for evaluation only: fixed by the hash of their group."""
         return self.typed.held_out
+
+    @cached_property
+    def repeats(self) -> NDArray[np.bool_]:
+        """Rows (n,) that show the same image, by the same address, as another that is taken or comes before."""
+        _, inverse, sizes = np.unique(self.vectors.positions, return_inverse=True, return_counts=True)
+        found = np.zeros(len(self.ids), dtype=bool)
+        rows = np.flatnonzero(sizes[inverse] > 1)
+        shown: dict[tuple[int, str], int] = {}
+        # Those that are taken come first: whatever shows the same is then a repeat of them.
+        rows = rows[np.argsort(~self.taken[rows], kind="stable")]
+        for start in range(0, len(rows), _ITEMS):
+            part = rows[start : start + _ITEMS]
+            for row, item in zip(part.tolist(), self.items(part), strict=True):
+                first = shown.setdefault((int(self.vectors.positions[row]), item.image), row)
+                found[row] = first != row
+        return found
 
     def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
         """Labelled rows that are held out now, and were when images were split by `group`.

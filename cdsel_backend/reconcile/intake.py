@@ -25,7 +25,7 @@ from cdsel_backend.project.identity import known_project
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import pool_source, source_item, take_in
 from cdsel_backend.project.view import note_offer
-from cdsel_backend.reconcile import webhooks
+from cdsel_backend.reconcile import replaced, webhooks
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
 from cdsel_backend.reconcile.books import sync_queues, take_back_in_place, withdraw_left
 from cdsel_backend.reconcile.clock import is_over
@@ -105,6 +105,7 @@ def sync(context: Context, state: State) -> bool:
     context.store.note_problems(project.id, "answers", problem)
     state = context.read_state(project.id)
     settle_lost(context, state)
+    replaced.report(context.store, state)
     handled = [event.id for event in events if event.action not in REQUESTS]
     context.store.handle_events(handled, None if before is None else _brought(before, _known(state)))
     context.looked.add(project.id)
@@ -263,6 +264,7 @@ def embed(context: Context, state: State) -> bool:
         pauses = {row.id: pause_after(row.attempts) for row in rows} | waits
         store.note_files(said)  # first: an item with a vector is complete
         store.add_vectors(backbone.fingerprint, done)
+        replaced.compare(store, state, {item: digest for item, digest, _ in done})
         store.note_unusable([(item, words, time.time() + pauses[item]) for item, words in faults.items()])
         note_hosts(context, state, sorted({faults[item] for item in waits}))
         context.chunks[project] = next_chunk(chunk, time.monotonic() - begun)

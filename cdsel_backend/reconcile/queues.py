@@ -9,6 +9,8 @@ from cdsel_backend.labelstudio.client import NotFound
 from cdsel_backend.labelstudio.placing import EVERYONE, stranded
 from cdsel_backend.labelstudio.queue_projects import (
     ensure_queue_project,
+    queue_by_its_tasks,
+    queue_description,
     queue_projects,
     status_line,
     with_line,
@@ -71,6 +73,12 @@ def find_annotators(context: Context, state: State) -> bool:
 def find_queues(context: Context, state: State) -> None:
     """Take back queue projects that the books do not know, as after the data folder was lost or restored."""
     found = queue_projects(context.studio, state.project.pool_project)
+    if EVERYONE not in (found.keys() | state.queues.keys()) and state.project.id not in context.looked:
+        queue = queue_by_its_tasks(context.studio, context.store, state)
+        if queue is not None:
+            found[EVERYONE] = queue
+            link = dashboard(context.server, state)
+            context.studio.update_project(queue, description=queue_description(state, link, EVERYONE, queue))
     for name, queue in found.items():
         if name in state.queues:
             continue

@@ -26,6 +26,7 @@ from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.round import next_round, seed_of_round, strength_of
 from cdsel_backend.selection import PUT_FIRST, SelectionOptions, sentence_without_label
 from cdsel_backend.store import Selected, State
+from cdsel_backend.store.journal import REPEATS_FACT
 from cdsel_backend.store.records import Activity, Item, Request, Step
 
 log = logging.getLogger(__name__)
@@ -63,11 +64,13 @@ def select_round(context: Context, state: State) -> bool:
         context.store.handle_events(asked)
         return False
     pool = read_pool(context.store, state, context.server)
-    if pool.taken.all():
+    _note_repeats(context, pool)
+    taken = pool.taken | pool.repeats
+    if taken.all():
         return _exhausted(context, state, key, asked)
     context.show(state, Activity(Step.SELECTING, 0, size))
     number = state.rounds[-1].number + 1 if state.rounds else 1
-    selected = _choose(context, pool, pool.taken, size, number, last_rank=state.last_rank)
+    selected = _choose(context, pool, taken, size, number, last_rank=state.last_rank)
     if not selected:
         return _exhausted(context, state, key, asked)
     context.store.add_round(
@@ -104,7 +107,7 @@ def _choose_again(context: Context, state: State) -> bool:
     items = {row.item for row in state.waiting if row.round == last}
     kept = [row.rank for row in (*state.selections, *state.copies) if row.item not in items]
     pool = read_pool(context.store, state, context.server)
-    taken = pool.taken & ~np.isin(pool.ids, sorted(items))
+    taken = (pool.taken & ~np.isin(pool.ids, sorted(items))) | pool.repeats
     selected = _choose(context, pool, taken, len(items), last, last_rank=max(kept, default=0))
     context.store.choose_again(
         state.project.id,
@@ -185,6 +188,13 @@ def selection_key(context: Context, state: State, size: int) -> str:
         context.store.last_directive(project.id),
     ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def _note_repeats(context: Context, pool: EmbeddedPool) -> None:
+    """Keep how many images of the pool repeat another, for the activity page."""
+    name, count = REPEATS_FACT.format(pool.state.project.id), int(pool.repeats.sum())
+    if count != (context.store.fact(name) or 0):
+        context.store.set_fact(name, count)
 
 
 def _exhausted(context: Context, state: State, key: str, asked: Sequence[int]) -> bool:

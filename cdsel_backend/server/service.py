@@ -9,12 +9,15 @@ from typing import Any
 from flask import current_app
 
 from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.marks import is_task_of
 from cdsel_backend.labelstudio.queue import shown_prediction
+from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.serving import Predictions
 from cdsel_backend.server.bounds import is_id
 from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.pool_items import is_another
 from cdsel_backend.store.records import Json, Project
 from cdsel_backend.training import ModelFormatError
 
@@ -45,13 +48,14 @@ class Service:
     ) -> list[dict[str, Any]]:
         """What the champion says of tasks of `source`, the pool or a queue in Label Studio, in their order.
 
-        A task of a queue stands for the image that was pushed there as this task, whatever its data say; its annotator
-        gets no answer that the model is not sure of.
-        A task that has no vector yet gets an empty result: it is predicted once the worker has embedded it.
+        A task of a queue stands for the image that was pushed there as this task, unless its data name another; its
+        annotator gets no answer that the model is not sure of.
+        A task that has no vector yet gets an empty result: it is predicted once the worker has embedded it. So does
+        one whose number was another task's until now: Label Studio on SQLite gives that of a deleted task to the next.
         """
         state = State(self.store, project.id)
         numbers = [task["id"] if is_id(task.get("id")) else 0 for task in tasks]
-        items = self._items(state, source, numbers)
+        items = self._items(state, source, tasks)
         try:
             found = self.serving.of_items(state, set(items.values()))
         except ModelFormatError as fault:
@@ -72,15 +76,35 @@ class Service:
             answers.append({"result": result, "score": score, "model_version": state.project.champion})
         return answers
 
-    def _items(self, state: State, source: int, tasks: Sequence[int]) -> dict[int, int]:
+    def _items(self, state: State, source: int, tasks: Sequence[Mapping[str, Any]]) -> dict[int, int]:
         """Task of `source` -> the item that it shows."""
+        asked = {task["id"]: task for task in tasks if is_id(task.get("id"))}
+        space = space_of(state)
         if source == state.project.pool_project and not state.queue_is_pool:
+            listed = self.store.items_by_task(state.project.id, set(asked))
             return {
-                task: row.id for task, row in self.store.items_by_task(state.project.id, set(tasks)).items()
+                number: item.id
+                for number, item in listed.items()
+                if "data" not in asked[number]
+                or not is_another(item, *_image_and_creation(asked[number], space))
             }
-        wanted = set(tasks)
-        return {
+        pushed = {
             row.queue_task: row.item
             for row in state.tasks
-            if row.queue_task in wanted and state.queues.get(row.annotator) == source
+            if row.queue_task is not None
+            and row.queue_task in asked
+            and state.queues.get(row.annotator) == source
         }
+        items = self.store.items_by_id(set(pushed.values()))
+        return {
+            number: item
+            for number, item in pushed.items()
+            if "data" not in asked[number] or is_task_of(asked[number]["data"], items[item], space)
+        }
+
+
+def _image_and_creation(task: Mapping[str, Any], space: LabelSpace) -> tuple[object, str]:
+    """What a task shows, and when it was created; None and "" where a request does not say so."""
+    data = task.get("data")
+    image = space.image.read(data) if isinstance(data, Mapping) else None
+    return image, str(task.get("created_at") or "")

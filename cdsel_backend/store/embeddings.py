@@ -48,6 +48,9 @@ class Embeddings(Database):
     def not_embedded(self, project: int) -> NDArray[np.int64]:
         """Items of the pool (n,) that have no vector, ascending: those that wait, and those that cannot be used."""
         items = schema.items.c
+        embedded, _, total = self.embedding_progress(project)
+        if embedded == total:
+            return np.zeros(0, dtype=np.int64)
         query = select(items.id).where(items.project == project, items.vector.is_(None), ~items.gone)
         with reading(self.engine) as connection:
             return np.fromiter(connection.execute(query.order_by(items.id)).scalars(), dtype=np.int64)

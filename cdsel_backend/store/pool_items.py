@@ -78,7 +78,9 @@ class PoolItems(Database):
                         )
                     )
                 ]
-            others = [row for row in known if _is_another(row, listed[row.task])]
+            others = [
+                row for row in known if is_another(row, listed[row.task].image, listed[row.task].created_at)
+            ]
             if not others:
                 continue
             ids = [row.id for row in others]
@@ -263,12 +265,12 @@ class PoolItems(Database):
             )
 
 
-def _is_another(row: Any, task: PoolTask) -> bool:
-    """Whether a task is another than the one that an item's row was made of."""
-    if row.image == task.image:
+def is_another(row: Any, image: object, created_at: str) -> bool:
+    """Whether a task, by its image and when it was created, is another than the one that an item's row was made of."""
+    if row.image == image:
         return False
-    if row.stamp and task.created_at:
-        return bool(row.stamp != task.created_at)
+    if row.stamp and created_at:
+        return bool(row.stamp != created_at)
     return bool(row.gone)  # known before the time was kept
 
 

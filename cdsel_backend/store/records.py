@@ -190,6 +190,8 @@ class Item:
     """Which source lists it; None: the pool project."""
     key: str | None = None
     """Its name in that source."""
+    stamp: str | None = None
+    """Of a task of the pool project, when Label Studio created it."""
 
     @property
     def metadata(self) -> Json:

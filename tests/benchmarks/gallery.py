@@ -116,6 +116,7 @@ def measure_pages(server: ServerSettings, store: Store, project: int, n: int) ->
     def get(path: str) -> None:
         answer = client.get(f"/projects/{POOL}{path}")
         assert answer.status_code == 200, answer.text[:500]
+        answer.get_data()  # a file that is sent part by part is made only now
 
     start = time.process_time()
     get("/gallery")

@@ -13,6 +13,7 @@ from cdsel_backend.server.pages.blueprint import number_of, pages, read_state
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
+from cdsel_backend.store.journal import REPEATS_FACT
 from cdsel_backend.store.records import Event, Request
 
 SHOWN = 50
@@ -39,6 +40,7 @@ def activity(pool_project: int) -> str:
         noted=store.noted(state.project.id, limit=SHOWN),
         events=runs(store.events(sources(state), limit=EVENTS), state)[:SHOWN],
         audit=store.audit(state.project.id, limit=SHOWN),
+        repeats=store.fact(REPEATS_FACT.format(state.project.id)) or 0,
         shown=SHOWN,
         shown_first=SHOWN_FIRST,
     )

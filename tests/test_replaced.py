@@ -1,0 +1,96 @@
+"""A task whose picture was replaced after it was labelled or pushed is named; one that only moved is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from world import World
+
+from cdsel_backend.reconcile import replaced
+from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.store import PoolTask
+from cdsel_backend.store.journal import REPEATS_FACT
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    assert world.step(select_round)
+    world.push()
+    world.label(sorted(world.state().open)[:5])
+    return world
+
+
+def patch(world, item, digest):
+    """Another address in the pool project, read at the next step."""
+    row = world.store.items_by_id([item])[item]
+    task = PoolTask(row.task, {**row.data, "image": f"/new{item}.jpg"}, f"/new{item}.jpg")
+    replaced.remember(world.store, world.state(), [task])
+    world.store.change_pool(world.project, [task])
+    world.store.add_vectors("b", [(item, digest, np.ones(16, dtype=np.float32))])
+    replaced.compare(world.store, world.state(), {item: digest})
+    return row.task
+
+
+def words(world):
+    return world.state().project.problems.get(replaced.ORIGIN, [])
+
+
+def test_a_label_of_a_former_picture_is_named_until_it_is_given_anew(world):
+    state = world.state()
+    first, second = sorted(state.labels)[:2]
+    waiting = min(state.open)
+    free = next(row.id for row in world.store.items(world.project) if row.id not in state.pushed)
+    same = world.store.items_by_id([second])[second].content_hash
+    tasks = {item: patch(world, item, digest) for item, digest in ((first, "f" * 64), (second, same))}
+    patch(world, free, "e" * 64)
+    (said,) = words(world)
+    assert f"the picture of task {tasks[first]} in the pool project was replaced" in said
+    assert "the label is of the former picture" in said
+    task = patch(world, waiting, "d" * 64)
+    assert f"the picture of task {task} in" in words(world)[1]
+    assert "exclude the image in the gallery" in words(world)[1]
+    world.label([first], at="2999-01-01T00:00:00Z")
+    replaced.report(world.store, world.state())
+    (left,) = words(world)
+    assert f"the picture of task {task} in" in left
+    world.label([waiting], at="2999-01-01T00:00:00Z")
+    replaced.report(world.store, world.state())
+    assert words(world) == []
+
+
+def test_two_changes_before_a_look_count_from_what_was_labelled(world):
+    item = min(world.state().labels)
+    row = world.store.items_by_id([item])[item]
+    for name in ("/a.jpg", "/b.jpg"):
+        task = PoolTask(row.task, {**row.data, "image": name}, name)
+        replaced.remember(world.store, world.state(), [task])
+        world.store.change_pool(world.project, [task])
+    replaced.compare(world.store, world.state(), {item: row.content_hash})
+    assert words(world) == []
+
+
+def test_one_of_two_tasks_with_the_same_image_is_selected(tmp_path):
+    world = World(tmp_path, budget=200, round_size=200)
+    rows = world.store.items(world.project)
+    twice = [PoolTask(5000 + n, {**row.data, "id": f"y{n}"}, row.image) for n, row in enumerate(rows[:10])]
+    other = PoolTask(
+        6000, {**rows[0].data, "image": "/other.jpg"}, "/other.jpg"
+    )  # the same content elsewhere
+    world.store.change_pool(world.project, [*twice, other])
+    for row in world.store.items(world.project)[len(rows) :]:
+        first = next(
+            one
+            for one in rows
+            if (one.data["site"] == row.data["site"] and one.image == row.image) or row.task == 6000
+        )
+        world.store.add_vectors("b", [(row.id, first.content_hash, world.vectors[0])])
+    world.truth |= {row.id: "benign" for row in world.store.items(world.project)[len(rows) :]}
+    assert world.step(select_round)
+    chosen = {row.item for row in world.state().selections}
+    images = [row.image for row in world.store.items(world.project) if row.id in chosen]
+    assert len(images) == len(set(images)) == len(rows) + 1
+    assert world.store.fact(REPEATS_FACT.format(world.project)) == 10
+    world.push()
+    world.label(world.state().open)
+    assert not world.step(select_round), "what shows the same as a labelled image is not free"
