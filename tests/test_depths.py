@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from cdsel_backend.pool import network
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.depths import Encoder, find_depths
-from cdsel_backend.pool.network import BackboneError, load_network
+from cdsel_backend.pool.errors import BackboneError
+from cdsel_backend.pool.network import load_network
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,8 @@ from test_loop import connect, open_tasks, queue_ready, submit_next
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.pool.network import BackboneError, load_network
+from cdsel_backend.pool.errors import BackboneError
+from cdsel_backend.pool.network import load_network
 from cdsel_backend.pool.split import SplitNetwork
 from cdsel_backend.store import State, Store
 from cdsel_backend.training import (

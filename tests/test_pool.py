@@ -21,8 +21,8 @@ from cdsel_backend.pool import network
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.embed import content_hash, embed_images
+from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.folding import fold_batch_norm
-from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.pool.source import SourceError
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"

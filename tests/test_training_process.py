@@ -6,6 +6,8 @@ import gc
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -115,6 +117,12 @@ def test_the_same_labels_give_the_same_champion_bit_for_bit(tmp_path):
         world.context.trainings.stop()
     assert set(found[0]) == {"model.safetensors", "model.json", "checksums.json"}
     assert found[0] == found[1]
+
+
+def test_a_training_of_the_head_alone_needs_no_torch():
+    """It costs each training process a second to load and 180 MB of memory."""
+    code = "import sys; from cdsel_backend.reconcile import rounds, training_process; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_a_process_that_waits_for_a_training_ends_with_whoever_keeps_it():

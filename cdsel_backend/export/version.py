@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cdsel_backend.pool.backbones import Backbone, load_backbone
-from cdsel_backend.pool.network import BackboneError
+from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State

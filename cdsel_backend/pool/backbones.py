@@ -15,8 +15,9 @@ from PIL import Image
 from torch import nn
 
 from cdsel_backend.pool.depths import MIDDLE, Depths, Encoder, Features, find_depths
+from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.folding import fold_batch_norm
-from cdsel_backend.pool.network import DEFAULT, BackboneError, Network, load_network
+from cdsel_backend.pool.network import DEFAULT, Network, load_network
 from cdsel_backend.pool.runtime import Precision, make_runtime
 
 View = Literal["close", "fast"]

@@ -18,15 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cdsel_backend.pool.errors import BackboneError
+
 DEFAULT = "tf_efficientnet_lite0"
 RANDOM = "random"
 
 _drawing = threading.Lock()
 _PREPROCESSING_VERSION = 1  # raise it when `decode` or `Backbone.prepare` changes what the network sees
-
-
-class BackboneError(ValueError):
-    """A backbone that cannot be loaded; the message names the setting and the fix."""
 
 
 @dataclass(frozen=True, eq=False)

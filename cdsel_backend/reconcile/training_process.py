@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.connection import LabelStudioError
 from cdsel_backend.logs import start_log
-from cdsel_backend.pool.network import BackboneError
+from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.wording import few_labels
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.deaths import forget_death, last_death, note_death

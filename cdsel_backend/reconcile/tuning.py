@@ -17,6 +17,7 @@ from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Activity, Json, Step
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
+from cdsel_backend.training.tuned import ENOUGH_LABELS
 
 log = logging.getLogger(__name__)
 
@@ -62,21 +63,23 @@ def try_fine_tune(
 
 
 def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, killed: bool) -> Trial:
-    # Here, not above: the web server shares this package and has no need of torch.
-    from cdsel_backend.pool.backbones import find_device
-    from cdsel_backend.pool.network import load_network
-    from cdsel_backend.pool.split import SplitNetwork
-    from cdsel_backend.training.finetune import ENOUGH_LABELS, VIEWS, balancing_rows, fine_tune
-
     asked = state.settings.training
     if not isinstance(base, HeadModel):
         return _stays(base, asked, "a fine-tune needs labels of one class an image")
-    device = find_device(context.server.device)
     trained = pool.labelled & ~pool.held_out
+    if asked == "auto" and trained.sum() < ENOUGH_LABELS:
+        why = f"{trained.sum()} labels to train on; it is tried from {ENOUGH_LABELS}, where there is a GPU"
+        return _stays(base, asked, why)
+
+    # Here, not above: torch is slow to load, and a training of the head alone has no need of it.
+    from cdsel_backend.pool.backbones import find_device
+    from cdsel_backend.pool.network import load_network
+    from cdsel_backend.pool.split import SplitNetwork
+    from cdsel_backend.training.finetune import VIEWS, balancing_rows, fine_tune
+
+    device = find_device(context.server.device)
     if asked == "auto" and device.type != "cuda":
         return _stays(base, asked, "there is no GPU")
-    if asked == "auto" and trained.sum() < ENOUGH_LABELS:
-        return _stays(base, asked, f"{trained.sum()} labels to train on; it is tried from {ENOUGH_LABELS}")
     if killed:
         return _fails(
             base, asked, "the training before this one was killed, and so might its fine-tune be again"

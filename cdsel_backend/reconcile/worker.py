@@ -27,7 +27,7 @@ from cdsel_backend.labelstudio.client import (
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.logs import about
-from cdsel_backend.pool.network import BackboneError
+from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.identity import AnotherProject, known_project
 from cdsel_backend.project.wording import pool_gone, taking_long
 from cdsel_backend.reconcile.context import Context

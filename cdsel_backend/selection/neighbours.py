@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK = 4096
+_GPU_PRODUCTS = 1_000_000_000  # multiplications that take the CPU less time than loading torch
 _EXACT_DISTANCES = 2_000_000_000  # above so many, an inverted file looks at the likeliest lists only
 _PROBES = 16
 _EXACT_PRODUCTS = 50_000_000_000  # multiplications above which vectors are compressed first
@@ -19,12 +20,11 @@ def nearest(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return squared Euclidean distances (m, k), ascending, and positions (m, k) in `base`; k <= len(base).
 
-    On the CPU, exact up to 50 G multiplications; beyond, vectors are compressed (`_compress`), and beyond 2 G
-    distances an inverted file is searched. What it misses comes back at infinite distance, position 0.
+    A GPU searches from 1 G multiplications on. On the CPU, exact up to 50 G; beyond, vectors are compressed
+    (`_compress`), and beyond 2 G distances an inverted file is searched. What it misses comes back at infinite
+    distance, position 0.
     """
-    import torch  # here, not above: the web server asks for the names of strategies, and has no need of it
-
-    if torch.cuda.is_available():
+    if len(queries) * len(base) * base.shape[1] > _GPU_PRODUCTS and _has_gpu():
         return _nearest_on_gpu(queries, base, k)
     if len(queries) * len(base) * base.shape[1] > _EXACT_PRODUCTS and base.shape[1] > _AXES:
         queries, base = _compress(queries, base)
@@ -61,6 +61,12 @@ def _compress(
             small[start : start + _BLOCK, _AXES + own] = np.sqrt(np.maximum(missed, 0))
         compressed.append(small)
     return compressed[0], compressed[1]
+
+
+def _has_gpu() -> bool:
+    import torch  # here, not above: the web server and most trainings have no need of it, and it is slow to load
+
+    return torch.cuda.is_available()
 
 
 def _nearest_on_gpu(

@@ -116,7 +116,8 @@ def check_login(server: ServerSettings, addresses: Iterable[str]) -> CheckResult
 
 def check_weights(backbones: Iterable[tuple[str, str | None]]) -> Iterator[CheckResult]:
     """Whether the networks, (name, checkpoint) each, can be loaded here; from their hub where it must be."""
-    from cdsel_backend.pool.network import BackboneError, load_network  # slow to load
+    from cdsel_backend.pool.errors import BackboneError
+    from cdsel_backend.pool.network import load_network  # slow to load
 
     for name, weights in backbones:
         shown = name if weights is None else f"{name} from {weights}"

@@ -11,7 +11,7 @@ from rich.table import Table
 from cdsel_backend.pool.backbones import View
 from cdsel_backend.pool.catalogue import KNOWN, measure
 from cdsel_backend.pool.depths import Features
-from cdsel_backend.pool.network import BackboneError
+from cdsel_backend.pool.errors import BackboneError
 
 
 @click.command()

@@ -18,8 +18,8 @@ from rich.table import Table
 
 from cdsel_backend.pool.backbones import View
 from cdsel_backend.pool.depths import Features
+from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.network import DEFAULT as DEFAULT_BACKBONE
-from cdsel_backend.pool.network import BackboneError
 from cdsel_backend.selection import missing_peers, strategies
 from cdsel_backend.simulate.backbones import rate
 from cdsel_backend.simulate.dataset import (

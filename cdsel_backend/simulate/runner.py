@@ -25,8 +25,8 @@ from cdsel_backend.simulate.ranking import Ranking, rank
 from cdsel_backend.simulate.tuning import tune
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.training import Model, NotEnoughLabels, evaluate
-from cdsel_backend.training.finetune import ENOUGH_LABELS
 from cdsel_backend.training.head import Recipe
+from cdsel_backend.training.tuned import ENOUGH_LABELS
 
 DEFAULT = ("confounder_aware", "deconfounded")
 BASELINE = ("random", "plain")

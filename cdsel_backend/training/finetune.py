@@ -33,7 +33,6 @@ from cdsel_backend.training.splits import grouped_folds
 
 VIEWS = 2  # altered copies of each training image
 FEWEST_LABELS = 20  # below, a fold teaches a network nothing
-ENOUGH_LABELS = 200  # from here `auto` tries a fine-tune, where there is a GPU
 
 _SAMPLE = 1000  # of the pool, by which the head is balanced
 _FOLDS = 3

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.head import HeadModel
 
+ENOUGH_LABELS = 200  # from here the setting `training: auto` tries a fine-tune, where there is a GPU
+
 _CHANGES = "changes."
 
 
