@@ -32,7 +32,7 @@ def test_an_image_and_a_filtered_gallery_are_sound_in_every_look(tab, address, f
         page.goto(address + path)
         settled(page, "gallery")
         check_sound(page)
-    assert page.get_by_role("heading", name=re.compile("images? of 518")).is_visible()
+    assert page.get_by_role("heading", name=re.compile("images? of 520")).is_visible()
 
 
 def test_keys_go_from_image_to_image_and_back_to_the_list(tab, address):
@@ -88,7 +88,7 @@ def test_a_filter_applies_when_it_is_chosen_and_stands_in_the_address(tab, addre
     page.get_by_role("list", name="Filters that are set").get_by_text("P12").wait_for()
     assert page.url == f"{address}{GALLERY}?search=P12&label=malignant"
     page.get_by_role("link", name="Remove all").click()
-    page.get_by_role("heading", name="518 images").wait_for()
+    page.get_by_role("heading", name="520 images").wait_for()
 
 
 def test_legend_and_lasso_of_the_map_lead_to_the_same_images_in_the_gallery(tab, address, filled):

@@ -90,7 +90,7 @@ def settled(page, name):
     wait_until(
         page,
         "(() => { const left = [...document.querySelectorAll('img[data-src]')].find((one) => (!one.complete ||"
-        "one.src.startsWith('data:')) && !one.closest('details:not([open])'));"
+        "one.src.startsWith('data:')) && one.checkVisibility());"
         "if (left) left.scrollIntoView({ block: 'center' }); return !left; })()",
     )
     for image in page.locator("article img").all():  # the help's, which are lazy
