@@ -6,9 +6,9 @@ production does. What they differ in is where the arrays come from and where the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +41,14 @@ class RoundPool:
     groups: NDArray[np.int64] | None = None
 
     @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        """(n,): which vectors are finite."""
+        return finite_rows(self.vectors)
+
+    @cached_property
     def representation(self) -> Representation:
         """Fitted on the whole pool, without centring. Raises ValueError where no vector is finite."""
-        return fit_representation(self.vectors, [], strength=0.0)
+        return fit_representation(self.vectors, [], strength=0.0, finite=self.finite)
 
     @cached_property
     def projected(self) -> NDArray[np.float32]:
@@ -61,7 +66,7 @@ class RoundPool:
     @cached_property
     def _effects(self) -> NDArray[np.float32]:
         """(l, k): the effect of every level of every confounder."""
-        usable = np.flatnonzero(finite_rows(self.vectors))
+        usable = np.flatnonzero(self.finite)
         if len(usable) == len(self.vectors):
             return level_effects(self.projected, self.columns)
         return level_effects(self.projected[usable], [column.take(usable) for column in self.columns])
@@ -87,21 +92,23 @@ def next_round(
     *,
     strategy: str,
     strength: float,
-    probabilities: NDArray[np.float64] | None,
+    probabilities: NDArray[np.float64] | Callable[[], NDArray[np.float64]] | None,
     seed: int,
     options: SelectionOptions,
 ) -> Selection:
     """Choose up to `size` items for the next round, in rank order, with a reason for each.
 
     labels: the values of the n items so far, as their kind has them; taken (n,): what is not to be chosen any more;
-    `strength` of centring in [0, 1] (see `strength_of`); `probabilities` (n, c) of the model so far, None before the
-    first; `seed` of the round (see `seed_of_round`).
+    `strength` of centring in [0, 1] (see `strength_of`); `probabilities` (n, c) of the model so far, or a function that
+    gives them, None before the first; `seed` of the round (see `seed_of_round`). The pool's vectors are projected, and
+    that function is called, only where the strategy asks for it: of a million images each takes seconds.
 
     The same input gives the same selection. Raises ValueError for an unknown strategy, a negative size, or a pool
     without a finite vector.
     """
     problem = problem_for(
-        vectors=pool.centred(strength),
+        vectors=partial(pool.centred, strength),
+        finite=pool.finite,
         columns=pool.columns,
         labels=labels,
         n_classes=len(pool.classes),

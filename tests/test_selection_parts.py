@@ -15,6 +15,7 @@ from cdsel_backend.selection import (
     SelectionOptions,
     missing_peers,
     neutral_sentence,
+    problem_for,
     reads_model,
     select,
     sentence_without_label,
@@ -470,3 +471,41 @@ def test_a_neutral_reason_names_no_confounder_and_no_doubt():
         "Represents 12 similar images."
     )
     assert neutral_sentence({}) == "Chosen for what it adds to the images before it."
+
+
+def test_what_a_strategy_does_not_read_is_not_computed():
+    """A million vectors are not projected, nor is a model asked of them, where chance decides inside the strata."""
+    vectors = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    site = Column("site", "categorical", ("north", "south"), np.arange(200) % 2)
+    labels = np.where(np.arange(200) < 80, np.arange(200) % 2, -1)
+    shares = np.full((200, 2), 0.5)
+    asked = []
+
+    def later(name, value):
+        def give():
+            asked.append(name)
+            return value
+
+        return give
+
+    def chosen(associated, given):
+        return select(
+            "confounder_aware",
+            problem_for(
+                vectors=given("vectors", vectors),
+                finite=np.ones(200, dtype=bool),
+                probabilities=given("probabilities", shares),
+                labels=labels if associated else np.where(labels >= 0, np.arange(200) // 2 % 2, -1),
+                n_classes=2,
+                columns=[site],
+                taken=labels >= 0,
+            ),
+            20,
+        )
+
+    for associated, reads in ((True, []), (False, ["probabilities", "vectors"])):
+        asked.clear()
+        lazily, at_once = chosen(associated, later), chosen(associated, lambda _, value: value)
+        assert sorted(asked) == reads
+        np.testing.assert_array_equal(lazily.indices, at_once.indices)
+        assert lazily.reasons == at_once.reasons

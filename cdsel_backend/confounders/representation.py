@@ -113,14 +113,16 @@ def fit_representation(
     *,
     strength: float,
     components: int = COMPONENTS,
+    finite: NDArray[np.bool_] | None = None,
 ) -> Representation:
     """Fit on the whole pool: vectors (n, d), and the confounders over the same n items.
 
-    Rows that are not finite are left out. Raises ValueError when no row is finite, or for a strength outside [0, 1].
+    Rows that are not finite are left out; `finite` (n,) says which are, where that is known (`finite_rows`). Raises
+    ValueError when no row is finite, or for a strength outside [0, 1].
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it lies between 0 (none) and 1 (wholly centred)")
-    usable = np.flatnonzero(finite_rows(vectors))
+    usable = np.flatnonzero(finite_rows(vectors) if finite is None else finite)
     if not len(usable):
         raise ValueError("no vector of the pool is finite; embed it again")
     # Evenly spaced, so that the components do not depend on a seed.

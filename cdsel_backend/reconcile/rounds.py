@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +141,7 @@ def _choose(
         size - len(first),
         strategy=settings.strategy,
         strength=strength_of(settings.strength, champion),
-        probabilities=predict_pool(champion, pool) if champion else None,
+        probabilities=partial(predict_pool, champion, pool) if champion else None,
         seed=seed_of_round(settings.seed, number),
         options=SelectionOptions(
             random_share=settings.random_share,

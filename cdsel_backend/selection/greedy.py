@@ -50,9 +50,11 @@ def fill_greedily(draft: Draft, value: Value, strata: StrataTerm, *, by_chance: 
     """
     items = value.candidates
     kinds = strata.kind[items]
-    queues: list[list[tuple[float, int]]] = [[] for _ in range(strata.n_kinds)]
-    for position in np.lexsort((items, -value.gains)):
-        queues[kinds[position]].append((-float(value.gains[position]), int(position)))
+    order = np.lexsort((items, -value.gains, kinds))  # each kind's best first
+    ends = np.searchsorted(kinds[order], np.arange(1, strata.n_kinds))
+    queues = [
+        list(zip((-value.gains[own]).tolist(), own.tolist(), strict=True)) for own in np.split(order, ends)
+    ]
     best = np.array([-queue[0][0] if queue else -np.inf for queue in queues])
     evaluated = np.zeros(len(items), dtype=np.int64)
     step = 0

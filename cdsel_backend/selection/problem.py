@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from functools import cache, cached_property
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import SINGLE, LabelKind, OneClass
 from cdsel_backend.pool.columns import Column
 
 
@@ -71,14 +71,44 @@ class SelectionOptions:
             )
 
 
-@dataclass(frozen=True, eq=False)
+T = TypeVar("T")
+
+
+class Later(Generic[T]):
+    """A field that may be given as a function, which is called when the field is first read.
+
+    Some fields take seconds to compute for a pool of a million, and not every strategy reads them.
+    """
+
+    def __init__(self, *default: T) -> None:
+        """With a default, or without."""
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._key = f"_{name}"
+
+    def __get__(self, problem: Problem | None, owner: type | None = None) -> T:
+        if problem is None:  # dataclass asks the class for the default
+            if not self._default:
+                raise AttributeError(f"{self._key[1:]} has no default")
+            return self._default[0]
+        given = problem.__dict__[self._key]
+        if callable(given):
+            given = problem.__dict__[self._key] = given()
+        return cast(T, given)
+
+    def __set__(self, problem: Problem, given: T | Callable[[], T]) -> None:
+        problem.__dict__[self._key] = given
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Problem:
     """A pool of n items to choose from.
 
     Raises ValueError when the lengths disagree, or when a declared pair names an unknown column.
     """
 
-    vectors: NDArray[np.float32]
+    vectors: Later[NDArray[np.float32]] = Later()
     """(n, k): the (de-confounded) representation. A row that is not finite is never picked."""
     columns: Sequence[Column]
     """The confounders, each over the n items; none is allowed."""
@@ -87,44 +117,51 @@ class Problem:
     n_classes: int
     taken: NDArray[np.bool_]
     """(n,): labelled or already queued. Never picked again, but counted and covered."""
-    probabilities: NDArray[np.float64] | None = None
+    probabilities: Later[NDArray[np.float64] | None] = Later(None)
     """(n, n_classes): calibrated, from the current model; none before the first."""
-    doubt: NDArray[np.float64] | None = None
+    doubt: Later[NDArray[np.float64] | None] = Later(None)
     """(n,) in [0, 1]: the uncertainty where the margin between two classes is not it (`labels/presence.py`)."""
     groups: NDArray[np.int64] | None = None
     """(n,): patient or lesion; negative = unknown, a group of its own."""
+    finite: NDArray[np.bool_] | None = None
+    """(n,): which vectors are finite, where that is known without reading them."""
     seed: int = 0
     options: SelectionOptions = field(default_factory=SelectionOptions)
 
     def __post_init__(self) -> None:
-        n = len(self.vectors)
-        if self.vectors.ndim != 2:
-            raise ValueError(f"vectors must be (items, dimensions), not {self.vectors.shape}")
+        # What is given as a function is as long as the pool that it comes from.
+        given = {name: self.__dict__[f"_{name}"] for name in ("vectors", "probabilities", "doubt")}
+        arrays = {name: array for name, array in given.items() if not (array is None or callable(array))}
+        vectors, probabilities = arrays.get("vectors"), arrays.get("probabilities")
+        if vectors is not None and vectors.ndim != 2:
+            raise ValueError(f"vectors must be (items, dimensions), not {vectors.shape}")
         lengths = {"labels": len(self.labels), "taken": len(self.taken)}
         lengths |= {f"column {column.name}": len(column.codes) for column in self.columns}
-        if self.groups is not None:
-            lengths["groups"] = len(self.groups)
-        if self.probabilities is not None:
-            lengths["probabilities"] = len(self.probabilities)
-        if self.doubt is not None:
-            lengths["doubt"] = len(self.doubt)
+        arrays |= {"groups": self.groups, "finite": self.finite}
+        lengths |= {name: len(array) for name, array in arrays.items() if array is not None}
+        n = lengths.get("vectors", len(self.taken))
         for name, length in lengths.items():
             if length != n:
                 raise ValueError(f"{name} has {length} items, vectors has {n}")
-        if self.probabilities is not None and self.probabilities.shape != (n, self.n_classes):
-            raise ValueError(f"probabilities are {self.probabilities.shape}, not {(n, self.n_classes)}")
+        if probabilities is not None and probabilities.shape != (n, self.n_classes):
+            raise ValueError(f"probabilities are {probabilities.shape}, not {(n, self.n_classes)}")
         known = {column.name for column in self.columns}
         for pair in self.options.pairs:
             if missing := set(pair) - known:
                 raise ValueError(f"pairs names {', '.join(sorted(missing))}, which is no confounder here")
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self.taken)
+
+    @property
+    def modelled(self) -> bool:
+        """Whether there is a model, and so are `probabilities`: they are not computed for this."""
+        return self.__dict__["_probabilities"] is not None
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
         """(n,): the vector is finite."""
-        return np.asarray(np.isfinite(self.vectors).all(axis=1))
+        return np.asarray(np.isfinite(self.vectors).all(axis=1)) if self.finite is None else self.finite
 
     @cached_property
     def uncertainty(self) -> NDArray[np.float64] | None:
@@ -148,16 +185,23 @@ def problem_for(
     *,
     labels: NDArray[np.integer],
     n_classes: int,
-    probabilities: NDArray[np.float64] | None,
+    probabilities: NDArray[np.float64] | Callable[[], NDArray[np.float64]] | None,
     kind: LabelKind = SINGLE,
     **rest: Any,
 ) -> Problem:
     """Return the problem of a pool with labels of any kind: strategies want one class an image (`LabelKind`)."""
-    target = kind.as_problem(labels, n_classes, probabilities)
+    target = kind.as_problem(labels, n_classes, None)
+
+    @cache
+    def modelled() -> OneClass:
+        return kind.as_problem(
+            labels, n_classes, probabilities() if callable(probabilities) else probabilities
+        )
+
     return Problem(
         labels=target.labels,
         n_classes=target.n_classes,
-        probabilities=target.probabilities,
-        doubt=target.doubt,
+        probabilities=None if probabilities is None else lambda: modelled().probabilities,
+        doubt=None if probabilities is None else lambda: modelled().doubt,
         **rest,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class Reason:
 
     def to_json(self) -> dict[str, object]:
         """Return the fields and the sentence as JSON-able values."""
-        return asdict(self) | {"sentence": self.sentence}
+        return vars(self) | {"sentence": self.sentence}
 
 
 PUT_FIRST = Reason("", 0.0, 0, 0, None, drawn_at_random=False, put_first=True)

@@ -113,8 +113,9 @@ class VectorShards:
             values, keys = parts[number]
             at = positions[here] - number * vector_shelf.SHARD
             for start in range(0, len(here), BLOCK):
-                part = slice(start, start + BLOCK)
-                found[here[part]] = restored(values[at[part]], keys["exponent"][at[part]])
+                rows, kept = _run(here[start : start + BLOCK]), _run(at[start : start + BLOCK])
+                exponents = keys["exponent"][kept]
+                found[rows] = restored(values[kept], exponents) if exponents.any() else values[kept]
         return found
 
     def stream(
@@ -209,3 +210,10 @@ def _digests(hashes: Sequence[str]) -> NDArray[np.void]:
     if len(data) != 32 * len(hashes):
         raise ValueError("a content hash is no SHA-256 in hex (64 digits)")
     return np.frombuffer(data, dtype="V32")
+
+
+def _run(positions: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """Positions (m,), as a slice where each follows the one before: that is read without a copy in between."""
+    if len(positions) and (np.diff(positions) == 1).all():
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions

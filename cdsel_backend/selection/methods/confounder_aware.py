@@ -34,7 +34,7 @@ def fill(problem: Problem, draft: Draft) -> None:
     if not draft.full:
         counted = problem.taken.copy()
         counted[draft.indices] = True
-        by_chance = problem.probabilities is not None and _confounded(problem)
+        by_chance = problem.modelled and _confounded(problem)
         if by_chance:
             items = np.flatnonzero(draft.open)
             value: Value = Fixed(items, rng.random(len(items)) * _LEEWAY / (counted.sum() + draft.missing))
