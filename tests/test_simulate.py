@@ -230,6 +230,19 @@ def test_a_unit_repeats_itself_but_for_the_seconds():
     assert drop == [r for r in second if r.metric != "seconds"]
 
 
+def test_datasets_that_differ_in_one_part_are_never_taken_for_one_another():
+    """A process keeps the world it had last: another confounder, label or vector of the same table is another world."""
+    data = dataset()
+    other = replace(data, columns=dataset(("sex",)).columns)
+    flipped = replace(data, labels=1 - data.labels)
+    moved = replace(data, vectors=data.vectors + 1)
+    scenes = [runner._scene(one, "natural", 0, 1) for one in (data, other, flipped, moved)]
+    assert len({id(scene) for scene in scenes}) == 4
+    assert scenes[1].pool.columns[0].name == "sex"
+    again = runner._scene(moved, "natural", 0, 1)
+    assert again is scenes[3]
+
+
 def test_strength_zero_of_the_curve_knows_no_confounder():
     """The curve starts where the method ends: at the same head on the same labels without the confounder."""
     data = dataset()
@@ -656,7 +669,7 @@ def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
     ("asked", "said"),
     [
         (["--label", "dx"], "--label: the table has no column 'dx'; it has file, diagnosis"),
-        (["--confounder", "scanner"], "--confounder: the table has no column 'scanner'"),
+        (["--confounder", "sex"], "--confounder: the table has no column 'scanner'"),
         (["--confounder", "diagnosis"], "is the --label itself"),
         (["--group", "lesion"], "--group: the table has no column 'lesion'"),
         (["--ignore", "lesion"], "--ignore: the table has no column 'lesion'"),
