@@ -92,8 +92,10 @@ def _variables(state: State, table: PoolTable) -> Iterator[Facet]:
     report = Report.from_json(state.project.report)
     order = {finding.variable: rank for rank, finding in enumerate(report.findings)}
     verdicts = {finding.variable: finding.verdict for finding in report.findings}
-    columns = (one for one in table.columns if one.excluded is None and 1 < len(one.levels) <= LEVELS)
-    for column in sorted(columns, key=lambda one: order.get(one.name, len(order))):
+    columns = (
+        column for column in table.columns if column.excluded is None and 1 < len(column.levels) <= LEVELS
+    )
+    for column in sorted(columns, key=lambda column: order.get(column.name, len(order))):
         yield Facet(
             f"{VARIABLE}{column.name}",
             column.name,

@@ -72,7 +72,7 @@ class ImageFilter:
     def without(self, key: str, level: str = "") -> ImageFilter:
         """Return the filter with one level of a facet less, or without the search or the area."""
         kept = {
-            name: tuple(one for one in wanted if (name, one) != (key, level))
+            name: tuple(kept_level for kept_level in wanted if (name, kept_level) != (key, level))
             for name, wanted in self.levels.items()
         }
         return ImageFilter(

@@ -55,11 +55,12 @@ def sources(state: State) -> list[int]:
 class Run:
     """Events of one kind that follow each other.
 
-    When the newest came, how long the longest took (None while they wait), what came of them, and a reason in full.
+    When the newest came, what they are, how long the longest took (None while they wait), what came of them, and a
+    reason in full.
     """
 
     at: float
-    words: str
+    what: str
     times: int
     seconds: float | None
     result: str
@@ -98,7 +99,7 @@ def runs(events: Sequence[Event], state: State) -> list[Run]:
         found.append(
             Run(
                 at=rows[0].received_at,
-                words=f"{change}: {newest['before']}, now {newest['after']}"
+                what=f"{change}: {newest['before']}, now {newest['after']}"
                 if change
                 else event_words(action),
                 times=len(rows),

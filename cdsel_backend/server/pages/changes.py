@@ -66,7 +66,7 @@ def change_settings(pool_project: int) -> tuple[str, int] | Response:
     state = read_state(pool_project)
     typed = {name: _typed(name) for name in request.form.getlist("fields")}
     accepted, refusals = accept(typed, {}, layer=LAYER)
-    faults = {one.name: one.reason if one.known else refused(one) for one in refusals}
+    faults = {refusal.name: refusal.reason if refusal.known else refused(refusal) for refusal in refusals}
     if faults:
         return _settings_page(state, typed, faults), 422
     in_force = state.settings.model_dump(mode="json")
@@ -145,7 +145,7 @@ def dismiss(pool_project: int) -> Response:
 def remove(pool_project: int) -> Response:
     """Take a project from the dashboard whose pool project is gone; asked for once more before."""
     store, state = Service.current().store, read_state(pool_project)
-    if not any(one.origin == POOL_GONE for one in state.problems):
+    if not any(problem.origin == POOL_GONE for problem in state.problems):
         raise BadRequest("only a project that is not in Label Studio any more is removed here")
     if request.form.get("sure") != "yes":
         raise BadRequest("tick the box to say that this project is to be removed from the dashboard")
@@ -226,7 +226,11 @@ def _bounds(field: FieldInfo) -> dict[str, object]:
 
 def _fields(state: State) -> list[str]:
     """The metadata fields of the pool, as the newest report and its newest tasks name them."""
-    judged = [one.variable for one in Report.from_json(state.project.report).findings if not one.from_file]
+    judged = [
+        finding.variable
+        for finding in Report.from_json(state.project.report).findings
+        if not finding.from_file
+    ]
     named = [state.settings.group, *state.settings.ignore]
     return sorted({name for name in (*judged, *named) if name})
 

@@ -44,10 +44,10 @@ def confounders(pool_project: int) -> str:
     state = read_state(pool_project)
     report = Report.from_json(state.project.report)
     measured = measured_of(report)
-    drawn = [one for one in measured if one.acts or not one.from_file]
-    names = [one.variable for one in measured]
-    acting = [one for one in measured if one.acts]
-    chosen = request.args.get("variable") or next((one.variable for one in (*acting, *measured)), "")
+    drawn = [finding for finding in measured if finding.acts or not finding.from_file]
+    names = [finding.variable for finding in measured]
+    acting = [finding for finding in measured if finding.acts]
+    chosen = request.args.get("variable") or next((finding.variable for finding in (*acting, *measured)), "")
     return render_template(
         "confounders.html",
         state=state,
@@ -81,21 +81,28 @@ def examples(state: State, variable: str) -> list[tuple[str, list[int]]]:
 
 def measured_of(report: Report) -> list[Finding]:
     """The variables that can be shown against images and labels: not those left out unseen."""
-    return [one for one in report.findings if one.encoded is not None or one.associated is not None]
+    return [
+        finding
+        for finding in report.findings
+        if finding.encoded is not None or finding.associated is not None
+    ]
 
 
 def strengths(findings: list[Finding]) -> tuple[Markup, Markup | None, Markup] | None:
     """Bars: encoded over all images, encoded among images of one label (None before labels), associated."""
     if not findings:
         return None
-    tones = ["second" if one.acts else "other" for one in findings]
+    tones = ["second" if finding.acts else "other" for finding in findings]
 
     def picture(measure: str, **words: Any) -> Markup:
-        intervals = [getattr(one, f"{measure}_interval") or (np.nan, np.nan) for one in findings]
+        intervals = [getattr(finding, f"{measure}_interval") or (np.nan, np.nan) for finding in findings]
         return Markup(
             figures.bars(
-                [one.variable for one in findings],
-                [np.nan if value is None else value for value in (getattr(one, measure) for one in findings)],
+                [finding.variable for finding in findings],
+                [
+                    np.nan if value is None else value
+                    for value in (getattr(finding, measure) for finding in findings)
+                ],
                 *zip(*intervals, strict=True),
                 tones=tones,  # type: ignore[arg-type]
                 digits=2,
@@ -103,7 +110,7 @@ def strengths(findings: list[Finding]) -> tuple[Markup, Markup | None, Markup] |
             )
         )
 
-    known = any(one.given_label is not None for one in findings)
+    known = any(finding.given_label is not None for finding in findings)
     return (
         picture("encoded", x_label="AUROC; .5 is guessing", reference=0.5),
         picture("given_label", x_label="AUROC; .5 is guessing", reference=0.5) if known else None,
@@ -115,14 +122,14 @@ def plane(findings: list[Finding]) -> Markup | None:
     """One dot a variable: utility I(A; Y) to the right, detectability I(A; A^ | Y) upwards. None before labels."""
     points = [
         figures.Point(
-            one.variable,
-            one.utility,
-            one.detectability,
-            "second" if one.acts else "first",
+            finding.variable,
+            finding.utility,
+            finding.detectability,
+            "second" if finding.acts else "first",
             labelled=True,
         )
-        for one in findings
-        if one.utility is not None and one.detectability is not None
+        for finding in findings
+        if finding.utility is not None and finding.detectability is not None
     ]
     if not points:
         return None
@@ -141,7 +148,7 @@ class Panel:
     """One mosaic: counts of labels by level (labels, levels), and its picture where there is an image."""
 
     name: str
-    words: str
+    caption: str
     counts: NDArray[np.float64]
     picture: Markup | None
 
@@ -186,14 +193,16 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
     panels = []
     for name, rows in (("Pool", np.arange(len(table))), ("Queue, open", table.rows(state.open))):
         sizes = np.bincount(column.codes[rows], minlength=len(column.levels))
-        words = "Estimated from the labels of each level" if given.any() else "No label yet"
-        panels.append(_panel(name, words, shares * sizes, names, column))
+        caption = "Estimated from the labels of each level" if given.any() else "No label yet"
+        panels.append(_panel(name, caption, shares * sizes, names, column))
     if len(labelled):
         # Where an image may show several classes, the report above says it class by class.
         enough = len(labelled) >= LEAST and not table.space.kind.several
         v = cramers_v(given.astype(np.int64)) if enough else None
-        words = "As the annotators say" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
-        panels.append(_panel("Labelled", words, np.vstack([given, 0 * shares[len(given) :]]), names, column))
+        caption = "As labelled" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
+        panels.append(
+            _panel("Labelled", caption, np.vstack([given, 0 * shares[len(given) :]]), names, column)
+        )
     return Mosaics(
         variable,
         table.space.kind.several,
@@ -204,12 +213,12 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
     )
 
 
-def _panel(name: str, words: str, counts: NDArray[np.float64], names: list[str], column: Column) -> Panel:
+def _panel(name: str, caption: str, counts: NDArray[np.float64], names: list[str], column: Column) -> Panel:
     n = round(float(counts.sum()))
     picture = figures.mosaic(
         np.round(counts, 1), names, column.levels, title=f"{name} · {n:,} image{'' if n == 1 else 's'}"
     )
-    return Panel(name, words, counts, Markup(picture) if n else None)
+    return Panel(name, caption, counts, Markup(picture) if n else None)
 
 
 def _labelled(state: State, table: PoolTable, column: Column, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -227,7 +236,7 @@ def _commonest(column: Column) -> Column:
     if len(column.levels) <= LEVELS:
         return column
     kept = np.sort(np.argsort(-sizes, kind="stable")[: LEVELS - 1])
-    places = np.full(len(column.levels), LEVELS - 1)
-    places[kept] = np.arange(LEVELS - 1)
+    codes = np.full(len(column.levels), LEVELS - 1)
+    codes[kept] = np.arange(LEVELS - 1)
     levels = (*(column.levels[code] for code in kept), f"{len(column.levels) - LEVELS + 1} others")
-    return Column(column.name, column.kind, levels, places[column.codes])
+    return Column(column.name, column.kind, levels, codes[column.codes])

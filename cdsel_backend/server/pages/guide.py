@@ -93,7 +93,7 @@ def read_guide(pictures: str) -> Guide:
         "<table>", '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
     )
     html = html.replace("</table>", "</table></div>")
-    return Guide(Markup(html), tuple(one for one in sections if one[0] in (2, 3)))
+    return Guide(Markup(html), tuple(section for section in sections if section[0] in (2, 3)))
 
 
 def anchor(words: str) -> str:

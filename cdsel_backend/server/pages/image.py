@@ -46,10 +46,10 @@ def image(pool_project: int, item: int) -> str:
     store, state = Service.current().store, read_state(pool_project)
     row = item_of(state, item)
     found = find_images(state, request.args.to_dict(flat=False))
-    place = found.position.get(item)
+    position = found.position.get(item)
     ids = found.ids
-    before = int(ids[place - 1]) if place else None
-    after = int(ids[place + 1]) if place is not None and place + 1 < len(ids) else None
+    before = int(ids[position - 1]) if position else None
+    after = int(ids[position + 1]) if position is not None and position + 1 < len(ids) else None
     listed = item in found.table.ids
     return render_template(
         "image.html",
@@ -57,11 +57,11 @@ def image(pool_project: int, item: int) -> str:
         status=project_status(store, state),
         item=row,
         row=next(image_rows(found, [item]), None) if listed else None,
-        place=place,
+        position=position,
         found=found,
         before=None if before is None else address(pool_project, found.filter, item=before),
         after=None if after is None else address(pool_project, found.filter, item=after),
-        gallery=address(pool_project, found.filter, page=1 if place is None else place // SHOWN + 1),
+        gallery=address(pool_project, found.filter, page=1 if position is None else position // SHOWN + 1),
         action=address(pool_project, found.filter),
         wanted=state.directives.get(item),
         readings=[
@@ -119,4 +119,4 @@ def history(state: State, item: Item) -> list[Happening]:
             found.append(Happening(seconds_of(given.updated_at), words))
     for change in state.store.directive_changes(state.project.id, item.id):
         found.append(Happening(change.at, f"{WANTED[change.directive]} by {change.who}"))
-    return sorted(found, key=lambda one: one.at or one.after)
+    return sorted(found, key=lambda happening: happening.at or happening.after)

@@ -108,19 +108,19 @@ def provisional_groups(insight: Json) -> Markup | None:
     """The cross-fitted accuracy of each group with its interval, the worst first; None where there is none."""
     found = (insight or {}).get("provisional") or {}
     groups = sorted(
-        (one for one in found.get("groups", ()) if not one["unreliable"]),
-        key=lambda one: one["accuracy"],
+        (group for group in found.get("groups", ()) if not group["unreliable"]),
+        key=lambda group: group["accuracy"],
     )
     if not groups:
         return None
-    low, high = np.array([one["interval"] for one in groups]).T
+    low, high = np.array([group["interval"] for group in groups]).T
     return Markup(
         figures.bars(
-            [one["group"] for one in groups],
-            [one["accuracy"] for one in groups],
+            [group["group"] for group in groups],
+            [group["accuracy"] for group in groups],
             low,
             high,
-            tones=["second" if one["group"] == found["worst_group"] else "first" for one in groups],
+            tones=["second" if group["group"] == found["worst_group"] else "first" for group in groups],
             x_label="accuracy, provisional",
             title="Cross-fitted accuracy in each group",
             digits=2,
@@ -178,9 +178,9 @@ def accuracy_curve(state: State) -> Markup | None:
 def outlook(found: Json) -> Markup | None:
     """The learning curve on unseen labels, and the expected way to twice the labels; None where there is no curve."""
     curves = [
-        figures.Line(name, found["sizes"], one["values"], one["low"], one["high"], tone)  # type: ignore[arg-type]
+        figures.Line(name, found["sizes"], curve["values"], curve["low"], curve["high"], tone)  # type: ignore[arg-type]
         for metric, name, tone in CURVES
-        if (one := found["curves"].get(metric))
+        if (curve := found["curves"].get(metric))
     ]
     if not curves:
         return None
@@ -220,16 +220,16 @@ def pool_picture(found: Json) -> Markup | None:
 def group_picture(metrics: Json) -> Markup | None:
     """The champion's accuracy in each group that has enough held-out labels, the worst first."""
     groups = sorted(
-        (one for one in metrics.get("groups", ()) if not one.get("unreliable")),
-        key=lambda one: one["accuracy"],
+        (group for group in metrics.get("groups", ()) if not group.get("unreliable")),
+        key=lambda group: group["accuracy"],
     )
     if not groups:
         return None
     return Markup(
         figures.bars(
-            [one["group"] for one in groups],
-            [one["accuracy"] for one in groups],
-            tones=["second" if one["group"] == metrics.get("worst_group") else "first" for one in groups],
+            [group["group"] for group in groups],
+            [group["accuracy"] for group in groups],
+            tones=["second" if group["group"] == metrics.get("worst_group") else "first" for group in groups],
             x_label="accuracy",
             title="Accuracy of the champion in each group",
             digits=2,

@@ -42,7 +42,7 @@ def project(pool_project: int) -> str:
     store = Service.current().store
     state = read_state(pool_project)
     status = project_status(store, state)
-    acting = [one for one in status["confounders"] if one["acts"]]
+    acting = [finding for finding in status["confounders"] if finding["acts"]]
     waiting = [row for row in queue_rows(state) if row.state == "open"][:STRIP]
     return render_template(
         "overview.html",
@@ -60,7 +60,8 @@ def project(pool_project: int) -> str:
         insight=latest_insight(state),
         verdicts=VERDICTS,
         again=len(
-            {one.item for one in suspects(store, state)} | {one.item for one in disputed(store, state)}
+            {label.item for label in suspects(store, state)}
+            | {image.item for image in disputed(store, state)}
         ),
         waiting=waiting,
         lowering=lowering(state),

@@ -42,10 +42,10 @@ def pool_map_points(pool_project: int) -> Response:
         "n": len(rows),
         "total": len(table),
         "title": state.project.title,
-        "variables": [asdict(one) for one in variables],
+        "variables": [asdict(facet) for facet in variables],
         "states": STATES,
         "arrays": ["id:uint32", "task:uint32", "x:uint16", "y:uint16", "state:uint8"]
-        + [f"{one.key}:uint8" for one in variables],
+        + [f"{facet.key}:uint8" for facet in variables],
     }
     blob = json.dumps(head).encode()
     blob += b" " * (-len(blob) % 4)  # arrays of numbers start at multiples of four

@@ -56,18 +56,18 @@ class Dispute:
 def suspects(store: Store, state: State) -> list[SuspectLabel]:
     """What the newest training suspects and nobody has changed since, the least likely first."""
     listed = latest_insight(state).get("suspects", [])
-    standing = [one for one in listed if _stands(one, state.labels.get(one["item"]))]
-    tasks = tasks_of(store, state, [one["item"] for one in standing])
+    standing = [suspect for suspect in listed if _stands(suspect, state.labels.get(suspect["item"]))]
+    tasks = tasks_of(store, state, [suspect["item"] for suspect in standing])
     return [
         SuspectLabel(
-            item=one["item"],
-            label=_words(one["class"], one["label"]),
-            other=_words(one["class"], one["other"]),
-            own=one["own"],
-            likelihood=one["likelihood"],
-            tasks=tasks[one["item"]],
+            item=suspect["item"],
+            label=_words(suspect["class"], suspect["label"]),
+            other=_words(suspect["class"], suspect["other"]),
+            own=suspect["own"],
+            likelihood=suspect["likelihood"],
+            tasks=tasks[suspect["item"]],
         )
-        for one in standing
+        for suspect in standing
     ]
 
 
@@ -115,11 +115,11 @@ def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[Pla
     return {item: places or [Place(home, pool[item].task, "")] for item, places in found.items()}
 
 
-def _stands(one: Json, label: str | None) -> bool:
+def _stands(suspect: Json, label: str | None) -> bool:
     """Whether the label is still what was suspected."""
-    if label is None or one["class"] is None:
-        return bool(label == one["label"])
-    return bool((one["class"] in label_names(label)) == (one["label"] == "present"))
+    if label is None or suspect["class"] is None:
+        return bool(label == suspect["label"])
+    return bool((suspect["class"] in label_names(label)) == (suspect["label"] == "present"))
 
 
 def _words(name: str | None, outcome: str) -> str:

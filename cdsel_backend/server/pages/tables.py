@@ -40,8 +40,8 @@ def table(pool_project: int, name: str) -> Response:
 
 def _confounders(_: Store, state: State) -> Sequence[Cells]:
     return [
-        {key: cell for name, value in one.items() for key, cell in _ends(name, value)}
-        for one in (state.project.report or {}).get("findings", ())
+        {key: cell for name, value in finding.items() for key, cell in _ends(name, value)}
+        for finding in (state.project.report or {}).get("findings", ())
     ]
 
 
@@ -56,17 +56,17 @@ def _ends(name: str, value: Any) -> list[tuple[str, Any]]:
 def _levels(_: Store, state: State) -> Sequence[Cells]:
     """What the mosaics show, of every variable."""
     rows = []
-    for one in measured_of(Report.from_json(state.project.report)):
-        found = mosaics(state, one.variable)
+    for finding in measured_of(Report.from_json(state.project.report)):
+        found = mosaics(state, finding.variable)
         for panel in found.panels if found else ():
-            for place, level in enumerate(found.levels if found else ()):
-                counts = zip(found.names if found else (), panel.counts[:, place].tolist(), strict=True)
+            for index, level in enumerate(found.levels if found else ()):
+                counts = zip(found.names if found else (), panel.counts[:, index].tolist(), strict=True)
                 rows.append(
                     {
-                        "variable": one.variable,
+                        "variable": finding.variable,
                         "where": panel.name,
                         "level": level,
-                        "images": panel.sizes[place],
+                        "images": panel.sizes[index],
                         **{f"label.{name}": count for name, count in counts},
                     }
                 )
@@ -84,12 +84,12 @@ def _pool(_: Store, state: State) -> Sequence[Cells]:
     return [
         {
             "share_of_images": name,
-            "in_the_pool": one["value"],
-            "low": one["interval"][0],
-            "high": one["interval"][1],
+            "in_the_pool": estimate["value"],
+            "low": estimate["interval"][0],
+            "high": estimate["interval"][1],
             "in_the_labels": among[name],
         }
-        for name, one in found.items()
+        for name, estimate in found.items()
     ]
 
 
@@ -148,18 +148,18 @@ def _groups(_: Store, state: State) -> Sequence[Cells]:
 
 
 def _suspects(store: Store, state: State) -> Sequence[Cells]:
-    return [{**asdict(one), "tasks": _tasks(one.tasks)} for one in suspects(store, state)]
+    return [{**asdict(suspect), "tasks": _tasks(suspect.tasks)} for suspect in suspects(store, state)]
 
 
 def _disputed(store: Store, state: State) -> Sequence[Cells]:
     return [
         {
-            "item": one.item,
-            "label": one.label,
-            "readings": "; ".join(f"{who}: {label}" for who, label in one.readings),
-            "tasks": _tasks(one.tasks),
+            "item": image.item,
+            "label": image.label,
+            "readings": "; ".join(f"{who}: {label}" for who, label in image.readings),
+            "tasks": _tasks(image.tasks),
         }
-        for one in disputed(store, state)
+        for image in disputed(store, state)
     ]
 
 
@@ -168,7 +168,7 @@ def _tasks(places: Iterable[Place]) -> str:
 
 
 def _annotators(_: Store, state: State) -> Sequence[Cells]:
-    return [asdict(one) for one in annotators(state)]
+    return [asdict(annotator) for annotator in annotators(state)]
 
 
 def _settings(_: Store, state: State) -> Sequence[Cells]:
