@@ -825,6 +825,19 @@ def test_models_answer_whether_another_round_is_worth_it(filled, working):
     assert "insight" not in json.dumps(working.get(f"/projects/{POOL}/status.json").json["rounds"])
 
 
+def test_models_name_levels_of_which_the_labels_show_one_class(filled, working, monkeypatch):
+    told = filled.state().trainings[-1].metrics["insight"]
+    assert told["one_class"] == [], "both sites have labels of both classes"
+    assert "Levels with one class so far" not in working.get(f"/projects/{POOL}/models").text
+    sentence = "site a: 60 of 60 labels are benign."
+    monkeypatch.setattr(
+        "cdsel_backend.server.pages.models.latest_insight", lambda state: {**told, "one_class": [sentence]}
+    )
+    page = working.get(f"/projects/{POOL}/models").text
+    assert "Levels with one class so far" in page
+    assert f"<li>{sentence}</li>" in page
+
+
 def test_the_random_share_tells_what_the_pool_holds(filled, working):
     state = filled.state()
     drawn = {row.item for row in state.selections if row.reason["drawn_at_random"]}
