@@ -55,7 +55,7 @@ PICTURES = {  # page -> the last element on its picture
     "map": "#map",
     "gallery": "#images li:nth-child(21)",
     "queue": "#queue-list li:nth-child(12)",
-    "models": "#chance",
+    "models": "#worth",
 }
 LARGE = 100_000
 SHIFTS = """new Promise((done) => {
