@@ -43,8 +43,8 @@ NUMBER = itertools.count(1)
 _LONG = """
 annotators backbones_command confounders demo depths doctor finetune insight intake label_kinds labels_export leases
 listing loop model_export new_vectors operations outages outside_pool pages pool postgres prefix presence presence_loop
-quality reconcile refill replaced round runtime sample serving simulate slow studio training training_process verdicts versions
-workers
+quality reconcile refill replaced round runtime sample serving simulate slow studio training training_process verdicts
+versions workers
 """
 LONG = frozenset(_LONG.split())
 """Files (`test_NAME.py`) whose tests train, embed, simulate or start programs: none of them is fast."""
