@@ -122,6 +122,9 @@ as `hf-hub:timm/, /models/`."""
     """`auto`, `cpu` or `cuda`: where images are embedded and the backbone is fine-tuned."""
     precision: Literal["auto", "float32"] = Field("auto", validation_alias="CDSEL_PRECISION")
     """`auto`: embed in bfloat16 where the processor or GPU has it and vectors agree (cosine .999); or `float32`."""
+    ray_address: str = Field("", validation_alias="CDSEL_RAY_ADDRESS")
+    """A Ray cluster whose machines embed images, such as `ray://head:10001` (extra `ray`; `cdsel_backend` of the same \
+version must be installed on them); none: this machine does."""
     poll_seconds: float = Field(30.0, gt=0, validation_alias="CDSEL_POLL_SECONDS")
     """How often to look at Label Studio when no webhook says so, in seconds."""
     log_format: LogFormat = Field("text", validation_alias="CDSEL_LOG_FORMAT")

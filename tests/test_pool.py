@@ -427,6 +427,25 @@ def test_a_vector_that_is_not_finite_is_an_error():
     assert "not finite" in done[1].error
 
 
+def test_several_devices_work_at_once_however_large_their_batches():
+    """A pass waits for three others: were they to wait for the caller, it would wait in vain."""
+
+    class Devices:
+        batch, parallel = 64, 4
+        meet = threading.Barrier(4, timeout=60)
+
+        def prepare(self, image):
+            return np.zeros((4, 4, 3), dtype=np.uint8)
+
+        def embed_prepared(self, pixels):
+            self.meet.wait()
+            return np.ones((len(pixels), 2), dtype=np.float32)
+
+    image = encode(Image.new("RGB", (4, 4)))
+    done = list(embed_images(Devices(), ((number, image) for number in range(256))))
+    assert [item.error for item in done] == [None] * 256
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_agrees_with_the_cpu(lite0):
     there = load_backbone(device="cuda")

@@ -168,6 +168,32 @@ def test_out_of_memory_makes_batches_smaller_and_then_the_cpu_go_on(caplog):
     assert "too little memory" in none.name
 
 
+@pytest.mark.parametrize(
+    "text", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"]
+)
+def test_memory_that_runs_out_in_a_library_of_cuda_counts_too(text):
+    class Library(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            if len(pixels) > 8:
+                raise RuntimeError(text)
+            return pixels.float().mean((1, 2))
+
+    pixels = np.zeros((20, 4, 4, 3), dtype=np.uint8)
+    tight = CudaRuntime(Library(), [CPU], fallback=lambda: TorchRuntime(Library()))
+    assert (tight(pixels).shape, tight.batch) == ((20, 3), 8)
+
+
+def test_an_error_that_is_not_memory_is_no_reason_for_smaller_batches():
+    class Broken(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    broken = CudaRuntime(Broken(), [CPU], fallback=lambda: TorchRuntime(Broken()))
+    with pytest.raises(RuntimeError, match="device-side"):
+        broken(np.zeros((2, 4, 4, 3), dtype=np.uint8))
+    assert broken.batch == 64
+
+
 def test_the_way_of_a_gpu_agrees_with_float32(small):
     pixels = pixels_for(small, 6)
     vectors = TorchRuntime(small.encoder)(pixels)

@@ -18,7 +18,7 @@ from cdsel_backend.pool.depths import MIDDLE, Depths, Encoder, Features, find_de
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.folding import fold_batch_norm
 from cdsel_backend.pool.network import DEFAULT, Network, load_network
-from cdsel_backend.pool.runtime import Precision, make_runtime
+from cdsel_backend.pool.runtime import Precision, Runtime, make_runtime
 
 View = Literal["close", "fast"]
 
@@ -43,6 +43,7 @@ class Backbone:
         view: View = "close",
         precision: Precision = "auto",
         cache: Path | None = None,
+        cluster: str = "",
     ) -> None:
         """Take a network, whose model is altered in place, and the device where it shall run.
 
@@ -54,9 +55,11 @@ class Backbone:
                 the cost; or "fast", its own size.
             precision: see `make_runtime`.
             cache: see `make_runtime`.
+            cluster: address of a Ray cluster that runs the network in place of `device`; none by default.
 
         Raises:
-            BackboneError: weights that the network's checkpoint does not hold have a part in what is read of it.
+            BackboneError: weights that the network's checkpoint does not hold have a part in what is read of it, or
+                the cluster cannot be used.
         """
         self.name = network.name
         self.device = device
@@ -72,9 +75,15 @@ class Backbone:
         self.encoder: Encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.inference_mode():
             self.dim = int(self.encoder(torch.from_numpy(self.example)).shape[1])
-        self.runtime = make_runtime(
-            self.encoder, device, key=self.fingerprint, precision=precision, cache=cache
-        )
+        self.runtime: Runtime
+        if cluster:
+            from cdsel_backend.pool.runtime_ray import RayRuntime
+
+            self.runtime = RayRuntime(self.encoder, cluster, key=self.fingerprint, precision=precision)
+        else:
+            self.runtime = make_runtime(
+                self.encoder, device, key=self.fingerprint, precision=precision, cache=cache
+            )
 
     @property
     def batch(self) -> int:
@@ -132,6 +141,7 @@ def load_backbone(
     changes: Mapping[str, NDArray[np.float32]] | None = None,
     precision: Precision = "auto",
     cache: Path | None = None,
+    cluster: str = "",
 ) -> Backbone:
     """Load a network by its timm name, ready to embed.
 
@@ -144,15 +154,18 @@ def load_backbone(
         changes: of a fine-tune, see `Network.change`.
         precision: see `make_runtime`.
         cache: see `make_runtime`.
+        cluster: see `Backbone`.
 
     Raises:
-        BackboneError: unknown name, weights that cannot be had or do not fit, unknown device.
+        BackboneError: unknown name, weights that cannot be had or do not fit, unknown device, no such cluster.
     """
     where = find_device(device)
     network = load_network(name, weights=weights)
     if changes is not None:
         network.change(changes)
-    return Backbone(network, where, features=features, view=view, precision=precision, cache=cache)
+    return Backbone(
+        network, where, features=features, view=view, precision=precision, cache=cache, cluster=cluster
+    )
 
 
 def find_device(device: str) -> torch.device:

@@ -25,11 +25,10 @@ log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
-READERS = 8
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+READERS = max(8, 2 * _CORES)
 """Images read at once; more than are decoded at once, since reading is waiting."""
-_decoding = threading.BoundedSemaphore(
-    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-)
+_decoding = threading.BoundedSemaphore(_CORES)
 """Pictures of this process that are decoded at once, whatever the number of streams: it bounds their memory."""
 
 
@@ -119,7 +118,8 @@ class EmbeddingStream(Generic[K]):
             known: content hashes whose vectors exist: such an item comes back with neither vector nor error.
             max_pixels: see `decode`.
             threads: images read at once.
-            ahead: vectors that may lie ready before the caller takes them.
+            ahead: vectors that may lie ready before the caller takes them; at the least as many as two passes on
+                every device make, or a device would wait for the caller.
         """
         self.ended = False
         """Whether everything was taken."""
@@ -205,6 +205,9 @@ class EmbeddingStream(Generic[K]):
     def _size(self) -> int:
         return self._batch or self._backbone.batch
 
+    def _room(self) -> int:
+        return max(self._ahead, 2 * self._backbone.parallel * self._size())
+
     def _prepare(self, key: K, source: Source) -> _Prepared[K]:
         digest = None
         try:
@@ -238,7 +241,7 @@ class EmbeddingStream(Generic[K]):
         with self._changed:
             self._changed.wait_for(
                 lambda: (
-                    self._stopped or (self._passes < self._backbone.parallel and self._untaken < self._ahead)
+                    self._stopped or (self._passes < self._backbone.parallel and self._untaken < self._room())
                 )
             )
             if self._stopped:

@@ -201,6 +201,11 @@ def _fingerprint(
     return digest.hexdigest()[:32]
 
 
+def ready_timm() -> None:
+    """See that timm can be imported in this process, as pickle does for a network that comes from another."""
+    _timm()
+
+
 @cache
 def _timm() -> Any:
     """Import timm, first making sure that torchvision can be imported beside a CPU build of torch.

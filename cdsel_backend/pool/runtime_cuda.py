@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,6 +34,29 @@ log = logging.getLogger(__name__)
 _BATCHES = (64, 256)
 _PAYS = 1.1  # a compiled network must be so many times as fast to be worth its minutes of compiling
 _CALLS = 2  # a device: while one call computes, the next one's pictures are on their way
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What one call at a time uses.
+
+    A stream of its own lets the copies of one call overlap the computing of another; it stays the same, since torch
+    keeps memory that is free again for the stream that had it.
+    """
+
+    device: torch.device
+    network: Callable[[torch.Tensor], torch.Tensor]
+    stream: torch.cuda.Stream | None
+
+
+def _new_stream(device: torch.device) -> torch.cuda.Stream | None:
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device has too little memory: torch's allocator has an error for it, CUDA's libraries have texts."""
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "alloc_failed" in text
 
 
 class CudaRuntime:
@@ -70,14 +94,14 @@ class CudaRuntime:
         self._make_fallback = fallback
         self._fallback: Runtime | None = None
         self._lock = threading.Lock()
-        self._free: queue.SimpleQueue[tuple[torch.device, Callable[[torch.Tensor], torch.Tensor]]] = (
-            queue.SimpleQueue()
-        )
+        self._free: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         for device in self._devices:
             network = copy.deepcopy(encoder).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             run = torch.compile(network) if compiled else network
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # the calls' streams do not wait for the copies of the weights
             for _ in range(_CALLS):
-                self._free.put((device, run))
+                self._free.put(_Call(device, run, _new_stream(device)))
 
     @property
     def name(self) -> str:
@@ -92,42 +116,40 @@ class CudaRuntime:
             batch = self.batch
             try:
                 return self._run(pixels, batch)
-            except torch.OutOfMemoryError as error:
-                self._retreat(batch, error)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                said = str(error).partition("\n")[0]
+            self._retreat(batch, said)  # here, where the error no longer holds what was on the device
         return self._fallback(pixels)
 
     def _run(self, pixels: Pixels, batch: int) -> Vectors:
-        device, network = self._free.get()
+        call = self._free.get()
         try:
             if self._compiled:  # for one size of a batch
-                return in_batches(lambda part: self._forward(device, network, part), pixels, batch)
+                return in_batches(lambda part: self._forward(call, part), pixels, batch)
             starts = range(0, len(pixels), batch)
-            return np.concatenate(
-                [self._forward(device, network, pixels[start : start + batch]) for start in starts]
-            )
+            return np.concatenate([self._forward(call, pixels[start : start + batch]) for start in starts])
         finally:
-            self._free.put((device, network))
+            self._free.put(call)
 
     @torch.inference_mode()
-    def _forward(
-        self, device: torch.device, network: Callable[[torch.Tensor], torch.Tensor], pixels: Pixels
-    ) -> Vectors:
+    def _forward(self, call: _Call, pixels: Pixels) -> Vectors:
         host = torch.from_numpy(np.ascontiguousarray(pixels))
-        if device.type != "cuda":
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._half):
-                found: Vectors = network(host).float().numpy()
+        if call.stream is None:
+            with torch.autocast(call.device.type, dtype=torch.bfloat16, enabled=self._half):
+                found: Vectors = call.network(host).float().numpy()
             return found
-        # A stream a call, so that the copies of one overlap the computing of another.
         with (
-            torch.cuda.device(device),
-            torch.cuda.stream(torch.cuda.Stream(device)),  # type: ignore[no-untyped-call]
+            torch.cuda.device(call.device),
+            torch.cuda.stream(call.stream),
             torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._half),
         ):
-            batch = host.pin_memory().to(device, non_blocking=True)
-            vectors: Vectors = network(batch).float().cpu().numpy()  # cpu() waits for this stream alone
+            batch = host.pin_memory().to(call.device, non_blocking=True)
+            vectors: Vectors = call.network(batch).float().cpu().numpy()  # cpu() waits for this stream alone
         return vectors
 
-    def _retreat(self, failed: int, error: Exception) -> None:
+    def _retreat(self, failed: int, error: str) -> None:
         """After a batch of `failed` pictures was too much: halve it, or give up the device. Says so."""
         with self._lock:
             if self.batch < failed or self._fallback is not None:
@@ -168,7 +190,9 @@ def find_cuda(
         return CudaRuntime(encoder, devices, fallback=_cpu_copy(encoder), **options)  # type: ignore[arg-type]
 
     half = False
-    if precision == "auto" and (devices[0].type != "cuda" or torch.cuda.is_bf16_supported()):
+    # Where a GPU only imitates bfloat16 it is slower than float32.
+    native = devices[0].type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto" and native:
         cosine = agreement(run_all(make(half=True), pixels), vectors)
         log.info("bfloat16 on %s: cosine to float32 %.5f at the least", devices[0], cosine)
         half = cosine >= CLOSE
@@ -184,7 +208,11 @@ def find_cuda(
         except (
             Exception
         ) as error:  # torch.compile wants a C compiler and Triton; without them it raises anything
-            log.info("torch.compile does not work here: %s", str(error).partition("\n")[0])
+            log.warning(
+                "torch.compile does not work here, so that the network runs as it stands (it wants Triton and a C "
+                "compiler such as gcc): %s",
+                str(error).partition("\n")[0],
+            )
     assert isinstance(best, CudaRuntime)
     return best
 

@@ -82,6 +82,7 @@ class Context:
                     view=settings.view,
                     precision=self.server.precision,
                     cache=self.server.compiled_folder,
+                    cluster=self.server.ray_address,
                 )
             return self.backbones[key]
 
@@ -105,6 +106,7 @@ class Context:
                     changes=model.changes,
                     precision=self.server.precision,
                     cache=self.server.compiled_folder,
+                    cluster=self.server.ray_address,
                 )
             return self.tuned[model.fingerprint]
 

@@ -5,8 +5,10 @@
 prints one JSON line. Vectors are drawn, with a confounder that they show; there is no Label Studio: what is measured is
 what the backend does with a pool that is embedded. `open_s`: the embedded items and their vectors, as a worker finds
 them after a start. `append_s`: 1,000 more items with their vectors. `idle_cpu_ms`: CPU of one pass of the loop in which
-nothing is due. `peak_gb`: the most memory the process had, mapped files among it; `select_gb`: what the selection added
-to it. `disk_ratio`: vectors on disk over their size in float16. `webhook_p99_ms`: while items are appended.
+nothing is due. `select_s`: a round where a confounder is associated with the label, so that chance decides inside the
+strata; `cover_s`: one before any label, which covers the pool. `peak_gb`: the most memory the process had, mapped files
+among it; `select_gb`: what the selection added to it. `disk_ratio`: vectors on disk over their size in float16.
+`webhook_p99_ms`: while items are appended.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
+from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.learn import detect_confounders, train
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.round import next_round
+from cdsel_backend.selection import SelectionOptions
 from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store, schema
@@ -232,8 +237,23 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     results["select_gb"] = peak_gb() - before
     picked = store.selections(project)
     results["picked"] = len(picked)
+    pool = read_pool(store, State(store, project), server)
+    with timed(results, "cover"):
+        covering = next_round(
+            pool.round_pool,
+            np.full(len(pool.ids), -1),
+            np.zeros(len(pool.ids), dtype=bool),
+            args.picks,
+            strategy="confounder_aware",
+            strength=0.5,
+            probabilities=None,
+            seed=1,
+            options=SelectionOptions(),
+        )
+    assert len(covering) == args.picks
+    del pool
     store.mark_selections(project, {row.item: {"queue_task": 10**6 + row.rank} for row in picked})
-    now = time.time() + 60
+    now = time.time()
     store.update_project(project, pool_synced_at=now, queue_synced_at=now)
     # The network itself is not needed where nothing is to embed; the loop asks for its fingerprint.
     context.backbone = lambda settings: SimpleNamespace(fingerprint="b")  # type: ignore[method-assign,assignment]
