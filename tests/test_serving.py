@@ -73,7 +73,7 @@ def test_a_task_that_has_the_number_of_another_gets_no_answer_of_the_other(world
         state.project, POOL, [own]
     )
     other = next(row for row in world.store.items(world.project) if row.id != item.id)
-    reused = {"id": selected.queue_task, "data": {**other.data, "cdsel_item": other.task}}
+    reused = {"id": selected.queue_task, "data": {**other.data, "cdsel_item": other.task, "cdsel_rank": 1}}
     assert service.predictions(state.project, QUEUE, [reused])[0]["result"] == []
     assert service.predictions(
         state.project, QUEUE, [reused | {"data": {**item.data, "cdsel_item": item.task}}]

@@ -9,7 +9,7 @@ from typing import Any
 from flask import current_app
 
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.labelstudio.marks import is_task_of
+from cdsel_backend.labelstudio.marks import named_items, read_mark
 from cdsel_backend.labelstudio.queue import shown_prediction
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.serving import Predictions
@@ -48,8 +48,8 @@ class Service:
     ) -> list[dict[str, Any]]:
         """What the champion says of tasks of `source`, the pool or a queue in Label Studio, in their order.
 
-        A task of a queue stands for the image that was pushed there as this task, unless its data name another; its
-        annotator gets no answer that the model is not sure of.
+        A task of a queue stands for the image that was pushed there as this task, unless its data are another's,
+        with its image; its annotator gets no answer that the model is not sure of.
         A task that has no vector yet gets an empty result: it is predicted once the worker has embedded it. So does
         one whose number was another task's until now: Label Studio on SQLite gives that of a deleted task to the next.
         """
@@ -95,11 +95,15 @@ class Service:
             and row.queue_task in asked
             and state.queues.get(row.annotator) == source
         }
-        items = self.store.items_by_id(set(pushed.values()))
+        # A mark that holds, of another image, says that the number is another task's now; any other mark says nothing.
+        named = self.store.items_by_task(
+            state.project.id, named_items(task.get("data") for task in asked.values())
+        )
+        marks = {number: read_mark(asked[number].get("data"), named, space) for number in pushed}
         return {
             number: item
             for number, item in pushed.items()
-            if "data" not in asked[number] or is_task_of(asked[number]["data"], items[item], space)
+            if (mark := marks[number]) is None or mark.item == item
         }
 
 
