@@ -69,7 +69,8 @@ FILES = {
     "shutil.rmtree": "remove",
 }
 NUMBERS = re.compile(r"-[a-z0-9_]{8}(?=/|$)|\b[0-9a-f]{16,}\b|\d+")
-MOST_POINTS = 9.0  # before the first that may end a life, as a power of two: few, and now and then many
+MOST_POINTS = 500  # before the first that may end a life; half of the lives may end within their first look
+LIKELY = 0.1  # that a life ends at a point that was tried as often as others
 LABEL_EVERY = 15  # points: somebody also labels while a step goes on
 MOST_RESTS = 1500  # in a row, of 0.02 s each, without anything being done
 STUCK = 3  # the status of a life that never came to its end
@@ -188,11 +189,12 @@ class Points:
     def __init__(self, order: Order, far: Pipe, annotator: Annotator) -> None:
         self._passed = 0
         self._random = Random(order.seed)
-        self._first = int(2 ** self._random.uniform(0, MOST_POINTS))
+        self._first = int(MOST_POINTS * self._random.random() ** 3)
         self._order, self._far, self._annotator = order, far, annotator
-        self._tried = Counter(order.tried or {})
-        for name, times in (order.tried or {}).items():
-            self._tried[name.partition(":")[0]] += times
+        self._points = Counter(order.tried or {})
+        self._steps: Counter[str] = Counter()
+        for name, times in self._points.items():
+            self._steps[name.partition(":")[0]] += times
         self._folder = f"{order.folder}/"
         self._guard = threading.Lock()
         self._aside = threading.local()
@@ -205,10 +207,8 @@ class Points:
         name = f"{step}: {what}"
         with self._guard:
             self._passed += 1
-            # The less was tried here, and at this step, the more likely: every life passes the first steps.
-            likely = 1 / ((1 + self._tried[name]) * (1 + self._tried[step]) ** 2)
             dies = self._order.tried is not None and self._passed > self._first
-            if dies and self._random.random() < likely:
+            if dies and self._random.random() < self._likely(name, step):
                 self._far.send((name, time.process_time()))
                 os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(60)
@@ -225,6 +225,11 @@ class Points:
             yield
         finally:
             self._aside.on = False
+
+    def _likely(self, name: str, step: str) -> float:
+        """How likely a life ends at a point: the less was tried there and at its step, the more."""
+        point = (1 + _mean(self._points)) / (1 + self._points[name])
+        return LIKELY * point * ((1 + _mean(self._steps)) / (1 + self._steps[step])) ** 2
 
     def clock(self) -> float:
         """The time of day: a point takes a tenth of a second."""
@@ -269,6 +274,10 @@ class Points:
         path = os.fspath(given[0])
         if isinstance(path, str) and path.startswith(self._folder):
             self.reach(f"before {FILES[event]} {NUMBERS.sub('N', path.removeprefix(self._folder))}")
+
+
+def _mean(counts: Counter[str]) -> float:
+    return counts.total() / max(1, len(counts))
 
 
 def step_of(frame: FrameType | None) -> str | None:
