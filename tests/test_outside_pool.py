@@ -138,7 +138,7 @@ def test_from_a_table_to_labels(world, folder, studio):
     assert State(store, project).labels == {shown[task]: "malignant"}
     assert len(list(context.studio.tasks(queue))) == 6
     # A task of the queue is asked for by its own number, whatever number an item has.
-    assert Service(context.server, store)._items(state, queue, [task]) == {task: shown[task]}
+    assert Service(context.server, store)._items(state, queue, [{"id": task}]) == {task: shown[task]}
 
 
 def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):

@@ -1,4 +1,4 @@
-"""Reads that may hang, as from a network share whose server is gone: each is given up after a while.
+"""Reads and listings that may hang, as of a network share whose server is gone: each is given up after a while.
 
 No time-out of the system ends such a read. Its thread is left behind; while several of one storage hang, nothing more
 is read from it, so that they stay few, and the other images go on.
@@ -14,10 +14,12 @@ from concurrent.futures import TimeoutError as Late
 from typing import TypeVar
 
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.source import SourceError
 
 T = TypeVar("T")
 
 READ_SECONDS = 120.0  # for one image
+LIST_SECONDS = 600.0  # for a part of a listing, which may be a folder of a million files
 AGAIN_SECONDS = 600.0  # until an image of a storage that hangs is tried again
 MOST_HANGING = 3  # reads of one storage
 
@@ -37,15 +39,31 @@ class StorageHangs(UnreadableImage):
         self.retry_after = AGAIN_SECONDS
 
 
-def read_in_time(storage: str, read: Callable[[], T]) -> T:
+def list_in_time(storage: str, read: Callable[[], T]) -> T:
+    """Return what a part of a listing returns, or raise what it raises.
+
+    Raises:
+        SourceError: it takes longer than `LIST_SECONDS`, or so many reads of this storage hang that none is tried.
+    """
+    try:
+        return read_in_time(storage, read, LIST_SECONDS)
+    except StorageHangs:
+        raise SourceError(
+            f"{storage} does not answer, its listing was given up after {LIST_SECONDS / 60:.0f} min: see that the "
+            "share or bucket is up and can be reached from this machine"
+        ) from None
+
+
+def read_in_time(storage: str, read: Callable[[], T], seconds: float | None = None) -> T:
     """Return what `read` returns, or raise what it raises.
 
     Args:
         storage: the folder or bucket that is read from, as messages name it.
         read: called in a thread of its own.
+        seconds: how long it may take; None: `READ_SECONDS`.
 
     Raises:
-        StorageHangs: it takes longer than `READ_SECONDS`, or so many reads of this storage hang that none is tried.
+        StorageHangs: it takes longer, or so many reads of this storage hang that none is tried.
     """
     with _guard:
         if _hanging[storage] >= MOST_HANGING:
@@ -66,7 +84,7 @@ def read_in_time(storage: str, read: Callable[[], T]) -> T:
 
     threading.Thread(target=work, name="read in time", daemon=True).start()
     try:
-        return answer.result(READ_SECONDS)
+        return answer.result(READ_SECONDS if seconds is None else seconds)
     except Late:
         with _guard:
             if answer.done():  # at the last moment, or `read` itself says that something was late

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
-from cdsel_backend.pool.source import PoolSource, SourceItem
+from cdsel_backend.pool.patience import list_in_time, read_in_time
+from cdsel_backend.pool.source import Listing, PoolSource, SourceItem
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State, Store
@@ -50,7 +51,8 @@ class ProjectPool:
             return self._inside.read(item)
         if item.image.startswith(WEB):
             return self._web.read(item.image, 0)
-        return _opened(self._sources[item.source]).read(item)
+        source = self._sources[item.source]
+        return read_in_time(source.address, lambda: _opened(source)).read(item)
 
 
 def pool_source(studio: LabelStudio, state: State) -> ProjectPool:
@@ -83,15 +85,21 @@ def take_in(
     Raises:
         SourceError: it cannot be listed; what was taken in stays, and nothing is taken for gone.
     """
-    opened = open_source(source.address, SourceOptions.from_json(source.options), key=secret(folder))
-    listing = opened.list("" if again else source.watermark)
+    key = secret(folder)
+
+    def begin() -> tuple[PoolSource, Listing | None]:
+        opened = open_source(source.address, SourceOptions.from_json(source.options), key=key)
+        return opened, opened.list("" if again else source.watermark)
+
+    opened, listing = list_in_time(source.address, begin)
     if listing is None:
         return
     gone = store.items_of_source(source.id) if listing.complete else {}
     seen = new = changed = 0
-    for part in in_parts(listing.items):
+    parts = in_parts(listing.items)
+    while part := list_in_time(source.address, lambda: next(parts, None)):
         known = store.known_items(source.id, [item.key for item in part])
-        described = [_described(opened, item, known.get(item.key)) for item in part]
+        described = list_in_time(source.address, partial(_all_described, opened, part, known))
         added, other = store.take_items(source, described)
         seen, new, changed = seen + len(part), new + added, changed + other
         for item in part:
@@ -116,6 +124,12 @@ def secret(folder: Path) -> bytes:
         finally:
             part.unlink()
     return file.read_bytes()
+
+
+def _all_described(
+    opened: PoolSource, part: Sequence[SourceItem], known: Mapping[str, tuple[str, Mapping[str, Any]]]
+) -> list[SourceItem]:
+    return [_described(opened, item, known.get(item.key)) for item in part]
 
 
 def _described(

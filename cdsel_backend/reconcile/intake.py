@@ -147,7 +147,7 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     context.store.note_problems(project.id, webhooks.ORIGIN, refused)
     if state.settings.delivery == "queue_project":
         if not state.queue_is_pool:
-            find_queues(context, state)
+            find_queues(context, context.read_state(project.id))  # by the labeling config that was just read
         look_up(context, context.read_state(project.id))
     context.store.update_project(project.id, pool_synced_at=now)
     words = [refusal, set_aside(context, project.id, space)]

@@ -17,8 +17,11 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.pool import patience
 from cdsel_backend.pool.patience import StorageHangs, read_in_time
+from cdsel_backend.pool.source import SourceError
+from cdsel_backend.project.source import take_in
 from cdsel_backend.sources.files import MAX_BYTES, Files
 from cdsel_backend.sources.opening import SourceOptions
+from cdsel_backend.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +87,41 @@ def test_what_a_read_raises_is_raised(monkeypatch):
         with pytest.raises(type(error), match=str(error)):
             read_in_time("storage", fail)
     assert not patience._hanging["storage"]
+
+
+def test_the_listing_of_a_share_that_hangs_is_cut_off_and_goes_on_once_it_is_back(tmp_path, monkeypatch):
+    """A dead share answers no `scandir`; the source says so, and what is known of it stays."""
+    share = tmp_path / "share"
+    share.mkdir()
+    for name in ("a.png", "b.png"):
+        (share / name).write_bytes(b"image")
+    store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+    project = store.connect_project("http://studio", 1)
+    source = store.add_source(project, str(share), {})
+    assert list(take_in(store, source, tmp_path))[-1] == (2, 2, 0)
+
+    back, asked, scandir = threading.Event(), [], os.scandir
+
+    def hangs(folder):
+        if folder == share:
+            asked.append(folder)
+            back.wait(60)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", hangs)
+    monkeypatch.setattr(patience, "LIST_SECONDS", 0.2)
+    begun = time.monotonic()
+    for _ in range(patience.MOST_HANGING + 2):
+        with pytest.raises(SourceError, match="does not answer, its listing was given up"):
+            list(take_in(store, source, tmp_path))
+    assert time.monotonic() - begun < 60
+    assert len(asked) == patience.MOST_HANGING
+    assert len(store.known_items(source.id, ["a.png", "b.png"])) == 2
+    back.set()
+    deadline = time.monotonic() + 60
+    while patience._hanging[str(share)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    monkeypatch.setattr(patience, "LIST_SECONDS", 60.0)
+    assert list(take_in(store, source, tmp_path))[-1] == (2, 0, 0)
+    store.close()

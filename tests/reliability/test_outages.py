@@ -19,6 +19,8 @@ from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.client import LabelStudio, TokenRefused
 from cdsel_backend.reconcile import worker as worker_module
 from cdsel_backend.reconcile.clock import is_over
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.intake import sync
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
@@ -36,6 +38,14 @@ def project(tmp_path, monkeypatch):
         store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
         yield studio, store, connect(studio, store, "pool", [picture(number) for number in range(6)])
         store.close()
+
+
+def test_the_first_look_at_a_new_project_goes_by_the_labeling_config_that_it_reads(project, tmp_path):
+    studio, store, number = project
+    server = ServerSettings(data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=TOKEN)
+    context = Context(store, server, LabelStudio(studio.url, TOKEN))
+    assert sync(context, context.read_state(number))
+    assert State(store, number).item_count == 6
 
 
 def test_a_token_that_is_replaced_in_its_file_is_used_without_a_restart(project, tmp_path, monkeypatch):
