@@ -128,6 +128,21 @@ def test_a_faster_runtime_takes_over_after_enough_real_pictures(small):
     assert (now.name, now.batch, now.parallel, now(pixels)[0, 0]) == ("faster", 3, 2, 7.0)
 
 
+def test_many_pictures_lose_none_where_a_runtime_of_another_batch_takes_over():
+    class Plain:
+        name, parallel = "plain", 1
+
+        def __init__(self, batch):
+            self.batch = batch
+
+        def __call__(self, pixels):
+            return pixels[:, 0, 0].astype(np.float32)
+
+    pixels = np.random.default_rng(0).integers(0, 255, (2 * runtime.WORTH, 2, 2, 3), dtype=np.uint8)
+    found = runtime.run_all(Adaptive(Plain(32), lambda pixels, vectors: Plain(8)), pixels)
+    np.testing.assert_array_equal(found, Plain(1)(pixels))
+
+
 def test_where_no_faster_runtime_can_be_made_the_first_goes_on(small, caplog):
     def find(pixels, vectors):
         raise RuntimeError("no compiler")

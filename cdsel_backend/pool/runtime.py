@@ -193,9 +193,10 @@ def agreement(vectors: Vectors, reference: Vectors) -> float:
 
 def run_all(runtime: Runtime, pixels: Pixels) -> Vectors:
     """Vectors of many pictures: in batches, as many at once as the runtime takes."""
-    starts = range(0, len(pixels), runtime.batch)
+    batch = runtime.batch  # an adaptive runtime may change its own meanwhile
     with ThreadPoolExecutor(runtime.parallel) as executor:
-        parts = executor.map(lambda start: runtime(pixels[start : start + runtime.batch]), starts)
+        starts = range(0, len(pixels), batch)
+        parts = executor.map(lambda start: runtime(pixels[start : start + batch]), starts)
         return np.concatenate(list(parts))
 
 

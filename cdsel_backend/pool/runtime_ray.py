@@ -92,8 +92,9 @@ class RayRuntime:
 
     @property
     def name(self) -> str:
-        """See `runtime.Runtime`."""
-        return f"Ray at {self._address}, {len(self._options)} workers with {self._how}"
+        """See `runtime.Runtime`; counts the workers that are ready."""
+        ready = len(self._options) - len(self._coming)
+        return f"Ray at {self._address}, workers: {ready}, {self._how}"
 
     def __call__(self, pixels: Pixels) -> Vectors:
         """See `runtime.Runtime`. Raises RuntimeError where no worker is left."""
