@@ -13,7 +13,7 @@ from typing import Any
 
 from cdsel_backend.store import Store
 
-WAIT_SECONDS = 0.05  # for the database, in the usual case; then the answer goes out first
+WAIT_SECONDS = 0.02  # for the database, in the usual case; then the answer goes out first
 
 
 class Inbox:
