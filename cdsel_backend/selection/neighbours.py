@@ -12,6 +12,7 @@ _EXACT_DISTANCES = 2_000_000_000  # above so many, an inverted file looks at the
 _PROBES = 16
 _EXACT_PRODUCTS = 50_000_000_000  # multiplications above which vectors are compressed first
 _AXES = 64
+_MOST_ON_GPU = 250_000_000  # distances in its memory at once: 1 GB, several times over
 _SAMPLE = 2_000
 
 
@@ -80,10 +81,11 @@ def _nearest_on_gpu(
     norms = (there * there).sum(dim=1)
     squares = np.empty((len(queries), k), dtype=np.float32)
     positions = np.empty((len(queries), k), dtype=np.int64)
-    for start in range(0, len(queries), _BLOCK):
-        block = torch.from_numpy(np.ascontiguousarray(queries[start : start + _BLOCK])).to(device)
+    rows = max(1, min(_BLOCK, _MOST_ON_GPU // max(len(base), 1)))
+    for start in range(0, len(queries), rows):
+        block = torch.from_numpy(np.ascontiguousarray(queries[start : start + rows])).to(device)
         square = (block * block).sum(dim=1, keepdim=True) - 2 * block @ there.T + norms
         found = torch.topk(square, k, dim=1, largest=False, sorted=True)
-        squares[start : start + _BLOCK] = found.values.clamp_(min=0).cpu().numpy()
-        positions[start : start + _BLOCK] = found.indices.cpu().numpy()
+        squares[start : start + rows] = found.values.clamp_(min=0).cpu().numpy()
+        positions[start : start + rows] = found.indices.cpu().numpy()
     return squares, positions
