@@ -72,7 +72,7 @@ NUMBERS = re.compile(r"-[a-z0-9_]{8}(?=/|$)|\b[0-9a-f]{16,}\b|\d+")
 MOST_POINTS = 500  # before the first that may end a life; half of the lives may end within their first look
 LIKELY = 0.1  # that a life ends at a point that was tried as often as others
 LABEL_EVERY = 15  # points: somebody also labels while a step goes on
-MOST_RESTS = 1500  # in a row, of 0.02 s each, without anything being done
+MOST_RESTS = 10_000  # in a row, of 0.02 s and more each, without anything being done
 STUCK = 3  # the status of a life that never came to its end
 
 
