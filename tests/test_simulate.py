@@ -669,7 +669,7 @@ def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
     ("asked", "said"),
     [
         (["--label", "dx"], "--label: the table has no column 'dx'; it has file, diagnosis"),
-        (["--confounder", "sex"], "--confounder: the table has no column 'scanner'"),
+        (["--confounder", "scanner"], "--confounder: the table has no column 'scanner'"),
         (["--confounder", "diagnosis"], "is the --label itself"),
         (["--group", "lesion"], "--group: the table has no column 'lesion'"),
         (["--ignore", "lesion"], "--ignore: the table has no column 'lesion'"),
