@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import PoolTask, Selected, State
@@ -49,6 +52,18 @@ def test_connecting_again_updates_the_same_project(store, project):
     assert store.connect_project("http://studio", 1, title="new") == project
     assert store.project(project).title == "new"
     assert store.connect_project("http://studio", 2) != project
+
+
+def test_whoever_looks_at_a_new_project_meanwhile_sees_all_of_it(store):
+    seen = []
+
+    def look(_):
+        with closing(sqlite3.connect(store.engine.url.database)) as other:
+            seen.extend(other.execute("SELECT backend_url, label_config FROM projects").fetchall())
+
+    event.listen(store.engine, "begin", look)
+    store.connect_project("http://studio", 1, backend_url="http://backend", label_config="<View/>")
+    assert set(seen) == {("http://backend", "<View/>")}
 
 
 def test_sync_reports_changes_once_and_reads_a_changed_image_again(store, project):

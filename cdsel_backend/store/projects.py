@@ -39,9 +39,16 @@ class Projects(Problems):
         with reading(self.engine) as connection:
             found = connection.scalar(select(table.c.id).where(here))
         if found is None:
-            # Somebody else may have been quicker: then theirs is brought up to date below.
+            # Whole from the first moment: a worker may look at it at once. Somebody else may have been quicker: then
+            # theirs is brought up to date below.
+            first = {
+                "studio_url": studio_url,
+                "pool_project": pool_project,
+                "layers": dict(layers or {}),
+                **values,
+            }
             with suppress(IntegrityError), writing(self.engine) as connection:
-                connection.execute(insert(table).values(studio_url=studio_url, pool_project=pool_project))
+                connection.execute(insert(table).values(**first))
         with writing(self.engine) as connection:
             row = connection.execute(select(table.c.id, table.c.layers, table.c.problems).where(here)).one()
             wrong = {**row.problems, **(problems or {})}
