@@ -788,10 +788,10 @@ def test_the_levels_and_the_shares_of_the_pool_are_in_the_files_as_on_the_page(f
         labels = [label for item, label in state.labels.items() if site[item] == level]
         assert float(row["images"]) == len(labels)
         assert float(row["label.benign"]) == labels.count("benign")
-    told = state.trainings[-1].metrics["insight"]["random_share"]
+    share = state.trainings[-1].metrics["insight"]["random_share"]
     rows = {row["share_of_images"]: row for row in cells(working, "pool")}
-    assert float(rows["malignant"]["in_the_pool"]) == told["prevalence"]["malignant"]["value"]
-    assert float(rows["model is wrong"]["low"]) == told["error"]["interval"][0]
+    assert float(rows["malignant"]["in_the_pool"]) == share["prevalence"]["malignant"]["value"]
+    assert float(rows["model is wrong"]["low"]) == share["error"]["interval"][0]
 
 
 def test_models_show_what_each_lot_of_labels_bought(filled, working):
@@ -813,11 +813,11 @@ def test_models_show_what_each_lot_of_labels_bought(filled, working):
 
 def test_models_answer_whether_another_round_is_worth_it(filled, working):
     page = working.get(f"/projects/{POOL}/models").text
-    told = filled.state().trainings[-1].metrics["insight"]
-    assert told["curve"]["sentence"] in page
-    assert "Another round of 100 would likely bring" in told["curve"]["sentence"]
+    insight = filled.state().trainings[-1].metrics["insight"]
+    assert insight["curve"]["sentence"] in page
+    assert "Another round of 100 would likely bring" in insight["curve"]["sentence"]
     assert 'data-save="outlook"' in page
-    verdict = VERDICTS[told["curve"]["worth"]]
+    verdict = VERDICTS[insight["curve"]["worth"]]
     assert verdict != "Cannot tell yet"
     assert f">{verdict}</p>" in page
     overview = working.get(f"/projects/{POOL}").text
@@ -826,12 +826,12 @@ def test_models_answer_whether_another_round_is_worth_it(filled, working):
 
 
 def test_models_name_levels_of_which_the_labels_show_one_class(filled, working, monkeypatch):
-    told = filled.state().trainings[-1].metrics["insight"]
-    assert told["one_class"] == [], "both sites have labels of both classes"
+    insight = filled.state().trainings[-1].metrics["insight"]
+    assert insight["one_class"] == [], "both sites have labels of both classes"
     assert "Levels with one class so far" not in working.get(f"/projects/{POOL}/models").text
     sentence = "site a: 60 of 60 labels are benign."
     monkeypatch.setattr(
-        "cdsel_backend.server.pages.models.latest_insight", lambda state: {**told, "one_class": [sentence]}
+        "cdsel_backend.server.pages.models.latest_insight", lambda state: {**insight, "one_class": [sentence]}
     )
     page = working.get(f"/projects/{POOL}/models").text
     assert "Levels with one class so far" in page

@@ -32,7 +32,7 @@ def patch(world, item, digest):
     return row.task
 
 
-def words(world):
+def messages(world):
     return world.state().project.problems.get(replaced.ORIGIN, [])
 
 
@@ -44,19 +44,19 @@ def test_a_label_of_a_former_picture_is_named_until_it_is_given_anew(world):
     same = world.store.items_by_id([second])[second].content_hash
     tasks = {item: patch(world, item, digest) for item, digest in ((first, "f" * 64), (second, same))}
     patch(world, free, "e" * 64)
-    (said,) = words(world)
-    assert f"the picture of task {tasks[first]} in the pool project was replaced" in said
-    assert "the label is of the former picture" in said
+    (message,) = messages(world)
+    assert f"the picture of task {tasks[first]} in the pool project was replaced" in message
+    assert "the label is of the former picture" in message
     task = patch(world, waiting, "d" * 64)
-    assert f"the picture of task {task} in" in words(world)[1]
-    assert "exclude the image in the gallery" in words(world)[1]
+    assert f"the picture of task {task} in" in messages(world)[1]
+    assert "exclude the image in the gallery" in messages(world)[1]
     world.label([first], at="2999-01-01T00:00:00Z")
     replaced.report(world.store, world.state())
-    (left,) = words(world)
+    (left,) = messages(world)
     assert f"the picture of task {task} in" in left
     world.label([waiting], at="2999-01-01T00:00:00Z")
     replaced.report(world.store, world.state())
-    assert words(world) == []
+    assert messages(world) == []
 
 
 def test_two_changes_before_a_look_count_from_what_was_labelled(world):
@@ -67,7 +67,7 @@ def test_two_changes_before_a_look_count_from_what_was_labelled(world):
         replaced.remember(world.store, world.state(), [task])
         world.store.change_pool(world.project, [task])
     replaced.compare(world.store, world.state(), {item: row.content_hash})
-    assert words(world) == []
+    assert messages(world) == []
 
 
 def test_one_of_two_tasks_with_the_same_image_is_selected(tmp_path):

@@ -44,7 +44,7 @@ def owner_of(description: str) -> Owner | None:
 def queue_projects(studio: LabelStudio, pool_project: int) -> dict[str, int]:
     """The queue projects of a pool that say so of themselves by their own number: whose -> its id, the oldest each."""
     queues: dict[str, int] = {}
-    for project in sorted(studio.projects(), key=lambda one: int(one["id"])):
+    for project in sorted(studio.projects(), key=lambda project: int(project["id"])):
         for number, pool, whose in NUMBERED.findall(project.get("description") or ""):
             if int(number) == int(project["id"]) and int(pool) == pool_project:
                 queues.setdefault(whose, int(number))
@@ -57,7 +57,7 @@ def queue_by_its_tasks(studio: LabelStudio, store: Store, state: State) -> int |
     It is the oldest project with a queue's labeling config whose first task shows an image of the pool and says so.
     """
     wanted = queue_config(state.project.label_config)
-    for project in sorted(studio.projects("label_config"), key=lambda one: int(one["id"])):
+    for project in sorted(studio.projects("label_config"), key=lambda project: int(project["id"])):
         number = int(project["id"])
         marked = NUMBERED.search(project.get("description") or "")
         if number == state.project.pool_project or marked or project.get("label_config") != wanted:
@@ -110,7 +110,7 @@ def ensure_config(studio: LabelStudio, queue: int, label_config: str) -> None:
 def _marked(studio: LabelStudio, pool_project: int, annotator: str) -> int | None:
     """The queue project that says so of itself: by its own number, or, where its making died before, while empty."""
     unnumbered = queue_mark(pool_project, annotator)
-    for project in sorted(studio.projects(), key=lambda one: int(one["id"])):
+    for project in sorted(studio.projects(), key=lambda project: int(project["id"])):
         number, description = int(project["id"]), project.get("description") or ""
         if queue_mark(pool_project, annotator, number) in description:
             return number
