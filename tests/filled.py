@@ -20,6 +20,7 @@ from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.labelstudio.queue import PUSHED
 from cdsel_backend.reconcile import learn, rounds
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.insight import explain
 from cdsel_backend.reconcile.loop import lay_out
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store
@@ -128,12 +129,14 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
         if number < ROUNDS - 1:
             learn.detect_confounders(context, State(store, project))
             assert learn.train(context, State(store, project))
+            assert explain(context, State(store, project))
+            learn.report_on_champion(context, State(store, project))
     answers = {"answers": 1, "withdrawn": 0, "images": 0}
     store.handle_events([event.id for event in store.open_events([POOL, QUEUE])], answers)
     state = State(store, project)
     while lay_out(context, state):
         pass
-    context.show(state, Activity(Step.LABELS_DUE, open=len(state.open)))
+    context.show(state, Activity(Step.WAITING_FOR_LABELS, open=len(state.open)))
     return Filled(server, store, project, truth)
 
 

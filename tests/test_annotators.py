@@ -316,7 +316,7 @@ def test_few_or_equal_readings_give_no_kappa():
     first, second = readings(FEWEST - 1, 0.9)
     found = agreement(first, second, [(ANN, BOB)] * len(first))
     assert found["kappa"] is None
-    assert "cannot tell yet" in found["sentence"]
+    assert "not known yet" in found["sentence"]
     same = np.zeros((50, 1), dtype=np.int64)
     assert agreement(same, same, [(ANN, BOB)] * 50)["kappa"] is None
 

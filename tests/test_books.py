@@ -181,9 +181,15 @@ def test_queues_of_annotators_and_tasks_deleted_from_them_survive_a_lost_folder(
     assert (len(state.labels), len(state.open)) == (4, 5)
     again = [row for row in state.copies if row.item == copy.item]
     assert [row.live for row in again] == [False]  # nobody is asked for it again
+    for name, queue in queues.items():  # whoever labels there knows what it is for
+        first.client.update_project(queue, title=f"Images of {name[:3]}", description="My queue.")
     kept = Desk(studio, pool, tmp_path / "b", **settings)
     after = kept.go_on()
     assert after.queues == queues
+    assert (
+        f"[cdsel queue {queues[BOB]} of project {pool} for {BOB}]"
+        in (kept.client.project(queues[BOB])["description"])
+    )
     assert {row.task for row in after.items if row.id in after.open} == {
         row.task for row in state.items if row.id in state.open
     }

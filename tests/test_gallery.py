@@ -17,7 +17,7 @@ from test_pages import CONFIG, embedded, label, post, push
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.image_filter import inside
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State
+from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Directive
 
 PATH = f"/projects/{POOL}/gallery"
@@ -109,8 +109,6 @@ def test_the_search_finds_text_as_it_was_typed(client, store, project, search, f
     said = ["Frau Müller", "100% sure", "a_b", 'the "left" one', "c:\\scan", "P17"]
     items = embedded(store, project, n=len(said))
     tasks_of = [{"image": "/x.jpg", "site": "ab"[i % 2], "note": text} for i, text in enumerate(said)]
-    from cdsel_backend.store import PoolTask
-
     store.change_pool(project, [PoolTask(100 + i, data, f"/{i}.jpg") for i, data in enumerate(tasks_of)])
     assert [row.id for row in store.items(project)] == items
     answer = client.get(PATH, query_string={"search": search})
@@ -276,21 +274,62 @@ def test_a_page_reads_the_images_it_shows_and_no_others(client, store, project):
     assert all("IN (" in one or "LIMIT" in one for one in of_items)
 
 
-def test_images_that_are_not_embedded_are_listed_by_their_state_and_the_search(client, store, project):
+def beside(store, project):
+    """Three embedded images, one that waits and one that cannot be used; both of these are of other sites."""
     embedded(store, project, n=3)
-    from cdsel_backend.store import PoolTask
-
     more = [
-        PoolTask(100 + n, {"image": f"/{n}.jpg", "site": "c", "note": f"N{n}"}, f"/{n}.jpg") for n in (3, 4)
+        PoolTask(100 + n, {"image": f"/{n}.jpg", "site": "bc"[n % 2], "note": f"N{n}"}, f"/{n}.jpg")
+        for n in (3, 4)
     ]
     store.change_pool(project, more)
     waiting, broken = (item.id for item in store.items(project)[3:])
     store.note_unusable([(broken, "404: no such file", 0.0)])
+    return waiting, broken
+
+
+def test_images_that_are_not_embedded_are_found_by_all_that_is_known_of_them(client, store, project):
+    waiting, broken = beside(store, project)
+    push(store, project, [broken])
+    label(store, project, {broken: "dog"})
+    for query, wanted in {
+        "?variable.site=b": [101, 104],
+        "?variable.site=c": [103],
+        "?variable.site=c&state=not+embedded": [103],
+        "?label=dog": [104],
+        "?label=not+labelled&variable.site=c": [103],
+        "?state=labelled": [104],
+        "?state=not+embedded": [103, 104],
+        "?round=round+1": [104],
+        "?annotator=user+7": [104],
+        "?area=-1,-1,65536,-1,65536,65536,-1,65536": [100, 101, 102],
+    }.items():
+        assert tasks(client, query) == wanted, query
+    page = client.get(PATH).text
+    for option in ("c (1)", "b (2)", "dog (1)", "not embedded (2)", "labelled (1)"):
+        assert f">{option}</option>" in page, option
+    direct(client, "?variable.site=c", scope="all", found="1", action="exclude")
+    assert State(store, project).excluded == {waiting}
+    assert tasks(client, "?directive=excluded") == [103]
+
+
+def test_metadata_of_many_images_that_wait_are_not_read_and_the_page_says_so(
+    client, store, project, monkeypatch
+):
+    monkeypatch.setattr("cdsel_backend.server.pool_table.MOST_TYPED", 1)
+    beside(store, project)
+    assert tasks(client, "?variable.site=b") == [101]
+    assert "2 images are not embedded yet, and are found" in client.get(f"{PATH}?variable.site=b").text
+    assert tasks(client, "?state=not+embedded") == [103, 104]
+
+
+def test_images_that_are_not_embedded_are_listed_by_their_state_and_the_search(client, store, project):
+    waiting, broken = beside(store, project)
     assert tasks(client) == [100, 101, 102, 103, 104]
     assert tasks(client, "?state=not+embedded") == [103, 104]
     assert tasks(client, "?state=in+the+pool") == [100, 101, 102]
     assert tasks(client, "?search=N4") == tasks(client, "?search=104") == [104]
-    assert tasks(client, "?label=cat") == tasks(client, "?label=not+labelled&search=N4") == []
+    assert tasks(client, "?label=cat") == []
+    assert tasks(client, "?label=not+labelled&search=N4") == [104]
     page = client.get(PATH).text
     assert "not embedded (2)" in page
     assert page.count("not embedded yet<") == page.count("cannot be used<") == 1
@@ -305,8 +344,6 @@ def test_images_that_are_not_embedded_are_listed_by_their_state_and_the_search(c
 
 
 def test_a_pool_of_which_nothing_is_embedded_is_listed(client, store, project):
-    from cdsel_backend.store import PoolTask
-
     assert "The pool holds no image." in client.get(PATH).text
     store.sync_pool(project, [PoolTask(7, {"image": "/7.jpg"}, "/7.jpg")])
     assert tasks(client) == [7]

@@ -118,7 +118,11 @@ def test_the_gain_of_a_known_curve_lies_in_its_interval_and_the_round_is_worth_i
         assert curve["twice"]["interval"][0] < law(320) - law(160) < curve["twice"]["interval"][1]
         assert abs(curve["expected"][1] - law(160)) < 0.02
     assert found["worth"] == "yes"
-    assert found["sentence"].startswith("Another round of 100 would likely bring +.0")
+    assert found["sentence"].startswith("Another round of 100 would likely bring +")
+    assert re.search(
+        r"\+\d\.\d percentage points \(\+\d\.\d to \+\d\.\d\) of accuracy in the worst group",
+        found["sentence"],
+    )
 
 
 def test_a_small_round_on_a_curve_that_rises_is_worth_it_little_by_little():
@@ -126,7 +130,7 @@ def test_a_small_round_on_a_curve_that_rises_is_worth_it_little_by_little():
     found = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=4, asked=5)
     assert found["worth"] == "slowly"
     assert "the curve still rises" in found["sentence"]
-    assert found["twice"].startswith("Twice the labels: +.04")
+    assert found["twice"].startswith("Twice the labels: +4.")
 
 
 def test_a_flat_curve_says_hardly_and_a_noisy_one_that_it_cannot_be_told():
@@ -145,7 +149,7 @@ def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
     unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
     own = [column.take(unseen.rows) for column in columns]
     few = learning_curve(unseen, labels[:30], own, CLASSES, labels_now=30, labels_more=16, asked=20)
-    assert few["sentence"] == f"Cannot tell yet: 30 of the {FEWEST} labels due can be trained on."
+    assert few["sentence"] == f"Not known yet: 30 of the {FEWEST} labels needed can be trained on."
     vectors, columns, labels, *_ = world(labelled=60)
     labels[:60] = 0
     labels[:2] = 1
@@ -217,7 +221,7 @@ def test_error_and_prevalence_of_the_pool_are_told_once_there_are_enough():
     said = np.eye(2)[np.where(np.arange(n) < 10, 1 - labels, labels)]
     few = tell(RandomShare(np.ones(n, int), np.arange(n) % 4 == 0, 1000), labels, said, CLASSES)
     assert few["error"] is None
-    assert few["sentence"] == "Too few yet: 10 of the 15 labels due were drawn by chance."
+    assert few["sentence"] == "Too few yet: 10 of the 15 labels needed were drawn by chance."
     enough = tell(RandomShare(np.ones(n, int), np.ones(n, bool), 1000), labels, said, CLASSES)
     assert enough["n"] == n
     assert enough["error"]["value"] == pytest.approx(0.25)
@@ -306,7 +310,7 @@ def test_labels_saved_are_read_off_the_curve_where_the_difference_is_clear():
     queue, labels = planted_at(law, 4000, [80, 113, 160, 226, 320], seed=0)
     chance, _ = planted_at(lambda n: law(n / 2), 4000, [100, 140, 200], seed=1)
     words = labels_saved_sentence(queue, chance, labels, [], CLASSES)
-    assert words.startswith("200 labels of the queue bring +.0")
+    assert words.startswith("200 labels of the queue bring +")
     few, many = map(int, re.search(r"of the queue \((\d+) to (\d+)\)\.$", words).groups())
     assert few <= 100 <= many < 150
 
@@ -315,8 +319,8 @@ def test_labels_saved_cannot_be_told_where_the_difference_is_not_clear_or_few_we
     law = lambda n: 0.95 - 2.0 * n**-0.5  # noqa: E731
     queue, labels = planted_at(law, 200, [80, 113, 160, 226, 320], seed=0)
     chance, _ = planted_at(law, 200, [100, 140, 200], seed=1)
-    assert labels_saved_sentence(queue, chance, labels, [], CLASSES).endswith("saves labels cannot be told.")
-    assert "12 of the 100 labels due to train on were drawn by chance" in too_few(12, 100)
+    assert labels_saved_sentence(queue, chance, labels, [], CLASSES).endswith("saves labels is not known.")
+    assert "12 of the 100 labels needed to train on were drawn by chance" in too_few(12, 100)
     assert too_few(100, 100).startswith("All labels were drawn by chance")
     assert too_few(100, 300) is None
 

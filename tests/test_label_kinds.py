@@ -217,7 +217,7 @@ def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
 
 
 def test_labels_of_another_shape_are_refused():
-    with pytest.raises(SeveralLabels, match="several labels where one is due: 'a', 'b'"):
+    with pytest.raises(SeveralLabels, match="several labels where one is asked for: 'a', 'b'"):
         SINGLE.text(["b", "a"])
     with pytest.raises(ValueError, match=r"one class an image are \(n,\)"):
         SINGLE.codes(np.zeros((3, 2), dtype=np.int8))

@@ -141,3 +141,14 @@ def test_regions_become_pixels():
     assert areas[0] == 4000
     assert areas[2] == pytest.approx(3.1416 * 20 * 20, rel=0.01)
     assert [(one["width"], one["height"]) for one in document["images"]] == [(200, 100), (30, 40)]
+
+
+def test_regions_of_classes_that_are_not_learned_are_exported_too():
+    space = parse_label_space(REGIONS).without(["b"])
+    box = {"x": 0, "y": 0, "width": 5, "height": 5}
+    names = ("a", "b", "removed since")
+    text, left_out = coco([labelled([part({**box, "rectanglelabels": [name]}) for name in names])], space)
+    document = json.loads(text)
+    named = {one["id"]: one["name"] for one in document["categories"]}
+    assert [named[one["category_id"]] for one in document["annotations"]] == list(names)
+    assert left_out == 0

@@ -93,8 +93,8 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, tmp_pat
         assert status["champion"] in backend.get("/versions")["versions"]
         # The dashboard says that ten labels cannot answer what it will answer later.
         page = httpx.get(f"{backend.url}/projects/{pool_project.id}/models").text
-        assert re.search(r"Cannot tell yet: \d of the 40 labels due can be trained on", page)
-        assert re.search(r"Too few yet: \d of the 15 labels due were drawn by chance", page)
+        assert re.search(r"Not known yet: \d of the 40 labels needed can be trained on", page)
+        assert re.search(r"Too few yet: \d of the 15 labels needed were drawn by chance", page)
         assert backend.interrupt() == 0
 
 

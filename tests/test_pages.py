@@ -818,7 +818,7 @@ def test_models_answer_whether_another_round_is_worth_it(filled, working):
     assert "Another round of 100 would likely bring" in insight["curve"]["sentence"]
     assert 'data-save="outlook"' in page
     verdict = VERDICTS[insight["curve"]["worth"]]
-    assert verdict != "Cannot tell yet"
+    assert verdict != VERDICTS["cannot tell"]
     assert f">{verdict}</p>" in page
     overview = working.get(f"/projects/{POOL}").text
     assert re.search(rf'Is another round worth it\? <a [^>]*#worth">{verdict}</a>', overview)

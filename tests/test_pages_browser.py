@@ -47,8 +47,8 @@ EVERY = {
 LOOKS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": DESKTOP},
     "phone": {"viewport": PHONE},
-    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
 }
+SCHEMES = ("light", "dark")
 PICTURES = {  # page -> the last element on its picture
     "overview": "#strip",
     "confounders": "#mosaic",
@@ -111,28 +111,35 @@ def serious_faults(page):
     ]
 
 
-def check_sound(page):
-    """Nothing scrolls sideways, and everybody can use it."""
+def check_sound(page, picture=None):
+    """Nothing scrolls sideways, and everybody can use it, by day and in the dark.
+
+    `picture`: the start of the path of the pictures that are taken of it.
+    """
     too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert too_wide <= 0, f"{page.url} scrolls sideways by {too_wide} pixels"
-    assert serious_faults(page) == []
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        if picture is not None:
+            page.screenshot(path=f"{picture}-{scheme}.png", full_page=True)
+        assert serious_faults(page) == [], scheme
+    page.emulate_media(color_scheme="light")
 
 
 @pytest.mark.pictures
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", EVERY)
-def test_every_page_is_sound_on_desktop_and_phone_and_in_the_dark(
+def test_every_page_is_sound_on_desktop_and_phone_by_day_and_in_the_dark(
     tab, address, screenshots, picture, name, look
 ):
     page = tab(**LOOKS[look])
     page.goto(address + EVERY[name])
     settled(page, name)
-    page.screenshot(path=screenshots / f"{name}-{look}.png", full_page=True)
     if look == "desktop" and name in PICTURES:
         box = page.locator(PICTURES[name]).bounding_box()
         picture(page, name, (0, 0, DESKTOP["width"], round(box["y"] + box["height"]) + 20))
     assert page.evaluate(SHIFTS) < 0.02
-    check_sound(page)
+    check_sound(page, screenshots / f"{name}-{look}")
 
 
 @pytest.mark.pictures
@@ -144,8 +151,7 @@ def test_the_login_is_sound_and_says_what_was_wrong(serve, tab, filled, screensh
     address = serve(server, filled.store)
     page = tab(**LOOKS[look])
     page.goto(address + EVERY["queue"])
-    page.screenshot(path=screenshots / f"login-{look}.png", full_page=True)
-    check_sound(page)
+    check_sound(page, screenshots / f"login-{look}")
     page.get_by_label("User").fill("studio")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
@@ -184,24 +190,22 @@ def test_help_on_every_page_leads_to_the_section_about_it(tab, address, name):
     assert page.locator(f'article [id="{anchor}"]').is_visible()
 
 
-@pytest.mark.parametrize("look", ["desktop", "phone"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_empty_states_are_pages_too(store, serve, tab, screenshots, tmp_path, look):
     address = serve(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store)
     page = tab(**LOOKS[look])
     page.goto(address + EVERY["projects"])
-    page.screenshot(path=screenshots / f"projects-empty-{look}.png")
-    check_sound(page)
+    check_sound(page, screenshots / f"projects-empty-{look}")
     project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG, title="Just connected")
     store.sync_pool(project, [PoolTask(n, {"image": "/x.jpg"}, "/x.jpg") for n in range(40)])
     store.update_project(project, activity=Activity(Step.EMBEDDING, 12, 40).to_json())
     for name in PAGES:
         page.goto(address + EVERY[name])
-        page.screenshot(path=screenshots / f"{name}-empty-{look}.png", full_page=True)
-        check_sound(page)
+        check_sound(page, screenshots / f"{name}-empty-{look}")
     assert page.get_by_text("Embedding images: 12 of 40").is_visible()
 
 
-@pytest.mark.parametrize("look", ["desktop", "phone"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_long_names_do_not_run_over_what_stands_beside_them(store, serve, tab, tmp_path, screenshots, look):
     email = f"{'a.long.name' * 3}@department.of.a.hospital.example.org"
     address = serve(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store)
@@ -216,12 +220,11 @@ def test_long_names_do_not_run_over_what_stands_beside_them(store, serve, tab, t
     store.mark_selections(project, {item: {"queue_task": 90 + item, "annotator": email} for item in items})
     page = tab(**LOOKS[look])
     page.goto(address + EVERY["queue"])
-    page.screenshot(path=screenshots / f"queue-annotators-{look}.png", full_page=True)
     inside = (
         "[...document.querySelectorAll('.queue > li')].every((one) => one.scrollWidth <= one.clientWidth)"
     )
     assert page.evaluate(inside)
-    check_sound(page)
+    check_sound(page, screenshots / f"queue-annotators-{look}")
 
 
 def test_an_unknown_project_is_explained(tab, address):

@@ -267,5 +267,5 @@ def test_classes_come_and_go_while_labels_exist(client, browser, backend, pool_p
     problems = eventually(
         lambda: backend.status(pool_project.id)["problems"], "nothing was said", details=backend.tail
     )
-    assert "the former labeling config stays in force" in problems[0]
+    assert "the former labeling config is still used" in problems[0]
     assert state().labels == now.labels

@@ -7,6 +7,7 @@ import pytest
 from world import World
 
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.reconcile.insight import explain
 from cdsel_backend.training.cross_fit import Unseen
 from cdsel_backend.training.provisional import MIN_GROUP, provisional
 
@@ -14,6 +15,7 @@ from cdsel_backend.training.provisional import MIN_GROUP, provisional
 def test_at_sixty_labels_the_worst_group_has_an_estimate_with_its_interval(tmp_path):
     world = World(tmp_path, budget=60, round_size=60)
     assert world.round()
+    assert world.step(explain)
     metrics = world.state().trainings[-1].metrics
     assert metrics["worst_group_accuracy"] is None, "too few are held out"
     found = metrics["insight"]["provisional"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from desk import Desk, make_pool
 from world import World
 
 from cdsel_backend.reconcile import replaced
@@ -29,6 +30,7 @@ def patch(world, item, digest):
     world.store.change_pool(world.project, [task])
     world.store.add_vectors("b", [(item, digest, np.ones(16, dtype=np.float32))])
     replaced.compare(world.store, world.state(), {item: digest})
+    replaced.report(world.store, world.state())
     return row.task
 
 
@@ -49,14 +51,52 @@ def test_a_label_of_a_former_picture_is_named_until_it_is_given_anew(world):
     assert "the label is of the former picture" in message
     task = patch(world, waiting, "d" * 64)
     assert f"the picture of task {task} in" in messages(world)[1]
-    assert "exclude the image in the gallery" in messages(world)[1]
+    assert "somebody has begun to label" in messages(world)[1]
     world.label([first], at="2999-01-01T00:00:00Z")
     replaced.report(world.store, world.state())
     (left,) = messages(world)
     assert f"the picture of task {task} in" in left
+    # Whoever was at it has submitted what she saw: it is newer than the picture, and still of the former one.
     world.label([waiting], at="2999-01-01T00:00:00Z")
     replaced.report(world.store, world.state())
+    (left,) = messages(world)
+    assert f"the picture of task {task} in" in left
+    assert "the label is of the former picture" in left
+    world.label([waiting], at="2999-01-02T00:00:00Z")
+    replaced.report(world.store, world.state())
     assert messages(world) == []
+
+
+def test_an_open_task_with_a_former_picture_leaves_the_queue_and_comes_back_with_the_new_one(
+    studio, tmp_path
+):
+    desk = Desk(studio, make_pool(studio, images=30), tmp_path)
+    state = desk.go_on()
+    shown, begun, done, *_ = desk.tasks()
+    desk.submit(done)
+    draft = {"result": [], "lead_time": 1.0, "task": begun["id"]}
+    desk.client.send("POST", f"/api/tasks/{begun['id']}/drafts/", draft)
+    desk.look()
+    items = {row.task: row.id for row in state.items}
+    ours = {task["id"]: items[task["data"]["cdsel_item"]] for task in (shown, begun, done)}
+    for number, task in enumerate((shown, begun, done)):
+        data = {"image": f"/new{number}.jpg", "site": task["data"]["site"], "id": task["data"]["id"]}
+        desk.client.send("PATCH", f"/api/tasks/{task['data']['cdsel_item']}/", {"data": data})
+    desk.look()
+    read = {item: f"{number}" * 64 for number, item in enumerate(ours.values())}
+    desk.store.add_vectors("b", [(item, digest, np.ones(16, np.float32)) for item, digest in read.items()])
+    replaced.compare(desk.store, desk.state(), read)
+    state = desk.go_on()
+    assert (len(state.open), len(state.labels), len(state.used)) == (5, 1, 6)
+    addresses = {items[task["data"]["cdsel_item"]]: task["data"]["image"] for task in desk.tasks()}
+    assert len(addresses) == 6
+    assert addresses[ours[shown["id"]]] == "/new0.jpg"
+    assert addresses[ours[begun["id"]]] != "/new1.jpg", "somebody has begun with it"
+    (words,) = desk.said("TASKS_WITHDRAWN")
+    assert words.startswith("1 image was taken out of the queue, which showed the former picture")
+    labelled, waits = messages(desk)
+    assert f"task {done['data']['cdsel_item']} " in labelled
+    assert f"task {begun['data']['cdsel_item']} " in waits
 
 
 def test_two_changes_before_a_look_count_from_what_was_labelled(world):

@@ -294,20 +294,20 @@ def test_stratified_tells_the_strata_that_it_keeps() -> None:
     selection = select("stratified", site_problem(site, columns=columns), 60)
     last = {reason.stratum: reason for reason in selection.reasons}
     assert "site south, age old" in last
-    assert all(reason.got == reason.due for reason in last.values())
-    assert sum(reason.due for reason in last.values()) == 60
+    assert all(reason.got == reason.quota for reason in last.values())
+    assert sum(reason.quota for reason in last.values()) == 60
 
 
 def test_the_sentence() -> None:
     reason = Reason("site north clinic", 10.0, 7, 43, None, drawn_at_random=False)
-    assert reason.sentence == "Site north clinic: image 7 of 10 due this round; represents 43 similar images."
+    assert reason.sentence == "Site north clinic: image 7 of its quota of 10; represents 43 similar images."
     assert replace(reason, drawn_at_random=True).sentence.startswith("Drawn at random")
     assert "not yet sure" in replace(reason, uncertainty=0.9).sentence
     assert "not yet sure" not in replace(reason, uncertainty=0.1).sentence
-    assert replace(reason, covers=0).sentence.endswith("image 7 of 10 due this round, drawn by chance.")
-    assert replace(reason, covers=1).sentence.endswith("due this round; unlike the images chosen before it.")
+    assert replace(reason, covers=0).sentence.endswith("image 7 of its quota of 10, drawn by chance.")
+    assert replace(reason, covers=1).sentence.endswith("quota of 10; unlike the images chosen before it.")
     assert (
-        replace(reason, got=11, covers=0).sentence == "Site north clinic: beyond its share, drawn by chance."
+        replace(reason, got=11, covers=0).sentence == "Site north clinic: beyond its quota, drawn by chance."
     )
     bare = Reason("", 0.0, 0, 0, None, drawn_at_random=False)
     assert bare.sentence == "Chosen for what it adds to the images before it."

@@ -18,7 +18,8 @@ from cdsel_backend.project.versions import kept
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
 from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.reconcile.rounds import select_round
-from cdsel_backend.reconcile.training_process import PLACE, train_apart
+from cdsel_backend.reconcile.training_process import PLACE, explain_apart, train_apart
+from cdsel_backend.store.leases import explaining_lease
 from cdsel_backend.store.records import Request
 from cdsel_backend.training import load
 
@@ -92,6 +93,42 @@ def test_a_training_goes_on_in_its_own_process_while_the_loop_does_other_things(
     assert not world.step(train_apart)  # the same labels are not trained on twice
     assert world.step(select_round)
     check_whole(world, 2)
+
+
+def test_what_a_training_tells_is_computed_apart_once_its_model_has_chosen(world):
+    """Nobody waits for it: labels come in, the queue is filled, and the champion serves meanwhile."""
+    start(world)
+    wait_for_end(world)
+    assert "insight" not in world.state().trainings[-1].metrics
+    assert world.step(explain_apart)
+    assert not world.step(explain_apart)  # one at a time
+    assert world.step(select_round), "the next round does not wait for it"
+    wait_for_end(world)
+    assert world.state().trainings[-1].metrics["insight"]["curve"]
+    assert not world.step(explain_apart)
+    check_whole(world, 2)
+
+
+def test_an_explanation_that_is_killed_is_not_tried_again_and_costs_nothing_else(world):
+    start(world)
+    wait_for_end(world)
+    assert world.step(explain_apart)
+    os.kill(world.context.trainings.process_id(world.project), signal.SIGKILL)
+    wait_for_end(world)
+    assert world.state().trainings[-1].metrics["insight"] is None
+    assert not world.step(explain_apart)
+    check_whole(world, 2)
+
+
+def test_an_explanation_ends_with_its_worker_and_the_next_worker_computes_it(world):
+    start(world)
+    wait_for_end(world)
+    assert world.step(explain_apart)
+    (project,) = world.context.trainings.stop()
+    world.store.release_lease(explaining_lease(project), world.context.trainings.holder)
+    assert world.step(explain_apart)
+    wait_for_end(world)
+    assert world.state().trainings[-1].metrics["insight"]["curve"]
 
 
 def test_the_same_labels_give_the_same_champion_bit_for_bit(tmp_path):

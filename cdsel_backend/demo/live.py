@@ -136,7 +136,7 @@ class Demo:
                 return status["state"] in ENDED
             # A round is smaller than asked for only when the pool has no more to give.
             full = rows[number - 1]["pushed"] >= size
-            return bool(full or status["state"] == Step.LABELS_DUE)
+            return bool(full or status["state"] == Step.WAITING_FOR_LABELS)
 
         status = self.wait(pushed, f"choosing round {number}")
         return status if len(status["rounds"]) >= number else None

@@ -60,9 +60,11 @@ def coco(images: Sequence[LabelledImage], space: LabelSpace) -> tuple[str, int]:
     """Return regions as a COCO document, and how many regions COCO cannot hold (brushes and key points).
 
     Boxes, polygons and ellipses, in pixels, turned ones as the polygon of their outline; `bbox` is what lies around it.
+    Classes that are not learned, or not in the labeling config any more, are the last categories.
     Images without regions are among `images`: they are the negatives.
     """
     left_out = 0
+    categories = {name: code for code, name in enumerate(space.classes)}
     listed: list[Json] = []
     annotations: list[Json] = []
     for number, image in enumerate(images, start=1):
@@ -85,12 +87,19 @@ def coco(images: Sequence[LabelledImage], space: LabelSpace) -> tuple[str, int]:
                 left_out += 1
                 continue
             for name in names:
-                annotations.append(_region(len(annotations) + 1, number, space.classes.index(name), outline))
+                annotations.append(
+                    _region(
+                        len(annotations) + 1,
+                        number,
+                        categories.setdefault(name, len(categories)),
+                        outline,
+                    )
+                )
     document = {
         "info": {"description": "exported by cdsel-backend"},
         "images": listed,
         "annotations": annotations,
-        "categories": [{"id": code, "name": name} for code, name in enumerate(space.classes, start=1)],
+        "categories": [{"id": code + 1, "name": name} for name, code in categories.items()],
     }
     return json.dumps(document, ensure_ascii=False, indent=1), left_out
 

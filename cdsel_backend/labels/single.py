@@ -28,7 +28,7 @@ class Single:
         """The one class; without one there is no label."""
         if len(names) > 1:
             raise SeveralLabels(
-                f"several labels where one is due: {', '.join(repr(name) for name in sorted(names))}"
+                f"several labels where one is asked for: {', '.join(repr(name) for name in sorted(names))}"
             )
         return next(iter(names), None)
 

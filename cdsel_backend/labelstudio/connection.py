@@ -99,7 +99,7 @@ class Connection:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise LabelStudioError(
-                f"LABEL_STUDIO_URL is {url!r}: an address such as http://localhost:8080 is due"
+                f"LABEL_STUDIO_URL is {url!r}: an address such as http://localhost:8080 is needed"
             )
         self.url = url.rstrip("/")
         self.image_hosts = ImageHosts.parse(image_hosts)

@@ -99,7 +99,7 @@ class ImageReader:
             return self._fetch(self._home.address_of(url) or url, url)
         raise ImageUnavailable(
             f"{_short(url)} is no address that can be read: a path of Label Studio such as /data/upload/... or "
-            "/data/local-files/?d=..., http(s)://, s3://, gs:// or azure-blob:// is due"
+            "/data/local-files/?d=..., http(s)://, s3://, gs:// or azure-blob:// is needed"
         )
 
     def _read_here(self, url: str) -> bytes | None:

@@ -7,6 +7,7 @@ results mean.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from collections.abc import Mapping, Sequence
 from typing import Literal
 from xml.etree import ElementTree
@@ -31,6 +32,7 @@ REASON_FIELD, PLACE_FIELD = "cdsel_reason", "cdsel_place"
 LEARN = "learn"  # `cdsel_learn="true"` on a control: its answers are learned; "false" on a class: it is not
 NO = ("false", "0", "no")
 _SETTING = re.compile(r"cdsel[-_.:]?(.*)", re.IGNORECASE)
+_PREFIX = re.compile(r"(\w+?)[-_.:]")
 QUEUE_LINE = {
     PLACE_FIELD: f'<Header value="${PLACE_FIELD}" size="5" style="white-space: nowrap"/>',
     REASON_FIELD: f'<Header value="${REASON_FIELD}" size="5" style="font-weight: normal; font-size: 15px"/>',
@@ -245,10 +247,17 @@ def _space(
 def _own(tag: ElementTree.Element) -> dict[str, str]:
     """The settings that a tag's own attributes name: {"budget": "200"} for `cdsel_budget="200"`.
 
-    Label Studio takes attributes in any case, and XML writers put "-" where we put "_".
+    Label Studio takes attributes in any case, and XML writers put "-" where we put "_". One whose prefix is misspelt
+    (`csdel_budget`) keeps it, so that it is named as no setting.
     """
-    found = {_SETTING.fullmatch(key): value for key, value in tag.attrib.items()}
-    return {match[1].lower().replace("-", "_"): value for match, value in found.items() if match}
+    found = {}
+    for key, value in tag.attrib.items():
+        own, prefix = _SETTING.fullmatch(key), _PREFIX.match(key)
+        if own:
+            found[own[1].lower().replace("-", "_")] = value
+        elif prefix and get_close_matches(prefix[1].lower(), ["cdsel"], cutoff=0.8):
+            found[key.lower()] = value
+    return found
 
 
 def _settings(

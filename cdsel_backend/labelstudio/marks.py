@@ -19,6 +19,7 @@ from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store.records import Item
 
 MAX_ID = 2**31 - 1
+ANNOTATOR = "cdsel_annotator"  # in a task's data: the account whose own queue it was pushed to
 MAX_SENTENCE = 2000  # characters of a reason that are read
 
 

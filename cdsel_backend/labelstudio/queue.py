@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cdsel_backend.labelstudio.adopting import IN_PLACE, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace
-from cdsel_backend.labelstudio.marks import key_mark
+from cdsel_backend.labelstudio.marks import ANNOTATOR, key_mark
 from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
@@ -152,6 +152,7 @@ def task_data(
         "cdsel_place": _place(state, placement, number),
         "cdsel_reason": shown_reason(state, selection),
         **({"cdsel_copy": True} if placement.copy else {}),
+        **({ANNOTATOR: placement.annotator} if placement.annotator else {}),
         **({"cdsel_key": key_mark(item)} if item.source is not None else {}),
     }
 

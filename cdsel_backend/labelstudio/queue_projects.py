@@ -10,12 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import islice
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.labels import parse_label_space, queue_config, space_of
-from cdsel_backend.labelstudio.marks import named_items, read_mark
+from cdsel_backend.labelstudio.labels import QUEUE_LINE, parse_label_space, queue_config, space_of
+from cdsel_backend.labelstudio.marks import ANNOTATOR, named_items, read_mark
 from cdsel_backend.labelstudio.placing import EVERYONE
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Json
 
 TITLE_LENGTH = 50  # Label Studio refuses a longer one
 PROBLEMS_LENGTH = 400
@@ -24,6 +26,8 @@ OWNER = re.compile(
     r"^cdsel: \d+ of \d+ labelled(?: · label in [^·\n]*)? · dashboard (\S+) · backend ([0-9a-f]{16})(?= · |\s*$)",
     re.MULTILINE,
 )
+FIRST_TASKS = 5  # of a project that are looked at: somebody may have imported one of another origin
+ADDRESS = re.compile(r"[^\s\]]{1,254}")  # what a mark can hold of whose queue it is
 NUMBERED = re.compile(r"\[cdsel queue (\d+) of project (\d+)(?: for ([^\s\]]+))?\]")
 
 
@@ -51,24 +55,37 @@ def queue_projects(studio: LabelStudio, pool_project: int) -> dict[str, int]:
     return queues
 
 
-def queue_by_its_tasks(studio: LabelStudio, store: Store, state: State) -> int | None:
-    """The queue of all annotators whose description was changed so that its mark is gone: by the marks of its tasks.
+def queues_by_their_tasks(studio: LabelStudio, store: Store, state: State) -> dict[str, int]:
+    """The queues whose description was changed so that their mark is gone, by the marks of their tasks: whose -> id.
 
-    It is the oldest project with a queue's labeling config whose first task shows an image of the pool and says so.
+    A queue is a project that shows annotators why an image was selected, and one of whose first tasks shows an image
+    of the pool and says so; of several of one annotator, the oldest is.
     """
-    wanted = queue_config(state.project.label_config)
+    queues: dict[str, int] = {}
     for project in sorted(studio.projects("label_config"), key=lambda project: int(project["id"])):
-        number = int(project["id"])
+        number, config = int(project["id"]), project.get("label_config") or ""
         marked = NUMBERED.search(project.get("description") or "")
-        if number == state.project.pool_project or marked or project.get("label_config") != wanted:
+        if (
+            number == state.project.pool_project
+            or marked
+            or not any(f"${field}" in config for field in QUEUE_LINE)
+        ):
             continue
-        task = next(studio.tasks(number), None)
-        if task is None:
-            continue
-        by_task = store.items_by_task(state.project.id, named_items([task["data"]]))
-        if read_mark(task["data"], by_task, space_of(state)) is not None:
-            return number
-    return None
+        first = [task["data"] for task in islice(studio.tasks(number), FIRST_TASKS)]
+        by_task = store.items_by_task(state.project.id, named_items(first))
+        data = next((one for one in first if read_mark(one, by_task, space_of(state)) is not None), None)
+        if data is not None:
+            queues.setdefault(_whose(data, str(project.get("title") or ""), state), number)
+    return queues
+
+
+def _whose(data: Json, title: str, state: State) -> str:
+    """Whose queue it is, by the data of one of its tasks; by its title where the task is from before these said so."""
+    named = data.get(ANNOTATOR)
+    if isinstance(named, str) and ADDRESS.fullmatch(named):
+        return named
+    known = (email for email in state.settings.annotators if queue_title(state, email) == title)
+    return next(known, EVERYONE)
 
 
 def ensure_queue_project(

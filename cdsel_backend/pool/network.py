@@ -177,7 +177,7 @@ def _load_by_position(model: nn.Module, file: Path) -> None:
     ours = list(model.state_dict().items())
     if [name.rsplit(".", 1)[-1] for name, _ in theirs[len(ours) :]] != ["weight", "bias"]:
         raise BackboneError(
-            f"{file} holds {len(theirs)} tensors where {len(ours)} and a classifier's 2 are due"
+            f"{file} holds {len(theirs)} tensors where {len(ours)} and a classifier's 2 are needed"
         )
     mapped: OrderedDict[str, torch.Tensor] = OrderedDict()
     for (our_name, our), (their_name, their) in zip(ours, theirs, strict=False):

@@ -29,7 +29,7 @@ def early_training(state: State) -> list[str]:
 
 def doing(activity: Activity) -> str:
     """What the worker does for a project, or what that waits for; to be followed by its progress."""
-    if activity.step is Step.LABELS_DUE:
+    if activity.step is Step.WAITING_FOR_LABELS:
         return f"waiting for labels of {activity.open} image{'' if activity.open == 1 else 's'}"
     return _DOING[activity.step]
 

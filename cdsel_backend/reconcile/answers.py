@@ -74,5 +74,5 @@ def other_answers_problem(state: State, space: LabelSpace) -> list[str]:
         f"learned: {asked}. {'They count' if several else 'It counts'} neither as label nor as skipped. Answer "
         f"{space.control} on {'those tasks' if several else 'that task'}, too (tasks {tasks}); or set learn to the "
         f"question that is meant; or import {'them' if several else 'it'} again with from_name {space.control}. An "
-        "image in the queue keeps its place in the budget meanwhile; delete its task there to give the place to another"
+        "image in the queue counts in the budget meanwhile; delete its task there, and another is selected"
     ]

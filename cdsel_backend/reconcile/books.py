@@ -119,7 +119,7 @@ def withdrawn_words(state: State, queue: int, deleted: Sequence[QueueTask]) -> s
     if lost:
         words += (
             f": {lost} image{'s' if lost > 1 else ''} without a label {'are' if lost > 1 else 'is'} withdrawn and not "
-            "selected again, and the budget gives the place to another"
+            "selected again, and the budget lets another in"
         )
     if kept:
         words += f"; {kept} label{'s' if kept > 1 else ''} that had come in {'stay' if kept > 1 else 'stays'}"
@@ -167,7 +167,7 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
         pool = state.project.pool_project
         words = (
             f"{_tasks(len(deleted), 'was')} taken out of the queue, because the images were deleted from the pool "
-            f"(project {pool}); the budget gives the place to others"
+            f"(project {pool}); the budget lets others in"
         )
         say(context, pool, WITHDRAWN, [row.queue_task or 0 for row in deleted], words)
 

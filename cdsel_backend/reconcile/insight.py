@@ -1,6 +1,7 @@
 """What a training tells the admin beside its model's accuracy, from the labels as they are.
 
-It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the pool), `curve` (what
+It takes longer than most trainings, and nothing waits for it: it is computed once the model serves and the queue holds
+what that model chose. It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the pool), `curve` (what
 another round would bring), `saved` (labels saved against chance, a sentence), `provisional` (accuracy by group while
 few labels are held out), `one_class` (sentences on levels of which the labels show one class) and `suspects` (labels
 that may be wrong: `item`, `label`, `other`, their probabilities as `own` and `likelihood`, and the `class` in question
@@ -17,8 +18,10 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.project.embedded import EmbeddedPool
-from cdsel_backend.store.records import Json
+from cdsel_backend.project.embedded import EmbeddedPool, read_pool
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.store import State
+from cdsel_backend.store.records import Json, Training
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
@@ -31,15 +34,31 @@ from cdsel_backend.training.suspects import find_suspects
 log = logging.getLogger(__name__)
 
 
-def insight(pool: EmbeddedPool) -> Json:
-    """`{"insight": ...}` for a training's metrics; nothing where the labels do not suffice."""
+def unexplained(state: State) -> Training | None:
+    """The newest training that made a model, while its insight is still to be computed."""
+    newest = next((row for row in reversed(state.trainings) if row.version), None)
+    return newest if newest is not None and "insight" not in newest.metrics else None
+
+
+def explain(context: Context, state: State) -> bool:
+    """Compute the insight of the newest training, if that is still to be done; returns whether it was."""
+    training = unexplained(state)
+    if training is None:
+        return False
+    found = insight(read_pool(context.store, state, context.server))
+    context.store.note_insight(state.project.id, training.number, found)
+    return True
+
+
+def insight(pool: EmbeddedPool) -> Json | None:
+    """The insight of the labels as they are; None where they do not suffice."""
     try:
-        return {"insight": _insight(pool)}
+        return _insight(pool)
     except NotEnoughLabels:
-        return {}
-    except Exception:  # the model is worth more than what can be said of it
+        return None
+    except Exception:  # the next training may have more luck
         log.exception("project %s: nothing can be said of the labels", pool.state.project.id)
-        return {}
+        return None
 
 
 def _insight(pool: EmbeddedPool) -> Json:

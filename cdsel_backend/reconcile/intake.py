@@ -105,7 +105,6 @@ def sync(context: Context, state: State) -> bool:
     context.store.note_problems(project.id, "answers", problem)
     state = context.read_state(project.id)
     settle_lost(context, state)
-    replaced.report(context.store, state)
     handled = [event.id for event in events if event.action not in REQUESTS]
     context.store.handle_events(handled, None if before is None else _brought(before, _known(state)))
     context.looked.add(project.id)
@@ -198,7 +197,7 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
     except UnsupportedLabelConfig as fault:
         if not known:
             raise
-        return known, f"the former labeling config stays in force: {fault}"
+        return known, f"the former labeling config is still used: {fault}"
     for queue in state.queues.values():
         if queue == state.project.pool_project:
             continue  # whose labeling config it is
@@ -209,7 +208,7 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
             if fault.status != REFUSED:
                 raise
             return known, (
-                f"the former labeling config stays in force, because annotations of the queue (project {queue}) "
+                f"the former labeling config is still used, because annotations of the queue (project {queue}) "
                 "answer another control than the new one has: give the control its former name and kind, or "
                 "start a new pool project"
             )

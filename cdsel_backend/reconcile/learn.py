@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import predecessors, provenance, prune
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.insight import insight
 from cdsel_backend.reconcile.tuning import try_fine_tune
 from cdsel_backend.round import train_round
 from cdsel_backend.store import State
@@ -36,13 +35,23 @@ MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still
 
 
 def detect_confounders(context: Context, state: State) -> bool:
-    """Find which metadata confounds, again whenever the pool moved, a training is due on new labels, or a model serves.
+    """Find which metadata confounds, again whenever the pool moved or a training is due on new labels."""
+    key = report_key(context, state)
+    return key.evidence != ReportKey.read(state.project.report_key).evidence and _detect(context, state, key)
 
-    How far the champion goes by a variable is asked of labels that it was not trained on.
+
+def report_on_champion(context: Context, state: State) -> bool:
+    """Make the report again where another model serves than it speaks of.
+
+    How far the champion depends on a variable is asked of labels that it was not trained on. It is a sentence of the
+    report, and changes neither the verdicts nor what is trained and selected: so this waits until that is done.
     """
     key = report_key(context, state)
-    if key == state.project.report_key:
-        return False
+    return key != ReportKey.read(state.project.report_key) and _detect(context, state, key)
+
+
+def _detect(context: Context, state: State, key: ReportKey) -> bool:
+    """Make the confounder report that `key` stands for; returns whether there are images to make it of."""
     pool = read_pool(context.store, state, context.server)
     if len(pool.ids) < 2:
         return False
@@ -80,7 +89,7 @@ def detect_confounders(context: Context, state: State) -> bool:
     report = replace(report, lead=_lead(pool, report))
     for change in verdict_changes(Report.from_json(state.project.report), report):
         context.store.add_event(state.project.pool_project, VERDICT_CHANGED, asdict(change), handled=True)
-    context.store.update_project(state.project.id, report=report.to_json(), report_key=key)
+    context.store.update_project(state.project.id, report=report.to_json(), report_key=str(key))
     return True
 
 
@@ -122,7 +131,24 @@ def _group_of(context: Context, state: State, version: str) -> str | None:
     return group
 
 
-def report_key(context: Context, state: State) -> str:
+@dataclass(frozen=True)
+class ReportKey:
+    """What a confounder report was made from: a digest of pool, labels and settings; and the champion it speaks of."""
+
+    evidence: str = ""
+    champion: str = ""
+
+    @classmethod
+    def read(cls, text: str) -> ReportKey:
+        """The key that `str` made."""
+        evidence, _, champion = text.partition(" ")
+        return cls(evidence, champion)
+
+    def __str__(self) -> str:
+        return f"{self.evidence} {self.champion}".rstrip()
+
+
+def report_key(context: Context, state: State) -> ReportKey:
     """What a confounder report depends on; the labels count from the moment a training on them is due."""
     settings = state.settings
     fingerprint = state.project.backbone
@@ -137,10 +163,10 @@ def report_key(context: Context, state: State) -> str:
         settings.ignore,
         settings.group,
         settings.seed,
-        state.project.champion,
         sorted((item, label) for item, label in labels.items() if label is not None),
     ]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    evidence = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return ReportKey(evidence, state.project.champion or "")
 
 
 def training_due(context: Context, state: State) -> bool:
@@ -249,7 +275,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         folder,
         {"version": version, "metrics": metrics, **provenance(state, labels)},
     )
-    metrics.update(insight(pool), seconds=round(time.monotonic() - began, 1))
+    metrics["seconds"] = round(time.monotonic() - began, 1)
     number = None
     # Again for as long as somebody puts another champion in force between the look and the record.
     while number is None:

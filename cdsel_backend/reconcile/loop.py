@@ -4,7 +4,8 @@ There is no job queue. Each step compares what is with what should be, does a bo
 says whether it did anything. Any of them may be killed at any instruction and run again.
 
 sync from Label Studio -> embed what has no vector -> keep the queue from running dry -> re-detect confounders ->
-train -> select the next round -> push it -> show predictions on it -> lay the pool out for the map.
+train -> select the next round -> push it -> show predictions on it -> explain the training -> lay the pool out for the
+map. What annotators wait for comes first: what only an admin reads, and what is computed longest, follows.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import withdraw_excluded
 from cdsel_backend.reconcile.idle import rests, settle
 from cdsel_backend.reconcile.intake import embed, sync
-from cdsel_backend.reconcile.learn import check_champion, detect_confounders
+from cdsel_backend.reconcile.learn import check_champion, detect_confounders, report_on_champion
 from cdsel_backend.reconcile.mirror import mirror
 from cdsel_backend.reconcile.owner import holds
+from cdsel_backend.reconcile.replaced import withdraw_replaced
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
 from cdsel_backend.reconcile.rounds import preannotate, push, refill, select_round
-from cdsel_backend.reconcile.training_process import train_apart
+from cdsel_backend.reconcile.training_process import explain_apart, train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Activity, Step
@@ -63,6 +65,7 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     sync,
     find_annotators,
     withdraw_excluded,
+    withdraw_replaced,
     embed,
     check_champion,
     refill,
@@ -73,10 +76,18 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     embed_tuned,
     preannotate,
     mirror,
+    explain_apart,
+    report_on_champion,
     lay_out,
 )
 LOOKS = (describe, sync)
-COMPUTES = (check_champion, detect_confounders, select_round, lay_out)  # on the vectors of the whole pool
+COMPUTES = (
+    check_champion,
+    detect_confounders,
+    select_round,
+    report_on_champion,
+    lay_out,
+)  # on the vectors of the whole pool
 
 
 def reconcile(context: Context, project: int) -> bool:
@@ -125,7 +136,7 @@ def waiting_for(state: State) -> Activity:
     if not state.item_count:
         return Activity(Step.NO_IMAGES)
     if state.open:
-        return Activity(Step.LABELS_DUE, open=len(state.open))
+        return Activity(Step.WAITING_FOR_LABELS, open=len(state.open))
     if state.settings.paused:
         return Activity(Step.PAUSED)
     if not state.left:

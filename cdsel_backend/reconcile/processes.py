@@ -32,8 +32,9 @@ MAX_KEPT_BYTES = 2 << 30  # a process that took more memory than this does not w
 
 @dataclass(frozen=True)
 class End:
-    """How a training process ended, and what it was started for."""
+    """How a process ended, and what it was started for."""
 
+    target: Target
     task: str
     status: int
     """0: the training came to its end; negative: the number of the signal that ended the process."""
@@ -50,7 +51,7 @@ class TrainingProcesses:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.first_pause = first_pause
         """Seconds before a task is tried again after its first death."""
-        self._running: dict[int, tuple[_Trainer, str]] = {}
+        self._running: dict[int, tuple[_Trainer, Target, str]] = {}
         self._idle: _Trainer | None = None
         self._lock = threading.RLock()  # each project's turn has a thread of its own
 
@@ -61,7 +62,7 @@ class TrainingProcesses:
     def any_ended(self) -> bool:
         """Whether a training has ended whose end nobody has looked at."""
         with self._lock:
-            return any(trainer.ended for trainer, _ in self._running.values())
+            return any(trainer.ended for trainer, *_ in self._running.values())
 
     def keep_warm(self, target: Target) -> None:
         """Have a process ready that has imported what `target` needs; it costs its start and its memory."""
@@ -76,7 +77,7 @@ class TrainingProcesses:
             trainer, self._idle = self._idle, None
             assert trainer is not None
             trainer.start(target, arguments)
-            self._running[project] = trainer, task
+            self._running[project] = trainer, target, task
 
     def process_id(self, project: int) -> int | None:
         """The process that trains for this project."""
@@ -85,22 +86,22 @@ class TrainingProcesses:
     def take_end(self, project: int) -> End | None:
         """The end of a training that has ended, given once."""
         with self._lock:
-            trainer, task = self._running.get(project, (None, ""))
-            if trainer is None or not trainer.ended:
+            if project not in self._running or not self._running[project][0].ended:
                 return None
+            trainer, target, task = self._running[project]
             del self._running[project]
             status = trainer.take_status()
             if self._idle is None and trainer.process.is_alive():
                 self._idle = trainer
             else:
                 trainer.connection.close()
-            return End(task, status)
+            return End(target, task, status)
 
     def stop(self) -> list[int]:
         """End every process; returns the projects that they trained for."""
         with self._lock:
             ended = list(self._running)
-            for trainer in (*(trainer for trainer, _ in self._running.values()), self._idle):
+            for trainer in (*(trainer for trainer, *_ in self._running.values()), self._idle):
                 if trainer is not None:
                     trainer.process.kill()  # any training may be killed at any instruction
                     trainer.process.join()

@@ -9,7 +9,7 @@ from cdsel_backend.labelstudio.client import NotFound
 from cdsel_backend.labelstudio.placing import EVERYONE, stranded
 from cdsel_backend.labelstudio.queue_projects import (
     ensure_queue_project,
-    queue_by_its_tasks,
+    queues_by_their_tasks,
     queue_description,
     queue_projects,
     status_line,
@@ -73,12 +73,13 @@ def find_annotators(context: Context, state: State) -> bool:
 def find_queues(context: Context, state: State) -> None:
     """Take back queue projects that the books do not know, as after the data folder was lost or restored."""
     found = queue_projects(context.studio, state.project.pool_project)
-    if EVERYONE not in (found.keys() | state.queues.keys()) and state.project.id not in context.looked:
-        queue = queue_by_its_tasks(context.studio, context.store, state)
-        if queue is not None:
-            found[EVERYONE] = queue
-            link = dashboard(context.server, state)
-            context.studio.update_project(queue, description=queue_description(state, link, EVERYONE, queue))
+    wanted = {EVERYONE, *state.settings.annotators} - found.keys() - state.queues.keys()
+    if wanted and state.project.id not in context.looked:
+        known, link = {*found.values(), *state.queues.values()}, dashboard(context.server, state)
+        for name, queue in queues_by_their_tasks(context.studio, context.store, state).items():
+            if name not in found and queue not in known:
+                found[name] = queue
+                context.studio.update_project(queue, description=queue_description(state, link, name, queue))
     for name, queue in found.items():
         if name in state.queues:
             continue
@@ -115,7 +116,7 @@ def annotator_problems(state: State) -> list[str]:
         return []
     unknown = [email for email in settings.annotators if email not in state.staff]
     words = [
-        f"annotators: Label Studio knows no account {email}; invite it there (Organization > Add Members) or mend "
+        f"annotators: Label Studio knows no account {email}; invite it there (Organization > Add Members) or correct "
         "the address; the others go on meanwhile"
         for email in unknown
     ]

@@ -1,8 +1,10 @@
 """Pictures that were replaced in the pool project after they were labelled or pushed: their labels are of the former.
 
 A task whose image gets another address may show the same picture, as after a move of the storage. So the content of the
-former is remembered until the new one has been read; where it is another, the tasks are named until somebody has
-looked: until each label is newer than the replacement, or gone.
+former is remembered until the new one has been read. Where it is another, what is open in a queue leaves it and waits
+to be pushed anew, with the picture of now, unless somebody has begun to label it. What was labelled is named until
+somebody has looked: until each label is newer than the replacement, or gone. A label that came in from a task with the
+former picture is named in the same way.
 """
 
 from __future__ import annotations
@@ -11,7 +13,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 from cdsel_backend.project.view import seconds_of
+from cdsel_backend.reconcile.books import WITHDRAWN, say
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.taking_out import is_in_place, take_out
 from cdsel_backend.store import PoolTask, State, Store
+from cdsel_backend.store.records import Item
 
 ORIGIN = "replaced images"
 SHOWN = 12  # tasks that a message names
@@ -48,7 +54,32 @@ def compare(store: Store, state: State, read: Mapping[int, str]) -> None:
     store.set_fact(_former(state), {item: digest for item, digest in former.items() if int(item) not in seen})
     if others:
         store.set_fact(_others(state), (store.fact(_others(state)) or {}) | others)
-        report(store, state)
+
+
+def withdraw_replaced(context: Context, state: State) -> bool:
+    """Take open images out of the queues that show a former picture there; returns whether there was any.
+
+    They wait to be pushed again, as far as the budget goes, or for another choice by a newer model. What cannot be
+    taken out, and labels of a former picture, are named.
+    """
+    others = context.store.fact(_others(state))
+    if not others:
+        return False
+    items = context.store.items_by_id({int(item) for item in others} & state.open)
+    wanted = _shown(state, items)
+    out = take_out(context, state, wanted, books_first=False) if wanted else []
+    report(context.store, context.read_state(state.project.id))
+    if not out:
+        return False
+    count = len({row.item for row in out})
+    words = (
+        f"{count} image{'s were' if count > 1 else ' was'} taken out of the queue, which showed the former "
+        f"picture{'s' if count > 1 else ''}: the pool project holds {'others' if count > 1 else 'another'} by now, and "
+        "the queue gets what is worth labelling of these or of others"
+    )
+    queue = state.queues.get(out[0].annotator, state.project.pool_project)
+    say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], words)
+    return True
 
 
 def report(store: Store, state: State) -> None:
@@ -56,16 +87,24 @@ def report(store: Store, state: State) -> None:
     others: dict[str, float] = store.fact(_others(state)) or {}
     if not others:
         return
-    labelled, waiting = [], []
+    items = store.items_by_id(list(map(int, others)))
+    shown = _shown(state, items)
+    open_before: set[int] = set(store.fact(_open(state)) or ())
+    labelled: list[int] = []
+    waiting: list[int] = []
     for item, at in ((int(item), at) for item, at in others.items()):
-        if any(seconds_of(given.updated_at) <= at for given in state.readings.get(item, ())):
+        given = [seconds_of(row.updated_at) for row in state.readings.get(item, ())]
+        if given and item in open_before:
+            at = others[str(item)] = max(at, *given)  # it was the former picture that was looked at
+        if any(moment <= at for moment in given):
             labelled.append(item)
-        elif item in state.open:
+        elif item in state.open & shown:
             waiting.append(item)
-    store.set_fact(
-        _others(state), {item: at for item, at in others.items() if int(item) in {*labelled, *waiting}}
-    )
-    tasks = {item.id: item.task for item in store.items_by_id([*labelled, *waiting]).values()}
+    left = {item: at for item, at in others.items() if int(item) in {*labelled, *waiting}}
+    for fact, value in ((_others(state), left), (_open(state), waiting)):
+        if value != store.fact(fact):
+            store.set_fact(fact, value)
+    tasks = {item: row.task for item, row in items.items()}
     words = []
     if labelled:
         words.append(
@@ -74,8 +113,8 @@ def report(store: Store, state: State) -> None:
         )
     if waiting:
         words.append(
-            f"{_replaced(waiting, tasks)} pushed, and the queue shows the former picture: exclude the image in the "
-            "gallery, or delete its task in the queue project, and another takes its place"
+            f"{_replaced(waiting, tasks)} pushed, and the queue shows the former picture, which somebody has begun to "
+            "label: delete the draft there, or the task, and another image takes its place"
         )
     store.note_problems(state.project.id, ORIGIN, words)
 
@@ -86,6 +125,19 @@ def _former(state: State) -> str:
 
 def _others(state: State) -> str:
     return f"replaced pictures of project {state.project.id}"
+
+
+def _shown(state: State, items: Mapping[int, Item]) -> set[int]:
+    """Those of some items that have a task of a queue; where that is the pool's own, it shows the picture of now."""
+    return {
+        row.item
+        for row in state.tasks
+        if row.item in items and not is_in_place(items[row.item], row.queue_task)
+    }
+
+
+def _open(state: State) -> str:
+    return f"open with a former picture in project {state.project.id}"
 
 
 def _replaced(items: Sequence[int], tasks: Mapping[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""The step that has a model trained, in a process of its own.
+"""The steps that have a model trained, and its training explained, each in a process of its own.
 
 The loop goes on meanwhile: labels come in, the budget is obeyed, other projects have their turn. Only the next round
 waits, since the new model helps to choose it, unless the queue would run dry. A process that dies takes nothing along:
@@ -14,8 +14,9 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 
 from threadpoolctl import threadpool_limits
 
@@ -26,11 +27,12 @@ from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.wording import few_labels
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.deaths import forget_death, last_death, note_death
+from cdsel_backend.reconcile.insight import explain, unexplained
 from cdsel_backend.reconcile.learn import train, training_due
 from cdsel_backend.reconcile.processes import End, renewing
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, State, Store
-from cdsel_backend.store.leases import training_lease
+from cdsel_backend.store.leases import explaining_lease, training_lease
 from cdsel_backend.store.records import Activity, Request, Step
 from cdsel_backend.training import ModelFormatError
 
@@ -47,7 +49,7 @@ def train_apart(context: Context, state: State) -> bool:
     project = state.project.id
     end = context.trainings.take_end(project)
     if end is not None:
-        _note_end(context, project, end)
+        (_note_explained if end.target is _explain else _note_end)(context, project, end)
         return True
     if context.trainings.running(project):
         return False
@@ -76,6 +78,27 @@ def train_apart(context: Context, state: State) -> bool:
     arguments = (context.server, state.project.studio_url, project, holder, killed)
     context.trainings.start(project, task, _main, *arguments)
     return True
+
+
+def explain_apart(context: Context, state: State) -> bool:
+    """Start to compute the insight of the newest training, where that is still to be done."""
+    project, training = state.project.id, unexplained(state)
+    if training is None or context.trainings.running(project):
+        return False
+    holder = context.trainings.holder
+    if not context.store.take_lease(explaining_lease(project), holder):
+        return False  # another worker's process is at it
+    arguments = (context.server, state.project.studio_url, project, holder)
+    context.trainings.start(project, str(training.number), _explain, *arguments)
+    return True
+
+
+def _note_explained(context: Context, project: int, end: End) -> None:
+    """A process that died, as where memory runs out, would again: this training goes without an insight."""
+    context.store.release_lease(explaining_lease(project), context.trainings.holder)
+    if end.status != 0:
+        log.warning("project %s: the insight of training %s cannot be computed", project, end.task)
+        context.store.note_insight(project, int(end.task), None)
 
 
 def _task(state: State, requests: Sequence[int]) -> str:
@@ -107,10 +130,43 @@ def _note_end(context: Context, project: int, end: End) -> None:
 def _main(
     parent: int, server: ServerSettings, studio_url: str, project: int, holder: str, killed: bool
 ) -> None:
-    """What the process does."""
+    """What a process does that trains."""
+    _work(
+        parent,
+        server,
+        studio_url,
+        project,
+        training_lease(project),
+        holder,
+        partial(train, killed=killed),
+        PLACE,
+    )
+
+
+def _explain(parent: int, server: ServerSettings, studio_url: str, project: int, holder: str) -> None:
+    """What a process does that computes an insight."""
+    _work(parent, server, studio_url, project, explaining_lease(project), holder, explain, None)
+
+
+def _work(
+    parent: int,
+    server: ServerSettings,
+    studio_url: str,
+    project: int,
+    name: str,
+    holder: str,
+    work: Callable[[Context, State], bool],
+    origin: str | None,
+) -> None:
+    """Do a piece of work on a project under the lease `name`, which the worker `parent` took as `holder`.
+
+    What goes wrong is logged, and noted as a problem of `origin`.
+
+    Raises:
+        SystemExit: with the status `FAILED`, where it failed.
+    """
     start_log(server.log_format)
     store = Store(server.database_url, server.vectors_folder)
-    name = training_lease(project)
     with (
         closing(store),
         _ending_with(parent, store, name, holder),
@@ -125,19 +181,21 @@ def _main(
                 image_roots=server.image_roots,
             )
             context = Context(store.under(name, holder), server, studio)
-            train(context, context.read_state(project), killed=killed)
+            work(context, context.read_state(project))
         except LeaseLost as fault:
             log.warning("project %s: %s", project, fault)
             raise SystemExit(FAILED) from None
         except (LabelStudioError, BackboneError, ModelFormatError) as fault:
             sentence = f"the training failed: {fault}"
+            log.warning("project %s: %s", project, fault)
         except Exception as fault:
-            log.exception("project %s: the training failed", project)
+            log.exception("project %s: the training process failed", project)
             sentence = f"the training failed ({type(fault).__name__}: {fault}); the log has the details"
         else:
-            store.release_lease(name, holder)  # any worker may go on with the new model
+            store.release_lease(name, holder)  # any worker may go on
             return
-        store.note_problems(project, PLACE, [sentence])
+        if origin is not None:
+            store.note_problems(project, origin, [sentence])
     raise SystemExit(FAILED)
 
 

@@ -37,7 +37,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.faults import sentence, trace
 from cdsel_backend.store.journal import STUDIO_FACT
-from cdsel_backend.store.leases import project_lease, training_lease
+from cdsel_backend.store.leases import explaining_lease, project_lease, training_lease
 from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.pulses import BEAT_SECONDS
 from cdsel_backend.store.records import Project
@@ -118,7 +118,8 @@ class Worker:
             self.store.release_lease(project_lease(turn.project.id), self.holder)
         self.turns = {number: turn for number, turn in self.turns.items() if turn.is_alive()}
         for project in self.trainings.stop():
-            self.store.release_lease(training_lease(project), self.trainings.holder)
+            for name in (training_lease(project), explaining_lease(project)):
+                self.store.release_lease(name, self.trainings.holder)
         self.store.end_pulse(self.holder)
 
     def _beat(self, stop: threading.Event) -> None:

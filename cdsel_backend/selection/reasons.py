@@ -20,12 +20,12 @@ _UNSURE = 0.5
 class Reason:
     """Why one item is in the round.
 
-    `due` and `got` count the item's stratum in this round; `got` includes the item and is its place in the
+    `quota` and `got` count the item's stratum in this round; `got` includes the item and is its place in the
     stratum. Nothing here tells what the label may be.
     """
 
     stratum: str
-    due: float
+    quota: float
     got: int
     covers: int
     uncertainty: float | None
@@ -52,8 +52,8 @@ class Reason:
         if not self.stratum:
             bare = "drawn by chance" if self.by_chance else "chosen for what it adds to the images before it"
             return _sentence("; ".join(why) or bare)
-        due = round(self.due)
-        turn = f"image {self.got} of {due} due this round" if self.got <= due else "beyond its share"
+        quota = round(self.quota)
+        turn = f"image {self.got} of its quota of {quota}" if self.got <= quota else "beyond its quota"
         return _sentence(
             f"{self.stratum}: {turn}{'; ' if why else ', '}{'; '.join(why) or 'drawn by chance'}"
         )
@@ -131,7 +131,7 @@ def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selectio
         reasons.append(
             Reason(
                 stratum=stratum,
-                due=owed,
+                quota=owed,
                 got=turn,
                 covers=draft.covers[position],
                 uncertainty=None if uncertainty is None else float(uncertainty[index]),

@@ -24,7 +24,7 @@ STATES = ("in the pool", "labelled", "with the annotators", "skipped")
 DOUBTS = ((0.05, "below 5 %"), (0.2, "5 to 20 %"), (0.4, "20 to 40 %"), (np.inf, "40 % or more"))
 """The chance that the prediction is wrong, as the model puts it: the upper bound of each level."""
 NOT_EMBEDDED = "not embedded"
-"""The state of the images that the table does not hold: they wait, or cannot be used."""
+"""The state of images without a vector, which wait or cannot be used; those that were labelled or pushed have two."""
 LEVELS = 250  # of a facet that can be drawn: codes are bytes
 MOST_CLASSES = 20  # that have facets of their own where an image may show several
 VARIABLE = "variable."  # begins the key of a variable of the metadata
@@ -46,17 +46,15 @@ class Facet:
     grey: int | None = None
     note: str = ""
     members: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    beside: Mapping[str, int] = field(default_factory=dict)
-    """Further levels, of images beside the n: level -> how many."""
 
     @property
-    def counts(self) -> list[int]:
-        """How many images have each level."""
+    def counts(self) -> dict[str, int]:
+        """Level -> how many images have it."""
         counts = np.bincount(self.codes, minlength=len(self.levels))
-        return [
-            len(self.members[level]) if level in self.members else int(count)
+        return {
+            level: len(self.members[level]) if level in self.members else int(count)
             for level, count in zip(self.levels, counts, strict=True)
-        ]
+        }
 
     def mask(self, levels: Sequence[str]) -> NDArray[np.bool_]:
         """Return (n,): whether an image has one of some levels; those that are not known here are no image's."""
@@ -93,7 +91,9 @@ def _variables(state: State, table: PoolTable) -> Iterator[Facet]:
     order = {finding.variable: rank for rank, finding in enumerate(report.findings)}
     verdicts = {finding.variable: finding.verdict for finding in report.findings}
     columns = (
-        column for column in table.columns if column.excluded is None and 1 < len(column.levels) <= LEVELS
+        column
+        for column in table.columns
+        if column.excluded is None and (table.others is None or 1 < len(column.levels) <= LEVELS)
     )
     for column in sorted(columns, key=lambda column: order.get(column.name, len(order))):
         yield Facet(
@@ -163,7 +163,11 @@ def _rounds(state: State, table: PoolTable) -> Facet:
 
 
 def _states(state: State, table: PoolTable) -> Facet:
-    return Facet("state", "state", STATES, state_codes(state, table), grey=0)
+    codes = state_codes(state, table)
+    if table.others is not None:
+        return Facet("state", "state", STATES, codes, grey=0)
+    every = np.arange(len(table), dtype=np.int64)
+    return Facet("state", "state", (NOT_EMBEDDED, *STATES[1:]), codes, members={NOT_EMBEDDED: every})
 
 
 def _people(state: State, table: PoolTable) -> Iterator[Facet]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,9 +14,10 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import LabelSpace, space_of
-from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.columns import MISSING, Column, read_columns
+from cdsel_backend.pool.fields import Fields
 from cdsel_backend.project.layout import Layout, make_layout, read_layout
-from cdsel_backend.project.typed import pool_key
+from cdsel_backend.project.typed import TypedPool, pool_key
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
@@ -24,6 +25,9 @@ from cdsel_backend.store import State, Store
 T = TypeVar("T")
 KEPT = 4  # projects
 STALE = 5.0
+MOST_TYPED = (
+    20_000  # images that are not embedded whose metadata are read: while a pool is embedded, nearly all wait
+)
 FAR = 1.8  # of the width that holds 99.8 % of the images: what the map shows at most
 
 
@@ -34,6 +38,9 @@ class PoolTable:
     layout: Layout
     space: LabelSpace
     offers: Sequence[tuple[float, Sequence[str]]]
+    others: PoolTable | None = None
+    """The images that are not embedded, at no place of the map, with the variables of this table's; where they are
+    more than `MOST_TYPED`, without variables. None in a table of such images."""
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -138,5 +145,40 @@ class PoolTables:
 
 def _read(server: ServerSettings, store: Store, state: State) -> PoolTable:
     layout = read_layout(server, store, state) or make_layout(store, state)
-    space = space_of(state)
-    return PoolTable(layout, space, read_offers(store, state.project.id))
+    space, offers = space_of(state), read_offers(store, state.project.id)
+    others = PoolTable(_not_embedded(store, state, layout.pool.columns), space, offers)
+    return PoolTable(layout, space, offers, others)
+
+
+def _typed_alike(columns: Sequence[Column], metadata: Sequence[Mapping[str, object]]) -> list[Column]:
+    """The variables of other images by their levels, and by new ones: none of a site's images may be readable."""
+    own = {column.name: column for column in read_columns(metadata)}
+    found = []
+    for column in columns:
+        typed, new = column.encode(metadata), own.get(column.name)
+        if typed.kind == "categorical" and new is not None and new.kind == "categorical":
+            names = np.where(typed.names == MISSING, new.names, typed.names)
+            levels, codes = np.unique(names, return_inverse=True)
+            typed = replace(typed, levels=tuple(levels.tolist()), codes=codes.astype(np.int64))
+        found.append(typed)
+    return found
+
+
+def _not_embedded(store: Store, state: State, columns: Sequence[Column]) -> Layout:
+    """The images that are not embedded: their metadata by the levels of the embedded ones, and no place."""
+    ids = store.not_embedded(state.project.id)
+    items = store.items_by_id(ids.tolist()) if len(ids) <= MOST_TYPED else {}
+    ids = np.array(sorted(items), dtype=np.int64) if items else ids
+    image = space_of(state).image
+    metadata = [image.metadata(items[item].metadata) for item in ids.tolist()] if items else []
+    n = len(ids)
+    pool = TypedPool(
+        ids=ids,
+        tasks=np.array([items[item].task for item in ids.tolist()] if items else np.zeros(n), dtype=np.int64),
+        columns=_typed_alike(columns, metadata) if items else [],
+        held_out=np.zeros(n, dtype=bool),
+        groups=np.full(n, -1, dtype=np.int64),
+        fields=Fields(n, {}, {}),
+        unread=None,
+    )
+    return Layout(pool, np.zeros((n, 2), dtype=np.float32))

@@ -122,7 +122,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
     reader = csv.reader(text, delimiter=max(",;\t", key=head.count))
     names = next(reader, None)
     if not names or not any(names):
-        raise SourceError("the table is empty: a header and a row for each image are due")
+        raise SourceError("the table is empty: a header and a row for each image are needed")
     for number, cells in enumerate(reader, start=1):
         if not cells:
             continue

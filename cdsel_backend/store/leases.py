@@ -37,6 +37,11 @@ def training_lease(project: int) -> str:
     return f"training:{project}"
 
 
+def explaining_lease(project: int) -> str:
+    """The lease of the process that computes the insight of a project's newest training."""
+    return f"explaining:{project}"
+
+
 class Leases(Database):
     """Who is at work on what."""
 

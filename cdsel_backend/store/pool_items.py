@@ -248,18 +248,18 @@ class PoolItems(Database):
         """Items of the pool that are used though something is odd about their file, which their `note` says."""
         return self._with(project, schema.items.c.note, limit)
 
-    def unusable(self, project: int, *, limit: int | None = None) -> list[Item]:
-        """Items of the pool whose image cannot be used, with the reason as `problem`."""
-        return self._with(project, schema.items.c.problem, limit)
+    def unusable(self, project: int, *, limit: int | None = None, after: int = 0) -> list[Item]:
+        """Items of the pool with a higher id than `after` whose image cannot be used; the reason is `problem`."""
+        return self._with(project, schema.items.c.problem, limit, after)
 
-    def _with(self, project: int, column: Column[Any], limit: int | None) -> list[Item]:
+    def _with(self, project: int, column: Column[Any], limit: int | None, after: int = 0) -> list[Item]:
         table = schema.items
         with reading(self.engine) as connection:
             return records(
                 connection,
                 Item,
                 columns(Item, table)
-                .where(table.c.project == project, ~table.c.gone, column.is_not(None))
+                .where(table.c.project == project, ~table.c.gone, column.is_not(None), table.c.id > after)
                 .order_by(table.c.id)
                 .limit(limit),
             )

@@ -44,7 +44,7 @@ class Step(str, Enum):
     FILLING_QUEUE = "filling-queue"
     EMBEDDING_QUEUE = "embedding-queue"
     NO_IMAGES = "no-images"
-    LABELS_DUE = "labels-due"
+    WAITING_FOR_LABELS = "waiting-for-labels"
     PAUSED = "paused"
     BUDGET_USED = "budget-used"
     QUOTAS_USED = "quotas-used"
@@ -58,7 +58,7 @@ class Step(str, Enum):
 
 
 _WAITING = frozenset(
-    {Step.NO_IMAGES, Step.LABELS_DUE, Step.PAUSED, Step.BUDGET_USED, Step.QUOTAS_USED, Step.POOL_USED}
+    {Step.NO_IMAGES, Step.WAITING_FOR_LABELS, Step.PAUSED, Step.BUDGET_USED, Step.QUOTAS_USED, Step.POOL_USED}
     | {Step.ANOTHER_BACKEND}
 )
 

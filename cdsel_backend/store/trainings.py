@@ -9,7 +9,7 @@ from sqlalchemy import and_, func, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
-from cdsel_backend.store.records import Outcome, Training, columns, records
+from cdsel_backend.store.records import Json, Outcome, Training, columns, records
 
 
 class Trainings(Database):
@@ -57,6 +57,15 @@ class Trainings(Database):
         with reading(self.engine) as connection:
             query = columns(Training, table).where(table.c.project == project).order_by(table.c.number)
             return records(connection, Training, query)
+
+    def note_insight(self, project: int, number: int, insight: Json | None) -> None:
+        """Add what was found of labels and pool after a training to its metrics; None: nothing could be."""
+        table = schema.trainings
+        here = and_(table.c.project == project, table.c.number == number)
+        with writing(self.engine) as connection:
+            metrics = connection.scalar(select(table.c.metrics).where(here))
+            if metrics is not None:
+                connection.execute(update(table).where(here).values(metrics={**metrics, "insight": insight}))
 
     def set_champion(self, project: int, version: str, *, who: str) -> None:
         """Let a version serve that somebody chose, and say so in the audit, at once."""

@@ -65,7 +65,7 @@ def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, s
     agree = int((first[:images] == second[:images]).all(axis=1).sum())
     found: Agreement = {"images": images, "agree": agree, "kappa": None, "interval": None}
     if images < FEWEST:
-        found["sentence"] = f"cannot tell yet: {images} of {FEWEST} images due were labelled by two people"
+        found["sentence"] = f"not known yet: {images} of {FEWEST} images needed were labelled by two people"
         return found
     varying = [
         column

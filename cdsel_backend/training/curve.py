@@ -26,8 +26,8 @@ WIDEST = 0.08  # of the gain's interval: a wider one tells nothing that an admin
 LITTLE = 0.01  # a gain that is hardly worth a round
 EXPONENTS = (0.1, 0.25, 0.5, 1.0)  # .1 is nearly logarithmic, which is what few labels look like
 WORDS = {
-    "worst_group_accuracy": "accuracy in the worst group",
-    "balanced_accuracy": "balanced over the classes",
+    "worst_group_accuracy": "of accuracy in the worst group",
+    "balanced_accuracy": "of accuracy balanced over the classes",
 }
 
 Array = NDArray[np.float64]
@@ -97,7 +97,7 @@ def learning_curve(
         "curves": {},
     }
     if labels_now < FEWEST or len(unseen.sizes) < 3:
-        return answer | _cannot(f"{labels_now} of the {FEWEST} labels due can be trained on")
+        return answer | _cannot(f"{labels_now} of the {FEWEST} labels needed can be trained on")
     right = rights(unseen.probabilities, labels, kind=kind)
     complete = np.isfinite(right).any(axis=(2, 3)).all(axis=0)  # sizes at which every draw had a head
     if complete.sum() < 3:
@@ -163,7 +163,9 @@ def _answer(curves: dict[str, Curve], asked: int) -> Outlook:
     name = next(iter(curves))
     low, high = curves[name]["interval"]
     if high - low > WIDEST:
-        return _cannot(f"the interval of the expected gain is wide, {signed(low)} to {signed(high)}")
+        return _cannot(
+            f"the interval of the expected gain is wide, {points(low)} to {points(high)} percentage points"
+        )
     gains = " and ".join(f"{gain_text(curve)} {WORDS[metric]}" for metric, curve in curves.items())
     outlook = f"Another round of {asked} would likely bring {gains}"
     twice = curves[name]["twice"]
@@ -184,14 +186,13 @@ def _answer(curves: dict[str, Curve], asked: int) -> Outlook:
 def gain_text(found: Gain) -> str:
     """A `gain` with its `interval`."""
     low, high = found["interval"]
-    return f"{signed(found['gain'])} ({signed(low)} to {signed(high)})"
+    return f"{points(found['gain'])} percentage points ({points(low)} to {points(high)})"
 
 
 def _cannot(why: str) -> Outlook:
-    return {"worth": "cannot tell", "sentence": f"Cannot tell yet: {why}."}
+    return {"worth": "cannot tell", "sentence": f"Not known yet: {why}."}
 
 
-def signed(value: float) -> str:
-    """`+.010`, as accuracies are written."""
-    text = f"{abs(value):.3f}".lstrip("0")
-    return f"{'−' if round(value, 3) < 0 else '+'}{text}"
+def points(value: float) -> str:
+    """`+0.8`: a difference of accuracies in percentage points."""
+    return f"{'−' if round(value, 3) < 0 else '+'}{abs(100 * value):.1f}"

@@ -102,7 +102,7 @@ def tell(
     n = int(share.drawn.sum())
     answer: PoolEstimates = {"n": n, "error": None, "prevalence": None}
     if n < FEWEST:
-        return {**answer, "sentence": f"Too few yet: {n} of the {FEWEST} labels due were drawn by chance."}
+        return {**answer, "sentence": f"Too few yet: {n} of the {FEWEST} labels needed were drawn by chance."}
     shown = kind.shows(labels, len(classes))
     prevalence: dict[str, Estimate] = {}
     answer["prevalence"] = prevalence

@@ -70,7 +70,7 @@ def labels_saved_sentence(
         f"{size} labels drawn by chance"
     )
     if low <= 0 <= high:
-        return f"{compared}: whether the choice of images saves labels cannot be told."
+        return f"{compared}: whether the choice of images saves labels is not known."
     reach = law >= reached[kept, None]
     needed = np.where(reach.any(axis=1), grid[reach.argmax(axis=1)], grid[-1])
     few, many = np.quantile(needed[1:], [0.025, 0.975])
@@ -83,11 +83,11 @@ def too_few(drawn: int, labels: int) -> str | None:
         return "All labels were drawn by chance, so there is no other choice of images to compare it with."
     if drawn >= FEWEST:
         return None
-    return _cannot(f"{drawn} of the {FEWEST} labels due to train on were drawn by chance")
+    return _cannot(f"{drawn} of the {FEWEST} labels needed to train on were drawn by chance")
 
 
 def _cannot(why: str) -> str:
     return (
-        f"How many labels the choice of images saves against chance cannot be told: {why}. "
-        "`cdsel simulate` tells it on labelled images."
+        f"How many labels the choice of images saves against chance is not known: {why}. "
+        "`cdsel simulate` measures it on labelled images."
     )

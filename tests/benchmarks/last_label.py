@@ -7,7 +7,8 @@
 The first two run `cdsel demo` and label through Label Studio's API, one image a `--pace` seconds: a wait is the time
 from a submission to the next task, where there was none at once. The `cdsel demo` on the path is run, so that an older
 tree can be measured by PYTHONPATH. The third measures the steps between, in one process that has begun already:
-`refill` (choose by the model there is), `detect` and `train`, and `select` (by the new model).
+`refill` (choose by the model there is), `detect` and `train`, and `select` (by the new model). `explain` and `report`,
+on the labels and on the new model, come after that.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ def drawn(size: int) -> dict[str, object]:
     import numpy as np
     from world import World
 
-    from cdsel_backend.reconcile.learn import detect_confounders, train
+    from cdsel_backend.reconcile.insight import explain
+    from cdsel_backend.reconcile.learn import detect_confounders, report_on_champion, train
     from cdsel_backend.reconcile.rounds import select_round
 
     rng = np.random.default_rng(0)
@@ -163,6 +165,9 @@ def drawn(size: int) -> dict[str, object]:
         timed("detect", detect_confounders)
         timed("train", train)
         timed("select", select_round)
+        world.push()
+        timed("explain", explain)
+        timed("report", report_on_champion)
     new_model = round(seconds["detect"] + seconds["train"] + seconds["select"], 2)
     return {"drawn": size, "seconds": seconds, "new_model_in_queue": new_model, "cpu_seconds": cpus}
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.insight import explain
 from cdsel_backend.reconcile.learn import train
-from cdsel_backend.reconcile.processes import End, TrainingProcesses
-from cdsel_backend.reconcile.training_process import FAILED
+from cdsel_backend.reconcile.processes import End, Target, TrainingProcesses
+from cdsel_backend.reconcile.training_process import FAILED, _main
 from cdsel_backend.reconcile.worker import Worker
 from cdsel_backend.store import LeaseLost
-from cdsel_backend.store.leases import training_lease
+from cdsel_backend.store.leases import explaining_lease, training_lease
 
 
 def picture(number: int) -> str:
@@ -45,15 +47,15 @@ class HereTrainings(TrainingProcesses):
 
     def __init__(self) -> None:
         super().__init__()
-        self.started: dict[int, tuple[str, tuple[Any, ...]]] = {}
+        self.started: dict[int, tuple[Target, str, tuple[Any, ...]]] = {}
         self.ended: dict[int, End] = {}
 
     def keep_warm(self, target: object) -> None:
         """There is nothing to keep."""
 
-    def start(self, project: int, task: str, target: object, *arguments: Any) -> None:
-        """Note that a training is to run."""
-        self.started[project] = task, arguments
+    def start(self, project: int, task: str, target: Target, *arguments: Any) -> None:
+        """Note that a training, or its explanation, is to run."""
+        self.started[project] = target, task, arguments
 
     def running(self, project: int) -> bool:
         """Whether its end was not looked at yet."""
@@ -75,21 +77,24 @@ class HereTrainings(TrainingProcesses):
 
     def finish(self, worker: Worker, fate: str = "whole") -> None:
         """Run what was started: "whole", or killed "before" or "after" its work."""
-        for project, (task, arguments) in list(self.started.items()):
+        for project, (target, task, arguments) in list(self.started.items()):
             del self.started[project]
             status = 0 if fate == "whole" else -9
             if fate != "before":
-                server, _, number, holder, killed = arguments
-                store = worker.store.under(training_lease(number), holder)
+                server, _, number, holder, *killed = arguments
+                trains = target is _main
+                lease = (training_lease if trains else explaining_lease)(number)
+                work = partial(train, killed=killed[0]) if trains else explain
+                store = worker.store.under(lease, holder)
                 context = Context(store, server, worker._context(server.label_studio_url).studio)
                 try:
-                    train(context, context.read_state(number), killed=killed)
+                    work(context, context.read_state(number))
                 except LeaseLost:
                     status = FAILED
                 else:
                     if fate == "whole":
-                        store.release_lease(training_lease(number), holder)
-            self.ended[project] = End(task, status)
+                        store.release_lease(lease, holder)
+            self.ended[project] = End(target, task, status)
 
 
 class AtOnce(HereTrainings):
@@ -99,7 +104,7 @@ class AtOnce(HereTrainings):
         super().__init__()
         self._worker = worker
 
-    def start(self, project: int, task: str, target: object, *arguments: Any) -> None:
-        """Run a training."""
+    def start(self, project: int, task: str, target: Target, *arguments: Any) -> None:
+        """Run it."""
         super().start(project, task, target, *arguments)
         self.finish(self._worker)

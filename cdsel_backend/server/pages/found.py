@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.project.predicted import Predicted, read_predicted
-from cdsel_backend.server.facets import NOT_EMBEDDED, Facet, facets
+from cdsel_backend.server.facets import VARIABLE, Facet, facets
 from cdsel_backend.server.image_filter import BadFilter, ImageFilter
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pool_table import PoolTable
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
-
-STATE = "state"  # the key of the facet
 
 
 def predicted_of(state: State) -> Predicted | None:
@@ -35,12 +33,14 @@ def facets_of(state: State, table: PoolTable) -> list[Facet]:
 class Found:
     """The images that a filter lets through.
 
-    `ids` (m,): items in the order that the filter asks for; those that are not embedded come last.
+    `facets` of the embedded images, `beside` of the others; `ids` (m,): items in the order that the filter asks for,
+    those that are not embedded last.
     """
 
     state: State
     table: PoolTable
     facets: Sequence[Facet]
+    beside: Sequence[Facet]
     filter: ImageFilter
     ids: NDArray[np.int64]
 
@@ -53,23 +53,36 @@ class Found:
         """A facet by its key."""
         return next((facet for facet in self.facets if facet.key == key), None)
 
+    @property
+    def unread(self) -> int:
+        """How many images are not looked through, since so many wait that their metadata are not read."""
+        by_variable = any(key.startswith(VARIABLE) for key in self.filter.levels)
+        return len(_others(self.table)) if by_variable and not _others(self.table).columns else 0
+
+    def counts(self, facet: Facet) -> dict[str, int]:
+        """Level of one of the `facets` -> how many images have it, embedded or not."""
+        found = facet.counts
+        for other in self.beside:
+            if other.key == facet.key:
+                for level, count in other.counts.items():
+                    found[level] = found.get(level, 0) + count
+        return found
+
     def levels_of(self, ids: Sequence[int]) -> list[dict[str, str]]:
-        """Facet -> level of some items; of those that are not embedded their state alone."""
+        """Facet -> level of some of the items found."""
         asked = np.array(ids, dtype=np.int64)
-        rows = np.searchsorted(self.table.ids, asked)
         listed = np.isin(asked, self.table.ids)
+        rows, others = np.searchsorted(self.table.ids, asked), np.searchsorted(_others(self.table).ids, asked)
         return [
             {facet.key: facet.levels[facet.codes[row]] for facet in self.facets}
             if here
-            else {STATE: NOT_EMBEDDED}
-            for row, here in zip(rows.tolist(), listed.tolist(), strict=True)
+            else {facet.key: facet.levels[facet.codes[other]] for facet in self.beside}
+            for row, other, here in zip(rows.tolist(), others.tolist(), listed.tolist(), strict=True)
         ]
 
 
 def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> Found:
-    """Read a filter from the parameters of an address, and find its images.
-
-    Images that are not embedded are found by their state and by the search: no table holds more of them.
+    """Read a filter from the parameters of an address, and find its images, embedded or not.
 
     Raises:
         BadRequest: a parameter is none, in a sentence.
@@ -77,35 +90,31 @@ def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> Found:
     if not state.project.label_config:
         raise BadRequest("this project has no labeling config yet")
     table, predicted = pool_tables().table(state), predicted_of(state)
-    beside = state.store.not_embedded(state.project.id)
-    every = [
-        replace(facet, beside={NOT_EMBEDDED: len(beside)}) if facet.key == STATE and len(beside) else facet
-        for facet in facets(state, table, predicted)
-    ]
+    others = _others(table)
+    every = facets(state, table, predicted)
+    beside = facets(state, others, predicted) if len(others) else []
     try:
         wanted = ImageFilter.read(arguments, every)
     except BadFilter as fault:
         raise BadRequest(str(fault)) from None
     mask = wanted.mask(every, table.unit)
-    if not _asks_beside(wanted):
-        beside = beside[:0]
+    known = not wanted.area and wanted.levels.keys() <= {facet.key for facet in beside}
+    more = wanted.mask(beside, others.unit) if known else np.zeros(len(others), dtype=bool)
     if wanted.search:
         searched = _searched(state, wanted.search)
         mask &= np.isin(table.ids, searched)
-        beside = beside[np.isin(beside, searched)]
+        more &= np.isin(others.ids, searched)
     rows = _ordered(state, table, np.flatnonzero(mask), wanted.order, predicted)
-    # What was embedded since the table was made is in neither list for a moment, never in both.
-    ids = np.concatenate([table.ids[rows], beside[~np.isin(beside, table.ids)]])
-    return Found(state, table, every, wanted, ids)
+    ids = others.ids[more]
+    # What was embedded between the two looks at the pool is in both.
+    ids = np.concatenate([table.ids[rows], ids[~np.isin(ids, table.ids)]])
+    return Found(state, table, every, beside, wanted, ids)
 
 
-def _asks_beside(wanted: ImageFilter) -> bool:
-    """Whether a filter lets images through of which only the state is known."""
-    return (
-        not wanted.area
-        and wanted.levels.keys() <= {STATE}
-        and NOT_EMBEDDED in wanted.levels.get(STATE, (NOT_EMBEDDED,))
-    )
+def _others(table: PoolTable) -> PoolTable:
+    """The images of a pool's table that are not embedded."""
+    assert table.others is not None
+    return table.others
 
 
 def _searched(state: State, text: str) -> NDArray[np.int64]:

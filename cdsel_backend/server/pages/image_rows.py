@@ -9,6 +9,7 @@ from cdsel_backend.labels import display_label
 from cdsel_backend.server.facets import VARIABLE
 from cdsel_backend.server.pages.found import Found
 from cdsel_backend.server.people import names_of
+from cdsel_backend.store import Store
 from cdsel_backend.store.database import chunks
 from cdsel_backend.store.records import Annotation, Item, Selection
 from cdsel_backend.table import Cells
@@ -84,12 +85,16 @@ def image_rows(found: Found, ids: Sequence[int]) -> Iterator[ImageRow]:
 
 def columns_of(found: Found, ids: Sequence[int]) -> list[str]:
     """The columns of a CSV file of some images: the fields of their tasks follow what is known of every image."""
-    store = found.state.store
+    return [*KNOWN, *data_columns(found.state.store, ids)]
+
+
+def data_columns(store: Store, ids: Sequence[int]) -> list[str]:
+    """The columns for the fields of the tasks of some images; not all images are read at once."""
     names: dict[str, None] = {}
     for part in chunks(ids):
         for item in store.items_by_id(part).values():
             names.update(dict.fromkeys(item.data))
-    return [*KNOWN, *(f"data.{name}" for name in names)]
+    return [f"data.{name}" for name in names]
 
 
 def annotator(row: Annotation, email: Mapping[str, str]) -> str:

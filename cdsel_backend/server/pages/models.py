@@ -176,7 +176,7 @@ def accuracy_curve(state: State) -> Markup | None:
 
 
 def outlook(found: Json) -> Markup | None:
-    """The learning curve on unseen labels, and the expected way to twice the labels; None where there is no curve."""
+    """The learning curve, cross-fitted, and the expected way to twice the labels; None where there is no curve."""
     curves = [
         figures.Line(name, found["sizes"], curve["values"], curve["low"], curve["high"], tone)  # type: ignore[arg-type]
         for metric, name, tone in CURVES
@@ -186,7 +186,7 @@ def outlook(found: Json) -> Markup | None:
         return None
     main = next(iter(found["curves"].values()))
     curves.append(figures.Line("expected", found["ahead"], main["expected"], tone="bound"))
-    picture = figures.lines(curves, x_label="labels trained on", y_label="accuracy on unseen labels")
+    picture = figures.lines(curves, x_label="labels trained on", y_label="cross-fitted accuracy")
     return Markup(figures.legend([(curve.name, curve.tone) for curve in curves]) + picture)
 
 

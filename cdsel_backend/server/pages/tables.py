@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from flask import Response
@@ -15,15 +15,26 @@ from cdsel_backend.server.pages.activity import sources
 from cdsel_backend.server.pages.blueprint import moment, pages, read_state
 from cdsel_backend.server.pages.confounders import measured_of, mosaics
 from cdsel_backend.server.pages.models import champion_now, shares_among_labels
-from cdsel_backend.server.pages.queue import queue_rows
+from cdsel_backend.server.pages.image_rows import data_columns
+from cdsel_backend.server.pages.queue import QueueRow, queue_rows
 from cdsel_backend.server.pages.review import Place, disputed, latest_insight, suspects, tasks_of
 from cdsel_backend.server.people import annotators
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import rounds
 from cdsel_backend.store import State, Store
-from cdsel_backend.table import Cells, csv_text
+from cdsel_backend.store.database import chunks
+from cdsel_backend.table import Cells, csv_lines, csv_text
 
+PART = 500  # images read at once
 HEADLINES = ("accuracy", "balanced_accuracy", "group_balanced_accuracy", "worst_group_accuracy")
+
+
+@dataclass(frozen=True)
+class Long:
+    """A table that is read and sent part by part, so that it is never held whole; its columns are known before."""
+
+    columns: Sequence[str]
+    rows: Iterator[Cells]
 
 
 @pages.get("/projects/<int:pool_project>/tables/<name>.csv")
@@ -33,7 +44,9 @@ def table(pool_project: int, name: str) -> Response:
         raise NotFound(f"there is no table {name!r}; the tables are {', '.join(TABLES)}")
     store = Service.current().store
     state = read_state(pool_project)
-    response = Response(csv_text(TABLES[name](store, state)), mimetype="text/csv")
+    found = TABLES[name](store, state)
+    lines = csv_lines(found.columns, found.rows) if isinstance(found, Long) else csv_text(found)
+    response = Response(lines, mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="project-{pool_project}-{name}.csv"'
     return response
 
@@ -93,19 +106,25 @@ def _pool(_: Store, state: State) -> Sequence[Cells]:
     ]
 
 
-def _queue(store: Store, state: State) -> Sequence[Cells]:
-    rows = queue_rows(state)
+def _queue(store: Store, state: State) -> Long:
+    every = queue_rows(state)
+    own = [field.name for field in fields(QueueRow)]
+    return Long(
+        [*own, "tasks", "pool_task", *data_columns(store, [row.item for row in every])],
+        (cells for part in chunks(every) for cells in _queue_cells(store, state, part)),
+    )
+
+
+def _queue_cells(store: Store, state: State, rows: Sequence[QueueRow]) -> Iterator[Cells]:
     numbers = [row.item for row in rows]
     items, tasks = store.items_by_id(numbers), tasks_of(store, state, numbers)
-    return [
-        {
+    for row in rows:
+        yield {
             **asdict(row),
             "tasks": _tasks(tasks[row.item]),
             "pool_task": items[row.item].task,
             **{f"data.{k}": v for k, v in items[row.item].data.items()},
         }
-        for row in rows
-    ]
 
 
 def _rounds(_: Store, state: State) -> Sequence[Cells]:
@@ -179,11 +198,16 @@ def _settings(_: Store, state: State) -> Sequence[Cells]:
     ]
 
 
-def _unusable(store: Store, state: State) -> Sequence[Cells]:
-    return [
-        {"task": row.task, "image": row.image, "reason": row.problem, "attempts": row.attempts}
-        for row in store.unusable(state.project.id)
-    ]
+def _unusable(store: Store, state: State) -> Long:
+    return Long(("task", "image", "reason", "attempts"), _unusable_cells(store, state.project.id))
+
+
+def _unusable_cells(store: Store, project: int) -> Iterator[Cells]:
+    last = 0
+    while part := store.unusable(project, limit=PART, after=last):
+        for row in part:
+            yield {"task": row.task, "image": row.image, "reason": row.problem, "attempts": row.attempts}
+        last = part[-1].id
 
 
 def _events(store: Store, state: State) -> Sequence[Cells]:
@@ -207,7 +231,7 @@ def _audit(store: Store, state: State) -> Sequence[Cells]:
     ]
 
 
-TABLES: dict[str, Callable[[Store, State], Sequence[Cells]]] = {
+TABLES: dict[str, Callable[[Store, State], Sequence[Cells] | Long]] = {
     "confounders": _confounders,
     "levels": _levels,
     "pool": _pool,

@@ -1,0 +1,77 @@
+"""Taking open images out of the queues, in the books and in Label Studio, unless somebody is at them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.marks import is_task_of
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.store import State
+from cdsel_backend.store.records import Item, Json, QueueTask
+
+
+def take_out(
+    context: Context, state: State, wanted: Collection[int], *, books_first: bool
+) -> list[QueueTask]:
+    """Take some open images out of the queues; returns the tasks that they had there.
+
+    They stay selected and are in no queue, so that they come back unless they are excluded. One that somebody has
+    begun to label stays: what is submitted there counts.
+
+    Args:
+        context, state: the project's.
+        wanted: items.
+        books_first: whether the books say so before Label Studio does. Of a task that a kill leaves behind then, the
+            next look finds the mark, and it is taken out anew. Where the mark holds no more, because the task shows
+            another image, the task has to go first: what is missing there is withdrawn at the next look.
+    """
+    store, project = context.store, state.project.id
+    items = store.items_by_id(wanted)
+    out: list[QueueTask] = []
+    for item in sorted(items):
+        rows = [row for row in state.tasks if row.item == item]
+        tasks = [_task(context.studio, state, items[item], row) for row in rows]
+        if any(task is not None and (task.get("annotations") or task.get("drafts")) for task in tasks):
+            continue
+        if books_first:
+            store.take_out(project, [item])
+        for task in tasks:
+            if task is not None:
+                _delete(context.studio, state, items[item], task)
+        if not books_first:
+            store.take_out(project, [item])
+        out += rows
+    return out
+
+
+def is_in_place(item: Item, task: int | None) -> bool:
+    """Whether the task of a queue is the pool's own."""
+    return item.source is None and task == item.task
+
+
+def _task(studio: LabelStudio, state: State, item: Item, row: QueueTask) -> Json | None:
+    """The task by which an item is in a queue; None where it is gone, and another may have its number."""
+    if is_in_place(item, row.queue_task):
+        return studio.task(item.task, state.project.pool_project)
+    queue = state.queues.get(row.annotator)
+    task = studio.task(row.queue_task or 0, queue) if queue is not None else None
+    return task if task is not None and is_task_of(task["data"], item, space_of(state)) else None
+
+
+def _delete(studio: LabelStudio, state: State, item: Item, task: Json) -> None:
+    """Take a task out of its queue; where that is the pool project itself, out of the order."""
+    if not is_in_place(item, task["id"]):
+        studio.delete_task(task["id"])
+        return
+    for prediction in _predictions(studio, state, item.task):
+        studio.delete_prediction(prediction)
+
+
+def _predictions(studio: LabelStudio, state: State, task: int) -> Sequence[int]:
+    return [
+        int(prediction["id"])
+        for prediction in studio.predictions(state.project.pool_project)
+        if prediction["task"] == task and str(prediction["model_version"]).startswith("cdsel-round-")
+    ]
