@@ -44,6 +44,11 @@ class ImageField:
                 f'value="{value}" has a different image for each turn of a <Repeater>: '
                 "an image of the pool needs a task of its own"
             )
+        if any(name.count("[") != name.count("]") for name in names):
+            raise UnresolvableField(
+                f'value="{value}" has brackets that Label Studio does not resolve: write $meta.url for the field url '
+                "of meta, and $images[0] for the first of a list"
+            )
         if not any(_STEP.search(name) for name in names):
             raise UnresolvableField(f'value="{value}" names no field of the task, such as value="$image"')
         return cls(value)

@@ -7,8 +7,8 @@ results mean.
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Literal
 from xml.etree import ElementTree
 

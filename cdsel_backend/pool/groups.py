@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -9,19 +10,21 @@ from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import is_missing
 
+_WHOLE = re.compile(r"^(\d+)\.0$")
 _NESTED = (Mapping, list, tuple, set, frozenset)
 
 
 def group_id(value: object) -> str | None:
     """Return the name of the group that a task's field gives, None where it gives none that can be read.
 
-    Text and numbers are the name; `{"id": ...}` and a list of one element give what they hold.
+    Text and numbers are the name, blanks around it and the ".0" of a whole number apart, which depend on the program
+    that wrote it; `{"id": ...}` and a list of one element give what they hold.
     """
     if isinstance(value, Mapping):
-        return group_id(value["id"]) if "id" in value else None
+        return next((group_id(held) for key, held in value.items() if str(key).lower() == "id"), None)
     if isinstance(value, (list, tuple)):
         return group_id(value[0]) if len(value) == 1 else None
-    return None if is_missing(value) else str(value)
+    return None if is_missing(value) else _WHOLE.sub(r"\1", str(value).strip())
 
 
 def unread_groups(name: str, values: Iterable[object]) -> str | None:

@@ -1,11 +1,11 @@
 """What a training tells the admin beside its model's accuracy, from the labels as they are.
 
 It takes longer than most trainings, and nothing waits for it: it is computed once the model serves and the queue holds
-what that model chose. It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the pool), `curve` (what
-another round would bring), `saved` (labels saved against chance, a sentence), `provisional` (accuracy by group while
-few labels are held out), `one_class` (sentences on levels of which the labels show one class) and `suspects` (labels
-that may be wrong: `item`, `label`, `other`, their probabilities as `own` and `likelihood`, and the `class` in question
-where an image may show several).
+what that model chose. It goes into the training's metrics under `insight`: `random_share` (error and prevalence of the
+pool), `curve` (what another round would bring), `saved` (labels saved against chance, a sentence), `provisional`
+(accuracy by group while few labels are held out), `one_class` (sentences on levels of which the labels show one class)
+and `suspects` (labels that may be wrong: `item`, `label`, `other`, their probabilities as `own` and `likelihood`, and
+the `class` in question where an image may show several).
 
 All of it goes by heads that have not seen the label in question (`training/cross_fit.py`): the champion has seen most
 labels of the random share and would flatter itself, and those it has not seen, held out or newer, are too few.

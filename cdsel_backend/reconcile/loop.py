@@ -26,8 +26,8 @@ from cdsel_backend.reconcile.intake import embed, sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, report_on_champion
 from cdsel_backend.reconcile.mirror import mirror
 from cdsel_backend.reconcile.owner import holds
-from cdsel_backend.reconcile.replaced import withdraw_replaced
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
+from cdsel_backend.reconcile.replaced import withdraw_replaced
 from cdsel_backend.reconcile.rounds import preannotate, push, refill, select_round
 from cdsel_backend.reconcile.training_process import explain_apart, train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned

@@ -9,9 +9,9 @@ from cdsel_backend.labelstudio.client import NotFound
 from cdsel_backend.labelstudio.placing import EVERYONE, stranded
 from cdsel_backend.labelstudio.queue_projects import (
     ensure_queue_project,
-    queues_by_their_tasks,
     queue_description,
     queue_projects,
+    queues_by_their_tasks,
     status_line,
     with_line,
 )

@@ -14,8 +14,8 @@ from cdsel_backend.project.wording import outcome
 from cdsel_backend.server.pages.activity import sources
 from cdsel_backend.server.pages.blueprint import moment, pages, read_state
 from cdsel_backend.server.pages.confounders import measured_of, mosaics
-from cdsel_backend.server.pages.models import champion_now, shares_among_labels
 from cdsel_backend.server.pages.image_rows import data_columns
+from cdsel_backend.server.pages.models import champion_now, shares_among_labels
 from cdsel_backend.server.pages.queue import QueueRow, queue_rows
 from cdsel_backend.server.pages.review import Place, disputed, latest_insight, suspects, tasks_of
 from cdsel_backend.server.people import annotators
