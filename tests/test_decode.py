@@ -164,11 +164,12 @@ def test_pools_of_8_and_of_16_bits_cannot_be_told_apart():
         assert (np.asarray(eight) == np.asarray(sixteen)).all()
 
 
+@pytest.mark.parametrize("opaque", [65535.0, 4095.0])  # the latter in a file all of whose values have 12 bits
 @pytest.mark.parametrize("shape", ["grey", "grey and alpha", "RGB", "RGBA"])
-def test_12_bits_in_16_are_windowed(shape):
+def test_12_bits_in_16_are_windowed(shape, opaque):
     """CASES 2 and 4."""
     twelve = (scene().astype(np.float64) / 255 * 4095).round()
-    alpha = np.full((H, W), 65535.0)
+    alpha = np.full((H, W), opaque)
     planes = {
         "grey": twelve,
         "grey and alpha": np.stack([twelve, alpha], axis=2),

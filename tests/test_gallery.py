@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import re
 import time
 
 import numpy as np
 import pytest
-from filled import POOL, QUEUE, STUDIO_URL
+from filled import POOL, STUDIO_URL
+from paged import CONFIG, client, embedded, label, post, project, push, rows_of
 from sqlalchemy import event
-from test_pages import CONFIG, embedded, label, post, push
 
-from cdsel_backend.server.app import create_app
 from cdsel_backend.server.image_filter import inside
-from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Directive
 
+__all__ = ["client", "project"]  # fixtures
+
 PATH = f"/projects/{POOL}/gallery"
-
-
-@pytest.fixture
-def project(store):
-    return store.connect_project(
-        STUDIO_URL,
-        POOL,
-        title="Cats",
-        label_config=CONFIG,
-        queue_project=QUEUE,
-        layers={"extra parameters": {"budget": 30}},
-    )
-
-
-@pytest.fixture
-def client(store, tmp_path):
-    return create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store).test_client()
 
 
 def tasks(client, query=""):
@@ -77,9 +58,9 @@ def test_every_facet_filters_and_the_csv_holds_exactly_what_is_filtered(client, 
     for query, wanted in expected.items():
         assert tasks(client, query) == list(wanted), query
         answer = client.get(f"{PATH}.csv{query}")
-        rows = list(csv.DictReader(io.StringIO(answer.text.lstrip("\ufeff"))))
+        rows = rows_of(answer)
         assert [int(row["task"]) for row in rows] == list(wanted), query
-    rows = list(csv.DictReader(io.StringIO(client.get(f"{PATH}.csv?label=dog").text.lstrip("\ufeff"))))
+    rows = rows_of(client.get(f"{PATH}.csv?label=dog"))
     assert {
         name: rows[0][name] for name in ("state", "label", "annotators", "round", "rank", "data.site")
     } == {
@@ -152,7 +133,7 @@ def test_what_tasks_say_is_text_on_the_page_and_no_formula_in_the_file(client, s
     assert "&lt;script&gt;" in page
     item = store.items(project)[0].id
     assert "<script>alert" not in client.get(f"{PATH}/{item}").text
-    rows = list(csv.DictReader(io.StringIO(client.get(f"{PATH}.csv").text.lstrip("\ufeff"))))
+    rows = rows_of(client.get(f"{PATH}.csv"))
     assert rows[0]["data.note"] == "'=1+1"
 
 
@@ -333,7 +314,7 @@ def test_images_that_are_not_embedded_are_listed_by_their_state_and_the_search(c
     page = client.get(PATH).text
     assert "not embedded (2)" in page
     assert page.count("not embedded yet<") == page.count("cannot be used<") == 1
-    rows = list(csv.DictReader(io.StringIO(client.get(f"{PATH}.csv").text.lstrip("\ufeff"))))
+    rows = rows_of(client.get(f"{PATH}.csv"))
     assert [(row["task"], row["state"], row["problem"], row["data.note"]) for row in rows][2:] == [
         ("102", "in the pool", "", ""),
         ("103", "not embedded", "", "N3"),

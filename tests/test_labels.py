@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ import pytest
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from cdsel_backend.labels import SINGLE
-from cdsel_backend.labelstudio.fields import ImageField
+from cdsel_backend.labelstudio.fields import ImageField, UnresolvableField
 from cdsel_backend.labelstudio.labels import (
     REGIONS,
     UnknownLabel,
@@ -402,10 +403,16 @@ def test_settings_are_read_on_any_tag(attribute, tag):
 
 def test_settings_on_the_control_go_first_and_what_stands_twice_is_named():
     text = config(CHOICE).replace(
-        "<View>", '<View cdsel_budget="100" cdsel_bugdet="50" cdsel_round_size="5">'
+        "<View>", '<View cdsel_budget="100" cdsel_bugdet="50" cdsel_round_size="5" csdel_seed="3">'
     )
     space = parse_label_space(text)
-    assert space.settings == {"budget": "200", "group": "patient", "bugdet": "50", "round_size": "5"}
+    assert space.settings == {
+        "budget": "200",
+        "group": "patient",
+        "bugdet": "50",
+        "round_size": "5",
+        "csdel_seed": "3",
+    }
     assert space.notes == ('cdsel_budget="100" on <View> is not used: "200" is',)
 
 
@@ -467,3 +474,11 @@ def test_the_image_is_read_where_label_studio_reads_it(value, data, address, res
         assert field.read(data) == address
     if not field.plain:
         assert field.with_address(data, "c.png") == data
+
+
+@pytest.mark.parametrize(
+    "value", ["$meta['url']", '$images["0"]', "$images[0", "https://x.org/$meta['name'].png"]
+)
+def test_brackets_that_label_studio_does_not_resolve_are_refused(value):
+    with pytest.raises(UnresolvableField, match=re.escape("write $meta.url for the field url of meta")):
+        ImageField.parse(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import html
 import io
 import json
@@ -18,6 +17,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from filled import POOL, QUEUE, STUDIO_URL, images_served
+from paged import CONFIG, cells, client, embedded, label, post, project, push, token_of
 from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -34,11 +34,8 @@ from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import PoolTask, Selected, State
 from cdsel_backend.store.records import Activity, Became, Outcome, Step
 
-CONFIG = (
-    '<View><Image name="image" value="$image"/>'
-    '<Choices name="label" toName="image"><Choice value="cat"/><Choice value="dog"/></Choices></View>'
-)
 PAGES = ("", "/confounders", "/map", "/gallery", "/queue", "/models", "/settings", "/activity")
+__all__ = ["client", "project"]  # fixtures
 TABLES = (
     "confounders",
     "levels",
@@ -55,78 +52,6 @@ TABLES = (
     "events",
     "audit",
 )
-
-
-@pytest.fixture
-def project(store):
-    return store.connect_project(
-        STUDIO_URL,
-        POOL,
-        title="Cats <script>alert(1)</script> & dogs",
-        label_config=CONFIG,
-        queue_project=QUEUE,
-        layers={"extra parameters": {"budget": 30}},
-    )
-
-
-@pytest.fixture
-def client(store, tmp_path):
-    return create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store).test_client()
-
-
-def token_of(client) -> str:
-    page = client.get(f"/projects/{POOL}/settings").text
-    return re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
-
-
-def post(client, path, **values):
-    fields = {"csrf_token": token_of(client), **values}
-    return client.post(f"/projects/{POOL}{path}", data=fields)
-
-
-def cells(client, name):
-    answer = client.get(f"/projects/{POOL}/tables/{name}.csv")
-    assert answer.status_code == 200
-    assert answer.mimetype == "text/csv"
-    return list(csv.DictReader(io.StringIO(answer.text.lstrip("\ufeff"))))
-
-
-def embedded(store, project, n=6, **data):
-    tasks = [
-        PoolTask(100 + i, {"image": f"/{i}.jpg", "site": "ab"[i % 2], **data}, f"/{i}.jpg") for i in range(n)
-    ]
-    store.sync_pool(project, tasks)
-    items = [row.id for row in store.items(project) if not row.gone]
-    vectors = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
-    if store.project(project).backbone != "b":
-        store.start_backbone(project, "b")
-    store.add_vectors("b", [(item, f"{item:064d}", v) for item, v in zip(items, vectors, strict=True)])
-    return items
-
-
-def push(store, project, items, *, sentence="because"):
-    state = State(store, project)
-    first = max((row.rank for row in state.selections), default=0) + 1
-    number = len(state.rounds) + 1
-    chosen = [Selected(item, rank, 1.0, sentence, {}) for rank, item in enumerate(items, start=first)]
-    store.add_round(project, number, chosen, strategy="random", seed=0, model_version=None)
-    store.mark_selections(project, {item: {"queue_task": 500 + item} for item in items})
-
-
-def label(store, project, labels):
-    rows = [
-        {
-            "annotation": item,
-            "item": item,
-            "label": name,
-            "problem": None,
-            "skipped": name is None,
-            "annotator": "7",
-            "updated_at": "2026-01-01",
-        }
-        for item, name in labels.items()
-    ]
-    store.replace_labels(project, QUEUE, rows)
 
 
 # what the pages say
@@ -564,6 +489,22 @@ def test_the_audit_names_the_user_of_basic_auth(store, project, tmp_path):
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_is_a_csv_file_also_when_empty(client, project, name):
     cells(client, name)
+
+
+def test_the_tables_of_a_long_queue_and_of_many_unusable_images_are_read_in_parts(
+    client, store, project, monkeypatch
+):
+    items = embedded(store, project, n=1200, note="x")
+    push(store, project, items)
+    asked, read = [], type(store).items_by_id
+    monkeypatch.setattr(type(store), "items_by_id", lambda own, ids: asked.append(len(ids)) or read(own, ids))
+    rows = cells(client, "queue")
+    assert [int(row["rank"]) for row in rows] == list(range(1, 1201))
+    assert {row["data.note"] for row in rows} == {"x"}
+    assert max(asked) <= 500
+    monkeypatch.setattr("cdsel_backend.server.pages.tables.PART", 100)
+    store.note_unusable([(item, "404: no such file", 0.0) for item in items[:250]])
+    assert [int(row["task"]) for row in cells(client, "unusable")] == list(range(100, 350))
 
 
 def test_text_from_a_task_is_no_formula_in_a_spreadsheet(client, store, project):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import LABEL_CONFIG
-from test_pages import STUDIO_URL
+from filled import STUDIO_URL
 from world import POOL as WORLD_POOL
 from world import World
 

@@ -188,7 +188,8 @@ def test_a_field_of_many_texts_is_read_in_seconds():
     ("value", "group"),
     [("P3", "P3"), (3, "3"), ({"id": "P3"}, "P3"), ({"id": 3, "name": "x"}, "3"), (["P3"], "P3"),
      ([{"id": "P3"}], "P3"), ({"id": ["P3"]}, "P3"), (["P3", "P4"], None), ({"name": "P3"}, None), ([], None),
-     ({}, None), (None, None), ("unknown", None), ({"id": None}, None), ({"id": "n/a"}, None), ([""], None)],
+     ({}, None), (None, None), ("unknown", None), ({"id": None}, None), ({"id": "n/a"}, None), ([""], None),
+     (" P3 ", "P3"), (3.0, "3"), ("3.0", "3"), ("3.01", "3.01"), ({"ID": "P3"}, "P3")],
 )  # fmt: skip
 def test_nested_groups_are_read(value, group):
     """CASES 10."""

@@ -106,6 +106,9 @@ def to_eight_bits(values: NDArray[Any], layout: Layout) -> tuple[NDArray[np.uint
         grey = (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
     if layout.white_is_zero:
         grey = 255 - grey
+    # The opacity of a picture that uses 12 of 16 bits is as dark as its values: the same everywhere, it says nothing.
+    if alpha is not None and windowed and 0 < alpha.min() == alpha.max():
+        alpha = None
     if alpha is not None and layout.alpha != "none":
         opacity = (alpha.astype(np.float32) / float(layout.top or 1.0))[..., None]
         coloured = grey if layout.alpha == "premultiplied" else grey * opacity
