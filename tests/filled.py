@@ -130,7 +130,7 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
             learn.detect_confounders(context, State(store, project))
             assert learn.train(context, State(store, project))
             assert explain(context, State(store, project))
-            learn.report_on_champion(context, State(store, project))
+            learn.update_report(context, State(store, project))
     answers = {"answers": 1, "withdrawn": 0, "images": 0}
     store.handle_events([event.id for event in store.open_events([POOL, QUEUE])], answers)
     state = State(store, project)

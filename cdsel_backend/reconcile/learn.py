@@ -36,15 +36,18 @@ MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still
 
 def detect_confounders(context: Context, state: State) -> bool:
     """Find which metadata confounds, again whenever the pool moved or a training is due on new labels."""
-    key = report_key(context, state)
-    return key.evidence != ReportKey.read(state.project.report_key).evidence and _detect(context, state, key)
+    key, known = report_key(context, state), ReportKey.read(state.project.report_key)
+    trains = key.labels != known.labels and training_due(context, state)
+    if key.pool == known.pool and not (trains and not context.store.training_runs(state.project.id)):
+        return False
+    return _detect(context, state, key)
 
 
-def report_on_champion(context: Context, state: State) -> bool:
-    """Make the report again where another model serves than it speaks of.
+def update_report(context: Context, state: State) -> bool:
+    """Make the report again where a training saw other labels than it, or another model serves than it speaks of.
 
-    How far the champion depends on a variable is asked of labels that it was not trained on. It is a sentence of the
-    report, and changes neither the verdicts nor what is trained and selected: so this waits until that is done.
+    Labels come in while a training is prepared. How far the champion depends on a variable is asked of labels that it
+    was not trained on, and is a sentence of the report alone. Neither is worth that the queue waits for it.
     """
     key = report_key(context, state)
     return key != ReportKey.read(state.project.report_key) and _detect(context, state, key)
@@ -133,29 +136,28 @@ def _group_of(context: Context, state: State, version: str) -> str | None:
 
 @dataclass(frozen=True)
 class ReportKey:
-    """What a confounder report was made from: a digest of pool, labels and settings; and the champion it speaks of."""
+    """What a confounder report was made from: digests of pool and settings, of labels, and of the champion's name."""
 
-    evidence: str = ""
+    pool: str = ""
+    labels: str = ""
     champion: str = ""
 
     @classmethod
     def read(cls, text: str) -> ReportKey:
         """The key that `str` made."""
-        evidence, _, champion = text.partition(" ")
-        return cls(evidence, champion)
+        return cls(*text.split(" ")[:3])
 
     def __str__(self) -> str:
-        return f"{self.evidence} {self.champion}".rstrip()
+        return f"{self.pool} {self.labels} {self.champion}"
 
 
 def report_key(context: Context, state: State) -> ReportKey:
     """What a confounder report depends on; the labels count from the moment a training on them is due."""
     settings = state.settings
-    fingerprint = state.project.backbone
     embedded, _, _ = context.store.embedding_progress(state.project.id)
     labels = state.trained_labels | (state.label_changes if training_due(context, state) else {})
     parts = [
-        fingerprint,
+        state.project.backbone,
         embedded,
         state.project.pool_version,
         state.project.label_config,
@@ -163,10 +165,13 @@ def report_key(context: Context, state: State) -> ReportKey:
         settings.ignore,
         settings.group,
         settings.seed,
-        sorted((item, label) for item, label in labels.items() if label is not None),
     ]
-    evidence = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-    return ReportKey(evidence, state.project.champion or "")
+    given = sorted((item, label) for item, label in labels.items() if label is not None)
+    return ReportKey(_digest(parts), _digest(given), _digest(state.project.champion))
+
+
+def _digest(parts: object) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 
 def training_due(context: Context, state: State) -> bool:

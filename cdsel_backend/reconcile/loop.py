@@ -23,7 +23,7 @@ from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import withdraw_excluded
 from cdsel_backend.reconcile.idle import rests, settle
 from cdsel_backend.reconcile.intake import embed, sync
-from cdsel_backend.reconcile.learn import check_champion, detect_confounders, report_on_champion
+from cdsel_backend.reconcile.learn import check_champion, detect_confounders, update_report
 from cdsel_backend.reconcile.mirror import mirror
 from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
@@ -77,7 +77,7 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     preannotate,
     mirror,
     explain_apart,
-    report_on_champion,
+    update_report,
     lay_out,
 )
 LOOKS = (describe, sync)
@@ -85,7 +85,7 @@ COMPUTES = (
     check_champion,
     detect_confounders,
     select_round,
-    report_on_champion,
+    update_report,
     lay_out,
 )  # on the vectors of the whole pool
 

@@ -130,7 +130,7 @@ def drawn(size: int) -> dict[str, object]:
     from world import World
 
     from cdsel_backend.reconcile.insight import explain
-    from cdsel_backend.reconcile.learn import detect_confounders, report_on_champion, train
+    from cdsel_backend.reconcile.learn import detect_confounders, train, update_report
     from cdsel_backend.reconcile.rounds import select_round
 
     rng = np.random.default_rng(0)
@@ -167,7 +167,7 @@ def drawn(size: int) -> dict[str, object]:
         timed("select", select_round)
         world.push()
         timed("explain", explain)
-        timed("report", report_on_champion)
+        timed("report", update_report)
     new_model = round(seconds["detect"] + seconds["train"] + seconds["select"], 2)
     return {"drawn": size, "seconds": seconds, "new_model_in_queue": new_model, "cpu_seconds": cpus}
 
