@@ -75,9 +75,9 @@ def find_queues(context: Context, state: State) -> None:
     found = queue_projects(context.studio, state.project.pool_project)
     wanted = {EVERYONE, *state.settings.annotators} - found.keys() - state.queues.keys()
     if wanted and state.project.id not in context.looked:
-        known, link = {*found.values(), *state.queues.values()}, dashboard(context.server, state)
+        known, link = found | state.queues, dashboard(context.server, state)
         for name, queue in queues_by_their_tasks(context.studio, context.store, state).items():
-            if name not in found and queue not in known:
+            if name not in known and queue not in known.values():
                 found[name] = queue
                 context.studio.update_project(queue, description=queue_description(state, link, name, queue))
     for name, queue in found.items():

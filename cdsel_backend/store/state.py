@@ -206,6 +206,22 @@ class State:
         return {row.item for row in self.annotations} - self.skipped - self.labels.keys()
 
     @cached_property
+    def answered_otherwise(self) -> set[int]:
+        """Those of `other_answers` that Label Studio hands to nobody: each of their tasks in the queues has an answer.
+
+        One that was answered in the pool project alone is still open in its queue.
+        """
+        answered = {(row.source, row.task) for row in self.annotations}
+        unknown = {row.item for row in self.annotations if row.task is None}
+        pool = self.project.pool_project
+        handed_out = {
+            row.item
+            for row in self.tasks
+            if (self.queues.get(row.annotator, pool), row.queue_task) not in answered
+        }
+        return self.other_answers - (handed_out - unknown)
+
+    @cached_property
     def pushed(self) -> set[int]:
         """Items that are in the queue, whatever became of them."""
         return {row.item for row in self.tasks}
@@ -213,7 +229,7 @@ class State:
     @cached_property
     def open(self) -> set[int]:
         """Items in the queue that wait for an annotator."""
-        return self.pushed - self.labels.keys() - self.skipped - self.other_answers
+        return self.pushed - self.labels.keys() - self.skipped - self.answered_otherwise
 
     @cached_property
     def used(self) -> set[int]:
@@ -223,7 +239,7 @@ class State:
         stays there and may still be labelled. One whose task was deleted there counts only if it was labelled, and so
         does one with answers to other questions alone: Label Studio hands it to nobody any more.
         """
-        return self.labels.keys() | (self.pushed - self.other_answers)
+        return self.labels.keys() | (self.pushed - self.answered_otherwise)
 
     @cached_property
     def undecided(self) -> set[int]:

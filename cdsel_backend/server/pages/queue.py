@@ -89,7 +89,7 @@ def queue_rows(state: State) -> list[QueueRow]:
             became = "open"
         elif row.item in state.withdrawn:
             became = "withdrawn"
-        elif row.item in state.pushed and row.item in state.other_answers:
+        elif row.item in state.pushed and row.item in state.answered_otherwise:
             became = "other"
         elif row.item in excluded:
             became = "excluded"
