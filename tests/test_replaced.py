@@ -75,7 +75,7 @@ def test_an_open_task_with_a_former_picture_leaves_the_queue_and_comes_back_with
     shown, begun, done, *_ = desk.tasks()
     desk.submit(done)
     draft = {"result": [], "lead_time": 1.0, "task": begun["id"]}
-    desk.client.send("POST", f"/api/tasks/{begun['id']}/drafts/", draft)
+    desk.client.send("POST", f"/api/tasks/{begun['id']}/drafts", draft)
     desk.look()
     items = {row.task: row.id for row in state.items}
     ours = {task["id"]: items[task["data"]["cdsel_item"]] for task in (shown, begun, done)}
