@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
@@ -25,6 +25,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -237,7 +238,7 @@ def _split_commas(value: object) -> object:
 
 
 def _auto_or_names(value: object) -> object:
-    return value if isinstance(value, str) and value.strip().lower() == "auto" else _split_commas(value)
+    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _split_commas(value)
 
 
 def _quotas(value: object) -> object:
@@ -341,6 +342,19 @@ changes; a task that a person annotated there is left alone. False: nothing more
     """Push nothing more until this is false again; labels still come in."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Same pool, labels, settings and seed: same selection."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_people_type(cls, value: object, info: ValidationInfo) -> object:
+        """Take blanks around a name away, and any case of a word to choose; true and false are no numbers."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError("true and false are no value of it")
+        if isinstance(value, str) and kind == (str | None):
+            return value.strip() or None
+        if isinstance(value, str) and get_origin(kind) is Literal and value.strip().lower() in get_args(kind):
+            return value.strip().lower()
+        return value
 
 
 @dataclass(frozen=True)

@@ -151,3 +151,27 @@ def test_every_setting_is_explained_in_the_readme():
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     missing = [name for name in ProjectSettings.model_fields if f"`{name}`" not in readme]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"group": " patient_id "}, {"group": "patient_id"}),
+        ({"group": ""}, {"group": None}),
+        ({"confounders": "AUTO"}, {"confounders": "auto"}),
+        (
+            {"show_reason": "Neutral", "delivery": " Queue_Project"},
+            {"show_reason": "neutral", "delivery": "queue_project"},
+        ),
+        ({"paused": True}, {"paused": True}),
+    ],
+)
+def test_a_value_is_taken_as_people_type_it(given, taken):
+    assert accept(given, {}, layer="labeling config") == (taken, [])
+
+
+@pytest.mark.parametrize("name", ["budget", "refill_at", "confounders", "group"])
+def test_true_is_no_number_and_no_name(name):
+    accepted, (problem,) = accept({name: True}, {name: "what was"}, layer="extra parameters")
+    assert accepted == {name: "what was"}
+    assert "true and false are no value of it" in refused(problem)
