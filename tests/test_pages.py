@@ -763,7 +763,9 @@ def test_models_answer_whether_another_round_is_worth_it(filled, working):
     assert f">{verdict}</p>" in page
     overview = working.get(f"/projects/{POOL}").text
     assert re.search(rf'Is another round worth it\? <a [^>]*#worth">{verdict}</a>', overview)
-    assert "insight" not in json.dumps(working.get(f"/projects/{POOL}/status.json").json["rounds"])
+    status = working.get(f"/projects/{POOL}/status.json").json
+    assert "insight" not in json.dumps(status["rounds"])
+    assert status["explained_training"] == filled.state().trainings[-1].number
 
 
 def test_models_name_levels_of_which_the_labels_show_one_class(filled, working, monkeypatch):

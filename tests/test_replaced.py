@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from functools import partial
+
 import numpy as np
 import pytest
 from desk import Desk, make_pool
-from world import World
+from PIL import Image
+from world import QUEUE, World, rows_of
 
+from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile import replaced
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.store import PoolTask
@@ -47,7 +53,7 @@ def test_a_label_of_a_former_picture_is_named_until_it_is_given_anew(world):
     tasks = {item: patch(world, item, digest) for item, digest in ((first, "f" * 64), (second, same))}
     patch(world, free, "e" * 64)
     (message,) = messages(world)
-    assert f"the picture of task {tasks[first]} in the pool project was replaced" in message
+    assert f"the picture of task {tasks[first]} in the pool was replaced" in message
     assert "the label is of the former picture" in message
     task = patch(world, waiting, "d" * 64)
     assert f"the picture of task {task} in" in messages(world)[1]
@@ -65,6 +71,42 @@ def test_a_label_of_a_former_picture_is_named_until_it_is_given_anew(world):
     world.label([waiting], at="2999-01-02T00:00:00Z")
     replaced.report(world.store, world.state())
     assert messages(world) == []
+
+
+def test_a_file_of_a_source_outside_label_studio_that_is_written_anew_is_another_picture(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, name in enumerate(("a.png", "b.png", "c.png")):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / name)
+    world = World(tmp_path / "data")
+    source = world.store.add_source(world.project, str(folder), {})
+    before = partial(replaced.remember_listed, world.store, world.state(), source)
+    list(take_in(world.store, source, tmp_path / "data", before=before))
+
+    def read():
+        items = world.store.items_by_key(source.id, ["a.png", "b.png", "c.png"])
+        found = {
+            row.id: hashlib.sha256((folder / key).read_bytes()).hexdigest() for key, row in items.items()
+        }
+        world.store.add_vectors(
+            "b", [(item, digest, np.ones(16, np.float32)) for item, digest in found.items()]
+        )
+        return {key: row.id for key, row in items.items()}, found
+
+    items, _ = read()
+    given = {items[name]: ("benign", "2026-01-01") for name in ("a.png", "b.png")}
+    world.store.replace_labels(world.project, QUEUE, rows_of(given))
+    for name in ("a.png", "c.png"):
+        Image.new("RGB", (9, 9), "white").save(folder / name)
+    os.utime(folder / "b.png", (1, 1))  # copied anew
+    before = partial(replaced.remember_listed, world.store, world.state(), source)
+    assert list(take_in(world.store, source, tmp_path / "data", again=True, before=before))[-1] == (3, 0, 3)
+    replaced.compare(world.store, world.state(), read()[1])
+    replaced.report(world.store, world.state())
+    (message,) = messages(world)
+    assert message.startswith(
+        "the picture of a.png in the pool was replaced by another after it was labelled"
+    )
 
 
 def test_an_open_task_with_a_former_picture_leaves_the_queue_and_comes_back_with_the_new_one(

@@ -1,4 +1,4 @@
-"""Pictures that were replaced in the pool project after they were labelled or pushed: their labels are of the former.
+"""Pictures that were replaced in the pool after they were labelled or pushed: their labels are of the former.
 
 A task whose image gets another address may show the same picture, as after a move of the storage. So the content of the
 former is remembered until the new one has been read. Where it is another, what is open in a queue leaves it and waits
@@ -10,14 +10,15 @@ former picture is named in the same way.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.reconcile.books import WITHDRAWN, say
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.taking_out import is_in_place, take_out
 from cdsel_backend.store import PoolTask, State, Store
-from cdsel_backend.store.records import Item
+from cdsel_backend.store.records import Item, Source
 
 ORIGIN = "replaced images"
 SHOWN = 12  # tasks that a message names
@@ -25,18 +26,35 @@ SHOWN = 12  # tasks that a message names
 
 def remember(store: Store, state: State, tasks: Sequence[PoolTask]) -> None:
     """Remember what the images of labelled or open items hold, before tasks with other addresses are taken in."""
-    matters = state.labels.keys() | state.open
-    if not matters:
+    if not (state.labels or state.open):
         return
     known = store.items_by_task(state.project.id, [task.task for task in tasks])
-    former = {
-        str(item.id): item.content_hash
-        for task in tasks
-        if (item := known.get(task.task))
-        and item.id in matters
-        and item.content_hash
-        and item.image != task.image
-    }
+    _remember(
+        store,
+        state,
+        (item for task in tasks if (item := known.get(task.task)) is not None and item.image != task.image),
+    )
+
+
+def remember_listed(store: Store, state: State, source: Source, items: Sequence[SourceItem]) -> None:
+    """The same for what a source outside Label Studio lists, whose files may have been written anew."""
+    if not (state.labels or state.open):
+        return
+    known = store.items_by_key(source.id, [item.key for item in items])
+    _remember(
+        store,
+        state,
+        (
+            own
+            for item in items
+            if (own := known.get(item.key)) is not None and (own.stamp, own.image) != (item.stamp, item.image)
+        ),
+    )
+
+
+def _remember(store: Store, state: State, changed: Iterable[Item]) -> None:
+    matters = state.labels.keys() | state.open
+    former = {str(item.id): item.content_hash for item in changed if item.id in matters and item.content_hash}
     if former:
         kept = store.fact(_former(state)) or {}
         store.set_fact(_former(state), former | kept)  # what was labelled is what was known first
@@ -74,7 +92,7 @@ def withdraw_replaced(context: Context, state: State) -> bool:
     count = len({row.item for row in out})
     words = (
         f"{count} image{'s were' if count > 1 else ' was'} taken out of the queue, which showed the former "
-        f"picture{'s' if count > 1 else ''}: the pool project holds {'others' if count > 1 else 'another'} by now, and "
+        f"picture{'s' if count > 1 else ''}: the pool holds {'others' if count > 1 else 'another'} by now, and "
         "the queue gets what is worth labelling of these or of others"
     )
     queue = state.queues.get(out[0].annotator, state.project.pool_project)
@@ -104,16 +122,16 @@ def report(store: Store, state: State) -> None:
     for fact, value in ((_others(state), left), (_open(state), waiting)):
         if value != store.fact(fact):
             store.set_fact(fact, value)
-    tasks = {item: row.task for item, row in items.items()}
+    names = {item: f"task {row.task}" if row.source is None else str(row.key) for item, row in items.items()}
     words = []
     if labelled:
         words.append(
-            f"{_replaced(labelled, tasks)} labelled, and the label is of the former picture: correct or delete it in "
+            f"{_replaced(labelled, names)} labelled, and the label is of the former picture: correct or delete it in "
             "the queue; submitting it again says that it holds"
         )
     if waiting:
         words.append(
-            f"{_replaced(waiting, tasks)} pushed, and the queue shows the former picture, which somebody has begun to "
+            f"{_replaced(waiting, names)} pushed, and the queue shows the former picture, which somebody has begun to "
             "label: delete the draft there, or the task, and another image takes its place"
         )
     store.note_problems(state.project.id, ORIGIN, words)
@@ -140,11 +158,11 @@ def _open(state: State) -> str:
     return f"open with a former picture in project {state.project.id}"
 
 
-def _replaced(items: Sequence[int], tasks: Mapping[int, int]) -> str:
+def _replaced(items: Sequence[int], names: Mapping[int, str]) -> str:
     """That pictures were replaced after they were ..., to be followed by what."""
-    named = sorted(tasks[item] for item in items if item in tasks)
+    named = [names[item] for item in sorted(items) if item in names]
     more = f" and {len(named) - SHOWN:,} more" if len(named) > SHOWN else ""
-    which = f"{', '.join(map(str, named[:SHOWN]))}{more}"
+    which = f"{', '.join(named[:SHOWN])}{more}"
     if len(named) == 1:
-        return f"the picture of task {which} in the pool project was replaced by another after it was"
-    return f"the pictures of tasks {which} in the pool project were replaced by others after each was"
+        return f"the picture of {which} in the pool was replaced by another after it was"
+    return f"the pictures of {which} in the pool were replaced by others after each was"

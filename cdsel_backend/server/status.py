@@ -74,6 +74,10 @@ def project_status(store: Store, state: State) -> Json:
         "seconds_left": work_left(state),
         "pace": [asdict(row) for row in paces(state)],
         "champion": project.champion,
+        # The pages look at themselves again when this changes.
+        "explained_training": next(
+            (row.number for row in reversed(state.trainings) if row.metrics.get("insight")), None
+        ),
         "rounds": rounds(state),
     }
 

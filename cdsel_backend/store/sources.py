@@ -14,7 +14,7 @@ from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.embeddings import counting, recount
 from cdsel_backend.store.pool_items import PART, UNREAD, pool_moved
-from cdsel_backend.store.records import Source, columns, records
+from cdsel_backend.store.records import Item, Source, columns, records
 
 
 class Sources(Database):
@@ -61,6 +61,22 @@ class Sources(Database):
                     select(table.key, table.stamp, table.data).where(
                         table.source == source, table.key.in_(part), ~table.gone
                     )
+                )
+            }
+
+    def items_by_key(self, source: int, keys: Sequence[str]) -> dict[str, Item]:
+        """Some items of a source that are in the pool, by their keys."""
+        table = schema.items
+        with reading(self.engine) as connection:
+            return {
+                row.key or "": row
+                for part in chunks(keys)
+                for row in records(
+                    connection,
+                    Item,
+                    columns(Item, table).where(
+                        table.c.source == source, table.c.key.in_(part), ~table.c.gone
+                    ),
                 )
             }
 
