@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from desk import Desk, make_pool
 from PIL import Image
 from world import QUEUE, World, rows_of
 
+from cdsel_backend.project.former import remember_tasks
 from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile import replaced
 from cdsel_backend.reconcile.rounds import select_round
@@ -32,7 +32,7 @@ def patch(world, item, digest):
     """Another address in the pool project, read at the next step."""
     row = world.store.items_by_id([item])[item]
     task = PoolTask(row.task, {**row.data, "image": f"/new{item}.jpg"}, f"/new{item}.jpg")
-    replaced.remember(world.store, world.state(), [task])
+    remember_tasks(world.store, world.state(), [task])
     world.store.change_pool(world.project, [task])
     world.store.add_vectors("b", [(item, digest, np.ones(16, dtype=np.float32))])
     replaced.compare(world.store, world.state(), {item: digest})
@@ -80,8 +80,7 @@ def test_a_file_of_a_source_outside_label_studio_that_is_written_anew_is_another
         Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / name)
     world = World(tmp_path / "data")
     source = world.store.add_source(world.project, str(folder), {})
-    before = partial(replaced.remember_listed, world.store, world.state(), source)
-    list(take_in(world.store, source, tmp_path / "data", before=before))
+    list(take_in(world.store, source, tmp_path / "data"))
 
     def read():
         items = world.store.items_by_key(source.id, ["a.png", "b.png", "c.png"])
@@ -99,8 +98,7 @@ def test_a_file_of_a_source_outside_label_studio_that_is_written_anew_is_another
     for name in ("a.png", "c.png"):
         Image.new("RGB", (9, 9), "white").save(folder / name)
     os.utime(folder / "b.png", (1, 1))  # copied anew
-    before = partial(replaced.remember_listed, world.store, world.state(), source)
-    assert list(take_in(world.store, source, tmp_path / "data", again=True, before=before))[-1] == (3, 0, 3)
+    assert list(take_in(world.store, source, tmp_path / "data", again=True))[-1] == (3, 0, 3)
     replaced.compare(world.store, world.state(), read()[1])
     replaced.report(world.store, world.state())
     (message,) = messages(world)
@@ -146,7 +144,7 @@ def test_two_changes_before_a_look_count_from_what_was_labelled(world):
     row = world.store.items_by_id([item])[item]
     for name in ("/a.jpg", "/b.jpg"):
         task = PoolTask(row.task, {**row.data, "image": name}, name)
-        replaced.remember(world.store, world.state(), [task])
+        remember_tasks(world.store, world.state(), [task])
         world.store.change_pool(world.project, [task])
     replaced.compare(world.store, world.state(), {item: row.content_hash})
     assert messages(world) == []

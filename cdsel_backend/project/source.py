@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.patience import list_in_time, read_in_time
 from cdsel_backend.pool.source import Listing, PoolSource, SourceItem
+from cdsel_backend.project.former import remember_files
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State, Store
@@ -72,12 +73,7 @@ def source_item(item: Item) -> SourceItem:
 
 
 def take_in(
-    store: Store,
-    source: Source,
-    folder: Path,
-    *,
-    again: bool = False,
-    before: Callable[[Sequence[SourceItem]], None] | None = None,
+    store: Store, source: Source, folder: Path, *, again: bool = False
 ) -> Iterator[tuple[int, int, int]]:
     """List a source and take in what is new or changed; yields how many were looked at, are new, and changed, so far.
 
@@ -86,12 +82,11 @@ def take_in(
         source: the source.
         folder: the data folder, which holds the secret for identifiers.
         again: list it whole, whatever its watermark says.
-        before: called with each part of the listing before it is taken in.
 
     Raises:
         SourceError: it cannot be listed; what was taken in stays, and nothing is taken for gone.
     """
-    key = secret(folder)
+    key, state = secret(folder), State(store, source.project)
 
     def begin() -> tuple[PoolSource, Listing | None]:
         opened = open_source(source.address, SourceOptions.from_json(source.options), key=key)
@@ -106,8 +101,7 @@ def take_in(
     while part := list_in_time(source.address, lambda: next(parts, None)):
         known = store.known_items(source.id, [item.key for item in part])
         described = list_in_time(source.address, partial(_all_described, opened, part, known))
-        if before is not None:
-            before(described)
+        remember_files(store, state, source, described)
         added, other = store.take_items(source, described)
         seen, new, changed = seen + len(part), new + added, changed + other
         for item in part:

@@ -171,8 +171,7 @@ def list_sources(context: Context, state: State, found: Mapping[str, Any]) -> No
     for source in context.store.sources(state.project.id):
         if is_over(source.listed_at, RELIST_SECONDS, time.time()):
             try:
-                before = partial(replaced.remember_listed, context.store, state, source)
-                for _ in take_in(context.store, source, context.server.data_dir, before=before):
+                for _ in take_in(context.store, source, context.server.data_dir):
                     pass
             except SourceError as fault:
                 words.append(f"{fault}; what is known of it stays")

@@ -15,7 +15,7 @@ from itertools import islice
 
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.source import LabelStudioPool, TaskItem
-from cdsel_backend.reconcile import replaced as replaced_pictures
+from cdsel_backend.project.former import remember_tasks
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import PoolTask, State
@@ -109,7 +109,7 @@ def _take_in(
         replaced = store.set_aside(project.id, tasks)
         if replaced:  # what annotators gave on a task in the pool project is deleted with the task
             store.replace_labels(project.id, project.pool_project, [], items=replaced)
-        replaced_pictures.remember(store, state, tasks)
+        remember_tasks(store, state, tasks)
         store.change_pool(project.id, tasks)
         by_task = store.items_by_task(project.id, [task.task for task in part])
         rows = [row for task in part if task.annotations for row in rows_of(task, by_task[task.task].id)]

@@ -10,66 +10,28 @@ former picture is named in the same way.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.project.former import forget, former_contents
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.reconcile.books import WITHDRAWN, say
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.taking_out import is_in_place, take_out
-from cdsel_backend.store import PoolTask, State, Store
-from cdsel_backend.store.records import Item, Source
+from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Item
 
 ORIGIN = "replaced images"
 SHOWN = 12  # tasks that a message names
 
 
-def remember(store: Store, state: State, tasks: Sequence[PoolTask]) -> None:
-    """Remember what the images of labelled or open items hold, before tasks with other addresses are taken in."""
-    if not (state.labels or state.open):
-        return
-    known = store.items_by_task(state.project.id, [task.task for task in tasks])
-    _remember(
-        store,
-        state,
-        (item for task in tasks if (item := known.get(task.task)) is not None and item.image != task.image),
-    )
-
-
-def remember_listed(store: Store, state: State, source: Source, items: Sequence[SourceItem]) -> None:
-    """The same for what a source outside Label Studio lists, whose files may have been written anew."""
-    if not (state.labels or state.open):
-        return
-    known = store.items_by_key(source.id, [item.key for item in items])
-    _remember(
-        store,
-        state,
-        (
-            own
-            for item in items
-            if (own := known.get(item.key)) is not None and (own.stamp, own.image) != (item.stamp, item.image)
-        ),
-    )
-
-
-def _remember(store: Store, state: State, changed: Iterable[Item]) -> None:
-    matters = state.labels.keys() | state.open
-    former = {str(item.id): item.content_hash for item in changed if item.id in matters and item.content_hash}
-    if former:
-        kept = store.fact(_former(state)) or {}
-        store.set_fact(_former(state), former | kept)  # what was labelled is what was known first
-
-
 def compare(store: Store, state: State, read: Mapping[int, str]) -> None:
     """Note which pictures that were read (item -> content hash) are others than those that were labelled or pushed."""
-    former = store.fact(_former(state)) if read else None
-    if not former:
-        return
-    seen = {item: digest for item, digest in read.items() if str(item) in former}
+    former = former_contents(store, state) if read else {}
+    seen = {item: digest for item, digest in read.items() if item in former}
     if not seen:
         return
-    others = {str(item): time.time() for item, digest in seen.items() if former[str(item)] != digest}
-    store.set_fact(_former(state), {item: digest for item, digest in former.items() if int(item) not in seen})
+    others = {str(item): time.time() for item, digest in seen.items() if former[item] != digest}
+    forget(store, state, seen)
     if others:
         store.set_fact(_others(state), (store.fact(_others(state)) or {}) | others)
 
@@ -135,10 +97,6 @@ def report(store: Store, state: State) -> None:
             "label: delete the draft there, or the task, and another image takes its place"
         )
     store.note_problems(state.project.id, ORIGIN, words)
-
-
-def _former(state: State) -> str:
-    return f"former pictures of project {state.project.id}"
 
 
 def _others(state: State) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import click
 import numpy as np
@@ -11,7 +10,6 @@ import numpy as np
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
-from cdsel_backend.reconcile.replaced import remember_listed
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.sources import SourceOptions
 from cdsel_backend.store import State, Store
@@ -78,8 +76,7 @@ def add(
         open_source(source, options, key=b"")
         kept = shelf.store.add_source(state.project.id, source, options.to_json())
         counts = (0, 0, 0)
-        before = partial(remember_listed, shelf.store, state, kept)
-        for counts in take_in(shelf.store, kept, shelf.server.data_dir, again=True, before=before):
+        for counts in take_in(shelf.store, kept, shelf.server.data_dir, again=True):
             click.echo(f"{counts[0]:,} looked at, {counts[1]:,} new, {counts[2]:,} changed", err=True)
     except SourceError as fault:
         raise click.ClickException(str(fault)) from None

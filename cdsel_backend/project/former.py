@@ -1,0 +1,58 @@
+"""What pictures that were labelled or pushed held before another took their place in the pool.
+
+A task whose image gets another address may show the same picture, as after a move of the storage, and a file that is
+written anew may hold what it held. So the content is remembered until the new one has been read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.store import PoolTask, State, Store
+from cdsel_backend.store.records import Item, Source
+
+
+def remember_tasks(store: Store, state: State, tasks: Sequence[PoolTask]) -> None:
+    """Remember what the images of labelled or open items hold, before tasks with other addresses are taken in."""
+    if not (state.labels or state.open):
+        return
+    known = store.items_by_task(state.project.id, [task.task for task in tasks])
+    pairs = ((known.get(task.task), task) for task in tasks)
+    _remember(store, state, (item for item, task in pairs if item is not None and item.image != task.image))
+
+
+def remember_files(store: Store, state: State, source: Source, items: Sequence[SourceItem]) -> None:
+    """The same for what a source outside Label Studio lists, whose files may have been written anew."""
+    if not (state.labels or state.open):
+        return
+    known = store.items_by_key(source.id, [item.key for item in items])
+    pairs = ((known.get(item.key), item) for item in items)
+    changed = (
+        own for own, item in pairs if own is not None and (own.stamp, own.image) != (item.stamp, item.image)
+    )
+    _remember(store, state, changed)
+
+
+def former_contents(store: Store, state: State) -> dict[int, str]:
+    """Item -> the hash of what its picture held."""
+    return {int(item): digest for item, digest in (store.fact(_name(state)) or {}).items()}
+
+
+def forget(store: Store, state: State, items: Iterable[int]) -> None:
+    """Forget what some pictures held."""
+    gone = set(items)
+    left = {item: digest for item, digest in former_contents(store, state).items() if item not in gone}
+    store.set_fact(_name(state), left)
+
+
+def _remember(store: Store, state: State, changed: Iterable[Item]) -> None:
+    matters = state.labels.keys() | state.open
+    former = {item.id: item.content_hash for item in changed if item.id in matters and item.content_hash}
+    if former:
+        # What was labelled is what was known first.
+        store.set_fact(_name(state), former | former_contents(store, state))
+
+
+def _name(state: State) -> str:
+    return f"former pictures of project {state.project.id}"
