@@ -135,6 +135,8 @@ def browser(studio: LocalStudio) -> Iterator[httpx.Client]:
 def pytest_configure() -> None:
     # A test run that is told to end (a time limit, a cancelled job) tears its servers down as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell has what it starts in the background ignore Ctrl-C, and so would the programs that tests end so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers() -> int:
