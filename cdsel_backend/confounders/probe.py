@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from cdsel_backend.confounders.association import conditional_information, permutation_p
 from cdsel_backend.confounders.representation import fit_representation
@@ -203,7 +203,7 @@ class Probe:
                     without = area(i, hat, kept)
                     areas[block, i] = value if without is None else without
         deviation = np.sqrt((len(areas) - 1) * areas.var(axis=0))
-        reach = float(t.ppf(0.975, len(areas) - 1)) * deviation
+        reach = float(scipy.stats.t.ppf(0.975, len(areas) - 1)) * deviation
         return [
             None if value is None else (float(max(0.0, value - width)), float(min(1.0, value + width)))
             for value, width in zip(whole, reach, strict=True)
