@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
 import pytest
 from test_images import reply, serve
 from test_pool import encode, picture
@@ -9,8 +12,10 @@ from world import SIZE, World
 
 from cdsel_backend.confounders import Report, Verdict
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioUnreachable
-from cdsel_backend.reconcile.intake import EMBED_CHUNK, MOST_IMAGES, embed, next_chunk
+from cdsel_backend.reconcile import embedding
+from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.reconcile.learn import detect_confounders
+from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Request
 
 BACKBONE = {"backbone": "test_efficientnet", "backbone_weights": "random"}
@@ -32,14 +37,6 @@ def embed_all(world, url):
     while world.step(embed):
         pass
     return world.store.embedding_progress(world.project)[:2]
-
-
-def test_a_step_of_embedding_grows_until_it_fills_its_time():
-    assert next_chunk(32, 0.1) == 128
-    assert next_chunk(400, 1.0) == 800
-    assert next_chunk(400, 20.0) == 40
-    assert next_chunk(32, 100.0) == EMBED_CHUNK
-    assert next_chunk(8000, 0.5) == MOST_IMAGES
 
 
 @pytest.fixture
@@ -69,11 +66,85 @@ def studio():
 
 def test_an_image_that_label_studio_cannot_give_is_left_out_and_the_others_go_on(world, studio):
     studio["away"] = {"/7.jpg": 504, "/9.jpg": 502}
-    assert embed_from(world, studio["url"]) == (EMBED_CHUNK - 2, 2)
+    assert embed_from(world, studio["url"]) == (SIZE - 2, 2)
     rows = [row for row in world.state().items if row.problem]
     assert [(row.image, row.attempts) for row in rows] == [("/7.jpg", 1), ("/9.jpg", 1)]
     assert "/7.jpg answered 504, though Label Studio itself answers" in rows[0].problem
     assert embed_all(world, studio["url"]) == (SIZE - 2, 2)
+
+
+class Counting:
+    """A backbone that counts what it embeds."""
+
+    decoder = None
+
+    def __init__(self, backbone):
+        self.fingerprint, self.batch, self.parallel = backbone.fingerprint, backbone.batch, backbone.parallel
+        self.prepare, self._embed = backbone.prepare, backbone.embed_prepared
+        self.images = 0
+
+    def embed_prepared(self, pixels):
+        self.images += len(pixels)
+        return self._embed(pixels)
+
+
+def test_what_is_embedded_is_committed_while_the_step_goes_on(world, monkeypatch):
+    """The last image comes only once some of those before it are in the books."""
+    monkeypatch.setattr(embedding, "COMMIT_SECONDS", 0.0)
+    before = []
+
+    def answer(request):
+        if request.path == f"/{SIZE - 1}.jpg":
+            deadline = time.monotonic() + 60
+            while (
+                not (done := world.store.embedding_progress(world.project)[0]) and time.monotonic() < deadline
+            ):
+                time.sleep(0.01)
+            before.append(done)
+        reply(request, 200, encode(picture(int(request.path[1:-4]))))
+
+    with serve(answer) as (url, _):
+        assert embed_from(world, url) == (SIZE, 0)
+    assert 0 < before[0] < SIZE
+
+
+def test_a_step_ends_where_something_else_is_to_be_done(world, studio, monkeypatch):
+    monkeypatch.setattr(embedding, "COMMIT_SECONDS", 0.0)
+    world.step(lambda context, state: context.backbone(state.settings))
+    newest = world.store.newest_event
+    monkeypatch.setattr(
+        world.store, "newest_event", lambda: (world.store.add_event(3, "SELECT", {}), newest())[1]
+    )
+    assert embed_from(world, studio["url"])[0] < SIZE
+    monkeypatch.setattr(world.store, "newest_event", newest)
+    assert embed_all(world, studio["url"]) == (SIZE, 0)
+
+
+def test_equal_images_are_embedded_once_in_a_project_and_across_projects(world):
+    """Six different images, each many times; another project has the same images, and one that cannot be read."""
+
+    def answer(request):
+        number = int(request.path[1:-4])
+        reply(request, 200, b"text" if number == 9 else encode(picture(number % 6)))
+
+    backbone = Counting(world.step(lambda context, state: context.backbone(state.settings)))
+    world.context.backbone = lambda settings: backbone
+    with serve(answer) as (url, _):
+        assert embed_all(world, url) == (SIZE - 1, 1)
+        assert backbone.images == 6
+        other = world.store.connect_project(
+            "http://studio", 9, label_config=world.state().project.label_config
+        )
+        world.store.sync_pool(other, [PoolTask(i, {"image": f"/{i}.jpg"}, f"/{i}.jpg") for i in range(8)])
+        embed(world.context, State(world.store, other))
+    assert backbone.images == 6
+    rows = [*world.state().items, *world.store.items(other)]
+    assert {row.measures["image: width x height"] for row in rows if row.problem is None} == {"60 x 40"}
+    for project in (world.project, other):
+        ids, vectors = world.store.vectors(project, backbone.fingerprint)
+        hashes = [row.content_hash for row in world.store.items(project) if row.problem is None]
+        assert len(ids) == len(hashes)
+        assert len(np.unique(vectors, axis=0)) == len(set(hashes)) == 6
 
 
 def test_that_all_images_are_embedded_again_is_said_until_it_is_done(world, studio):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import socket
 import sys
 import zlib
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import fsspec
@@ -360,3 +362,79 @@ def test_a_hostile_folder_is_listed_with_reasons_in_bounded_memory(hostile: Path
         assert words in (reasons[name] or ""), (name, reasons[name])
     assert ".hidden.png" not in reasons
     assert grown < 150_000  # KB: nothing of 60,000 x 60,000 pixels was ever in memory
+
+
+# Rows and names that one source may hold, and that must not cost it the others
+
+
+def test_a_file_name_that_is_no_utf8_is_named_and_costs_only_itself(folder: Path) -> None:
+    """As of archives that were made on systems with other alphabets."""
+    try:
+        (folder / os.fsdecode(b"Aufnahme\xe9.png")).write_bytes(picture(5))
+        (folder / os.fsdecode(b"Ordner\xe9")).mkdir()
+        (folder / os.fsdecode(b"Ordner\xe9/6.png")).write_bytes(picture(6))
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    found = {item.key: item.problem for item in items(source(folder))}
+    for key in ("Aufnahme\\udce9.png", "Ordner\\udce9/6.png"):
+        assert "no text in UTF-8: rename it" in (found.pop(key) or "")
+    assert found == dict.fromkeys(("0.png", "1.png", "north/2.png"))
+    json.dumps([item.key for item in items(source(folder))]).encode()
+
+
+def test_a_row_that_is_none_costs_only_itself(folder: Path) -> None:
+    """An unclosed quotation mark before more text than a cell may hold; NUL; half a pair; too deep a nesting."""
+    csv_file, json_file = folder / "pool.csv", folder / "pool.jsonl"
+    csv_file.write_text(f'path,site\n0.png,a\nx,"{"text " * 40_000}\n1.png,b\0c\n')
+    listed = items(source(csv_file))
+    assert [(item.image, item.data.get("site")) for item in listed if item.problem is None] == [
+        ("0.png", "a"),
+        ("1.png", "b\ufffdc"),
+    ]
+    assert "field larger than field limit" in str(listed[1].problem)
+    json_file.write_text(
+        '{"path": "0.png", "note": "half \\ud800", "more": {"b\\u0000": [NaN, "\\ud800"]}}\n'
+        + f'{{"path": "1.png", "deep": {"[" * 100_000}}}\n'
+        + '{"path": "north/2.png"}\n'
+    )
+    listed = items(source(json_file))
+    assert [item.problem is None for item in listed] == [True, False, True]
+    assert dict(listed[0].data) == {"note": "half \ufffd", "more": {"b\ufffd": [None, "\ufffd"]}}
+
+
+def test_values_inside_others_are_as_plain_as_those_outside(folder: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    from pyarrow import parquet
+
+    day = datetime.date(2020, 1, 31)
+    rows = [
+        {
+            "path": "0.png",
+            "study": {"day": day, "raw": b"x", "dose": Decimal("1.5"), "days": [day]},
+            "raw": b"x",
+        }
+    ]
+    parquet.write_table(arrow.Table.from_pylist(rows), folder / "pool.parquet")
+    (item,) = items(source(folder / "pool.parquet"))
+    assert dict(item.data) == {"study": {"day": "2020-01-31", "dose": 1.5, "days": ["2020-01-31"]}}
+    json.dumps(dict(item.data))
+
+
+def test_paths_of_a_table_made_on_windows_are_found(folder: Path) -> None:
+    write_csv(folder / "pool.csv", [{"path": "north\\2.png"}])
+    found = source(folder / "pool.csv")
+    (item,) = items(found)
+    assert decode(found.read(item)).size == (24, 16)
+    with pytest.raises(UnreadableImage):
+        found.read(at("..\\secret.png"))
+
+
+def test_nothing_is_read_of_a_file_that_is_too_large(tmp_path: Path) -> None:
+    """A sparse file of a terabyte that calls itself an image."""
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(2**40)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = source(tmp_path)
+    with pytest.raises(UnreadableImage, match="larger than 200 MiB"):
+        found.read(*items(found))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000

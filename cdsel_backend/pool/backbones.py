@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from cdsel_backend.pool.decode_gpu import GpuDecoder, find_decoder
 from cdsel_backend.pool.depths import MIDDLE, Depths, Encoder, Features, find_depths
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.folding import fold_batch_norm
@@ -32,6 +33,7 @@ class Backbone:
 
     `encoder` is the network as a runtime may compile it: prepared pictures (m, *size, 3) uint8 -> vectors (m, dim)
     float32; `example` is such a picture. `fingerprint`: hash of all that decides a vector, the same in every process.
+    `decoder` decodes on a GPU for it, where there is one.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Backbone:
             self.runtime = make_runtime(
                 self.encoder, device, key=self.fingerprint, precision=precision, cache=cache
             )
+        self.decoder: GpuDecoder | None = find_decoder(device, self.size, self.embed_prepared)
 
     @property
     def batch(self) -> int:

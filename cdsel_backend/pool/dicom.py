@@ -11,6 +11,7 @@ import hmac
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,6 +23,9 @@ from PIL import Image
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_PART = 4_000_000  # values that are computed at once
+_MOST_INFLATED = 2**30  # bytes of a file that is deflated as a whole
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 OLDEST = 90  # years: higher ages identify, and become this
 HASH_DIGITS = 12
 
@@ -61,13 +65,21 @@ HASHED = ("PatientID", "StudyInstanceUID", "InstitutionName", "StationName", "De
 """Fields of which only a keyed hash is given: equal stays equal, and nobody without the key can tell what it was."""
 
 
+_BARE = re.compile(
+    rb"[\x02\x08]\0.\0(?:[A-Z]{2}[^\0]\0|[^\0]\0\0\0)"  # group 2 or 8, little endian, with its VR or without
+    rb"|\0[\x02\x08]\0.[A-Z]{2}\0[^\0]",
+    re.DOTALL,
+)
+"""How the data of a file without a preamble begin: an element of an even length below 256."""
+
+
 class UnreadableDicom(ValueError):
     """A DICOM file that gives no picture; the message says why, and the fix where there is one."""
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether a file's first 132 bytes or more are those of a DICOM file."""
-    return data[128:132] == b"DICM"
+    """Whether a file's first 132 bytes or more are those of a DICOM file, of an old one without a preamble, too."""
+    return data[128:132] == b"DICM" or _BARE.match(data) is not None
 
 
 def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.Image:
@@ -101,6 +113,7 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
             raise UnreadableDicom(f"the DICOM file has {frames} frames; there is no frame {index} (from 0)")
         kept = _without_pixels(dataset)
         values = pixel_array(io.BytesIO(data), ds_out=kept, index=index)
+        _take_from_groups(kept, index)
         return Image.fromarray(_to_rgb(values, kept))
 
 
@@ -145,7 +158,33 @@ def burned_in(data: bytes) -> bool:
 def _header(file: BinaryIO) -> Dataset:
     from pydicom import dcmread
 
-    return dcmread(file, stop_before_pixels=True)
+    _refuse_bomb(file)
+    return dcmread(file, stop_before_pixels=True, force=True)
+
+
+def _refuse_bomb(file: BinaryIO) -> None:
+    """Raise UnreadableDicom for a deflated file that would fill the memory; leave the file at its start."""
+    head = file.read(2048)
+    if head[128:132] == b"DICM" and _DEFLATED in head:
+        # What is deflated begins where the header's first element, of 12 bytes, says.
+        file.seek(144 + int.from_bytes(head[140:144], "little"))
+        inflated, stream = 0, zlib.decompressobj(-zlib.MAX_WBITS)
+        while not stream.eof and (part := stream.unconsumed_tail or file.read(2**16)):
+            inflated += len(stream.decompress(part, 2**20))
+            if inflated > _MOST_INFLATED:
+                raise UnreadableDicom(
+                    f"the deflated DICOM file holds more than {_MOST_INFLATED // 2**20} MiB"
+                )
+    file.seek(0)
+
+
+def _take_from_groups(dataset: Dataset, frame: int) -> None:
+    """Put what a file of many frames says of all of them, or of one, where that of a single picture stands."""
+    for name, at in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
+        groups = dataset.get(name) or ()
+        for kind in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for group in (groups[at].get(kind) or ()) if at < len(groups) else ():
+                dataset.update({element.tag: element for element in group})
 
 
 def _without_pixels(dataset: Dataset) -> Dataset:
@@ -158,7 +197,7 @@ def _without_pixels(dataset: Dataset) -> Dataset:
 
 def _to_rgb(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
     """Decoded values (h, w) or (h, w, 3) -> (h, w, 3) uint8."""
-    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     kind = str(dataset.PhotometricInterpretation)
     if kind == "PALETTE COLOR":
@@ -169,22 +208,46 @@ def _to_rgb(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
         return _scaled(values[..., :3], 0, 2 ** int(dataset.BitsStored) - 1)
     if values.ndim != 2 or not kind.startswith("MONOCHROME"):
         raise UnreadableDicom(f"a DICOM picture of a kind that is not known ({kind}, shape {values.shape})")
-    values = np.asarray(apply_modality_lut(values, dataset), dtype=np.float64)
+    low, high = _limits(values, dataset)
+    inverse = (kind == "MONOCHROME1") != (dataset.get("PresentationLUTShape") == "INVERSE")
+    shown = np.empty((*values.shape, 3), dtype=np.uint8)
+    rows = max(1, _PART // max(1, values.shape[1]))
+    for start in range(
+        0, len(values), rows
+    ):  # in parts, which bounds the memory: they are computed in float64
+        grey = _scaled(_windowed(values[start : start + rows], dataset), low, high)
+        shown[start : start + rows] = (255 - grey if inverse else grey)[..., None]
+    return shown
+
+
+def _windowed(values: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
+    """Stored values after the modality transform and the header's table or window, where it has one."""
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+
+    values = np.nan_to_num(np.asarray(apply_modality_lut(values, dataset), dtype=np.float64))
     if dataset.get("VOILUTSequence"):
-        table = dataset.VOILUTSequence[0]
-        low, high = 0.0, 2.0 ** int(table.LUTDescriptor[2]) - 1
-        values = apply_voi_lut(values.round().astype(np.int64), dataset)
-    elif _window(dataset):
+        return np.asarray(apply_voi_lut(values.round().astype(np.int64), dataset))
+    return np.asarray(apply_voi_lut(values, dataset)) if _window(dataset) else values
+
+
+def _limits(values: NDArray[Any], dataset: Dataset) -> tuple[float, float]:
+    """What `_windowed` gives for black and for white."""
+    from pydicom.pixels.processing import apply_voi_lut
+
+    if dataset.get("VOILUTSequence"):
+        return 0.0, 2.0 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
+    if _window(dataset):
         # What the window's ends become depends on the header: two values far outside show it.
         low, high = map(float, apply_voi_lut(np.array([-1e12, 1e12]), dataset))
-        values = apply_voi_lut(values, dataset)
-    else:
-        low, high = map(float, np.percentile(values, [0.5, 99.5]))
-        if high <= low:
-            low, high = float(values.min()), float(values.max())
-    inverse = (kind == "MONOCHROME1") != (dataset.get("PresentationLUTShape") == "INVERSE")
-    grey = _scaled(values, low, high)
-    return np.repeat((255 - grey if inverse else grey)[..., None], 3, axis=2)
+        return low, high
+    step = max(1, int(np.ceil(np.sqrt(values.size / _PART))))
+    sample = values[::step, ::step]
+    finite = np.isfinite(sample) if sample.dtype.kind == "f" else np.ones(sample.shape, dtype=bool)
+    padding = dataset.get("PixelPaddingValue")
+    inside = sample[finite & (sample != padding)] if padding is not None else sample[finite]
+    sample = _windowed(inside if inside.size else sample, dataset)
+    low, high = map(float, np.percentile(sample, [0.5, 99.5]))
+    return (low, high) if high > low else (float(sample.min()), float(sample.max()))
 
 
 def _window(dataset: Dataset) -> bool:

@@ -7,11 +7,12 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from PIL import Image
 from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage, read_image
 from cdsel_backend.pool.measures import Measures, measure
 from cdsel_backend.pool.source import SourceError
+
+if TYPE_CHECKING:
+    from cdsel_backend.pool.decode_gpu import GpuDecoder
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Embedded(Generic[K]):
-    """What became of one item: a vector, or an error as a sentence, or neither when its hash was `known`."""
+    """What became of one item: a vector, or an error as a sentence, or neither when its content is known."""
 
     key: K
     content_hash: str | None
@@ -103,9 +107,11 @@ class EmbeddingStream(Generic[K]):
         *,
         batch: int | None = None,
         known: Container[str] = (),
+        once: bool = False,
         max_pixels: int = MAX_PIXELS,
         threads: int = READERS,
         ahead: int = 64,
+        decoder: GpuDecoder | None = None,
     ) -> None:
         """Begin.
 
@@ -116,20 +122,26 @@ class EmbeddingStream(Generic[K]):
                 items before it; whatever else it raises is the error of its item.
             batch: images in one pass of the network; None: as many as suit the backbone.
             known: content hashes whose vectors exist: such an item comes back with neither vector nor error.
+            once: whether content that came before in this stream counts as known, and known content is decoded and
+                measured all the same; else it is not decoded.
             max_pixels: see `decode`.
             threads: images read at once.
             ahead: vectors that may lie ready before the caller takes them; at the least as many as two passes on
                 every device make, or a device would wait for the caller.
+            decoder: decodes what it can in place of the CPU; none by default.
         """
         self.ended = False
         """Whether everything was taken."""
         self._backbone = backbone
         self._batch = batch
         self._known = known
+        self._once = once
+        self._met: set[str] = set()  # content of this stream
         self._max_pixels = max_pixels
-        self._threads = threads
+        self._decoder = decoder
+        self._threads = threads if decoder is None else max(threads, decoder.readers)
         self._ahead = ahead
-        self._readers = ThreadPoolExecutor(threads, thread_name_prefix="read")
+        self._readers = ThreadPoolExecutor(self._threads, thread_name_prefix="read")
         self._network = ThreadPoolExecutor(_MOST_PASSES, thread_name_prefix="network")
         self._out: queue.SimpleQueue[Future[list[Embedded[K]]] | BaseException | None] = queue.SimpleQueue()
         self._changed = threading.Condition()  # guards what follows
@@ -213,12 +225,20 @@ class EmbeddingStream(Generic[K]):
         try:
             data = source() if callable(source) else source
             digest = content_hash(data)
-            if digest in self._known:
+            known = self._is_known(digest)
+            if known and not self._once:
                 return Embedded(key, digest, None, None), None
+            shrunk = self._decoder.read(data, max_pixels=self._max_pixels) if self._decoder else None
+            if shrunk is not None:
+                item = Embedded(key, digest, None, None, measures=shrunk.measures)
+                return item, None if known else shrunk.pixels
             with _decoding:
+                begun = time.perf_counter()
                 decoded = read_image(data, max_pixels=self._max_pixels)
-                pixels = self._backbone.prepare(decoded.image)
+                pixels = None if known else self._backbone.prepare(decoded.image)
                 measures = measure(decoded)
+            if self._decoder is not None and pixels is not None:
+                self._decoder.learn(data, pixels, time.perf_counter() - begun)
             return Embedded(key, digest, None, None, decoded.note, measures), pixels
         except UnreadableImage as error:
             return Embedded(key, digest, None, str(error), retry_after=error.retry_after), None
@@ -227,6 +247,14 @@ class EmbeddingStream(Generic[K]):
         except Exception as error:  # whatever one image does, the others go on
             log.warning("an image cannot be used", exc_info=error)
             return Embedded(key, digest, None, f"it cannot be used ({type(error).__name__}: {error})"), None
+
+    def _is_known(self, digest: str) -> bool:
+        if not self._once:
+            return digest in self._known
+        with self._changed:
+            met = digest in self._met
+            self._met.add(digest)
+        return met or digest in self._known
 
     def _take(self, waiting: deque[Future[_Prepared[K]]], ready: list[_Prepared[K]]) -> None:
         ready.append(waiting.popleft().result())

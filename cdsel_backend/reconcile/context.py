@@ -47,7 +47,6 @@ class Context:
     studio: LabelStudio
     trainings: TrainingProcesses = field(default_factory=TrainingProcesses)
     backbones: dict[tuple[str, str | None, str, str], Backbone] = field(default_factory=dict)
-    chunks: dict[int, int] = field(default_factory=dict)  # project -> images of its next step of embedding
     at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`
     held: dict[int, tuple[float, bool]] = field(default_factory=dict)  # see `owner`
     looked: set[int] = field(default_factory=set)  # projects that this process has looked at in Label Studio
@@ -57,6 +56,7 @@ class Context:
         default_factory=lambda: threading.BoundedSemaphore(MOST_COMPUTING)
     )
     loading: Loading = field(default_factory=lambda: Loading())
+    stopping: threading.Event = field(default_factory=threading.Event)  # set once the worker is to end
 
     def __post_init__(self) -> None:
         self.predictions = Predictions(self.server, self.store)

@@ -1,10 +1,9 @@
-"""The steps that bring things in: tasks and labels from Label Studio, vectors of their images."""
+"""The step that brings tasks and labels in from Label Studio."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from cdsel_backend.labelstudio.connection import LabelStudioError
@@ -18,12 +17,10 @@ from cdsel_backend.labelstudio.labels import (
 from cdsel_backend.labelstudio.mirroring import is_mirrored
 from cdsel_backend.labelstudio.queue_projects import ensure_config
 from cdsel_backend.labelstudio.source import TaskItem
-from cdsel_backend.pool.embed import embed_images
-from cdsel_backend.pool.measures import Measures
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.project.serving import misfit, model_folder
-from cdsel_backend.project.source import pool_source, source_item, take_in
+from cdsel_backend.project.source import take_in
 from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile import replaced, webhooks
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
@@ -34,23 +31,14 @@ from cdsel_backend.reconcile.listing import bring_in
 from cdsel_backend.reconcile.queues import find_queues, look_up, settle_lost
 from cdsel_backend.reconcile.webhooks import ensure_webhooks
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Json, Request, Step
+from cdsel_backend.store.records import Json, Request
 from cdsel_backend.training import ModelFormatError, load
 
-EMBED_CHUNK = 32  # images of a first committed step
-MOST_IMAGES = 8192  # of a step
-STEP_SECONDS = 2.0  # of a step: long enough that its start costs little, short enough for other projects
-EMBEDDED_AGAIN = (
-    "All images are embedded again, because the way they are read changed (another version of this backend, or the "
-    "setting backbone, features or view). Labels and models are kept; a training follows, and predictions with it."
-)
-RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubling each time
 REQUESTS = frozenset(Request)
 UPDATED = "PROJECT_UPDATED"  # what Label Studio calls a change of a project's own fields
 REFUSED = 400  # the status of what Label Studio finds wrong with a request
 SEQUENTIAL = "Sequential sampling"
 RELIST_SECONDS = 3600.0  # between looks at a source outside Label Studio; `cdsel pool add` looks at once
-HOST_SUSPENDED = "IMAGE_HOST_SUSPENDED"  # an event of our own, for the activity page
 POOL_POLL = 10  # the pool is listed once in so many polls of the queue
 
 
@@ -225,64 +213,3 @@ def set_aside(context: Context, project: int, space: LabelSpace) -> str | None:
     except ModelFormatError:
         return None  # `check_champion` says so
     return f"{champion} is set aside until the next training: {why}" if why else None
-
-
-def embed(context: Context, state: State) -> bool:
-    """Read and embed the next images that have no vector."""
-    backbone, store, project = context.backbone(state.settings), context.store, state.project.id
-    if state.project.backbone != backbone.fingerprint:
-        if state.project.backbone and store.embedding_progress(project)[0]:
-            store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
-        store.start_backbone(project, backbone.fingerprint)
-    chunk, begun = context.chunks.get(project, EMBED_CHUNK), time.monotonic()
-    rows = store.without_vector(project, limit=chunk, now=time.time())
-    if "hosts" in state.project.problems and not context.studio.suspensions.in_trouble():
-        store.note_problems(project, "hosts", [])
-    if not rows:
-        if "embedding" in state.project.problems:
-            store.note_problems(project, "embedding", [])
-        return False
-    embedded, unusable, total = store.embedding_progress(project)
-    context.show(state, Activity(Step.EMBEDDING, embedded + unusable, total))
-    source = pool_source(context.studio, state)
-    done: list[tuple[int, str, Any]] = []
-    said: list[tuple[int, Measures, str | None]] = []
-    faults: dict[int, str] = {}
-    waits: dict[int, float] = {}
-    images = ((row.id, partial(source.read, source_item(row))) for row in rows)
-    try:
-        for result in embed_images(backbone, images, max_pixels=context.server.max_image_pixels):
-            if result.vector is not None and result.content_hash is not None:
-                done.append((result.key, result.content_hash, result.vector))
-                said.append((result.key, result.measures, result.note))
-            else:
-                faults[result.key] = result.error or "no vector came of it"
-                if result.retry_after is not None:
-                    waits[result.key] = result.retry_after
-    finally:  # also where Label Studio goes away halfway: what is done stays done
-        pauses = {row.id: pause_after(row.attempts) for row in rows} | waits
-        store.note_files(said)  # first: an item with a vector is complete
-        store.add_vectors(backbone.fingerprint, done)
-        replaced.compare(store, state, {item: digest for item, digest, _ in done})
-        store.note_unusable([(item, words, time.time() + pauses[item]) for item, words in faults.items()])
-        note_hosts(context, state, sorted({faults[item] for item in waits}))
-        context.chunks[project] = next_chunk(chunk, time.monotonic() - begun)
-    return True
-
-
-def note_hosts(context: Context, state: State, words: list[str]) -> None:
-    """Say which hosts of images are left alone for a while, on the overview and as an event."""
-    if words and words != state.project.problems.get("hosts"):
-        context.store.note_problems(state.project.id, "hosts", words)
-        context.store.add_event(state.project.pool_project, HOST_SUSPENDED, {"hosts": words}, handled=True)
-
-
-def pause_after(attempts: int) -> float:
-    """Seconds until an image is tried again that failed so often before."""
-    return float(RETRY_SECONDS * 2 ** min(attempts, 8))
-
-
-def next_chunk(images: int, seconds: float) -> int:
-    """Images of the next step, after so many took so long: what fills `STEP_SECONDS`, at most four times as many."""
-    fill = int(images * STEP_SECONDS / max(seconds, 0.001))
-    return max(EMBED_CHUNK, min(fill, 4 * images, MOST_IMAGES))

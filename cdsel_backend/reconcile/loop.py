@@ -21,8 +21,9 @@ from cdsel_backend.project.predicted import keep_predicted
 from cdsel_backend.project.wording import refused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import withdraw_excluded
+from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.reconcile.idle import rests, settle
-from cdsel_backend.reconcile.intake import embed, sync
+from cdsel_backend.reconcile.intake import sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, update_report
 from cdsel_backend.reconcile.mirror import mirror
 from cdsel_backend.reconcile.owner import holds

@@ -21,7 +21,7 @@ from cdsel_backend.project.serving import predict_pool
 from cdsel_backend.project.shown import Shown
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import first_rows
-from cdsel_backend.reconcile.intake import pause_after
+from cdsel_backend.reconcile.embedding import pause_after
 from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import open_queues
 from cdsel_backend.round import next_round, seed_of_round, strength_of

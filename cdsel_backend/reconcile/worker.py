@@ -90,10 +90,12 @@ class Worker:
         self.moves = 0  # steps begun or ended: what the pulse shows
         self.failures: dict[int, tuple[int, float]] = {}  # project -> times in a row, not before
         self._opening = threading.Lock()
+        self.stop = threading.Event()  # that of `run`
         self.turns: dict[int, Turn] = {}  # project -> its turn that has not ended yet
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
+        self.stop = stop
         beating = threading.Thread(target=self._beat, args=(stop,), name="pulse", daemon=True)
         beating.start()
         # The matrices of a head are small: more BLAS threads than one cost time, much of it where cores are shared.
@@ -245,7 +247,9 @@ class Worker:
                     image_hosts=self.server.image_hosts,
                     image_roots=self.server.image_roots,
                 )
-                self.contexts[studio_url] = Context(self.store, self.server, studio, trainings=self.trainings)
+                self.contexts[studio_url] = Context(
+                    self.store, self.server, studio, trainings=self.trainings, stopping=self.stop
+                )
             return self.contexts[studio_url]
 
     def _renew_token(self) -> None:

@@ -68,8 +68,15 @@ class Files:
                 does not answer.
         """
 
+        too_large = UnreadableImage(f"{path} is larger than {self._max_bytes // 2**20} MiB")
+
         def read() -> bytes:
             with self.open(path) as file:
+                # Where the size can be told, nothing is read of a file that is too large.
+                if file.seekable():
+                    if file.seek(0, os.SEEK_END) > self._max_bytes:
+                        raise too_large
+                    file.seek(0)
                 return file.read(self._max_bytes + 1)
 
         try:
@@ -81,7 +88,7 @@ class Files:
         except Exception as error:  # of whatever storage it is
             raise UnreadableImage(f"{path} cannot be read: {words_of(error)}") from error
         if len(data) > self._max_bytes:
-            raise UnreadableImage(f"{path} is larger than {self._max_bytes // 2**20} MiB")
+            raise too_large
         return data
 
     def image(self, path: str) -> bytes:
@@ -156,6 +163,8 @@ class Files:
                     f"{path} lies in no folder of this machine; name its prefix (--root s3://bucket)"
                 )
             root = Path(self.root).resolve()
+            if "\\" in path and os.sep == "/" and not os.path.lexists(root / path):
+                path = path.replace("\\", "/")  # of a table that was made on Windows
             full = (root / path).resolve(strict=False)
         except (OSError, RuntimeError) as error:
             raise UnreadableImage(f"{path}: a symbolic link that leads in a circle") from error

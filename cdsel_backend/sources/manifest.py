@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,8 @@ NAMES = (
 )
 WEB = ("http://", "https://")
 BATCH = 4096  # rows of a Parquet file in memory at once
+
+_LEFT_OUT = object()
 
 Row = tuple[int, Mapping[str, Any] | str]
 """The number of a row, from 1, and its columns; or why it could not be read."""
@@ -123,13 +126,24 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
     names = next(reader, None)
     if not names or not any(names):
         raise SourceError("the table is empty: a header and a row for each image are needed")
-    for number, cells in enumerate(reader, start=1):
+    names = [_text(name) for name in names]
+    for number in itertools.count(1):
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:  # such as a quotation mark that is never closed
+            yield number, f"no row of a table ({error})"
+            continue
+        if cells is None:
+            return
         if not cells:
             continue
         if len(cells) != len(names):
             yield number, f"{len(cells)} values for {len(names)} columns"
             continue
-        yield number, {name: cell for name, cell in zip(names, cells, strict=True) if name and cell != ""}
+        yield (
+            number,
+            {name: _text(cell) for name, cell in zip(names, cells, strict=True) if name and cell != ""},
+        )
 
 
 def _json_rows(file: BinaryIO) -> Iterator[Row]:
@@ -138,7 +152,7 @@ def _json_rows(file: BinaryIO) -> Iterator[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield number, f"no JSON ({error})"
             continue
         yield number, _plain(row) if isinstance(row, dict) else "no JSON object"
@@ -158,18 +172,32 @@ def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose values JSON can hold; what it cannot, such as bytes, is left out."""
-    found: dict[str, Any] = {}
-    for name, value in row.items():
-        if hasattr(value, "isoformat"):
-            value = value.isoformat()
-        elif type(value).__name__ == "Decimal":
-            value = float(value)
-        if isinstance(value, float) and not math.isfinite(value):
-            value = None
-        if value is None or isinstance(value, (str, int, float, bool, dict, list)):
-            found[str(name)] = value
-    return found
+    """A row whose values any database can keep as JSON; what it cannot, such as bytes, is left out."""
+    plain = {_text(str(name)): _value(value) for name, value in row.items()}
+    return {name: value for name, value in plain.items() if value is not _LEFT_OUT}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if isinstance(value, (list, tuple)):
+        return [plain for plain in map(_value, value) if plain is not _LEFT_OUT]
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if type(value).__name__ == "Decimal":
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (int, float)) else _LEFT_OUT
+
+
+def _text(text: str) -> str:
+    """A text without what databases refuse: NUL, and halves of surrogate pairs."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 READERS: Mapping[str, Callable[[BinaryIO], Iterator[Row]]] = {

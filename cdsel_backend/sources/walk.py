@@ -40,7 +40,7 @@ def walk_local(top: Path) -> Iterator[Found]:
         except OSError as error:
             if folder == top:
                 raise SourceError(f"{top} cannot be listed: {words_of(error)}") from error
-            yield Found(here, "", f"the folder cannot be listed: {words_of(error)}")
+            yield Found(readable(here), "", f"the folder cannot be listed: {words_of(error)}")
             continue
         deeper = []
         for entry in entries:
@@ -51,7 +51,7 @@ def walk_local(top: Path) -> Iterator[Found]:
                 else:
                     yield _found(entry, path, top)
             except OSError as error:
-                yield Found(path, "", f"cannot be looked at: {words_of(error)}")
+                yield Found(readable(path), "", f"cannot be looked at: {words_of(error)}")
         waiting += reversed(deeper)
 
 
@@ -73,6 +73,10 @@ def walk_remote(filesystem: Any, base: str) -> Iterator[Found]:
 
 def _found(entry: os.DirEntry[str], path: str, top: Path) -> Found:
     """What an entry that is no folder is."""
+    if readable(path) != path:  # as of archives from other systems; no database keeps such a name
+        return Found(
+            readable(path), "", "its name, or that of a folder above it, is no text in UTF-8: rename it"
+        )
     if entry.is_symlink():
         try:
             target = Path(entry.path).resolve(strict=True)
@@ -93,6 +97,11 @@ def _found(entry: os.DirEntry[str], path: str, top: Path) -> Found:
     if not stat.S_ISREG(info.st_mode):
         return Found(path, "", "no file (a pipe, a socket or a device)")
     return Found(path, f"{info.st_size}-{info.st_mtime_ns}")
+
+
+def readable(path: str) -> str:
+    """A path as text; what is no UTF-8 of it in hex."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def stamp_of(info: Mapping[str, Any]) -> str:

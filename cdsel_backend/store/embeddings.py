@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, and_, bindparam, case, func, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, case, func, select, tuple_, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -28,18 +28,17 @@ Progress = tuple[int, int, int]
 class Embeddings(Database):
     """The vectors of items."""
 
-    def without_vector(self, project: int, *, limit: int, now: float) -> list[Item]:
-        """Items whose image is to be read and embedded, those never tried before first."""
+    def without_vector(
+        self, project: int, *, limit: int, now: float, after: Item | None = None
+    ) -> list[Item]:
+        """Items whose image is to be read and embedded, those never tried before first; those that follow an item."""
         items = schema.items
+        due = [items.c.project == project, items.c.due_at <= now]
+        if after is not None:
+            due.append(tuple_(items.c.due_at, items.c.id) > (after.due_at, after.id))
         with reading(self.engine) as connection:
-            return records(
-                connection,
-                Item,
-                columns(Item, items)
-                .where(items.c.project == project, items.c.due_at <= now)
-                .order_by(items.c.due_at, items.c.id)
-                .limit(limit),
-            )
+            query = columns(Item, items).where(*due).order_by(items.c.due_at, items.c.id).limit(limit)
+            return records(connection, Item, query)
 
     def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:
         """Those of some items that are in the pool and have a vector of this backbone."""
@@ -110,14 +109,29 @@ class Embeddings(Database):
         hashes = [content_hash for _, content_hash, _ in embedded]
         # First the vectors, which are safe once this returns, then the items that say where theirs is.
         positions = self.vectors_kept.append(backbone, hashes, np.stack([vector for *_, vector in embedded]))
-        with writing(self.engine) as connection, counting(connection, ids):
+        self._keep_positions(backbone, list(zip(ids, hashes, positions.tolist(), strict=True)))
+
+    def share_vectors(self, backbone: str, items: Sequence[tuple[int, str]]) -> dict[int, str]:
+        """Give items (id, content hash) the vectors of their content, where there are any; returns those that have one."""
+        if not items:
+            return {}
+        positions = self.vectors_kept.find(backbone, [digest for _, digest in items]).tolist()
+        found = [(item, digest, at) for (item, digest), at in zip(items, positions, strict=True) if at >= 0]
+        self._keep_positions(backbone, found)
+        return {item: digest for item, digest, _ in found}
+
+    def _keep_positions(self, backbone: str, found: Sequence[tuple[int, str, int]]) -> None:
+        """Record where vectors of items lie: (item id, content hash, position)."""
+        if not found:
+            return
+        with writing(self.engine) as connection, counting(connection, [item for item, *_ in found]):
             connection.execute(
                 update(schema.items)
                 .where(schema.items.c.id == bindparam("item"))
                 .values(content_hash=bindparam("digest"), problem=None),
-                [{"item": item, "digest": digest} for item, digest in zip(ids, hashes, strict=True)],
+                [{"item": item, "digest": digest} for item, digest, _ in found],
             )
-            _place(connection, backbone, zip(ids, positions.tolist(), strict=True))
+            _place(connection, backbone, [(item, at) for item, _, at in found])
 
     def note_files(self, found: Sequence[tuple[int, Mapping[str, Any], str | None]]) -> None:
         """Keep what the files of items say of themselves: (item id, measures, note)."""

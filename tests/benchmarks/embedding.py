@@ -5,7 +5,7 @@
 `plain`, `forward`, `decode`, `whole` are images a second: of the loop that most scripts have (decode a batch of 64,
 then one pass of the network as timm made it), of our fastest runtime alone, of reading, decoding and resizing alone,
 and of all of it overlapped, as the worker runs it. On a CPU decoding and the network share the cores; a stage alone
-has those it would have in the pipeline, half of them (on a GPU: all). `times_plain` is whole / plain,
+has those it would have in the pipeline, half of them (on a GPU: all; `gpu_decodes` says whether it decodes, too). `times_plain` is whole / plain,
 `of_slower_stage` whole / the slower of decode and forward. `cpu_ms` are CPU milliseconds an image, which mean
 something on a busy machine, too. `cosine` is the lowest of our vectors to the loop's.
 """
@@ -27,6 +27,7 @@ from PIL import Image
 from cdsel_backend.pool import runtime_openvino as openvino
 from cdsel_backend.pool.backbones import Backbone, load_backbone
 from cdsel_backend.pool.decode import decode
+from cdsel_backend.pool.decode_gpu import GpuDecoder
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import DEFAULT, Network, load_network
 from cdsel_backend.pool.runtime import TRIAL, WORTH, agreement
@@ -57,6 +58,13 @@ def in_threads(function: Callable[[int], object], count: int, threads: int) -> N
     """Call a function with 0 ... count - 1, some at once."""
     with ThreadPoolExecutor(threads) as executor:
         list(executor.map(function, range(count)))
+
+
+def read(backbone: Backbone, on_gpu: GpuDecoder | None, file: Path) -> None:
+    """Read, decode and resize an image, as the pipeline does."""
+    data = file.read_bytes()
+    if on_gpu is None or on_gpu.read(data) is None:
+        backbone.prepare(decode(data))
 
 
 def warmed(backbone: Backbone, pixels: np.ndarray) -> None:
@@ -100,6 +108,12 @@ def main() -> None:
     network.model.eval().to(backbone.device)
     some = np.stack([backbone.prepare(decode(file.read_bytes())) for file in files[:BATCH]])
     warmed(backbone, some)
+    list(
+        embed_images(
+            backbone, enumerate(f.read_bytes() for f in files[: 2 * TRIAL]), decoder=backbone.decoder
+        )
+    )
+    on_gpu = backbone.decoder if backbone.decoder is not None and backbone.decoder.chosen else None
     cores = len(os.sched_getaffinity(0))
     share = cores if backbone.device.type == "cuda" else max(1, cores // 2)
     passes = max(1, len(files) // backbone.batch)
@@ -110,9 +124,11 @@ def main() -> None:
             lambda _: backbone.embed_prepared(batch), passes, max(1, backbone.parallel * share // cores)
         ),
         "decode": lambda: in_threads(
-            lambda at: backbone.prepare(decode(files[at].read_bytes())), len(files), share
+            lambda at: read(backbone, on_gpu, files[at]), len(files), on_gpu.readers if on_gpu else share
         ),
-        "whole": lambda: list(embed_images(backbone, ((file, file.read_bytes) for file in files))),
+        "whole": lambda: list(
+            embed_images(backbone, ((file, file.read_bytes) for file in files), decoder=backbone.decoder)
+        ),
     }
     counts = dict.fromkeys(stages, len(files)) | {"forward": passes * backbone.batch}
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in stages}
@@ -140,6 +156,7 @@ def main() -> None:
                 "runtime": backbone.runtime.name,
                 "batch": backbone.batch,
                 "openvino": openvino.available(),
+                "gpu_decodes": on_gpu is not None,
                 "images": len(files),
                 "cores": cores,
             }

@@ -32,6 +32,7 @@ class EightPixels:
     """A backbone: eight pixels of an image, three colours each."""
 
     fingerprint, batch, parallel = "e" * 32, 16, 1
+    decoder = None
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return the pixels (4, 2, 3)."""

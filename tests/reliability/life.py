@@ -36,7 +36,7 @@ import cdsel_backend.pool.backbones as backbones
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
 from cdsel_backend.labelstudio.queue_projects import queue_projects
-from cdsel_backend.reconcile import intake, learn, loop, rounds
+from cdsel_backend.reconcile import embedding, learn, loop, rounds
 from cdsel_backend.reconcile import worker as working
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
@@ -102,9 +102,9 @@ def live(order: Order, far: Pipe) -> None:
     Sends the name of the point that ends it, None at the end of the run, and the seconds of CPU that it took.
     """
     backbones.load_backbone = lambda *given, **options: EightPixels()  # type: ignore[assignment,return-value]
-    intake.EMBED_CHUNK = 8
+    embedding.MOST_IMAGES = 8
     # Nothing depends on how busy the machine is.
-    working.TURN_SECONDS, working.BEAT_SECONDS, intake.STEP_SECONDS = 600.0, 600.0, 0.0
+    working.TURN_SECONDS, working.BEAT_SECONDS, embedding.COMMIT_SECONDS = 600.0, 600.0, 600.0
     server = ServerSettings(
         data_dir=order.folder, label_studio_url=order.url, label_studio_api_key=order.token, device="cpu"
     )

@@ -1,0 +1,271 @@
+"""JPEG files decoded, made smaller and measured on a GPU, in batches of what many readers bring.
+
+By nvImageCodec (extra `gpu`). It takes over where it is installed, agrees with the CPU on real pictures and is not much
+slower than all cores; files of other kinds, damaged ones and pictures that are to be turned stay with the CPU. Not by
+torchvision, whose decoder can write into memory of others (pytorch/vision 9606).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.jpeg import JpegHead, read_head
+from cdsel_backend.pool.measures import Looks, Measures, middle, reduction, variables
+from cdsel_backend.pool.runtime import CLOSE, TRIAL, Pixels, Vectors, agreement
+
+log = logging.getLogger(__name__)
+
+BATCH = 64  # files decoded together at most
+MOST_PIXELS = 16_000_000  # of a picture; larger ones are few, and would fill the GPU's memory
+_BATCH_PIXELS = 64_000_000
+_READERS = 3 * BATCH  # one batch is decoded, one is gathered, and one is read
+_NOT_MUCH_SLOWER = 0.5  # of the speed of all cores, which reading and the network's preparation need, too
+_FAILURES = 3  # batches in a row, after which the CPU goes on
+_GREY = (19595, 38470, 7471)  # of 65536: how Pillow weighs red, green and blue
+
+
+class Codec(Protocol):
+    """Something that decodes JPEG files: each to (height, width, 3) uint8 on a device, None where it cannot."""
+
+    def __call__(self, files: Sequence[bytes]) -> list[torch.Tensor | None]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, eq=False)
+class Shrunk:
+    """What is kept of a picture: (height, width, 3) uint8 at the network's input size, and what its file says."""
+
+    pixels: Pixels
+    measures: Measures
+
+
+class NvImageCodec:
+    """NVIDIA's nvImageCodec on one GPU; on a CPU, where it is tried out, its libjpeg-turbo."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Take a device. Raises ImportError where nvImageCodec is not installed."""
+        from nvidia import nvimgcodec
+
+        self._device = device
+        self._gpu = device.type == "cuda"
+        kinds = nvimgcodec.BackendKind
+        on_gpu = (kinds.HW_GPU_ONLY, kinds.GPU_ONLY, kinds.HYBRID_CPU_GPU)
+        self._decoder = nvimgcodec.Decoder(
+            device_id=(device.index or 0) if self._gpu else nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
+            backends=[nvimgcodec.Backend(kind) for kind in (on_gpu if self._gpu else (kinds.CPU_ONLY,))],
+            options=":fancy_upsampling=1",  # as libjpeg does, and with it Pillow
+        )
+        self._options = nvimgcodec.DecodeParams(apply_exif_orientation=False)
+
+    def __call__(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
+        """See `Codec`."""
+        if not self._gpu:
+            return [self._tensor(image) for image in self._decoder.decode(list(files), params=self._options)]
+        with torch.cuda.device(self._device):
+            stream = torch.cuda.current_stream().cuda_stream
+            images = self._decoder.decode(list(files), params=self._options, cuda_stream=stream)
+            return [self._tensor(image) for image in images]
+
+    def _tensor(self, image: Any) -> torch.Tensor | None:
+        if image is None:
+            return None
+        if self._gpu:
+            return torch.as_tensor(image, device=self._device)
+        return torch.from_numpy(np.array(image))
+
+
+class GpuDecoder:
+    """Decodes on a GPU, once it is known to agree with the CPU. Called from many threads."""
+
+    readers = _READERS
+    """Threads that keep it busy."""
+
+    def __init__(
+        self,
+        codecs: Sequence[Codec],
+        size: tuple[int, int],
+        embed: Callable[[Pixels], Vectors],
+        *,
+        cores: int | None = None,
+    ) -> None:
+        """Begin; the first pictures are the CPU's.
+
+        Args:
+            codecs: one for each GPU.
+            size: the network's input (height, width).
+            embed: its vectors (m, d) of prepared pictures (m, height, width, 3).
+            cores: that decode where the GPU does not; None: those of this process.
+        """
+        self._codecs = codecs
+        self._size = size
+        self._embed = embed
+        self._cores = cores or len(os.sched_getaffinity(0))
+        self._trial: list[tuple[bytes, Pixels, float]] | None = []
+        self._guard = threading.Lock()
+        self._asked: queue.SimpleQueue[tuple[bytes, JpegHead, Future[Shrunk | None]]] = queue.SimpleQueue()
+        self._failures = 0
+        self.chosen = False
+        """Whether it decodes."""
+
+    def read(self, data: bytes, *, max_pixels: int = MOST_PIXELS) -> Shrunk | None:
+        """Decode a file; None where the CPU has to, as of a larger picture."""
+        if not self.chosen or (head := _suitable(data)) is None or head.pixels > max_pixels:
+            return None
+        answer: Future[Shrunk | None] = Future()
+        self._asked.put((data, head, answer))
+        return answer.result()
+
+    def learn(self, data: bytes, pixels: Pixels, seconds: float) -> None:
+        """See what the CPU made of a file, in how long; after `TRIAL` of them the GPU is tried on the same."""
+        if self._trial is None or _suitable(data) is None:
+            return
+        with self._guard:
+            if self._trial is None:
+                return
+            self._trial.append((data, pixels, seconds))
+            if len(self._trial) < TRIAL:
+                return
+            trial, self._trial = self._trial, None
+        try:
+            self.chosen = self._passes(trial)
+        except Exception:  # of CUDA and the codec, which share no base; the CPU goes on
+            log.exception("images cannot be decoded on the GPU")
+        if self.chosen:
+            for codec in self._codecs:
+                threading.Thread(target=self._serve, args=(codec,), name="decode", daemon=True).start()
+
+    def _passes(self, trial: Sequence[tuple[bytes, Pixels, float]]) -> bool:
+        files = [data for data, _, _ in trial]
+        found: list[Shrunk | None] = []
+        for _ in range(2):  # the first time prepares
+            begun = time.perf_counter()
+            found = self._decoded(self._codecs[0], [(data, read_head(data)) for data in files])
+            taken = (time.perf_counter() - begun) / len(files)
+        both = [
+            (theirs, shrunk.pixels)
+            for (_, theirs, _), shrunk in zip(trial, found, strict=True)
+            if shrunk is not None
+        ]
+        if len(both) < len(files) // 2:
+            log.warning("the GPU decodes %d of %d JPEG files: the CPU decodes", len(both), len(files))
+            return False
+        cpu, gpu = (self._embed(np.stack(pictures)) for pictures in zip(*both, strict=True))
+        cosine = agreement(gpu, cpu)
+        speed = len(self._codecs) / taken / (self._cores / (sum(took for *_, took in trial) / len(files)))
+        log.info(
+            "JPEG on the GPU: cosine %.5f at the least, %.1f times the speed of all cores", cosine, speed
+        )
+        return cosine >= CLOSE and speed >= _NOT_MUCH_SLOWER
+
+    def _serve(self, codec: Codec) -> None:
+        """Decode what was asked for, as many files at once as wait."""
+        while True:
+            asked = [self._asked.get()]
+            pixels = asked[0][1].pixels
+            while len(asked) < BATCH and pixels < _BATCH_PIXELS:
+                try:
+                    asked.append(self._asked.get_nowait())
+                except queue.Empty:
+                    break
+                pixels += asked[-1][1].pixels
+            try:
+                found = self._decoded(codec, [(data, head) for data, head, _ in asked])
+                self._failures = 0
+            except Exception as error:  # as above
+                found = [None] * len(asked)
+                self._failures += 1
+                log.warning("%d images were not decoded on the GPU: %s", len(asked), error)
+                if self._failures >= _FAILURES:
+                    self.chosen = False
+                    log.warning("from here on the CPU decodes")
+            for (*_, answer), shrunk in zip(asked, found, strict=True):
+                answer.set_result(shrunk)
+
+    def _decoded(self, codec: Codec, files: Sequence[tuple[bytes, JpegHead | None]]) -> list[Shrunk | None]:
+        pictures = codec([data for data, _ in files])
+        found: list[Shrunk | None] = [None] * len(files)
+        alike = defaultdict(list)
+        for at, ((_, head), picture) in enumerate(zip(files, pictures, strict=True)):
+            # Where the two disagree on the size, neither is to be trusted.
+            if picture is not None and head is not None and tuple(picture.shape) == (*head.size[::-1], 3):
+                alike[head.size].append(at)
+        for size, places in alike.items():
+            batch = torch.stack([p for at in places if (p := pictures[at]) is not None]).permute(0, 3, 1, 2)
+            looks = look_at(batch)
+            for at, pixels, looked in zip(places, shrink(batch, self._size), looks, strict=True):
+                head = files[at][1]
+                assert head is not None
+                said = variables(looked, size=size, bits=8, quality=head.quality, kind="JPEG")
+                found[at] = Shrunk(pixels, said)
+        return found
+
+
+def find_decoder(
+    device: torch.device, size: tuple[int, int], embed: Callable[[Pixels], Vectors]
+) -> GpuDecoder | None:
+    """A decoder on the GPUs of a device; None on a CPU, or where nvImageCodec is not there."""
+    if device.type != "cuda":
+        return None
+    from cdsel_backend.pool.runtime_cuda import all_gpus
+
+    try:
+        return GpuDecoder([NvImageCodec(gpu) for gpu in all_gpus(device)], size, embed)
+    except ModuleNotFoundError:
+        log.info("JPEG is decoded by the CPU; install cdsel-backend[gpu] to have the GPU do it")
+        return None
+    except Exception as error:  # a driver that is too old, a library that it lacks
+        log.warning("nvImageCodec cannot be used, the CPU decodes: %s", error)
+        return None
+
+
+def _suitable(data: bytes) -> JpegHead | None:
+    head = read_head(data)
+    return head if head is not None and head.pixels <= MOST_PIXELS else None
+
+
+def shrink(batch: torch.Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """As `backbones.fit_to`, to a level of 255: (m, 3, h, w) uint8 on any device -> (m, height, width, 3) uint8."""
+    resized = batch.float()
+    for shape in ((batch.shape[2], size[1]), size):  # as there, rounded between the two
+        resized = torch.nn.functional.interpolate(resized, size=shape, mode="bicubic", antialias=True)
+        resized = resized.round_().clamp_(0, 255)
+    found: NDArray[np.uint8] = resized.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return found
+
+
+def look_at(batch: torch.Tensor) -> list[Looks]:
+    """As `measures.look`, of pictures (m, 3, h, w) uint8 on any device."""
+    height, width = batch.shape[2:]
+    by = reduction((width, height))
+    small = torch.nn.functional.avg_pool2d(batch.float(), by, ceil_mode=True, count_include_pad=False)
+    small = (small + 0.5).floor_()  # as Pillow rounds
+    grey = _grey(small).flatten(1)
+    red, green, blue = small.unbind(1)
+    difference = ((red - green).abs().flatten(1).mean(1) + (green - blue).abs().flatten(1).mean(1)) / 2
+    left, top, right, bottom = middle((width, height))
+    crop = _grey(batch[:, :, top:bottom, left:right])
+    sharpness = torch.zeros_like(difference)
+    if min(crop.shape[1:]) >= 3:
+        edges = crop[:, :-2, 1:-1] + crop[:, 2:, 1:-1] + crop[:, 1:-1, :-2] + crop[:, 1:-1, 2:]
+        sharpness = (edges - 4 * crop[:, 1:-1, 1:-1]).flatten(1).std(1, correction=0)
+    table = torch.stack([grey.mean(1), grey.std(1, correction=0), sharpness, difference], 1)
+    return [Looks(*row) for row in table.double().cpu().tolist()]
+
+
+def _grey(batch: torch.Tensor) -> torch.Tensor:
+    """Pictures (m, 3, h, w) -> their grey values (m, h, w), rounded as Pillow rounds."""
+    weights = torch.tensor(_GREY, dtype=torch.int32, device=batch.device)
+    mixed = (batch.to(torch.int32) * weights[:, None, None]).sum(1, dtype=torch.int32)
+    return ((mixed + 2**15) >> 16).float()

@@ -1,0 +1,179 @@
+"""The step that embeds: one stream of images, read, decoded and embedded at once, and committed as time passes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.embed import Embedded, EmbeddingStream
+from cdsel_backend.pool.measures import Measures
+from cdsel_backend.project.source import pool_source, source_item
+from cdsel_backend.reconcile import replaced
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Activity, Item, Step
+from cdsel_backend.store.vectors import VectorStore
+
+COMMIT_SECONDS = 2.0  # between commits: what a crash costs at the most
+STEP_SECONDS = (
+    10.0  # of a step: long beside the filling of its pipeline, short beside the time between two polls
+)
+MOST_IMAGES = 100_000  # of a step
+PAGE = 512  # items read from the store at once
+LOOK_SECONDS = 0.25  # between looks whether to end
+RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubling each time
+EMBEDDED_AGAIN = (
+    "All images are embedded again, because the way they are read changed (another version of this backend, or the "
+    "setting backbone, features or view). Labels and models are kept; a training follows, and predictions with it."
+)
+HOST_SUSPENDED = "IMAGE_HOST_SUSPENDED"  # an event of our own, for the activity page
+
+
+def embed(context: Context, state: State) -> bool:
+    """Read and embed images that have no vector, until none is left, something else is to be done, or time is up."""
+    backbone, store, project = context.backbone(state.settings), context.store, state.project.id
+    if state.project.backbone != backbone.fingerprint:
+        if state.project.backbone and store.embedding_progress(project)[0]:
+            store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
+        store.start_backbone(project, backbone.fingerprint)
+    if "hosts" in state.project.problems and not context.studio.suspensions.in_trouble():
+        store.note_problems(project, "hosts", [])
+    if not store.without_vector(project, limit=1, now=time.time()):
+        if "embedding" in state.project.problems:
+            store.note_problems(project, "embedding", [])
+        return False
+    results = _Results(context, state, backbone.fingerprint)
+    results.show()
+    source = pool_source(context.studio, state)
+    enough, newest, begun = threading.Event(), store.newest_event(), time.monotonic()
+    images = ((row, partial(source.read, source_item(row))) for row in _due(store, project, enough))
+    committed = begun
+    try:
+        with EmbeddingStream(
+            backbone,
+            images,
+            max_pixels=context.server.max_image_pixels,
+            known=_Kept(store.vectors_kept, backbone.fingerprint),
+            once=True,
+            decoder=backbone.decoder,
+        ) as stream:
+            while not stream.ended:
+                for result in stream.next_batch(LOOK_SECONDS):
+                    results.add(result)
+                now = time.monotonic()
+                if now - committed >= COMMIT_SECONDS:
+                    results.commit()
+                    results.show()
+                    committed = now
+                    if _something_else(context, state, newest):
+                        enough.set()
+                if now - begun >= STEP_SECONDS or context.stopping.is_set():
+                    enough.set()  # what is under way is still taken
+    finally:  # also where Label Studio goes away halfway: what is done stays done
+        results.commit()
+    return True
+
+
+def _due(store: Store, project: int, enough: threading.Event) -> Iterator[Item]:
+    """The items whose image is to be read, until it is `enough`."""
+    now, left, after = time.time(), MOST_IMAGES, None
+    while left:
+        rows = store.without_vector(project, limit=min(PAGE, left), now=now, after=after)
+        for row in rows:
+            if enough.is_set():
+                return
+            yield row
+        if len(rows) < PAGE:
+            return
+        left -= len(rows)
+        after = rows[-1]
+
+
+def _something_else(context: Context, state: State, newest: int) -> bool:
+    """Whether something came in since, or a setting changed, so that other steps should have their turn."""
+    store = context.store
+    if store.newest_event() > newest and any(event.id > newest for event in store.open_events(state.sources)):
+        return True
+    return store.project(state.project.id).layers != state.project.layers
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The content hashes of images that a backbone has seen."""
+
+    vectors: VectorStore
+    backbone: str
+
+    def __contains__(self, content_hash: object) -> bool:
+        return bool(self.vectors.find(self.backbone, [str(content_hash)])[0] >= 0)
+
+
+@dataclass
+class _Results:
+    """What came of images and is not committed yet."""
+
+    context: Context
+    state: State
+    backbone: str
+    vectors: list[tuple[int, str, NDArray[np.floating[Any]]]] = field(default_factory=list)
+    shared: list[tuple[int, str]] = field(default_factory=list)  # whose content has a vector, or will have
+    said: list[tuple[int, Measures, str | None]] = field(default_factory=list)
+    faults: list[tuple[int, str, float]] = field(default_factory=list)  # and when to try again
+    hosts: set[str] = field(default_factory=set)  # what is said of those that are left alone
+
+    def add(self, result: Embedded[Item]) -> None:
+        """Take what came of an item."""
+        item = result.key
+        if result.error is not None or result.content_hash is None:
+            error = result.error or "no vector came of it"
+            pause = pause_after(item.attempts) if result.retry_after is None else result.retry_after
+            self.faults.append((item.id, error, time.time() + pause))
+            if result.retry_after is not None:
+                self.hosts.add(error)
+            return
+        self.said.append((item.id, result.measures, result.note))
+        if result.vector is None:
+            self.shared.append((item.id, result.content_hash))
+        else:
+            self.vectors.append((item.id, result.content_hash, result.vector))
+
+    def commit(self) -> None:
+        """Keep all of it, and begin anew."""
+        store, state = self.context.store, self.state
+        store.note_files(self.said)  # first: an item with a vector is complete
+        store.add_vectors(self.backbone, self.vectors)
+        # Of those whose vector is still to come, the next step learns that it is there.
+        placed = store.share_vectors(self.backbone, self.shared)
+        read = {item: digest for item, digest, _ in self.vectors} | placed
+        replaced.compare(store, state, read)
+        store.note_unusable(self.faults)
+        note_hosts(self.context, state, sorted(self.hosts))
+        for taken in (self.vectors, self.shared, self.said, self.faults, self.hosts):
+            taken.clear()
+
+    def show(self) -> None:
+        """Let whoever watches know how far it is."""
+        embedded, unusable, total = self.context.store.embedding_progress(self.state.project.id)
+        activity = Activity(Step.EMBEDDING, embedded + unusable, total)
+        self.context.store.update_project(self.state.project.id, activity=activity.to_json())
+
+
+def note_hosts(context: Context, state: State, sentences: list[str]) -> None:
+    """Say which hosts of images are left alone for a while, on the overview and as an event."""
+    if sentences and sentences != context.store.project(state.project.id).problems.get("hosts"):
+        context.store.note_problems(state.project.id, "hosts", sentences)
+        context.store.add_event(
+            state.project.pool_project, HOST_SUSPENDED, {"hosts": sentences}, handled=True
+        )
+
+
+def pause_after(attempts: int) -> float:
+    """Seconds until an image is tried again that failed so often before."""
+    return float(RETRY_SECONDS * 2 ** min(attempts, 8))
