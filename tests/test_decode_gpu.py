@@ -1,4 +1,4 @@
-"""Decoding on a GPU, tried on a CPU: the same code, with nvImageCodec's own decoder for CPUs, or Pillow, as its codec."""
+"""Decoding on a GPU, tried on a CPU: the same code, its codec nvImageCodec's decoder for CPUs, or Pillow."""
 
 from __future__ import annotations
 

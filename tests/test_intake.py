@@ -40,8 +40,9 @@ def embed_all(world, url):
 
 
 @pytest.fixture
-def world(tmp_path):
-    """A world whose pool was never read by its backbone."""
+def world(tmp_path, monkeypatch):
+    """A world whose pool was never read by its backbone; a step has all the time that a busy machine wants."""
+    monkeypatch.setattr(embedding, "STEP_SECONDS", 600.0)
     return World(tmp_path, **BACKBONE)
 
 

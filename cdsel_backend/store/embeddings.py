@@ -112,7 +112,7 @@ class Embeddings(Database):
         self._keep_positions(backbone, list(zip(ids, hashes, positions.tolist(), strict=True)))
 
     def share_vectors(self, backbone: str, items: Sequence[tuple[int, str]]) -> dict[int, str]:
-        """Give items (id, content hash) the vectors of their content, where there are any; returns those that have one."""
+        """Give items (id, content hash) the vectors of their content; returns those whose content has one."""
         if not items:
             return {}
         positions = self.vectors_kept.find(backbone, [digest for _, digest in items]).tolist()

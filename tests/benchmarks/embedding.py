@@ -5,7 +5,8 @@
 `plain`, `forward`, `decode`, `whole` are images a second: of the loop that most scripts have (decode a batch of 64,
 then one pass of the network as timm made it), of our fastest runtime alone, of reading, decoding and resizing alone,
 and of all of it overlapped, as the worker runs it. On a CPU decoding and the network share the cores; a stage alone
-has those it would have in the pipeline, half of them (on a GPU: all; `gpu_decodes` says whether it decodes, too). `times_plain` is whole / plain,
+has those it would have in the pipeline, half of them (on a GPU: all).
+`gpu_decodes` says whether the GPU decodes, too. `times_plain` is whole / plain,
 `of_slower_stage` whole / the slower of decode and forward. `cpu_ms` are CPU milliseconds an image, which mean
 something on a busy machine, too. `cosine` is the lowest of our vectors to the loop's.
 """
