@@ -22,7 +22,7 @@ from cdsel_backend.project.identity import known_project
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import take_in
 from cdsel_backend.project.view import note_offer
-from cdsel_backend.reconcile import replaced, webhooks
+from cdsel_backend.reconcile import webhooks
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
 from cdsel_backend.reconcile.books import sync_queues, take_back_in_place, withdraw_left
 from cdsel_backend.reconcile.clock import is_over
