@@ -254,7 +254,7 @@ def test_strength_zero_of_the_curve_knows_no_confounder():
 
 
 def test_a_fine_tune_reads_the_images_and_auto_keeps_the_better(tmp_path: Path, monkeypatch):
-    """Made images, whose disease shows as stripes; few steps, so that the real network learns in seconds."""
+    """Made images, whose disease shows as stripes; few steps of a small network, so that it learns in seconds."""
     monkeypatch.setattr(finetune, "_FEWEST_STEPS", 2)
     monkeypatch.setattr(finetune, "_MOST_STEPS", 2)
     monkeypatch.setattr(runner, "ENOUGH_LABELS", 30)
@@ -269,7 +269,7 @@ def test_a_fine_tune_reads_the_images_and_auto_keeps_the_better(tmp_path: Path, 
         rows, vectors, name="made", label="diagnosis", group="patient", image_column="file", confounders=["site"]
     )}  # fmt: skip
     found, problems = with_pictures(
-        sets, rows, tmp_path, "file", backbone="tf_efficientnet_lite0", file=tmp_path / "a.npy",
+        sets, rows, tmp_path, "file", backbone="test_efficientnet=random", file=tmp_path / "a.npy",
         progress=lambda *_: None,
     )  # fmt: skip
     assert [problem.split(":")[0] for problem in problems] == ["7.png"]
