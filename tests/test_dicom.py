@@ -251,3 +251,94 @@ def test_what_is_burned_in_is_told() -> None:
     assert not burned_in(draw(RAMP, BurnedInAnnotation="NO"))
     assert not burned_in(draw(RAMP))
     assert not is_dicom(b"DICM")
+
+
+# Neighbours of the common kinds
+
+
+REFUSED = {
+    "JPEG-lossy.dcm": "misplaced marker",
+    "JPEG2000-embedded-sequence-delimiter.dcm": "Error decoding the J2K data",
+    "MR_truncated.dcm": "ends too early: bring it here again",
+    "badVR.dcm": "invalid literal for int",
+}
+"""pydicom's own files that have a picture which is not read, and why."""
+
+
+def test_every_file_of_pydicom_is_read_or_refused_with_a_reason() -> None:
+    read, why = set(), {}
+    for path in sorted(FILES.rglob("*")):
+        if path.is_file() and path.suffix == ".dcm":
+            try:
+                read.add(path.name) if decode(path.read_bytes()).size else None
+            except UnreadableImage as error:
+                why[path.name] = str(error)
+    assert len(read) >= 45
+    without = {name for name, reason in why.items() if "without a picture" in reason}
+    assert {name for name in why if name not in without} == {*REFUSED, "no_meta.dcm"}
+    assert all(REFUSED[name] in why[name] for name in REFUSED)
+    assert "image_dfl.dcm" in read  # deflated as a whole
+
+
+def test_a_file_without_preamble_and_header_is_read() -> None:
+    """As scanners of the last century wrote them, and as some archives cut them out."""
+    whole = draw(RAMP, WindowCenter=1024, WindowWidth=512)
+    dataset = pydicom.dcmread(io.BytesIO(whole))
+    for implicit in (False, True):
+        written = io.BytesIO()
+        pydicom.dcmwrite(written, dataset, implicit_vr=implicit, little_endian=True, force_encoding=True)
+        bare = written.getvalue()[written.getvalue().index(b"\x08\0\x16\0") :]
+        assert is_dicom(bare)
+        np.testing.assert_array_equal(grey(bare), grey(whole))
+    starts = (
+        b"",
+        b"\x08\0",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff\xe0\0\x10JFIF",
+        b"II*\0\x08\0\0\0",
+        b"GIF89a",
+    )
+    assert not any(is_dicom(start + bytes(9)) for start in starts)
+
+
+def test_the_window_of_one_frame_of_many_is_applied() -> None:
+    """Enhanced CT and MR files say for each frame what others say once."""
+    frames = np.stack([RAMP, RAMP])
+
+    def group(**fields: float) -> Dataset:
+        found = Dataset()
+        window, rescaled = Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = fields["center"], fields["width"]
+        rescaled.RescaleSlope, rescaled.RescaleIntercept = 1, fields["intercept"]
+        found.FrameVOILUTSequence, found.PixelValueTransformationSequence = [window], [rescaled]
+        return found
+
+    per_frame = [group(center=1024, width=512, intercept=0), group(center=40, width=400, intercept=-1024)]
+    data = draw(frames, PerFrameFunctionalGroupsSequence=per_frame)
+    one = draw(RAMP, WindowCenter=1024, WindowWidth=512)
+    other = draw(RAMP, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=40, WindowWidth=400)
+    np.testing.assert_array_equal(grey(data, frame=0), grey(one))
+    np.testing.assert_array_equal(grey(data, frame=1), grey(other))
+
+
+def test_padding_does_not_darken_what_is_inside() -> None:
+    values = RAMP.astype(np.int16)
+    padded = np.concatenate([values, np.full_like(values, -2000)])
+    shown = grey(draw(padded, PixelPaddingValue=-2000))
+    np.testing.assert_allclose(shown[:8], grey(draw(values)), atol=1)
+    assert set(shown[8:].ravel()) == {0}
+
+
+def test_a_large_picture_is_computed_in_parts_as_in_one(monkeypatch) -> None:
+    data = draw(RAMP, RescaleSlope=2, RescaleIntercept=-5, WindowCenter=2048, WindowWidth=1000)
+    whole = grey(data)
+    monkeypatch.setattr("cdsel_backend.pool.dicom._PART", 200)
+    np.testing.assert_array_equal(grey(data), whole)
+
+
+def test_a_deflated_file_that_would_fill_the_memory_is_refused(monkeypatch) -> None:
+    deflated = (FILES / "image_dfl.dcm").read_bytes()
+    assert decode(deflated).size == (512, 512)
+    monkeypatch.setattr("cdsel_backend.pool.dicom._MOST_INFLATED", 100_000)
+    with pytest.raises(UnreadableImage, match="deflated DICOM file holds more than"):
+        decode(deflated)

@@ -93,7 +93,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise UnreadableImage(f"the image is too large: {size[0]} x {size[1]} is over {max_pixels:,} pixels")
     if image is None and layout is None:
         raise UnreadableImage(
-            "not an image in a format that can be read (JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PPM)"
+            "not an image in a format that can be read (JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PPM, DICOM)"
         )
     kind = str(image.format) if image else "TIFF"
     note = None

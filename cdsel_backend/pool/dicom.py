@@ -13,7 +13,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -98,12 +98,9 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
         UnreadableDicom: no picture in it, damaged, too large, no such frame, or pydicom or a decoder is missing.
     """
     with _reading():
-        from pydicom.pixels.utils import pixel_array
-
         dataset = _header(io.BytesIO(data))
         if "Rows" not in dataset or "Columns" not in dataset or "PhotometricInterpretation" not in dataset:
-            kind = f" ({dataset.Modality})" if dataset.get("Modality") else ""
-            raise UnreadableDicom(f"a DICOM file without a picture{kind}")
+            raise _without_picture(dataset)
         width, height = int(dataset.Columns), int(dataset.Rows)
         if width * height > max_pixels:
             raise UnreadableDicom(f"the image is too large: {width} x {height} is over {max_pixels:,} pixels")
@@ -112,7 +109,7 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
         if not 0 <= index < frames:
             raise UnreadableDicom(f"the DICOM file has {frames} frames; there is no frame {index} (from 0)")
         kept = _without_pixels(dataset)
-        values = pixel_array(io.BytesIO(data), ds_out=kept, index=index)
+        values = _values(data, kept, index)
         _take_from_groups(kept, index)
         return Image.fromarray(_to_rgb(values, kept))
 
@@ -176,6 +173,33 @@ def _refuse_bomb(file: BinaryIO) -> None:
                     f"the deflated DICOM file holds more than {_MOST_INFLATED // 2**20} MiB"
                 )
     file.seek(0)
+
+
+def _without_picture(dataset: Dataset) -> UnreadableDicom:
+    kind = f" ({dataset.Modality})" if dataset.get("Modality") else ""
+    return UnreadableDicom(f"a DICOM file without a picture{kind}")
+
+
+def _values(data: bytes, header: Dataset, frame: int) -> NDArray[Any]:
+    """The stored values of a frame: (h, w), or (h, w, 3) as RGB; `header` is brought up to date with them."""
+    from pydicom import dcmread
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    with suppress(Exception):
+        return pixel_array(io.BytesIO(data), ds_out=header, index=frame)
+    # Deflated as a whole, without a header of its own, or with something odd before the pixels: then all of it is read.
+    whole = dcmread(io.BytesIO(data), force=True)
+    if not any(name in whole for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise _without_picture(header)
+    meta = getattr(whole, "file_meta", None) or FileMetaDataset()
+    if "TransferSyntaxUID" not in meta:
+        implicit, little = whole.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+        whole.file_meta = meta
+    return pixel_array(whole, index=frame)
 
 
 def _take_from_groups(dataset: Dataset, frame: int) -> None:
@@ -306,6 +330,8 @@ def _reading() -> Iterator[None]:
         reason = " ".join(str(error).split())
         if "missing dependencies" in reason:
             reason = f"no decoder for its compression is installed (install cdsel-backend[dicom]): {reason}"
+        if "less than expected" in reason:
+            raise UnreadableDicom("the DICOM file ends too early: bring it here again") from error
         raise UnreadableDicom(
-            f"the DICOM file is damaged or of a kind that is not read ({reason[:300]})"
+            f"the DICOM file is damaged or of a kind that is not read ({reason[:300]}): export it again, uncompressed"
         ) from error
