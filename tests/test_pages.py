@@ -920,8 +920,8 @@ def test_activity_says_when_how_long_and_what_came_of_each_webhook_and_push(clie
     store.add_event(POOL, "TASKS_PUSHED", {"tasks": [8, 9]}, handled=True, seconds=3.0)
     store.beat("here:1", moved=True)
     page = client.get(f"/projects/{POOL}/activity").text
-    assert "Label Studio: an answer was submitted" in page
-    assert "1 answer new or changed" in page
+    assert "Label Studio: an annotation was submitted" in page
+    assert "1 annotation new or changed" in page
     push_line = page[page.index("Images were pushed into the queue") :]
     assert "3.0 s" in push_line[: push_line.index("</tr>")]
     assert "2 images" in push_line[: push_line.index("</tr>")]

@@ -108,7 +108,7 @@ def test_an_annotator_is_never_out_of_work_and_an_admin_sees_one_budget(
         page.goto(f"{backend.url}/projects/{pool_project.id}/activity")
         pushes = page.locator("#events").get_by_text("Images were pushed into the queue")
         assert pushes.count()
-        assert page.locator("#events").get_by_text("Label Studio: an answer was submitted").count()
+        assert page.locator("#events").get_by_text("Label Studio: an annotation was submitted").count()
         assert page.locator("#worker").get_by_text("Alive").count() == 1
         page.screenshot(path=screenshots / "activity-real.png", full_page=True)
         check_sound(page)

@@ -204,10 +204,10 @@ def budget_in_hours(state: State) -> str | None:
 
 
 WEBHOOKS = {
-    "ANNOTATION_CREATED": "Label Studio: an answer was submitted",
-    "ANNOTATIONS_CREATED": "Label Studio: answers were submitted",
-    "ANNOTATION_UPDATED": "Label Studio: an answer was changed",
-    "ANNOTATIONS_DELETED": "Label Studio: answers were deleted",
+    "ANNOTATION_CREATED": "Label Studio: an annotation was submitted",
+    "ANNOTATIONS_CREATED": "Label Studio: annotations were submitted",
+    "ANNOTATION_UPDATED": "Label Studio: an annotation was changed",
+    "ANNOTATIONS_DELETED": "Label Studio: annotations were deleted",
     "TASKS_CREATED": "Label Studio: tasks were imported",
     "TASKS_DELETED": "Label Studio: tasks were deleted",
     "PROJECT_CREATED": "Label Studio: the project was made",
@@ -247,8 +247,8 @@ def brought(result: Json) -> str:
     parts = [
         f"{count:,} {noun}{'' if count == 1 else 's'}{rest}"
         for name, noun, rest in (
-            ("answers", "answer", " new or changed"),
-            ("withdrawn", "answer", " gone"),
+            ("answers", "annotation", " new or changed"),
+            ("withdrawn", "annotation", " gone"),
             ("images", "image", " more in the pool"),
         )
         if (count := int(result.get(name, 0))) > 0

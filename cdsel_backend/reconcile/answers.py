@@ -70,9 +70,9 @@ def other_answers_problem(state: State, space: LabelSpace) -> list[str]:
     tasks = ", ".join(map(str, numbers[:TASKS_SHOWN])) + (", …" if len(numbers) > TASKS_SHOWN else "")
     several = len(rows) > 1
     return [
-        f"{len(rows)} answer{'s are' if several else ' is'} to another question than {space.control}, which is "
-        f"learned: {asked}. {'They count' if several else 'It counts'} neither as label nor as skipped. Answer "
+        f"{len(rows)} annotation{'s answer' if several else ' answers'} another question than {space.control}, which "
+        f"is learned: {asked}. {'They count' if several else 'It counts'} neither as label nor as skipped, and "
+        f"{'use' if several else 'uses'} no budget. Answer "
         f"{space.control} on {'those tasks' if several else 'that task'}, too (tasks {tasks}); or set learn to the "
-        f"question that is meant; or import {'them' if several else 'it'} again with from_name {space.control}. An "
-        "image in the queue counts in the budget meanwhile; delete its task there, and another is selected"
+        f"question that is meant; or import {'them' if several else 'it'} again with from_name {space.control}"
     ]
