@@ -11,6 +11,7 @@ from filled import STUDIO_URL
 from world import POOL as WORLD_POOL
 from world import World
 
+from cdsel_backend.reconcile.loop import check_settings
 from cdsel_backend.reconcile.training_process import NOTHING_NEW, train_apart
 from cdsel_backend.reconcile.worker import Worker
 from cdsel_backend.server.app import create_app
@@ -132,3 +133,14 @@ def test_a_training_asked_for_with_unchanged_labels_says_so(tmp_path):
     assert ["no label is new" in one.payload["sentence"] for one in said] == [True]
     assert not train_apart(world.context, world.state())  # once
     assert len(world.store.events([WORLD_POOL], limit=9)) == 2
+
+
+def test_a_fine_tune_that_failed_is_no_problem_once_nobody_asks_for_one(tmp_path):
+    world = World(tmp_path)
+    world.store.note_problems(world.project, "fine-tune", ["the fine-tune failed"])
+    world.step(check_settings)
+    assert "fine-tune" in world.state().project.problems
+    layers = world.state().project.layers
+    world.store.update_project(world.project, layers={**layers, "dashboard": {"training": "head"}})
+    world.step(check_settings)
+    assert "fine-tune" not in world.state().project.problems
