@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
 _LONG = """
-annotators backbones_command confounders demo depths doctor finetune insight intake label_kinds labels_export leases
-listing loop model_export new_vectors operations outages outside_pool pages pool postgres prefix presence presence_loop
-quality reconcile refill replaced round runtime sample serving simulate slow studio training training_process verdicts
-versions workers
+annotators backbones_command confounders demo depths doctor finetune insight intake kills label_kinds labels_export
+leases listing loop machine model_export new_vectors operations outages outside_pool pages pool postgres prefix
+presence presence_loop quality reconcile refill replaced round runtime sample serving simulate slow studio training
+training_process verdicts versions workers
 """
 LONG = frozenset(_LONG.split())
 """Files (`test_NAME.py`) whose tests train, embed, simulate or start programs: none of them is fast."""
@@ -144,6 +144,12 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One more process than cores: those that wait for a server leave their core to the others."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import, for the fast tests, the files that have none: half of the time would be their imports."""
+    long = collection_path.stem.removeprefix("test_") in LONG
+    return True if long and config.getoption("markexpr") == "fast" else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks, and pytest-xdist reads the groups
