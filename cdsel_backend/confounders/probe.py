@@ -12,25 +12,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
+from scipy.stats import t
 
+from cdsel_backend.confounders.areas import Inside, macro_auroc
 from cdsel_backend.confounders.association import conditional_information, permutation_p
-from cdsel_backend.confounders.representation import fit_representation
-from cdsel_backend.pool.groups import alone_or_together
+from cdsel_backend.confounders.ridge import out_of_fold, penalised_inverse, without
+from cdsel_backend.confounders.sample import permuted, same_labels, sample
 from cdsel_backend.pool.vectors import VectorRows
 
-_ITEMS = 1500
-_COMPONENTS = 64
 _FOLDS = 5
 _PERMUTATIONS = 399
 _BLOCKS = 20  # of groups, left out one after the other for the intervals
-_RIDGE = 0.1  # of the mean variance of a component, per item
 _LEAST = 8  # items of a level; rarer ones are not probed
 _ROWS_AT_ONCE = 2048
-_LABELLED = 1000  # items of the sample that are labelled ones, if there are so many
 _FOR_CHANCE = 20  # permutations whose mean information is taken off
-_LEAST_PAIRS = 10  # of items of one label with different levels; with fewer, nothing is said given the label
 
 
 class GivenLabel(NamedTuple):
@@ -43,15 +39,17 @@ class GivenLabel(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Ridge regression, cross-validated, as one matrix.
+    """Ridge regression on whole vectors, cross-validated, as one matrix.
 
-    `rows` (g, k): positions of k items from each of g groups, in random order; `inputs` (g, k, d) their components;
-    `folds` (g,) the fold that each group is predicted in; `hat` (gk, gk) float32 turns any target over those items
-    into its out-of-fold predictions, so that a permutation costs one product.
+    No principal components are taken: what a single value of the vectors shows is no direction of great variance.
+
+    `rows` (g, k): positions of k items from each of g groups, in random order; `inverse` (gk, gk) that of the penalised
+    inner products of their vectors, float64; `folds` (g,) the fold that each group is predicted in; `hat` (gk, gk)
+    float32 turns any target over those items into its out-of-fold predictions, so that a permutation costs one product.
     """
 
     rows: NDArray[np.int64]
-    inputs: NDArray[np.float64]
+    inverse: NDArray[np.float64]
     folds: NDArray[np.int64]
     hat: NDArray[np.float32]
 
@@ -67,7 +65,7 @@ class Probe:
         probed = _probed(sampled)
         if not len(probed):
             return None
-        observed = _macro_auroc(self.hat, sampled.reshape(1, -1), probed)[0]
+        observed = macro_auroc(self.hat, sampled.reshape(1, -1), probed)[0]
         step = max(1, _ROWS_AT_ONCE // len(probed))
 
         def reached(count: int) -> int:
@@ -75,7 +73,7 @@ class Probe:
             for start in range(0, count, step):
                 orders = [rng.permutation(len(self.rows)) for _ in range(min(step, count - start))]
                 shuffled = np.stack([sampled[order].ravel() for order in orders])
-                found += int((_macro_auroc(self.hat, shuffled, probed) >= observed).sum())
+                found += int((macro_auroc(self.hat, shuffled, probed) >= observed).sum())
             return found
 
         return float(observed), permutation_p(reached, _PERMUTATIONS, tests)
@@ -88,7 +86,7 @@ class Probe:
         def area(i: int, hat: NDArray[np.float32], kept: NDArray[np.bool_]) -> float | None:
             if not len(probed[i]):
                 return None
-            return float(_macro_auroc(hat, sampled[i][kept].reshape(1, -1), probed[i])[0])
+            return float(macro_auroc(hat, sampled[i][kept].reshape(1, -1), probed[i])[0])
 
         return self._jackknife(len(variables), area)
 
@@ -102,12 +100,12 @@ class Probe:
         label is known, that is .5 in the mean, whatever the probe has learnt. The null permutes the variable between
         groups of the same labels; what is unlabelled stays. None where there are too few pairs.
         """
-        sampled, inside = codes[self.rows], _Inside.of(labels[self.rows])
+        sampled, inside = codes[self.rows], Inside.of(labels[self.rows])
         probed = _probed(sampled)
         observed = inside.auroc(self.hat, sampled.reshape(1, -1), probed)
         if observed is None:
             return None
-        alike = _same_labels(labels[self.rows])
+        alike = same_labels(labels[self.rows])
         step = max(1, _ROWS_AT_ONCE // len(probed))
         chance: list[float] = []
 
@@ -115,7 +113,7 @@ class Probe:
             first = len(chance)
             for start in range(0, count, step):
                 shuffled = np.stack(
-                    [_permuted(sampled, alike, rng).ravel() for _ in range(min(step, count - start))]
+                    [permuted(sampled, alike, rng).ravel() for _ in range(min(step, count - start))]
                 )
                 areas = inside.auroc(self.hat, shuffled, probed)
                 chance.extend(() if areas is None else areas.tolist())
@@ -139,7 +137,7 @@ class Probe:
 
         def area(i: int, hat: NDArray[np.float32], kept: NDArray[np.bool_]) -> float | None:
             codes, labels = sampled[i]
-            found = _Inside.of(labels[kept]).auroc(hat, codes[kept].reshape(1, -1), probed[i])
+            found = Inside.of(labels[kept]).auroc(hat, codes[kept].reshape(1, -1), probed[i])
             return None if found is None else float(found[0])
 
         found = self._jackknife(len(variables), area)
@@ -175,10 +173,10 @@ class Probe:
             cuts = [np.quantile(row, 1 - share) for row, share in zip(part, shares, strict=True)]
             above = (part - np.array(cuts)[:, None]) / np.maximum(part.std(axis=1, keepdims=True), 1e-12)
             read[inside] = above.argmax(axis=0)
-        alike = _same_labels(by_label)
+        alike = same_labels(by_label)
         found = conditional_information(sampled.ravel()[used], read, strata)
         chance = [
-            conditional_information(_permuted(sampled, alike, rng).ravel()[used], read, strata)
+            conditional_information(permuted(sampled, alike, rng).ravel()[used], read, strata)
             for _ in range(_FOR_CHANCE)
         ]
         return max(0.0, found - float(np.mean(chance)))
@@ -197,73 +195,23 @@ class Probe:
         areas = np.zeros((blocks.max() + 1, count))
         for block in range(len(areas)):
             kept = blocks != block
-            hat = _fit(self.inputs[kept], self.folds[kept])
+            hat = self._without(~kept)
             for i, value in enumerate(whole):
                 if value is not None:
-                    without = area(i, hat, kept)
-                    areas[block, i] = value if without is None else without
+                    rest = area(i, hat, kept)
+                    areas[block, i] = value if rest is None else rest
         deviation = np.sqrt((len(areas) - 1) * areas.var(axis=0))
-        reach = float(scipy.stats.t.ppf(0.975, len(areas) - 1)) * deviation
+        reach = float(t.ppf(0.975, len(areas) - 1)) * deviation
         return [
             None if value is None else (float(max(0.0, value - width)), float(min(1.0, value + width)))
             for value, width in zip(whole, reach, strict=True)
         ]
 
-
-@dataclass(frozen=True, eq=False)
-class _Inside:
-    """Items to compare inside their labels: `items` (m,) sorted by label; `bounds` where each label's begin and end."""
-
-    items: NDArray[np.int64]
-    bounds: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, labels: NDArray[np.int64]) -> _Inside:
-        flat = labels.ravel()
-        items = np.argsort(flat, kind="stable")[(flat < 0).sum() :]
-        changes = np.flatnonzero(np.diff(flat[items])) + 1
-        return cls(items, np.concatenate([[0], changes, [len(items)]]).astype(np.int64))
-
-    def auroc(
-        self, hat: NDArray[np.float32], codes: NDArray[np.int64], probed: NDArray[np.int64]
-    ) -> NDArray[np.float64] | None:
-        """Return the pooled AUROC of each row of codes (m, gk); None where the first row has too few pairs."""
-        if not len(probed) or len(self.items) < 2:
-            return None
-        targets = (codes[:, None, :] == probed[:, None]).reshape(-1, codes.shape[1])
-        deviations = targets - targets.mean(axis=1, keepdims=True, dtype=np.float32)
-        scores = deviations @ hat[self.items].T
-        positive = targets[:, self.items]
-        wins, pairs = np.zeros(len(targets)), np.zeros(len(targets))
-        for start, end in zip(self.bounds[:-1], self.bounds[1:], strict=True):
-            part = slice(int(start), int(end))
-            hits = np.take_along_axis(positive[:, part], scores[:, part].argsort(axis=1), axis=1)
-            n1 = hits.sum(axis=1)
-            wins += hits @ np.arange(1.0, hits.shape[1] + 1) - n1 * (n1 + 1) / 2
-            pairs += n1 * (hits.shape[1] - n1)
-        wins, pairs = (a.reshape(-1, len(probed)).sum(axis=1) for a in (wins, pairs))
-        if pairs[0] < _LEAST_PAIRS:
-            return None
-        return np.asarray(wins / np.maximum(pairs, 1), dtype=np.float64)
-
-
-def _same_labels(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return sets of groups (rows of (g, k)) among which a variable may be permuted: they have the same labels."""
-    shown = [frozenset(row[row >= 0].tolist()) for row in labels]
-    found: dict[frozenset[int], list[int]] = {}
-    for i, names in enumerate(shown):
-        if names:
-            found.setdefault(names, []).append(i)
-    return [np.array(members, dtype=np.int64) for members in found.values()]
-
-
-def _permuted(
-    sampled: NDArray[np.int64], alike: Sequence[NDArray[np.int64]], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    shuffled = sampled.copy()
-    for members in alike:
-        shuffled[members] = sampled[rng.permutation(members)]
-    return shuffled
+    def _without(self, left_out: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return `hat` of a probe that never saw the groups `left_out` (g,), over the items of the others."""
+        each = self.rows.shape[1]
+        inverse = without(self.inverse, np.repeat(left_out, each))
+        return out_of_fold(inverse, np.repeat(self.folds[~left_out], each))
 
 
 def fit_probe(
@@ -279,28 +227,12 @@ def fit_probe(
     fewer than two groups.
     """
     first = np.zeros(len(vectors), dtype=bool) if labelled is None else labelled
-    rows = _sample(first, groups, rng)
+    rows = sample(first, groups, rng)
     if rows.size < 20 or len(rows) < 2:
         return None
-    x = vectors[rows.ravel()]
-    x = fit_representation(x, [], strength=0.0, components=_COMPONENTS).project(x).astype(np.float64)
-    x -= x.mean(axis=0)
     folds = rng.permutation(len(rows)) % min(_FOLDS, len(rows))
-    inputs = np.asarray(x.reshape(*rows.shape, -1), dtype=np.float64)
-    return Probe(rows, inputs, folds, _fit(inputs, folds))
-
-
-def _fit(inputs: NDArray[np.float64], folds: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the matrix (gk, gk) that predicts each group's items from those of the other folds."""
-    g, k, d = inputs.shape
-    x, folds = inputs.reshape(g * k, d), np.repeat(folds, k)
-    hat = np.zeros((len(x), len(x)), dtype=np.float32)
-    for fold in np.unique(folds):
-        test, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        gram = x[train].T @ x[train]
-        gram[np.diag_indices_from(gram)] += _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
-        hat[np.ix_(test, train)] = x[test] @ np.linalg.solve(gram, x[train].T)
-    return hat
+    inverse = penalised_inverse(vectors[rows.ravel()])
+    return Probe(rows, inverse, folds, out_of_fold(inverse, np.repeat(folds, rows.shape[1])))
 
 
 def _levels(sampled: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -313,46 +245,3 @@ def _probed(sampled: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the levels to ask for: of two, the other one's AUROC is the same."""
     levels = _levels(sampled)
     return levels[:1] if len(np.unique(sampled)) == 2 else levels
-
-
-def _macro_auroc(
-    hat: NDArray[np.float32], codes: NDArray[np.int64], probed: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the mean AUROC over the probed levels for each row of codes (m, gk)."""
-    targets = (codes[:, None, :] == probed[:, None]).reshape(-1, len(hat))
-    deviations = targets - targets.mean(axis=1, keepdims=True, dtype=np.float32)
-    areas: NDArray[np.float64] = _auroc(deviations @ hat.T, targets).reshape(-1, len(probed)).mean(axis=1)
-    return areas
-
-
-def _sample(
-    labelled: NDArray[np.bool_], groups: NDArray[np.int64] | None, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return (g, k) positions: k items of each of g groups, drawn again where a group has fewer than k.
-
-    Of each group the labelled (n,) come first, and of the groups some that hold any.
-    """
-    n = len(labelled)
-    order = rng.permutation(n)
-    order = order[np.argsort(~labelled[order], kind="stable")]
-    group = (np.arange(n) if groups is None else alone_or_together(groups, n))[order]
-    by_group = np.argsort(group, kind="stable")
-    sizes = np.bincount(group)
-    firsts = np.cumsum(sizes) - sizes
-    drawn = rng.permutation(len(sizes))
-    known = np.bincount(group, weights=labelled[order])[drawn] > 0
-    drawn = np.concatenate(
-        [drawn[known][:_LABELLED], rng.permutation(drawn[~known]), drawn[known][_LABELLED:]]
-    )
-    chosen = rng.permutation(drawn[:_ITEMS])
-    each = max(1, min(_ITEMS // len(chosen), -(-n // len(sizes))))
-    offsets = np.arange(each) % sizes[chosen][:, None]
-    return np.asarray(order[by_group[firsts[chosen][:, None] + offsets]], dtype=np.int64)
-
-
-def _auroc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the area under the ROC curve of each row (Mann-Whitney); ties count as the items happen to lie."""
-    hits = np.take_along_axis(positive, scores.argsort(axis=1), axis=1)
-    n1 = hits.sum(axis=1)
-    wins = hits @ np.arange(1.0, scores.shape[1] + 1) - n1 * (n1 + 1) / 2
-    return np.asarray(wins / np.maximum(n1 * (scores.shape[1] - n1), 1), dtype=np.float64)
