@@ -12,9 +12,9 @@ from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.reconcile.learn import detect_confounders, train
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.selection import SelectionOptions
-from cdsel_backend.simulate import runner
 from cdsel_backend.simulate.dataset import Dataset, load_dataset
-from cdsel_backend.simulate.runner import Plan
+from cdsel_backend.simulate.plan import Plan
+from cdsel_backend.simulate.run import Run, make_scene
 from cdsel_backend.training import is_held_out
 
 SEED, ROUNDS, SIZE = 3, 3, 24
@@ -75,7 +75,7 @@ def test_a_backtest_and_a_project_select_the_same_images_in_the_same_order(
     tmp_path: Path, strategy: str, options: dict[str, float]
 ):
     data = history()
-    scene = runner._scene(data, "natural", SEED, 1)
+    scene = make_scene(data, "natural", SEED, 1)
     pool = scene.pool
     world = as_project(tmp_path, pool, strategy=strategy, **options)
     first = min(world.truth)
@@ -99,7 +99,7 @@ def test_a_backtest_and_a_project_select_the_same_images_in_the_same_order(
     plan = Plan(
         (strategy,), ("deconfounded",), ("natural",), (ROUNDS * SIZE,), ROUNDS, 1, 1, SelectionOptions(**given)
     )  # fmt: skip
-    run = runner._Run(scene, strategy, "deconfounded", ROUNDS * SIZE, plan)
+    run = Run(scene, strategy, "deconfounded", ROUNDS * SIZE, plan)
     if "strength" in options:
         run.strength = options["strength"]
     run.select(None)

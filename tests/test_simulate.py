@@ -27,9 +27,22 @@ from cdsel_backend.simulate.dataset import (
     two_levels,
     with_pictures,
 )
+from cdsel_backend.simulate.outcome import GroupResult
+from cdsel_backend.simulate.outcome import Result as Line
+from cdsel_backend.simulate.plan import (
+    BASELINE,
+    DEFAULT,
+    METRICS,
+    MODEL_FREE,
+    OPTIONS,
+    ORACLE,
+    STRENGTHS,
+    TRAININGS,
+    Plan,
+    check_budgets,
+)
 from cdsel_backend.simulate.ranking import RATES, rank
-from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, MODEL_FREE, ORACLE, TRAININGS, Plan
-from cdsel_backend.simulate.runner import Result as Line
+from cdsel_backend.simulate.run import Run, make_scene
 from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.table import UsageError, read_table
@@ -218,7 +231,7 @@ def test_a_unit_spends_the_budget_in_rounds_and_measures_everything():
         assert set(found) == set(METRICS)
         assert all(0 <= found[name] <= 1 for name in METRICS[:5])
     curve = {r.training for r in outcome.results} - {"plain", "deconfounded"}
-    assert curve == {f"strength={s:g}" for s in runner.STRENGTHS}
+    assert curve == {f"strength={s:g}" for s in STRENGTHS}
 
 
 def test_a_unit_repeats_itself_but_for_the_seconds():
@@ -236,18 +249,18 @@ def test_datasets_that_differ_in_one_part_are_never_taken_for_one_another():
     other = replace(data, columns=dataset(("sex",)).columns)
     flipped = replace(data, labels=1 - data.labels)
     moved = replace(data, vectors=data.vectors + 1)
-    scenes = [runner._scene(one, "natural", 0, 1) for one in (data, other, flipped, moved)]
+    scenes = [make_scene(one, "natural", 0, 1) for one in (data, other, flipped, moved)]
     assert len({id(scene) for scene in scenes}) == 4
     assert scenes[1].pool.columns[0].name == "sex"
-    again = runner._scene(moved, "natural", 0, 1)
+    again = make_scene(moved, "natural", 0, 1)
     assert again is scenes[3]
 
 
 def test_strength_zero_of_the_curve_knows_no_confounder():
     """The curve starts where the method ends: at the same head on the same labels without the confounder."""
     data = dataset()
-    scene = runner._scene(data, "natural", 0, 1)
-    run = runner._Run(scene, "random", "deconfounded", 60, plan(rounds=3))
+    scene = make_scene(data, "natural", 0, 1)
+    run = Run(scene, "random", "deconfounded", 60, plan(rounds=3))
     run.select([])
     unaware = train_round(replace(scene.round_pool, columns=()), run.labels, seed=scene.seed)
     np.testing.assert_allclose(run.probabilities(run.train(0.0)), run.probabilities(unaware), atol=1e-6)
@@ -300,8 +313,8 @@ def test_the_report_compares_the_fine_tune_with_the_head():
 
 def test_options_of_the_selection_are_kept():
     data = dataset()
-    asked = plan(options=replace(runner.OPTIONS, group_cap=1), budgets=(60,), rounds=2)
-    run = runner._Run(runner._scene(data, "natural", 0, 1), "margin", "plain", 60, asked)
+    asked = plan(options=replace(OPTIONS, group_cap=1), budgets=(60,), rounds=2)
+    run = Run(make_scene(data, "natural", 0, 1), "margin", "plain", 60, asked)
     run.select(None)
     groups = run.scene.pool.groups[run.taken]
     assert len(groups) == len(np.unique(groups)) == 60
@@ -325,7 +338,7 @@ def test_with_one_class_only_there_is_still_a_number():
 
 @pytest.mark.parametrize("strategy", [name for name in strategies() if name in MODEL_FREE])
 def test_a_strategy_called_model_free_selects_the_same_with_and_without_a_model(strategy: str):
-    scene = runner._scene(two_levels(dataset(), ["east", "west"]), "0.5", 0, 1)
+    scene = make_scene(two_levels(dataset(), ["east", "west"]), "0.5", 0, 1)
     rng = np.random.default_rng(0)
     taken = np.zeros(len(scene.pool), dtype=bool)
     taken[rng.permutation(len(taken))[:30]] = True
@@ -404,8 +417,8 @@ def test_a_budget_must_fit_the_smallest_pool_of_all_seeds():
     sizes = [len(make_world(data, "0.8", seed, 1).pool) for seed in range(12)]
     assert min(sizes) < sizes[0], "seed 0 alone would have told"
     asked = Plan(("random",), ("plain",), ("0.8",), (sizes[0],), 2, 12, 1)
-    assert f"has {min(sizes)} items" in runner.check_budgets({"0.8": data}, asked)[0]
-    assert not runner.check_budgets({"0.8": data}, replace(asked, budgets=(min(sizes),)))
+    assert f"has {min(sizes)} items" in check_budgets({"0.8": data}, asked)[0]
+    assert not check_budgets({"0.8": data}, replace(asked, budgets=(min(sizes),)))
 
 
 def test_a_patient_called_unknown_is_none():
@@ -545,7 +558,7 @@ def test_one_seed_claims_nothing():
 def test_groups_are_shown_with_n_and_those_left_out_are_named():
     findings = lines({DEFAULT: [0.5] * 3, BASELINE: [0.3] * 3})
     made = [
-        runner.GroupResult("made", *pipeline, "0.8", 400, seed, group, n + seed, accuracy, n + seed >= 15)
+        GroupResult("made", *pipeline, "0.8", 400, seed, group, n + seed, accuracy, n + seed >= 15)
         for pipeline in (DEFAULT, BASELINE)
         for seed in range(12)
         for group, n, accuracy in (
@@ -610,7 +623,7 @@ def test_the_command_writes_what_it_promises(folder: Path):
         for r in rows
         if r["metric"] == WORST
     }
-    assert len(seen) == 3 * 3 * 2 * 2 * 2 + len(runner.STRENGTHS) * 2 * 2 * 2
+    assert len(seen) == 3 * 3 * 2 * 2 * 2 + len(STRENGTHS) * 2 * 2 * 2
     assert {r["metric"] for r in rows} == set(METRICS)
     summary = json.loads((folder / "out" / "summary.json").read_text())
     assert summary["settings"]["seeds"] == 2

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,91 +12,24 @@ import click
 from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from cdsel_backend.pool.backbones import View
 from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.network import DEFAULT as DEFAULT_BACKBONE
 from cdsel_backend.selection import missing_peers, strategies
-from cdsel_backend.simulate.backbones import rate
-from cdsel_backend.simulate.dataset import (
-    Dataset,
-    embed_folder,
-    load_dataset,
-    read_embeddings,
-    two_levels,
-    with_pictures,
-)
+from cdsel_backend.simulate.compare import compare
+from cdsel_backend.simulate.dataset import Dataset, two_levels
+from cdsel_backend.simulate.option_types import Budgets, Correlations, Names
+from cdsel_backend.simulate.outcome import Outcome
 from cdsel_backend.simulate.output import write
-from cdsel_backend.simulate.runner import (
-    OPTIONS,
-    ORACLE,
-    TRAININGS,
-    TUNED,
-    Outcome,
-    Plan,
-    check_budgets,
-    run_plan,
-)
-from cdsel_backend.table import Row, UsageError, read_table
+from cdsel_backend.simulate.plan import OPTIONS, ORACLE, TRAININGS, TUNED, Plan, check_budgets
+from cdsel_backend.simulate.reading import read, read_pictures, teller
+from cdsel_backend.simulate.runner import run_plan
+from cdsel_backend.table import UsageError, read_table
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
-class Names(click.ParamType):  # type: ignore[type-arg]
-    """Names with commas between them."""
-
-    name = "a,b"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Return the names."""
-        if isinstance(value, tuple):
-            return value
-        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
-
-
-class Budgets(Names):
-    """Whole numbers with commas between them, in rising order."""
-
-    name = "n,n"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        """Return the numbers."""
-        parts = [str(part) for part in super().convert(value, param, ctx)]
-        if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            self.fail(
-                f"{value!r} is no list of whole numbers above 0; write for example 100,200,400", param, ctx
-            )
-        return tuple(sorted({int(part) for part in parts}))
-
-
-class Correlations(Names):
-    """`natural`, or numbers strictly between 0 and 1."""
-
-    name = "natural|rho,rho"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Return "natural" and numbers as text, each once."""
-        found = []
-        for part in super().convert(value, param, ctx):
-            try:
-                good = part == "natural" or 0 < float(part) < 1
-            except ValueError:
-                good = False
-            if not good:
-                self.fail(f"{part!r} is neither natural nor a number between 0 and 1", param, ctx)
-            found.append(part if part == "natural" else f"{float(part):g}")
-        if not found:
-            self.fail("name natural, or numbers such as .5,.8,.95", param, ctx)
-        return tuple(dict.fromkeys(found))
 
 
 @click.command()
@@ -236,14 +167,14 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
     ):
         rows = read_table(given["metadata"])
         if len(given["backbone"]) > 1:
-            _compare(console, given | {"out": out}, rows, progress)
+            compare(console, given | {"out": out}, rows, progress)
             return
-        data = _read(given, rows, progress, given["backbone"][0])
+        data = read(given, rows, progress, given["backbone"][0])
         sets = {
             c: data if c == "natural" else two_levels(data, given["levels"]) for c in given["correlation"]
         }
         if set(trainings) & set(TUNED):
-            sets = _read_pictures(given, rows, sets, Path(scratch) / "activations.npy", progress)
+            sets = read_pictures(given, rows, sets, Path(scratch) / "activations.npy", progress)
         plan = Plan(
             strategies=names,
             trainings=trainings,
@@ -263,7 +194,7 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         for fault in check_budgets(sets, plan):
             raise UsageError(f"{fault}, or ask for less")
         out.mkdir(parents=True, exist_ok=True)
-        tell, outcome = _teller(progress), Outcome()
+        tell, outcome = teller(progress), Outcome()
         for number, found in enumerate(run_plan(sets, plan, jobs or os.cpu_count() or 1), start=1):
             outcome.add(found)
             tell("Running strategies", number, len(plan.units))
@@ -298,105 +229,6 @@ def _known(option: str, asked: tuple[str, ...], known: tuple[str, ...]) -> tuple
     if not asked:
         raise UsageError(f"{option}: name at least one of {', '.join(known)}")
     return asked
-
-
-def _compare(console: Console, given: Mapping[str, Any], rows: list[Row], progress: Progress) -> None:
-    """Say of each backbone how well it ranks the label, and what it betrays of the confounders."""
-    if given["embeddings"]:
-        raise UsageError("--embeddings: several backbones are compared on the images; leave it out")
-    table = Table("backbone", "vector", "items", "ranks the label")
-    found = {name: rate(_read(given, rows, progress, name)) for name in given["backbone"]}
-    for confounder in dict.fromkeys(variable for rating in found.values() for variable in rating.encodes):
-        table.add_column(f"encodes {confounder}")
-
-    def shown_as(value: float | None) -> str:
-        return "too few" if value is None else f"{value:.3f}"
-
-    for name, rating in found.items():
-        table.add_row(
-            name,
-            str(rating.width),
-            str(rating.items),
-            shown_as(rating.ranks),
-            *(shown_as(rating.encodes.get(str(column.header)[8:])) for column in table.columns[4:]),
-        )
-    console.print(table)
-    console.print(
-        "AUROC, .5 is chance. Ranks the label: inside the confounder's levels, on patients that the head was not "
-        "trained on; more is better. Encodes: how well the vectors tell a confounder's levels among images of one "
-        "label."
-    )
-    out: Path = given["out"]
-    out.mkdir(parents=True, exist_ok=True)
-    document = {name: asdict(rating) for name, rating in found.items()}
-    (out / "backbones.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-
-
-def _read(given: Mapping[str, Any], rows: list[Row], progress: Progress, backbone: str) -> Dataset:
-    metadata: Path = given["metadata"]
-    if given["embeddings"]:
-        vectors = read_embeddings(given["embeddings"], len(rows))
-    else:
-        vectors, problems = embed_folder(
-            rows,
-            given["images"] or metadata.parent,
-            given["image_column"],
-            cache=given["cache"],
-            backbone=backbone,
-            features=given["features"],
-            view=given["view"],
-            progress=_teller(progress),
-        )
-        _tell_left_out(problems, progress)
-    return load_dataset(
-        rows,
-        vectors,
-        name=metadata.resolve().parent.name or metadata.stem,
-        label=given["label"],
-        confounders=given["confounder"],
-        group=given["group"],
-        ignore=given["ignore"],
-        image_column=given["image_column"],
-    )
-
-
-def _read_pictures(
-    given: Mapping[str, Any], rows: list[Row], sets: dict[str, Dataset], file: Path, progress: Progress
-) -> dict[str, Dataset]:
-    found, problems = with_pictures(
-        sets,
-        rows,
-        given["images"] or given["metadata"].parent,
-        given["image_column"],
-        backbone=given["backbone"][0],
-        file=file,
-        progress=_teller(progress),
-    )
-    # Without --embeddings the same images were left out before, and nothing is left to tell.
-    _tell_left_out(problems, progress)
-    return found
-
-
-def _teller(progress: Progress) -> Callable[[str, int, int], None]:
-    """A bar of its own; in a log, where no bar is drawn, a line for each twentieth."""
-    task = progress.add_task("", total=None)
-    bar = progress.console.is_terminal
-
-    def tell(step: str, done: int, total: int) -> None:
-        progress.update(task, description=step, completed=done, total=total, visible=bar)
-        if not bar and 20 * done // total > 20 * (done - 1) // total:
-            progress.console.print(f"{step}: {done} of {total}", markup=False, highlight=False)
-
-    return tell
-
-
-def _tell_left_out(problems: Sequence[str], progress: Progress) -> None:
-    for problem in problems[:5]:
-        progress.console.print(f"Left out: {problem}", style="yellow", markup=False)
-    if len(problems) > 5:
-        progress.console.print(
-            f"... and {len(problems) - 5} more images that could not be used", style="yellow"
-        )
 
 
 def _positive(data: Dataset, asked: str | None) -> int:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from cdsel_backend import figures
 from cdsel_backend.figures import Dots, Line
+from cdsel_backend.simulate.outcome import Cell, GroupResult
+from cdsel_backend.simulate.plan import DEFAULT, ORACLE
 from cdsel_backend.simulate.ranking import RATES, Ranking
-from cdsel_backend.simulate.runner import DEFAULT, ORACLE, Cell, GroupResult
 from cdsel_backend.simulate.section import Section, label, place_of, shown, usable
 from cdsel_backend.simulate.summary import FAIR, WITHIN, WORST, Estimate, Findings, Pipeline, estimate
 from cdsel_backend.training.evaluate import MIN_GROUP

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cdsel_backend import figures
 from cdsel_backend.simulate import comparisons, measures
-from cdsel_backend.simulate.runner import DEFAULT, Outcome
+from cdsel_backend.simulate.outcome import Outcome
+from cdsel_backend.simulate.plan import DEFAULT
 from cdsel_backend.simulate.section import label
 from cdsel_backend.simulate.summary import SEEDS_OF_A_SAVING, WORST, Findings, Saving
 from cdsel_backend.simulate.worlds import MOST_NATURAL, MOST_RESAMPLED, TEST_SHARE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdsel_backend.figures import Tone
-from cdsel_backend.simulate.runner import BASELINE, DEFAULT, ORACLE
+from cdsel_backend.simulate.plan import BASELINE, DEFAULT, ORACLE
 from cdsel_backend.simulate.summary import WORST, Findings, Pipeline
 
 

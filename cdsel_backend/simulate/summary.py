@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import t
 from sklearn.isotonic import isotonic_regression
 
-from cdsel_backend.simulate.runner import BASELINE, DEFAULT, METRICS, ORACLE, Result
+from cdsel_backend.simulate.outcome import Result
+from cdsel_backend.simulate.plan import BASELINE, DEFAULT, METRICS, ORACLE
 
 Pipeline = tuple[str, str]
 WORST, FAIR, WITHIN = "worst_group_accuracy", "group_balanced_accuracy", "within_group_auc"
