@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from cdsel_backend.pool import depth
 from cdsel_backend.pool.browser import render_png, why_not_shown
 from cdsel_backend.pool.decode import UnreadableImage, decode, jpeg_quality, read_image
+from cdsel_backend.pool.depth import Layout, to_eight_bits
 from cdsel_backend.pool.measures import measure
 
 W, H = 96, 64
@@ -397,3 +399,18 @@ def test_what_browsers_show_almost_black_is_rendered_too():
     assert "almost black" in str(why_not_shown(read_image(png16(deep * 16))))
     assert np.asarray(Image.open(io.BytesIO(render_png(png16(deep * 16))))).mean() > 50
     assert Image.open(io.BytesIO(render_png(png16(deep * 257), longest_side=48))).size == (48, 32)
+
+
+def test_values_of_many_bits_are_computed_in_parts_as_in_one(monkeypatch):
+    """A picture of 80 megapixels would otherwise take 70 bytes a pixel."""
+    rng = np.random.default_rng(0)
+    for shape in ((40, 30), (40, 30, 3), (40, 30, 4)):
+        for high, kind in ((4000, np.uint16), (60_000, np.uint16), (2000, np.int16), (1, np.float32)):
+            values = (rng.random(shape) * high).astype(kind)
+            layout = Layout((30, 40), 16, 65535.0 if kind is np.uint16 else None, white_is_zero=high == 2000)
+            whole = to_eight_bits(values, layout)
+            with monkeypatch.context() as patched:
+                patched.setattr(depth, "_PART", 500)
+                parts = to_eight_bits(values, layout)
+            assert parts[1] == whole[1]
+            np.testing.assert_array_equal(parts[0], whole[0])

@@ -18,6 +18,7 @@ from PIL import ExifTags, TiffImagePlugin
 
 USED = 0.25  # of the range; a picture that uses less of it is windowed, as viewers do
 _SAMPLE = 1_000_000  # values that percentiles are read from
+_PART = 4_000_000  # values that are computed at once
 _OPEN_RANGES = (1.0, 255.0, 65535.0)  # what floating point values of pictures usually lie in
 _PNM = re.compile(rb"P[56]\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s")
 _GREY_OR_RGB = (0, 1, 2)  # photometric interpretations that OpenCV reads without loss
@@ -94,33 +95,45 @@ def to_eight_bits(values: NDArray[Any], layout: Layout) -> tuple[NDArray[np.uint
         top = next((end for end in _OPEN_RANGES if few.max() <= end), None)
     low, high = (float(end) for end in np.percentile(few, [0.5, 99.5]))
     windowed = top is None or not (high - low >= USED * top or _is_eight_bits(few, values, top))
-    if not windowed and whole and top is not None and top >= 255:
-        grey = (values.astype(np.float64) * (256 / (top + 1))).astype(np.uint8)
-    else:
-        if not windowed:
-            low, high = 0.0, float(top or 1.0)
-        elif high <= low:
-            low, high = float(few.min()), float(few.max())
-        scaled = (values.astype(np.float32) - low) / max(high - low, 1e-12)
-        scaled = np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0)
-        grey = (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
-    if layout.white_is_zero:
-        grey = 255 - grey
+    if windowed and high <= low:
+        low, high = float(few.min()), float(few.max())
+    elif not windowed:
+        low, high = 0.0, float(top or 1.0)
     # The opacity of a picture that uses 12 of 16 bits is as dark as its values: the same everywhere, it says nothing.
-    if alpha is not None and windowed and 0 < alpha.min() == alpha.max():
+    if alpha is not None and (layout.alpha == "none" or (windowed and 0 < alpha.min() == alpha.max())):
         alpha = None
-    if alpha is not None and layout.alpha != "none":
-        opacity = (alpha.astype(np.float32) / float(layout.top or 1.0))[..., None]
-        coloured = grey if layout.alpha == "premultiplied" else grey * opacity
-        grey = np.clip(coloured + 255 * (1 - opacity), 0, 255).round().astype(np.uint8)
-    return grey, windowed
+    shown = np.empty(values.shape, dtype=np.uint8)
+    rows = max(1, _PART // max(1, values[0].size))
+    for start in range(
+        0, len(values), rows
+    ):  # in parts, which bounds the memory: they are computed in floating point
+        part = slice(start, start + rows)
+        if not windowed and whole and top is not None and top >= 255:
+            grey = (values[part].astype(np.float64) * (256 / (top + 1))).astype(np.uint8)
+        else:
+            scaled = (values[part].astype(np.float32) - low) / max(high - low, 1e-12)
+            scaled = np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0)
+            grey = (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
+        if layout.white_is_zero:
+            grey = 255 - grey
+        if alpha is not None:
+            opacity = (alpha[part].astype(np.float32) / float(layout.top or 1.0))[..., None]
+            coloured = grey if layout.alpha == "premultiplied" else grey * opacity
+            grey = np.clip(coloured + 255 * (1 - opacity), 0, 255).round().astype(np.uint8)
+        shown[part] = grey
+    return shown, windowed
 
 
 def _is_eight_bits(few: NDArray[Any], values: NDArray[Any], top: float) -> bool:
     """Whether whole numbers of 16 bits are all multiples of 257, or of 256: those of a picture of 8 bits."""
     if top != 65535 or not np.issubdtype(values.dtype, np.integer):
         return False
-    return any(not (few % step).any() and not (values % step).any() for step in (257, 256))
+    rows = max(1, _PART // max(1, values[0].size))
+    return any(
+        not (few % step).any()
+        and not any((values[start : start + rows] % step).any() for start in range(0, len(values), rows))
+        for step in (257, 256)
+    )
 
 
 def _read_tiff_layout(data: bytes) -> Layout | None:
