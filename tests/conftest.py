@@ -64,6 +64,8 @@ LONGEST = (
 )
 """Groups that start first, or a process would begin the last of them when all others are done."""
 SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""The first that is found is used: without windows of its own Chromium takes a third of the time for a page."""
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 UNKNOWN = "/projects/99"
 """A page that answers 404."""
@@ -135,6 +137,8 @@ def browser(studio: LocalStudio) -> Iterator[httpx.Client]:
 def pytest_configure() -> None:
     # A test run that is told to end (a time limit, a cancelled job) tears its servers down as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell has what it starts in the background ignore Ctrl-C, and so would the programs that tests end so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -220,7 +224,7 @@ def picture(request: pytest.FixtureRequest) -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """A real browser; tests that look at pages are skipped where there is none."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip("no chromium on this machine: pages are not looked at")
     flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.selection import Problem, SelectionOptions, select, strategies
+from cdsel_backend.selection import Ji2025Options, Problem, SelectionOptions, select, strategies
 
+# t-SNE takes a second a round; test_selection_parts.py tries both ways to reduce.
+BY_COMPONENTS = Ji2025Options(reduce="pca")
 SITES = ("north clinic", "south clinic", "island clinic")
 
 
@@ -32,7 +34,7 @@ def make_problem(n: int = 240, *, seed: int = 0, labelled: int = 0, **fields: ob
         "probabilities": None,
         "groups": None,
         "seed": seed,
-        "options": SelectionOptions(),
+        "options": SelectionOptions(ji2025=BY_COMPONENTS),
     }
     if labelled:
         positive = np.clip(0.2 + 0.6 * truth + rng.normal(0, 0.15, n), 0.01, 0.99)
@@ -131,7 +133,7 @@ def test_empty_stratum_and_no_confounder(strategy: str) -> None:
 
 def test_group_cap_counts_what_is_taken(strategy: str) -> None:
     groups = np.arange(240) // 6
-    options = SelectionOptions(group_cap=2, random_share=0.0)
+    options = SelectionOptions(ji2025=BY_COMPONENTS, group_cap=2, random_share=0.0)
     problem = make_problem(labelled=30, groups=groups, options=options)
     picked = select(strategy, problem, 500).indices
     assert len(picked) == 35 * 2  # the five groups already labelled are full
@@ -147,7 +149,7 @@ def test_near_duplicates_are_left_out(strategy: str, longer: float, threshold: f
         120,
         vectors=twice,
         columns=[Column("site", "categorical", SITES, codes, None)],
-        options=SelectionOptions(near_duplicate=threshold, random_share=0.0),
+        options=SelectionOptions(ji2025=BY_COMPONENTS, near_duplicate=threshold, random_share=0.0),
         taken=np.arange(120) < 10,
     )
     picked = select(strategy, doubled, 500).indices

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import chdtr, chndtrinc
-from scipy.stats import random_table
 
 from cdsel_backend.pool.groups import alone_or_together
 
@@ -50,9 +49,10 @@ def cramers_v_interval(table: NDArray[np.int64], n: float) -> tuple[float, float
         return 0.0, 0.0
     freedom = (rows - 1) * (columns - 1)
     chi2 = float(_chi_square(table)) * n / table.sum()
-    low = chndtrinc(chi2, freedom, 0.975) if chdtr(freedom, chi2) > 0.975 else 0.0
+    above = scipy.special.chdtr(freedom, chi2) > 0.975
+    low = scipy.special.chndtrinc(chi2, freedom, 0.975) if above else 0.0
     # A chi-square below its mean under independence would leave no room above zero: that is chance, not knowledge.
-    high = chndtrinc(max(chi2, freedom), freedom, 0.025)
+    high = scipy.special.chndtrinc(max(chi2, freedom), freedom, 0.025)
     largest = n * (min(rows, columns) - 1)
     return float(np.sqrt(low / largest)), float(min(1.0, np.sqrt(high / largest)))
 
@@ -66,7 +66,7 @@ def independence_p(table: NDArray[np.int64], rng: np.random.Generator, tests: in
     if min(table.shape) < 2:
         return 1.0
     least = _chi_square(table) * (1 - 1e-9)
-    margins = random_table(table.sum(axis=1), table.sum(axis=0))
+    margins = scipy.stats.random_table(table.sum(axis=1), table.sum(axis=0))
 
     def reached(count: int) -> int:
         return int((_chi_square(margins.rvs(count, random_state=rng)) >= least).sum())

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.metrics import silhouette_samples
 
 from cdsel_backend.confounders.association import cramers_v, cross_table
 from cdsel_backend.confounders.report import LatentGroup
@@ -26,6 +24,8 @@ def cluster(vectors: VectorRows, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return (n,): k-means clusters of finite vectors (n, d), fitted on a sample of 2,000."""
     sample = np.sort(rng.permutation(len(vectors))[:_ITEMS])
     representation = fit_representation(vectors[sample], [], strength=0.0, components=_COMPONENTS)
+    from sklearn.cluster import KMeans  # slow to load
+
     fitted = KMeans(
         min(_CLUSTERS, len(np.unique(vectors[sample], axis=0))),
         n_init=2,
@@ -44,6 +44,8 @@ def latent_groups(
     if len(sizes) < 2:
         return ()
     representation = fit_representation(vectors[sample], [], strength=0.0, components=_COMPONENTS)
+    from sklearn.metrics import silhouette_samples  # slow to load
+
     apart = silhouette_samples(representation.project(vectors[sample]), codes)
     found = []
     for number, size in enumerate(sizes):

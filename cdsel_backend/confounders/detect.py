@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import beta, false_discovery_control
 
 from cdsel_backend.confounders.association import (
     SIGNIFICANT,
@@ -198,7 +198,7 @@ def _dependence(
 def _adjusted(found: list[Measured]) -> list[Measured]:
     for field in ("encoded_p", "given_label_p", "dependence_p"):
         known = [i for i, measurement in enumerate(found) if getattr(measurement.finding, field) is not None]
-        p = false_discovery_control(np.array([getattr(found[i].finding, field) for i in known]))
+        p = scipy.stats.false_discovery_control(np.array([getattr(found[i].finding, field) for i in known]))
         for i, value in zip(known, p, strict=True):
             adjusted: dict[str, Any] = {field: float(value)}
             found[i] = replace(found[i], finding=replace(found[i].finding, **adjusted))
@@ -216,7 +216,7 @@ def _decides(table: NDArray[np.int64], target: Target) -> tuple[str, bool] | Non
     exceptions = int(table.sum() - table.max(axis=1).sum())
     if not target.is_label or rarer < 10 or exceptions >= rarer:
         return None
-    sure = float(beta.ppf(0.95, exceptions + 1, rarer - exceptions)) <= _CONSEQUENCE
+    sure = float(scipy.stats.beta.ppf(0.95, exceptions + 1, rarer - exceptions)) <= _CONSEQUENCE
     if exceptions and not sure:
         return None
     sentence = "each of its levels has one label" if sure else "so far each of its levels has one label only"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from cdsel_backend.confounders.areas import Inside, macro_auroc
 from cdsel_backend.confounders.association import conditional_information, permutation_p
@@ -201,7 +201,7 @@ class Probe:
                     rest = area(i, hat, kept)
                     areas[block, i] = value if rest is None else rest
         deviation = np.sqrt((len(areas) - 1) * areas.var(axis=0))
-        reach = float(t.ppf(0.975, len(areas) - 1)) * deviation
+        reach = float(scipy.stats.t.ppf(0.975, len(areas) - 1)) * deviation
         return [
             None if value is None else (float(max(0.0, value - width)), float(min(1.0, value + width)))
             for value, width in zip(whole, reach, strict=True)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows, finite_rows
@@ -211,7 +211,7 @@ def _principal_axes(standardised: NDArray[np.float32], components: int) -> NDArr
     wide = n < d  # then the same axes come from the smaller Gram matrix
     gram = (standardised @ standardised.T if wide else standardised.T @ standardised).astype(np.float64)
     last = len(gram) - 1
-    values, axes = eigh(gram, subset_by_index=[max(0, last + 1 - components), last])
+    values, axes = scipy.linalg.eigh(gram, subset_by_index=[max(0, last + 1 - components), last])
     keep = np.flatnonzero(values > 1e-6 * max(values.max(), 1e-30))[::-1]
     if not len(keep):
         return np.eye(d, 1)

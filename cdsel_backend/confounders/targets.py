@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 from cdsel_backend.confounders.clusters import cluster
 from cdsel_backend.labels import Decision
@@ -48,5 +48,5 @@ def strongest(
 
     v, p (k, t): Cramér's V and its p-value. A significant target goes before one that is not, then V decides.
     """
-    adjusted = false_discovery_control(p.ravel()).reshape(p.shape)
+    adjusted = scipy.stats.false_discovery_control(p.ravel()).reshape(p.shape)
     return np.asarray((v + 2.0 * (adjusted <= significant)).argmax(axis=1), dtype=np.int64), adjusted

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from cdsel_backend.project.kept import key_of, read_kept, write_kept
 from cdsel_backend.project.typed import TypedPool, is_typed, pool_key, typed_pool
@@ -80,6 +79,8 @@ def _places(store: Store, project: int, backbone: str) -> tuple[NDArray[np.int64
             [ids for ids, _ in store.iter_vectors(project, backbone)] or [np.zeros(0, np.int64)]
         )
         return ids, np.zeros((len(ids), 2), dtype=np.float32)
+    from sklearn.decomposition import PCA  # slow to load
+
     axes = PCA(n_components=2, svd_solver="randomized", random_state=0).fit(fitted)
     found = [
         (ids, axes.transform(vectors).astype(np.float32))

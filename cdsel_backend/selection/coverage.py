@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from cdsel_backend.selection.neighbours import nearest
 
@@ -71,7 +71,7 @@ class Coverage:
         total = weight.sum()
         self._weight = weight / total if total > 0 else np.full(len(here), 1 / max(len(here), 1))
         self._scale = usable.sum() / max(len(here), 1)
-        graph = sparse.csr_matrix(
+        graph = scipy.sparse.csr_matrix(
             (similarity.ravel(), position.ravel(), np.arange(0, k * len(here) + 1, k)),
             shape=(len(here), len(self.candidates)),
         ).tocsc()

@@ -7,7 +7,6 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import cohen_kappa_score
 
 FEWEST = 20  # images that two people labelled, below which no kappa is given
 DRAWS = 400
@@ -75,6 +74,8 @@ def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, s
     if not varying:
         found["sentence"] = f"cannot tell: all readings of {images} images are the same class"
         return found
+    from sklearn.metrics import cohen_kappa_score  # slow to load
+
     kappa = float(np.mean([cohen_kappa_score(first[:, column], second[:, column]) for column in varying]))
     weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=DRAWS)
     weights = np.tile(weights, (1, len(first) // images))  # both turns of an image are drawn together

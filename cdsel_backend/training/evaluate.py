@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column, joint_codes
@@ -192,7 +192,7 @@ def within_group_auc(
             n1, n0 = int(positive.sum()), int((~positive).sum())
             if min(n1, n0) < least:
                 continue
-            ranks = rankdata(probabilities[mask, code])
+            ranks = scipy.stats.rankdata(probabilities[mask, code])
             areas.append((ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
     return float(np.mean(areas)) if areas else None
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
 
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.kernel import VARIANCES
@@ -58,6 +57,8 @@ class Sample:
         r = self.features.shape[1]
         scale = float(np.sqrt(_LEVEL_VARIANCE / self.c))
         indicators = scale * self.indicators
+        from sklearn.linear_model import LogisticRegression  # slow to load
+
         model = LogisticRegression(C=self.c, max_iter=1000)
         model.fit(
             np.hstack([self.features, indicators])[used], self.y[used], sample_weight=self.weights[used]
@@ -87,7 +88,7 @@ class Sample:
                 scores[test] = self.features[test] @ fitted.coefficients.T
                 whole[test] = scores[test] + fitted.intercepts + self.indicators[test] @ fitted.levels.T
                 scores[test] += 0.0 if self.columns else fitted.intercepts
-        likely = log_softmax(whole, axis=1)[np.arange(len(self.y)), self.y]
+        likely = scipy.special.log_softmax(whole, axis=1)[np.arange(len(self.y)), self.y]
         return scores, np.asarray(-self.weights * likely)
 
     def with_variances(self) -> list[Sample]:

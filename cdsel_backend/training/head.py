@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from cdsel_backend.confounders.representation import Representation, fit_representation, level_shift
 from cdsel_backend.pool.columns import Column
@@ -94,7 +93,7 @@ class HeadModel:
         scores = _scores(z, self.landmarks, self.coefficients) + self.intercepts
         scores += level_shift(self.offsets, self.levels, columns, len(z))
         result = np.zeros((len(z), len(self.classes)))
-        result[:, self.present] = softmax(scores / self.description.temperature, axis=1)
+        result[:, self.present] = scipy.special.softmax(scores / self.description.temperature, axis=1)
         result[~np.isfinite(z).all(axis=1)] = np.nan
         return result
 
@@ -346,7 +345,7 @@ def _temperature(scores: NDArray[np.float64], y: NDArray[np.int64], weights: NDA
     """
 
     def loss(log_t: float) -> float:
-        likelihood = log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(y)), y]
+        likelihood = scipy.special.log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(y)), y]
         return log_t**2 - float(weights @ likelihood)
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import beta, norm
 
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.shares import Shares
@@ -79,7 +79,9 @@ def occurs(found: Shares) -> NDArray[np.bool_]:
     """
     seen, total = found.if_drawn
     rest = total * (1 - seen.max(axis=1))
-    return np.asarray(beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3)) > 0.5)
+    return np.asarray(
+        scipy.stats.beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3)) > 0.5
+    )
 
 
 def expected_accuracy(
@@ -106,7 +108,8 @@ def expected_accuracy(
     won /= max(len(columns), 1)
     auroc = (won + _PRIOR_PAIRS * _PRIOR_AUROC) / (weight + _PRIOR_PAIRS)
     x = np.linspace(-8, 16, 4801)
-    separation = norm.ppf(np.clip(auroc, 0.5, 0.999))
+    separation = scipy.stats.norm.ppf(np.clip(auroc, 0.5, 0.999))
+    norm = scipy.stats.norm
     return float((norm.pdf(x - separation) * norm.cdf(x) ** (classes - 1)).sum() * (x[1] - x[0]))
 
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from statistics import NormalDist
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from cdsel_backend.labels import SINGLE, LabelKind
 
 FEWEST = (
     15  # labels of the random share, below which nothing is estimated: as for a group of the held-out labels
 )
-_Z = float(norm.ppf(0.975))
+_Z = NormalDist().inv_cdf(0.975)
 
 
 class Estimate(TypedDict):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -78,7 +77,7 @@ def labelled(labels: int, pace: float, options: list[str]) -> dict[str, object]:
                 done += 1
                 time.sleep(max(0.0, pace - (time.monotonic() - submitted - waited)))
     finally:
-        demo.send_signal(signal.SIGINT)
+        demo.terminate()  # SIGINT is ignored by what a script starts in the background
         demo.wait(60)
     return {
         "labels": done,

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import DBSCAN
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.neighbors import NearestNeighbors
 
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
@@ -77,6 +73,10 @@ def _classes(problem: Problem) -> NDArray[np.int64]:
 
 def reduce_to_plane(vectors: NDArray[np.float32], how: str, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return (m, 2) coordinates by t-SNE or principal components; zeros where the vectors do not vary."""
+    from sklearn.decomposition import PCA  # slow to load, as what follows
+    from sklearn.manifold import TSNE
+    from sklearn.neighbors import NearestNeighbors
+
     seed = int(rng.integers(2**31))
     flat = np.zeros((len(vectors), 2))
     if len(vectors) < 3 or not vectors.std(axis=0).any():
@@ -98,6 +98,9 @@ def reduce_to_plane(vectors: NDArray[np.float32], how: str, rng: np.random.Gener
 
 def dbscan(plane: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return (m,) groups from 0 on: DBSCAN, eps at the knee of the k-distance curve; noise joins the nearest group."""
+    from sklearn.cluster import DBSCAN  # slow to load
+    from sklearn.neighbors import NearestNeighbors
+
     k = min(_MIN_POINTS, len(plane) - 1)
     if k < 1:
         return np.zeros(len(plane), dtype=np.int64)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from cdsel_backend.pool.columns import joint_codes
 from cdsel_backend.selection.draft import Draft
@@ -123,6 +122,8 @@ def _ask(
         y = problem.labels[pool] if with_model else np.where(np.arange(len(pool)) < len(before), 0, -1)
         asked: dict[str, Any] = {"candidates": np.arange(len(before), len(pool)), "batch_size": count}
         if with_model:
+            from sklearn.linear_model import LogisticRegression  # slow to load
+
             model = LogisticRegression(C=0.1, max_iter=500)
             asked["clf"] = SklearnClassifier(model, classes=list(range(problem.n_classes)), missing_label=-1)
         chosen = build(seed).query(vectors[pool].astype(np.float64), y, **asked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.neighbours import nearest
@@ -30,6 +29,8 @@ def fill(problem: Problem, draft: Draft) -> None:
     wanted = min(
         int(problem.taken[usable].sum()) + draft.size, _MAX_CLUSTERS, len(np.unique(vectors, axis=0))
     )
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to load
+
     kind = KMeans if wanted <= _FEW else MiniBatchKMeans
     cluster = np.full(len(problem), -1, dtype=np.int64)
     cluster[usable] = kind(wanted, n_init=1, random_state=_seed(problem)).fit(vectors).labels_

@@ -1,0 +1,144 @@
+"""The sources of a project's settings, laid over each other."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from cdsel_backend.settings.project import ProjectSettings
+from cdsel_backend.settings.server import allowed_weights
+from cdsel_backend.settings.weights import weights_refusal
+
+LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A setting that is refused, or none at all: which layer says it, its name and value, and why.
+
+    `near`: the name that it may have been meant to be. `stays`: the layer's former value, which stays in force.
+    """
+
+    layer: str
+    name: str
+    value: object
+    known: bool = True
+    reason: str = ""
+    near: str | None = None
+    stays: object = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings in force, which layer each value came from, and what a layer says that is refused now."""
+
+    settings: ProjectSettings
+    sources: Mapping[str, str]
+    refused: tuple[Refusal, ...]
+    below: Mapping[str, Overruled]
+    """Setting -> what the next source says of it, where that is something else than what is in force."""
+
+
+@dataclass(frozen=True)
+class Overruled:
+    """A value that a source names and another one overrules."""
+
+    layer: str
+    value: object
+
+
+def parse_layer(raw: object) -> dict[str, Any]:
+    """Read what an admin typed as extra parameters: JSON text, a mapping, or nothing.
+
+    Raises:
+        ValueError: the text is no JSON object; the message says where.
+    """
+    if raw is None or raw == "":
+        return {}
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except json.JSONDecodeError as fault:
+            raise ValueError(
+                f"the extra parameters are no valid JSON ({fault.msg} at line {fault.lineno}, "
+                f"column {fault.colno}); "
+                'write for example {"budget": 200, "round_size": 20}'
+            ) from None
+        if raw is None:
+            return {}
+    if not isinstance(raw, Mapping):
+        raise ValueError(
+            f'the extra parameters must be a JSON object such as {{"budget": 200}}, not {type(raw).__name__}'
+        )
+    return dict(raw)
+
+
+def accept(
+    raw: Mapping[str, Any], previous: Mapping[str, Any], *, layer: str
+) -> tuple[dict[str, Any], list[Refusal]]:
+    """Validate one layer key by key; a bad value leaves the layer's previous good one in place.
+
+    Returns:
+        What the layer now says, and what of it is refused.
+    """
+    accepted: dict[str, Any] = {}
+    refused: list[Refusal] = []
+    for name, value in raw.items():
+        if name not in ProjectSettings.model_fields:
+            near = get_close_matches(name.lower().replace("-", "_"), ProjectSettings.model_fields, n=1)
+            refused.append(Refusal(layer, name, value, known=False, near=next(iter(near), None)))
+            continue
+        try:
+            checked = ProjectSettings.model_validate({name: value})
+        except ValidationError as fault:
+            reason = "; ".join(
+                dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in fault.errors())
+            )
+        else:  # what the environment says is the server's own
+            found = None if layer == "environment" else weights_refusal(name, value, allowed_weights())
+            reason = found or ""
+        if not reason:
+            accepted[name] = checked.model_dump(mode="json")[name]
+            continue
+        refused.append(Refusal(layer, name, value, reason=reason, stays=previous.get(name)))
+        if name in previous:
+            accepted[name] = previous[name]
+    return accepted, refused
+
+
+def resolve(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
+    """Lay the accepted layers over each other, in the order of `LAYERS`.
+
+    A value may have been right when it was accepted and be wrong now: a strategy whose extra was uninstalled. It is
+    left out and named, so that the project goes on.
+    """
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(ProjectSettings.model_fields, "default")
+    refused: list[Refusal] = []
+    below: dict[str, Overruled] = {}
+    for layer in LAYERS:
+        accepted, faults = accept(layers.get(layer, {}), {}, layer=layer)
+        refused += faults
+        for name, value in accepted.items():
+            below.pop(name, None)
+            if name in values and values[name] != value:
+                below[name] = Overruled(sources[name], values[name])
+            values[name] = value
+            sources[name] = layer
+    return Resolved(ProjectSettings.model_validate(values), sources, tuple(refused), below)
+
+
+def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str, Any], list[Refusal]]:
+    """The project settings that the environment names, as `CDSEL_BUDGET=200`, and which of them are refused."""
+    named = {
+        name: environ[key]
+        for name in ProjectSettings.model_fields
+        if (key := f"CDSEL_{name.upper()}") in environ
+    }
+    return accept(named, {}, layer="environment")
