@@ -12,11 +12,11 @@ from email.utils import parsedate_to_datetime
 from typing import Literal
 
 import httpx
+import jwt
 
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
 from cdsel_backend.labelstudio.releases import (
     blocks_private_addresses,
-    end_of,
     has_personal_tokens,
     judge_release,
     token_advice,
@@ -70,9 +70,13 @@ def check_token(studio: LabelStudio, token: str, release: str) -> CheckResult:
             return CheckResult("token", "ok", f"{message}; release {release} has no others")
         return CheckResult("token", "ok", f"{message}; it ends when the organisation turns legacy tokens off")
     message = f"a personal access token of {account}"
-    end = end_of(token)
-    if end is None:
+    try:
+        seconds = jwt.decode(token, options={"verify_signature": False}).get("exp")
+    except jwt.PyJWTError:
+        seconds = None
+    if seconds is None:
         return CheckResult("token", "ok", message)
+    end = datetime.fromtimestamp(seconds, timezone.utc)
     if end - datetime.now(timezone.utc) < SOON:
         return CheckResult(
             "token", "warning", f"{message}, which ends on {end:%Y-%m-%d}", token_advice(release)

@@ -14,8 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,7 +25,7 @@ from label_studio_sdk.core.request_options import RequestOptions
 
 from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.hosts import ImageHosts
-from cdsel_backend.labelstudio.releases import end_of, has_personal_tokens, token_advice
+from cdsel_backend.labelstudio.releases import has_personal_tokens, token_advice
 from cdsel_backend.labelstudio.suspension import Suspensions
 from cdsel_backend.labelstudio.trust import certificates, trust_hint
 from cdsel_backend.pool.roots import ImageRoots
@@ -77,33 +75,6 @@ class _Access:
     since: float
 
 
-@dataclass
-class _Sdk:
-    """The SDK's client of a connection and its copies, made for the first request: a training of vectors needs none,
-    and importing it takes two seconds.
-    """
-
-    url: str
-    api_key: str
-
-    @cached_property
-    def wrapper(self) -> Any:
-        """What signs requests.
-
-        Raises:
-            ApiError: the SDK does not take the token.
-        """
-        sdk = label_studio_sdk.LabelStudio(  # type: ignore[no-untyped-call]
-            # With a slash at its end, or the SDK forgets a path prefix when it renews the token.
-            base_url=f"{self.url}/",
-            api_key=self.api_key,
-            timeout=TIMEOUT,
-            httpx_client=httpx.Client(timeout=TIMEOUT, follow_redirects=True, verify=certificates()),
-        )
-        timed(sdk._client_wrapper.httpx_client.httpx_client)
-        return sdk._client_wrapper
-
-
 class Connection:
     """One Label Studio and one user of it; may be used from several threads.
 
@@ -123,7 +94,7 @@ class Connection:
 
         Raises:
             LabelStudioError: the address is none.
-            TokenRefused: the token is empty, has expired or cannot be one.
+            TokenRefused: the token is empty, expired or cannot be one.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -137,20 +108,22 @@ class Connection:
         self._personal = api_key.count(".") == 2
         if not api_key.strip() or not api_key.isascii():
             raise TokenRefused(self._token_words("is empty or no token"))
-        end = end_of(api_key.strip())
-        if end is not None and end < datetime.now(timezone.utc):
-            raise TokenRefused(self._token_words(f"it expired on {end:%Y-%m-%d}"))
-        self._sdk = _Sdk(self.url, api_key.strip())
+        try:
+            # With a slash at its end, or the SDK forgets a path prefix when it renews the token.
+            sdk = label_studio_sdk.LabelStudio(  # type: ignore[no-untyped-call]
+                base_url=f"{self.url}/",
+                api_key=api_key.strip(),
+                timeout=TIMEOUT,
+                httpx_client=httpx.Client(timeout=TIMEOUT, follow_redirects=True, verify=certificates()),
+            )
+        except ApiError as error:
+            raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
+        self._wrapper = sdk._client_wrapper
+        self._http = self._wrapper.httpx_client
+        timed(self._http.httpx_client)
         self._access = _Access(time.monotonic())
         self._permit: Callable[[], None] = lambda: None
         self._said: TTLCache[str, str] = TTLCache(maxsize=1, ttl=NAME_SECONDS)
-
-    @property
-    def _wrapper(self) -> Any:
-        try:
-            return self._sdk.wrapper
-        except ApiError as error:
-            raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
 
     def with_permit(self, permit: Callable[[], None]) -> Self:
         """This connection, calling `permit` before each request that changes something; what it raises stops that."""
@@ -231,7 +204,7 @@ class Connection:
         options = RequestOptions(timeout_in_seconds=timeout, max_retries=0)
         try:
             with within(PATIENCE * timeout):
-                response = self._wrapper.httpx_client.request(
+                response = self._http.request(
                     path, method="POST", params=params, files={"file": (name, data)}, request_options=options
                 )
         except (httpx.HTTPError, httpx.InvalidURL, ApiError) as error:
@@ -262,7 +235,7 @@ class Connection:
             self.renew_access()
         try:
             with within(PATIENCE * timeout):
-                response: httpx.Response = self._wrapper.httpx_client.request(
+                response = self._http.request(
                     path, method=method, params=params, json=body, request_options=options
                 )
         except ApiError as error:  # from renewing the token, before the request itself

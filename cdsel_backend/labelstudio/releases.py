@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
-
-import jwt
 
 # `pytest -m versions` runs the loop on each; the README has the results.
 TESTED = ("1.13.1", "1.16.0", "1.18.0", "1.20.0", "1.22.0", "1.23.2")
@@ -26,15 +23,6 @@ def parse_release(text: str) -> Release:
 def has_personal_tokens(text: str) -> bool:
     """Whether accounts of this release have personal access tokens."""
     return parse_release(text) >= PERSONAL_TOKENS
-
-
-def end_of(token: str) -> datetime | None:
-    """Until when a personal token is good; None of any other, and where it does not say."""
-    try:
-        seconds = jwt.decode(token, options={"verify_signature": False}).get("exp")
-        return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
-    except (jwt.PyJWTError, TypeError, ValueError, OverflowError, OSError):
-        return None
 
 
 def blocks_private_addresses(text: str) -> bool:
