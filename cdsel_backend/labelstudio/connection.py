@@ -1,9 +1,10 @@
 """A signed connection to one Label Studio, and what can go wrong with it.
 
 On label_studio_sdk's own HTTP client, which signs each request and renews the access token of a personal
-token. Its typed methods are left aside: they build a pydantic model for every task and annotation, drop
-fields that the models do not know, follow a listing by page number (which skips tasks when others are
-deleted meanwhile), and give no access to what an import answers (`task_ids`, `created`).
+token. Its typed methods are left aside: they take two seconds to load, build a pydantic model for every
+task and annotation, drop fields that the models do not know, follow a listing by page number (which skips
+tasks when others are deleted meanwhile), and give no access to what an import answers (`task_ids`,
+`created`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
-import label_studio_sdk
 from cachetools import TTLCache
 from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.client_wrapper import SyncClientWrapper
 from label_studio_sdk.core.request_options import RequestOptions
 
 from cdsel_backend.labelstudio.deadline import timed, within
@@ -110,7 +111,7 @@ class Connection:
             raise TokenRefused(self._token_words("is empty or no token"))
         try:
             # With a slash at its end, or the SDK forgets a path prefix when it renews the token.
-            sdk = label_studio_sdk.LabelStudio(  # type: ignore[no-untyped-call]
+            self._wrapper = SyncClientWrapper(
                 base_url=f"{self.url}/",
                 api_key=api_key.strip(),
                 timeout=TIMEOUT,
@@ -118,7 +119,6 @@ class Connection:
             )
         except ApiError as error:
             raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
-        self._wrapper = sdk._client_wrapper
         self._http = self._wrapper.httpx_client
         timed(self._http.httpx_client)
         self._access = _Access(time.monotonic())

@@ -40,7 +40,12 @@ from cdsel_backend.store import State, Store
 POOL, BUDGET, ROUND = 24, 12, 4
 SETTINGS = {"budget": BUDGET, "round_size": ROUND, "retrain_every": 4, "refill_at": 0.5}
 HOOK = "http://127.0.0.1:9"  # the webhooks' address: nobody listens, labels are found by looking
-SLOW_IMPORTS = ["cdsel_backend.reconcile.worker", "cdsel_backend.pool.backbones", "label_studio_sdk.client"]
+SLOW_IMPORTS = [
+    "cdsel_backend.reconcile.worker",
+    "cdsel_backend.pool.backbones",
+    "sklearn.linear_model",
+    "scipy.stats",
+]
 MOST_KILLS = 30  # of one run
 LIFE_CLOCK = (
     400.0  # seconds from the beginning of a life to that of the next, by their clock: more than a lease
