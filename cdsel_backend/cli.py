@@ -10,6 +10,10 @@ from cdsel_backend import __version__
 
 # Where each command is, and the first sentence of its help.
 COMMANDS = {
+    "adapt": (
+        "cdsel_backend.simulate.adapt_command:adapt_backbone",
+        "Adapt a backbone to the unlabelled images of FOLDER, without labels, and write its weights as a file.",
+    ),
     "backbones": (
         "cdsel_backend.simulate.backbones_command:backbones",
         "List backbones for the setting `backbone`: what they see, how wide their vectors are, how fast they are here.",
