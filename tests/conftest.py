@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import contextlib
 import csv
+import gc
 import io
 import itertools
 import shutil
@@ -41,13 +42,15 @@ if TYPE_CHECKING:
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
 _LONG = """
-annotators backbones_command confounders demo depths doctor finetune insight intake kills label_kinds labels_export
-leases listing loop machine model_export new_vectors operations outages outside_pool pages pool postgres prefix
-presence presence_loop quality reconcile refill replaced round runtime sample serving simulate slow studio training
-training_process verdicts versions workers
+adapt annotators backbones_command confounders demo depths doctor finetune insight intake kills label_kinds
+labels_export leases listing loop machine model_export new_vectors operations outages outside_pool pages pool
+postgres prefix presence presence_loop quality reconcile refill replaced round runtime sample serving simulate slow
+studio training training_process verdicts versions workers
 """
 LONG = frozenset(_LONG.split())
 """Files (`test_NAME.py`) whose tests train, embed, simulate or start programs: none of them is fast."""
+NOT_FAST = ("slow", "long", "versions", "label_studio_ml")
+"""Marks of tests that are not fast, wherever they stand."""
 STUDIO, SECOND_STUDIO = "a Label Studio", "a second Label Studio"
 """Two processes share the tests with the session's Label Studio: together they take a third of the run."""
 LOOPS = ("books", "loop", "presence_loop", "refill")  # half of the time of those tests
@@ -63,7 +66,7 @@ LONGEST = (
     "finetune",
 )
 """Groups that start first, or a process would begin the last of them when all others are done."""
-SERVERS = {"studio", "new_postgresql", "chromium"}  # fixtures that start something large
+SERVERS = {"studio", "new_postgresql", "chromium", "filled"}  # fixtures that start or train something large
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 """The first that is found is used: without windows of its own Chromium takes a third of the time for a page."""
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
@@ -162,7 +165,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {}
     for item in items:
         used, name = servers_of(item), item.path.stem.removeprefix("test_")
-        if not used and name not in LONG and not any(map(item.get_closest_marker, ("slow", "long"))):
+        if not used and name not in LONG and not any(map(item.get_closest_marker, NOT_FAST)):
             item.add_marker("fast")
         group = TOGETHER.get(name, name)
         if "studio" in used:
@@ -170,6 +173,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
         order[item] = LONGEST.index(group) if group in LONGEST else len(LONGEST)
     items.sort(key=order.__getitem__)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what the imports made: it would look at a million objects every few tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def servers_of(item: pytest.Item) -> set[str]:

@@ -448,6 +448,7 @@ def test_the_map_draws_a_hundred_thousand_images_in_three_seconds(tab, large, sc
     assert (time.perf_counter() - start) / 5 < 0.5, "zooming is not smooth"
 
 
+@pytest.mark.long
 def test_a_large_pool_answers_its_live_questions_quickly(large):
     import httpx
 

@@ -371,12 +371,12 @@ def test_a_file_name_that_is_no_utf8_is_named_and_costs_only_itself(folder: Path
     """As of archives that were made on systems with other alphabets."""
     try:
         (folder / os.fsdecode(b"Aufnahme\xe9.png")).write_bytes(picture(5))
-        (folder / os.fsdecode(b"Ordner\xe9")).mkdir()
-        (folder / os.fsdecode(b"Ordner\xe9/6.png")).write_bytes(picture(6))
+        (folder / os.fsdecode(b"Mappe\xe9")).mkdir()
+        (folder / os.fsdecode(b"Mappe\xe9/6.png")).write_bytes(picture(6))
     except OSError:
         pytest.skip("this file system refuses such names")
     found = {item.key: item.problem for item in items(source(folder))}
-    for key in ("Aufnahme\\udce9.png", "Ordner\\udce9/6.png"):
+    for key in ("Aufnahme\\udce9.png", "Mappe\\udce9/6.png"):
         assert "no text in UTF-8: rename it" in (found.pop(key) or "")
     assert found == dict.fromkeys(("0.png", "1.png", "north/2.png"))
     json.dumps([item.key for item in items(source(folder))]).encode()
