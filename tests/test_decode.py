@@ -9,6 +9,7 @@ import sys
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageCms
 
@@ -199,9 +200,10 @@ def test_every_kind_of_colour_becomes_rgb():
     lab = ImageCms.profileToProfile(
         colours, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
-    for mode, image in {
-        "LAB": lab, "CMYK": colours.convert("CMYK"), "YCbCr": colours.convert("YCbCr"), "RGBA": colours.convert("RGBA"),
-    }.items():  # fmt: skip
+    images = {"LAB": lab} | {mode: colours.convert(mode) for mode in ("CMYK", "YCbCr", "RGBA")}
+    if int(PIL.__version__.split(".")[0]) < 13:  # it cannot read what it writes of this one
+        del images["YCbCr"]
+    for mode, image in images.items():
         got = np.asarray(decode(encode(image, "TIFF"))).astype(int)
         assert np.abs(got - wanted).mean() < 4, mode
     one_bit = Image.fromarray(scene() > 128)

@@ -122,7 +122,9 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     head = text.readline()
     text.seek(0)
-    reader = csv.reader(text, delimiter=max(",;\t", key=head.count))
+    # Python 3.10 refuses a line with NUL, which no database takes, either.
+    lines = (line.replace("\0", "\ufffd") for line in text)
+    reader = csv.reader(lines, delimiter=max(",;\t", key=head.count))
     names = next(reader, None)
     if not names or not any(names):
         raise SourceError("the table is empty: a header and a row for each image are needed")
