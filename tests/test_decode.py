@@ -412,7 +412,7 @@ def test_values_of_many_bits_are_computed_in_parts_as_in_one(monkeypatch):
             layout = Layout((30, 40), 16, 65535.0 if kind is np.uint16 else None, white_is_zero=high == 2000)
             whole = to_eight_bits(values, layout)
             with monkeypatch.context() as patched:
-                patched.setattr(depth, "_PART", 500)
+                patched.setattr(depth, "PART", 500)
                 parts = to_eight_bits(values, layout)
             assert parts[1] == whole[1]
             np.testing.assert_array_equal(parts[0], whole[0])

@@ -332,7 +332,7 @@ def test_padding_does_not_darken_what_is_inside() -> None:
 def test_a_large_picture_is_computed_in_parts_as_in_one(monkeypatch) -> None:
     data = draw(RAMP, RescaleSlope=2, RescaleIntercept=-5, WindowCenter=2048, WindowWidth=1000)
     whole = grey(data)
-    monkeypatch.setattr("cdsel_backend.pool.dicom._PART", 200)
+    monkeypatch.setattr("cdsel_backend.pool.depth.PART", 200)
     np.testing.assert_array_equal(grey(data), whole)
 
 

@@ -109,10 +109,14 @@ def test_what_a_training_tells_is_computed_apart_once_its_model_has_chosen(world
     check_whole(world, 2)
 
 
-def test_an_explanation_that_is_killed_is_not_tried_again_and_costs_nothing_else(world):
+def begin_to_explain(world):
     start(world)
     wait_for_end(world)
     assert world.step(explain_apart)
+
+
+def test_an_explanation_that_is_killed_is_not_tried_again_and_costs_nothing_else(world):
+    begin_to_explain(world)
     os.kill(world.context.trainings.process_id(world.project), signal.SIGKILL)
     wait_for_end(world)
     assert world.state().trainings[-1].metrics["insight"] is None
@@ -121,9 +125,7 @@ def test_an_explanation_that_is_killed_is_not_tried_again_and_costs_nothing_else
 
 
 def test_an_explanation_ends_with_its_worker_and_the_next_worker_computes_it(world):
-    start(world)
-    wait_for_end(world)
-    assert world.step(explain_apart)
+    begin_to_explain(world)
     (project,) = world.context.trainings.stop()
     world.store.release_lease(explaining_lease(project), world.context.trainings.holder)
     assert world.step(explain_apart)

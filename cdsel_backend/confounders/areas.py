@@ -48,10 +48,9 @@ class Inside:
         wins, pairs = np.zeros(len(targets)), np.zeros(len(targets))
         for start, end in zip(self.bounds[:-1], self.bounds[1:], strict=True):
             part = slice(int(start), int(end))
-            hits = np.take_along_axis(positive[:, part], scores[:, part].argsort(axis=1), axis=1)
-            n1 = hits.sum(axis=1)
-            wins += hits @ np.arange(1.0, hits.shape[1] + 1) - n1 * (n1 + 1) / 2
-            pairs += n1 * (hits.shape[1] - n1)
+            won, compared = _won(scores[:, part], positive[:, part])
+            wins += won
+            pairs += compared
         wins, pairs = (a.reshape(-1, len(probed)).sum(axis=1) for a in (wins, pairs))
         if pairs[0] < _LEAST_PAIRS:
             return None
@@ -59,8 +58,18 @@ class Inside:
 
 
 def _auroc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the area under the ROC curve of each row (Mann-Whitney); ties count as the items happen to lie."""
+    """Return the area under the ROC curve of each row."""
+    wins, pairs = _won(scores, positive)
+    return np.asarray(wins / np.maximum(pairs, 1), dtype=np.float64)
+
+
+def _won(
+    scores: NDArray[np.float32], positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return for each row the pairs in which the positive item scores higher, and all pairs (Mann-Whitney).
+
+    Ties count as the items happen to lie.
+    """
     hits = np.take_along_axis(positive, scores.argsort(axis=1), axis=1)
     n1 = hits.sum(axis=1)
-    wins = hits @ np.arange(1.0, scores.shape[1] + 1) - n1 * (n1 + 1) / 2
-    return np.asarray(wins / np.maximum(n1 * (scores.shape[1] - n1), 1), dtype=np.float64)
+    return hits @ np.arange(1.0, hits.shape[1] + 1) - n1 * (n1 + 1) / 2, n1 * (hits.shape[1] - n1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,10 +19,17 @@ from PIL import ExifTags, TiffImagePlugin
 
 USED = 0.25  # of the range; a picture that uses less of it is windowed, as viewers do
 _SAMPLE = 1_000_000  # values that percentiles are read from
-_PART = 4_000_000  # values that are computed at once
+PART = 4_000_000  # values that are computed at once
 _OPEN_RANGES = (1.0, 255.0, 65535.0)  # what floating point values of pictures usually lie in
 _PNM = re.compile(rb"P[56]\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s")
 _GREY_OR_RGB = (0, 1, 2)  # photometric interpretations that OpenCV reads without loss
+
+
+def parts(values: NDArray[Any]) -> Iterator[slice]:
+    """The rows of a picture (h, w, ...) in slices of about `PART` values: to bound the memory."""
+    rows = max(1, PART // max(1, values[0].size))
+    for start in range(0, len(values), rows):
+        yield slice(start, start + rows)
 
 
 @dataclass(frozen=True)
@@ -103,11 +111,7 @@ def to_eight_bits(values: NDArray[Any], layout: Layout) -> tuple[NDArray[np.uint
     if alpha is not None and (layout.alpha == "none" or (windowed and 0 < alpha.min() == alpha.max())):
         alpha = None
     shown = np.empty(values.shape, dtype=np.uint8)
-    rows = max(1, _PART // max(1, values[0].size))
-    for start in range(
-        0, len(values), rows
-    ):  # in parts, which bounds the memory: they are computed in floating point
-        part = slice(start, start + rows)
+    for part in parts(values):
         if not windowed and whole and top is not None and top >= 255:
             grey = (values[part].astype(np.float64) * (256 / (top + 1))).astype(np.uint8)
         else:
@@ -128,10 +132,8 @@ def _is_eight_bits(few: NDArray[Any], values: NDArray[Any], top: float) -> bool:
     """Whether whole numbers of 16 bits are all multiples of 257, or of 256: those of a picture of 8 bits."""
     if top != 65535 or not np.issubdtype(values.dtype, np.integer):
         return False
-    rows = max(1, _PART // max(1, values[0].size))
     return any(
-        not (few % step).any()
-        and not any((values[start : start + rows] % step).any() for start in range(0, len(values), rows))
+        not (few % step).any() and not any((values[part] % step).any() for part in parts(values))
         for step in (257, 256)
     )
 

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cdsel_backend.pool.depth import PART, parts
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_PART = 4_000_000  # values that are computed at once
 _MOST_INFLATED = 2**30  # bytes of a file that is deflated as a whole
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 OLDEST = 90  # years: higher ages identify, and become this
@@ -235,12 +236,9 @@ def _to_rgb(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
     low, high = _limits(values, dataset)
     inverse = (kind == "MONOCHROME1") != (dataset.get("PresentationLUTShape") == "INVERSE")
     shown = np.empty((*values.shape, 3), dtype=np.uint8)
-    rows = max(1, _PART // max(1, values.shape[1]))
-    for start in range(
-        0, len(values), rows
-    ):  # in parts, which bounds the memory: they are computed in float64
-        grey = _scaled(_windowed(values[start : start + rows], dataset), low, high)
-        shown[start : start + rows] = (255 - grey if inverse else grey)[..., None]
+    for part in parts(values):
+        grey = _scaled(_windowed(values[part], dataset), low, high)
+        shown[part] = (255 - grey if inverse else grey)[..., None]
     return shown
 
 
@@ -264,7 +262,7 @@ def _limits(values: NDArray[Any], dataset: Dataset) -> tuple[float, float]:
         # What the window's ends become depends on the header: two values far outside show it.
         low, high = map(float, apply_voi_lut(np.array([-1e12, 1e12]), dataset))
         return low, high
-    step = max(1, int(np.ceil(np.sqrt(values.size / _PART))))
+    step = max(1, int(np.ceil(np.sqrt(values.size / PART))))
     sample = values[::step, ::step]
     finite = np.isfinite(sample) if sample.dtype.kind == "f" else np.ones(sample.shape, dtype=bool)
     padding = dataset.get("PixelPaddingValue")

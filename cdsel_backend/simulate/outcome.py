@@ -11,8 +11,8 @@ from cdsel_backend.simulate.ranking import Ranking
 
 
 @dataclass(frozen=True)
-class Result:
-    """One line of results.csv."""
+class _Line:
+    """What a line of a table is about."""
 
     dataset: str
     strategy: str
@@ -20,23 +20,23 @@ class Result:
     correlation: str
     budget: int
     seed: int
+
+
+@dataclass(frozen=True)
+class Result(_Line):
+    """One line of results.csv."""
+
     metric: str
     value: float
 
 
 @dataclass(frozen=True)
-class GroupResult:
+class GroupResult(_Line):
     """One line of groups.csv: `accuracy` on the `n` test images of a group.
 
     `judged` says that there are enough of them for the group to count in the worst and the mean.
     """
 
-    dataset: str
-    strategy: str
-    training: str
-    correlation: str
-    budget: int
-    seed: int
     group: str
     n: int
     accuracy: float

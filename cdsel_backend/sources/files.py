@@ -72,7 +72,7 @@ class Files:
 
         def read() -> bytes:
             with self.open(path) as file:
-                # Where the size can be told, nothing is read of a file that is too large.
+                # Where the size is known, nothing is read of a file that is too large.
                 if file.seekable():
                     if file.seek(0, os.SEEK_END) > self._max_bytes:
                         raise too_large
