@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,11 @@ from cdsel_backend.selection import Problem, select
 from cdsel_backend.selection.neighbours import nearest
 
 
-def draw_images(folder: Path, count: int) -> None:
+def draw_image(file: Path) -> None:
     """Smooth noise, which JPEG keeps at about the size of a photograph."""
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        small = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-        small.resize((500, 500), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
+    rng = np.random.default_rng(int(file.stem))
+    small = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    small.resize((500, 500), Image.Resampling.BICUBIC).save(file, quality=90)
 
 
 def main() -> None:
@@ -46,7 +46,8 @@ def main() -> None:
     if options.device != "cpu":
         found["gpu"] = torch.cuda.get_device_name()
     with tempfile.TemporaryDirectory() as name:
-        draw_images(Path(name), options.images)
+        with get_context("spawn").Pool() as processes:
+            processes.map(draw_image, [Path(name) / f"{number}.jpg" for number in range(options.images)])
         command = [sys.executable, str(Path(__file__).with_name("embedding.py")), "--images", name]
         command += ["--backbone", options.backbone, "--weights", "random", "--device", options.device]
         command += ["--limit", str(options.images), "--rounds", "1"]
