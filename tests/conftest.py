@@ -244,6 +244,15 @@ def chromium() -> Iterator[Browser]:
         running.close()
 
 
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures of the pages go: the folder that CDSEL_SCREENSHOTS names, or pytest's own."""
+    named = os.environ.get("CDSEL_SCREENSHOTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextlib.contextmanager
 def served(server: ServerSettings, store: Store) -> Iterator[str]:
     """The pages of a store, and where they are."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from backend import Backend, eventually
+from browsing import new_text
 from conftest import DESKTOP
-from test_pages_browser import screenshots  # noqa: F401 - a fixture
 
 from cdsel_backend.labelstudio.client import LabelStudio
 
@@ -32,13 +32,8 @@ def log_in(page, address, email, password, *, way="login"):
 def label_next(page, seen, path):
     """Choose and submit for the image on the screen; returns its place in the queue."""
     place = page.get_by_text(re.compile(r"^\d+ of \d+$")).first
-    eventually(
-        lambda: place.is_visible() and place.inner_text() not in seen,
-        f"after {seen} no further image was shown",
-        details=lambda: page.evaluate("document.body.innerText")[:2000],
-    )
+    shown = new_text(place, seen)  # before the click: the next image may be there at once
     page.screenshot(path=path)
-    shown = place.inner_text()  # before the click: the next image may be there at once
     page.get_by_role("radio", name=re.compile("benign")).first.check(timeout=SLOW)
     page.get_by_role("button", name=re.compile("Submit")).first.click(timeout=SLOW)
     return shown
@@ -51,7 +46,7 @@ def test_from_the_connection_typed_in_label_studio_to_the_last_label_of_the_budg
     studio,
     pool_project,
     tmp_path: Path,
-    screenshots,  # noqa: F811
+    screenshots,
     picture,
 ):
     complaints = []

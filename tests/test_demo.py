@@ -172,7 +172,9 @@ def test_queue_in_a_browser(
         picture(page, "annotator")
         page.goto(f"{studio.url}/projects/{pool_project.id}/data?task={pool_project.task_ids[0]}")
         expect(page.get_by_text("malignant").first).to_be_visible(timeout=30_000)
-        assert page.get_by_text("cdsel_reason").count() == 0  # the pool's tasks have none: nothing is shown
+        expect(page.get_by_text("cdsel_reason")).to_have_count(
+            0
+        )  # the pool's tasks have none: nothing is shown
         page.close()
 
 

@@ -6,10 +6,11 @@ import re
 from contextlib import closing
 
 import pytest
+from browsing import LOOKS, box_of, check_sound, check_usable, drawn_map, settled, text_of, wait_until
 from conftest import served
 from desk import Desk, make_pool
 from filled import POOL
-from test_pages_browser import LOOKS, check_sound, serious_faults, settled
+from playwright.sync_api import expect
 
 from cdsel_backend.settings import ServerSettings
 
@@ -32,7 +33,7 @@ def test_an_image_and_a_filtered_gallery_are_sound_in_every_look(tab, address, f
         page.goto(address + path)
         settled(page, "gallery")
         check_sound(page)
-    assert page.get_by_role("heading", name=re.compile("images? of 520")).is_visible()
+    expect(page.get_by_role("heading", name=re.compile("images? of 520"))).to_be_visible()
 
 
 def test_keys_go_from_image_to_image_and_back_to_the_list(tab, address):
@@ -41,36 +42,37 @@ def test_keys_go_from_image_to_image_and_back_to_the_list(tab, address):
     page.locator(".gallery a").nth(1).click()
     heading = page.get_by_role("heading", level=1)
     page.locator(".whole img").wait_for()
-    second = heading.inner_text()
-    assert page.locator(".whole img").evaluate("(one) => one.decode().then(() => one.naturalWidth)") > 288
+    page.get_by_text(re.compile(r"^2 of \d+ found$")).wait_for()
+    second = text_of(heading, ".")
+    wait_until(page, "document.querySelector('.whole img').naturalWidth > 288")
     page.keyboard.press("ArrowLeft")
     page.get_by_text(re.compile(r"^1 of \d+ found$")).wait_for()
-    assert heading.inner_text() != second
+    expect(heading).not_to_have_text(second)
     page.keyboard.press("ArrowRight")
     page.get_by_text(re.compile(r"^2 of \d+ found$")).wait_for()
-    assert heading.inner_text() == second
+    expect(heading).to_have_text(second)
     page.keyboard.press("Escape")
     page.get_by_role("heading", name="Gallery").wait_for()
-    assert page.url.endswith("?label=malignant")
+    expect(page).to_have_url(f"{address}{GALLERY}?label=malignant")
 
 
 def test_many_images_are_excluded_and_put_back_with_one_click_each(tab, address, untouched):
     page = tab()
     page.goto(f"{address}{GALLERY}?state=in+the+pool")
     exclude = page.get_by_role("button", name="Exclude", exact=True)
-    assert exclude.is_disabled()
+    expect(exclude).to_be_disabled()
     boxes = page.locator('.gallery input[type="checkbox"]')
     boxes.nth(0).check()
     boxes.nth(2).check()
-    assert "the 2 ticked images" in page.get_by_label("Which images").inner_text()
+    expect(page.get_by_label("Which images")).to_contain_text("the 2 ticked images")
     exclude.click()
     page.get_by_text("2 images are excluded and will not be selected.").wait_for()
-    assert page.locator(".tag", has_text="excluded").count() == 2
+    expect(page.locator(".tag", has_text="excluded")).to_have_count(2)
     page.get_by_role("button", name="Undo this change").click()
     page.get_by_text("Undone for 2 images.").wait_for()
     assert untouched.store.directives(untouched.project) == {}
     page.get_by_label("All on this page").check()
-    assert boxes.nth(47).is_checked()
+    expect(boxes.nth(47)).to_be_checked()
     page.get_by_label("Which images").select_option("all")
     page.get_by_role("button", name="Put first", exact=True).click()
     page.get_by_text("are put first").wait_for()
@@ -82,11 +84,11 @@ def test_a_filter_applies_when_it_is_chosen_and_stands_in_the_address(tab, addre
     page.goto(address + GALLERY)
     page.get_by_label("Label", exact=True).select_option("malignant")
     page.get_by_role("list", name="Filters that are set").get_by_text("malignant").wait_for()
-    assert page.url == f"{address}{GALLERY}?label=malignant"
+    expect(page).to_have_url(f"{address}{GALLERY}?label=malignant")
     page.get_by_label("Search").fill("P12")
     page.keyboard.press("Enter")
     page.get_by_role("list", name="Filters that are set").get_by_text("P12").wait_for()
-    assert page.url == f"{address}{GALLERY}?search=P12&label=malignant"
+    expect(page).to_have_url(f"{address}{GALLERY}?search=P12&label=malignant")
     page.get_by_role("link", name="Remove all").click()
     page.get_by_role("heading", name="520 images").wait_for()
 
@@ -94,17 +96,18 @@ def test_a_filter_applies_when_it_is_chosen_and_stands_in_the_address(tab, addre
 def test_legend_and_lasso_of_the_map_lead_to_the_same_images_in_the_gallery(tab, address, filled):
     page = tab()
     page.goto(address + MAP + "?colour=label")
-    page.wait_for_selector("#map-points[data-drawn]")
-    assert page.locator("#map-title").inner_text() == "label"
+    drawn_map(page)
+    expect(page.locator("#map-title")).to_have_text("label")
     listed = page.locator("#map-list")
     for name in ("benign", "malignant"):
         page.get_by_role("button", name=re.compile(f"^{name}")).click()
-    assert listed.inner_text() == f"List {len(filled.state().labels)} images"
+    expect(listed).to_have_text(f"List {len(filled.state().labels)} images")
     page.get_by_role("button", name=re.compile("^benign")).click()
-    assert listed.get_attribute("href").endswith("?label=malignant")
+    expect(listed).to_have_attribute("href", re.compile(r"\?label=malignant$"))
+    malignant = text_of(listed, r"^List \d+ images?$")
     # A triangle round the upper left.
     page.get_by_role("button", name="Draw round images").click()
-    box = page.locator("#map-points").bounding_box()
+    box = box_of(page.locator("#map-points"))
     corners = [(0.1, 0.05), (0.75, 0.05), (0.1, 0.95), (0.1, 0.3)]
     points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
     page.mouse.move(*points[0])
@@ -112,31 +115,33 @@ def test_legend_and_lasso_of_the_map_lead_to_the_same_images_in_the_gallery(tab,
     for point in points[1:]:
         page.mouse.move(*point, steps=12)
     page.mouse.up()
-    count = int(re.search(r"List (\d+) image", listed.inner_text())[1])
+    expect(listed).not_to_have_text(malignant)
+    count = int(re.search(r"\d+", text_of(listed, r"^List \d+ image"))[0])
     assert 0 < count < len(filled.state().labels)
-    assert serious_faults(page) == []
+    check_usable(page)
     listed.click()
     page.get_by_role("heading", name=f"{count} image").wait_for()
     chips = page.get_by_role("list", name="Filters that are set")
-    assert "drawn on the map" in chips.inner_text()
-    assert "malignant" in chips.inner_text()
+    expect(chips).to_contain_text("drawn on the map")
+    expect(chips).to_contain_text("malignant")
 
 
 def test_what_is_in_view_is_listed_without_a_pointer(tab, address):
     page = tab()
     page.goto(address + MAP)
-    page.wait_for_selector("#map-points[data-drawn]")
+    drawn_map(page)
     page.locator("#map-points").focus()
     page.keyboard.press("l")
-    assert page.locator("#map-list").inner_text() == "List 518 images"
+    expect(page.locator("#map-list")).to_have_text("List 518 images")
     for _ in range(3):
         page.keyboard.press("+")
     page.keyboard.press("l")
-    inside = page.locator("#map-list").inner_text()
+    expect(page.locator("#map-list")).not_to_have_text("List 518 images")
+    inside = text_of(page.locator("#map-list"), r"^List \d+ images?$")
     assert 0 < int(re.search(r"\d+", inside)[0]) < 518
-    assert page.locator("#map-said").inner_text() == inside
+    expect(page.locator("#map-said")).to_have_text(inside)
     page.get_by_role("button", name="All images again").click()
-    assert page.locator("#map-list").inner_text() == "List all images"
+    expect(page.locator("#map-list")).to_have_text("List all images")
 
 
 def tick(page, task):

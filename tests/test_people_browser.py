@@ -10,13 +10,16 @@ import re
 
 import pytest
 from backend import Backend, eventually
+from browsing import check_sound, new_text
+from conftest import DESKTOP
+from playwright.sync_api import expect
 from test_browser_label_studio import DONE, SLOW, log_in
-from test_pages_browser import DESKTOP, check_sound, screenshots  # noqa: F401 - a fixture
 
 from cdsel_backend.labelstudio.client import LabelStudio
 
 BUDGET, ROUND = 7, 4
 UNSURE = "cannot tell"
+NOT_NEUTRAL = re.compile("riverside|hillside|confounder")
 OWN_CONFIG = (
     '<View><Image name="image" value="$image" maxheight="300px"/>'
     '<Choices name="finding" toName="image" choice="single-radio" showInLine="true">'
@@ -30,7 +33,7 @@ def test_an_annotator_is_never_out_of_work_and_an_admin_sees_one_budget(
     studio,
     pool_project,
     tmp_path,
-    screenshots,  # noqa: F811
+    screenshots,
 ):
     client = LabelStudio(studio.url, studio.token)
     client.update_project(pool_project.id, label_config=OWN_CONFIG)
@@ -59,25 +62,18 @@ def test_an_annotator_is_never_out_of_work_and_an_admin_sees_one_budget(
         seen: list[str] = []
         place = page.get_by_text(re.compile(r"^\d+ of \d+$")).first
         for number in range(1, BUDGET + 1):
-            eventually(
-                lambda: (
-                    page.get_by_text(DONE).count() or (place.is_visible() and place.inner_text() not in seen)
-                ),
-                f"after {seen} no further image was shown",
-                details=lambda: page.evaluate("document.body.innerText")[:2000],
-            )
-            assert not page.get_by_text(DONE).count(), f"out of work after {number - 1} of {BUDGET} images"
-            seen.append(place.inner_text())
+            seen.append(
+                new_text(place, seen)
+            )  # or it says that there is no work, after so many of the budget
             # However slow the machine: the next images come while this one is still open.
             eventually(
                 lambda: len(seen) == BUDGET or (known() == len(seen) - 1 and status()["open"] > 1),
                 f"nothing follows image {number} while it is open",
                 details=backend.tail,
             )
-            shown = page.evaluate("document.body.innerText")
-            assert not re.search(r"riverside|hillside|confounder", shown), "the reason is not neutral"
-            checked = page.get_by_role("radio", checked=True).count()
-            assert not checked, "an answer is filled in by a model that is not sure"
+            # The reason is neutral, and no answer is filled in by a model that is not sure.
+            expect(page.locator("body")).not_to_contain_text(NOT_NEUTRAL, use_inner_text=True)
+            expect(page.get_by_role("radio", checked=True)).to_have_count(0)
             answer = UNSURE if number == 1 else ("benign", "malignant")[number % 2]
             if number == 1:
                 page.screenshot(path=screenshots / "studio-own-config.png")
@@ -94,22 +90,21 @@ def test_an_annotator_is_never_out_of_work_and_an_admin_sees_one_budget(
 
         # 9, set here; Label Studio says 7.
         page.goto(f"{backend.url}/projects/{pool_project.id}")
-        assert page.locator("#question").inner_text().endswith(f"benign, malignant; not {UNSURE}.")
+        expect(page.locator("#question")).to_have_text(re.compile(f"benign, malignant; not {UNSURE}\\.$"))
         page.get_by_label("Budget", exact=True).fill("9")
         page.get_by_role("button", name="Save", exact=True).click()
         page.get_by_text("Saved: budget 9.").wait_for()
-        assert f"9, set here; Label Studio says {BUDGET}" in page.locator("#said-budget").inner_text()
+        expect(page.locator("#said-budget")).to_contain_text(f"9, set here; Label Studio says {BUDGET}")
         page.screenshot(path=screenshots / "overview-two-budgets.png", full_page=True)
         check_sound(page)
         page.get_by_role("button", name=f"Use {BUDGET} for budget").click()
         page.get_by_text(f"Budget is {BUDGET} again").wait_for()
-        assert not page.locator("#said-budget").count()
+        expect(page.locator("#said-budget")).to_have_count(0)
         page.get_by_role("button", name="Undo: budget back to 9").wait_for()
         page.goto(f"{backend.url}/projects/{pool_project.id}/activity")
-        pushes = page.locator("#events").get_by_text("Images were pushed into the queue")
-        assert pushes.count()
-        assert page.locator("#events").get_by_text("Label Studio: an annotation was submitted").count()
-        assert page.locator("#worker").get_by_text("Alive").count() == 1
+        for event in ("Images were pushed into the queue", "Label Studio: an annotation was submitted"):
+            expect(page.locator("#events").get_by_text(event).first).to_be_visible()
+        expect(page.locator("#worker").get_by_text("Alive")).to_have_count(1)
         page.screenshot(path=screenshots / "activity-real.png", full_page=True)
         check_sound(page)
         context.close()

@@ -6,9 +6,10 @@ import re
 from contextlib import closing
 
 import pytest
-from backend import eventually
+from browsing import wait_until
 from conftest import served
 from filled import POOL
+from playwright.sync_api import expect
 from reverse_proxy import reverse_proxy
 
 from cdsel_backend.server.app import create_app
@@ -65,17 +66,18 @@ def test_an_admin_clicks_through_below_a_prefix(filled, tab, by_setting):
             page.get_by_role("button", name="Sign in").click()
             page.wait_for_url(f"{proxy.url}/projects/{POOL}/queue")
             loaded = "[...document.querySelectorAll('img.thumb')].some(one => one.naturalWidth > 1)"
-            eventually(lambda: page.evaluate(loaded), "no thumbnail was loaded")
+            wait_until(page, loaded)
             for name in ("Overview", "Confounders", "Map", "Models", "Settings", "Activity"):
                 page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+                part = "" if name == "Overview" else f"/{name.lower()}"
+                expect(page).to_have_url(f"{proxy.url}/projects/{POOL}{part}")
                 page.wait_for_load_state("networkidle")
-                assert page.url.startswith(f"{proxy.url}/projects/{POOL}"), name
             page.locator("a.help").click()
+            expect(page).to_have_url(re.compile(f"^{re.escape(proxy.url)}/help#"))
             page.wait_for_load_state("networkidle")
             page.locator("a.mark").click()
             page.wait_for_url(f"{proxy.url}/projects")
-            styled = page.evaluate("getComputedStyle(document.querySelector('header.top')).display !== ''")
-            assert styled
+            wait_until(page, "getComputedStyle(document.querySelector('header.top')).display !== ''")
             page.get_by_role("button", name="Sign out").click()
             page.wait_for_url(f"{proxy.url}/login")
             assert failed == []
