@@ -27,10 +27,10 @@ from label_studio_sdk.core.request_options import RequestOptions
 from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.hosts import ImageHosts
 from cdsel_backend.labelstudio.releases import has_personal_tokens, token_advice
-from cdsel_backend.labelstudio.suspension import Suspensions
 from cdsel_backend.labelstudio.trust import certificates, trust_hint
 from cdsel_backend.pool.roots import ImageRoots
 from cdsel_backend.pool.source import SourceError
+from cdsel_backend.pool.suspension import Suspensions
 from cdsel_backend.store.records import Json
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.source import SourceError
+from cdsel_backend.pool.suspension import Suspensions
 
 T = TypeVar("T")
 
@@ -23,12 +24,23 @@ LIST_SECONDS = 600.0  # for a part of a listing, which may be a folder of a mill
 AGAIN_SECONDS = 600.0  # until an image of a storage that hangs is tried again
 MOST_HANGING = 3  # reads of one storage
 
+storages = Suspensions()
+"""The buckets in trouble, as this process knows them: those that fail, where the above are those that hang."""
+
 _guard = threading.Lock()
 _hanging: Counter[str] = Counter()
 
 
-class StorageHangs(UnreadableImage):
-    """An image of a storage that does not answer; it is tried again later."""
+class StorageFails(UnreadableImage):
+    """An image that its storage does not give, for a reason that is not this image's; it is tried again later."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.retry_after = AGAIN_SECONDS
+
+
+class StorageHangs(StorageFails):
+    """An image of a storage that does not answer."""
 
     def __init__(self, storage: str) -> None:
         super().__init__(
@@ -36,7 +48,6 @@ class StorageHangs(UnreadableImage):
             "bucket is up and can be reached from this machine; its images are tried again in "
             f"{AGAIN_SECONDS / 60:.0f} min"
         )
-        self.retry_after = AGAIN_SECONDS
 
 
 def list_in_time(storage: str, read: Callable[[], T]) -> T:

@@ -13,7 +13,7 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
-from cdsel_backend.pool.patience import list_in_time, read_in_time
+from cdsel_backend.pool.patience import list_in_time
 from cdsel_backend.pool.source import Listing, PoolSource, SourceItem
 from cdsel_backend.project.former import remember_files
 from cdsel_backend.sources import SourceOptions, open_source
@@ -53,7 +53,7 @@ class ProjectPool:
         if item.image.startswith(WEB):
             return self._web.read(item.image, 0)
         source = self._sources[item.source]
-        return read_in_time(source.address, lambda: _opened(source)).read(item)
+        return _opened(source).read(item)
 
 
 def pool_source(studio: LabelStudio, state: State) -> ProjectPool:
@@ -148,7 +148,7 @@ def _described(
 @lru_cache(maxsize=64)
 def _open(address: str, options: tuple[tuple[str, object], ...]) -> PoolSource:
     # Reading images needs no secret.
-    return open_source(address, SourceOptions.from_json(dict(options)), key=b"")
+    return open_source(address, SourceOptions.from_json(dict(options)), key=b"", look=False)
 
 
 def _opened(source: Source) -> PoolSource:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.pool.embed import Embedded, EmbeddingStream
 from cdsel_backend.pool.measures import Measures
+from cdsel_backend.pool.patience import storages
 from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.reconcile import replaced
 from cdsel_backend.reconcile.context import Context
@@ -43,11 +44,11 @@ def embed(context: Context, state: State) -> bool:
         if state.project.backbone and store.embedding_progress(project)[0]:
             store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
         store.start_backbone(project, backbone.fingerprint)
-    if "hosts" in state.project.problems and not context.studio.suspensions.in_trouble():
-        store.note_problems(project, "hosts", [])
     if not store.without_vector(project, limit=1, now=time.time()):
         if "embedding" in state.project.problems:
             store.note_problems(project, "embedding", [])
+        if "hosts" in state.project.problems and not store.embedding_progress(project)[1]:
+            store.note_problems(project, "hosts", [])  # no image is left out any more
         return False
     results = _Results(context, state, backbone.fingerprint)
     results.show()
@@ -154,7 +155,14 @@ class _Results:
         read = {item: digest for item, digest, _ in self.vectors} | placed
         replaced.compare(store, state, read)
         store.note_unusable(self.faults)
-        note_hosts(self.context, state, sorted(self.hosts))
+        if self.hosts:
+            note_hosts(self.context, state, sorted(self.hosts))
+        elif (
+            self.said
+            and "hosts" in store.project(state.project.id).problems
+            and not (self.context.studio.suspensions.in_trouble() or storages.in_trouble())
+        ):
+            store.note_problems(state.project.id, "hosts", [])
         for taken in (self.vectors, self.shared, self.said, self.faults, self.hosts):
             taken.clear()
 

@@ -13,21 +13,25 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from cdsel_backend.pool.decode import UnreadableImage
-from cdsel_backend.pool.patience import read_in_time
+from cdsel_backend.pool.patience import StorageFails, read_in_time, storages
 from cdsel_backend.pool.source import SourceError
-from cdsel_backend.sources.walk import Found, blaming, stamp_of, walk_local, walk_remote, words_of
+from cdsel_backend.sources.storage import (
+    Trouble,
+    blaming,
+    extra_of,
+    fix_of,
+    is_remote,
+    said_of,
+    trouble_of,
+    words_of,
+)
+from cdsel_backend.sources.walk import Found, stamp_of, walk_local, walk_remote
 
 if TYPE_CHECKING:
     from cdsel_backend.sources.opening import SourceOptions
 
 MAX_BYTES = 200 * 1024 * 1024
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "adl": "azure"}
-
-
-def is_remote(address: str) -> bool:
-    """Whether an address is of a bucket or another storage, not a path of this machine."""
-    scheme, separator, _ = address.partition("://")
-    return bool(separator) and scheme not in ("file", "local")
+HEADER_BYTES = 256 * 1024  # asked of a storage to read a DICOM header
 
 
 class Files:
@@ -37,20 +41,31 @@ class Files:
         """Take the folder's path or address; nothing is read yet. See `open_source` for the rest."""
         self.root = root.removeprefix("file://").rstrip("/") or "/"
         self.remote = is_remote(root)
+        if self.remote:
+            scheme, _, path = root.partition("://")
+            self.root = f"{scheme.lower()}://{path.rstrip('/')}"
         self._key = key
         self._max_bytes = max_bytes
         self._options = options
 
     def is_folder(self) -> bool:
-        """Whether the folder is there; a prefix is as soon as its storage can be asked.
+        """Whether the folder is there, and is none of its files.
 
         Raises:
-            SourceError: the storage cannot be asked.
+            SourceError: the storage cannot be asked, or has no such prefix.
         """
         if not self.remote:
             return Path(self.root).is_dir()
         with blaming(self.root):
-            return bool(self._fs.exists(self._base) or self._fs.ls(self._base, detail=False))
+            if not self._base:
+                raise SourceError(
+                    f"{self.root} names no bucket: write {self.root.partition(':')[0]}://bucket/folder"
+                )
+            if not self._fs.exists(self._base):
+                self._fs.ls(self._base, detail=False)  # which says why
+            if not self._fs.isfile(self._base):
+                return True
+            return any(str(path) != self._base for path in self._fs.ls(self._base, detail=False))
 
     def list(self) -> Iterator[Found]:
         """Yield every file below the folder, in the order of their paths within each folder.
@@ -58,7 +73,10 @@ class Files:
         Raises:
             SourceError: the folder itself cannot be listed.
         """
-        yield from walk_remote(self._fs, self._base) if self.remote else walk_local(Path(self.root))
+        if self.remote:
+            yield from walk_remote(self._fs, self._base, self.root)
+        else:
+            yield from walk_local(Path(self.root))
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file.
@@ -68,28 +86,58 @@ class Files:
                 does not answer.
         """
 
-        too_large = UnreadableImage(f"{path} is larger than {self._max_bytes // 2**20} MiB")
-
-        def read() -> bytes:
-            with self.open(path) as file:
-                # Where the size is known, nothing is read of a file that is too large.
-                if file.seekable():
-                    if file.seek(0, os.SEEK_END) > self._max_bytes:
-                        raise too_large
-                    file.seek(0)
-                return file.read(self._max_bytes + 1)
-
+        if self.remote:
+            try:
+                self._address(path)
+            except SourceError as error:  # as where its library is not installed here
+                raise StorageFails(str(error)) from error
+            storages.admit(self.root)
         try:
-            data = read_in_time(self.root, read)
+            data = read_in_time(self.root, lambda: self._whole(path))
         except UnreadableImage:
             raise
-        except FileNotFoundError:
-            raise UnreadableImage(f"{path}: there is no such file in {self.root}") from None
         except Exception as error:  # of whatever storage it is
-            raise UnreadableImage(f"{path} cannot be read: {words_of(error)}") from error
+            raise self._unreadable(path, error) from error
+        if self.remote:
+            storages.answered(self.root)
         if len(data) > self._max_bytes:
-            raise too_large
+            raise UnreadableImage(f"{path} is larger than {self._max_bytes // 2**20} MiB")
         return data
+
+    def _whole(self, path: str) -> bytes:
+        """The bytes of a file; of a larger one than is allowed a part that is too large."""
+        if self.remote:
+            address = self._address(path)
+            try:  # one request, where opening it takes one for its size, and one for each part
+                return cast(bytes, self._fs.cat_file(address, start=0, end=self._max_bytes + 1))
+            except Exception as error:
+                if trouble_of(error) is not Trouble.OTHER:
+                    raise  # else as of an empty file, which has no range
+        with self.open(path) as file:
+            # Where the size is known, nothing is read of a file that is too large.
+            if file.seekable():
+                if file.seek(0, os.SEEK_END) > self._max_bytes:
+                    raise UnreadableImage(f"{path} is larger than {self._max_bytes // 2**20} MiB")
+                file.seek(0)
+            return file.read(self._max_bytes + 1)
+
+    def _unreadable(self, path: str, error: Exception) -> UnreadableImage:
+        """What to raise for an image that was not read: its own fault, or its storage's."""
+        trouble = trouble_of(error)
+        if not self.remote:
+            if trouble is Trouble.MISSING and not self.is_folder():
+                return StorageFails(
+                    f"{self.root} is not there: see that it is mounted, and that its name is the same"
+                )
+        elif trouble is Trouble.AWAY:
+            return storages.timed_out(self.root) or StorageFails(f"{self.root} {said_of(self.root, error)}")
+        else:
+            storages.answered(self.root)
+            if trouble is Trouble.REFUSED:
+                return StorageFails(f"{self.root} {said_of(self.root, error)}")
+        if trouble is Trouble.MISSING:
+            return UnreadableImage(f"{path}: there is no such file in {self.root}")
+        return UnreadableImage(f"{path} cannot be read: {words_of(error)}")
 
     def image(self, path: str) -> bytes:
         """Return an image's bytes; of a DICOM file with a frame that was chosen that frame, as PNG.
@@ -121,7 +169,7 @@ class Files:
         from cdsel_backend.pool import dicom
 
         try:
-            with self.open(path) as file:
+            with self.open(path, HEADER_BYTES) as file:
                 if not dicom.is_dicom(file.read(132)):
                     return {}
                 file.seek(0)
@@ -129,15 +177,19 @@ class Files:
         except Exception:  # reading the image says why
             return {}
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, part: int | None = None) -> BinaryIO:
         """Open a file below the folder.
+
+        Args:
+            path: where it lies.
+            part: of a storage, how many bytes are asked for at once; None: as many as its library finds good.
 
         Raises:
             UnreadableImage: it is none, or lies outside.
             OSError: it cannot be opened.
         """
         if self.remote:
-            return cast(BinaryIO, self._fs.open(self._address(path), "rb"))
+            return cast(BinaryIO, self._fs.open(self._address(path), "rb", block_size=part))
         full = self._inside(path)
         # Without waiting: a pipe that nobody writes into would hold the worker for ever.
         descriptor = os.open(full, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -195,12 +247,15 @@ class Files:
     def _fs(self) -> Any:
         import fsspec
 
-        scheme = self.root.partition("://")[0]
-        try:
-            return fsspec.core.url_to_fs(self.root)[0]
+        try:  # What was listed once may be written anew: nothing is remembered of it.
+            return fsspec.core.url_to_fs(self.root, use_listings_cache=False)[0]
         except (ImportError, ValueError) as error:
-            extra = EXTRAS.get(scheme)
-            fix = f"install cdsel-backend[{extra}]" if extra else "it is of no kind that fsspec knows"
+            extra = extra_of(self.root)
+            fix = "it is of no kind that fsspec knows"
+            if extra and isinstance(error, ImportError):
+                fix = f"install cdsel-backend[{extra}]"
+            elif extra:
+                fix = fix_of(self.root, Trouble.REFUSED)
             raise SourceError(f"{self.root} cannot be opened ({words_of(error)}): {fix}") from error
 
     @cached_property

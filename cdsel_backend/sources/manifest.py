@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from cdsel_backend.pool.source import Listing, SourceError, SourceItem
-from cdsel_backend.sources.files import Files, is_remote
+from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.folder import may_be_dicom
+from cdsel_backend.sources.storage import is_remote, said_of
 
 NAMES = (
     "image",
@@ -83,9 +84,9 @@ class ManifestSource:
         except UnicodeDecodeError as error:
             raise SourceError(f"{self.address} is no text in UTF-8 ({error}): save it as UTF-8") from error
         except Exception as error:
-            raise SourceError(
-                f"{self.address} cannot be read: {str(error) or type(error).__name__}"
-            ) from error
+            reason = f"cannot be read: {str(error) or type(error).__name__}"
+            said = said_of(self.address, error) if is_remote(self.address) else reason
+            raise SourceError(f"{self.address} {said}") from error
 
     def _from_rows(self, rows: Iterator[Row]) -> Iterator[SourceItem]:
         column = self._image

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cdsel_backend.pool.source import PoolSource, SourceError
-from cdsel_backend.sources.files import MAX_BYTES, Files, is_remote
+from cdsel_backend.sources.files import MAX_BYTES, Files
+from cdsel_backend.sources.storage import is_remote
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,12 @@ class SourceOptions:
 
 
 def open_source(
-    address: str, options: SourceOptions = SourceOptions(), *, key: bytes, max_bytes: int = MAX_BYTES
+    address: str,
+    options: SourceOptions = SourceOptions(),
+    *,
+    key: bytes,
+    max_bytes: int = MAX_BYTES,
+    look: bool = True,
 ) -> PoolSource:
     """Open a source by its address: a CSV, JSON lines or Parquet file, a folder, or a prefix such as s3://bucket/a.
 
@@ -47,6 +53,8 @@ def open_source(
         options: see there.
         key: the secret that identifiers in DICOM headers are hashed with.
         max_bytes: a larger file is refused.
+        look: whether to see that there is such a folder or prefix; reading needs no look, which a storage that is away
+            would not answer.
 
     Raises:
         SourceError: there is no such file or folder, or it is of no kind that can be read.
@@ -60,7 +68,7 @@ def open_source(
         files = Files(options.root or folder, key=key, max_bytes=max_bytes, options=options)
         return ManifestSource(address, files, image=options.image)
     files = Files(address, key=key, max_bytes=max_bytes, options=options)
-    if not files.is_folder():
+    if look and not files.is_folder():
         raise SourceError(
             f"{address} is no source: name a .csv, .tsv, .jsonl, .ndjson or .parquet file, a folder, or a prefix "
             "such as s3://bucket/folder"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cdsel_backend.pool.source import SourceError
+from cdsel_backend.sources.storage import blaming, words_of
 
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
@@ -55,20 +55,25 @@ def walk_local(top: Path) -> Iterator[Found]:
         waiting += reversed(deeper)
 
 
-def walk_remote(filesystem: Any, base: str) -> Iterator[Found]:
+def walk_remote(filesystem: Any, base: str, root: str) -> Iterator[Found]:
     """Yield the files below a prefix of an fsspec file system.
 
+    A part that cannot be listed ends the listing: left out, all that lies in it would be taken for gone.
+
     Raises:
-        SourceError: the storage cannot be asked.
+        SourceError: the storage cannot be asked; the message names `root`, the prefix as the admin writes it.
     """
-    with blaming(base):
+    with blaming(root):
         filesystem.invalidate_cache()
-        for _, _, files in filesystem.walk(base, detail=True):
+        for _, _, files in filesystem.walk(base, detail=True, on_error="raise"):
             for name in sorted(files):
-                info = files[name]
-                path = str(info["name"])[len(base) + 1 :]
-                if path and info.get("type") == "file":
-                    yield Found(path, stamp_of(info))
+                path, kind = str(files[name]["name"])[len(base) + 1 :], files[name].get("type")
+                if path.endswith("/") and kind == "directory":  # as of a//b.png
+                    yield Found(
+                        path, "", "files below a folder without a name (//) are not listed: rename them"
+                    )
+                elif name and path and kind == "file":  # without a name it is a folder that a console made
+                    yield Found(path, stamp_of(files[name]))
 
 
 def _found(entry: os.DirEntry[str], path: str, top: Path) -> Found:
@@ -109,22 +114,3 @@ def stamp_of(info: Mapping[str, Any]) -> str:
     tag = next((str(info[name]) for name in _TAGS if info.get(name)), "")
     moved = next((str(info[name]) for name in _TIMES if info.get(name)), "")
     return tag.strip('"') or f"{info.get('size')}-{moved}"
-
-
-def words_of(error: Exception) -> str:
-    """What an error says, in one line."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(reason).split())[:200]
-
-
-@contextmanager
-def blaming(root: str) -> Iterator[None]:
-    """Raise whatever a storage's library raises as SourceError."""
-    try:
-        yield
-    except SourceError:
-        raise
-    except Exception as error:
-        raise SourceError(
-            f"{root} cannot be listed: {words_of(error)}; see its name, the network and the credentials"
-        ) from error

@@ -16,11 +16,12 @@ from conftest import LABEL_CONFIG
 from fake_studio import TOKEN, fake_studio
 from PIL import Image
 
-from cdsel_backend.labelstudio import images, suspension
+from cdsel_backend.labelstudio import images
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioUnreachable
 from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.images import ImageReader, ImageUnavailable
-from cdsel_backend.labelstudio.suspension import HostSuspended, Suspensions
+from cdsel_backend.pool import suspension
+from cdsel_backend.pool.suspension import HostSuspended, Suspensions
 from cdsel_backend.reconcile import worker as worker_module
 from cdsel_backend.reconcile.worker import Worker
 from cdsel_backend.settings import ServerSettings
