@@ -90,7 +90,8 @@ def test_an_annotator_is_never_out_of_work_and_an_admin_sees_one_budget(
 
         # 9, set here; Label Studio says 7.
         page.goto(f"{backend.url}/projects/{pool_project.id}")
-        expect(page.locator("#question")).to_have_text(re.compile(f"benign, malignant; not {UNSURE}\\.$"))
+        taught = re.compile(rf"benign, malignant; not {UNSURE}\.\s*$")
+        expect(page.locator("#question")).to_have_text(taught, use_inner_text=True)
         page.get_by_label("Budget", exact=True).fill("9")
         page.get_by_role("button", name="Save", exact=True).click()
         page.get_by_text("Saved: budget 9.").wait_for()
