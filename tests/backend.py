@@ -14,6 +14,8 @@ import httpx
 
 from cdsel_backend.demo.process import ServerProcess, free_port, local_environment
 
+POLL = 2  # seconds between two looks at a Label Studio that did not call
+
 
 class Backend:
     """`cdsel serve` with its data under `folder`, which can be killed and started again."""
@@ -31,7 +33,7 @@ class Backend:
                 "LABEL_STUDIO_URL": studio_url,
                 "LABEL_STUDIO_API_KEY": token,
                 "CDSEL_DATA_DIR": str(folder),
-                "CDSEL_POLL_SECONDS": "5",
+                "CDSEL_POLL_SECONDS": str(POLL),
                 "CDSEL_REFILL_AT": "0",  # most tests label a round to its end and look; test_refill.py has the default
                 **environment,
             }

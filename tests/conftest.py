@@ -37,6 +37,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 
 if TYPE_CHECKING:
+    from backend import Backend
     from filled import Filled
 
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
@@ -54,16 +55,24 @@ NOT_FAST = ("slow", "long", "versions", "label_studio_ml")
 STUDIO, SECOND_STUDIO = "a Label Studio", "a second Label Studio"
 """Two processes share the tests with the session's Label Studio: together they take a third of the run."""
 LOOPS = ("books", "loop", "presence_loop", "refill")  # half of the time of those tests
-TOGETHER = {"gallery_browser": "pages_browser"}  # files that look at one filled project
+FILLED = "a filled project"
+"""To fill the project that many tests look at takes a quarter of a minute: once is enough."""
+TOGETHER = {"gallery_browser": FILLED, "pages_browser": FILLED}
 LONGEST = (
     STUDIO,
     SECOND_STUDIO,
-    "simulate",
+    "kills",
+    FILLED,
+    "quality",
     "demo",
-    "pages_browser",
+    "simulate",
+    "finetune",
+    "machine",
+    "confounders",
+    "verdicts",
+    "insight",
     "training_process",
     "reconcile",
-    "finetune",
 )
 """Groups that start first, or a process would begin the last of them when all others are done."""
 SERVERS = {"studio", "new_postgresql", "chromium", "filled"}  # fixtures that start or train something large
@@ -137,6 +146,15 @@ def browser(studio: LocalStudio) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def backend(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """A running `cdsel serve` on `studio`, for all tests that neither end it nor set it up in their own way."""
+    from backend import Backend
+
+    with Backend(tmp_path_factory.mktemp("backend"), studio.url, studio.token) as running:
+        yield running
+
+
 def pytest_configure() -> None:
     # A test run that is told to end (a time limit, a cancelled job) tears its servers down as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -170,6 +188,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = TOGETHER.get(name, name)
         if "studio" in used:
             group = STUDIO if name in LOOPS else SECOND_STUDIO
+        elif "filled" in used:
+            group = FILLED
         item.add_marker(pytest.mark.xdist_group(group))
         order[item] = LONGEST.index(group) if group in LONGEST else len(LONGEST)
     items.sort(key=order.__getitem__)

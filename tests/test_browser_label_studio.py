@@ -6,10 +6,9 @@ Screenshots go to the folder that CDSEL_SCREENSHOTS names, or to pytest's own.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from backend import Backend, eventually
+from backend import eventually
 from browsing import new_text
 from conftest import DESKTOP
 
@@ -45,7 +44,7 @@ def test_from_the_connection_typed_in_label_studio_to_the_last_label_of_the_budg
     chromium,
     studio,
     pool_project,
-    tmp_path: Path,
+    backend,
     screenshots,
     picture,
 ):
@@ -67,66 +66,65 @@ def test_from_the_connection_typed_in_label_studio_to_the_last_label_of_the_budg
         return page
 
     client = LabelStudio(studio.url, studio.token)
-    with Backend(tmp_path, studio.url, studio.token) as backend:
-        # An admin types the backend's address and the budget in Settings > Model.
-        admin = tab()
-        log_in(admin, studio.url, studio.email, studio.password)
-        admin.goto(f"{studio.url}/projects/{pool_project.id}/settings/ml")
-        admin.get_by_role("button", name="Add machine learning model").click(timeout=SLOW)
-        admin.locator("input[name=title]").fill("cdsel")
-        extra = admin.locator("textarea[name=extra_params]")
-        admin.locator("input[name=url]").fill("http://localhost:9090")
-        extra.fill('{"budget": 200, "round_size": 20, "group": "patient_id"}')
-        admin.wait_for_timeout(1000)  # the form fades in
-        picture(admin, "connect", (260, 55, 1020, 715))
-        admin.locator("input[name=url]").fill(backend.url)
-        extra.fill(f'{{"budget": {BUDGET}, "round_size": 5}}')
-        admin.screenshot(path=screenshots / "studio-connect.png")
-        admin.get_by_role("button", name="Save machine learning form").click()
+    # An admin types the backend's address and the budget in Settings > Model.
+    admin = tab()
+    log_in(admin, studio.url, studio.email, studio.password)
+    admin.goto(f"{studio.url}/projects/{pool_project.id}/settings/ml")
+    admin.get_by_role("button", name="Add machine learning model").click(timeout=SLOW)
+    admin.locator("input[name=title]").fill("cdsel")
+    extra = admin.locator("textarea[name=extra_params]")
+    admin.locator("input[name=url]").fill("http://localhost:9090")
+    extra.fill('{"budget": 200, "round_size": 20, "group": "patient_id"}')
+    admin.wait_for_timeout(1000)  # the form fades in
+    picture(admin, "connect", (260, 55, 1020, 715))
+    admin.locator("input[name=url]").fill(backend.url)
+    extra.fill(f'{{"budget": {BUDGET}, "round_size": 5}}')
+    admin.screenshot(path=screenshots / "studio-connect.png")
+    admin.get_by_role("button", name="Save machine learning form").click()
 
-        # The queue project appears.
-        def status():
-            return backend.status(pool_project.id)
+    # The queue project appears.
+    def status():
+        return backend.status(pool_project.id)
 
-        eventually(lambda: status().get("open") == BUDGET, "no queue appeared", details=backend.tail)
-        queue = status()["queue_project"]
-        assert status()["sources"]["budget"] == "extra parameters"
-        admin.goto(f"{studio.url}/projects/")
-        admin.get_by_text(re.compile("· queue")).first.wait_for(timeout=SLOW)
-        admin.screenshot(path=screenshots / "studio-projects.png")
+    eventually(lambda: status().get("open") == BUDGET, "no queue appeared", details=backend.tail)
+    queue = status()["queue_project"]
+    assert status()["sources"]["budget"] == "extra parameters"
+    admin.goto(f"{studio.url}/projects/")
+    admin.get_by_text(re.compile("· queue")).first.wait_for(timeout=SLOW)
+    admin.screenshot(path=screenshots / "studio-projects.png")
 
-        # An annotator signs up, opens the queue, and labels all there is.
-        annotator = tab()
-        log_in(annotator, studio.url, EMAIL, PASSWORD, way="signup")
-        places: list[str] = []
+    # An annotator signs up, opens the queue, and labels all there is.
+    annotator = tab()
+    log_in(annotator, studio.url, EMAIL, PASSWORD, way="signup")
+    places: list[str] = []
 
-        def label_all(until):
-            annotator.goto(f"{studio.url}/projects/{queue}/data")
-            annotator.get_by_role("button", name=re.compile("Label All Tasks")).first.click(timeout=SLOW)
-            while len(places) < until:
-                places.append(label_next(annotator, places, screenshots / "studio-annotator.png"))
-            annotator.get_by_text(DONE).first.wait_for(timeout=SLOW)
-            eventually(lambda: status().get("labelled") == until, "labels are missing", details=backend.tail)
+    def label_all(until):
+        annotator.goto(f"{studio.url}/projects/{queue}/data")
+        annotator.get_by_role("button", name=re.compile("Label All Tasks")).first.click(timeout=SLOW)
+        while len(places) < until:
+            places.append(label_next(annotator, places, screenshots / "studio-annotator.png"))
+        annotator.get_by_text(DONE).first.wait_for(timeout=SLOW)
+        eventually(lambda: status().get("labelled") == until, "labels are missing", details=backend.tail)
 
-        label_all(BUDGET)
-        annotator.screenshot(path=screenshots / "studio-done.png")
-        assert status()["open"] == status()["left"] == 0
+    label_all(BUDGET)
+    annotator.screenshot(path=screenshots / "studio-done.png")
+    assert status()["open"] == status()["left"] == 0
 
-        # The budget is raised on the dashboard, and obeyed: so many more images, and no more.
-        admin.goto(f"{backend.url}/projects/{pool_project.id}")
-        admin.get_by_label("Budget", exact=True).fill(str(RAISED))
-        admin.get_by_role("button", name="Save", exact=True).click()
-        admin.get_by_text(f"Saved: budget {RAISED}.").wait_for()
-        eventually(
-            lambda: status().get("open") == RAISED - BUDGET, "the budget was not obeyed", details=backend.tail
-        )
-        admin.close()
-        label_all(RAISED)
-        assert [place.split()[0] for place in places] == [str(rank) for rank in range(1, RAISED + 1)]
+    # The budget is raised on the dashboard, and obeyed: so many more images, and no more.
+    admin.goto(f"{backend.url}/projects/{pool_project.id}")
+    admin.get_by_label("Budget", exact=True).fill(str(RAISED))
+    admin.get_by_role("button", name="Save", exact=True).click()
+    admin.get_by_text(f"Saved: budget {RAISED}.").wait_for()
+    eventually(
+        lambda: status().get("open") == RAISED - BUDGET, "the budget was not obeyed", details=backend.tail
+    )
+    admin.close()
+    label_all(RAISED)
+    assert [place.split()[0] for place in places] == [str(rank) for rank in range(1, RAISED + 1)]
 
-        # Nothing is pushed beyond the budget.
-        assert len(list(client.tasks(queue))) == RAISED
-        assert status()["left"] == 0
-        for context in contexts:
-            context.close()
+    # Nothing is pushed beyond the budget.
+    assert len(list(client.tasks(queue))) == RAISED
+    assert status()["left"] == 0
+    for context in contexts:
+        context.close()
     assert complaints == []

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from backend import Backend, eventually
+from backend import eventually
 from test_loop import connect, open_tasks, queue_ready, submit_next
 
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -199,7 +199,7 @@ def test_a_tuned_model_is_kept_and_one_that_was_damaged_is_refused(case, tuned, 
         load(tmp_path / "v2")
 
 
-def test_a_fine_tuned_champion_predicts_the_queue_until_it_is_damaged(studio, pool_project, tmp_path):
+def test_a_fine_tuned_champion_predicts_the_queue_until_it_is_damaged(studio, pool_project, backend):
     """Against a real Label Studio: the delta is kept, its vectors are stored, new images of the queue get theirs."""
     client = LabelStudio(studio.url, studio.token)
     settings = {
@@ -208,46 +208,45 @@ def test_a_fine_tuned_champion_predicts_the_queue_until_it_is_damaged(studio, po
         "backbone_weights": "random",
         "group": "patient_id",
     }
-    with Backend(tmp_path, studio.url, studio.token) as backend:
-        connect(client, backend, pool_project.id, budget=38, round_size=16, retrain_every=100, **settings)
-        for pushed in (16, 32):
-            queue = queue_ready(backend, pool_project.id, pushed)["queue_project"]
-            while submit_next(client, queue, pool_project.truth) is not None:
-                pass
-        queue_ready(backend, pool_project.id, 33)
-        store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
-        project = store.project_of(pool_project.id).id
+    connect(client, backend, pool_project.id, budget=38, round_size=16, retrain_every=100, **settings)
+    for pushed in (16, 32):
+        queue = queue_ready(backend, pool_project.id, pushed)["queue_project"]
+        while submit_next(client, queue, pool_project.truth) is not None:
+            pass
+    queue_ready(backend, pool_project.id, 33)
+    store = Store(f"sqlite:///{backend.folder / 'cdsel.sqlite3'}")
+    project = store.project_of(pool_project.id).id
 
-        def predicted():
-            version = State(store, project).project.champion
-            waiting = open_tasks(client, queue)
-            ids = {task["id"] for task in waiting}
-            versions = {one["model_version"] for one in client.predictions(queue) if one["task"] in ids}
-            return version if waiting and versions == {version} else None
+    def predicted():
+        version = State(store, project).project.champion
+        waiting = open_tasks(client, queue)
+        ids = {task["id"] for task in waiting}
+        versions = {one["model_version"] for one in client.predictions(queue) if one["task"] in ids}
+        return version if waiting and versions == {version} else None
 
-        version = eventually(predicted, "the queue was never predicted", details=backend.tail)
-        state = State(store, project)
-        assert state.trainings[-1].version == version
-        assert state.trainings[-1].metrics["fine_tune"]["taken"], state.trainings[-1].metrics
-        model = load(tmp_path / "models" / str(project) / version)
-        assert isinstance(model, TunedModel)
-        items, vectors = store.vectors(project, model.fingerprint)
-        assert state.open | state.labels.keys() <= set(items)
-        own_items, own = store.vectors(project, state.project.backbone)
-        assert not np.array_equal(own[np.isin(own_items, items)], vectors)
+    version = eventually(predicted, "the queue was never predicted", details=backend.tail)
+    state = State(store, project)
+    assert state.trainings[-1].version == version
+    assert state.trainings[-1].metrics["fine_tune"]["taken"], state.trainings[-1].metrics
+    model = load(backend.folder / "models" / str(project) / version)
+    assert isinstance(model, TunedModel)
+    items, vectors = store.vectors(project, model.fingerprint)
+    assert state.open | state.labels.keys() <= set(items)
+    own_items, own = store.vectors(project, state.project.backbone)
+    assert not np.array_equal(own[np.isin(own_items, items)], vectors)
 
-        file = tmp_path / "models" / str(project) / version / "model.safetensors"
-        data = bytearray(file.read_bytes())
-        data[-5] ^= 1
-        file.write_bytes(data)
-        status = eventually(
-            lambda: (
-                (one := backend.status(pool_project.id))["champion"] != version
-                and "model.safetensors" in json.dumps(one["problems"])
-                and one
-            ),
-            "the damaged model still serves",
-            details=backend.tail,
-        )
-        assert status["champion"] == state.trainings[-2].version
-        store.close()
+    file = backend.folder / "models" / str(project) / version / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 1
+    file.write_bytes(data)
+    status = eventually(
+        lambda: (
+            (one := backend.status(pool_project.id))["champion"] != version
+            and "model.safetensors" in json.dumps(one["problems"])
+            and one
+        ),
+        "the damaged model still serves",
+        details=backend.tail,
+    )
+    assert status["champion"] == state.trainings[-2].version
+    store.close()

@@ -52,7 +52,9 @@ def test_connect_list_one_round_one_label(studio: LocalStudio, tmp_path: Path) -
         )
     told: dict[str, float] = {"tasks": TASKS}
     roots = f"/data/local-files/pool={images}"
-    with Backend(tmp_path, studio.url, studio.token, CDSEL_IMAGE_ROOTS=roots) as backend:
+    with Backend(
+        tmp_path, studio.url, studio.token, CDSEL_IMAGE_ROOTS=roots, CDSEL_POLL_SECONDS="5"
+    ) as backend:
         before = {"at": time.perf_counter(), "studio": cpu_of(studio.pid), "own": cpu_of(backend.process.pid)}
 
         def part(name: str) -> None:

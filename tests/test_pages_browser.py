@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from backend import Backend, eventually
+from backend import eventually
 from browsing import (
     LOOKS,
     box_of,
@@ -405,37 +405,33 @@ def test_a_large_pool_answers_its_live_questions_quickly(large):
         assert quickest(ask, seconds) < seconds, path
 
 
-def test_the_loop_obeys_what_the_dashboard_says(tab, studio, pool_project, tmp_path, screenshots):
+def test_the_loop_obeys_what_the_dashboard_says(tab, studio, pool_project, backend, screenshots):
     """On a real Label Studio: a budget typed here is spent, and the thumbnails come from its images."""
-    with Backend(tmp_path, studio.url, studio.token) as backend:
-        LabelStudio(studio.url, studio.token).connect_backend(
-            pool_project.id, backend.url, title="cdsel", extra_params='{"budget": 3, "round_size": 3}'
-        )
+    LabelStudio(studio.url, studio.token).connect_backend(
+        pool_project.id, backend.url, title="cdsel", extra_params='{"budget": 3, "round_size": 3}'
+    )
 
-        def pushed(count):
-            def ask():
-                return (
-                    sum(one["pushed"] for one in backend.status(pool_project.id).get("rounds", ())) >= count
-                )
+    def pushed(count):
+        def ask():
+            return sum(one["pushed"] for one in backend.status(pool_project.id).get("rounds", ())) >= count
 
-            return eventually(ask, f"{count} images were never pushed", details=backend.tail)
+        return eventually(ask, f"{count} images were never pushed", details=backend.tail)
 
-        pushed(3)
-        page = tab()
-        page.goto(f"{backend.url}/projects/{pool_project.id}")
-        page.get_by_text("labelled of a budget of 3").wait_for()
-        expect(page.get_by_role("button", name="Select next round now")).to_be_disabled()
-        page.get_by_label("Budget", exact=True).fill("5")
-        page.get_by_role("button", name="Save").click()
-        page.get_by_text("Saved: budget 5.").wait_for()
-        page.get_by_role("button", name="Select next round now").click()
-        page.get_by_text("The next round is asked for.").wait_for()
-        pushed(5)
-        page.locator("#budget").get_by_text("5 open").wait_for()  # without a reload
-        page.goto(f"{backend.url}/projects/{pool_project.id}/queue")
-        settled(page, "queue")
-        wait_until(page, "[...document.querySelectorAll('.thumb')].every((one) => one.naturalWidth > 96)")
-        page.screenshot(path=screenshots / "queue-real.png", full_page=True)
-        status = backend.status(pool_project.id)
-        assert (status["open"], status["left"], status["sources"]["budget"]) == (5, 0, "dashboard")
-        page.close()  # it would rightly complain that the backend is gone
+    pushed(3)
+    page = tab()
+    page.goto(f"{backend.url}/projects/{pool_project.id}")
+    page.get_by_text("labelled of a budget of 3").wait_for()
+    expect(page.get_by_role("button", name="Select next round now")).to_be_disabled()
+    page.get_by_label("Budget", exact=True).fill("5")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Saved: budget 5.").wait_for()
+    page.get_by_role("button", name="Select next round now").click()
+    page.get_by_text("The next round is asked for.").wait_for()
+    pushed(5)
+    page.locator("#budget").get_by_text("5 open").wait_for()  # without a reload
+    page.goto(f"{backend.url}/projects/{pool_project.id}/queue")
+    settled(page, "queue")
+    wait_until(page, "[...document.querySelectorAll('.thumb')].every((one) => one.naturalWidth > 96)")
+    page.screenshot(path=screenshots / "queue-real.png", full_page=True)
+    status = backend.status(pool_project.id)
+    assert (status["open"], status["left"], status["sources"]["budget"]) == (5, 0, "dashboard")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from backend import Backend, eventually
+from backend import eventually
 from click.testing import CliRunner
 
 from cdsel_backend.cli import main
@@ -38,14 +38,6 @@ ROUND = 12
 @pytest.fixture(scope="module")
 def client(studio):
     return LabelStudio(studio.url, studio.token)
-
-
-@pytest.fixture(scope="module")
-def backend(studio, tmp_path_factory):
-    with Backend(
-        tmp_path_factory.mktemp("backend"), studio.url, studio.token, CDSEL_POLL_SECONDS="2"
-    ) as running:
-        yield running
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from backend import Backend, eventually
+from backend import eventually
 from test_loop import submit_next
 from world import World
 
@@ -125,26 +125,25 @@ def test_an_annotator_with_a_queue_of_her_own_does_not_wait_for_a_slower_one(tmp
     assert world.step(select_round)
 
 
-def test_an_annotator_never_meets_an_empty_queue_while_budget_is_left(pool_project, tmp_path, studio):
+def test_an_annotator_never_meets_an_empty_queue_while_budget_is_left(pool_project, backend, studio):
     """She labels an image a second, or as fast as this machine lets the backend see it, never waiting for a round."""
     client, budget = LabelStudio(studio.url, studio.token), 30
-    with Backend(tmp_path, studio.url, studio.token, CDSEL_REFILL_AT="0.5") as backend:
-        settings = {"budget": budget, "round_size": 10, "group": "patient_id"}
-        client.connect_backend(pool_project.id, backend.url, title="cdsel", extra_params=json.dumps(settings))
+    settings = {"budget": budget, "round_size": 10, "group": "patient_id", "refill_at": 0.5}
+    client.connect_backend(pool_project.id, backend.url, title="cdsel", extra_params=json.dumps(settings))
 
-        def status():
-            return backend.status(pool_project.id)
+    def status():
+        return backend.status(pool_project.id)
 
-        ready = eventually(lambda: status().get("open") and status(), "no round came", details=backend.tail)
-        ranks = []
-        while len(ranks) < budget:
-            data = submit_next(client, ready["queue_project"], pool_project.truth)
-            assert data is not None, f"dry after {len(ranks)} labels\n{backend.tail()}"
-            ranks.append(data["cdsel_rank"])
-            time.sleep(1.0)
-            eventually(lambda: status().get("labelled", 0) >= len(ranks) - 2, "labels are not seen")
-        assert ranks == list(range(1, budget + 1))
-        assert submit_next(client, ready["queue_project"], pool_project.truth) is None
-        eventually(
-            lambda: status()["labelled"] == budget and status()["champion"], "no model", details=backend.tail
-        )
+    ready = eventually(lambda: status().get("open") and status(), "no round came", details=backend.tail)
+    ranks = []
+    while len(ranks) < budget:
+        data = submit_next(client, ready["queue_project"], pool_project.truth)
+        assert data is not None, f"dry after {len(ranks)} labels\n{backend.tail()}"
+        ranks.append(data["cdsel_rank"])
+        time.sleep(1.0)
+        eventually(lambda: status().get("labelled", 0) >= len(ranks) - 2, "labels are not seen")
+    assert ranks == list(range(1, budget + 1))
+    assert submit_next(client, ready["queue_project"], pool_project.truth) is None
+    eventually(
+        lambda: status()["labelled"] == budget and status()["champion"], "no model", details=backend.tail
+    )
