@@ -151,6 +151,7 @@ def test_annotators_see_every_image_of_a_label_studio_below_a_path_by_another_na
                 f"{proxy.origin}{address}" if address.startswith("/") else address,
                 cookies=cookies,
                 follow_redirects=True,
+                timeout=60,
             )
             assert answer.status_code == 200, (name, address)
             if name not in AS_THEY_ARE:

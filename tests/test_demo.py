@@ -49,7 +49,7 @@ def run(*arguments: str, cwd: Path, timeout: float = 300) -> subprocess.Complete
             told, _ = process.communicate(timeout=timeout)
         except BaseException:
             process.terminate()
-            told, _ = process.communicate(timeout=60)
+            told, _ = process.communicate(timeout=120)
             print(told)
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, told)
@@ -131,9 +131,9 @@ def test_ctrl_c_ends_everything_and_removes_the_temporary_folder(tmp_path: Path)
     assert len(below) >= 3  # Label Studio, the web server, the worker
     process.send_signal(signal.SIGINT)
     rest = process.stdout.read()
-    assert process.wait(60) == 0, rest
+    assert process.wait(120) == 0, rest
     # The kernel takes a moment; what is still there after that was left behind.
-    eventually(lambda: not any(map(alive, below)), "processes were left behind", seconds=15)
+    eventually(lambda: not any(map(alive, below)), "processes were left behind")
     assert not list(tmp_path.glob("cdsel-demo-*"))
 
 

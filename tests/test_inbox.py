@@ -38,7 +38,9 @@ def test_an_event_is_answered_while_the_worker_writes_and_kept_afterwards(store)
     numbers = [inbox.add(1, f"EVENT_{n}", {}) for n in range(5)]
     took = time.monotonic() - start[1]
     assert numbers == [0] * 5  # nothing could be written, and yet
-    assert took < 5  # 5 x .05 s, on a machine that does other things as well
+    assert (
+        took < 30
+    )  # 5 x .05 s, on a machine that does other things as well; the worker would hold it for 60
     assert actions(store) == []
     done.set()
     worker.join()

@@ -139,7 +139,7 @@ class Created(LabelStudioMl):
 def two_rounds(backend: Backend, url: str, client, pool_project) -> None:
     """Connect at `url` and label two rounds; only who has the login is answered, and one worker does the work."""
     for method, path in (("GET", "/projects"), ("POST", "/setup"), ("POST", "/predict")):
-        assert httpx.request(method, f"{url}{path}", json={}).status_code == 401, path
+        assert httpx.request(method, f"{url}{path}", json={}, timeout=60).status_code == 401, path
     client.connect_backend(
         pool_project.id, url, title="cdsel", extra_params=SETTINGS, basic_auth=tuple(LOGIN.values())
     )

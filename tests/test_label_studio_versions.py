@@ -187,7 +187,10 @@ def changes(run: Run) -> None:
         eventually(lambda: trained() > before, "it trained nothing", details=run.backend.tail)
         run.expect(lambda status: status["waits"], "it never came to rest after the training")
         run.client.request("POST", train, {})
-        eventually(lambda: "no label is new" in httpx.get(page).text, "it is not said that nothing is new")
+        eventually(
+            lambda: "no label is new" in httpx.get(page, timeout=60).text,
+            "it is not said that nothing is new",
+        )
 
 
 def predictions(run: Run) -> None:

@@ -90,7 +90,7 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, backend
     # The champion answers for the pool, and the queue shows its predictions.
     assert status["champion"] in backend.get("/versions")["versions"]
     # The dashboard says that ten labels cannot answer what it will answer later.
-    page = httpx.get(f"{backend.url}/projects/{pool_project.id}/models").text
+    page = httpx.get(f"{backend.url}/projects/{pool_project.id}/models", timeout=60).text
     assert re.search(r"Not known yet: \d of the 40 labels needed can be trained on", page)
     assert re.search(r"Too few yet: \d of the 15 labels needed were drawn by chance", page)
 
@@ -124,7 +124,7 @@ def test_the_labels_that_label_studio_asks_for_hold_back_a_training_until_they_a
         lambda: "4 labels are fewer than the 6" in client.project(pool_project.id)["description"],
         "Label Studio does not show it",
     )
-    page = httpx.get(f"{backend.url}/projects/{pool_project.id}").text
+    page = httpx.get(f"{backend.url}/projects/{pool_project.id}", timeout=60).text
     assert "4 labels are fewer than the 6" in page
 
     submit_next(client, queue, pool_project.truth)

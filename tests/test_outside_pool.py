@@ -114,7 +114,7 @@ def test_from_a_table_to_labels(world, folder, studio):
     assert len(tasks) == 6  # never more than the budget
     shown = {row.queue_task: row.item for row in state.selections}
     by_item = store.items_by_id(shown.values())
-    with httpx.Client(headers={"Authorization": f"Token {studio.legacy_token}"}) as client:
+    with httpx.Client(headers={"Authorization": f"Token {studio.legacy_token}"}, timeout=60) as client:
         for task, data in tasks.items():
             item = by_item[shown[task]]
             picture = client.get(f"{studio.url}{data['image']}").content

@@ -16,6 +16,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from backend import eventually
 from filled import POOL, QUEUE, STUDIO_URL, images_served
 from paged import CONFIG, cells, client, embedded, label, post, project, push, token_of
 from PIL import Image
@@ -570,9 +571,9 @@ def test_of_a_large_pool_the_map_draws_a_sample_and_everything_that_was_chosen(
 def test_the_map_follows_the_pool(client, store, project):
     embedded(store, project, n=5)
     assert read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == 5
-    time.sleep(0.5)  # a table serves a few times as long as it took to make
     embedded(store, project, n=9)
-    assert read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == 9
+    # A table serves a few times as long as it took to make.
+    eventually(lambda: read_points(client.get(f"/projects/{POOL}/map.bin").data)[0]["n"] == 9, "it stays old")
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])

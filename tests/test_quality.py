@@ -17,6 +17,7 @@ input_value is_checked is_disabled is_editable is_enabled is_hidden is_visible q
 """
 AT_ONCE = frozenset(_AT_ONCE.split())
 """Methods of Playwright that give what a page shows at this moment, which is not yet what it will show."""
+ASKS = ("Client", "AsyncClient", "get", "post", "put", "patch", "delete", "request", "stream")
 MAY_READ = ("browsing.py", "benchmarks")
 """What waits in one place for all tests, and what measures."""
 
@@ -55,6 +56,26 @@ def reads_at_once(source: str) -> list[str]:
 
     visit(ast.parse(source), True)
     return found
+
+
+def impatient(source: str) -> list[int]:
+    """The lines that ask a server with httpx's own limit of five seconds."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {f"httpx.{name}" for name in ASKS}
+        and not {"timeout", "transport"}.intersection(option.arg for option in node.keywords if option.arg)
+    ]
+
+
+def test_every_question_to_a_server_says_how_long_it_waits():
+    """A machine that runs four tests, two Label Studios and a browser may need more than five seconds for a page."""
+    found = {
+        path.name: impatient(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert {name: lines for name, lines in found.items() if lines} == {}, "say timeout=60"
+    assert impatient("httpx.get(url)") == [1]
 
 
 def test_whatever_a_test_says_about_a_page_it_waits_for():

@@ -171,7 +171,7 @@ def test_a_process_that_waits_for_a_training_ends_with_whoever_keeps_it():
     assert process.is_alive()
     del trainings
     gc.collect()
-    process.join(20)
+    process.join(60)
     assert process.exitcode == -signal.SIGKILL
 
 

@@ -175,8 +175,8 @@ def test_the_containers_are_refused_without_secrets_and_run_with_them(tmp_path, 
             while subprocess.run(asked, env=env, cwd="/proc", capture_output=True, check=False).returncode:
                 assert time.monotonic() < deadline, process.tail() + other.tail()
                 time.sleep(0.5)
-        assert httpx.get(f"{url}/projects").status_code == 401
-        assert httpx.get(f"{url}/projects", auth=("cdsel", "secret")).status_code == 200
+        assert httpx.get(f"{url}/projects", timeout=60).status_code == 401
+        assert httpx.get(f"{url}/projects", auth=("cdsel", "secret"), timeout=60).status_code == 200
     finally:
         other.stop(timeout=30)
         process.stop(timeout=30)
