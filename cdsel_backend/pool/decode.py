@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,23 +10,26 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, Jpeg2KImagePlugin
 
 from cdsel_backend.pool import dicom
-from cdsel_backend.pool.depth import Layout, read_layout, read_values, to_eight_bits
-from cdsel_backend.pool.truncated import ENOUGH, complete
+from cdsel_backend.pool.depth import PART, Layout, read_layout, read_values, to_eight_bits
+from cdsel_backend.pool.room import Room
+from cdsel_backend.pool.truncated import complete
+from cdsel_backend.pool.truncated_gif import ENOUGH
 
 MAX_PIXELS = 80_000_000
 """Default bound on width x height: 240 MB as RGB. A larger picture, where the bound is raised, is reduced to it."""
 
 # Named, because Pillow also knows formats that start other programs (EPS calls Ghostscript).
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "JPEG2000", "PPM", "AVIF")
+_GREEDY = {"WEBP": 16, "AVIF": 12, "JPEG2000": 24}  # bytes a pixel that their decoders take
 _UNTURNED = ("WEBP",)  # browsers do not apply the EXIF orientation of these
 
 Image.MAX_IMAGE_PIXELS = (
     None  # Pillow's own bound: `read_image` checks the caller's before any pixel is decoded
 )
-_one_large_picture = threading.Lock()  # larger ones than MAX_PIXELS are decoded one at a time
+_decoding = Room(1536 * 2**20)  # bytes, of all pictures of this process that are decoded at once
 
 
 class UnreadableImage(ValueError):
@@ -65,7 +67,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
 
     * EXIF orientation is applied in the formats in which browsers apply it.
     * More than 8 bits become 8 as `depth.to_eight_bits` says, so that equal pictures stay equal.
-    * A JPEG or PNG file that lacks no more than a quarter, at its end, is used, with a note.
+    * A JPEG, PNG, GIF or BMP file that lacks no more than a quarter, at its end, is used, with a note.
     * Transparency is laid on white, the colour behind it on Label Studio's page.
     * A DICOM file is rendered as `dicom.render` says: window, MONOCHROME1, its middle frame.
     * An animation or a multi-page file gives its first frame. Colour profiles are not applied.
@@ -104,12 +106,19 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
                 raise EOFError("it ends too early")
             note = f"the end of the {kind} file is missing; what is there is used"
             data, image = completed.data, _open(completed.data)
-        if size[0] * size[1] > MAX_PIXELS:
-            with _one_large_picture:
-                return _decoded(data, image, layout, kind, note)
-        return _decoded(data, image, layout, kind, note)
+        with _decoding.taken(
+            size[0] * size[1] * bytes_a_pixel(kind, len(image.getbands()) if image else 4, layout)
+        ):
+            return _decoded(data, image, layout, kind, note)
     except Exception as error:  # OSError, SyntaxError, struct.error, EOFError, ...
         raise UnreadableImage(f"the {kind} file is truncated or damaged ({error})") from error
+
+
+def bytes_a_pixel(kind: str, bands: int, layout: Layout | None) -> int:
+    """Return what decoding a file takes at its peak, as measured, for each pixel of a picture of so many bands."""
+    if kind in _GREEDY:
+        return _GREEDY[kind]
+    return 8 if layout is None else max(8, 6 * bands)
 
 
 def _open(data: bytes) -> Image.Image | None:
@@ -140,7 +149,7 @@ def _decoded(
     data: bytes, image: Image.Image | None, layout: Layout | None, kind: str, note: str | None
 ) -> Decoded:
     """Decode the pixels of a file that is whole and not too large."""
-    quality, windowed, bits = None, False, 8
+    quality, windowed, bits, whole = None, False, 8, (0, 0)
     if image is not None:
         quality = jpeg_quality(getattr(image, "quantization", None))
         if getattr(image, "default_image", False):  # of an animated PNG: browsers begin with the next frame
@@ -149,13 +158,14 @@ def _decoded(
     if values is not None and layout is not None:
         turn = 1 if layout.turned or image is None else _orientation(image)
         array, windowed = to_eight_bits(values, layout)
+        del values  # two of these three do not fit beside each other in little memory
         picture, bits = Image.fromarray(array), layout.bits
         picture.getexif()[_ORIENTATION] = turn
     elif image is None:
         raise ValueError("a TIFF file of a kind that cannot be read")
     else:
-        image.load()
-        picture = image
+        whole = image.size
+        picture = image = _loaded(data, image)
         if image.mode in _DEEP:
             given = layout or Layout(image.size, 16, 65535.0 if image.mode.startswith("I;16") else None)
             array, windowed = to_eight_bits(np.asarray(image), given)
@@ -165,10 +175,30 @@ def _decoded(
         with suppress(Exception):  # unreadable EXIF data: browsers pass them over
             ImageOps.exif_transpose(picture, in_place=True)
     size = picture.size
-    shrink = -(-max(1, size[0] * size[1]) // MAX_PIXELS)
+    if image is not None and image.format == "JPEG2000":
+        size = whole if (size[0] < size[1]) == (whole[0] < whole[1]) else whole[::-1]
+    shrink = -(-max(1, picture.width * picture.height) // MAX_PIXELS)
     if shrink > 1:
         picture = picture.reduce(int(np.ceil(np.sqrt(shrink))))
     return Decoded(_TO_RGB[picture.mode](picture), kind, size, bits, quality, note, windowed)
+
+
+def _loaded(data: bytes, image: Image.Image) -> Image.Image:
+    """Decode the pixels; of a large JPEG 2000 file at half its width and height, or less, where it offers that.
+
+    Its decoder takes 19 bytes a pixel of three colours.
+    """
+    half = 0
+    while image.width * image.height >> 2 * half > MAX_PIXELS // 2:
+        half += 1
+    smaller = _open(data) if half and image.format == "JPEG2000" else None
+    if isinstance(smaller, Jpeg2KImagePlugin.Jpeg2KImageFile):
+        with suppress(OSError):  # a file of fewer resolutions
+            smaller.reduce = half
+            smaller.load()
+            return smaller
+    image.load()
+    return image
 
 
 def jpeg_quality(tables: object) -> int | None:
@@ -203,8 +233,14 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    """Lay a picture with transparency on white, in parts of rows: whole, four copies would be in memory at once."""
+    shown = Image.new("RGB", image.size)
+    rows = max(1, PART // max(1, image.width))
+    for top in range(0, image.height, rows):
+        layer = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        shown.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, top))
+    return shown
 
 
 def _lab(image: Image.Image) -> Image.Image:

@@ -19,7 +19,7 @@ from PIL import ExifTags, TiffImagePlugin
 
 USED = 0.25  # of the range; a picture that uses less of it is windowed, as viewers do
 _SAMPLE = 1_000_000  # values that percentiles are read from
-PART = 4_000_000  # values that are computed at once
+PART = 1_000_000  # values that are computed at once
 _OPEN_RANGES = (1.0, 255.0, 65535.0)  # what floating point values of pictures usually lie in
 _PNM = re.compile(rb"P[56]\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s")
 _GREY_OR_RGB = (0, 1, 2)  # photometric interpretations that OpenCV reads without loss
@@ -75,7 +75,8 @@ def read_values(data: bytes, layout: Layout) -> NDArray[Any] | None:
     if values.dtype == np.uint16 and layout.top is not None and data[:2] in (b"II", b"MM"):
         values = np.right_shift(values, 16 - layout.bits)  # OpenCV moves 10, 12 and 14 bits up
     if values.ndim == 3 and values.shape[2] >= 3:
-        values = values[..., [2, 1, 0, 3][: values.shape[2]]]
+        for part in parts(values):  # in their place: a second copy of all would not be small
+            values[part, ..., :3] = values[part, ..., 2::-1].copy()
     return np.asarray(values)
 
 
@@ -92,7 +93,11 @@ def to_eight_bits(values: NDArray[Any], layout: Layout) -> tuple[NDArray[np.uint
     if values.ndim == 3 and values.shape[2] == 4:
         values, alpha = values[..., :3], values[..., 3]
     whole = np.issubdtype(values.dtype, np.integer)
-    few = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
+    every = max(1, values.size // _SAMPLE)
+    if alpha is None:
+        few = values.reshape(-1)[::every]
+    else:  # which reshaping would copy whole
+        few = values[np.unravel_index(np.arange(0, values.size, every), values.shape)]
     few = few[np.isfinite(few)]
     if not few.size:
         few = values[np.isfinite(values)]

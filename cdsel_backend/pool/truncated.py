@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-ENOUGH = 0.75  # of a file; with less of it, an image is left out
+from cdsel_backend.pool import truncated_gif
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of PNG's colour types
@@ -29,14 +29,19 @@ class Completed(NamedTuple):
 
 
 def complete(data: bytes) -> Completed | None:
-    """Return a JPEG or PNG file that lacks its end with an end put to it; None where nothing is missing, or for others.
+    """Return a JPEG, PNG, GIF or BMP file that lacks its end with an end put to it; None where nothing is missing.
 
-    The share is 0 where it cannot be said how much is missing.
+    Of other formats, too, it is None. The share is 0 where it cannot be said how much is missing.
     """
     if data.startswith(b"\xff\xd8\xff"):
         return _complete_jpeg(data)
     if data.startswith(_PNG):
         return _complete_png(data)
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        found = truncated_gif.complete(data)
+        return None if found is None else Completed(*found)
+    if data.startswith(b"BM"):
+        return _complete_bmp(data)
     return None
 
 
@@ -161,6 +166,27 @@ def _complete_png(data: bytes) -> Completed | None:
     )  # filter 2 with zeros: the row above again
     ends = _chunk(b"IDAT", zlib.compress(raw, 1)) + _chunk(b"IEND", b"")
     return Completed(_PNG + b"".join(head) + ends, share)
+
+
+def _complete_bmp(data: bytes) -> Completed | None:
+    """Repeat the last row that is there; the rows of most files run from below."""
+    if len(data) < 34:
+        return None
+    offset, head = struct.unpack("<II", data[10:18])
+    if head == 12:
+        width, height, _, depth = struct.unpack("<HHHH", data[18:26])
+        packed = 0
+    else:
+        width, height, _, depth, packed = struct.unpack("<iiHHI", data[18:34])
+    row, height = -(-width * depth // 32) * 4, abs(height)
+    missing = offset + row * height - len(data)
+    if row <= 0 or missing <= 0 or packed not in (0, 3, 6):  # packed by runs: its rows are of any length
+        return None
+    rows = (len(data) - offset) // row
+    if rows < 1:
+        return Completed(data, 0.0)
+    last = offset + rows * row
+    return Completed(data[:last] + data[last - row : last] * (height - rows), rows / height)
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
