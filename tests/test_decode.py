@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 from cdsel_backend.pool import depth
 from cdsel_backend.pool.browser import render_png, why_not_shown
-from cdsel_backend.pool.decode import UnreadableImage, decode, jpeg_quality, read_image
+from cdsel_backend.pool.decode import UnreadableImage, bytes_a_pixel, decode, jpeg_quality, read_image
 from cdsel_backend.pool.depth import Layout, to_eight_bits
 from cdsel_backend.pool.measures import measure
 from cdsel_backend.pool.room import Room
@@ -374,7 +374,7 @@ MEMORY = """
 import ctypes, io, re
 import cv2, numpy as np
 from PIL import Image
-from cdsel_backend.pool.decode import read_image
+from cdsel_backend.pool.decode import UnreadableImage, bytes_a_pixel, decode, jpeg_quality, read_image
 
 SIDE = 2400
 
