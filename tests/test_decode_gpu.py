@@ -14,9 +14,10 @@ from test_pool import encode, picture
 from cdsel_backend.pool.backbones import Backbone, fit_to, load_backbone
 from cdsel_backend.pool.decode import read_image
 from cdsel_backend.pool.decode_gpu import GpuDecoder, NvImageCodec, find_decoder, look_at, shrink
-from cdsel_backend.pool.embed import Embedded, embed_images
+from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.jpeg import read_head
 from cdsel_backend.pool.measures import look
+from cdsel_backend.pool.prepare import Embedded
 from cdsel_backend.pool.runtime import SAME, TRIAL, agreement
 
 CPU = torch.device("cpu")
@@ -109,9 +110,13 @@ def embedded(backbone: Backbone, files: Sequence[bytes], decoder: GpuDecoder | N
 def tried(backbone: Backbone, codec) -> GpuDecoder:
     """A decoder that has seen enough to decide, beside a CPU that seems slow."""
     decoder = GpuDecoder([codec], backbone.size, backbone.embed_prepared, cores=1)
+    fed(decoder, backbone)
+    return decoder
+
+
+def fed(decoder: GpuDecoder, backbone: Backbone) -> None:
     for data in pool()[:TRIAL]:
         decoder.learn(data, backbone.prepare(read_image(data).image), 1.0)
-    return decoder
 
 
 def assert_alike(found: list[Embedded[int]], due: list[Embedded[int]]) -> None:
@@ -175,8 +180,8 @@ def test_a_decoder_that_fails_later_costs_nothing(small: Backbone) -> None:
     codec.alter = lambda pixels: 1 / 0
     assert_alike(embedded(small, pool(), decoder), embedded(small, pool(), None))
     while decoder.chosen:
-        assert decoder.read(pool()[0]) is None
-    assert decoder.read(pool()[0]) is None
+        assert decoder.read([pool()[0]]) == [None]
+    assert decoder.read([pool()[0]]) == [None]
 
 
 def test_without_a_gpu_there_is_none() -> None:
@@ -186,7 +191,11 @@ def test_without_a_gpu_there_is_none() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_gpu_decodes_as_the_cpu() -> None:
     pytest.importorskip("nvidia.nvimgcodec", reason="nvImageCodec is not installed")
-    backbone = load_backbone("test_efficientnet", weights="random", features="last", view="fast")
-    decoder = tried(backbone, NvImageCodec(torch.device("cuda", 0)))
+    backbone = load_backbone(
+        "test_efficientnet", weights="random", features="last", view="fast", precision="float32"
+    )
+    decoder = find_decoder(torch.device("cuda"), backbone.size, backbone.embed_prepared)
+    assert decoder is not None
+    fed(decoder, backbone)
     assert decoder.chosen
     assert_alike(embedded(backbone, pool(), decoder), embedded(backbone, pool(), None))

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from cdsel_backend.pool import network
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.decode import UnreadableImage, decode
-from cdsel_backend.pool.embed import content_hash, embed_images
+from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.folding import fold_batch_norm
+from cdsel_backend.pool.prepare import content_hash
 from cdsel_backend.pool.source import SourceError
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
@@ -362,11 +363,11 @@ def test_images_read_by_a_function_and_known_ones_skipped(tiny):
     def fails() -> bytes:
         raise UnreadableImage("answered 404")
 
-    done = list(embed_images(tiny, [("a", lambda: data), ("b", fails), ("c", lambda: data)], known=()))
+    done = list(embed_images(tiny, [("a", lambda: data), ("b", fails), ("c", lambda: data)]))
     assert [item.error for item in done] == [None, "answered 404", None]
     assert (done[0].vector == done[2].vector).all()
     assert done[1].content_hash is None
-    (known,) = embed_images(tiny, [("a", data)], known={content_hash(data)})
+    (known,) = embed_images(tiny, [("a", data)], known=lambda digests: {content_hash(data)})
     assert (known.content_hash, known.vector, known.error) == (content_hash(data), None, None)
 
 

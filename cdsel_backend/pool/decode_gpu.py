@@ -14,8 +14,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,10 +33,14 @@ log = logging.getLogger(__name__)
 BATCH = 64  # files decoded together at most
 MOST_PIXELS = 16_000_000  # of a picture; larger ones are few, and would fill the GPU's memory
 _BATCH_PIXELS = 64_000_000
+_CODECS = 2  # a GPU: while one decodes, what another has decoded is made smaller and fetched
 _READERS = 3 * BATCH  # one batch is decoded, one is gathered, and one is read
 _NOT_MUCH_SLOWER = 0.5  # of the speed of all cores, which reading and the network's preparation need, too
 _FAILURES = 3  # batches in a row, after which the CPU goes on
 _GREY = (19595, 38470, 7471)  # of 65536: how Pillow weighs red, green and blue
+
+
+_File = tuple[bytes, JpegHead]
 
 
 class Codec(Protocol):
@@ -99,33 +105,46 @@ class GpuDecoder:
         embed: Callable[[Pixels], Vectors],
         *,
         cores: int | None = None,
+        streams: Sequence[torch.cuda.Stream | None] | None = None,
     ) -> None:
         """Begin; the first pictures are the CPU's.
 
         Args:
-            codecs: one for each GPU.
+            codecs: one or more for each GPU.
             size: the network's input (height, width).
             embed: its vectors (m, d) of prepared pictures (m, height, width, 3).
             cores: that decode where the GPU does not; None: those of this process.
+            streams: one for each codec, so that one's work and copies overlap another's; None on a CPU.
         """
         self._codecs = codecs
+        self._streams = streams or [None] * len(codecs)
         self._size = size
         self._embed = embed
         self._cores = cores or len(os.sched_getaffinity(0))
         self._trial: list[tuple[bytes, Pixels, float]] | None = []
         self._guard = threading.Lock()
-        self._asked: queue.SimpleQueue[tuple[bytes, JpegHead, Future[Shrunk | None]]] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[tuple[list[_File], Future[list[Shrunk | None]]]] = queue.SimpleQueue()
         self._failures = 0
         self.chosen = False
         """Whether it decodes."""
 
-    def read(self, data: bytes, *, max_pixels: int = MOST_PIXELS) -> Shrunk | None:
-        """Decode a file; None where the CPU has to, as of a larger picture."""
-        if not self.chosen or (head := _suitable(data)) is None or head.pixels > max_pixels:
-            return None
-        answer: Future[Shrunk | None] = Future()
-        self._asked.put((data, head, answer))
-        return answer.result()
+    def read(self, files: Sequence[bytes | None], *, max_pixels: int = MOST_PIXELS) -> list[Shrunk | None]:
+        """Decode files; None where the CPU has to, as of a larger picture, and for None."""
+        found: list[Shrunk | None] = [None] * len(files)
+        if not self.chosen:
+            return found
+        heads = [None if data is None else _suitable(data) for data in files]
+        asked = [
+            (at, (data, head))
+            for at, (data, head) in enumerate(zip(files, heads, strict=True))
+            if data is not None and head is not None and head.pixels <= max_pixels
+        ]
+        if asked:
+            answer: Future[list[Shrunk | None]] = Future()
+            self._asked.put(([file for _, file in asked], answer))
+            for (at, _), shrunk in zip(asked, answer.result(), strict=True):
+                found[at] = shrunk
+        return found
 
     def learn(self, data: bytes, pixels: Pixels, seconds: float) -> None:
         """See what the CPU made of a file, in how long; after `TRIAL` of them the GPU is tried on the same."""
@@ -143,16 +162,16 @@ class GpuDecoder:
         except Exception:  # of CUDA and the codec, which share no base; the CPU goes on
             log.exception("images cannot be decoded on the GPU")
         if self.chosen:
-            for codec in self._codecs:
-                threading.Thread(target=self._serve, args=(codec,), name="decode", daemon=True).start()
+            for at in range(len(self._codecs)):
+                threading.Thread(target=self._serve, args=(at,), name="decode", daemon=True).start()
 
     def _passes(self, trial: Sequence[tuple[bytes, Pixels, float]]) -> bool:
-        files = [data for data, _, _ in trial]
-        found: list[Shrunk | None] = []
-        for _ in range(2):  # the first time prepares
-            begun = time.perf_counter()
-            found = self._decoded(self._codecs[0], [(data, read_head(data)) for data in files])
-            taken = (time.perf_counter() - begun) / len(files)
+        files = [(data, head) for data, _, _ in trial if (head := read_head(data)) is not None]
+        with ThreadPoolExecutor(len(self._codecs)) as threads:
+            for _ in range(2):  # the first time prepares
+                begun = time.perf_counter()
+                found, *_ = threads.map(lambda at: self._decoded(at, files), range(len(self._codecs)))
+                taken = (time.perf_counter() - begun) / len(files) / len(self._codecs)
         both = [
             (theirs, shrunk.pixels)
             for (_, theirs, _), shrunk in zip(trial, found, strict=True)
@@ -163,51 +182,67 @@ class GpuDecoder:
             return False
         cpu, gpu = (self._embed(np.stack(pictures)) for pictures in zip(*both, strict=True))
         cosine = agreement(gpu, cpu)
-        speed = len(self._codecs) / taken / (self._cores / (sum(took for *_, took in trial) / len(files)))
+        speed = 1 / taken / (self._cores / (sum(took for *_, took in trial) / len(files)))
         log.info(
             "JPEG on the GPU: cosine %.5f at the least, %.1f times the speed of all cores", cosine, speed
         )
         return cosine >= CLOSE and speed >= _NOT_MUCH_SLOWER
 
-    def _serve(self, codec: Codec) -> None:
-        """Decode what was asked for, as many files at once as wait."""
+    def _serve(self, at: int) -> None:
+        """Decode by one of the codecs what was asked for, as many files at once as wait."""
         while True:
             asked = [self._asked.get()]
-            pixels = asked[0][1].pixels
-            while len(asked) < BATCH and pixels < _BATCH_PIXELS:
+            count = len(asked[0][0])
+            while count < BATCH:
                 try:
                     asked.append(self._asked.get_nowait())
                 except queue.Empty:
                     break
-                pixels += asked[-1][1].pixels
+                count += len(asked[-1][0])
+            found = iter(self._decoded_safely(at, [file for files, _ in asked for file in files]))
+            for files, answer in asked:
+                answer.set_result(list(islice(found, len(files))))
+
+    def _decoded_safely(self, at: int, files: list[_File]) -> list[Shrunk | None]:
+        """Decode files in batches that fit a GPU; None for those of a batch that fails."""
+        found: list[Shrunk | None] = []
+        while len(found) < len(files):
+            batch, pixels = [files[len(found)]], files[len(found)][1].pixels
+            for file in files[len(found) + 1 : len(found) + BATCH]:
+                pixels += file[1].pixels
+                if pixels > _BATCH_PIXELS:
+                    break
+                batch.append(file)
             try:
-                found = self._decoded(codec, [(data, head) for data, head, _ in asked])
+                found += self._decoded(at, batch)
                 self._failures = 0
             except Exception as error:  # as above
-                found = [None] * len(asked)
+                found += [None] * len(batch)
                 self._failures += 1
-                log.warning("%d images were not decoded on the GPU: %s", len(asked), error)
-                if self._failures >= _FAILURES:
+                log.warning("%d images were not decoded on the GPU: %s", len(batch), error)
+                if self._failures >= _FAILURES and self.chosen:
                     self.chosen = False
                     log.warning("from here on the CPU decodes")
-            for (*_, answer), shrunk in zip(asked, found, strict=True):
-                answer.set_result(shrunk)
+        return found
 
-    def _decoded(self, codec: Codec, files: Sequence[tuple[bytes, JpegHead | None]]) -> list[Shrunk | None]:
-        pictures = codec([data for data, _ in files])
-        found: list[Shrunk | None] = [None] * len(files)
+    def _decoded(self, at: int, files: Sequence[_File]) -> list[Shrunk | None]:
+        with torch.cuda.stream(self._streams[at]):  # of None it does nothing
+            return self._shrunk(self._codecs[at]([data for data, _ in files]), [head for _, head in files])
+
+    def _shrunk(
+        self, pictures: Sequence[torch.Tensor | None], heads: Sequence[JpegHead]
+    ) -> list[Shrunk | None]:
+        found: list[Shrunk | None] = [None] * len(pictures)
         alike = defaultdict(list)
-        for at, ((_, head), picture) in enumerate(zip(files, pictures, strict=True)):
+        for at, (head, picture) in enumerate(zip(heads, pictures, strict=True)):
             # Where the two disagree on the size, neither is to be trusted.
-            if picture is not None and head is not None and tuple(picture.shape) == (*head.size[::-1], 3):
+            if picture is not None and tuple(picture.shape) == (*head.size[::-1], 3):
                 alike[head.size].append(at)
         for size, places in alike.items():
             batch = torch.stack([p for at in places if (p := pictures[at]) is not None]).permute(0, 3, 1, 2)
             looks = look_at(batch)
             for at, pixels, looked in zip(places, shrink(batch, self._size), looks, strict=True):
-                head = files[at][1]
-                assert head is not None
-                said = variables(looked, size=size, bits=8, quality=head.quality, kind="JPEG")
+                said = variables(looked, size=size, bits=8, quality=heads[at].quality, kind="JPEG")
                 found[at] = Shrunk(pixels, said)
         return found
 
@@ -221,7 +256,9 @@ def find_decoder(
     from cdsel_backend.pool.runtime_cuda import all_gpus
 
     try:
-        return GpuDecoder([NvImageCodec(gpu) for gpu in all_gpus(device)], size, embed)
+        gpus = [gpu for gpu in all_gpus(device) for _ in range(_CODECS)]
+        streams = [torch.cuda.Stream(gpu) for gpu in gpus]  # type: ignore[no-untyped-call]
+        return GpuDecoder([NvImageCodec(gpu) for gpu in gpus], size, embed, streams=streams)
     except ModuleNotFoundError:
         log.info("JPEG is decoded by the CPU; install cdsel-backend[gpu] to have the GPU do it")
         return None
@@ -237,12 +274,26 @@ def _suitable(data: bytes) -> JpegHead | None:
 
 def shrink(batch: torch.Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
     """As `backbones.fit_to`, to a level of 255: (m, 3, h, w) uint8 on any device -> (m, height, width, 3) uint8."""
-    resized = batch.float()
-    for shape in ((batch.shape[2], size[1]), size):  # as there, rounded between the two
-        resized = torch.nn.functional.interpolate(resized, size=shape, mode="bicubic", antialias=True)
-        resized = resized.round_().clamp_(0, 255)
-    found: NDArray[np.uint8] = resized.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    height, width = batch.shape[2:]
+    resized = (
+        (batch.float() @ _weights(width, size[1], batch.device)).round_().clamp_(0, 255)
+    )  # as there: rounded
+    resized = (_weights(height, size[0], batch.device).T @ resized).round_().clamp_(0, 255)
+    there = resized.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    here = torch.empty(there.shape, dtype=torch.uint8, pin_memory=there.is_cuda)
+    here.copy_(there)
+    found: NDArray[np.uint8] = here.numpy()
     return found
+
+
+@lru_cache(maxsize=32)
+def _weights(before: int, after: int, device: torch.device) -> torch.Tensor:
+    """What each of `before` pixels of a line adds to each of `after`, (before, after) float32.
+
+    Resizing is a product with them: a fraction of the time of torch's own kernel on a GPU.
+    """
+    lines = torch.eye(before, device=device)[None, None]
+    return torch.nn.functional.interpolate(lines, size=(before, after), mode="bicubic", antialias=True)[0, 0]
 
 
 def look_at(batch: torch.Tensor) -> list[Looks]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import queue
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage, read_image
-from cdsel_backend.pool.measures import Measures, measure
+from cdsel_backend.pool.decode import MAX_PIXELS
+from cdsel_backend.pool.prepare import CORES, Embedded, Known, Preparation, Prepared, Source
 from cdsel_backend.pool.source import SourceError
 
 if TYPE_CHECKING:
@@ -29,11 +26,10 @@ log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-READERS = max(8, 2 * _CORES)
+READERS = max(8, 2 * CORES)
 """Images read at once; more than are decoded at once, since reading is waiting."""
-_decoding = threading.BoundedSemaphore(_CORES)
-"""Pictures of this process that are decoded at once, whatever the number of streams: it bounds their memory."""
+_Reading: TypeAlias = "tuple[int, Future[tuple[list[Prepared[K]], SourceError | None]]]"
+"""How many items a thread prepares, and what comes of them."""
 
 
 class Embedder(Protocol):
@@ -52,33 +48,6 @@ class Embedder(Protocol):
 
     def embed_prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
         """(m, height, width, 3) uint8 -> (m, ...): a vector each, or activations."""
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded(Generic[K]):
-    """What became of one item: a vector, or an error as a sentence, or neither when its content is known."""
-
-    key: K
-    content_hash: str | None
-    """None when the bytes could not be had."""
-    vector: NDArray[np.floating[Any]] | None
-    """What the network made of it: (dim,) float32, or activations."""
-    error: str | None
-    note: str | None = None
-    """What is odd about a file that is used all the same."""
-    measures: Measures = field(default_factory=dict)
-    """What the file says of itself (`pool.measures`)."""
-    retry_after: float | None = None
-    """Seconds after which an item with an error may do, where that is known."""
-
-
-Source: TypeAlias = "bytes | Callable[[], bytes]"
-_Prepared: TypeAlias = "tuple[Embedded[K], NDArray[np.uint8] | None]"
-
-
-def content_hash(data: bytes) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits: equal files share one vector."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def embed_images(
@@ -106,7 +75,7 @@ class EmbeddingStream(Generic[K]):
         items: Iterable[tuple[K, Source]],
         *,
         batch: int | None = None,
-        known: Container[str] = (),
+        known: Known = lambda digests: (),
         once: bool = False,
         max_pixels: int = MAX_PIXELS,
         threads: int = READERS,
@@ -121,7 +90,8 @@ class EmbeddingStream(Generic[K]):
                 function runs in another and may raise UnreadableImage; a SourceError ends the stream, after the
                 items before it; whatever else it raises is the error of its item.
             batch: images in one pass of the network; None: as many as suit the backbone.
-            known: content hashes whose vectors exist: such an item comes back with neither vector nor error.
+            known: says which of some content hashes have a vector: such an item comes back with neither a vector nor an
+                error.
             once: whether content that came before in this stream counts as known, and known content is decoded and
                 measured all the same; else it is not decoded.
             max_pixels: see `decode`.
@@ -134,11 +104,9 @@ class EmbeddingStream(Generic[K]):
         """Whether everything was taken."""
         self._backbone = backbone
         self._batch = batch
-        self._known = known
-        self._once = once
-        self._met: set[str] = set()  # content of this stream
-        self._max_pixels = max_pixels
-        self._decoder = decoder
+        self._prepare: Preparation[K] = Preparation(
+            backbone.prepare, known=known, once=once, max_pixels=max_pixels, decoder=decoder
+        )
         self._threads = threads if decoder is None else max(threads, decoder.readers)
         self._ahead = ahead
         self._readers = ThreadPoolExecutor(self._threads, thread_name_prefix="read")
@@ -195,16 +163,25 @@ class EmbeddingStream(Generic[K]):
 
     def _conduct(self, items: Iterable[tuple[K, Source]]) -> None:
         """Feed the readers from `items`, and the network from the readers, until either ends or `close`."""
-        waiting: deque[Future[_Prepared[K]]] = deque()
-        ready: list[_Prepared[K]] = []
+        waiting: deque[_Reading[K]] = deque()
+        chunk: list[tuple[K, Source]] = []
+        ready: list[Prepared[K]] = []
+        under_way = 0
         try:
-            for key, source in items:
+            for item in items:
                 if self._stopped:
                     break
-                waiting.append(self._readers.submit(self._prepare, key, source))
+                chunk.append(item)
+                if len(chunk) < self._prepare.chunk():
+                    continue
+                waiting.append((len(chunk), self._readers.submit(self._prepare, chunk)))
+                under_way += len(chunk)
+                chunk = []
                 # The oldest is awaited only when enough are under way, so that the readers never idle.
-                if len(waiting) >= self._threads + self._size():
-                    self._take(waiting, ready)
+                while under_way >= self._threads + self._size():
+                    under_way -= self._take(waiting, ready)
+            if chunk and not self._stopped:
+                waiting.append((len(chunk), self._readers.submit(self._prepare, chunk)))
             while waiting and not self._stopped:
                 self._take(waiting, ready)
         except BaseException as error:  # a reader's or the items' own; raised where the vectors are taken
@@ -220,49 +197,22 @@ class EmbeddingStream(Generic[K]):
     def _room(self) -> int:
         return max(self._ahead, 2 * self._backbone.parallel * self._size())
 
-    def _prepare(self, key: K, source: Source) -> _Prepared[K]:
-        digest = None
-        try:
-            data = source() if callable(source) else source
-            digest = content_hash(data)
-            known = self._is_known(digest)
-            if known and not self._once:
-                return Embedded(key, digest, None, None), None
-            shrunk = self._decoder.read(data, max_pixels=self._max_pixels) if self._decoder else None
-            if shrunk is not None:
-                item = Embedded(key, digest, None, None, measures=shrunk.measures)
-                return item, None if known else shrunk.pixels
-            with _decoding:
-                begun = time.perf_counter()
-                decoded = read_image(data, max_pixels=self._max_pixels)
-                pixels = None if known else self._backbone.prepare(decoded.image)
-                measures = measure(decoded)
-            if self._decoder is not None and pixels is not None:
-                self._decoder.learn(data, pixels, time.perf_counter() - begun)
-            return Embedded(key, digest, None, None, decoded.note, measures), pixels
-        except UnreadableImage as error:
-            return Embedded(key, digest, None, str(error), retry_after=error.retry_after), None
-        except SourceError:
-            raise  # not this image's fault: nothing can be read now
-        except Exception as error:  # whatever one image does, the others go on
-            log.warning("an image cannot be used", exc_info=error)
-            return Embedded(key, digest, None, f"it cannot be used ({type(error).__name__}: {error})"), None
+    def _take(self, waiting: deque[_Reading[K]], ready: list[Prepared[K]]) -> int:
+        """Wait for the oldest chunk, and give to the network what makes a batch; return how many items it had."""
+        count, reading = waiting.popleft()
+        prepared, failure = reading.result()
+        size, pictures = self._size(), sum(pixels is not None for _, pixels in ready)
+        for one in prepared:
+            ready.append(one)
+            pictures += one[1] is not None
+            if pictures >= size or len(ready) >= 4 * size:
+                self._send(ready)
+                size, pictures = self._size(), 0
+        if failure is not None:
+            raise failure
+        return count
 
-    def _is_known(self, digest: str) -> bool:
-        if not self._once:
-            return digest in self._known
-        with self._changed:
-            met = digest in self._met
-            self._met.add(digest)
-        return met or digest in self._known
-
-    def _take(self, waiting: deque[Future[_Prepared[K]]], ready: list[_Prepared[K]]) -> None:
-        ready.append(waiting.popleft().result())
-        size = self._size()
-        if sum(pixels is not None for _, pixels in ready) >= size or len(ready) >= 4 * size:
-            self._send(ready)
-
-    def _send(self, ready: list[_Prepared[K]]) -> None:
+    def _send(self, ready: list[Prepared[K]]) -> None:
         """Give what is ready to the network, once it is free and the caller not too far behind; empty the list."""
         if not ready:
             return
@@ -279,7 +229,7 @@ class EmbeddingStream(Generic[K]):
         self._out.put(self._network.submit(self._embed, list(ready)))
         ready.clear()
 
-    def _embed(self, ready: Sequence[_Prepared[K]]) -> list[Embedded[K]]:
+    def _embed(self, ready: Sequence[Prepared[K]]) -> list[Embedded[K]]:
         try:
             return list(_embedded(self._backbone, ready))
         finally:
@@ -291,18 +241,18 @@ class EmbeddingStream(Generic[K]):
 _MOST_PASSES = 32
 
 
-def _embedded(backbone: Embedder, ready: Sequence[_Prepared[K]]) -> Iterator[Embedded[K]]:
+def _embedded(backbone: Embedder, ready: Sequence[Prepared[K]]) -> Iterator[Embedded[K]]:
     """What one pass of the network makes of prepared items, in their order."""
     stack = [pixels for _, pixels in ready if pixels is not None]
-    vectors: Iterator[NDArray[np.floating[Any]]] = iter(
-        backbone.embed_prepared(np.stack(stack)) if stack else ()
-    )
+    vectors: Sequence[NDArray[np.floating[Any]]] = backbone.embed_prepared(np.stack(stack)) if stack else ()
+    finite = np.asarray(np.isfinite(vectors).all(axis=tuple(range(1, np.ndim(vectors))))).tolist()
+    found = zip(vectors, finite, strict=True)
     for item, pixels in ready:
         if pixels is None:
             yield item
             continue
-        vector = next(vectors)
-        if np.isfinite(vector).all():
+        vector, sound = next(found)
+        if sound:
             yield replace(item, vector=vector)
         else:
             yield replace(item, error="the backbone's vector is not finite")

@@ -7,11 +7,13 @@ is read from it, so that they stay few, and the other images go on.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.source import SourceError
@@ -29,6 +31,7 @@ storages = Suspensions()
 
 _guard = threading.Lock()
 _hanging: Counter[str] = Counter()
+_own = threading.local()  # `calls`: what a thread of `each_in_time` is at
 
 
 class StorageFails(UnreadableImage):
@@ -70,7 +73,7 @@ def read_in_time(storage: str, read: Callable[[], T], seconds: float | None = No
 
     Args:
         storage: the folder or bucket that is read from, as messages name it.
-        read: called in a thread of its own.
+        read: called in a thread of its own, or in that of `each_in_time`.
         seconds: how long it may take; None: `READ_SECONDS`.
 
     Raises:
@@ -79,6 +82,10 @@ def read_in_time(storage: str, read: Callable[[], T], seconds: float | None = No
     with _guard:
         if _hanging[storage] >= MOST_HANGING:
             raise StorageHangs(storage)
+    watched: _Calls[Any] | None = getattr(_own, "calls", None)
+    if watched is not None and seconds is None:
+        with watched.reading(storage):
+            return read()
     answer: Future[T] = Future()
     given_up = False
 
@@ -103,3 +110,78 @@ def read_in_time(storage: str, read: Callable[[], T], seconds: float | None = No
             given_up = True
             _hanging[storage] += 1
         raise StorageHangs(storage) from None
+
+
+def each_in_time(calls: Sequence[Callable[[], T]], late: Callable[[int, StorageHangs], T]) -> Iterator[T]:
+    """Yield what calls return, all made in one thread, so that a read costs none of its own.
+
+    Args:
+        calls: made one after the other; what they read by `read_in_time` is watched.
+        late: makes the result of a call, by its number, whose read takes too long; those behind it are still made.
+
+    Raises:
+        BaseException: what a call raises, after the results of those before it.
+    """
+    done = 0
+    while done < len(calls):
+        running = _Calls(calls[done:])
+        running.wait()
+        yield from running.results
+        done += len(running.results)
+        if running.given_up:
+            yield late(done, StorageHangs(running.storage))
+            done += 1
+        elif running.error is not None:
+            raise running.error
+
+
+class _Calls(Generic[T]):
+    """Calls in a thread of their own, which is left behind where one hangs."""
+
+    def __init__(self, calls: Sequence[Callable[[], T]]) -> None:
+        self.results: list[T] = []
+        self.error: BaseException | None = None
+        self.given_up = False
+        self.storage = ""
+        self._calls = calls
+        self._since: float | None = None  # when the read of now began
+        self._ended = threading.Event()
+        threading.Thread(target=self._work, name="read in time", daemon=True).start()
+
+    def _work(self) -> None:
+        _own.calls = self
+        try:
+            for call in self._calls:
+                result = call()
+                if self.given_up:
+                    return
+                self.results.append(result)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._ended.set()
+
+    @contextmanager
+    def reading(self, storage: str) -> Iterator[None]:
+        """Say what is read meanwhile."""
+        self.storage, self._since = storage, time.monotonic()
+        try:
+            yield
+        finally:
+            with _guard:
+                self._since = None
+                if self.given_up:
+                    _hanging[storage] -= 1
+
+    def wait(self) -> None:
+        """Until all are made, one raised, or one is given up."""
+        while not self._ended.wait(self._patience()):
+            with _guard:
+                if self._since is not None and time.monotonic() - self._since >= READ_SECONDS:
+                    self.given_up = True
+                    _hanging[self.storage] += 1
+                    return
+
+    def _patience(self) -> float:
+        since = self._since
+        return READ_SECONDS if since is None else max(0.01, since + READ_SECONDS - time.monotonic())

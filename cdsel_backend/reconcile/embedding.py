@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.pool.embed import Embedded, EmbeddingStream
+from cdsel_backend.pool.embed import EmbeddingStream
 from cdsel_backend.pool.measures import Measures
 from cdsel_backend.pool.patience import storages
+from cdsel_backend.pool.prepare import Embedded
 from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.reconcile import replaced
 from cdsel_backend.reconcile.context import Context
@@ -112,8 +113,10 @@ class _Kept:
     vectors: VectorStore
     backbone: str
 
-    def __contains__(self, content_hash: object) -> bool:
-        return bool(self.vectors.find(self.backbone, [str(content_hash)])[0] >= 0)
+    def __call__(self, hashes: Sequence[str]) -> set[str]:
+        """Those of some content hashes."""
+        positions = self.vectors.find(self.backbone, hashes).tolist()
+        return {digest for digest, at in zip(hashes, positions, strict=True) if at >= 0}
 
 
 @dataclass

@@ -194,7 +194,7 @@ def embed_folder(
     problems = []
     names = [row[image_column] for row in rows]
     sources = ((i, _reader(folder / name)) for i, name in enumerate(names))
-    found = embed_images(network, sources, known=store.vectors, decoder=network.decoder)
+    found = embed_images(network, sources, known=lambda digests: store.vectors, decoder=network.decoder)
     try:
         for done, item in enumerate(found, start=1):
             hashes[item.key] = item.content_hash

@@ -31,6 +31,7 @@ from cdsel_backend.pool.decode import decode
 from cdsel_backend.pool.decode_gpu import GpuDecoder
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import DEFAULT, Network, load_network
+from cdsel_backend.pool.prepare import CHUNK
 from cdsel_backend.pool.runtime import TRIAL, WORTH, agreement
 
 BATCH = 64
@@ -61,11 +62,13 @@ def in_threads(function: Callable[[int], object], count: int, threads: int) -> N
         list(executor.map(function, range(count)))
 
 
-def read(backbone: Backbone, on_gpu: GpuDecoder | None, file: Path) -> None:
-    """Read, decode and resize an image, as the pipeline does."""
-    data = file.read_bytes()
-    if on_gpu is None or on_gpu.read(data) is None:
-        backbone.prepare(decode(data))
+def read(backbone: Backbone, on_gpu: GpuDecoder | None, files: list[Path]) -> None:
+    """Read, decode and resize images, as the pipeline does."""
+    read = [file.read_bytes() for file in files]
+    shrunk = on_gpu.read(read) if on_gpu else [None] * len(read)
+    for data, done in zip(read, shrunk, strict=True):
+        if done is None:
+            backbone.prepare(decode(data))
 
 
 def warmed(backbone: Backbone, pixels: np.ndarray) -> None:
@@ -115,6 +118,7 @@ def main() -> None:
         )
     )
     on_gpu = backbone.decoder if backbone.decoder is not None and backbone.decoder.chosen else None
+    chunk = CHUNK if on_gpu else 1
     cores = len(os.sched_getaffinity(0))
     share = cores if backbone.device.type == "cuda" else max(1, cores // 2)
     passes = max(1, len(files) // backbone.batch)
@@ -125,7 +129,9 @@ def main() -> None:
             lambda _: backbone.embed_prepared(batch), passes, max(1, backbone.parallel * share // cores)
         ),
         "decode": lambda: in_threads(
-            lambda at: read(backbone, on_gpu, files[at]), len(files), on_gpu.readers if on_gpu else share
+            lambda at: read(backbone, on_gpu, files[at * chunk : (at + 1) * chunk]),
+            -(-len(files) // chunk),
+            on_gpu.readers // chunk if on_gpu else share,
         ),
         "whole": lambda: list(
             embed_images(backbone, ((file, file.read_bytes) for file in files), decoder=backbone.decoder)
