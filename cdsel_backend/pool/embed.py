@@ -244,7 +244,7 @@ _MOST_PASSES = 32
 def _embedded(backbone: Embedder, ready: Sequence[Prepared[K]]) -> Iterator[Embedded[K]]:
     """What one pass of the network makes of prepared items, in their order."""
     stack = [pixels for _, pixels in ready if pixels is not None]
-    vectors: Sequence[NDArray[np.floating[Any]]] = backbone.embed_prepared(np.stack(stack)) if stack else ()
+    vectors: Any = backbone.embed_prepared(np.stack(stack)) if stack else ()
     finite = np.asarray(np.isfinite(vectors).all(axis=tuple(range(1, np.ndim(vectors))))).tolist()
     found = zip(vectors, finite, strict=True)
     for item, pixels in ready:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -115,11 +116,13 @@ class Files:
                     raise  # else as of an empty file, which has no range
         with self.open(path) as file:
             # Where the size is known, nothing is read of a file that is too large.
+            most = self._max_bytes
             if file.seekable():
-                if file.seek(0, os.SEEK_END) > self._max_bytes:
+                most = file.seek(0, os.SEEK_END)  # memory is taken for as much as is asked for
+                if most > self._max_bytes:
                     raise UnreadableImage(f"{path} is larger than {self._max_bytes // 2**20} MiB")
                 file.seek(0)
-            return file.read(self._max_bytes + 1)
+            return file.read(most + 1)
 
     def _unreadable(self, path: str, error: Exception) -> UnreadableImage:
         """What to raise for an image that was not read: its own fault, or its storage's."""
@@ -190,13 +193,29 @@ class Files:
         """
         if self.remote:
             return cast(BinaryIO, self._fs.open(self._address(path), "rb", block_size=part))
-        full = self._inside(path)
-        # Without waiting: a pipe that nobody writes into would hold the worker for ever.
-        descriptor = os.open(full, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = self._descriptor(path)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise UnreadableImage(f"{path} is no file (a folder, a pipe or a device)")
         return os.fdopen(descriptor, "rb")
+
+    def _descriptor(self, path: str) -> int:
+        """Open a file of this machine below the folder."""
+        # Without waiting: a pipe that nobody writes into would hold the worker for ever.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        root = os.path.abspath(self.root)
+        plain = os.path.normpath(os.path.join(root, path))
+        if plain.startswith(root + os.sep):
+            with suppress(OSError, ValueError):  # `_inside` says why
+                descriptor = os.open(plain, flags)
+                try:
+                    # Where the system says so at once, no link leads elsewhere: one call, where resolving takes many.
+                    if os.readlink(f"/proc/self/fd/{descriptor}") == plain:
+                        return descriptor
+                except OSError:
+                    pass
+                os.close(descriptor)
+        return os.open(self._inside(path), flags)
 
     def stamp(self, path: str) -> str:
         """Return what changes when a file's bytes do; "" where there is no such file."""

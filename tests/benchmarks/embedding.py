@@ -6,6 +6,7 @@
 then one pass of the network as timm made it), of our fastest runtime alone, of reading, decoding and resizing alone,
 and of all of it overlapped, as the worker runs it. On a CPU decoding and the network share the cores; a stage alone
 has those it would have in the pipeline, half of them (on a GPU: all).
+`worker` is the rate of the worker's own step, from a folder that is its source to vectors that are committed.
 `gpu_decodes` says whether the GPU decodes, too. `times_plain` is whole / plain,
 `of_slower_stage` whole / the slower of decode and forward. `cpu_ms` are CPU milliseconds an image, which mean
 something on a busy machine, too. `cosine` is the lowest of our vectors to the loop's.
@@ -16,6 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool import runtime_openvino as openvino
 from cdsel_backend.pool.backbones import Backbone, load_backbone
 from cdsel_backend.pool.decode import decode
@@ -33,7 +37,14 @@ from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import DEFAULT, Network, load_network
 from cdsel_backend.pool.prepare import CHUNK
 from cdsel_backend.pool.runtime import TRIAL, WORTH, agreement
+from cdsel_backend.project.source import take_in
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.embedding import embed
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State, Store
 
+CONFIG = (Path(__file__).parents[2] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
+NOBODY = "http://127.0.0.1:9"
 BATCH = 64
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -77,6 +88,33 @@ def warmed(backbone: Backbone, pixels: np.ndarray) -> None:
         backbone.embed_prepared(np.roll(pixels, start, axis=0)[:BATCH])
 
 
+def worker(backbone: Backbone, files: list[Path]) -> float:
+    """Images a second of the worker's step: listed, read, embedded and committed."""
+
+    class Own(Context):
+        def backbone(self, settings: object) -> Backbone:
+            return backbone
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "images")
+        folder.mkdir()
+        for number, file in enumerate(files):
+            shutil.copy(file, folder / f"{number}{file.suffix}")
+        server = ServerSettings(data_dir=Path(name, "data"), label_studio_api_key="0" * 40)
+        store = Store(server.database_url, server.vectors_folder)
+        context = Own(store, server, LabelStudio(NOBODY, "0" * 40))
+        project = store.connect_project(NOBODY, 1, label_config=CONFIG, queue_project=1)
+        for _ in take_in(store, store.add_source(project, str(folder), {}), server.data_dir):
+            pass
+        begun = time.perf_counter()
+        while embed(context, State(store, project)):
+            pass
+        taken = time.perf_counter() - begun
+        embedded = store.embedding_progress(project)[0]
+        store.close()
+        return embedded / taken
+
+
 def seconds(function: Callable[[], object]) -> tuple[float, float]:
     """Time of one run: on the wall, and on all cores together."""
     start, used = time.perf_counter(), time.process_time()
@@ -91,6 +129,9 @@ def main() -> None:
     parser.add_argument("--backbone", default=DEFAULT)
     parser.add_argument("--weights", help="see `load_network`: a file, or random")
     parser.add_argument("--limit", type=int, default=512)
+    parser.add_argument(
+        "--plain", type=int, help="images of the plain loop, which may take minutes; all by default"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=("auto", "float32"), default="auto")
@@ -124,7 +165,7 @@ def main() -> None:
     passes = max(1, len(files) // backbone.batch)
     batch = np.resize(some, (backbone.batch, *some.shape[1:]))
     stages: dict[str, Callable[[], object]] = {
-        "plain": lambda: plain(network, files, backbone.device),
+        "plain": lambda: plain(network, files[: options.plain], backbone.device),
         "forward": lambda: in_threads(
             lambda _: backbone.embed_prepared(batch), passes, max(1, backbone.parallel * share // cores)
         ),
@@ -137,7 +178,10 @@ def main() -> None:
             embed_images(backbone, ((file, file.read_bytes) for file in files), decoder=backbone.decoder)
         ),
     }
-    counts = dict.fromkeys(stages, len(files)) | {"forward": passes * backbone.batch}
+    counts = dict.fromkeys(stages, len(files)) | {
+        "plain": len(files[: options.plain]),
+        "forward": passes * backbone.batch,
+    }
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in stages}
     for _ in range(options.rounds):  # in turns: what else the machine does meets all of them
         for name, stage in stages.items():
@@ -153,6 +197,7 @@ def main() -> None:
             {
                 "benchmark": "embedding",
                 **{name: round(value, 1) for name, value in speed.items()},
+                "worker": round(worker(backbone, files), 1),
                 "times_plain": round(speed["whole"] / speed["plain"], 2),
                 "of_slower_stage": round(speed["whole"] / min(speed["decode"], speed["forward"]), 2),
                 "cpu_ms": {name: round(value, 2) for name, value in cpu.items()},

@@ -50,7 +50,7 @@ def main() -> None:
             processes.map(draw_image, [Path(name) / f"{number}.jpg" for number in range(options.images)])
         command = [sys.executable, str(Path(__file__).with_name("embedding.py")), "--images", name]
         command += ["--backbone", options.backbone, "--weights", "random", "--device", options.device]
-        command += ["--limit", str(options.images), "--rounds", "1"]
+        command += ["--limit", str(options.images), "--plain", "1024", "--rounds", "2"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr)
