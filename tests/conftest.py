@@ -10,11 +10,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import contextlib
 import csv
+import functools
 import gc
 import io
 import itertools
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from postgres import postgres
 from sqlalchemy import create_engine, text
 from werkzeug.serving import make_server
 
-from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
+from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, METADATA, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
@@ -354,12 +356,20 @@ def pool_project(studio: LocalStudio, browser: httpx.Client) -> Iterator[PoolPro
     browser.delete(f"/api/projects/{made.id}")
 
 
+@functools.cache
+def drawn_pool() -> tempfile.TemporaryDirectory[str]:
+    """The images of all pool projects: to draw them takes two seconds."""
+    folder = tempfile.TemporaryDirectory(prefix="cdsel-drawn-")
+    draw_sample(Path(folder.name), n=40, seed=0)
+    return folder
+
+
 def make_pool(studio: LocalStudio, browser: httpx.Client) -> PoolProject:
     """The pool project of `pool_project`, in any Label Studio; `browser` is logged in to it."""
     number = next(NUMBER)
     folder = studio.document_root / f"pool-{number}"
-    table = draw_sample(folder, n=40, seed=0)
-    with table.open(newline="", encoding="utf-8") as file:
+    shutil.copytree(drawn_pool().name, folder)
+    with (folder / METADATA).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
 
     project = _post(
