@@ -16,7 +16,7 @@ from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.network import load_network
-from cdsel_backend.pool.split import SplitNetwork
+from cdsel_backend.pool.split import SplitNetwork, tuned_reading
 from cdsel_backend.store import State, Store
 from cdsel_backend.training import (
     ModelFormatError,
@@ -151,6 +151,32 @@ def test_a_network_that_cannot_be_cut_is_tuned_all_the_same():
     assert all(name.startswith(("blocks.5.", "norm.", "fc_norm.")) for name in net.tuned)
 
 
+@pytest.mark.parametrize(("name", "weights"), [(SMALL, "blocks.3."), ("test_vit", "blocks.5.")])
+def test_several_depths_are_tuned_from_the_first_that_is_read_to_the_last(name, weights):
+    net = SplitNetwork(load_network(name, weights="random"), CPU, features="depths", view="close")
+    backbone = load_backbone(name, weights="random", device="cpu")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *net.size, 3)).astype(np.uint8)
+    activations = net.embed_prepared(pixels)[:, 0]
+    np.testing.assert_allclose(net.vectors(activations), backbone.embed_prepared(pixels), atol=2e-3)
+    assert net.fingerprint == backbone.fingerprint
+    assert all(name.startswith((weights, "norm.")) for name in net.tuned)
+    first = net.vectors(activations)
+    with torch.no_grad():
+        for weight in net.weights:
+            weight.mul_(1.5)
+    changed = load_backbone(name, weights="random", device="cpu", changes=net.changes())
+    moved = net.vectors(activations)
+    assert np.abs(moved - first).max() > 0.1
+    np.testing.assert_allclose(moved, changed.embed_prepared(pixels), atol=0.02 * np.abs(moved - first).max())
+    assert changed.fingerprint == net.fingerprint != backbone.fingerprint
+
+
+def test_a_fine_tune_reads_several_depths_on_a_gpu_only():
+    """On a CPU they would take an hour."""
+    assert tuned_reading(CPU, "depths", "close") == ("last", "fast")
+    assert tuned_reading(torch.device("cuda"), "depths", "close") == ("depths", "close")
+
+
 def test_altered_copies_differ_from_the_image_and_repeat_by_seed():
     pixels = draw(3)[0]
     one, two = (network().embed_prepared(pixels) for _ in range(2))
@@ -177,12 +203,16 @@ def test_a_class_from_one_patient_is_said_instead_of_a_crash(case):
 def test_a_tuned_model_is_kept_and_one_that_was_damaged_is_refused(case, tuned, tmp_path):
     known, site = case[4], case[6]
     base = train_head(tuned.vectors[:, ::2], [site], known, classes=["x", "y"])
-    model = TunedModel(base, tuned.head, tuned.changes, "f" * 32, {"gain": tuned.gain})
+    model = TunedModel(base, tuned.head, tuned.changes, "f" * 32, {"gain": tuned.gain}, "depths", "close")
     save(model, tmp_path / "v1")
     back = load(tmp_path / "v1")
     assert isinstance(back, TunedModel)
     assert back.fingerprint == model.fingerprint
     assert back.describe() == model.describe()
+    assert (back.features, back.view) == ("depths", "close")
+    arrays, described = model.parts()
+    old = TunedModel.from_parts(arrays, {k: v for k, v in described.items() if k not in ("features", "view")})
+    assert (old.features, old.view) == ("last", "fast")  # a fine-tune of before
     assert all(np.array_equal(array, back.changes[name]) for name, array in model.changes.items())
     assert np.array_equal(back.head.predict(tuned.vectors, [site]), tuned.head.predict(tuned.vectors, [site]))
     assert np.array_equal(

@@ -282,8 +282,8 @@ def test_a_fine_tune_reads_the_images_and_auto_keeps_the_better(tmp_path: Path, 
         rows, vectors, name="made", label="diagnosis", group="patient", image_column="file", confounders=["site"]
     )}  # fmt: skip
     found, problems = with_pictures(
-        sets, rows, tmp_path, "file", backbone="test_efficientnet=random", file=tmp_path / "a.npy",
-        progress=lambda *_: None,
+        sets, rows, tmp_path, "file", backbone="test_efficientnet=random", features="depths", view="close",
+        file=tmp_path / "a.npy", progress=lambda *_: None,
     )  # fmt: skip
     assert [problem.split(":")[0] for problem in problems] == ["7.png"]
     data = found["natural"]

@@ -86,8 +86,7 @@ def open_version(server: ServerSettings, state: State, name: str, *, device: str
         )
     tuned = None
     if isinstance(model, TunedModel):
-        # As `reconcile.context` loads it: what the head of a fine-tune has seen.
-        tuned = network(features="last", view="fast", changes=model.changes)
+        tuned = network(features=model.features, view=model.view, changes=model.changes)
     return WholeVersion(name, state.versions[name], model, settings, meta, backbone, tuned)
 
 

@@ -66,9 +66,9 @@ class Backbone:
         self.name = network.name
         self.device = device
         model = network.model.eval().requires_grad_(False)
-        self.size = _closer(model, network.size) if view == "close" else network.size
+        self.size = size_of(network, view)
         depths = find_depths(model, self.size) if features == "depths" else None
-        self.fingerprint = _fingerprint(network, self.size, depths)
+        self.fingerprint = fingerprint_of(network, self.size, depths)
         if network.untrained:
             _refuse_untrained(network, Encoder(model, network.mean, network.std, depths).eval(), self.size)
         if device.type == "cpu":
@@ -183,6 +183,11 @@ def find_device(device: str) -> torch.device:
     return found
 
 
+def size_of(network: Network, view: View) -> tuple[int, int]:
+    """Height and width of the pictures that a network is given, in pixels (see `Backbone`)."""
+    return _closer(network.model.eval(), network.size) if view == "close" else network.size
+
+
 @torch.inference_mode()
 def _closer(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
     """The input size (height, width) of a closer look; `size` itself for a network that takes no other."""
@@ -226,7 +231,7 @@ def _refuse_untrained(network: Network, encoder: Encoder, size: tuple[int, int])
     )
 
 
-def _fingerprint(network: Network, size: tuple[int, int], depths: Depths | None) -> str:
+def fingerprint_of(network: Network, size: tuple[int, int], depths: Depths | None) -> str:
     """The network's own fingerprint for its last layer at its own size; else a hash of that and what is read."""
     if depths is None and size == network.size:
         return network.fingerprint

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.fx
 from torch import nn
 
 Features = Literal["depths", "last"]
@@ -59,25 +60,43 @@ class Encoder(nn.Module):
         """Vectors (m, dim) of pictures (m, height, width, 3)."""
         # (m, h, w, 3) seen as (m, 3, h, w) is already channels_last: nothing is copied but the cast.
         batch = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        if self.depths is None:
-            last: torch.Tensor = self.model(batch)
-            return last.float()
-        parts = []
-        for level, token in read_levels(self.model, batch, self.depths):
-            parts += _averages(level)
-            if token is not None:
-                parts.append(token.float())
-        return torch.cat(parts, dim=1)
+        return read(self.model, batch, self.depths)
+
+
+class Reader(nn.Module):
+    """A network as `torch.fx` may trace it: scaled pictures (m, 3, height, width) -> vectors (m, dim)."""
+
+    def __init__(self, model: nn.Module, depths: Depths | None) -> None:
+        super().__init__()
+        self.model = model
+        self.depths = depths
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Vectors (m, dim) float32."""
+        return read(self.model, batch, self.depths)
+
+
+def read(model: nn.Module, batch: torch.Tensor, depths: Depths | None) -> torch.Tensor:
+    """Vectors (m, dim) float32 of scaled pictures (m, 3, height, width): the depths, or for None the last layer."""
+    if depths is None:
+        last: torch.Tensor = model(batch)
+        return last.float()
+    parts = []
+    for level, token in read_levels(model, batch, depths):
+        parts.append(averages(level))
+        if token is not None:
+            parts.append(token.float())
+    return torch.cat(parts, dim=1)
 
 
 def read_levels(
     model: nn.Module, batch: torch.Tensor, depths: Depths
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     """The maps (m, channels, h, w) of the levels, each with its class token (m, channels) where there is one."""
-    read: Any = model.forward_intermediates
+    levels: Any = model.forward_intermediates
     indices = list(depths.indices) or None
     found = []
-    for level in read(batch, indices=indices, intermediates_only=True, **depths.options):
+    for level in levels(batch, indices=indices, intermediates_only=True, **depths.options):
         grid, tokens = level if isinstance(level, (tuple, list)) else (level, None)
         found.append((grid, tokens[:, 0] if tokens is not None and depths.class_token else None))
     return found
@@ -93,8 +112,7 @@ def find_depths(model: nn.Module, size: tuple[int, int]) -> Depths | None:
     """
     if not hasattr(model, "forward_intermediates"):
         return None
-    read: Any = model.forward_intermediates
-    known = inspect.signature(read).parameters
+    known = inspect.signature(model.forward_intermediates).parameters  # type: ignore[arg-type]
     wanted = {"extra_blocks": True, "return_prefix_tokens": True}
     options = {name: value for name, value in wanted.items() if name in known}
     every = Depths((), options, getattr(model, "cls_token", None) is not None)
@@ -120,12 +138,13 @@ def find_depths(model: nn.Module, size: tuple[int, int]) -> Depths | None:
     return Depths(tuple(taken), options, every.class_token)
 
 
-def _averages(level: torch.Tensor) -> list[torch.Tensor]:
-    """The mean of a map (m, channels, h, w) over the whole of it, and over its middle, each (m, channels)."""
+@torch.fx.wrap
+def averages(level: torch.Tensor) -> torch.Tensor:
+    """The means of a map (m, channels, h, w) over the whole of it, then over its middle: (m, 2 channels) float32."""
     level = level.float()
     rows, columns = (_bell(side, level.device) for side in level.shape[2:])
     middle = ((level * columns).sum(3) * rows).sum(2)
-    return [level.mean((2, 3)), middle]
+    return torch.cat([level.mean((2, 3)), middle], dim=1)
 
 
 def _bell(side: int, device: torch.device) -> torch.Tensor:

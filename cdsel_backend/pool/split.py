@@ -1,6 +1,7 @@
-"""A network cut in two for a fine-tune: a front that stays as it is, and a tail whose last stage learns.
+"""A network cut in two for a fine-tune: a front that stays as it is, and a tail that learns.
 
-What the front makes of an image is computed once; a fine-tune then runs only the tail, many times. The tail is what
+What the front makes of an image is computed once; a fine-tune then runs only the tail, many times. Where several
+depths are read, the tail is what comes between the first of them and the last. Where the last layer is, it is what
 comes after the last but one of timm's feature levels (the last stage of a convolutional network, the last block of a
 vision transformer).
 """
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from cdsel_backend.pool.backbones import fit_to
+from cdsel_backend.pool.backbones import View, fingerprint_of, fit_to, size_of
+from cdsel_backend.pool.depths import Features, Reader, averages, find_depths
 from cdsel_backend.pool.folding import fold_batch_norm
 from cdsel_backend.pool.network import Network
 
 _DEGREES, _ZOOM, _SHIFT, _LIGHT = 15.0, 0.1, 0.05, 0.15
 _BATCH = 64  # activations in one pass of the tail
+_MODEL = "model."  # before the names of the model's parameters in a `Reader`
 
 
 class SplitNetwork:
@@ -36,12 +39,23 @@ class SplitNetwork:
     batch = 8
     parallel = 1  # in order: the alterations depend on how many pictures came before
 
-    def __init__(self, network: Network, device: torch.device, *, views: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device,
+        *,
+        features: Features = "last",
+        view: View = "fast",
+        views: int = 0,
+        seed: int = 0,
+    ) -> None:
         """Cut a network, whose model is altered in place.
 
         Args:
             network: see `load_network`.
             device: where both parts shall run.
+            features: what the tail's vectors are, see `Backbone`.
+            view: how large the pictures are, see `Backbone`.
             views: altered copies of each image whose activations `embed_prepared` gives beside the image's own.
             seed: decides the alterations.
         """
@@ -51,27 +65,34 @@ class SplitNetwork:
         self._random = torch.Generator().manual_seed(seed)
         self._mean, self._std = _channel_scale(network, device)
         model = network.model.eval().requires_grad_(False)
-        self.tuned = _last_stage(model)
-        cut = _cut(model, self.tuned)
+        self.size = size_of(network, view)
+        self._depths = find_depths(model, self.size) if features == "depths" else None
+        reader = Reader(model, self._depths)
+        nodes = _trace(reader)
+        self.tuned = _last_stage(model) if self._depths is None or nodes is None else _behind(nodes, reader)
+        cut = None if nodes is None else _cut(reader, nodes, self.tuned)
         if cut is None:
             front: nn.Module = nn.Identity()
-            self.tail = model
+            self.tail: nn.Module = reader
         else:
             front, self.tail = copy.deepcopy(cut[0]), cut[1]
             if device.type == "cpu":
                 fold_batch_norm(front)
         self._front = _placed(front, device)
         self.tail = _placed(self.tail, device)
-        wanted = set(self.tuned)
-        self.weights = [weight for name, weight in self.tail.named_parameters() if name in wanted]
+        own = dict(self.tail.named_parameters())
+        self.weights = [own[f"{_MODEL}{name}"] for name in self.tuned]
         self._pretrained = [weight.detach().clone() for weight in self.weights]
-        self.shape = tuple(
-            self._activations(np.zeros((1, *network.size, 3), dtype=np.uint8), False).shape[1:]
-        )
+        self.shape = tuple(self._activations(np.zeros((1, *self.size, 3), dtype=np.uint8), False).shape[1:])
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the backbone which gives the tail's vectors as they are now (see `Backbone`)."""
+        return fingerprint_of(self.network, self.size, self._depths)
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize an RGB picture to the input size, (height, width, 3) uint8."""
-        return fit_to(image, self.network.size)
+        return fit_to(image, self.size)
 
     def embed_prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Activations (m, 1 + views, *shape) float16 of prepared pictures (m, height, width, 3) uint8.
@@ -126,6 +147,11 @@ class SplitNetwork:
         return half
 
 
+def tuned_reading(device: torch.device, features: Features, view: View) -> tuple[Features, View]:
+    """What a fine-tune reads of a network whose pool is read so: the same on a GPU, else little enough for a CPU."""
+    return (features, view) if device.type == "cuda" else ("last", "fast")
+
+
 def _alter(batch: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
     """Mirror, turn, zoom, shift and light pictures (m, 3, h, w) by numbers (m, 6) in [0, 1)."""
     even = chance * 2 - 1
@@ -171,23 +197,50 @@ def _last_stage(model: nn.Module) -> list[str]:
     return names[before[-1] + 1 :] if before and before[-1] + 1 < len(names) else names
 
 
-def _cut(model: nn.Module, tuned: Sequence[str]) -> tuple[nn.Module, nn.Module] | None:
-    """The parts before and after the last value that everything passes through before a tuned parameter is used.
-
-    None for a model that torch.fx cannot trace, or without such a value.
-    """
+def _trace(reader: Reader) -> list[torch.fx.Node] | None:
+    """What happens to a picture on its way to its vector, in order; None for a network that torch.fx cannot trace."""
 
     class Tracer(torch.fx.Tracer):
         def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
             return not list(m.children()) or super().is_leaf_module(m, qualified_name)
 
     try:
-        graph = Tracer().trace(model)
+        nodes = list(Tracer().trace(reader).nodes)
     except Exception:  # control flow that depends on data
         return None
-    nodes = list(graph.nodes)
+    needed = _basis(nodes[-1])  # without what comes after the last depth that is read
+    return [node for node in nodes if node in needed]
+
+
+def _basis(node: torch.fx.Node) -> set[torch.fx.Node]:
+    """The node and all that it is computed from."""
+    found, waiting = {node}, [node]
+    while waiting:
+        new = [source for source in waiting.pop().all_input_nodes if source not in found]
+        found.update(new)
+        waiting += new
+    return found
+
+
+def _behind(nodes: Sequence[torch.fx.Node], reader: Reader) -> list[str]:
+    """Names of the parameters that the first depth which is read does not depend on, but another does."""
+    before = _basis(next(node for node in nodes if node.target is averages))
+    used = {
+        str(node.target) for node in nodes if node not in before and node.op in ("call_module", "get_attr")
+    }
+    names = [name for name, _ in reader.named_parameters()]
+    return [name.removeprefix(_MODEL) for name in names if used & {name, name.rpartition(".")[0]}]
+
+
+def _cut(
+    reader: Reader, nodes: Sequence[torch.fx.Node], tuned: Sequence[str]
+) -> tuple[nn.Module, nn.Module] | None:
+    """The parts before and after the last value that everything passes through before a tuned parameter is used.
+
+    None where there is no such value.
+    """
     index = {node: number for number, node in enumerate(nodes)}
-    owners = set(tuned) | {name.rpartition(".")[0] for name in tuned}
+    owners = {f"{_MODEL}{name}" for name in tuned} | {f"{_MODEL}{name}".rpartition(".")[0] for name in tuned}
     first = next(
         index[node] for node in nodes if node.op in ("call_module", "get_attr") and str(node.target) in owners
     )
@@ -196,7 +249,7 @@ def _cut(model: nn.Module, tuned: Sequence[str]) -> tuple[nn.Module, nn.Module] 
     for number, node in enumerate(nodes[:first]):
         if node.op not in ("placeholder", "get_attr") and open_until <= number:
             found = number
-        open_until = max([open_until, *(index[user] for user in node.users)])
+        open_until = max([open_until, *(index[user] for user in node.users if user in index)])
     if found is None:
         return None
     front, tail = torch.fx.Graph(), torch.fx.Graph()
@@ -207,4 +260,4 @@ def _cut(model: nn.Module, tuned: Sequence[str]) -> tuple[nn.Module, nn.Module] 
     behind: dict[Any, Any] = {nodes[found]: tail.placeholder("activations")}
     for node in nodes[found + 1 :]:
         behind[node] = tail.node_copy(node, lambda source: behind[source])
-    return torch.fx.GraphModule(model, front), torch.fx.GraphModule(model, tail)
+    return torch.fx.GraphModule(reader, front), torch.fx.GraphModule(reader, tail)

@@ -101,8 +101,8 @@ class Context:
                     settings.backbone,
                     weights=settings.backbone_weights,
                     device=self.server.device,
-                    features="last",  # of what a fine-tune changes, its head has seen this
-                    view="fast",
+                    features=model.features,
+                    view=model.view,
                     changes=model.changes,
                     precision=self.server.precision,
                     cache=self.server.compiled_folder,

@@ -74,7 +74,7 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
     # Here, not above: torch is slow to load, and a training of the head alone has no need of it.
     from cdsel_backend.pool.backbones import find_device
     from cdsel_backend.pool.network import load_network
-    from cdsel_backend.pool.split import SplitNetwork
+    from cdsel_backend.pool.split import SplitNetwork, tuned_reading
     from cdsel_backend.training.finetune import VIEWS, balancing_rows, fine_tune
 
     device = find_device(context.server.device)
@@ -86,9 +86,12 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         )
 
     settings = state.settings
+    features, view = tuned_reading(device, settings.features, settings.view)
     network = SplitNetwork(
         load_network(settings.backbone, weights=settings.backbone_weights),
         device,
+        features=features,
+        view=view,
         views=VIEWS,
         seed=settings.seed,
     )
@@ -125,11 +128,12 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
     if asked == "auto" and tuned.loses:
         return Trial(base, {"fine_tune": {**facts, "taken": False, "why": "it was worse than the head"}})
     facts = {**facts, "taken": True}
-    fingerprint = network.network.fingerprint
+    fingerprint = network.fingerprint
     hashes = [(item.id, str(item.content_hash)) for item in pool.items(rows)]
     vectors = [(*key, vector) for key, vector in zip(hashes, tuned.vectors, strict=True)]
     context.store.add_vectors(fingerprint, vectors)
-    return Trial(TunedModel(base, tuned.head, tuned.changes, fingerprint, facts), {"fine_tune": facts})
+    model = TunedModel(base, tuned.head, tuned.changes, fingerprint, facts, features, view)
+    return Trial(model, {"fine_tune": facts})
 
 
 def embed_tuned(context: Context, state: State) -> bool:

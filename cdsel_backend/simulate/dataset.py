@@ -219,6 +219,8 @@ def with_pictures(
     image_column: str,
     *,
     backbone: str,
+    features: Features,
+    view: View,
     file: Path,
     progress: Progress,
 ) -> tuple[dict[str, Dataset], list[str]]:
@@ -233,6 +235,8 @@ def with_pictures(
         [(int(row), _reader(folder / names[row])) for row in needed],
         len(rows),
         backbone=backbone,
+        features=features,
+        view=view,
         file=file,
         progress=lambda done: progress("Reading images for the fine-tune", done, len(needed)),
     )

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.pool.backbones import find_device
+from cdsel_backend.pool.backbones import View, find_device
+from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import load_network
-from cdsel_backend.pool.split import SplitNetwork
+from cdsel_backend.pool.split import SplitNetwork, tuned_reading
 from cdsel_backend.training.finetune import VIEWS
 
 
@@ -21,11 +22,13 @@ class Pictures:
     """What the front of a network makes of the images of a table of N rows.
 
     `file`: .npy of (N, 1 + views, *shape) float16, the image's own activations and those of its altered copies;
-    `backbone`: the network's timm name.
+    `backbone`: the network's timm name; `features` and `view` as they were read for the pool's vectors.
     """
 
     file: Path
     backbone: str
+    features: Features
+    view: View
 
     def activations(self, rows: NDArray[np.int64], views: slice) -> NDArray[np.float16]:
         """Return those of some rows of the table, (m, v, *shape)."""
@@ -37,6 +40,8 @@ def read_pictures(
     size: int,
     *,
     backbone: str,
+    features: Features,
+    view: View,
     file: Path,
     progress: Callable[[int], None],
 ) -> tuple[Pictures, dict[int, str]]:
@@ -45,7 +50,7 @@ def read_pictures(
     `sources` are (row, function that gives the bytes) of a table of `size` rows. Also returns row -> problem in
     words for images that cannot be used. Raises BackboneError.
     """
-    network = cut_network(backbone, VIEWS)
+    network = cut_network(backbone, features, view, VIEWS)
     kept = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         file, mode="w+", dtype=np.float16, shape=(size, 1 + VIEWS, *network.shape)
     )
@@ -57,7 +62,7 @@ def read_pictures(
             kept[item.key] = item.vector
         progress(done)
     kept.flush()
-    return Pictures(file, backbone), problems
+    return Pictures(file, backbone, features, view), problems
 
 
 def named(backbone: str) -> tuple[str, str | None]:
@@ -66,7 +71,11 @@ def named(backbone: str) -> tuple[str, str | None]:
     return name, weights or None
 
 
-def cut_network(backbone: str, views: int) -> SplitNetwork:
-    """The network, cut in two, on a GPU where there is one."""
+def cut_network(backbone: str, features: Features, view: View, views: int) -> SplitNetwork:
+    """The network, cut in two as a fine-tune reads it, on a GPU where there is one."""
     name, weights = named(backbone)
-    return SplitNetwork(load_network(name, weights=weights), find_device("auto"), views=views)
+    device = find_device("auto")
+    features, view = tuned_reading(device, features, view)
+    return SplitNetwork(
+        load_network(name, weights=weights), device, features=features, view=view, views=views
+    )

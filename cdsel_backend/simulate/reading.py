@@ -57,6 +57,8 @@ def read_pictures(
         given["images"] or given["metadata"].parent,
         given["image_column"],
         backbone=given["backbone"][0],
+        features=given["features"],
+        view=given["view"],
         file=file,
         progress=teller(progress),
     )

@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.pool.backbones import View
+from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.split import SplitNetwork
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.pictures import cut_network
@@ -41,7 +43,7 @@ def tune(
     assert test.pictures is not None
     labelled = labels >= 0
     used = np.union1d(np.flatnonzero(labelled), balancing_rows(len(pool)))
-    network = _network(pool.pictures.backbone)
+    network = _network(pool.pictures.backbone, pool.pictures.features, pool.pictures.view)
     try:
         tuned = fine_tune(
             network,
@@ -61,6 +63,6 @@ def tune(
 
 
 @cache
-def _network(backbone: str) -> SplitNetwork:
+def _network(backbone: str, features: Features, view: View) -> SplitNetwork:
     """The network of this process; `fine_tune` makes its tail new each time."""
-    return cut_network(backbone, 0)
+    return cut_network(backbone, features, view, 0)

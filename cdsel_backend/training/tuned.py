@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.head import HeadModel
+
+if TYPE_CHECKING:  # torch is slow to load, and a model needs none of it
+    from cdsel_backend.pool.backbones import View
+    from cdsel_backend.pool.depths import Features
 
 ENOUGH_LABELS = 200  # from here the setting `training: auto` tries a fine-tune, where there is a GPU
 
@@ -24,7 +28,8 @@ class TunedModel:
     Where an image has both vectors, the answer is `mean`. A tuned backbone would have to see the whole pool again, so
     selection, which asks about all of it, asks `base`.
     `changes`: the tuned weights by name, float32 (see `pool.backbones.load_backbone`); `fingerprint` of the vectors
-    that they give. `trial`: what the fine-tune found on labels it had not seen, as JSON.
+    that they give, read as `features` and `view` say. `trial`: what the fine-tune found on labels it had not seen, as
+    JSON.
     """
 
     base: HeadModel
@@ -32,6 +37,8 @@ class TunedModel:
     changes: Mapping[str, NDArray[np.float32]]
     fingerprint: str
     trial: Mapping[str, Any]
+    features: Features = "last"
+    view: View = "fast"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -63,7 +70,8 @@ class TunedModel:
         for name in ("base", "head"):
             own, described[name] = getattr(self, name).parts()
             arrays |= {f"{name}.{key}": array for key, array in own.items()}
-        return arrays, {**described, "fingerprint": self.fingerprint, "trial": dict(self.trial)}
+        described |= {"fingerprint": self.fingerprint, "trial": dict(self.trial)}
+        return arrays, {**described, "features": self.features, "view": self.view}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], described: Mapping[str, Any]) -> TunedModel:
@@ -78,4 +86,6 @@ class TunedModel:
         changes = under(_CHANGES)
         if not changes:
             raise ValueError("it holds no weights of a fine-tuned backbone")
-        return cls(base, head, changes, str(described["fingerprint"]), dict(described["trial"]))
+        # Before several depths were tuned, every fine-tune read the last layer at the network's own size.
+        read = {name: described[name] for name in ("features", "view") if name in described}
+        return cls(base, head, changes, str(described["fingerprint"]), dict(described["trial"]), **read)

@@ -21,7 +21,7 @@ from cdsel_backend.pool.backbones import find_device
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import DEFAULT, load_network
-from cdsel_backend.pool.split import SplitNetwork
+from cdsel_backend.pool.split import SplitNetwork, tuned_reading
 from cdsel_backend.training import train_head
 from cdsel_backend.training.finetune import VIEWS, fine_tune
 
@@ -37,8 +37,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     device = find_device(args.device)
-    network = SplitNetwork(load_network(args.backbone), device, views=VIEWS)
-    images = draw(args.labels + args.pool, network.network.size[::-1])
+    features, view = tuned_reading(device, "depths", "close")
+    network = SplitNetwork(load_network(args.backbone), device, features=features, view=view, views=VIEWS)
+    images = draw(args.labels + args.pool, network.size[::-1])
     rng = np.random.default_rng(0)
     n = len(images)
     labels = np.where(np.arange(n) < args.labels, rng.integers(0, 2, n), -1)
@@ -67,6 +68,8 @@ def main() -> None:
                 "pool": args.pool,
                 "backbone": args.backbone,
                 "device": str(device),
+                "features": features,
+                "view": view,
                 "threads": torch.get_num_threads(),
                 "read": round(read, 1),
                 "tune": round(tune, 1),
