@@ -1,13 +1,15 @@
-"""A fine-tune of the backbone's last stage on the labels so far, and the ordinary head on what it sees then.
+"""A fine-tune of the backbone's tail on the labels so far, and the ordinary head on what it sees then.
 
-The last stage and a linear classifier learn together from batches in which every (class, level) cell is as frequent
-as its size can bear, and every level has an intercept of its own, so that what tells the levels apart is not taken
-for the disease. Then that classifier is thrown away and the last layer refitted as the ordinary de-confounded head
-(deep feature reweighting: Kirichenko et al. 2023).
+The tail (see `pool.split`) and a linear classifier learn together from batches in which every (class, level) cell is
+as frequent as its size can bear, and every level has an intercept of its own, so that what tells the levels apart is
+not taken for the disease. Then that classifier is thrown away and the last layer refitted as the ordinary
+de-confounded head (deep feature reweighting: Kirichenko et al. 2023).
 
 A backbone that has seen a label flatters itself on it. So the labels are first split by patient or lesion into folds,
 and each fold is scored by a backbone and a head that saw the others. That says when to stop, gives the head its
-honest accuracy and temperature, and tells whether the fine-tune is better than the frozen backbone at all.
+honest accuracy and temperature, and tells whether the fine-tune is better than the frozen backbone at all. When to
+stop is decided by how both heads together rank them: the loss of the classifier, which is thrown away, rises long
+before that does not.
 
 The answer is the mean of both heads, on the tuned vectors and on the frozen ones: they err on different images, so
 together they rank no worse than the better one (simulate/EVIDENCE.md has the figures).
@@ -127,19 +129,27 @@ def fine_tune(
         network.reset()
         frozen = network.vectors(own)
         runs = []
+        ranked = np.zeros((_STAGES, len(rows), len(task.present)))
         for fold in range(_FOLDS):
-            runs.append(task.run(split != fold, frozen[rows], _STAGES, seed * 1000 + fold))
+            used = split != fold
+            runs.append(task.run(used, frozen[rows], _STAGES, seed * 1000 + fold))
+            ranked[:, ~used] = unseen_scores(frozen[rows], task.columns, task.codes, used, fair=fair)
+            for scores, weights in zip(ranked, runs[-1], strict=True):
+                task.restore(weights)
+                scores[~used] += unseen_scores(
+                    network.vectors(own[rows]), task.columns, task.codes, used, fair=fair
+                )
             progress((fold + 1) * _STAGES, total)
-        stages = 1 + int(np.mean([losses for _, losses in runs], axis=0).argmin())
+        ranks = [within_group_auc(scores, task.codes, task.columns) or 0.0 for scores in ranked]
+        stages = _STAGES - int(np.argmax(ranks[::-1]))  # of equal ones the longest
         tuned_scores, frozen_scores = (np.zeros((len(rows), len(task.present))) for _ in range(2))
-        for fold, (kept, _) in enumerate(runs):
+        for fold, kept in enumerate(runs):
             used = np.ones(len(labels), dtype=bool)
             used[rows[split == fold]] = False
             task.restore(kept[stages - 1])
             for scores, vectors in ((tuned_scores, network.vectors(own)), (frozen_scores, frozen)):
                 scores[split == fold] = unseen_scores(vectors, columns, training, used, fair=fair)
-        everything = np.ones(len(rows), dtype=bool)
-        kept, _ = task.run(everything, frozen[rows], stages, seed * 1000 + _FOLDS)
+        task.run(np.ones(len(rows), dtype=bool), frozen[rows], stages, seed * 1000 + _FOLDS)
         progress(total, total)
         vectors = network.vectors(own)
     head = train_head(
@@ -207,12 +217,8 @@ class _Task:
 
     def run(
         self, used: NDArray[np.bool_], frozen: NDArray[np.float32], stages: int, seed: int
-    ) -> tuple[list[list[torch.Tensor]], list[float]]:
-        """Tune the tail on the items `used` (t,).
-
-        Returns the tail's weights after each stage and the loss on the other items, every cell weighing alike; with
-        all items used there is no loss, and only the last weights, which the tail then has.
-        """
+    ) -> list[list[torch.Tensor]]:
+        """Tune the tail on the items `used` (t,), and return its weights after each stage; it has the last of them."""
         network, device = self.network, self.network.device
         network.reset()
         generator = torch.Generator().manual_seed(seed)
@@ -220,7 +226,6 @@ class _Task:
         chance = torch.from_numpy(
             sample_weights(self.codes[items], [column.take(items) for column in self.columns], "cell")
         )
-        balance = sample_weights(self.codes, self.columns, "cell")
         classifier = _Classifier(frozen, self.columns, items, len(self.present)).to(device)
         rates = [
             {"params": network.weights, "lr": _RATE},
@@ -233,7 +238,6 @@ class _Task:
         warm = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / steps))
         target = torch.from_numpy(self.codes).to(device)
         kept: list[list[torch.Tensor]] = []
-        losses: list[float] = []
         for _ in range(stages):
             for _ in range(steps):
                 picked = items[
@@ -249,12 +253,10 @@ class _Task:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 warm.step()
-            if not used.all():
-                kept.append([weight.detach().clone() for weight in network.weights])
-                losses.append(self._loss(classifier, np.flatnonzero(~used), balance))
+            kept.append([weight.detach().clone() for weight in network.weights])
         for weight in network.weights:
             weight.requires_grad_(False)
-        return kept or [[weight.detach().clone() for weight in network.weights]], losses
+        return kept
 
     def _views(self, picked: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.float16]:
         """One view of each picked item: its own activations for 0, else those of an altered copy."""
@@ -262,16 +264,6 @@ class _Task:
         changed = view > 0
         found[changed] = self.altered[picked[changed], view[changed] - 1]
         return found
-
-    def _loss(self, classifier: _Classifier, items: NDArray[np.int64], balance: NDArray[np.float64]) -> float:
-        vectors = torch.from_numpy(self.network.vectors(self.own[items])).to(self.network.device)
-        with torch.no_grad():
-            losses = torch.nn.functional.cross_entropy(
-                classifier(vectors, items),
-                torch.from_numpy(self.codes[items]).to(vectors.device),
-                reduction="none",
-            )
-        return float(np.average(losses.cpu().numpy(), weights=balance[items]))
 
 
 class _Classifier(torch.nn.Module):
