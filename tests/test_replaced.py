@@ -139,6 +139,46 @@ def test_an_open_task_with_a_former_picture_leaves_the_queue_and_comes_back_with
     assert f"task {begun['data']['cdsel_item']} " in waits
 
 
+def test_a_task_whose_picture_moved_in_the_pool_shows_it_by_the_new_address(studio, tmp_path):
+    desk = Desk(studio, make_pool(studio, images=30), tmp_path)
+    state = desk.go_on()
+    waits, begun, done, other, *_ = desk.tasks()
+    desk.submit(done)
+    draft = {"result": [], "lead_time": 1.0, "task": begun["id"]}
+    desk.client.send("POST", f"/api/tasks/{begun['id']}/drafts", draft)
+    desk.look()
+    items = {row.task: row for row in state.items}
+    moved = {task["id"]: items[task["data"]["cdsel_item"]] for task in (waits, begun, done)}
+    for task in (waits, begun, done):
+        number, data = task["data"]["cdsel_item"], task["data"]
+        data = {"image": f"s3://new/{number} ü.jpg", "site": data["site"], "id": data["id"]}
+        desk.client.send("PATCH", f"/api/tasks/{number}/", {"data": data})
+    desk.look()
+    read = {item.id: item.content_hash for item in moved.values()}  # the same pictures
+    desk.store.add_vectors("b", [(item, digest, np.ones(16, np.float32)) for item, digest in read.items()])
+    replaced.compare(desk.store, desk.state(), read)
+    before = {task["id"]: task["data"] for task in desk.tasks()}
+    state = desk.go_on()
+    after = {task["id"]: task for task in desk.tasks()}
+    assert after.keys() == before.keys()
+    for task, item in moved.items():
+        signed = f"/tasks/{item.task}/presign/?fileuri="  # Label Studio signs through the task of the pool
+        assert after[task]["data"]["image"].startswith(signed)
+        assert after[task]["data"] == before[task] | {"image": after[task]["data"]["image"]}, (
+            "all else is as it was"
+        )
+    assert after[other["id"]]["data"] == other["data"]
+    assert len(after[done["id"]]["annotations"]) == 1
+    assert len(desk.client.task(begun["id"], state.project.queue_project)["drafts"]) == 1
+    assert (len(state.open), len(state.labels)) == (5, 1)
+    (words,) = desk.said("TASKS_MOVED")
+    assert words.startswith("3 tasks show their images by the new address")
+    assert messages(desk) == []
+    replaced.compare(desk.store, desk.state(), read)
+    desk.go_on()
+    assert len(desk.said("TASKS_MOVED")) == 1
+
+
 def test_two_changes_before_a_look_count_from_what_was_labelled(world):
     item = min(world.state().labels)
     row = world.store.items_by_id([item])[item]

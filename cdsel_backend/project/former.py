@@ -46,6 +46,21 @@ def forget(store: Store, state: State, items: Iterable[int]) -> None:
     store.set_fact(_name(state), left)
 
 
+def note_moved(store: Store, state: State, items: Iterable[int]) -> None:
+    """Keep that some pictures are what they were, by another address or in another file."""
+    store.set_fact(_moved(state), sorted({*moved_items(store, state), *items}))
+
+
+def moved_items(store: Store, state: State) -> set[int]:
+    """The items of which that is kept."""
+    return set(store.fact(_moved(state)) or ())
+
+
+def forget_moved(store: Store, state: State, items: Iterable[int]) -> None:
+    """Forget it, once their tasks show them by the address of now."""
+    store.set_fact(_moved(state), sorted(moved_items(store, state) - set(items)))
+
+
 def _remember(store: Store, state: State, changed: Iterable[Item]) -> None:
     matters = state.labels.keys() | state.open
     former = {item.id: item.content_hash for item in changed if item.id in matters and item.content_hash}
@@ -56,3 +71,7 @@ def _remember(store: Store, state: State, changed: Iterable[Item]) -> None:
 
 def _name(state: State) -> str:
     return f"former pictures of project {state.project.id}"
+
+
+def _moved(state: State) -> str:
+    return f"moved pictures of project {state.project.id}"

@@ -221,6 +221,7 @@ WEBHOOKS = {
     "TASKS_PUSHED": "Images were pushed into the queue",
     "PREDICTIONS_SHOWN": "Predictions were sent to the queue",
     "TASKS_WITHDRAWN": "Tasks were withdrawn",
+    "TASKS_MOVED": "Tasks show their images by a new address",
     "TASKS_RETURNED": "Tasks came back",
     "TASKS_TAKEN_BACK": "Tasks were taken back",
     "IMAGE_HOST_SUSPENDED": "A host of images is left alone for a while",

@@ -26,6 +26,7 @@ from cdsel_backend.reconcile.idle import rests, settle
 from cdsel_backend.reconcile.intake import sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, update_report
 from cdsel_backend.reconcile.mirror import mirror
+from cdsel_backend.reconcile.moved import readdress
 from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
 from cdsel_backend.reconcile.replaced import withdraw_replaced
@@ -70,6 +71,7 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     find_annotators,
     withdraw_excluded,
     withdraw_replaced,
+    readdress,
     embed,
     check_champion,
     refill,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from cdsel_backend.project.former import forget, former_contents
+from cdsel_backend.project.former import forget, former_contents, note_moved
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.reconcile.books import WITHDRAWN, say
 from cdsel_backend.reconcile.context import Context
@@ -25,13 +25,18 @@ SHOWN = 12  # tasks that a message names
 
 
 def compare(store: Store, state: State, read: Mapping[int, str]) -> None:
-    """Note which pictures that were read (item -> content hash) are others than those that were labelled or pushed."""
+    """Note which pictures that were read (item -> content hash) are others than those that were labelled or pushed.
+
+    Those of the others that had another address, or another file, have moved.
+    """
     former = former_contents(store, state) if read else {}
     seen = {item: digest for item, digest in read.items() if item in former}
     if not seen:
         return
     others = {str(item): time.time() for item, digest in seen.items() if former[item] != digest}
     forget(store, state, seen)
+    if same := [item for item, digest in seen.items() if former[item] == digest]:
+        note_moved(store, state, same)
     if others:
         store.set_fact(_others(state), (store.fact(_others(state)) or {}) | others)
 

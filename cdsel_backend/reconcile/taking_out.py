@@ -32,7 +32,7 @@ def take_out(
     out: list[QueueTask] = []
     for item in sorted(items):
         rows = [row for row in state.tasks if row.item == item]
-        tasks = [_task(context.studio, state, items[item], row) for row in rows]
+        tasks = [task_of(context.studio, state, items[item], row) for row in rows]
         if any(task is not None and (task.get("annotations") or task.get("drafts")) for task in tasks):
             continue
         if books_first:
@@ -51,7 +51,7 @@ def is_in_place(item: Item, task: int | None) -> bool:
     return item.source is None and task == item.task
 
 
-def _task(studio: LabelStudio, state: State, item: Item, row: QueueTask) -> Json | None:
+def task_of(studio: LabelStudio, state: State, item: Item, row: QueueTask) -> Json | None:
     """The task by which an item is in a queue; None where it is gone, and another may have its number."""
     if is_in_place(item, row.queue_task):
         return studio.task(item.task, state.project.pool_project)
