@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections import namedtuple
@@ -150,3 +151,4 @@ def test_the_readme_and_the_dashboard_file_know_every_metric():
     assert used == {one.full_name for one in METRICS}
     asked = [target["expr"] for panel in json.loads(board)["panels"] for target in panel["targets"]]
     assert all("cdsel_" in expression for expression in asked)
+    assert set(re.findall(r"cdsel_\w+", " ".join(asked))) == used, "nothing is shown that is no metric"

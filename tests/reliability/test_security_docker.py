@@ -78,8 +78,12 @@ def test_the_image_is_pinned_and_runs_as_nobody_in_particular(build):
     assert text.rindex("\nUSER cdsel\n") > text.rindex("\nRUN ")
     install = re.search(r"^RUN pip install .* -c (\S+) '\.\[(.+)\]'$", text, re.M)
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / install[1]).read_text(), re.M))
-    asked = (ROOT / "pyproject.toml").read_text().partition("\ndependencies = [")[2].partition("\n]")[0]
+    project = (ROOT / "pyproject.toml").read_text()
+    asked = project.partition("\ndependencies = [")[2].partition("\n]")[0]
     names = {name.lower() for name in re.findall(r'^    "([\w-]+)', asked, re.M)}
+    for extra in install[2].split(","):
+        (line,) = re.findall(rf"^{extra} = \[(.+)\]$", project, re.M)
+        names |= {name.lower().replace("_", "-") for name in re.findall(r'"([\w-]+)', line)}
     assert names <= set(locked), "the lock holds every dependency: make it again as its first lines say"
     for name in re.findall(r"^COPY (.+)$", text, re.M):
         for source in name.split()[:-1]:
