@@ -38,6 +38,19 @@ def test_the_house_is_in_order(command):
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 
 
+def test_every_benchmark_can_be_imported():
+    folder = ROOT / "tests" / "benchmarks"
+    names = ", ".join(sorted(file.stem for file in folder.glob("*.py")))
+    paths = [ROOT / "tests", ROOT / "tests" / "reliability", folder]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path += {[str(path) for path in paths]}; import {names}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def reads_at_once(source: str) -> list[str]:
     """What of a page is read without waiting for it, as 'LINE: CODE'."""
     found = []

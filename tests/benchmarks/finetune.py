@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 import torch
-from embedding import draw
+from drawn import jpeg
 
 from cdsel_backend.pool.backbones import find_device
 from cdsel_backend.pool.columns import Column
@@ -39,7 +39,7 @@ def main() -> None:
     device = find_device(args.device)
     features, view = tuned_reading(device, "depths", "close")
     network = SplitNetwork(load_network(args.backbone), device, features=features, view=view, views=VIEWS)
-    images = draw(args.labels + args.pool, network.size[::-1])
+    images = [jpeg(seed, network.size[::-1]) for seed in range(args.labels + args.pool)]
     rng = np.random.default_rng(0)
     n = len(images)
     labels = np.where(np.arange(n) < args.labels, rng.integers(0, 2, n), -1)

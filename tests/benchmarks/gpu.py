@@ -4,7 +4,10 @@
 
 `embedding`: `embedding.py` with so many drawn JPEGs of 500 pixels (asked: `whole` >= 6,000 a second, `of_slower_stage`
 >= .9, `cosine` >= .999). `select_s`: picks of drawn vectors (n, 384) by coverage (asked: 10,000 of 1,000,000 in 10 s).
-`near_s`: each of these vectors' nearest two among all, itself and its nearest (asked: 120). No GPU has run this yet.
+`near_s`: each of these vectors' nearest two among all, itself and its nearest (asked: 120).
+
+On one H100 with 16 cores, 26 November 2026: plain 206, forward 17,455, decode 7,551, whole 3,884, worker 2,051 images a
+second, cosine .9999; select_s 8.2, near_s 36.
 """
 
 from __future__ import annotations
@@ -20,17 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from drawn import jpeg
 
 from cdsel_backend.selection import Problem, select
 from cdsel_backend.selection.neighbours import nearest
 
 
 def draw_image(file: Path) -> None:
-    """Smooth noise, which JPEG keeps at about the size of a photograph."""
-    rng = np.random.default_rng(int(file.stem))
-    small = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-    small.resize((500, 500), Image.Resampling.BICUBIC).save(file, quality=90)
+    file.write_bytes(jpeg(int(file.stem)))
 
 
 def main() -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from backend import eventually
 from fake_studio import TOKEN
 from fsspec.implementations.memory import MemoryFileSystem
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.pool import patience
-from cdsel_backend.pool.patience import StorageHangs, read_in_time
+from cdsel_backend.pool.patience import StorageHangs, each_in_time, read_in_time
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.sources.files import MAX_BYTES, Files
@@ -73,6 +74,40 @@ def test_a_bucket_that_hangs_leaves_few_reads_behind_and_is_read_once_it_is_back
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert files.read("a.png") == b"image"
+
+
+def test_of_reads_in_one_thread_the_one_that_hangs_costs_itself_only(monkeypatch):
+    """As where a GPU decodes: `read_in_time` takes no thread of its own there."""
+    monkeypatch.setattr(patience, "READ_SECONDS", 3.0)
+    away, threads = threading.Event(), set()
+
+    def read(number, *, hangs=False, error=None):
+        def answer():
+            threads.add(threading.current_thread())
+            if hangs:
+                away.wait(60)
+            if error is not None:
+                raise error
+            return number
+
+        return lambda: read_in_time("share", answer)
+
+    calls = [read(0), read(1, hangs=True), read(2), read(3)]
+    assert list(each_in_time(calls, lambda at, error: (at, str(error)[:22]))) == [
+        0,
+        (1, "share does not answer,"),
+        2,
+        3,
+    ]
+    assert len(threads) == 2  # a second one from the read that hung on
+    assert patience._hanging["share"] == 1
+    away.set()
+    eventually(lambda: not patience._hanging["share"], 60)
+    found = each_in_time([read(0), read(1, error=OSError("gone")), read(2)], lambda at, error: at)
+    assert next(found) == 0
+    with pytest.raises(OSError, match="gone"):
+        next(found)
+    assert not patience._hanging["share"]
 
 
 def test_what_a_read_raises_is_raised(monkeypatch):
