@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,9 +15,18 @@ from typing import Any
 
 import httpx
 
-from cdsel_backend.demo.process import ServerProcess, free_port, local_environment
+from cdsel_backend.demo.process import ServerProcess, local_environment
 
 POLL = 2  # seconds between two looks at a Label Studio that did not call
+
+
+def lasting_port() -> int:
+    """A free port that stays free while its server is down: none of those that the kernel gives to connections."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Backend:
@@ -25,7 +37,7 @@ class Backend:
     ) -> None:
         self.folder = folder
         self.options = options
-        self.port = free_port()
+        self.port = lasting_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = (
             local_environment()
