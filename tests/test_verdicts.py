@@ -178,6 +178,8 @@ def test_few_labels_that_follow_the_site_wholly_do_not_drop_it():
 
 YES, NO, OPEN = (0.8, 0.001, (0.75, 0.85)), (0.5, 0.6, (0.45, 0.55)), (0.55, 0.3, (0.4, 0.7))
 STRONG, NONE, WIDE = (0.5, 0.001, (0.4, 0.6)), (0.0, 0.9, (0.0, 0.06)), (0.2, 0.3, (0.0, 0.6))
+# The upper end of a 95 % interval that is asked for alone lies nearer: here at .599 and at .601.
+BARELY, ALMOST = (0.555, 0.03, (0.503, 0.607)), (0.557, 0.03, (0.505, 0.609))
 NEARLY = (0.09, 0.001, (0.066, 0.116))
 
 
@@ -187,6 +189,8 @@ NEARLY = (0.09, 0.001, (0.066, 0.116))
         (YES, YES, STRONG, Verdict.CONFOUNDER),
         (YES, NO, STRONG, Verdict.ASSOCIATED_ONLY),
         (YES, OPEN, STRONG, Verdict.NOT_KNOWN_YET),
+        (YES, BARELY, STRONG, Verdict.ASSOCIATED_ONLY),
+        (YES, ALMOST, STRONG, Verdict.NOT_KNOWN_YET),
         (YES, YES, WIDE, Verdict.NOT_KNOWN_YET),
         (YES, OPEN, WIDE, Verdict.NOT_KNOWN_YET),
         (YES, YES, NONE, Verdict.ENCODED_ONLY),

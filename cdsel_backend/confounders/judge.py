@@ -12,6 +12,7 @@ from cdsel_backend.pool.columns import Column
 
 ENCODED = 0.6  # AUROC from which a variable counts as encoded in the images
 DUPLICATE = 0.7  # Cramér's V above which two variables say the same
+_ONE_SIDED = 1.645 / 1.96  # of an interval's reach: its upper end alone, at 95 %
 NARROW = 0.1  # width of an interval of Cramér's V below which the estimate decides
 
 
@@ -106,7 +107,10 @@ def _encoded(finding: Finding) -> bool:
 
 
 def _encoded_given_label(finding: Finding) -> bool | None:
-    """Whether a probe reads the variable among images of one label: also by its whole interval; None: not known yet."""
+    """Whether a probe reads the variable among images of one label: also by its whole interval; None: not known yet.
+
+    A no asks only that the AUROC lies below: for that the upper end alone, at 95 %, decides.
+    """
     if finding.encoded_interval is None or finding.encoded_interval[1] < ENCODED:
         return False  # what cannot be read over all images is not read among those of one label
     if finding.given_label is None or finding.given_label_interval is None:
@@ -114,7 +118,8 @@ def _encoded_given_label(finding: Finding) -> bool | None:
     low, high = finding.given_label_interval
     if finding.given_label >= ENCODED and (finding.given_label_p or 0) <= SIGNIFICANT and low > 0.5:
         return True
-    return False if high < ENCODED else None
+    most = finding.given_label + _ONE_SIDED * (high - finding.given_label)
+    return False if most < ENCODED else None
 
 
 def _associated(finding: Finding) -> bool:
