@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backend import lasting_port
 from test_sources import at, items, picture, source
 
-from cdsel_backend.demo.process import free_port
 from cdsel_backend.pool import patience
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.patience import StorageFails
@@ -82,10 +82,11 @@ class S3:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory) -> Iterator[S3]:
     """A running server, and what S3's own libraries need to know of it, as an admin would set it."""
-    server = S3(free_port())
+    server = S3(lasting_port())
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:
-            patch.delenv(name)
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "FSSPEC_")) or name.lower().endswith("_proxy"):
+                patch.delenv(name)
         nowhere = tmp_path_factory.mktemp("aws") / "none"  # not whoever runs the tests
         for name, value in {
             "AWS_ENDPOINT_URL": server.address,
@@ -250,7 +251,7 @@ def test_reading_begins_while_the_storage_is_away() -> None:
     from cdsel_backend.sources import open_source
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{lasting_port()}")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "x")
         found = open_source("s3://scans/away", key=b"", look=False)
