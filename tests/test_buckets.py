@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 from backend import lasting_port
+from conftest import LABEL_CONFIG
 from test_sources import at, items, picture, source
 
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.images import ImageReader, ImageUnavailable
 from cdsel_backend.pool import patience
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.patience import StorageFails
@@ -244,6 +247,29 @@ def test_a_server_that_goes_away_and_returns(s3: S3, monkeypatch) -> None:
     assert found.read(at("north/a.png")) == picture(1)
     assert [item.key for item in items(found)] == ["north/a.png", "south/b.png"]
     assert decode(found.read(at("south/b.png"))).size == (24, 16)
+
+
+def test_addresses_of_a_bucket_in_tasks_are_read_as_label_studio_signs_them(s3: S3, studio) -> None:
+    names = [
+        name for name in NAMES if "/" not in name and "?" not in name
+    ]  # Label Studio signs no name with ?
+    for number, name in enumerate(names):
+        s3.put(f"tasks/{name}", picture(number))
+    client = LabelStudio(studio.url, studio.token, image_hosts="127.0.0.1")
+    project = client.create_project("Bucket", LABEL_CONFIG)
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    where = {"bucket": BUCKET, "prefix": "tasks", "s3_endpoint": s3.address, "regex_filter": ".*"}
+    body = {"project": project, "title": "bucket", "use_blob_urls": True, "presign": True, **where, **keys}
+    storage = client.send("POST", "/api/storages/s3", body)["id"]
+    client.send("POST", f"/api/storages/s3/{storage}/sync", {})
+    reader, tasks = ImageReader(client), list(client.tasks(project))
+    read = {task["data"]["image"]: reader.read(task["data"]["image"], task["id"]) for task in tasks}
+    assert read == {f"s3://{BUCKET}/tasks/{name}": picture(number) for number, name in enumerate(names)}
+    s3.client.delete_object(Bucket=BUCKET, Key=f"tasks/{names[0]}")
+    with pytest.raises(ImageUnavailable, match="the storage that Label Studio points to refused"):
+        reader.read(f"s3://{BUCKET}/tasks/{names[0]}", tasks[0]["id"])
+    with pytest.raises(ImageUnavailable, match="CDSEL_IMAGE_HOSTS"):
+        ImageReader(LabelStudio(studio.url, studio.token)).read(tasks[1]["data"]["image"], tasks[1]["id"])
 
 
 def test_reading_begins_while_the_storage_is_away() -> None:
