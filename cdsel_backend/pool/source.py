@@ -20,6 +20,7 @@ class SourceItem:
         data: its variables.
         stamp: changes when the bytes of the image do; "" where the source cannot tell.
         problem: why the image cannot be used, where the listing shows it already.
+        unlisted: whether it stands for a folder that could not be listed: of what lies below it nothing is known.
     """
 
     key: str
@@ -27,6 +28,7 @@ class SourceItem:
     data: Mapping[str, Any]
     stamp: str = ""
     problem: str | None = None
+    unlisted: bool = False
 
 
 @dataclass(frozen=True)

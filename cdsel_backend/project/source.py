@@ -96,6 +96,7 @@ def take_in(
     if listing is None:
         return
     gone = store.items_of_source(source.id) if listing.complete else {}
+    unlisted: list[str] = []
     seen = new = changed = 0
     parts = in_parts(listing.items)
     while part := list_in_time(source.address, lambda: next(parts, None)):
@@ -106,8 +107,11 @@ def take_in(
         seen, new, changed = seen + len(part), new + added, changed + other
         for item in part:
             gone.pop(item.key, None)
+            if item.unlisted:
+                unlisted.append(f"{item.key}/")
         yield seen, new, changed
-    store.withdraw(source.project, list(gone.values()))
+    below = tuple(unlisted)
+    store.withdraw(source.project, [item for key, item in gone.items() if not key.startswith(below)])
     store.note_listing(source.id, listing.watermark)
 
 

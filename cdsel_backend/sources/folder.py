@@ -52,6 +52,7 @@ class FolderSource:
                     data={FOLDER: folder} if folder else {},
                     stamp=found.stamp,
                     problem=found.problem,
+                    unlisted=found.unlisted,
                 )
 
     def describe(self, item: SourceItem) -> Mapping[str, Any]:

@@ -23,6 +23,8 @@ class Found:
     path: str
     stamp: str
     problem: str | None = None
+    unlisted: bool = False
+    """Whether it is a folder that cannot be listed, or may be one."""
 
 
 def walk_local(top: Path) -> Iterator[Found]:
@@ -40,7 +42,8 @@ def walk_local(top: Path) -> Iterator[Found]:
         except OSError as error:
             if folder == top:
                 raise SourceError(f"{top} cannot be listed: {words_of(error)}") from error
-            yield Found(readable(here), "", f"the folder cannot be listed: {words_of(error)}")
+            why = f"the folder cannot be listed: {words_of(error)}"
+            yield Found(readable(here), "", why, unlisted=True)
             continue
         deeper = []
         for entry in entries:
@@ -51,7 +54,7 @@ def walk_local(top: Path) -> Iterator[Found]:
                 else:
                     yield _found(entry, path, top)
             except OSError as error:
-                yield Found(readable(path), "", f"cannot be looked at: {words_of(error)}")
+                yield Found(readable(path), "", f"cannot be looked at: {words_of(error)}", unlisted=True)
         waiting += reversed(deeper)
 
 

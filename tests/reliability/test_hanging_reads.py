@@ -159,3 +159,31 @@ def test_the_listing_of_a_share_that_hangs_is_cut_off_and_goes_on_once_it_is_bac
     monkeypatch.setattr(patience, "LIST_SECONDS", 60.0)
     assert list(take_in(store, source, tmp_path))[-1] == (2, 0, 0)
     store.close()
+
+
+def test_a_folder_inside_that_cannot_be_listed_loses_no_image(tmp_path, monkeypatch):
+    share, scandir = tmp_path / "share", os.scandir
+    for name in ("north/1.png", "north/old/2.png", "northern/3.png", "south/4.png"):
+        (share / name).parent.mkdir(parents=True, exist_ok=True)
+        (share / name).write_bytes(b"image")
+    store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+    project = store.connect_project("http://studio", 1)
+    source = store.add_source(project, str(share), {})
+    assert list(take_in(store, source, tmp_path))[-1] == (4, 4, 0)
+
+    def refuses(folder):
+        if folder == share / "north":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    (share / "northern" / "3.png").unlink()
+    list(take_in(store, source, tmp_path))
+    there = {item.key: item.problem for item in store.items(project) if not item.gone}
+    assert there.keys() == {"north", "north/1.png", "north/old/2.png", "south/4.png"}
+    assert "cannot be listed" in there["north"]
+    monkeypatch.setattr(os, "scandir", scandir)
+    list(take_in(store, source, tmp_path))
+    there = {item.key: item.problem for item in store.items(project) if not item.gone}
+    assert there == {"north/1.png": None, "north/old/2.png": None, "south/4.png": None}
+    store.close()
