@@ -285,7 +285,7 @@ def test_reading_begins_while_the_storage_is_away() -> None:
             found.read(at("a.png"))
 
 
-def test_a_folder_that_is_not_mounted_is_told_from_a_missing_file(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_mounted_is_no_missing_file(tmp_path: Path) -> None:
     folder = tmp_path / "share"
     folder.mkdir()
     files: Any = Files(str(folder), key=b"", max_bytes=1000, options=Any)

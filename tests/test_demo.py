@@ -41,18 +41,18 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run `cdsel demo`; past the time limit it is told to end, so that it ends what it started."""
+    """Run `cdsel demo`; past the time limit it is ended, so that it ends what it started."""
     with subprocess.Popen(
         [*COMMAND, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            told, _ = process.communicate(timeout=timeout)
+            printed, _ = process.communicate(timeout=timeout)
         except BaseException:
             process.terminate()
-            told, _ = process.communicate(timeout=120)
-            print(told)
+            printed, _ = process.communicate(timeout=120)
+            print(printed)
             raise
-    return subprocess.CompletedProcess(process.args, process.returncode, told)
+    return subprocess.CompletedProcess(process.args, process.returncode, printed)
 
 
 def children_of(pid: int) -> list[int]:
@@ -121,12 +121,12 @@ def test_ctrl_c_ends_everything_and_removes_the_temporary_folder(tmp_path: Path)
         text=True,
     )
     assert process.stdout is not None
-    told = []
+    lines = []
     for line in process.stdout:
-        told.append(line)
+        lines.append(line)
         if "Ctrl-C ends" in line:
             break
-    assert any("queue ready: 5 of a budget of 10" in line for line in told), "".join(told)
+    assert any("queue ready: 5 of a budget of 10" in line for line in lines), "".join(lines)
     below = children_of(process.pid)
     assert len(below) >= 3  # Label Studio, the web server, the worker
     process.send_signal(signal.SIGINT)

@@ -275,9 +275,8 @@ def _suitable(data: bytes) -> JpegHead | None:
 def shrink(batch: torch.Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
     """As `backbones.fit_to`, to a level of 255: (m, 3, h, w) uint8 on any device -> (m, height, width, 3) uint8."""
     height, width = batch.shape[2:]
-    resized = (
-        (batch.float() @ _weights(width, size[1], batch.device)).round_().clamp_(0, 255)
-    )  # as there: rounded
+    # Rounded between the two products, as there.
+    resized = (batch.float() @ _weights(width, size[1], batch.device)).round_().clamp_(0, 255)
     resized = (_weights(height, size[0], batch.device).T @ resized).round_().clamp_(0, 255)
     there = resized.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     here = torch.empty(there.shape, dtype=torch.uint8, pin_memory=there.is_cuda)

@@ -31,11 +31,10 @@ K = TypeVar("K")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CHUNK = 64
 """Items that one thread prepares together, where reading is quick and a GPU decodes."""
-_CHUNK_SECONDS = (
-    0.02  # of reading one item, divided by it: what takes longer is waited for by many threads at once
-)
+# Divided by the seconds that an item takes to be read: what takes longer is waited for by many threads at once.
+_CHUNK_SECONDS = 0.02
 _decoding = threading.BoundedSemaphore(CORES)
-"""Pictures of this process that are decoded at once, whatever the number of streams: it bounds their memory."""
+"""Pictures of this process that are decoded and measured at once, whatever the number of streams."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,20 +123,20 @@ class Preparation(Generic[K]):
         if len(chunk) == 1:
             yield _fetch(*chunk[0])
             return
-        quickest = float("inf")
+        taken: list[float] = []
 
         def timed(key: K, source: Source) -> tuple[Embedded[K], bytes | None]:
-            nonlocal quickest
             begun = time.perf_counter()
             found = _fetch(key, source)
-            quickest = min(quickest, time.perf_counter() - begun)
+            taken.append(time.perf_counter() - begun)
             return found
 
         def late(at: int, error: StorageHangs) -> tuple[Embedded[K], bytes | None]:
             return _failed(chunk[at][0], None, error), None
 
         yield from each_in_time([partial(timed, *one) for one in chunk], late)
-        self._read_seconds += (quickest - self._read_seconds) / 8
+        if taken:  # none where every read hung
+            self._read_seconds += (min(taken) - self._read_seconds) / 8
 
     def _is_known(self, digest: str | None, kept: Container[str]) -> bool:
         if digest is None or not self._once:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 from backend import eventually
 from fake_studio import TOKEN
@@ -16,7 +17,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.pool import patience
+from cdsel_backend.pool.decode_gpu import GpuDecoder
 from cdsel_backend.pool.patience import StorageHangs, each_in_time, read_in_time
+from cdsel_backend.pool.prepare import Preparation
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.sources.files import MAX_BYTES, Files
@@ -187,3 +190,21 @@ def test_a_folder_inside_that_cannot_be_listed_loses_no_image(tmp_path, monkeypa
     there = {item.key: item.problem for item in store.items(project) if not item.gone}
     assert there == {"north/1.png": None, "north/old/2.png": None, "south/4.png": None}
     store.close()
+
+
+def test_where_every_read_of_a_chunk_hangs_the_next_ones_are_read(monkeypatch):
+    """Nothing is known then of how long a read takes."""
+    monkeypatch.setattr(patience, "READ_SECONDS", 1.0)
+    decoder = GpuDecoder([], (8, 8), lambda pixels: pixels)
+    decoder.chosen = True
+    prepare = Preparation(
+        np.asarray, known=lambda digests: (), once=False, max_pixels=MAX_BYTES, decoder=decoder
+    )
+    away = threading.Event()
+    reads = [(number, lambda: read_in_time("dead share", away.wait)) for number in range(2)]
+    prepared, failure = prepare(reads)
+    assert failure is None
+    assert all("does not answer" in item.error and pixels is None for item, pixels in prepared)
+    assert prepare.chunk() > 1
+    away.set()
+    eventually(lambda: not patience._hanging["dead share"], "the reads that hung still count")
