@@ -95,6 +95,8 @@ def test_from_a_table_to_labels(world, folder, studio):
     refused = cdsel("add", "--project", queue, folder / "none.csv")
     assert refused.exit_code == 1
     assert "none.csv" in refused.output
+    assert not context.store.sources(project)
+    assert "SOURCE is empty" in cdsel("add", "--project", queue, "").output
     added = cdsel("add", "--project", queue, folder / "pool.csv")
     assert added.exit_code == 0, added.output
     assert "13 images are new" in added.output

@@ -21,7 +21,10 @@ from PIL import Image
 
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
+from cdsel_backend.project.source import take_in
+from cdsel_backend.server.pool_command import whole_address
 from cdsel_backend.sources import SourceOptions, open_source
+from cdsel_backend.store import Store
 
 KEY = b"a secret"
 
@@ -183,6 +186,75 @@ def test_a_bad_row_costs_only_itself(folder: Path) -> None:
     listed = items(source(folder / "pool.jsonl"))
     assert [item.problem is None for item in listed] == [True, False, False, False, True]
     assert "no JSON" in (listed[1].problem or "")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"\n \npath,site\n0.png,a\n1.png,b\n",
+        b"sep=;\r\npath;site\r\n0.png;a\r\n1.png;b\r\n",
+        "path\tsite\r\n0.png\ta\r\n1.png\tb\r\n".encode("utf-16"),
+        b"\xef\xbb\xbf path , site \n0.png,a,,\n,\n1.png,b\n,,,\n",
+        b'"path","site"\r0.png,a\r1.png,b\r',
+    ],
+    ids=["empty lines first", "sep=", "UTF-16", "empty cells", "old Macintosh"],
+)
+def test_tables_as_spreadsheets_save_them(table: bytes, folder: Path) -> None:
+    (folder / "pool.csv").write_bytes(table)
+    listed = items(source(folder / "pool.csv"))
+    assert [(item.image, dict(item.data)) for item in listed] == [
+        ("0.png", {"site": "a"}),
+        ("1.png", {"site": "b"}),
+    ]
+
+
+def test_an_image_in_two_rows_counts_once_and_what_disagrees_is_named(
+    folder: Path, store: Store, tmp_path: Path, monkeypatch
+) -> None:
+    project = store.connect_project("http://studio", 1, layers={})
+    kept = store.add_source(project, str(folder / "pool.csv"), {})
+    (folder / "pool.csv").write_text("path,site\n0.png,a\n0.png,a\n1.png,a\n0.png,b\n")
+    for size in (500, 2):  # in one transaction, and in several
+        monkeypatch.setattr("cdsel_backend.store.sources.PART", size)
+        list(take_in(store, kept, tmp_path, again=True))
+        found = [(item.key, item.data, item.problem is None) for item in store.items(project)]
+        assert found == [
+            ("0.png", {"site": "a"}, True),
+            ("1.png", {"site": "a"}, True),
+            ("0.png (again)", {"site": "b"}, False),
+        ]
+    assert "listed again with other values: give it one row" in str(store.items(project)[-1].problem)
+    (folder / "pool.csv").write_text("path,site,age,site\n0.png,a,1,b\n")
+    with pytest.raises(SourceError, match="header names 'site' more than once: rename"):
+        items(source(folder / "pool.csv"))
+
+
+def test_a_source_that_lists_nothing_any_more_loses_nothing(
+    folder: Path, store: Store, tmp_path: Path
+) -> None:
+    """As a share that is not mounted, or a table that is being written anew."""
+    project = store.connect_project("http://studio", 1, layers={})
+    path = write_csv(tmp_path / "pool.csv", ROWS)
+    kept = store.add_source(project, str(path), {})
+    assert list(take_in(store, kept, tmp_path))[-1] == (3, 3, 0)
+    path.write_text("path,site\n")
+    with pytest.raises(SourceError, match="lists no image, where it had 3: see that it is mounted"):
+        list(take_in(store, kept, tmp_path))
+    assert not any(item.gone for item in store.items(project))
+
+
+def test_an_address_means_the_same_wherever_the_worker_runs(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    for address, whole in (
+        ("pool.csv", f"{tmp_path}/pool.csv"),
+        (".", str(tmp_path)),
+        ("~/pool.csv", "/home/ann/pool.csv"),
+        ("file:///data/a/", "/data/a"),
+        ("s3://bucket/a", "s3://bucket/a"),
+        ("https://x.org/a.csv", "https://x.org/a.csv"),
+    ):
+        assert whole_address(address) == whole
 
 
 def test_tables_that_are_none_are_refused_with_the_fix(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.patience import list_in_time
-from cdsel_backend.pool.source import Listing, PoolSource, SourceItem
+from cdsel_backend.pool.source import Listing, PoolSource, SourceError, SourceItem
 from cdsel_backend.project.former import remember_files
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.manifest import WEB
@@ -101,6 +101,8 @@ def take_in(
     parts = in_parts(listing.items)
     while part := list_in_time(source.address, lambda: next(parts, None)):
         known = store.known_items(source.id, [item.key for item in part])
+        if listing.complete:
+            part = _once(part, known, gone)
         described = list_in_time(source.address, partial(_all_described, opened, part, known))
         remember_files(store, state, source, described)
         added, other = store.take_items(source, described)
@@ -110,6 +112,12 @@ def take_in(
             if item.unlisted:
                 unlisted.append(f"{item.key}/")
         yield seen, new, changed
+    if (
+        gone and not seen
+    ):  # a share that is not mounted is an empty folder, a table cut short has its header alone
+        raise SourceError(
+            f"{source.address} lists no image, where it had {len(gone)}: see that it is mounted, and whole"
+        )
     below = tuple(unlisted)
     store.withdraw(source.project, [item for key, item in gone.items() if not key.startswith(below)])
     store.note_listing(source.id, listing.watermark)
@@ -136,6 +144,28 @@ def _all_described(
     opened: PoolSource, part: Sequence[SourceItem], known: Mapping[str, tuple[str, Mapping[str, Any]]]
 ) -> list[SourceItem]:
     return [_described(opened, item, known.get(item.key)) for item in part]
+
+
+def _once(
+    part: Sequence[SourceItem], known: Mapping[str, tuple[str, Mapping[str, Any]]], due: Collection[str]
+) -> list[SourceItem]:
+    """A part of a listing with each image once: where it is listed again, the first counts, and what differs is named.
+
+    Args:
+        part: the items, as listed.
+        known: what the books say of those that they have: key -> stamp and data.
+        due: the keys of all that the books had before the listing and that were not met in it yet.
+    """
+    first = {key: data for key, (_, data) in known.items() if key not in due}
+    kept: list[SourceItem] = []
+    for item in part:
+        before = first.setdefault(item.key, item.data)
+        if before is item.data:
+            kept.append(item)
+        elif any(before.get(name) != value for name, value in item.data.items()):
+            problem = f"{item.key} is listed again with other values: give it one row; the first counts"
+            kept.append(SourceItem(f"{item.key} (again)", "", item.data, problem=problem))
+    return kept
 
 
 def _described(

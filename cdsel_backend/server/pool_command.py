@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 import numpy as np
@@ -12,6 +13,7 @@ from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.sources import SourceOptions
+from cdsel_backend.sources.storage import is_remote
 from cdsel_backend.store import State, Store
 
 EVENT = "SOURCE_ADDED"
@@ -68,12 +70,20 @@ def add(
             f"project {project} holds tasks that are its pool: make a project with the same labeling config and "
             "without tasks, connect it, and add the source there"
         )
+    if not source.strip():
+        raise click.ClickException(
+            "SOURCE is empty: name a table, a folder, or a prefix such as s3://bucket/folder"
+        )
+    if source not in {known.address for known in shelf.store.sources(state.project.id)}:
+        source = whole_address(source)
+    root = root and whole_address(root)
     options = SourceOptions(image=image, root=root, frame=frame, burned_in=burned_in)
     try:
         # Before anything is kept: a source that cannot be read changes nothing.
         from cdsel_backend.sources import open_source
 
-        open_source(source, options, key=b"")
+        listing = open_source(source, options, key=b"").list()
+        next(iter(listing.items if listing else ()), None)
         kept = shelf.store.add_source(state.project.id, source, options.to_json())
         counts = (0, 0, 0)
         for counts in take_in(shelf.store, kept, shelf.server.data_dir, again=True):
@@ -167,6 +177,13 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
         if not dry_run:
             kept.remove(backbone)
     click.echo(f"{freed:,} bytes {'would be freed' if dry_run else 'freed'}")
+
+
+def whole_address(address: str) -> str:
+    """An address that means the same wherever the worker runs: a path of this machine from its root on."""
+    if is_remote(address):
+        return address
+    return os.path.abspath(os.path.expanduser(address.removeprefix("file://")))
 
 
 def _state(store: Store, project: int) -> State:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -120,16 +122,22 @@ def _image_column(row: Mapping[str, Any], named: str | None) -> str:
 
 
 def _csv_rows(file: BinaryIO) -> Iterator[Row]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    head = text.readline()
-    text.seek(0)
     # Python 3.10 refuses a line with NUL, which no database takes, either.
-    lines = (line.replace("\0", "\ufffd") for line in text)
-    reader = csv.reader(lines, delimiter=max(",;\t", key=head.count))
-    names = next(reader, None)
-    if not names or not any(names):
+    lines: Iterator[str] = (line.replace("\0", "\ufffd") for line in _decoded(file, newline=""))
+    lines = itertools.dropwhile(lambda line: not line.strip(), lines)
+    head = next(lines, "")
+    named = re.fullmatch(r"sep=(.)\s*", head)  # what Excel writes, and hides, before the header
+    header = next(lines, "") if named else head
+    delimiter = named[1] if named else max(",;\t", key=header.count)
+    reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter)
+    names = [_text(name).strip() for name in next(reader, [])]
+    if not any(names):
         raise SourceError("the table is empty: a header and a row for each image are needed")
-    names = [_text(name) for name in names]
+    double = sorted({name for name in names if name and names.count(name) > 1})
+    if double:
+        raise SourceError(
+            f"its header names {', '.join(map(repr, double))} more than once: rename one of the columns"
+        )
     for number in itertools.count(1):
         try:
             cells = next(reader, None)
@@ -138,8 +146,10 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
             continue
         if cells is None:
             return
-        if not cells:
+        if not any(cells):
             continue
+        if len(cells) > len(names) and not any(cells[len(names) :]):
+            cells = cells[: len(names)]  # spreadsheets end rows with empty cells
         if len(cells) != len(names):
             yield number, f"{len(cells)} values for {len(names)} columns"
             continue
@@ -149,8 +159,16 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         )
 
 
+def _decoded(file: BinaryIO, newline: str | None = None) -> io.TextIOWrapper:
+    """The text of a file in UTF-8, or in UTF-16 with a mark of its own, as Excel writes "Unicode text"."""
+    head = file.read(2)
+    file.seek(0)
+    marked = head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return io.TextIOWrapper(file, encoding="utf-16" if marked else "utf-8-sig", newline=newline)
+
+
 def _json_rows(file: BinaryIO) -> Iterator[Row]:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
+    for number, line in enumerate(_decoded(file), start=1):
         if not line.strip():
             continue
         try:
