@@ -229,3 +229,25 @@ def test_real_metadata():
     assert columns["age_group"].kind == "categorical"
     assert len(columns["site"].levels) == 4
     assert MISSING in columns["sex"].levels
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("caf\u00e9", "cafe\u0301"),
+        ("site A", "site\u00a0A", "site  A", "\u200bsite A\ufeff"),
+        ("0", "-0", -0.0),
+        (None, "#N/A", "n.a.", ".", "<NA>", "undefined"),
+    ],
+)
+def test_what_looks_the_same_is_one_level(values):
+    (column,) = read_columns([{"x": value} for value in values] + [{"x": "other"}])
+    assert len(set(column.names[:-1].tolist())) == 1
+
+
+def test_whole_numbers_are_written_in_full():
+    column = by_name([{"year": 1940 + i % 70, "exam": 10_000 * i} for i in range(700)])
+    assert column["year"].levels == ("1940-1953", "1954-1967", "1968-1981", "1982-1995", "1996-2009")
+    assert not any("e+" in level for level in column["exam"].levels)
+    below = by_name([{"psa": f"<{i % 50}"} for i in range(200)])["psa"]
+    assert below.levels[0] == "0-9"

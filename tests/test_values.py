@@ -43,7 +43,7 @@ def test_ages_all_different_are_no_identifier():
     assert read([f"{i:03d}Y" for i in range(1, 61)], "PatientAge").excluded is None
 
 
-@pytest.mark.parametrize("form", ["{} years", "{} y", "{}yrs", "{} Years", "{}y"])
+@pytest.mark.parametrize("form", ["{} years", "{} y", "{}yrs", "{} Years", "{}y", "{} years old", "{} y/o"])
 def test_ages_in_words(form):
     column = read([form.format(20 + i % 60) for i in range(600)], "age")
     assert (column.kind, column.levels[0]) == ("numeric", "20-31 years")
@@ -61,15 +61,16 @@ def test_ages_in_mixed_units_become_years():
     "form",
     ["{y}{m:02}{d:02}", "{d:02}.{m:02}.{y}", "{y}-{m:02}-{d:02}", "{y}-{m:02}-{d:02}T10:30:00Z", "{y}/{m:02}/{d:02}",
      "{y}-{m:02}-{d:02} 10:30", "{m:02}/{d:02}/{y}", "{d:02}/{m:02}/{y}", "{d}-{m}-{y}", "{y}{m:02}{d:02}103000",
-     "{y}{m:02}{d:02}103000.000000", "{d}.{m}.{y} 10:30"],
+     "{y}{m:02}{d:02}103000.000000", "{d}.{m}.{y} 10:30", "{d:02}-{b}-{y}", "{b} {d}, {y}", "{d} {b}. {y} 10:30"],
 )  # fmt: skip
 def test_dates_are_dates_however_they_are_written(form):
     """CASES 8; 01/31/2020 and 31/01/2020 are told by the days beyond 12 in the field."""
     days = [(2020, 1 + i // 28, 1 + i % 28) for i in range(140)]
-    column = read([form.format(y=y, m=m, d=d) for y, m, d in days], "StudyDate")
+    months = ["", "JAN", "Feb", "mar", "April", "may"]
+    column = read([form.format(y=y, m=m, d=d, b=months[m]) for y, m, d in days], "StudyDate")
     assert (column.kind, column.dated, column.excluded) == ("numeric", True, None)
     assert column.levels[0] == "2020-01-01 to 2020-01-28"
-    later = column.encode([{"StudyDate": form.format(y=2020, m=1, d=14)}, {"StudyDate": "never"}])
+    later = column.encode([{"StudyDate": form.format(y=2020, m=1, d=14, b="Jan")}, {"StudyDate": "never"}])
     assert later.names.tolist() == ["2020-01-01 to 2020-01-28", MISSING]
 
 
@@ -84,6 +85,7 @@ def test_dates_of_which_nothing_tells_day_and_month_stay_text():
     column = read(values)
     assert not column.dated
     assert "2020-01-31" in column.excluded
+    assert "the century" in read([f"{1 + i % 28:02}.{1 + i // 28:02}.20" for i in range(100)]).excluded
     few = read(["01/02/2020", "03/04/2020"] * 30)
     assert (few.kind, few.excluded) == ("categorical", None)
     both = read([*values, "31/01/2020", "01/31/2020"])
@@ -189,7 +191,8 @@ def test_a_field_of_many_texts_is_read_in_seconds():
     [("P3", "P3"), (3, "3"), ({"id": "P3"}, "P3"), ({"id": 3, "name": "x"}, "3"), (["P3"], "P3"),
      ([{"id": "P3"}], "P3"), ({"id": ["P3"]}, "P3"), (["P3", "P4"], None), ({"name": "P3"}, None), ([], None),
      ({}, None), (None, None), ("unknown", None), ({"id": None}, None), ({"id": "n/a"}, None), ([""], None),
-     (" P3 ", "P3"), (3.0, "3"), ("3.0", "3"), ("3.01", "3.01"), ({"ID": "P3"}, "P3")],
+     (" P3 ", "P3"),
+     ("Jose\u0301\u00a01", "Jos\u00e9 1"), (3.0, "3"), ("3.0", "3"), ("3.01", "3.01"), ({"ID": "P3"}, "P3")],
 )  # fmt: skip
 def test_nested_groups_are_read(value, group):
     """CASES 10."""

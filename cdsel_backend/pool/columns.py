@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,11 +42,19 @@ _MISSING_WORDS = frozenset(
         "unk",
         "missing",
         "not available",
+        "not specified",
+        "undefined",
+        "n.a.",
+        "#n/a",
+        "<na>",
+        ".",
     }
 )
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 _MAX_LEVELS = 50  # the rest of a long list of levels becomes OTHER
 _MAX_LETTERS = 80  # of a level's name
 _BINS = 5
+TINY = 1e-300  # what is smaller is 0 to a reader
 _MAX_CODES = 30  # different whole numbers that can be codes
 
 # Whole numbers are codes, without an order to cut at, where the last word of the field's name that is in either list is
@@ -182,7 +191,7 @@ def _read_column(name: str, fields: Fields) -> Column:
     numbers = _numbers(values, dated=dated)
     plain = int(np.isfinite(numbers).sum())
     if plain < len(filled) or _DAYS_AS_NUMBERS.fullmatch(str(_first(raw, values)).strip()):
-        texts = [str(given).strip() for given, value in zip(raw, values, strict=True) if value is not None]
+        texts = [tidy(str(given)) for given, value in zip(raw, values, strict=True) if value is not None]
         reading = find_reading(texts)
         if reading is not None and (reading.dates or sum(map(_is_read(reading), texts)) > plain):
             read = _read_numbers(raw, values, reading)
@@ -192,7 +201,7 @@ def _read_column(name: str, fields: Fields) -> Column:
     texts = [_text(value) for value in filled]
     why = _why_not(texts)
     if why and ambiguous_dates(texts):
-        why = "holds dates of which nothing says what is the day and what the month; write them as 2020-01-31"
+        why = "holds dates of which nothing says what is the day, the month or the century; write them as 2020-01-31"
     elif why and (units := several_units(texts)):
         why = f"holds numbers in several units ({', '.join(units)}); give them in one"
     return _column(name, values, excluded=why)
@@ -210,7 +219,7 @@ def _read_numbers(raw: Sequence[object], values: Sequence[object], reading: Read
     """Return (n,): the numbers that a reading finds, nan for what is missing or none."""
     found = np.full(len(raw), np.nan)
     for i, (given, value) in enumerate(zip(raw, values, strict=True)):
-        number = None if value is None else reading.number(str(given).strip())
+        number = None if value is None else reading.number(tidy(str(given)))
         if number is not None:
             found[i] = number
     return found
@@ -239,7 +248,7 @@ def _clean(value: object) -> str | float | datetime | None:
         return None
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
-    text = str(value).strip()
+    text = tidy(str(value))
     if text.casefold() in _MISSING_WORDS:
         return None
     if _NO_NUMBER.fullmatch(text):
@@ -248,7 +257,14 @@ def _clean(value: object) -> str | float | datetime | None:
         number = float(text)
     except ValueError:
         return _date(text)
-    return number if math.isfinite(number) else None
+    return number + 0.0 if math.isfinite(number) else None  # -0.0 is 0.0
+
+
+def tidy(text: str) -> str:
+    """A text as all programs would write what looks the same: composed letters, single blanks, nothing invisible."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+    return " ".join(text.split())
 
 
 def _date(text: str) -> str | datetime:
@@ -368,12 +384,20 @@ def _ranges(known: NDArray[np.float64], edges: tuple[float, ...], *, dated: bool
         if len(set(labels)) == len(labels):
             return labels
         return [f"{label} ({i})" for i, label in enumerate(labels, 1)]
-    dash = " to " if known.min() < 0 else "-"
+    dash = " to " if known.min() < -TINY else "-"
     for digits in range(3, 18):
-        labels = [dash.join(dict.fromkeys(f"{x:.{digits}g}" for x in pair)) for pair in bounds]
+        labels = [dash.join(dict.fromkeys(_short(x, digits) for x in pair)) for pair in bounds]
         if len(set(labels)) == len(labels):
             break
     return labels
+
+
+def _short(x: float, digits: int) -> str:
+    """A number as people write it: whole ones in full, such as years, others with so many digits."""
+    if abs(x) < TINY:  # as `< 0` is read
+        return "0"
+    whole = x == round(x) and abs(x) < 1e15
+    return f"{x:.0f}" if whole else f"{float(f'{x:.{digits}g}'):.15g}"
 
 
 def _names_of_numbers(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.pool.columns import is_missing
+from cdsel_backend.pool.columns import is_missing, tidy
 
 _WHOLE = re.compile(r"^(\d+)\.0$")
 _NESTED = (Mapping, list, tuple, set, frozenset)
@@ -17,14 +17,14 @@ _NESTED = (Mapping, list, tuple, set, frozenset)
 def group_id(value: object) -> str | None:
     """Return the name of the group that a task's field gives, None where it gives none that can be read.
 
-    Text and numbers are the name, blanks around it and the ".0" of a whole number apart, which depend on the program
-    that wrote it; `{"id": ...}` and a list of one element give what they hold.
+    Text and numbers are the name, apart from what depends on the program that wrote it: blanks, the form of accents,
+    and the ".0" of a whole number; `{"id": ...}` and a list of one element give what they hold.
     """
     if isinstance(value, Mapping):
         return next((group_id(held) for key, held in value.items() if str(key).lower() == "id"), None)
     if isinstance(value, (list, tuple)):
         return group_id(value[0]) if len(value) == 1 else None
-    return None if is_missing(value) else _WHOLE.sub(r"\1", str(value).strip())
+    return None if is_missing(value) else _WHOLE.sub(r"\1", tidy(str(value)))
 
 
 def unread_groups(name: str, values: Iterable[object]) -> str | None:

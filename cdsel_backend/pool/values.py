@@ -28,10 +28,20 @@ _LETTERS = {unit[0]: years for unit, years in _YEARS.items()}
 _TIME = r"(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
 _COMPACT = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)(?:\.\d+)?)?(?:\.0)?")
 _YEAR_FIRST = re.compile(rf"(\d{{4}})([-/.])(\d{{1,2}})\2(\d{{1,2}}){_TIME}")
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = r"(?P<month>(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*)\.?"
+_MONTH_NAMED = re.compile(
+    rf"(?:(?P<day>\d{{1,2}})(?P<mark>[-/. ]){_MONTH}[-/. ,]+|{_MONTH.replace('month', 'first')} (?P<last>\d{{1,2}}),? )"
+    rf"(?P<year>\d{{4}}){_TIME}",
+    re.IGNORECASE,
+)
+_YEAR_SHORT = re.compile(r"\d{1,2}([-/.])\d{1,2}\1\d{2}")
 _YEAR_LAST = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}){_TIME}")
 
 _WORDS = {
-    **dict.fromkeys(("year", "yr", "yrs", "y"), "years"),
+    **dict.fromkeys(
+        ("year", "yr", "yrs", "y", "yo", "y.o", "y/o", "years old", "year old", "yrs old"), "years"
+    ),
     **{
         "month": "months",
         "week": "weeks",
@@ -59,7 +69,7 @@ class Reading:
     """
 
     decimal: Literal[".", ","] = "."
-    dates: Literal["", "year first", "day first", "month first"] = ""
+    dates: Literal["", "year first", "day first", "month first", "month named"] = ""
     unit: str = ""
     ages: bool = False
 
@@ -113,8 +123,8 @@ def several_units(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def ambiguous_dates(texts: Sequence[str]) -> bool:
-    """Whether texts are dates, but nothing says which number is the day and which the month."""
-    found = [_YEAR_LAST.fullmatch(text) for text in texts[:_LOOKED_AT]]
+    """Whether texts are dates, but nothing says which number is the day and which the month, or what century it is."""
+    found = [_YEAR_LAST.fullmatch(text) or _YEAR_SHORT.fullmatch(text) for text in texts[:_LOOKED_AT]]
     return sum(date is not None for date in found) >= MOSTLY * max(len(found), 1)
 
 
@@ -123,6 +133,8 @@ def _candidates(texts: Sequence[str]) -> list[Reading]:
     found: list[Reading] = []
     if any(_COMPACT.fullmatch(text) or _YEAR_FIRST.fullmatch(text) for text in texts):
         found.append(Reading(dates="year first"))
+    if any(_MONTH_NAMED.fullmatch(text) for text in texts):
+        found.append(Reading(dates="month named"))
     order = _order(texts)
     if order:
         found.append(Reading(dates=order))
@@ -193,6 +205,7 @@ def _unit(text: str) -> str | None:
     unit = text.strip().rstrip(".").casefold()
     if not unit:
         return ""
+    unit = _WORDS.get(unit, unit)
     parts = [_WORDS.get(part.strip(), part.strip()) for part in unit.split("/")]
     known = all(part in _UNITS or _POWER.sub("", part) in _UNITS for part in parts)
     if not known or len(parts) > 2:
@@ -209,6 +222,13 @@ def _date(text: str, order: str) -> datetime | None:
             return _moment(compact[1], compact[2], compact[3], compact.groups()[3:], None)
         found = _YEAR_FIRST.fullmatch(text)
         return None if found is None else _moment(found[1], found[3], found[4], found.groups()[4:7], found[8])
+    if order == "month named":
+        named = _MONTH_NAMED.fullmatch(text)
+        if named is None:
+            return None
+        number = _MONTHS.index((named["month"] or named["first"])[:3].lower()) + 1
+        *time, zone = named.groups()[-4:]
+        return _moment(named["year"], str(number), named["day"] or named["last"], time, zone)
     found = _YEAR_LAST.fullmatch(text)
     if found is None:
         return None

@@ -26,7 +26,7 @@ from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Item, Json
 from cdsel_backend.training import is_held_out
 
-FORM = 4  # of the files
+FORM = 5  # of the files
 
 
 @dataclass(frozen=True, eq=False)
