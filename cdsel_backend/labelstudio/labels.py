@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from cdsel_backend.labels import PRESENCE, SINGLE, LabelKind
 from cdsel_backend.labelstudio.fields import ImageField, UnresolvableField
+from cdsel_backend.labelstudio.shown_when import conditions_of
 from cdsel_backend.labelstudio.space import LabelSpace, UnknownLabel
 from cdsel_backend.store import State
 
@@ -185,6 +186,8 @@ def _refusal(control: ElementTree.Element, images: Mapping[str, ElementTree.Elem
         or control.get("perItem", "false").lower() == "true"
     ):
         return f"{name} asks for each region or item, not for the image"
+    if not control.get("name"):
+        return f"{name} has no name, which answers go by"
     target = control.get("toName", "")
     if target not in images:
         return f"{name} points to {target!r}, which is no <Image>"
@@ -237,6 +240,7 @@ def _space(
         value_key=str(control.tag).lower(),
         controls=frozenset(tag.get("name", "") for tag in (control, *others)),
         required=control.get("required", "false").lower() == "true",
+        shown_when=conditions_of(root, control),
     )
     try:
         return space.without(unlearned)

@@ -13,7 +13,7 @@ from html import escape
 from itertools import islice
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.labels import QUEUE_LINE, parse_label_space, queue_config, space_of
+from cdsel_backend.labelstudio.labels import QUEUE_LINE, label_space, queue_config, space_of
 from cdsel_backend.labelstudio.marks import ANNOTATOR, named_items, read_mark
 from cdsel_backend.labelstudio.placing import EVERYONE
 from cdsel_backend.store import State, Store
@@ -116,11 +116,14 @@ def ensure_queue_project(
     return queue
 
 
-def ensure_config(studio: LabelStudio, queue: int, label_config: str) -> None:
-    """Make a queue's labeling config that of the pool."""
-    wanted = queue_config(label_config)
-    if studio.project(queue)["label_config"] != wanted:
-        empty = parse_label_space(label_config).empty_counts
+def ensure_config(studio: LabelStudio, queue: int, label_config: str, learn: str | None) -> None:
+    """Make a queue's labeling config that of the pool, and let nothing chosen be submitted where it is an answer.
+
+    `learn`: the setting, on which that depends, too.
+    """
+    found, wanted = studio.project(queue), queue_config(label_config)
+    empty = label_space(label_config, learn).empty_counts
+    if found["label_config"] != wanted or (empty and found.get("enable_empty_annotation") is False):
         studio.update_project(queue, label_config=wanted, enable_empty_annotation=empty)
 
 

@@ -6,7 +6,8 @@ project is the canonical JSON of the names (`labels/presence.py`).
 
 Nothing chosen. A single choice without a choice is no label. In a `presence` project whoever submits an image with
 nothing ticked or drawn says that it shows none of the classes: without those answers there would be no negatives,
-as radiologists draw on what they find. A skipped image is no label in either. An administrator who wants no such
+as radiologists draw on what they find; unless Label Studio did not even show her the control (`visibleWhen`). A
+skipped image is no label in either. An administrator who wants no such
 answers writes `required="true"` on the control: Label Studio then refuses them, and they are no label here.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 
 from cdsel_backend.labels import SINGLE, LabelKind, SeveralLabels
 from cdsel_backend.labelstudio.fields import ImageField
+from cdsel_backend.labelstudio.shown_when import Condition
 from cdsel_backend.store.records import Json
 
 
@@ -57,6 +59,8 @@ class LabelSpace:
     """Names of all control tags of the labeling config: the questions that an annotation may answer."""
     required: bool = False
     """Label Studio takes no annotation that leaves the control empty."""
+    shown_when: tuple[Condition, ...] = ()
+    """All of these must hold for Label Studio to show the control (`visibleWhen`)."""
     ignored: tuple[str, ...] = ()
     """Classes that annotators may choose and that are not learned; none of them is among `classes`."""
 
@@ -126,7 +130,7 @@ class LabelSpace:
                 self.kind.text(known) if self.kind.several else None,
             )
         try:
-            return self.kind.text(known, empty_counts=self.empty_counts)
+            return self.kind.text(known, empty_counts=self.empty_counts and self.asked(result))
         except SeveralLabels as fault:
             raise UnknownLabel(str(fault)) from fault
 
@@ -137,9 +141,15 @@ class LabelSpace:
         """
         named = {part.get("from_name") for part in result or () if isinstance(part, Mapping)}
         others = {name for name in named if isinstance(name, str) and name}
-        if self.control in others or not others or (self.empty_counts and others <= self.controls):
+        if self.control in others or not others:
+            return None
+        if self.empty_counts and others <= self.controls and self.asked(result):
             return None
         return ", ".join(sorted(others))
+
+    def asked(self, result: Sequence[Mapping[str, Any]] | None) -> bool:
+        """Whether Label Studio showed the control to whoever gave this `result`."""
+        return all(condition.holds(result or ()) for condition in self.shown_when)
 
     def _named(self, result: Sequence[Mapping[str, Any]] | None) -> list[str]:
         """The names that the control's parts of a result hold."""

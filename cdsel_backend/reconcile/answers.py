@@ -11,6 +11,8 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 
 TASKS_SHOWN = 5  # of a problem
+HIDDEN = "not asked"
+"""`ignored` of an answer to another question by which Label Studio hid ours (`visibleWhen`): all is as it should be."""
 
 
 def label_rows(
@@ -26,7 +28,8 @@ def label_rows(
             try:
                 question = space.other_question(result)
                 label = space.label_of(result) if question is None else None
-                ignored = space.ignored_in(result)
+                hidden = question is not None and not space.asked(result)
+                ignored = HIDDEN if hidden else space.ignored_in(result)
             except UnknownLabel as fault:
                 label = fault.rest
                 problem = f"task {task}, annotation {annotation['id']}: {fault}"
@@ -61,7 +64,11 @@ def _seconds(lead_time: object) -> float | None:
 
 def other_answers_problem(state: State, space: LabelSpace) -> list[str]:
     """That images have answers to other questions only, and what to do, as a sentence if there are any."""
-    rows = [row for row in state.annotations if row.question is not None and row.item in state.other_answers]
+    rows = [
+        row
+        for row in state.annotations
+        if row.question is not None and row.ignored != HIDDEN and row.item in state.other_answers
+    ]
     if not rows:
         return []
     counts = Counter(row.question for row in rows).most_common()

@@ -38,7 +38,7 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     for queue in queues:
         if queue != project.pool_project:
             known_project(context.store, context.studio, queue)
-            ensure_config(context.studio, queue, project.label_config)
+            ensure_config(context.studio, queue, project.label_config, state.settings.learn)
         tasks = list(context.studio.tasks(queue, with_annotations=True))
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)

@@ -191,7 +191,7 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
             continue  # whose labeling config it is
         try:
             known_project(context.store, context.studio, queue)
-            ensure_config(context.studio, queue, found)
+            ensure_config(context.studio, queue, found, state.settings.learn)
         except LabelStudioError as fault:
             if fault.status != REFUSED:
                 raise
