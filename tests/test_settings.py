@@ -175,3 +175,93 @@ def test_true_is_no_number_and_no_name(name):
     accepted, (problem,) = accept({name: True}, {name: "what was"}, layer="extra parameters")
     assert accepted == {name: "what was"}
     assert "true and false are no value of it" in refused(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "meant"),
+    [
+        ("ignore", '["site", "age"]', ["site", "age"]),
+        ("confounders", '["site"]', ["site"]),
+        ("strategy", " Random ", "random"),
+        ("group", "none", None),
+        ("near_duplicate", "", None),
+        ("budget_hours", " null ", None),
+        ("backbone", " resnet18 ", "resnet18"),
+    ],
+)
+def test_settings_are_taken_as_people_type_them(name, typed, meant):
+    assert accept({name: typed}, {}, layer="environment") == ({name: meant}, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "words"),
+    [
+        ("budget", "1,500", "write a whole number alone, such as 200"),
+        ("near_duplicate", "0,95", "write a number alone, with a point: 0.5"),
+        ("overlap", "10 %", "write a number alone"),
+        ("budget_hours", "2h", "write a number alone"),
+        ("annotators", "ann@x.org: 5, ann@x.org: 6", "name each account once"),
+        ("annotators", "ann@x.org:5:6", "name each account once"),
+        ("backbone", " ", "at least 1 character"),
+        ("group", "a\0b", "a character that no text has"),
+        ("ignore", ["site", "\ud800"], "a character that no text has"),
+        pytest.param("strategy", "x" * 9000, "strategy 'xxx", id="long"),
+    ],
+)
+def test_a_refusal_says_how_to_write_it_and_is_no_page_long(name, typed, words):
+    accepted, (refusal,) = accept({name: typed}, {}, layer="extra parameters")
+    assert accepted == {}
+    assert words in refusal.reason
+    assert len(refused(refusal).encode()) < 1000
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ('{"budget": 15, "budget": 80}', "they name 'budget' more than once"),
+        ('{"a":' * 100_000, "cannot be used"),
+        ('{"budget": ' + "9" * 5000 + "}", "cannot be used"),
+    ],
+)
+def test_extra_parameters_that_json_would_take_or_choke_on_are_refused(raw, words):
+    with pytest.raises(ValueError, match=words):
+        parse_layer(raw)
+    assert parse_layer('\ufeff{"budget": 3}') == {"budget": 3}
+
+
+def test_an_empty_variable_is_not_set():
+    assert environment_layer({"CDSEL_BUDGET": "", "CDSEL_SEED": " "}) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("variable", "typed", "words"),
+    [
+        ("CDSEL_TRUSTED_PROXY", "nginx", "write the one IP address of the proxy"),
+        ("CDSEL_TRUSTED_PROXY", "10.0.0.2, 10.0.0.3", "write the one IP address of the proxy"),
+        ("CDSEL_IMAGE_HOSTS", "pacs.local, http://x/", "'http://x/' is neither a host nor a network"),
+        ("CDSEL_IMAGE_HOSTS", "10.0.0.0/99", "is neither a host nor a network"),
+        ("CDSEL_IMAGE_HOSTS", "pacs:8080", "without http://, a port or a path"),
+        ("LABEL_STUDIO_URL", "http://studio/ x", "write a whole address"),
+        ("CDSEL_POLL_SECONDS", "inf", "finite"),
+    ],
+)
+def test_a_variable_that_would_be_of_no_use_is_refused(variable, typed, words, monkeypatch):
+    monkeypatch.setenv(variable, typed)
+    with pytest.raises(ValueError, match=f"{variable} = .*{words}"):
+        read_server_settings()
+
+
+def test_variables_are_taken_as_people_set_them(monkeypatch):
+    for variable, typed in {
+        "CDSEL_POLL_SECONDS": "",
+        "CDSEL_DATA_DIR": "~/cdsel",
+        "CDSEL_LOG_FORMAT": "JSON",
+        "CDSEL_DEVICE": " CPU ",
+        "LABEL_STUDIO_API_KEY": "token\n",
+        "CDSEL_IMAGE_HOSTS": "pacs.local, *.lan, 10.0.0.0/8, [::1]",
+        "HOME": "/home/ann",
+    }.items():
+        monkeypatch.setenv(variable, typed)
+    server = read_server_settings()
+    assert (server.poll_seconds, server.log_format, server.device) == (30.0, "json", "cpu")
+    assert (str(server.data_dir), server.label_studio_api_key) == ("/home/ann/cdsel", "token")

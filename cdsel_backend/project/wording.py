@@ -111,13 +111,20 @@ def outcome(found: Outcome) -> str:
     return str(found.became.value)
 
 
+def _brief(value: object) -> str:
+    """A value as it was written, or its beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} …"
+
+
 def refused(refusal: Refusal) -> str:
     """That a setting is refused, why, and what is in force instead."""
     if not refusal.known:
         hint = f"did you mean {refusal.near!r}?" if refusal.near else f"they are {_SETTINGS}"
-        return f"{refusal.layer}: there is no setting {refusal.name!r} ({hint})"
+        return f"{refusal.layer}: there is no setting {_brief(refusal.name)} ({hint})"
     stays = "the value below it" if refusal.stays is None else repr(refusal.stays)
-    return f"{refusal.layer}: {refusal.name} = {refusal.value!r} is refused ({refusal.reason}); {stays} stays"
+    said = f"{refusal.name} = {_brief(refusal.value)}"
+    return f"{refusal.layer}: {said} is refused ({refusal.reason}); {stays} stays"
 
 
 _SOURCES = {
@@ -170,6 +177,7 @@ def lowering(state: State) -> str | None:
     )
 
 
+LONGEST_VALUE = 120  # letters of a value in a sentence
 _SETTINGS = ", ".join(ProjectSettings.model_fields)
 
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from cdsel_backend.settings.project import ProjectSettings
 from cdsel_backend.settings.server import allowed_weights
 from cdsel_backend.settings.weights import weights_refusal
+
+LONGEST_REASON = 600  # letters; a value may be a page of text
+_UNREAD = {
+    "int_parsing": "write a whole number alone, such as 200",
+    "float_parsing": "write a number alone, with a point: 0.5",
+    "string_unicode": "it holds a character that no text has (half of a pair)",
+}
 
 LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
 
@@ -63,13 +71,15 @@ def parse_layer(raw: object) -> dict[str, Any]:
         return {}
     if isinstance(raw, str):
         try:
-            raw = json.loads(raw)
+            raw = json.loads(raw.removeprefix("\ufeff"), object_pairs_hook=_each_once)
         except json.JSONDecodeError as fault:
             raise ValueError(
                 f"the extra parameters are no valid JSON ({fault.msg} at line {fault.lineno}, "
                 f"column {fault.colno}); "
                 'write for example {"budget": 200, "round_size": 20}'
             ) from None
+        except (ValueError, RecursionError) as fault:
+            raise ValueError(f"the extra parameters cannot be used: {fault}") from None
         if raw is None:
             return {}
     if not isinstance(raw, Mapping):
@@ -77,6 +87,16 @@ def parse_layer(raw: object) -> dict[str, Any]:
             f'the extra parameters must be a JSON object such as {{"budget": 200}}, not {type(raw).__name__}'
         )
     return dict(raw)
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which `json` would silently keep the last of two equal names."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"they name {name!r} more than once; keep one of them")
+        found[name] = value
+    return found
 
 
 def accept(
@@ -97,9 +117,7 @@ def accept(
         try:
             checked = ProjectSettings.model_validate({name: value})
         except ValidationError as fault:
-            reason = "; ".join(
-                dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in fault.errors())
-            )
+            reason = "; ".join(dict.fromkeys(map(_reason, fault.errors())))
         else:  # what the environment says is the server's own
             found = None if layer == "environment" else weights_refusal(name, value, allowed_weights())
             reason = found or ""
@@ -110,6 +128,12 @@ def accept(
         if name in previous:
             accepted[name] = previous[name]
     return accepted, refused
+
+
+def _reason(error: ErrorDetails) -> str:
+    """What is wrong with a value, as a sentence."""
+    message = _UNREAD.get(error["type"], error["msg"].removeprefix("Value error, "))
+    return message if len(message) <= LONGEST_REASON else f"{message[:LONGEST_REASON]} …"
 
 
 def resolve(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
@@ -139,6 +163,6 @@ def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str
     named = {
         name: environ[key]
         for name in ProjectSettings.model_fields
-        if (key := f"CDSEL_{name.upper()}") in environ
+        if environ.get(key := f"CDSEL_{name.upper()}", "").strip()  # compose files set what is empty, too
     }
     return accept(named, {}, layer="environment")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import (
@@ -25,7 +27,10 @@ def names_in(text: str) -> list[str]:
 
 
 def _split_commas(value: object) -> object:
-    """Let `"a, b"` stand for `["a", "b"]`, as XML attributes and the environment write lists."""
+    """Let `"a, b"` and `'["a", "b"]'` stand for `["a", "b"]`, as XML attributes and the environment write lists."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        with suppress(ValueError):
+            return json.loads(value)
     return names_in(value) if isinstance(value, str) else value
 
 
@@ -40,20 +45,35 @@ def _quotas(value: object) -> object:
             value = json.loads(value)
         else:
             parts = [part.rpartition(":") for part in value.split(",") if part.strip()]
-            value = {name: quota.strip() for name, _, quota in parts}
+            quotas = [(name, quota.strip()) for name, _, quota in parts]
+            value = dict(quotas) if len(dict(quotas)) == len(quotas) else {"": quotas}
     if not isinstance(value, Mapping):
         return value
-    quotas = {str(name).strip().lower(): quota for name, quota in value.items()}
-    strange = [name for name in quotas if "@" not in name]
-    if strange or len(quotas) < len(value):
+    named = {str(name).strip().lower(): quota for name, quota in value.items()}
+    strange = [name for name in named if not _ADDRESS.fullmatch(name)]
+    if strange or len(named) < len(value):
         raise ValueError('name each account once, by its e-mail address: {"ann@example.org": 100}')
-    return quotas
+    return named
 
 
 def _known_strategy(name: str) -> str:
+    name = name.lower()
     describe(name)  # raises for one that there is not
     return name
 
+
+def _refuse_no_text(value: object) -> None:
+    """Raise ValueError where a value holds what neither a page nor a database can write."""
+    if isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
+        raise ValueError("it holds a character that no text has (NUL, or half of a pair)")
+    for part in (
+        value.items() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    ):
+        _refuse_no_text(part)
+
+
+_ADDRESS = re.compile(r"[^@\s:,]+@[^@\s:,]+")
+_NOTHING = ("", "none", "null")  # how people write that a setting that may be left out is not set
 
 Names = Annotated[list[str], BeforeValidator(_split_commas)]
 Quotas = Annotated[dict[str, Annotated[int, Field(ge=0, le=10_000_000)]], BeforeValidator(_quotas)]
@@ -104,7 +124,7 @@ more of the same; none: wholly."""
     training: Literal["auto", "head", "backbone"] = "auto"
     """`head`: learn from the backbone's vectors, in seconds. `backbone`: fine-tune its last stage, too, in minutes. \
 `auto`: as `head`; with a GPU and 200 labels the fine-tune is tried, and kept unless it is worse on labels not seen."""
-    backbone: str = "tf_efficientnet_lite0"
+    backbone: str = Field("tf_efficientnet_lite0", min_length=1)
     """A timm model name; the default needs no model hub."""
     backbone_weights: str | None = None
     """A local checkpoint for the backbone, on the machine of the backend; none: pretrained ones."""
@@ -142,8 +162,10 @@ changes; a task that a person annotated there is left alone. False: nothing more
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and kind is not bool:
             raise ValueError("true and false are no value of it")
-        if isinstance(value, str) and kind == (str | None):
-            return value.strip() or None
-        if isinstance(value, str) and get_origin(kind) is Literal and value.strip().lower() in get_args(kind):
-            return value.strip().lower()
-        return value
+        _refuse_no_text(value)
+        if not isinstance(value, str):
+            return value
+        value = value.strip()
+        if type(None) in get_args(kind) and value.lower() in _NOTHING:
+            return None
+        return value.lower() if get_origin(kind) is Literal and value.lower() in get_args(kind) else value

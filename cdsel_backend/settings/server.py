@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import Self
 
 from cdsel_backend.logs import LogFormat
 from cdsel_backend.pool.roots import ImageRoots
+from cdsel_backend.settings.project import names_in
 
+_HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?")
 DATABASE_FILE = "cdsel.sqlite3"  # in the data folder, unless a database is named
 
 
@@ -27,7 +31,7 @@ def _web_address(text: str) -> str:
         return ""
     parts = urlsplit(address)
     parts.port  # noqa: B018 - raises ValueError for a port that is none
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, address)):
         raise ValueError("write a whole address, such as http://localhost:8080")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("write the address alone, without a user, a ? or a #")
@@ -57,7 +61,11 @@ class ServerSettings(BaseSettings):
     """What one `cdsel serve` is started with, from the environment."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        env_ignore_empty=True,  # compose files set what is empty, too
     )
 
     label_studio_url: WebAddress = Field("", validation_alias="LABEL_STUDIO_URL")
@@ -104,7 +112,7 @@ as `hf-hub:timm/, /models/`."""
     ray_address: str = Field("", validation_alias="CDSEL_RAY_ADDRESS")
     """A Ray cluster whose machines embed images, such as `ray://head:10001` (extra `ray`; `cdsel_backend` of the same \
 version must be installed on them); none: this machine does."""
-    poll_seconds: float = Field(30.0, gt=0, validation_alias="CDSEL_POLL_SECONDS")
+    poll_seconds: float = Field(30.0, gt=0, allow_inf_nan=False, validation_alias="CDSEL_POLL_SECONDS")
     """How often to look at Label Studio when no webhook says so, in seconds."""
     log_format: LogFormat = Field("text", validation_alias="CDSEL_LOG_FORMAT")
     """`text` or `json`: one line an event, with the project and the request it is about; a fault that repeats is one \
@@ -128,6 +136,44 @@ line, and then a count."""
             except (OSError, UnicodeDecodeError) as fault:
                 raise ValueError(f"{variable}_FILE = {file!r} cannot be read: {fault}") from None
         return values
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_people_type(cls, value: object, info: ValidationInfo) -> object:
+        """Take blanks around a value away, but of a password, and any case of a word to choose."""
+        name = str(info.field_name)
+        if not isinstance(value, str) or name == "basic_auth_pass":
+            return value
+        return value.strip().lower() if name in ("device", "precision", "log_format") else value.strip()
+
+    @field_validator("trusted_proxy")
+    @classmethod
+    def _is_an_address(cls, text: str) -> str:
+        if text:
+            try:
+                ipaddress.ip_address(text)
+            except ValueError:
+                raise ValueError("write the one IP address of the proxy, such as 10.0.0.2") from None
+        return text
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _are_hosts(cls, text: str) -> str:
+        for part in names_in(text):
+            if not _HOST.fullmatch(part):
+                try:
+                    ipaddress.ip_network(part.strip("[]"), strict=False)
+                except ValueError:
+                    raise ValueError(
+                        f"{part!r} is neither a host nor a network: write pacs.local, *.lan or 10.0.0.0/8, without "
+                        "http://, a port or a path"
+                    ) from None
+        return text
+
+    @field_validator("data_dir")
+    @classmethod
+    def _from_home(cls, folder: Path) -> Path:
+        return folder.expanduser()
 
     def token_now(self) -> str:
         """Label Studio's token as its file holds it now, where a file is named."""
