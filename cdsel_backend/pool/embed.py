@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -164,24 +164,17 @@ class EmbeddingStream(Generic[K]):
     def _conduct(self, items: Iterable[tuple[K, Source]]) -> None:
         """Feed the readers from `items`, and the network from the readers, until either ends or `close`."""
         waiting: deque[_Reading[K]] = deque()
-        chunk: list[tuple[K, Source]] = []
         ready: list[Prepared[K]] = []
-        under_way = 0
+        under_way, coming = 0, iter(items)
         try:
-            for item in items:
+            while not self._stopped and (chunk := list(islice(coming, self._prepare.chunk()))):
                 if self._stopped:
                     break
-                chunk.append(item)
-                if len(chunk) < self._prepare.chunk():
-                    continue
                 waiting.append((len(chunk), self._readers.submit(self._prepare, chunk)))
                 under_way += len(chunk)
-                chunk = []
                 # The oldest is awaited only when enough are under way, so that the readers never idle.
                 while under_way >= self._threads + self._size():
                     under_way -= self._take(waiting, ready)
-            if chunk and not self._stopped:
-                waiting.append((len(chunk), self._readers.submit(self._prepare, chunk)))
             while waiting and not self._stopped:
                 self._take(waiting, ready)
         except BaseException as error:  # a reader's or the items' own; raised where the vectors are taken
@@ -248,11 +241,10 @@ def _embedded(backbone: Embedder, ready: Sequence[Prepared[K]]) -> Iterator[Embe
     finite = np.asarray(np.isfinite(vectors).all(axis=tuple(range(1, np.ndim(vectors))))).tolist()
     found = zip(vectors, finite, strict=True)
     for item, pixels in ready:
-        if pixels is None:
-            yield item
-            continue
-        vector, sound = next(found)
-        if sound:
-            yield replace(item, vector=vector)
-        else:
-            yield replace(item, error="the backbone's vector is not finite")
+        if pixels is not None:
+            vector, sound = next(found)
+            if sound:
+                item.vector = vector
+            else:
+                item.error = "the backbone's vector is not finite"
+        yield item

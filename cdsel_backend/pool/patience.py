@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
-from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from cdsel_backend.pool.decode import UnreadableImage
@@ -79,13 +78,15 @@ def read_in_time(storage: str, read: Callable[[], T], seconds: float | None = No
     Raises:
         StorageHangs: it takes longer, or so many reads of this storage hang that none is tried.
     """
-    with _guard:
-        if _hanging[storage] >= MOST_HANGING:
-            raise StorageHangs(storage)
+    if _hanging[storage] >= MOST_HANGING:
+        raise StorageHangs(storage)
     watched: _Calls[Any] | None = getattr(_own, "calls", None)
     if watched is not None and seconds is None:
-        with watched.reading(storage):
+        watched.begin(storage)
+        try:
             return read()
+        finally:
+            watched.end()
     answer: Future[T] = Future()
     given_up = False
 
@@ -161,17 +162,16 @@ class _Calls(Generic[T]):
         finally:
             self._ended.set()
 
-    @contextmanager
-    def reading(self, storage: str) -> Iterator[None]:
-        """Say what is read meanwhile."""
+    def begin(self, storage: str) -> None:
+        """Say what is read from here on."""
         self.storage, self._since = storage, time.monotonic()
-        try:
-            yield
-        finally:
-            with _guard:
-                self._since = None
-                if self.given_up:
-                    _hanging[storage] -= 1
+
+    def end(self) -> None:
+        """Say that it is read, or failed."""
+        with _guard:
+            self._since = None
+            if self.given_up:
+                _hanging[self.storage] -= 1
 
     def wait(self) -> None:
         """Until all are made, one raised, or one is given up."""

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -37,16 +37,19 @@ _decoding = threading.BoundedSemaphore(CORES)
 """Pictures of this process that are decoded and measured at once, whatever the number of streams."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Embedded(Generic[K]):
-    """What became of one item: a vector, or an error as a sentence, or neither when its content is known."""
+    """What became of one item: a vector, or an error as a sentence, or neither when its content is known.
+
+    Filled in on its way through the stream, and not changed after: thousands a second are not made anew at each stage.
+    """
 
     key: K
-    content_hash: str | None
+    content_hash: str | None = None
     """None when the bytes could not be had."""
-    vector: NDArray[np.floating[Any]] | None
+    vector: NDArray[np.floating[Any]] | None = None
     """What the network made of it: (dim,) float32, or activations."""
-    error: str | None
+    error: str | None = None
     note: str | None = None
     """What is odd about a file that is used all the same."""
     measures: Measures = field(default_factory=dict)
@@ -108,16 +111,23 @@ class Preparation(Generic[K]):
                 fetched.append(one)
         except SourceError as error:  # not this image's fault: nothing can be read now
             failure = error
-        kept = self._known([item.content_hash for item, _ in fetched if item.content_hash is not None])
-        known = [self._is_known(item.content_hash, kept) for item, _ in fetched]
+        known = self._are_known([item.content_hash for item, _ in fetched])
         files = [
             data if self._once or not there else None for (_, data), there in zip(fetched, known, strict=True)
         ]
         shrunk: Sequence[Shrunk | None] = [None] * len(files)
         if self._decoder is not None:
             shrunk = self._decoder.read(files, max_pixels=self._max_pixels)
-        items = (item for item, _ in fetched)
-        return [self._decode(*one) for one in zip(items, files, known, shrunk, strict=True)], failure
+        prepared: list[Prepared[K]] = []
+        for (item, _), data, there, done in zip(fetched, files, known, shrunk, strict=True):
+            pixels = None
+            if done is not None:
+                item.measures = done.measures
+                pixels = None if there else done.pixels
+            elif data is not None:
+                pixels = self._decode(item, data, there)
+            prepared.append((item, pixels))
+        return prepared, failure
 
     def _fetch(self, chunk: Sequence[tuple[K, Source]]) -> Iterator[tuple[Embedded[K], bytes | None]]:
         if len(chunk) == 1:
@@ -132,28 +142,27 @@ class Preparation(Generic[K]):
             return found
 
         def late(at: int, error: StorageHangs) -> tuple[Embedded[K], bytes | None]:
-            return _failed(chunk[at][0], None, error), None
+            return _fail(Embedded(chunk[at][0]), error), None
 
         yield from each_in_time([partial(timed, *one) for one in chunk], late)
         if taken:  # none where every read hung
             self._read_seconds += (min(taken) - self._read_seconds) / 8
 
-    def _is_known(self, digest: str | None, kept: Container[str]) -> bool:
-        if digest is None or not self._once:
-            return digest in kept
+    def _are_known(self, digests: Sequence[str | None]) -> list[bool]:
+        """Whether each content has a vector, or came before where that counts."""
+        kept = self._known([digest for digest in digests if digest is not None])
+        if not self._once:
+            return [digest in kept for digest in digests]
+        known = []
         with self._guard:
-            met = digest in self._met
-            self._met.add(digest)
-        return met or digest in kept
+            for digest in digests:
+                known.append(digest is not None and (digest in self._met or digest in kept))
+                if digest is not None:
+                    self._met.add(digest)
+        return known
 
-    def _decode(
-        self, item: Embedded[K], data: bytes | None, known: bool, shrunk: Shrunk | None
-    ) -> Prepared[K]:
-        """Decode and resize what the GPU has not."""
-        if data is None:
-            return item, None
-        if shrunk is not None:
-            return replace(item, measures=shrunk.measures), None if known else shrunk.pixels
+    def _decode(self, item: Embedded[K], data: bytes, known: bool) -> NDArray[np.uint8] | None:
+        """Decode what the GPU has not, and resize it, unless it is known; fills in what its file says, or an error."""
         try:
             with _decoding:
                 begun = time.perf_counter()
@@ -163,24 +172,28 @@ class Preparation(Generic[K]):
             if self._decoder is not None and pixels is not None:
                 self._decoder.learn(data, pixels, time.perf_counter() - begun)
         except Exception as error:
-            return _failed(item.key, item.content_hash, error), None
-        return replace(item, note=decoded.note, measures=measures), pixels
+            _fail(item, error)
+            return None
+        item.note, item.measures = decoded.note, measures
+        return pixels
 
 
 def _fetch(key: K, source: Source) -> tuple[Embedded[K], bytes | None]:
     """Read and hash an item; no bytes where that fails."""
     try:
         data = source() if callable(source) else source
-        return Embedded(key, content_hash(data), None, None), data
+        return Embedded(key, content_hash(data)), data
     except SourceError:
         raise
     except Exception as error:
-        return _failed(key, None, error), None
+        return _fail(Embedded(key), error), None
 
 
-def _failed(key: K, digest: str | None, error: Exception) -> Embedded[K]:
-    """An item that cannot be used: whatever one image does, the others go on."""
+def _fail(item: Embedded[K], error: Exception) -> Embedded[K]:
+    """Say why an item cannot be used: whatever one image does, the others go on."""
     if isinstance(error, UnreadableImage):
-        return Embedded(key, digest, None, str(error), retry_after=error.retry_after)
-    log.warning("an image cannot be used", exc_info=error)
-    return Embedded(key, digest, None, f"it cannot be used ({type(error).__name__}: {error})")
+        item.error, item.retry_after = str(error), error.retry_after
+    else:
+        log.warning("an image cannot be used", exc_info=error)
+        item.error = f"it cannot be used ({type(error).__name__}: {error})"
+    return item

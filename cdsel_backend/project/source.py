@@ -19,7 +19,7 @@ from cdsel_backend.project.former import remember_files
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.records import Item, Source
+from cdsel_backend.store.records import DueItem, Item, Source
 from cdsel_backend.store.sources import in_parts
 
 KEY_FILE = "identifiers.key"  # the secret that identifiers of DICOM headers are hashed with
@@ -40,6 +40,7 @@ class ProjectPool:
         self._inside = LabelStudioPool(studio, state.project.pool_project, space_of(state).image)
         self._web = ImageReader(studio)
         self._sources = {source.id: source for source in state.store.sources(state.project.id)}
+        self._opened: dict[int, PoolSource] = {}
 
     def read(self, item: SourceItem) -> bytes:
         """The bytes of an item's image.
@@ -52,8 +53,10 @@ class ProjectPool:
             return self._inside.read(item)
         if item.image.startswith(WEB):
             return self._web.read(item.image, 0)
-        source = self._sources[item.source]
-        return _opened(source).read(item)
+        opened = self._opened.get(item.source)
+        if opened is None:
+            opened = self._opened[item.source] = _opened(self._sources[item.source])
+        return opened.read(item)
 
 
 def pool_source(studio: LabelStudio, state: State) -> ProjectPool:
@@ -65,11 +68,12 @@ def pool_source(studio: LabelStudio, state: State) -> ProjectPool:
     return ProjectPool(studio, state)
 
 
-def source_item(item: Item) -> SourceItem:
-    """An item of the store as its source knows it."""
+def source_item(item: Item | DueItem) -> SourceItem:
+    """An item of the store as its source knows it; without data where only its image is to be read."""
+    data = {} if isinstance(item, DueItem) else item.data
     if item.source is None:
-        return SourceItem(str(item.task), item.image, item.data)
-    return OutsideItem(item.key or "", item.image, item.data, source=item.source)
+        return SourceItem(str(item.task), item.image, data)
+    return OutsideItem(item.key or "", item.image, data, source=item.source)
 
 
 def take_in(

@@ -7,20 +7,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cdsel_backend.pool.embed import EmbeddingStream
-from cdsel_backend.pool.measures import Measures
 from cdsel_backend.pool.patience import storages
 from cdsel_backend.pool.prepare import Embedded
 from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.reconcile import replaced
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.records import Activity, Item, Step
+from cdsel_backend.store.records import Activity, DueItem, ReadImage, Step
 from cdsel_backend.store.vectors import VectorStore
 
 COMMIT_SECONDS = 2.0  # between commits: what a crash costs at the most
@@ -29,6 +24,7 @@ STEP_SECONDS = (
 )
 MOST_IMAGES = 100_000  # of a step
 PAGE = 512  # items read from the store at once
+AHEAD = 8192  # vectors that wait at most while others are committed, so that no device has to
 LOOK_SECONDS = 0.25  # between looks whether to end
 RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubling each time
 EMBEDDED_AGAIN = (
@@ -64,6 +60,7 @@ def embed(context: Context, state: State) -> bool:
             max_pixels=context.server.max_image_pixels,
             known=_Kept(store.vectors_kept, backbone.fingerprint),
             once=True,
+            ahead=AHEAD,
             decoder=backbone.decoder,
         ) as stream:
             while not stream.ended:
@@ -83,7 +80,7 @@ def embed(context: Context, state: State) -> bool:
     return True
 
 
-def _due(store: Store, project: int, enough: threading.Event) -> Iterator[Item]:
+def _due(store: Store, project: int, enough: threading.Event) -> Iterator[DueItem]:
     """The items whose image is to be read, until it is `enough`."""
     now, left, after = time.time(), MOST_IMAGES, None
     while left:
@@ -126,47 +123,36 @@ class _Results:
     context: Context
     state: State
     backbone: str
-    vectors: list[tuple[int, str, NDArray[np.floating[Any]]]] = field(default_factory=list)
-    shared: list[tuple[int, str]] = field(default_factory=list)  # whose content has a vector, or will have
-    said: list[tuple[int, Measures, str | None]] = field(default_factory=list)
+    read: list[ReadImage] = field(default_factory=list)
     faults: list[tuple[int, str, float]] = field(default_factory=list)  # and when to try again
     hosts: set[str] = field(default_factory=set)  # what is said of those that are left alone
 
-    def add(self, result: Embedded[Item]) -> None:
+    def add(self, result: Embedded[DueItem]) -> None:
         """Take what came of an item."""
-        item = result.key
-        if result.error is not None or result.content_hash is None:
-            error = result.error or "no vector came of it"
-            pause = pause_after(item.attempts) if result.retry_after is None else result.retry_after
-            self.faults.append((item.id, error, time.time() + pause))
-            if result.retry_after is not None:
-                self.hosts.add(error)
+        item, digest = result.key, result.content_hash
+        if result.error is None and digest is not None:
+            self.read.append(ReadImage(item.id, digest, result.vector, result.measures, result.note))
             return
-        self.said.append((item.id, result.measures, result.note))
-        if result.vector is None:
-            self.shared.append((item.id, result.content_hash))
-        else:
-            self.vectors.append((item.id, result.content_hash, result.vector))
+        error = result.error or "no vector came of it"
+        pause = pause_after(item.attempts) if result.retry_after is None else result.retry_after
+        self.faults.append((item.id, error, time.time() + pause))
+        if result.retry_after is not None:
+            self.hosts.add(error)
 
     def commit(self) -> None:
         """Keep all of it, and begin anew."""
         store, state = self.context.store, self.state
-        store.note_files(self.said)  # first: an item with a vector is complete
-        store.add_vectors(self.backbone, self.vectors)
-        # Of those whose vector is still to come, the next step learns that it is there.
-        placed = store.share_vectors(self.backbone, self.shared)
-        read = {item: digest for item, digest, _ in self.vectors} | placed
-        replaced.compare(store, state, read)
+        replaced.compare(store, state, store.keep_read(self.backbone, self.read))
         store.note_unusable(self.faults)
         if self.hosts:
             note_hosts(self.context, state, sorted(self.hosts))
         elif (
-            self.said
+            self.read
             and "hosts" in store.project(state.project.id).problems
             and not (self.context.studio.suspensions.in_trouble() or storages.in_trouble())
         ):
             store.note_problems(state.project.id, "hosts", [])
-        for taken in (self.vectors, self.shared, self.said, self.faults, self.hosts):
+        for taken in (self.read, self.faults, self.hosts):
             taken.clear()
 
     def show(self) -> None:

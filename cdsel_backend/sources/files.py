@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from cdsel_backend.pool import dicom
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.patience import StorageFails, read_in_time, storages
 from cdsel_backend.pool.source import SourceError
@@ -113,16 +113,20 @@ class Files:
                 return cast(bytes, self._fs.cat_file(address, start=0, end=self._max_bytes + 1))
             except Exception as error:
                 if trouble_of(error) is not Trouble.OTHER:
-                    raise  # else as of an empty file, which has no range
-        with self.open(path) as file:
-            # Where the size is known, nothing is read of a file that is too large.
-            most = self._max_bytes
-            if file.seekable():
-                most = file.seek(0, os.SEEK_END)  # memory is taken for as much as is asked for
-                if most > self._max_bytes:
-                    raise UnreadableImage(f"{path} is larger than {self._max_bytes // 2**20} MiB")
-                file.seek(0)
-            return file.read(most + 1)
+                    raise
+            with self.open(path) as file:  # as of an empty one, which has no range
+                return file.read(self._max_bytes + 1)
+        descriptor = self._descriptor(path)
+        try:  # Without a file object, which costs more than the reading of a small file.
+            size = _regular_size(descriptor, path)
+            if size > self._max_bytes:  # nothing of it is read
+                raise UnreadableImage(f"{path} is larger than {self._max_bytes // 2**20} MiB")
+            data = os.read(descriptor, size)
+            while len(data) < size and (more := os.read(descriptor, size - len(data))):
+                data += more  # a network share may give a file in parts
+            return data
+        finally:
+            os.close(descriptor)
 
     def _unreadable(self, path: str, error: Exception) -> UnreadableImage:
         """What to raise for an image that was not read: its own fault, or its storage's."""
@@ -149,8 +153,6 @@ class Files:
             UnreadableImage: as `read`; or a DICOM file whose pixels say who the patient is.
         """
         data = self.read(path)
-        from cdsel_backend.pool import dicom
-
         if dicom.is_dicom(data):
             from cdsel_backend.pool.browser import to_png
             from cdsel_backend.pool.decode import MAX_PIXELS
@@ -169,8 +171,6 @@ class Files:
 
     def describe(self, path: str) -> Mapping[str, Any]:
         """Return the variables of a DICOM file's header, none for another file or one that cannot be read."""
-        from cdsel_backend.pool import dicom
-
         try:
             with self.open(path, HEADER_BYTES) as file:
                 if not dicom.is_dicom(file.read(132)):
@@ -194,9 +194,11 @@ class Files:
         if self.remote:
             return cast(BinaryIO, self._fs.open(self._address(path), "rb", block_size=part))
         descriptor = self._descriptor(path)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        try:
+            _regular_size(descriptor, path)
+        except BaseException:
             os.close(descriptor)
-            raise UnreadableImage(f"{path} is no file (a folder, a pipe or a device)")
+            raise
         return os.fdopen(descriptor, "rb")
 
     def _descriptor(self, path: str) -> int:
@@ -206,15 +208,17 @@ class Files:
         root = os.path.abspath(self.root)
         plain = os.path.normpath(os.path.join(root, path))
         if plain.startswith(root + os.sep):
-            with suppress(OSError, ValueError):  # `_inside` says why
+            try:
                 descriptor = os.open(plain, flags)
-                try:
-                    # Where the system says so at once, no link leads elsewhere: one call, where resolving takes many.
-                    if os.readlink(f"/proc/self/fd/{descriptor}") == plain:
-                        return descriptor
-                except OSError:
-                    pass
-                os.close(descriptor)
+            except (OSError, ValueError):
+                return os.open(self._inside(path), flags)  # says why
+            try:
+                # Where the system says so at once, no link leads elsewhere: one call, where resolving takes many.
+                if os.readlink(f"/proc/self/fd/{descriptor}") == plain:
+                    return descriptor
+            except OSError:
+                pass
+            os.close(descriptor)
         return os.open(self._inside(path), flags)
 
     def stamp(self, path: str) -> str:
@@ -280,3 +284,11 @@ class Files:
     @cached_property
     def _base(self) -> str:
         return str(self._fs._strip_protocol(self.root)).rstrip("/")
+
+
+def _regular_size(descriptor: int, path: str) -> int:
+    """The size of an open file in bytes. Raises UnreadableImage where it is a folder, a pipe or a device."""
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        raise UnreadableImage(f"{path} is no file (a folder, a pipe or a device)")
+    return info.st_size

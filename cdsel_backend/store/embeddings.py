@@ -8,18 +8,43 @@ its items, so that a look at a pool of any size costs the same.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, and_, bindparam, case, func, select, tuple_, update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    func,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy import Text as AnyText
+from sqlalchemy.types import TypeEngine
 
 from cdsel_backend.store import schema
+from cdsel_backend.store.bulk import Bulk
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import Item, columns, records
+from cdsel_backend.store.records import DueItem, ReadImage, columns, records
 
 HASHES = 20_000  # content hashes looked up at once
+
+_READ: Mapping[str, TypeEngine[Any]] = {
+    "item": Integer(),
+    "at": Integer(),
+    "digest": String(),
+    "measures": JSON(),
+    "note": AnyText(),
+}
 
 Progress = tuple[int, int, int]
 """How many items of a pool have a vector, cannot be used, and exist."""
@@ -29,16 +54,16 @@ class Embeddings(Database):
     """The vectors of items."""
 
     def without_vector(
-        self, project: int, *, limit: int, now: float, after: Item | None = None
-    ) -> list[Item]:
+        self, project: int, *, limit: int, now: float, after: DueItem | None = None
+    ) -> list[DueItem]:
         """Items whose image is to be read and embedded, those never tried before first; those that follow an item."""
         items = schema.items
         due = [items.c.project == project, items.c.due_at <= now]
         if after is not None:
             due.append(tuple_(items.c.due_at, items.c.id) > (after.due_at, after.id))
         with reading(self.engine) as connection:
-            query = columns(Item, items).where(*due).order_by(items.c.due_at, items.c.id).limit(limit)
-            return records(connection, Item, query)
+            query = columns(DueItem, items).where(*due).order_by(items.c.due_at, items.c.id).limit(limit)
+            return records(connection, DueItem, query)
 
     def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:
         """Those of some items that are in the pool and have a vector of this backbone."""
@@ -109,41 +134,46 @@ class Embeddings(Database):
         hashes = [content_hash for _, content_hash, _ in embedded]
         # First the vectors, which are safe once this returns, then the items that say where theirs is.
         positions = self.vectors_kept.append(backbone, hashes, np.stack([vector for *_, vector in embedded]))
-        self._keep_positions(backbone, list(zip(ids, hashes, positions.tolist(), strict=True)))
-
-    def share_vectors(self, backbone: str, items: Sequence[tuple[int, str]]) -> dict[int, str]:
-        """Give items (id, content hash) the vectors of their content; returns those whose content has one."""
-        if not items:
-            return {}
-        positions = self.vectors_kept.find(backbone, [digest for _, digest in items]).tolist()
-        found = [(item, digest, at) for (item, digest), at in zip(items, positions, strict=True) if at >= 0]
-        self._keep_positions(backbone, found)
-        return {item: digest for item, digest, _ in found}
-
-    def _keep_positions(self, backbone: str, found: Sequence[tuple[int, str, int]]) -> None:
-        """Record where vectors of items lie: (item id, content hash, position)."""
-        if not found:
-            return
-        with writing(self.engine) as connection, counting(connection, [item for item, *_ in found]):
+        with writing(self.engine) as connection, counting(connection, ids):
             connection.execute(
                 update(schema.items)
                 .where(schema.items.c.id == bindparam("item"))
                 .values(content_hash=bindparam("digest"), problem=None),
-                [{"item": item, "digest": digest} for item, digest, _ in found],
+                [{"item": item, "digest": digest} for item, digest in zip(ids, hashes, strict=True)],
             )
-            _place(connection, backbone, [(item, at) for item, _, at in found])
+            _place(connection, backbone, zip(ids, positions.tolist(), strict=True))
 
-    def note_files(self, found: Sequence[tuple[int, Mapping[str, Any], str | None]]) -> None:
-        """Keep what the files of items say of themselves: (item id, measures, note)."""
-        if not found:
-            return
-        with writing(self.engine) as connection:
-            connection.execute(
-                update(schema.items)
-                .where(schema.items.c.id == bindparam("item"))
-                .values(measures=bindparam("said"), note=bindparam("odd")),
-                [{"item": item, "said": dict(said), "odd": odd} for item, said, odd in found],
+    def keep_read(self, backbone: str, read: Sequence[ReadImage]) -> dict[int, str]:
+        """Keep what reading images brought; returns the content hashes of the items that have a vector now, by item."""
+        if not read:
+            return {}
+        new = [(image.content_hash, image.vector) for image in read if image.vector is not None]
+        if new:  # first the vectors, as above
+            hashes, vectors = zip(*new, strict=True)
+            self.vectors_kept.append(backbone, hashes, np.stack(vectors))
+        positions = self.vectors_kept.find(backbone, [image.content_hash for image in read]).tolist()
+        rows = [
+            (item, at, digest, json.dumps(measures), schema.storable(note))
+            for (item, digest, _, measures, note), at in zip(read, positions, strict=True)
+        ]
+        items = schema.items
+        own = items.c.project.in_(select(schema.projects.c.id).where(schema.projects.c.backbone == backbone))
+        with writing(self.engine) as connection, counting(connection, [row[0] for row in rows]):
+            bulk = Bulk(connection, _READ)
+            given = bulk.columns
+            # Of the others the vector is still to come; the next step learns that it is there.
+            there = given["at"] >= 0
+            of_item = update(items).where(items.c.id == given["item"])
+            keep = of_item.values(
+                measures=given["measures"],
+                note=given["note"],
+                content_hash=case((there, given["digest"]), else_=items.c.content_hash),
+                problem=case((there, None), else_=items.c.problem),
+                vector=case((and_(there, own), given["at"]), else_=items.c.vector),
+                due_at=case((and_(there, own), None), else_=items.c.due_at),
             )
+            bulk.execute(keep, rows)
+        return {item: digest for item, at, digest, *_ in rows if at >= 0}
 
     def forget_vectors(self, backbone: str, damaged: NDArray[np.int64], count: int) -> int:
         """Have the items embedded again whose vector of their project's backbone is damaged, or lies beyond `count`.
@@ -171,14 +201,16 @@ class Embeddings(Database):
 
         Their vectors do not count until they were read again.
         """
+        if not faults:
+            return
         table = schema.items
+        failed = update(table).where(table.c.id == bindparam("item"))
+        failed = failed.values(
+            problem=bindparam("why"), due_at=bindparam("again"), vector=None, attempts=table.c.attempts + 1
+        )
+        rows = [{"item": item, "why": problem, "again": retry_at} for item, problem, retry_at in faults]
         with writing(self.engine) as connection, counting(connection, [item for item, _, _ in faults]):
-            for item, problem, retry_at in faults:
-                connection.execute(
-                    update(table)
-                    .where(table.c.id == item)
-                    .values(problem=problem, due_at=retry_at, vector=None, attempts=table.c.attempts + 1)
-                )
+            connection.execute(failed, rows)
 
     def vectors(self, project: int, backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The embedded pool: item ids (n,) ascending, and their vectors (n, d)."""
@@ -273,7 +305,7 @@ class counting:  # noqa: N801 - a context manager
 
     def __init__(self, connection: Connection, ids: Collection[int]) -> None:
         self._connection = connection
-        self._ids = sorted(ids)
+        self._ids = sorted(set(ids))
 
     def __enter__(self) -> None:
         self._before = self._count()
@@ -289,13 +321,11 @@ class counting:  # noqa: N801 - a context manager
     def _count(self) -> dict[int, tuple[int, ...]]:
         items = schema.items.c
         counts: dict[int, tuple[int, ...]] = {}
-        for part in chunks(self._ids):
-            query = (
-                select(items.project, *_COUNTS).where(items.id.in_(part), ~items.gone).group_by(items.project)
-            )
-            for project, *found in self._connection.execute(query):
-                known = counts.get(project, (0, 0, 0))
-                counts[project] = tuple(a + int(b) for a, b in zip(known, found, strict=True))
+        bulk = Bulk(self._connection, {"item": Integer()})
+        query = select(items.project, *_COUNTS).where(items.id == bulk.columns["item"], ~items.gone)
+        for project, *found in bulk.execute(query.group_by(items.project), [(item,) for item in self._ids]):
+            known = counts.get(project, (0, 0, 0))
+            counts[project] = tuple(a + int(b) for a, b in zip(known, found, strict=True))
         return counts
 
 

@@ -9,8 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, Table, select
 
 Json = Mapping[str, Any]
@@ -197,6 +199,32 @@ class Item:
     def metadata(self) -> Json:
         """The task's data, and beside them what the file says of itself."""
         return self.data if not self.measures else {**self.data, **self.measures}
+
+
+@dataclass(frozen=True)
+class DueItem:
+    """Of an item whose image is to be read what reading it takes: pools are large, and their data are not needed."""
+
+    id: int
+    task: int
+    image: str
+    due_at: float
+    attempts: int
+    source: int | None
+    key: str | None
+
+
+class ReadImage(NamedTuple):
+    """What reading an item's image brought. Made for each image of a pool: a tuple takes a fifth of a record's time."""
+
+    item: int
+    content_hash: str
+    vector: NDArray[np.floating[Any]] | None
+    """(d,), or None: its content has a vector, or another item of the same content will bring it."""
+    measures: Json
+    """What its file says of itself."""
+    note: str | None
+    """What is odd about a file that is used all the same."""
 
 
 @dataclass(frozen=True)

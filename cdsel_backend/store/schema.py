@@ -36,9 +36,14 @@ class Text(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """The text that is kept."""
-        if value is None or ("\0" not in value and value.isascii()):
-            return value
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        return storable(value)
+
+
+def storable(text: str | None) -> str | None:
+    """Text with what a database cannot hold in it replaced."""
+    if text is None or ("\0" not in text and text.isascii()):
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _project() -> Column[int]:

@@ -20,8 +20,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -88,31 +89,39 @@ def warmed(backbone: Backbone, pixels: np.ndarray) -> None:
         backbone.embed_prepared(np.roll(pixels, start, axis=0)[:BATCH])
 
 
-def worker(backbone: Backbone, files: list[Path]) -> float:
-    """Images a second of the worker's step: listed, read, embedded and committed."""
+@contextmanager
+def worker(backbone: Backbone, folder: Path) -> Iterator[Callable[[], int]]:
+    """The worker's step for the images of a folder, from listed to committed: returns how many it embedded."""
 
     class Own(Context):
         def backbone(self, settings: object) -> Backbone:
             return backbone
 
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name, "images")
-        folder.mkdir()
-        for number, file in enumerate(files):
-            shutil.copy(file, folder / f"{number}{file.suffix}")
-        server = ServerSettings(data_dir=Path(name, "data"), label_studio_api_key="0" * 40)
+        server = ServerSettings(data_dir=Path(name), label_studio_api_key="0" * 40)
         store = Store(server.database_url, server.vectors_folder)
         context = Own(store, server, LabelStudio(NOBODY, "0" * 40))
         project = store.connect_project(NOBODY, 1, label_config=CONFIG, queue_project=1)
         for _ in take_in(store, store.add_source(project, str(folder), {}), server.data_dir):
             pass
-        begun = time.perf_counter()
-        while embed(context, State(store, project)):
-            pass
-        taken = time.perf_counter() - begun
-        embedded = store.embedding_progress(project)[0]
+
+        def step() -> int:
+            while embed(context, State(store, project)):
+                pass
+            return store.embedding_progress(project)[0]
+
+        yield step
         store.close()
-        return embedded / taken
+
+
+def worker_speed(backbone: Backbone, files: list[Path]) -> float:
+    """Images a second of the worker's step."""
+    with tempfile.TemporaryDirectory() as name:
+        for number, file in enumerate(files):
+            shutil.copy(file, Path(name, f"{number}{file.suffix}"))
+        with worker(backbone, Path(name)) as step:
+            begun = time.perf_counter()
+            return step() / (time.perf_counter() - begun)
 
 
 def seconds(function: Callable[[], object]) -> tuple[float, float]:
@@ -197,7 +206,7 @@ def main() -> None:
             {
                 "benchmark": "embedding",
                 **{name: round(value, 1) for name, value in speed.items()},
-                "worker": round(worker(backbone, files), 1),
+                "worker": round(worker_speed(backbone, files), 1),
                 "times_plain": round(speed["whole"] / speed["plain"], 2),
                 "of_slower_stage": round(speed["whole"] / min(speed["decode"], speed["forward"]), 2),
                 "cpu_ms": {name: round(value, 2) for name, value in cpu.items()},
