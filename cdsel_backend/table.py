@@ -32,6 +32,10 @@ def read_table(path: Path) -> list[Row]:
             rows: list[Row] = [{key: value or "" for key, value in row.items() if key} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise UsageError(f"--metadata: {path} cannot be read as a CSV table in UTF-8 ({fault})") from fault
+    names = [name for name in reader.fieldnames or () if name]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise UsageError(f"--metadata: {path} names the column {double!r} more than once: rename one of them")
     if not rows:
         raise UsageError(f"--metadata: {path} has no rows below its header")
     return rows

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
+from click import ClickException
 from click.testing import CliRunner
 
 from cdsel_backend.cli import main
+from cdsel_backend.server.command import check_port
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import FACT, MARKER, OtherFolder, claim_folder
 
@@ -70,3 +73,45 @@ def test_a_command_with_another_folder_ends_with_one_sentence(tmp_path, command)
     assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True)
     assert "is not the data folder of this database" in result.output
     assert "on storage that all workers share" in result.output
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://h/d", "mysql:// is neither SQLite nor PostgreSQL: write sqlite:////folder/file"),
+        ("nonsense", "Could not parse"),
+        ("postgres://127.0.0.1:1/d", "connection to server"),
+        ("postgresql://127.0.0.1:1/d", "connection to server"),
+    ],
+)
+def test_a_database_that_does_not_open_is_named_with_the_setting(url, words, tmp_path):
+    environment = {"CDSEL_DATABASE_URL": url, "CDSEL_DATA_DIR": str(tmp_path / "data")}
+    found = CliRunner().invoke(main, ["pool", "stats"], env=environment)
+    assert (found.exit_code, type(found.exception)) == (1, SystemExit)
+    assert "CDSEL_DATABASE_URL: the database does not open" in found.output
+    assert words in found.output
+    (doctor,) = [
+        line
+        for line in CliRunner().invoke(main, ["doctor"], env=environment).output.splitlines()
+        if words in line
+    ]
+    assert doctor.startswith("problem  database")
+
+
+def test_a_file_in_the_place_of_the_data_folder_is_named(tmp_path):
+    (tmp_path / "data").touch()
+    found = CliRunner().invoke(main, ["pool", "stats"], env={"CDSEL_DATA_DIR": str(tmp_path / "data")})
+    assert "CDSEL_DATA_DIR" in found.output
+    assert "File exists" in found.output
+
+
+def test_a_port_in_use_ends_the_start_with_a_sentence():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ClickException, match=rf"nothing can listen on 127\.0\.0\.1, port {port} .*--port"
+        ):
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)

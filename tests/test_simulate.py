@@ -177,6 +177,12 @@ def test_rows_without_a_group_stand_alone():
     assert len(np.unique(data.groups)) == len(rows)
 
 
+def test_a_column_named_twice_is_refused(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("file,site,site\na.png,x,y\n")
+    with pytest.raises(UsageError, match="names the column .site. more than once"):
+        read_table(tmp_path / "t.csv")
+
+
 def test_a_table_may_use_semicolons(tmp_path: Path):
     (tmp_path / "t.csv").write_text("﻿a;b\n1;x, y\n", encoding="utf-8")
     assert read_table(tmp_path / "t.csv") == [{"a": "1", "b": "x, y"}]

@@ -51,6 +51,7 @@ def serve(host: str, port: int, threads: int, no_worker: bool, insecure: bool, v
             f"--host {host} lets the network in, and there is no login: set BASIC_AUTH_USER and BASIC_AUTH_PASS, or "
             "listen on 127.0.0.1 (--insecure starts all the same: anybody who reaches the port may then change all)"
         )
+    check_port(host, port)
     open_once(server)
     parts: dict[str, Callable[[], BaseProcess]] = {
         "web": lambda: _start(_web, server, host, port, threads, is_open, verbose),
@@ -88,6 +89,26 @@ def check_settings(verbose: bool) -> ServerSettings:
             f"set LABEL_STUDIO_API_KEY to a token of the account the backend works as: {token_advice('')}"
         )
     return server
+
+
+def check_port(host: str, port: int) -> None:
+    """See that a port can be listened on, before a process would try that again and again.
+
+    Raises:
+        click.ClickException: it cannot; the message says why.
+    """
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found[:1]:
+            with socket.socket(family, kind, protocol) as tried:
+                if os.name != "nt":  # where it would let two programs have the same port
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(address)
+    except OSError as fault:
+        raise click.ClickException(
+            f"nothing can listen on {host}, port {port} ({fault.strerror or fault}): end what is there, which may be "
+            "another `cdsel serve`, or choose others with --host and --port"
+        ) from None
 
 
 def _is_loopback(host: str) -> bool:

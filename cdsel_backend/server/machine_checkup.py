@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.checkup import CheckResult
@@ -80,7 +80,11 @@ def check_disk(server: ServerSettings) -> CheckResult:
 
 def check_database(server: ServerSettings) -> CheckResult:
     """Whether the database opens."""
-    url = make_url(server.database_url)
+    try:
+        url = make_url(server.database_url)
+    except ArgumentError as fault:  # which has no address to show
+        fix = "write sqlite:////folder/file or postgresql+psycopg://user:password@host/name"
+        return CheckResult("database", "problem", f"CDSEL_DATABASE_URL: {fault}", fix)
     shown = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
         fix = "`cdsel serve` makes it; if there should be one, see CDSEL_DATA_DIR"

@@ -152,7 +152,12 @@ def project_state(store: Store, pool_project: int | None) -> State:
         projects = [row for row in projects if row.pool_project == pool_project]
     if len(projects) != 1:
         connected = ", ".join(str(row.pool_project) for row in store.projects()) or "none"
-        raise click.UsageError(f"name one project with --project; connected: {connected}")
+        named = (
+            "name one project with --project"
+            if pool_project is None
+            else f"project {pool_project} is not connected"
+        )
+        raise click.UsageError(f"{named}; connected to the database of this environment: {connected}")
     return State(store, projects[0].id)
 
 

@@ -31,6 +31,8 @@ def open_shelf(context: click.Context) -> Shelf:
         raise click.ClickException(str(fault)) from None
     try:
         store = Store(server.database_url, server.vectors_folder)
+    except OSError as fault:
+        raise click.ClickException(f"CDSEL_DATA_DIR: {fault}") from None
     except SQLAlchemyError as fault:
         raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
     context.call_on_close(store.close)

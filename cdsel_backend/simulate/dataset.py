@@ -55,6 +55,20 @@ class Dataset:
         )
 
 
+def check_columns(
+    rows: Sequence[Row], label: str, confounders: Sequence[str], group: str | None, ignore: Sequence[str]
+) -> None:
+    """Raise UsageError where a table lacks a column that is named."""
+    named = [name for name in confounders if name != "auto"]
+    groups = [] if group is None else [group]
+    options = {"--label": [label], "--confounder": named, "--group": groups, "--ignore": ignore}
+    for option, columns in options.items():
+        for column in columns:
+            require(rows, option, column)
+    if label in named:
+        raise UsageError(f"--confounder: {label!r} is the --label itself; name another column")
+
+
 def load_dataset(
     rows: Sequence[Row],
     vectors: NDArray[np.float32],
@@ -71,15 +85,8 @@ def load_dataset(
     `confounders` are column names; ("auto",) takes what `detect` names from all labels. Raises UsageError for a
     column that is not there, fewer than two classes, or no confounder found.
     """
+    check_columns(rows, label, confounders, group, ignore)
     named = [name for name in confounders if name != "auto"]
-    for option, column in [("--label", label), *(("--confounder", c) for c in named)]:
-        require(rows, option, column)
-    if group is not None:
-        require(rows, "--group", group)
-    for column in ignore:
-        require(rows, "--ignore", column)
-    if label in named:
-        raise UsageError(f"--confounder: {label!r} is the --label itself; name another column")
     has_label = np.array([bool(row.get(label, "").strip()) for row in rows])
     finite = np.isfinite(vectors).all(axis=1)
     kept = np.flatnonzero(has_label & finite)
@@ -92,7 +99,7 @@ def load_dataset(
     classes, labels = np.unique([row[label].strip() for row in here] or [""], return_inverse=True)
     if len(classes) < 2:
         raise UsageError(
-            f"--label: column {label!r} holds only {classes[0]!r}; at least two classes are needed"
+            f"--label: column {label!r} holds only {str(classes[0])!r}; at least two classes are needed"
         )
     keys = [row[group] if group else "" for row in here]
     unique = [f"\0row {i}" if is_missing(key) else key.strip() for i, key in zip(kept, keys, strict=True)]

@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from cdsel_backend.simulate.dataset import (
     Dataset,
+    check_columns,
     embed_folder,
     load_dataset,
     read_embeddings,
@@ -21,6 +22,8 @@ from cdsel_backend.table import Row
 def read(given: Mapping[str, Any], rows: list[Row], progress: Progress, backbone: str) -> Dataset:
     """Return the labelled items of the command's options, with vectors that were given or that a network makes."""
     metadata: Path = given["metadata"]
+    # Before the images, which may take hours.
+    check_columns(rows, given["label"], given["confounder"], given["group"], given["ignore"])
     if given["embeddings"]:
         vectors = read_embeddings(given["embeddings"], len(rows))
     else:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -38,22 +38,37 @@ def open_database(url: str, vectors: VectorStore | None = None) -> Engine:
 
     Raises:
         NewerDatabase: a newer program made the database; nothing was changed.
-        sqlalchemy.exc.ArgumentError: the URL is none.
+        sqlalchemy.exc.ArgumentError: the URL is none, or of a kind of database that is not supported here.
         sqlalchemy.exc.OperationalError: the database does not answer.
     """
-    parsed = make_url(url)
+    parsed = _supported(make_url(url))
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
+        engine = create_engine(parsed, connect_args={"timeout": SQLITE_WAIT_S})
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         if parsed.database and parsed.database != ":memory:":
             _watch_file(engine, Path(parsed.database))
     else:
-        engine = create_engine(url, pool_pre_ping=True)
+        try:
+            engine = create_engine(parsed, pool_pre_ping=True)
+        except ImportError as error:
+            raise ArgumentError(f"{error}: pip install 'cdsel-backend[postgres]'") from error
     migrate(engine, vectors)
     return engine
+
+
+def _supported(url: URL) -> URL:
+    """The URL as SQLAlchemy wants it: `postgres://` and `postgresql://` are what others write for our driver's."""
+    if url.drivername in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername.partition("+")[0] not in ("sqlite", "postgresql"):
+        raise ArgumentError(
+            f"{url.drivername}:// is neither SQLite nor PostgreSQL: write sqlite:////folder/file or "
+            "postgresql+psycopg://user:password@host/name"
+        )
+    return url
 
 
 def _watch_file(engine: Engine, file: Path) -> None:
