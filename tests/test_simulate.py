@@ -179,7 +179,7 @@ def test_rows_without_a_group_stand_alone():
 
 def test_a_column_named_twice_is_refused(tmp_path: Path):
     (tmp_path / "t.csv").write_text("file,site,site\na.png,x,y\n")
-    with pytest.raises(UsageError, match="names the column .site. more than once"):
+    with pytest.raises(UsageError, match="names the column 'site' more than once"):
         read_table(tmp_path / "t.csv")
 
 

@@ -166,10 +166,6 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         tempfile.TemporaryDirectory(prefix="cdsel-simulate-") as scratch,
     ):
         rows = read_table(given["metadata"])
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--out: {out} cannot be made: {error.strerror or error}") from error
         if len(given["backbone"]) > 1:
             compare(console, given | {"out": out}, rows, progress)
             return
@@ -197,6 +193,10 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         )
         for fault in check_budgets(sets, plan):
             raise UsageError(f"{fault}, or ask for less")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out: {out} cannot be made: {error.strerror or error}") from error
         tell, outcome = teller(progress), Outcome()
         for number, found in enumerate(run_plan(sets, plan, jobs or os.cpu_count() or 1), start=1):
             outcome.add(found)
