@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,12 +16,13 @@ from PIL import Image
 from test_pool import encode, picture
 
 from cdsel_backend.pool.backbones import Backbone, fit_to, load_backbone
+from cdsel_backend.pool.codec import File, NvImageCodec
 from cdsel_backend.pool.decode import read_image
-from cdsel_backend.pool.decode_gpu import GpuDecoder, NvImageCodec, find_decoder, look_at, shrink
+from cdsel_backend.pool.decode_gpu import GpuDecoder, Shrunk, find_decoder, look_at, shrink
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.jpeg import read_head
 from cdsel_backend.pool.measures import look
-from cdsel_backend.pool.prepare import Embedded
+from cdsel_backend.pool.prepare import CHUNK, Embedded, Preparation
 from cdsel_backend.pool.runtime import CLOSE, SAME, TRIAL, agreement
 
 CPU = torch.device("cpu")
@@ -30,9 +35,9 @@ class PillowCodec:
         self.alter = alter
         self.decoded = 0
 
-    def __call__(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
+    def __call__(self, files: Sequence[File]) -> list[torch.Tensor | None]:
         self.decoded += len(files)
-        pictures = [np.array(Image.open(io.BytesIO(data)).convert("RGB")) for data in files]
+        pictures = [np.array(Image.open(io.BytesIO(data)).convert("RGB")) for data, _ in files]
         return [torch.from_numpy(np.ascontiguousarray(self.alter(pixels))) for pixels in pictures]
 
 
@@ -80,6 +85,7 @@ def test_the_head_of_a_plain_jpeg_is_read_as_pillow_reads_it(name: str) -> None:
     head, decoded = read_head(PLAIN[name]), read_image(PLAIN[name])
     assert head is not None
     assert (head.size, head.quality) == (decoded.size, decoded.quality)
+    assert head.progressive == (name == "progressive")
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -153,6 +159,65 @@ def test_nvimagecodec_decodes_as_pillow_does(small: Backbone) -> None:
     assert_alike(embedded(small, pool(), decoder), embedded(small, pool(), None))
 
 
+def test_what_an_engine_does_not_decode_goes_to_the_rest_of_the_gpu(small: Backbone) -> None:
+    """The engine is played here: on a GPU it is a decoder of the same kind, with the backend of its hardware alone."""
+    pytest.importorskip("nvidia.nvimgcodec", reason="nvImageCodec is not installed")
+
+    class Engine:
+        """Decodes what it was told to, and keeps what it was asked for."""
+
+        def __init__(self, decoder, decodes) -> None:
+            self.decoder, self.decodes, self.asked = decoder, decodes, []
+
+        def decode(self, files, **options):
+            self.asked += files
+            return [
+                image if data in self.decodes else None
+                for data, image in zip(files, self.decoder.decode(files, **options), strict=True)
+            ]
+
+    plain = [encode(picture(n, (64, 48)), "JPEG") for n in range(9)]
+    files = [(data, read_head(data)) for data in [plain[0], PLAIN["progressive"], *plain[1:]]]
+    due = NvImageCodec(CPU)(files)
+
+    codec = NvImageCodec(CPU)
+    codec._engine = engine = Engine(codec._decoder, set(plain[::2]))
+    found = codec(files)
+    assert engine.asked == plain  # nothing progressive
+    for one, other in zip(found, due, strict=True):
+        assert torch.equal(one, other)
+
+    engine.decodes, engine.asked = set(), []
+    assert all(one is not None for one in codec(files))
+    codec(files)
+    assert engine.asked == plain  # it decoded nothing, and is not asked again
+
+
+def test_of_two_codecs_that_agree_the_faster_one_decodes(small: Backbone) -> None:
+    class Slow(PillowCodec):
+        def __call__(self, files):
+            time.sleep(0.4)
+            return super().__call__(files)
+
+    def fails(files):
+        raise RuntimeError("the driver is too old")
+
+    for first, second, due in (
+        (Slow, PillowCodec, 1),
+        (PillowCodec, Slow, 0),
+        (PillowCodec, lambda: fails, 0),
+        (Slow, lambda: PillowCodec(lambda pixels: 255 - pixels), 0),
+        (lambda: fails, PillowCodec, 1),
+    ):
+        codecs = first(), second()
+        decoder = GpuDecoder([codecs[0]], small.size, small.embed_prepared, cores=1, others=[codecs[1]])
+        fed(decoder, small)
+        assert decoder.chosen
+        tried = codecs[due].decoded
+        assert decoder.read([pool()[0]]) != [None]
+        assert codecs[due].decoded == tried + 1
+
+
 @pytest.mark.parametrize(
     "codec",
     [
@@ -182,6 +247,39 @@ def test_a_decoder_that_fails_later_costs_nothing(small: Backbone) -> None:
     while decoder.chosen:
         assert decoder.read([pool()[0]]) == [None]
     assert decoder.read([pool()[0]]) == [None]
+
+
+def test_few_chunks_are_read_at_once_and_many_wait_for_a_gpu_only_where_reading_is_quick() -> None:
+    class Ready(GpuDecoder):
+        def read(self, files, **options):
+            return [Shrunk(np.zeros((8, 8, 3), np.uint8), {}) for _ in files]
+
+    decoder = Ready([], (8, 8), lambda pixels: pixels)
+    decoder.chosen = True
+    prepare: Preparation[int] = Preparation(
+        np.asarray, known=lambda digests: (), once=False, max_pixels=100, decoder=decoder
+    )
+    reading, most, guard = 0, 0, threading.Lock()
+
+    def read(data: bytes) -> bytes:
+        nonlocal reading, most
+        with guard:
+            reading += 1
+            most = max(most, reading)
+        time.sleep(0.0002)
+        with guard:
+            reading -= 1
+        return data
+
+    assert prepare.under_way(10) == decoder.window
+    chunk = [(number, partial(read, bytes(100))) for number in range(CHUNK)]
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(prepare, [chunk] * 32))
+    assert 1 <= most <= 4
+    for _ in range(16):
+        prepare([(number, partial(time.sleep, 0.002)) for number in range(2)])
+    assert prepare.chunk() < CHUNK
+    assert prepare.under_way(10) == 10
 
 
 def test_without_a_gpu_there_is_none() -> None:

@@ -173,7 +173,7 @@ class EmbeddingStream(Generic[K]):
                 waiting.append((len(chunk), self._readers.submit(self._prepare, chunk)))
                 under_way += len(chunk)
                 # The oldest is awaited only when enough are under way, so that the readers never idle.
-                while under_way >= self._threads + self._size():
+                while under_way >= self._prepare.under_way(self._threads + self._size()):
                     under_way -= self._take(waiting, ready)
             while waiting and not self._stopped:
                 self._take(waiting, ready)

@@ -11,7 +11,8 @@ from PIL.JpegImagePlugin import zigzag_index
 from cdsel_backend.pool.decode import jpeg_quality
 
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, with Huffman's code
+_PROGRESSIVE = 0xC2
+_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)  # baseline, extended and progressive, with Huffman's code
 _OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES, _SCAN, _APP1, _APP2, _APP14 = 0xDB, 0xDA, 0xE1, 0xE2, 0xEE
 _ORIENTATION = 0x0112
@@ -19,10 +20,14 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class JpegHead:
-    """What the head of a file says: the picture's `size` (width, height), and the `quality` that it was saved with."""
+    """What the head of a file says.
+
+    The picture's `size` (width, height), the `quality` that it was saved with, and whether it comes in several scans.
+    """
 
     size: tuple[int, int]
     quality: int | None
+    progressive: bool = False
 
     @property
     def pixels(self) -> int:
@@ -34,7 +39,7 @@ def read_head(data: bytes) -> JpegHead | None:
     """Read the head of a whole JPEG file of 8 bits, grey or YCbCr, that is not to be turned; None for all others."""
     if not data.startswith(_START) or not data.endswith(_END):
         return None
-    at, size, quality = 2, None, None
+    at, size, quality, progressive = 2, None, None, False
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -42,12 +47,13 @@ def read_head(data: bytes) -> JpegHead | None:
             at += 1
             continue
         if marker == _SCAN:
-            return JpegHead(size, quality) if size is not None and 0 not in size else None
+            return JpegHead(size, quality, progressive) if size is not None and 0 not in size else None
         body = data[at + 4 : end]
         if marker in _FRAMES:
             if len(body) < 6 or body[0] != 8 or body[5] not in (1, 3) or body[6::3] == b"RGB":
                 return None
             size = int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
+            progressive = marker == _PROGRESSIVE
         elif (
             marker in _OTHER_FRAMES
             or (marker == _APP1 and _is_turned(body))

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -31,6 +32,9 @@ K = TypeVar("K")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CHUNK = 64
 """Items that one thread prepares together, where reading is quick and a GPU decodes."""
+_AT_ONCE = (
+    4  # whole chunks that are read; quick reads gain nothing from more threads, which wait for one another
+)
 # Divided by the seconds that an item takes to be read: what takes longer is waited for by many threads at once.
 _CHUNK_SECONDS = 0.02
 _decoding = threading.BoundedSemaphore(CORES)
@@ -92,6 +96,7 @@ class Preparation(Generic[K]):
         # Of the quickest item of a chunk, a running mean: the others may wait for other threads, not for the source.
         # Threads may overwrite one another's.
         self._read_seconds = 0.0
+        self._whole_chunks = threading.BoundedSemaphore(_AT_ONCE)
 
     def chunk(self) -> int:
         """Items in one call.
@@ -102,13 +107,23 @@ class Preparation(Generic[K]):
             return 1
         return max(1, min(CHUNK, int(_CHUNK_SECONDS / max(self._read_seconds, 1e-6))))
 
+    def under_way(self, most: int) -> int:
+        """Items to be prepared at once: `most`, and more where a GPU decodes them in large batches.
+
+        What is read and hashed so quickly that chunks are whole is small, so that many of them fill no memory.
+        """
+        if self._decoder is None or self.chunk() < CHUNK:
+            return most
+        return max(most, self._decoder.window)
+
     def __call__(self, chunk: Sequence[tuple[K, Source]]) -> tuple[list[Prepared[K]], SourceError | None]:
         """Prepare items, in their order: those before a SourceError, and the error."""
         fetched: list[tuple[Embedded[K], bytes | None]] = []
         failure = None
         try:
-            for one in self._fetch(chunk):
-                fetched.append(one)
+            with self._whole_chunks if len(chunk) == CHUNK else nullcontext():
+                for one in self._fetch(chunk):
+                    fetched.append(one)
         except SourceError as error:  # not this image's fault: nothing can be read now
             failure = error
         known = self._are_known([item.content_hash for item, _ in fetched])

@@ -181,7 +181,7 @@ def main() -> None:
         "decode": lambda: in_threads(
             lambda at: read(backbone, on_gpu, files[at * chunk : (at + 1) * chunk]),
             -(-len(files) // chunk),
-            on_gpu.readers // chunk if on_gpu else share,
+            on_gpu.window // chunk if on_gpu else share,
         ),
         "whole": lambda: list(
             embed_images(backbone, ((file, file.read_bytes) for file in files), decoder=backbone.decoder)
