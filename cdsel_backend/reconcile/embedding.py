@@ -19,6 +19,9 @@ from cdsel_backend.store.records import Activity, DueItem, ReadImage, Step
 from cdsel_backend.store.vectors import VectorStore
 
 COMMIT_SECONDS = 2.0  # between commits: what a crash costs at the most
+COMMIT_IMAGES = (
+    4096  # so that a GPU does not wait for the last commit of a step, which nothing goes on beside
+)
 STEP_SECONDS = (
     10.0  # of a step: long beside the filling of its pipeline, short beside the time between two polls
 )
@@ -67,7 +70,7 @@ def embed(context: Context, state: State) -> bool:
                 for result in stream.next_batch(LOOK_SECONDS):
                     results.add(result)
                 now = time.monotonic()
-                if now - committed >= COMMIT_SECONDS:
+                if now - committed >= COMMIT_SECONDS or len(results.read) >= COMMIT_IMAGES:
                     results.commit()
                     results.show()
                     committed = now

@@ -8,10 +8,10 @@ pictures are small, so that reading, hashing and copying them, which needs no lo
 CPU time is what no number of cores shortens.
 
 `whole` is the stream from files to vectors, `worker` the worker's step from listed items to committed rows. Of each:
-`images_s`, `cpu_us` (CPU microseconds an image), `cpu_by_thread` (of which kind of thread), `wait_us` (how long a thread
-waits that wants the lock, each time); where py-spy is installed, `lock_us` (microseconds an image that somebody held the
-lock) and `lock_by_file` (the innermost file of ours that did).
-Beside others on a machine read `cpu_us`: a thread that has the lock and waits for a core counts as holding it.
+`images_s`, `cpu_us` (CPU microseconds an image), `cpu_by_thread` (of which kind of thread), `wait_us` (how long a
+thread waits that wants the lock, each time); where py-spy is installed, `lock_us` (microseconds an image that somebody
+held the lock) and `lock_by_file` (the innermost file of ours that did). Beside others on a machine read `cpu_us` of
+several runs: a thread that has the lock and waits for a core counts as holding it.
 """
 
 from __future__ import annotations
