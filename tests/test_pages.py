@@ -214,6 +214,36 @@ def test_a_changed_budget_is_in_force_audited_and_can_be_undone(client, store, p
     assert len(store.audit(project)) == 3
 
 
+def shown_by(page):
+    """What a form says that its page showed."""
+    return html.unescape(re.search(r"name=\"shown\" value='([^']*)'", page)[1])
+
+
+def test_a_form_that_stood_open_takes_back_nothing_that_was_changed_meanwhile(client, store, project):
+    for page in ("", "/settings"):
+        shown = shown_by(client.get(f"/projects/{POOL}{page}").text)
+        before = str(json.loads(shown)["budget"])
+        post(client, "/settings", fields="budget", budget="7")  # in another tab
+        size = "11" if page else "12"
+        typed = {"fields": ["budget", "round_size"], "budget": before, "shown": shown}
+        refused = post(client, "/settings", **typed, round_size="0")
+        assert json.loads(shown_by(refused.text)) == json.loads(shown)
+        post(client, "/settings", **typed, round_size=size)
+        settings = State(store, project).settings
+        assert (settings.budget, settings.round_size) == (7, int(size))
+        assert "Budget was changed meanwhile, to 7, and stays so." in client.get(f"/projects/{POOL}").text
+        post(client, "/settings", **typed | {"budget": before + "0"}, round_size=size)
+        assert State(store, project).settings.budget == int(before + "0")
+    assert post(client, "/settings", fields="budget", budget="9", shown="[[").status_code == 303
+
+
+def test_a_class_with_a_comma_is_one_class(client, store, project):
+    config = CONFIG.replace("<Choice ", "<Choice value=\"cannot tell, blurred\"/><Choice ", 1)
+    store.update_project(project, label_config=config)
+    post(client, "/settings", fields="ignore_classes", ignore_classes="cannot tell, blurred")
+    assert State(store, project).settings.ignore_classes == ["cannot tell, blurred"]
+
+
 def test_undo_goes_back_to_an_earlier_value_of_the_dashboard(client, store, project):
     for budget in ("50", "60"):
         post(client, "/settings", fields="budget", budget=budget)

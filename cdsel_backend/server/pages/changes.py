@@ -5,6 +5,7 @@ Every change is one transaction with its row in the audit.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
@@ -62,15 +63,24 @@ def settings(pool_project: int) -> str:
 
 @pages.post("/projects/<int:pool_project>/settings")
 def change_settings(pool_project: int) -> tuple[str, int] | Response:
-    """Set the settings that a form names under `fields`; all of them, or none where one is refused."""
+    """Set the settings that a form names under `fields`; all of them, or none where one is refused.
+
+    What the form still says as its page showed it stays as it is: somebody may have changed it since, here in another
+    tab or in Label Studio.
+    """
     state = read_state(pool_project)
-    typed = {name: _typed(name) for name in request.form.getlist("fields")}
+    typed = {name: _typed(state, name) for name in request.form.getlist("fields")}
     accepted, refusals = accept(typed, {}, layer=LAYER)
     faults = {refusal.name: refusal.reason if refusal.known else refused(refusal) for refusal in refusals}
     if faults:
         return _settings_page(state, typed, faults), 422
-    in_force = state.settings.model_dump(mode="json")
-    put = {name: value for name, value in accepted.items() if value != in_force[name]}
+    in_force, shown = state.settings.model_dump(mode="json"), _shown()
+    left = {name for name, value in accepted.items() if name in shown and value == shown[name]}
+    put = {name: value for name, value in accepted.items() if value != in_force[name] and name not in left}
+    for name in sorted(name for name in left if shown[name] != in_force[name]):
+        flash(
+            f"{_words(name).capitalize()} was changed meanwhile, to {value_text(in_force[name])}, and stays so."
+        )
     if put:
         _change(state, put=put)
         flash(
@@ -171,7 +181,16 @@ def _in_force(layers: Mapping[str, Any], name: str) -> tuple[Any, str]:
     return found.settings.model_dump(mode="json")[name], source_name(found.sources[name])
 
 
-def _typed(name: str) -> Any:
+def _shown() -> Mapping[str, Any]:
+    """The settings as the page of a form showed them; nothing where the form does not say so."""
+    try:
+        shown = json.loads(request.form.get("shown", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return shown if isinstance(shown, dict) else {}
+
+
+def _typed(state: State, name: str) -> Any:
     """What a form says of a setting, as `settings.accept` reads it."""
     if name not in ProjectSettings.model_fields:
         return request.form.get(name)
@@ -181,7 +200,9 @@ def _typed(name: str) -> Any:
     if name == "confounders":
         return "auto" if request.form.get("mode") == "auto" else request.form.getlist(name)
     if kind == "list":
-        return [part for text in request.form.getlist(name) for part in names_in(text)]
+        whole = {*_known(state, name), *state.settings.model_dump()[name]}  # a class may hold a comma
+        texts = request.form.getlist(name)
+        return [part for text in texts for part in ([text] if text in whole else names_in(text))]
     if name == "annotators" and "account" in request.form:
         pairs = zip(request.form.getlist("account"), request.form.getlist("quota"), strict=False)
         return {who.strip(): quota.strip() for who, quota in pairs if who.strip() and quota.strip()}
@@ -280,6 +301,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
         state=state,
         status=project_status(Service.current().store, state),
         rows=rows,
+        shown={**values, **_shown()},
         faults=faults,
         lowering=lowering(state),
         in_hours=budget_in_hours(state),
@@ -292,7 +314,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
 def _text(value: Any) -> Any:
     """A value as its control shows it: quotas as `ann@example.org: 100`, shares without needless digits."""
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.15g}"
     if isinstance(value, dict):
         return value_text(value) if value else ""
     return value
