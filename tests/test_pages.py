@@ -238,7 +238,7 @@ def test_a_form_that_stood_open_takes_back_nothing_that_was_changed_meanwhile(cl
 
 
 def test_a_class_with_a_comma_is_one_class(client, store, project):
-    config = CONFIG.replace("<Choice ", "<Choice value=\"cannot tell, blurred\"/><Choice ", 1)
+    config = CONFIG.replace("<Choice ", '<Choice value="cannot tell, blurred"/><Choice ', 1)
     store.update_project(project, label_config=config)
     post(client, "/settings", fields="ignore_classes", ignore_classes="cannot tell, blurred")
     assert State(store, project).settings.ignore_classes == ["cannot tell, blurred"]

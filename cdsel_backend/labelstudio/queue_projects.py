@@ -19,6 +19,7 @@ from cdsel_backend.labelstudio.placing import EVERYONE
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Json
 
+SEQUENTIAL = "Sequential sampling"
 TITLE_LENGTH = 50  # Label Studio refuses a longer one
 PROBLEMS_LENGTH = 400
 OUR_LINE = re.compile(r"^cdsel: \d+ of \d+ labelled · .*$", re.MULTILINE)
@@ -102,7 +103,7 @@ def ensure_queue_project(
             queue_config(state.project.label_config),
             description=queue_description(state, dashboard, annotator),
             expert_instruction=queue_instruction(state, dashboard, pool.get("expert_instruction") or ""),
-            sampling="Sequential sampling",
+            sampling=SEQUENTIAL,
             maximum_annotations=1,
             skip_queue="IGNORE_SKIPPED",
             enable_empty_annotation=space_of(state).empty_counts,
@@ -116,15 +117,30 @@ def ensure_queue_project(
     return queue
 
 
-def ensure_config(studio: LabelStudio, queue: int, label_config: str, learn: str | None) -> None:
+def ensure_config(studio: LabelStudio, queue: int, label_config: str, learn: str | None) -> Json:
     """Make a queue's labeling config that of the pool, and let nothing chosen be submitted where it is an answer.
 
-    `learn`: the setting, on which that depends, too.
+    `learn`: the setting, on which that depends, too. Returns the queue project as it was found.
     """
     found, wanted = studio.project(queue), queue_config(label_config)
     empty = label_space(label_config, learn).empty_counts
     if found["label_config"] != wanted or (empty and found.get("enable_empty_annotation") is False):
         studio.update_project(queue, label_config=wanted, enable_empty_annotation=empty)
+    return found
+
+
+def order_problem(queue: int, found: Json) -> str | None:
+    """Why Label Studio hands out a queue in another order than that of the ranks, as a sentence; None where it does."""
+    sampling, readers = found.get("sampling"), found.get("maximum_annotations") or 1
+    wrong = [f'its task sampling is "{sampling}"'] if sampling not in (None, SEQUENTIAL) else []
+    wrong += [f"each of its tasks is for {readers} annotators"] if readers > 1 else []
+    if not wrong:
+        return None
+    return (
+        f"the images of the queue (project {queue}) do not come in the order of their ranks, because "
+        f"{' and '.join(wrong)}: set {SEQUENTIAL} and one annotation per task in the settings of that project; for "
+        "second readings there is the setting overlap"
+    )
 
 
 def _marked(studio: LabelStudio, pool_project: int, annotator: str) -> int | None:

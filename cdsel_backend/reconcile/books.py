@@ -14,7 +14,7 @@ from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_task_of, named_items, read_mark
-from cdsel_backend.labelstudio.queue_projects import ensure_config
+from cdsel_backend.labelstudio.queue_projects import ensure_config, order_problem
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import label_rows
@@ -35,15 +35,18 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     project = state.project
     space = space_of(state)
     names = {queue: name for name, queue in state.queues.items()}
+    disordered: list[str | None] = []
     for queue in queues:
         if queue != project.pool_project:
             known_project(context.store, context.studio, queue)
-            ensure_config(context.studio, queue, project.label_config, state.settings.learn)
+            found = ensure_config(context.studio, queue, project.label_config, state.settings.learn)
+            disordered.append(order_problem(queue, found))
         tasks = list(context.studio.tasks(queue, with_annotations=True))
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)
         take_answers(context, state, queue, tasks, space)
     if set(queues) == set(state.queues.values()):
+        context.store.note_problems(project.id, "order", [words for words in disordered if words])
         context.store.update_project(project.id, queue_synced_at=now)
 
 

@@ -15,7 +15,7 @@ from cdsel_backend.labelstudio.labels import (
     space_of,
 )
 from cdsel_backend.labelstudio.mirroring import is_mirrored
-from cdsel_backend.labelstudio.queue_projects import ensure_config
+from cdsel_backend.labelstudio.queue_projects import SEQUENTIAL, ensure_config
 from cdsel_backend.labelstudio.source import TaskItem
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.identity import known_project
@@ -37,7 +37,6 @@ from cdsel_backend.training import ModelFormatError, load
 REQUESTS = frozenset(Request)
 UPDATED = "PROJECT_UPDATED"  # what Label Studio calls a change of a project's own fields
 REFUSED = 400  # the status of what Label Studio finds wrong with a request
-SEQUENTIAL = "Sequential sampling"
 RELIST_SECONDS = 3600.0  # between looks at a source outside Label Studio; `cdsel pool add` looks at once
 POOL_POLL = 10  # the pool is listed once in so many polls of the queue
 
