@@ -57,6 +57,10 @@ class NvImageCodec:
         self._engine = decoder(kinds.HW_GPU_ONLY) if engine else None
         self._options = {"params": nvimgcodec.DecodeParams(apply_exif_orientation=False)}
 
+    def __str__(self) -> str:
+        how = "the JPEG engine first" if self._engine is not None else f"all of {self._device}"
+        return f"nvImageCodec, {how}"
+
     def __call__(self, files: Sequence[File]) -> list[torch.Tensor | None]:
         """See `Codec`."""
         if not self._gpu:

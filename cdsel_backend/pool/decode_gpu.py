@@ -156,7 +156,10 @@ class GpuDecoder:
         cosine = agreement(gpu, cpu)
         speed = 1 / taken / (self._cores / (sum(took for *_, took in trial) / len(files)))
         log.info(
-            "JPEG on the GPU: cosine %.5f at the least, %.1f times the speed of all cores", cosine, speed
+            "JPEG on the GPU (%s): cosine %.5f at the least, %.1f times the speed of all cores",
+            codecs[0],
+            cosine,
+            speed,
         )
         return speed if cosine >= CLOSE else 0.0
 

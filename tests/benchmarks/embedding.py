@@ -9,13 +9,15 @@ has those it would have in the pipeline, half of them (on a GPU: all).
 `worker` is the rate of the worker's own step, from a folder that is its source to vectors that are committed.
 `gpu_decodes` says whether the GPU decodes, too. `times_plain` is whole / plain,
 `of_slower_stage` whole / the slower of decode and forward. `cpu_ms` are CPU milliseconds an image, which mean
-something on a busy machine, too. `cosine` is the lowest of our vectors to the loop's.
+something on a busy machine, too. `cosine` is the lowest of our vectors to the loop's. `costs`, where it is asked for,
+is as in `lock.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -27,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from costs import measured
 from PIL import Image
 
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -114,14 +117,32 @@ def worker(backbone: Backbone, folder: Path) -> Iterator[Callable[[], int]]:
         store.close()
 
 
-def worker_speed(backbone: Backbone, files: list[Path]) -> float:
-    """Images a second of the worker's step."""
+@contextmanager
+def copied(files: list[Path]) -> Iterator[Path]:
+    """A folder of these files alone."""
     with tempfile.TemporaryDirectory() as name:
         for number, file in enumerate(files):
             shutil.copy(file, Path(name, f"{number}{file.suffix}"))
-        with worker(backbone, Path(name)) as step:
-            begun = time.perf_counter()
-            return step() / (time.perf_counter() - begun)
+        yield Path(name)
+
+
+def worker_speed(backbone: Backbone, files: list[Path]) -> float:
+    """Images a second of the worker's step."""
+    with copied(files) as folder, worker(backbone, folder) as step:
+        begun = time.perf_counter()
+        return step() / (time.perf_counter() - begun)
+
+
+def costs(backbone: Backbone, files: list[Path]) -> dict[str, object]:
+    """What an image costs in the stream, and in the worker's step."""
+
+    @contextmanager
+    def stream() -> Iterator[Callable[[], int]]:
+        items = embed_images(backbone, ((file, file.read_bytes) for file in files), decoder=backbone.decoder)
+        yield lambda: sum(1 for _ in items)
+
+    with copied(files) as folder:
+        return {"whole": measured(stream), "worker": measured(lambda: worker(backbone, folder))}
 
 
 def seconds(function: Callable[[], object]) -> tuple[float, float]:
@@ -145,7 +166,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=("auto", "float32"), default="auto")
     parser.add_argument("--features", choices=("last", "depths"), default="last")
+    parser.add_argument(
+        "--costs", action="store_true", help="say what CPU and lock an image takes, and where"
+    )
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
     files = sorted(file for file in options.images.rglob("*") if file.suffix.lower() in SUFFIXES)
     files = files[: options.limit]
     if not files:
@@ -220,6 +245,7 @@ def main() -> None:
                 "gpu_decodes": on_gpu is not None,
                 "images": len(files),
                 "cores": cores,
+                **({"costs": costs(backbone, files)} if options.costs else {}),
             }
         )
     )

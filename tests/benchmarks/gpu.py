@@ -1,13 +1,17 @@
-"""What a GPU is asked to show, in one run of a few minutes and as one JSON line.
+"""What a GPU is asked to show, in one run of at most five minutes and as one JSON line.
 
     python tests/benchmarks/gpu.py [--device cpu --images 64 --items 5000 --picks 100 --backbone test_efficientnet]
 
-`embedding`: `embedding.py` with so many drawn JPEGs of 500 pixels (asked: `whole` >= 6,000 a second, `of_slower_stage`
->= .9, `cosine` >= .999). `select_s`: picks of drawn vectors (n, 384) by coverage (asked: 10,000 of 1,000,000 in 10 s).
-`near_s`: each of these vectors' nearest two among all, itself and its nearest (asked: 120).
+`embedding`: `embedding.py --costs` with so many drawn JPEGs of 500 pixels (asked: `whole` >= 6,000 a second,
+`of_slower_stage` >= .9, `cosine` >= .999). `log`: what the trials of decoders and runtimes said, with their speeds.
+`codecs`: images a second that nvImageCodec alone decodes, by what decodes, the batch and the threads; the text of an
+error where it cannot. `lock`: `lock.py` on these cores. `select_s`: picks of drawn vectors (n, 384) by coverage
+(asked: 10,000 of 1,000,000 in 10 s). `near_s`: each of these vectors' nearest two among all, itself and its nearest
+(asked: 120). Install py-spy to see who holds the interpreter's lock. Each part is also written to stderr as it ends.
 
-On one H100 with 16 cores, 26 November 2026: plain 206, forward 17,455, decode 7,551, whole 3,884, worker 2,051 images a
-second, cosine .9999; select_s 8.2, near_s 36.
+On one H100 with 16 cores, 26 November 2026, at 05a0d06: plain 206, forward 17,455, decode 7,551, whole 3,884, worker
+2,051 images a second, cosine .9999; select_s 8.2, near_s 36. Since then the path was made shorter (see `lock.py`) and
+the JPEG engine is tried by itself; neither has run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -18,19 +22,82 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from drawn import jpeg
+from numpy.typing import NDArray
 
+from cdsel_backend.pool.codec import NvImageCodec
+from cdsel_backend.pool.jpeg import read_head
 from cdsel_backend.selection import Problem, select
 from cdsel_backend.selection.neighbours import nearest
 
 
 def draw_image(file: Path) -> None:
     file.write_bytes(jpeg(int(file.stem)))
+
+
+def run(script: str, *arguments: str) -> tuple[dict[str, object], list[str]]:
+    """What another benchmark prints, and the lines of its log."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr.splitlines()
+
+
+def codec_speeds(device: torch.device, files: list[Path]) -> dict[str, float | str]:
+    """Images a second of each way to decode on a GPU, by nothing but nvImageCodec."""
+    read = [file.read_bytes() for file in files]
+    whole = [(data, head) for data in read if (head := read_head(data)) is not None]
+    found: dict[str, float | str] = {}
+    for engine, batch, threads in product((False, True), (64, 256), (1, 2)):
+        name = f"{'engine first' if engine else 'all'}, {batch}, {threads} threads"
+        try:
+            codecs = [NvImageCodec(device, engine=engine) for _ in range(threads)]
+            parts = [whole[start : start + batch] for start in range(0, len(whole), batch)]
+
+            def decode(at: int) -> None:
+                with torch.cuda.stream(torch.cuda.Stream(device) if device.type == "cuda" else None):
+                    for part in parts[at::threads]:  # noqa: B023
+                        codecs[at](part)  # noqa: B023
+
+            with ThreadPoolExecutor(threads) as executor:
+                for _ in range(2):  # the first time prepares
+                    begun = time.perf_counter()
+                    list(executor.map(decode, range(threads)))
+                    found[name] = round(len(whole) / (time.perf_counter() - begun))
+        except Exception as error:  # whatever nvImageCodec raises where it lacks something
+            found[name] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def near(vectors: NDArray[np.float32]) -> float:
+    """Seconds of the nearest two of each vector."""
+    begun = time.perf_counter()
+    square, _ = nearest(vectors, vectors, 2)
+    assert square.shape == (len(vectors), 2)
+    return round(time.perf_counter() - begun, 2)
+
+
+def selected(vectors: NDArray[np.float32], picks: int) -> float:
+    """Seconds of a selection."""
+    count = len(vectors)
+    problem = Problem(
+        vectors=vectors,
+        columns=[],
+        labels=np.full(count, -1),
+        n_classes=2,
+        taken=np.zeros(count, dtype=bool),
+    )
+    begun = time.perf_counter()
+    assert len(select("confounder_aware", problem, picks)) == picks
+    return round(time.perf_counter() - begun, 2)
 
 
 def main() -> None:
@@ -45,31 +112,25 @@ def main() -> None:
     found: dict[str, object] = {"benchmark": "gpu", "device": options.device}
     if options.device != "cpu":
         found["gpu"] = torch.cuda.get_device_name()
+
+    def note(name: str, value: object) -> None:
+        found[name] = value
+        print(name, json.dumps(value), file=sys.stderr, flush=True)
+
     with tempfile.TemporaryDirectory() as name:
+        files = [Path(name) / f"{number}.jpg" for number in range(options.images)]
         with get_context("spawn").Pool() as processes:
-            processes.map(draw_image, [Path(name) / f"{number}.jpg" for number in range(options.images)])
-        command = [sys.executable, str(Path(__file__).with_name("embedding.py")), "--images", name]
-        command += ["--backbone", options.backbone, "--weights", "random", "--device", options.device]
-        command += ["--limit", str(options.images), "--plain", "1024", "--rounds", "2"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(done.stderr)
-        found["embedding"] = json.loads(done.stdout.splitlines()[-1])
+            processes.map(draw_image, files)
+        arguments = ["--images", name, "--backbone", options.backbone, "--weights", "random", "--costs"]
+        arguments += ["--device", options.device, "--limit", str(options.images), "--plain", "1024"]
+        embedding, log = run("embedding.py", *arguments, "--rounds", "2")
+        note("embedding", embedding)
+        note("log", [line for line in log if "JPEG" in line or "cosine" in line or "images/s" in line])
+        note("codecs", codec_speeds(torch.device(options.device), files[:4096]))
+    note("lock", run("lock.py", "--images", str(options.images))[0])
     vectors = np.random.default_rng(0).standard_normal((options.items, 384), dtype=np.float32)
-    begun = time.perf_counter()
-    square, _ = nearest(vectors, vectors, 2)
-    found["near_s"] = round(time.perf_counter() - begun, 2)
-    assert square.shape == (options.items, 2)
-    problem = Problem(
-        vectors=vectors,
-        columns=[],
-        labels=np.full(options.items, -1),
-        n_classes=2,
-        taken=np.zeros(options.items, dtype=bool),
-    )
-    begun = time.perf_counter()
-    assert len(select("confounder_aware", problem, options.picks)) == options.picks
-    found["select_s"] = round(time.perf_counter() - begun, 2)
+    note("select_s", selected(vectors, options.picks))
+    note("near_s", near(vectors))
     print(json.dumps(found))
 
 
