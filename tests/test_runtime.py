@@ -175,7 +175,7 @@ def test_out_of_memory_makes_batches_smaller_and_then_the_cpu_go_on(caplog):
     expected = pixels.astype(np.float32).mean((1, 2))
     tight = CudaRuntime(Hungry(10), [CPU, CPU], fallback=lambda: TorchRuntime(Hungry(99)), batch=64)
     np.testing.assert_allclose(tight(pixels), expected, rtol=1e-6)
-    assert (tight.batch, tight.parallel) == (8, 4)
+    assert (tight.batch, tight.parallel) == (8, 6)
     assert "batches are now of 8 images" in caplog.text
     none = CudaRuntime(Hungry(0), [CPU], fallback=lambda: TorchRuntime(Hungry(99)))
     np.testing.assert_allclose(none(pixels), expected, rtol=1e-6)

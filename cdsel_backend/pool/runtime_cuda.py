@@ -86,7 +86,8 @@ class CudaRuntime:
             batch: pictures in one call; the last batch is filled up where the network is compiled.
         """
         self.batch = batch
-        self.parallel = _CALLS * len(devices)
+        # One more than `_free` has: its pictures are gathered meanwhile, which takes as long as a small network.
+        self.parallel = (_CALLS + 1) * len(devices)
         self._how = f"{'bfloat16' if half else 'float32'}{', compiled' if compiled else ''}"
         self._devices = list(devices)
         self._half = half
