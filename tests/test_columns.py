@@ -234,7 +234,7 @@ def test_real_metadata():
 @pytest.mark.parametrize(
     "values",
     [
-        ("caf\u00e9", "cafe\u0301"),
+        ("\u00e9t\u00e9", "e\u0301te\u0301"),
         ("site A", "site\u00a0A", "site  A", "\u200bsite A\ufeff"),
         ("0", "-0", -0.0),
         (None, "#N/A", "n.a.", ".", "<NA>", "undefined"),
