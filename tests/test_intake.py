@@ -89,9 +89,11 @@ class Counting:
         return self._embed(pixels)
 
 
-def test_what_is_embedded_is_committed_while_the_step_goes_on(world, monkeypatch):
-    """The last image comes only once some of those before it are in the books."""
-    monkeypatch.setattr(embedding, "COMMIT_SECONDS", 0.0)
+@pytest.mark.parametrize(("seconds", "images"), [(0.0, 10**6), (600.0, 8)])
+def test_what_is_embedded_is_committed_while_the_step_goes_on(world, monkeypatch, seconds, images):
+    """The last image comes only once some of those before it are in the books: as time passes, and after so many."""
+    monkeypatch.setattr(embedding, "COMMIT_SECONDS", seconds)
+    monkeypatch.setattr(embedding, "COMMIT_IMAGES", images)
     before = []
 
     def answer(request):

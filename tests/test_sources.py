@@ -510,3 +510,14 @@ def test_nothing_is_read_of_a_file_that_is_too_large(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="larger than 200 MiB"):
         found.read(*items(found))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_file_that_comes_in_parts_is_read_whole(tmp_path: Path, monkeypatch) -> None:
+    """As from some network shares."""
+    data = bytes(range(250))
+    (tmp_path / "a.jpg").write_bytes(data)
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    source, whole = open_source(str(tmp_path), key=b""), os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, count: whole(descriptor, min(count, 100)))
+    assert source.read(SourceItem("a.jpg", "a.jpg", {})) == data
+    assert source.read(SourceItem("empty.jpg", "empty.jpg", {})) == b""
