@@ -416,6 +416,11 @@ def test_settings_on_the_control_go_first_and_what_stands_twice_is_named():
     assert space.notes == ('cdsel_budget="100" on <View> is not used: "200" is',)
 
 
+def test_attributes_may_be_written_in_any_case():
+    text = config(PLAIN).replace("toName=", "toname=").replace("value=", "VALUE=")
+    assert parse_label_space(text).classes == ("benign", "MAL")
+
+
 def test_namespaces_do_not_matter():
     text = config(PLAIN).replace(
         "<View>", '<View xmlns="http://x.org/a" xmlns:cdsel="urn:cdsel" cdsel:budget="7">'

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from world import POOL, SIZE, World
 
+from cdsel_backend.pool.errors import BackboneError
+from cdsel_backend.project.changed import audit_rows
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import load_champion, model_folder, predict
 from cdsel_backend.project.versions import predecessors
 from cdsel_backend.project.wording import early_training, outcome
 from cdsel_backend.reconcile import learn
+from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.reconcile.learn import (
     check_champion,
     detect_confounders,
@@ -584,3 +587,40 @@ def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_h
     rest = np.setdiff1d(np.arange(30), seen)
     np.testing.assert_array_equal(answers[rest], one[rest])
     assert np.abs(one[seen] - other[seen]).max() > 0.01
+
+
+def put(world, **settings):
+    """Set settings on the dashboard."""
+
+    def change(before):
+        after = {**before, "dashboard": settings}
+        return after, audit_rows(before, after, tuple(settings), who="test")
+
+    world.store.change_layer(world.project, change)
+
+
+def test_a_backbone_that_cannot_be_loaded_costs_the_new_images_only(world, monkeypatch):
+    """A name that is mistyped in the middle, or a hub that is away: annotators need not wait for it."""
+    world.round()
+    before = world.state().project.backbone
+    put(world, backbone="resnet51")
+    assert not world.step(embed)
+    state = world.state()
+    assert state.project.backbone == before
+    assert "timm has no model named 'resnet51'" in state.project.problems["backbone"][0]
+    monkeypatch.setattr("cdsel_backend.pool.backbones.load_backbone", None)  # it is not tried again at once
+    assert not world.step(embed)
+    assert world.step(select_round)
+    world.store.start_backbone(world.project, "")  # where nothing is embedded yet, nothing can go on
+    with pytest.raises(BackboneError, match="resnet51"):
+        world.step(embed)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("Site ", "did you mean 'site'?"), ("pateint", "the fields are id, site")]
+)
+def test_a_field_that_no_task_has_is_named_with_the_nearest(world, name, words):
+    put(world, ignore=[name])
+    world.step(detect_confounders)
+    (said,) = world.state().project.problems["metadata"]
+    assert said == f"no task has a metadata field {name!r}; {words}"

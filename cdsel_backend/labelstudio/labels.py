@@ -58,6 +58,15 @@ _SUPPORTED = (
     '<Choice value="benign"/><Choice value="malignant"/></Choices></View>'
 )
 
+_CASED = {
+    name.lower(): name
+    for name in (
+        *("name", "value", "toName", "choice", "alias", "required", "perRegion", "perItem"),
+        *("visibleWhen", "whenTagName", "whenChoiceValue", "whenLabelValue"),
+    )
+}
+"""The attributes that are read here; Label Studio's editor takes them in any case."""
+
 _Answer = Literal["single", "multiple", "regions"]
 _KINDS: Mapping[_Answer, LabelKind] = {"single": SINGLE, "multiple": PRESENCE, "regions": PRESENCE}
 """The kind of label that a control asks for; of several controls, those of an earlier kind are used."""
@@ -320,7 +329,8 @@ def _parse(label_config: str) -> ElementTree.Element:
     for tag in root.iter():  # Label Studio does not look at namespaces
         if isinstance(tag.tag, str):
             tag.tag = tag.tag.rpartition("}")[2]
-        tag.attrib = {_unspaced(key): value for key, value in tag.attrib.items()}
+        spelt = {_unspaced(key): value for key, value in tag.attrib.items()}
+        tag.attrib = {_CASED.get(key.lower(), key): value for key, value in spelt.items()}
     return root
 
 

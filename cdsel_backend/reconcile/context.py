@@ -8,8 +8,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
+from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.serving import Predictions
 from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.settings import ProjectSettings, ServerSettings
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cdsel_backend.pool.backbones import Backbone
 
 
+RELOAD_SECONDS = 60.0  # before a backbone that could not be loaded is tried again
 MOST_COMPUTING = 2  # steps that hold vectors of a whole pool, at once
 
 
@@ -47,6 +49,8 @@ class Context:
     studio: LabelStudio
     trainings: TrainingProcesses = field(default_factory=TrainingProcesses)
     backbones: dict[tuple[str, str | None, str, str], Backbone] = field(default_factory=dict)
+    unloadable: TTLCache[Hashable, str] = field(default_factory=lambda: TTLCache(64, RELOAD_SECONDS))
+    """Why a backbone could not be loaded a moment ago: a hub that is away is not asked at every pass."""
     at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`
     held: dict[int, tuple[float, bool]] = field(default_factory=dict)  # see `owner`
     looked: set[int] = field(default_factory=set)  # projects that this process has looked at in Label Studio
@@ -73,17 +77,23 @@ class Context:
 
         key = (settings.backbone, settings.backbone_weights, settings.features, settings.view)
         with self.loading.of(key):
+            if reason := self.unloadable.get(key):
+                raise BackboneError(reason)
             if key not in self.backbones:
-                self.backbones[key] = load_backbone(
-                    settings.backbone,
-                    weights=settings.backbone_weights,
-                    device=self.server.device,
-                    features=settings.features,
-                    view=settings.view,
-                    precision=self.server.precision,
-                    cache=self.server.compiled_folder,
-                    cluster=self.server.ray_address,
-                )
+                try:
+                    self.backbones[key] = load_backbone(
+                        settings.backbone,
+                        weights=settings.backbone_weights,
+                        device=self.server.device,
+                        features=settings.features,
+                        view=settings.view,
+                        precision=self.server.precision,
+                        cache=self.server.compiled_folder,
+                        cluster=self.server.ray_address,
+                    )
+                except BackboneError as fault:
+                    self.unloadable[key] = str(fault)
+                    raise
             return self.backbones[key]
 
     def tuned_backbone(self, settings: ProjectSettings, model: TunedModel) -> Backbone:

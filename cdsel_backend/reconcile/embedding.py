@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cdsel_backend.pool.embed import EmbeddingStream
+from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.patience import storages
 from cdsel_backend.pool.prepare import Embedded
 from cdsel_backend.project.source import pool_source, source_item
@@ -39,7 +40,17 @@ HOST_SUSPENDED = "IMAGE_HOST_SUSPENDED"  # an event of our own, for the activity
 
 def embed(context: Context, state: State) -> bool:
     """Read and embed images that have no vector, until none is left, something else is to be done, or time is up."""
-    backbone, store, project = context.backbone(state.settings), context.store, state.project.id
+    store, project = context.store, state.project.id
+    try:
+        backbone = context.backbone(state.settings)
+    except BackboneError as fault:
+        if not state.project.backbone:
+            raise
+        # The vectors that there are serve on: annotators need not wait for a name to be spelt right, or for a hub.
+        store.note_problems(project, "backbone", [f"{fault}; until then nothing new is embedded"])
+        return False
+    if "backbone" in state.project.problems:
+        store.note_problems(project, "backbone", [])
     if state.project.backbone != backbone.fingerprint:
         if state.project.backbone and store.embedding_progress(project)[0]:
             store.note_problems(project, "embedding", [EMBEDDED_AGAIN])

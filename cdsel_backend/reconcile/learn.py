@@ -6,7 +6,9 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ from cdsel_backend.training import (
 )
 
 VERDICT_CHANGED = "VERDICT_CHANGED"  # an event of our own, for the activity page
+FIELDS_SHOWN = 30  # of a pool, in a problem
 MARGIN = 0.02  # a candidate may be this much worse on held-out labels and still replace the champion
 
 
@@ -71,10 +74,7 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
     context.store.note_problems(
         state.project.id,
         "metadata",
-        [
-            f"no task has a metadata field {name!r}; the fields are {', '.join(sorted(known))}"
-            for name in missing
-        ]
+        [f"no task has a metadata field {name!r}; {_fields_like(name, known)}" for name in missing]
         + ([pool.typed.unread] if pool.typed.unread else []),
     )
     report = detect(
@@ -94,6 +94,16 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
         context.store.add_event(state.project.pool_project, VERDICT_CHANGED, asdict(change), handled=True)
     context.store.update_project(state.project.id, report=report.to_json(), report_key=str(key))
     return True
+
+
+def _fields_like(name: str, known: Collection[str]) -> str:
+    """The field that a name may have been meant to be, else the first of all that there are."""
+    folded = {field.casefold(): field for field in sorted(known)}
+    near = get_close_matches(name.strip().casefold(), folded, n=1)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    more = f" and {len(known) - FIELDS_SHOWN} more" if len(known) > FIELDS_SHOWN else ""
+    return f"the fields are {', '.join(sorted(known)[:FIELDS_SHOWN])}{more}"
 
 
 def _lead(pool: EmbeddedPool, report: Report) -> str:

@@ -327,7 +327,8 @@ def _training_rows(
     seen = np.unique(labels[rows])
     if len(seen) < 2:
         held = "" if trainable is None else " (labels held out for evaluation do not count)"
-        found = f"all {len(rows)} labels say {classes[seen[0]]!r}" if len(seen) else "there are no labels"
+        they = "the only label says" if len(rows) == 1 else f"all {len(rows)} labels say"
+        found = f"{they} {classes[seen[0]]!r}" if len(seen) else "there are no labels"
         raise NotEnoughLabels(f"A model needs labels of at least two classes, but {found}{held}.")
     return rows
 
