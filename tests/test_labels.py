@@ -350,6 +350,27 @@ def test_nothing_chosen_says_none_of_them_unless_the_control_is_required(control
     assert not SPACE.empty_counts
 
 
+def drawn(number, control="other", **value):
+    """A part of a result that is a region."""
+    return {"id": number, "from_name": control, "value": {"x": 1, "y": 1, "width": 5, "height": 5, **value}}
+
+
+def test_a_region_without_a_label_does_not_say_none_of_them():
+    space = parse_label_space(config(regions("RectangleLabels")))
+    control = space.control
+    for unlabelled in (drawn("a"), drawn("a", control), drawn("a", control, rectanglelabels=[])):
+        with pytest.raises(UnknownLabel, match="a region was drawn that has no label") as caught:
+            space.label_of([unlabelled])
+        assert caught.value.rest is None
+        with pytest.raises(UnknownLabel) as caught:
+            space.label_of([unlabelled, drawn("b", control, rectanglelabels=["nodule"])])
+        assert caught.value.rest == '["nodule"]'
+    # What has a label of any control is no such region; a shape and its label may be two parts.
+    assert space.label_of([drawn("a", polygonlabels=["organ"])]) == "[]"
+    split = [drawn("a"), {"id": "a", "from_name": control, "value": {"rectanglelabels": ["nodule"]}}]
+    assert space.label_of(split) == '["nodule"]'
+
+
 def test_what_is_known_of_an_answer_counts_and_the_rest_is_named():
     space = parse_label_space(config(MULTIPLE))
     with pytest.raises(UnknownLabel, match="'purple' is not in") as caught:

@@ -253,7 +253,7 @@ class ImageReader:
         head, comma, body = url.partition(",")
         try:
             data = (
-                base64.b64decode(unquote_to_bytes(body), validate=True)
+                base64.b64decode(_padded(b"".join(unquote_to_bytes(body).split())), validate=True)
                 if head.lower().endswith(";base64")
                 else unquote_to_bytes(body)
             )
@@ -277,3 +277,8 @@ def _short(url: str) -> str:
     parts = url.split("?", 1)
     kept = url if len(parts) == 1 or parts[1].startswith("d=") else parts[0]
     return kept if len(kept) <= 160 else kept[:157] + "..."
+
+
+def _padded(encoded: bytes) -> bytes:
+    """Base64 with the "=" at its end that many leave out, and browsers do without."""
+    return encoded.rstrip(b"=") + b"=" * (-len(encoded.rstrip(b"=")) % 4)

@@ -35,7 +35,7 @@ class Condition:
             part for part in result if isinstance(part, Mapping) and isinstance(part.get("value"), Mapping)
         ]
         if self.kind == "region-selected":
-            drawn = [part for part in parts if part["value"].keys() & _SHAPES]
+            drawn = [part for part in parts if is_drawn(part["value"])]
             return any(
                 (not self.tag or part.get("from_name") == self.tag)
                 and (not self.values or self.values & _names(part["value"]))
@@ -72,6 +72,11 @@ def _values(root: ElementTree.Element, name: str, wanted: str) -> frozenset[str]
         if tag.get("value") in values and tag.get("alias")
     }
     return frozenset(values | aliases)
+
+
+def is_drawn(value: Mapping[str, Any]) -> bool:
+    """Whether the value of a part of a result is a region."""
+    return bool(value.keys() & _SHAPES)
 
 
 def _names(value: Mapping[str, Any]) -> set[str]:

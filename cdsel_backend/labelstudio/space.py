@@ -19,7 +19,7 @@ from typing import Any
 
 from cdsel_backend.labels import SINGLE, LabelKind, SeveralLabels
 from cdsel_backend.labelstudio.fields import ImageField
-from cdsel_backend.labelstudio.shown_when import Condition
+from cdsel_backend.labelstudio.shown_when import Condition, is_drawn
 from cdsel_backend.store.records import Json
 
 
@@ -115,7 +115,7 @@ class LabelSpace:
         """The label that an annotation's `result` makes; None where it makes none.
 
         Raises:
-            UnknownLabel: a name outside the config, or several in a single choice.
+            UnknownLabel: a name outside the config, several in a single choice, or a region without a label.
         """
         named = self._named(result)
         found = {self.names.get(name, name) for name in named}
@@ -128,6 +128,11 @@ class LabelSpace:
                 f"label {', '.join(map(repr, strangers))} is not in the labeling config, "
                 f"whose {self.control!r} knows {', '.join(map(repr, self.classes))}",
                 self.kind.text(known) if self.kind.several else None,
+            )
+        if self.regions and _unlabelled(result):
+            raise UnknownLabel(
+                "a region was drawn that has no label: give it one, or delete it",
+                self.kind.text(known) if known else None,
             )
         try:
             return self.kind.text(known, empty_counts=self.empty_counts and self.asked(result))
@@ -185,3 +190,21 @@ class LabelSpace:
         """
         label, score = self.kind.prediction(probabilities, self.classes)
         return self.result_for(label), score
+
+
+def _unlabelled(result: Sequence[Mapping[str, Any]] | None) -> bool:
+    """Whether a `result` has a region that no label of any control was given: nobody says what is there.
+
+    A shape and its label are one part (`<RectangleLabels>`), or two of the same id (`<Rectangle>` and `<Labels>`).
+    """
+    drawn: set[object] = set()
+    labelled: set[object] = set()
+    for part in result or ():
+        value = part.get("value") if isinstance(part, Mapping) else None
+        if isinstance(value, Mapping):
+            number = str(part.get("id"))
+            if any(str(key).endswith("labels") and names for key, names in value.items()):
+                labelled.add(number)
+            if is_drawn(value):
+                drawn.add(number)
+    return bool(drawn - labelled)
