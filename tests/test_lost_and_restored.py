@@ -113,6 +113,14 @@ def test_an_answer_to_another_question_is_no_label_and_makes_room(studio, tmp_pa
     assert len(state.labels) == 3
     assert len(state.used) <= 8
     assert state.open
+    # Who labels a task of her own in the queue is told that nobody learns of it.
+    (own,) = desk.client.import_tasks(state.project.queue_project, [{"data": {"image": "/elsewhere.jpg"}}])
+    desk.client.submit(own, [diagnosis])
+    state = desk.look()
+    assert len(state.labels) == 3
+    (said,) = state.project.problems["foreign"]
+    assert f"1 labelled task of the queue (project {state.project.queue_project}) was not put there" in said
+    assert f"(tasks {own})" in said
     # Whoever changes how the queue is handed out is told.
     queue = state.project.queue_project
     desk.client.update_project(queue, sampling="Uniform sampling", maximum_annotations=2)

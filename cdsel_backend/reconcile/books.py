@@ -17,7 +17,7 @@ from cdsel_backend.labelstudio.marks import is_task_of, named_items, read_mark
 from cdsel_backend.labelstudio.queue_projects import ensure_config, order_problem
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.identity import known_project
-from cdsel_backend.reconcile.answers import label_rows
+from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json, QueueTask
@@ -36,6 +36,7 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     space = space_of(state)
     names = {queue: name for name, queue in state.queues.items()}
     disordered: list[str | None] = []
+    strange: list[str] = []
     for queue in queues:
         if queue != project.pool_project:
             known_project(context.store, context.studio, queue)
@@ -44,8 +45,10 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         tasks = list(context.studio.tasks(queue, with_annotations=True))
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)
-        take_answers(context, state, queue, tasks, space)
+        foreign = take_answers(context, state, queue, tasks, space)
+        strange += [foreign_words(queue, foreign)] if foreign else []
     if set(queues) == set(state.queues.values()):
+        context.store.note_problems(project.id, "foreign", strange)
         context.store.note_problems(project.id, "order", [words for words in disordered if words])
         context.store.update_project(project.id, queue_synced_at=now)
 
@@ -177,8 +180,11 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
 
 def take_answers(
     context: Context, state: State, queue: int, tasks: Sequence[Json], space: LabelSpace
-) -> None:
-    """Take the labels given in one queue, given all its tasks; those of tasks that were deleted there stay."""
+) -> list[int]:
+    """Take the labels given in one queue, given all its tasks; those of tasks that were deleted there stay.
+
+    Returns the tasks with an annotation that are none of ours: nothing is known of their images.
+    """
     project = state.project.id
     pushed = {row.queue_task: row.item for row in state.tasks}
     answered = [task for task in tasks if task.get("annotations")]
@@ -186,13 +192,29 @@ def take_answers(
     strangers = [task["data"] for task in answered if task["id"] not in pushed]
     by_task = context.store.items_by_task(project, named_items(strangers))
     rows: list[Json] = []
+    foreign: list[int] = []
     for task in answered:
         item = pushed.get(task["id"])
         if item is None and (mark := read_mark(task["data"], by_task, space)) is not None:
             item = mark.item
-        if item is not None:  # a task that somebody else put there is none of ours
+        if item is not None:
             rows += label_rows(task["id"], task["annotations"], item, space)
+        else:
+            foreign.append(int(task["id"]))
     context.store.replace_labels(project, queue, rows, deleted=pairs(state.deleted_tasks))
+    withdrawn = {row.queue_task for row in state.deleted_tasks}
+    return [task for task in foreign if task not in withdrawn]
+
+
+def foreign_words(queue: int, tasks: Sequence[int]) -> str:
+    """That labels of tasks which somebody else put into a queue are not learned, and the fix."""
+    shown = ", ".join(map(str, tasks[:TASKS_SHOWN])) + (", …" if len(tasks) > TASKS_SHOWN else "")
+    several = len(tasks) > 1
+    return (
+        f"{len(tasks)} labelled task{'s' if several else ''} of the queue (project {queue}) "
+        f"{'were' if several else 'was'} not put there by this backend (tasks {shown}): "
+        f"{'their labels are' if several else 'its label is'} not learned; import such images into the pool instead"
+    )
 
 
 def say(context: Context, source: int, action: str, tasks: Collection[int], words: str) -> None:
