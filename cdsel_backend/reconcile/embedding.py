@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -68,15 +70,18 @@ def embed(context: Context, state: State) -> bool:
     images = ((row, partial(source.read, source_item(row))) for row in _due(store, project, enough))
     committed = begun
     try:
-        with EmbeddingStream(
-            backbone,
-            images,
-            max_pixels=context.server.max_image_pixels,
-            known=_Kept(store.vectors_kept, backbone.fingerprint),
-            once=True,
-            ahead=AHEAD,
-            decoder=backbone.decoder,
-        ) as stream:
+        with (
+            _memory_at_rest(),
+            EmbeddingStream(
+                backbone,
+                images,
+                max_pixels=context.server.max_image_pixels,
+                known=_Kept(store.vectors_kept, backbone.fingerprint),
+                once=True,
+                ahead=AHEAD,
+                decoder=backbone.decoder,
+            ) as stream,
+        ):
             while not stream.ended:
                 for result in stream.next_batch(LOOK_SECONDS):
                     results.add(result)
@@ -92,6 +97,20 @@ def embed(context: Context, state: State) -> bool:
     finally:  # also where Label Studio goes away halfway: what is done stays done
         results.commit()
     return True
+
+
+@contextmanager
+def _memory_at_rest() -> Iterator[None]:
+    """Have the garbage collector look through what comes from here on only.
+
+    Each of its whole passes, one for some ten thousand images, else looks through all libraries as well, and stops
+    every thread for a tenth of a second or two.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _due(store: Store, project: int, enough: threading.Event) -> Iterator[DueItem]:
