@@ -275,7 +275,7 @@ def test_few_chunks_are_read_at_once_and_many_wait_for_a_gpu_only_where_reading_
     chunk = [(number, partial(read, bytes(100))) for number in range(CHUNK)]
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(prepare, [chunk] * 32))
-    assert 1 <= most <= 4
+    assert 1 <= most <= 3
     for _ in range(16):
         prepare([(number, partial(time.sleep, 0.002)) for number in range(2)])
     assert prepare.chunk() < CHUNK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -91,16 +92,23 @@ def held(file: Path, seconds: float) -> tuple[float, dict[str, float]] | None:
     return sum(files.values()) / looks, {name: count / looks for name, count in files.most_common(12)}
 
 
+def _switches() -> int:
+    """How often a thread of this process gave a core up so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_nvcsw + used.ru_nivcsw
+
+
 def measured(begin: Callable[[], AbstractContextManager[Callable[[], int]]]) -> dict[str, object]:
     """What something costs that is begun, and then returns how many images it embedded."""
     with begin() as run:
-        begun, spent = time.perf_counter(), Spent()
+        begun, spent, before = time.perf_counter(), Spent(), _switches()
         images = run()
-        seconds = time.perf_counter() - begun
+        seconds, after = time.perf_counter() - begun, _switches()
         whole, kinds, waited = spent.end()
     found: dict[str, object] = {
         "images_s": round(images / seconds),
         "cpu_us": round(1e6 * whole / images, 1),
+        "switches": round((after - before) / images, 2),
         "wait_us": round(1e6 * waited),
         "cpu_by_thread": {
             name: round(1e6 * used / images, 1)
