@@ -32,9 +32,7 @@ K = TypeVar("K")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CHUNK = 64
 """Items that one thread prepares together, where reading is quick and a GPU decodes."""
-_AT_ONCE = (
-    4  # whole chunks that are read; quick reads gain nothing from more threads, which wait for one another
-)
+_AT_ONCE = 3  # whole chunks that are read: more threads only wait for one another's lock
 # Divided by the seconds that an item takes to be read: what takes longer is waited for by many threads at once.
 _CHUNK_SECONDS = 0.02
 _decoding = threading.BoundedSemaphore(CORES)
