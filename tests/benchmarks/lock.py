@@ -13,16 +13,17 @@ thread waits that wants the lock, each time); where py-spy is installed, `lock_u
 held the lock) and `lock_by_file` (the innermost file of ours that did), of one more run; `switches` (how often a
 thread gave a core up, an image), which grow where threads wait for one another's lock. The cheapest of three runs.
 
-On two cores that others used, too, 26 November 2026, 20,000 images, two runs each in turns:
+On two cores that others used, too, 26 November 2026, 20,000 images, four runs each in turns (`cpu_us` depends on how
+often the two cores really worked at once, so that threads waited for the lock):
 
-========  ===========  =============  ===========  ===========
-                       images_s       cpu_us       lock_us
-========  ===========  =============  ===========  ===========
-whole     at 05a0d06   14,655-14,796  52-54        35-39
-whole     now          14,194-15,423  55-66        37-38
-worker    at 05a0d06   4,291-4,490    157-169      113-122
-worker    now          8,452-10,235   90-102       64-69
-========  ===========  =============  ===========  ===========
+======  ==========  =============  =======  =======  ========
+                    images_s       cpu_us   lock_us  switches
+======  ==========  =============  =======  =======  ========
+whole   at 05a0d06  8,905-14,796   52-134   31-43    .8-6.1
+whole   now         11,743-15,423  55-117   33-38    1.0-4.7
+worker  at 05a0d06  3,647-4,505    157-330  113-129  1.1-12.9
+worker  now         7,561-10,235   90-168   64-80    .8-6.1
+======  ==========  =============  =======  =======  ========
 """
 
 from __future__ import annotations
