@@ -161,10 +161,11 @@ def test_several_classes_an_image(several, monkeypatch, tmp_path):
         assert given[2] == 0
 
 
-def test_linear_heads_of_format_2_are_the_same_as_a_graph():
-    model = load(next((Path(__file__).parent / "models").iterdir()))
+@pytest.mark.parametrize("version", [2, 3])
+def test_heads_of_former_formats_are_the_same_as_a_graph(version):
+    model = load(Path(__file__).parent / "models" / f"head-format-{version}")
     assert isinstance(model, HeadModel)
-    assert not len(model.landmarks)
+    assert (len(model.landmarks) > 0) == (version > 2)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(20, len(model.representation.mean))).astype(np.float32)
     rows = [{v.name: v.levels[i % len(v.levels)] for v in model.variables} for i in range(20)] + [{}]

@@ -229,6 +229,24 @@ def test_where_the_classes_lie_apart_along_a_line_the_head_is_linear():
         np.testing.assert_array_equal(same.predict(vectors, [site]), model.predict(vectors, [site]))
 
 
+def test_a_level_may_tell_the_classes_apart_in_its_own_way():
+    """At one site the curve is turned the other way round: a head that knows the sites learns both."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((1600, 8)).astype(np.float32)
+    site = column("site", rng.integers(0, 2, 1600))
+    labels = (vectors[:, 0] * vectors[:, 1] * (1 - 2 * site.codes) > 0).astype(np.int64)
+    known = np.where(np.arange(1600) < 500, labels, -1)
+    model = train_head(vectors, [site], known, classes=("no", "yes"))
+    assert model.landmarks.shape[1] == model.representation.axes.shape[1] + 2
+    right = model.predict(vectors, [site])[500:].argmax(axis=1) == labels[500:]
+    assert right.mean() > 0.65
+    same = HeadModel.from_parts(*model.parts())
+    np.testing.assert_array_equal(same.predict(vectors, [site]), model.predict(vectors, [site]))
+    # Where the site is not known, what both share is all there is to go by: here, nothing.
+    guessed = model.predict(vectors, [])[500:].argmax(axis=1) == labels[500:]
+    assert 0.4 < guessed.mean() < 0.6
+
+
 def test_ten_thousand_labels_train_in_seconds():
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((12_000, 6)).astype(np.float32)
@@ -525,14 +543,20 @@ def test_damage_is_refused_by_name(trained, tmp_path, name):
         load(tmp_path / "v1")
 
 
-def test_a_model_of_format_2_answers_as_it_did():
-    """Written by the version before heads had a kernel, with what it said then."""
-    model = load(Path(__file__).parent / "models" / "head-format-2")
+@pytest.mark.parametrize(
+    ("version", "kernel", "said"),
+    [
+        (2, 0, [0.15806582220045984, 0.058285399310505054, 0.01381666697368131]),
+        (3, 8, [0.14974961002079, 0.5959203558003275, 0.810678138869948]),
+    ],
+)
+def test_models_of_former_formats_answer_as_they_did(version, kernel, said):
+    """Written before heads had a kernel, and before levels had a part of it, with what they said then."""
+    model = load(Path(__file__).parent / "models" / f"head-format-{version}")
     asked = np.array([[1, 0, 0, 0, 0, 0], [-1, 2, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], dtype=np.float32)
     site = Column("site", "categorical", ("b", "a"), np.array([0, 1, 0]))
-    said = [0.15806582220045984, 0.058285399310505054, 0.01381666697368131]
     np.testing.assert_allclose(model.predict(asked, [site])[:, 1], said, rtol=1e-9)
-    assert model.describe()["kernel"] == 0
+    assert model.describe()["kernel"] == kernel
 
 
 def test_foreign_formats_are_refused(trained, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from cdsel_backend.confounders.representation import SCALE
 from cdsel_backend.pool.backbones import Backbone
 from cdsel_backend.store.vector_shelf import LEAST_UNSCALED, MOST_UNSCALED
 from cdsel_backend.training import HeadModel, Model, PresenceModel, TunedModel
+from cdsel_backend.training.kernel import OWN
 
 _CUBIC = -0.5  # the parameter of the cubic kernel (Keys 1981) that Pillow and torch use where they antialias
 _LARGEST_WEIGHT = 2**15  # torch and Pillow-SIMD resize bytes by weights of 16 bits
@@ -90,6 +91,7 @@ class Head(nn.Module):
     mean: torch.Tensor
     axes: torch.Tensor
     landmarks: torch.Tensor
+    own: torch.Tensor
     coefficients: torch.Tensor
     intercepts: torch.Tensor
     offsets: torch.Tensor
@@ -104,10 +106,15 @@ class Head(nn.Module):
         # The last row is for levels that are not known.
         offsets = np.vstack([model.offsets, np.zeros((1, len(model.present)))])
         present = np.eye(len(model.classes))[model.present]
+        # What being in a level adds to the share of variables that an item has in common with each landmark.
+        components = own.axes.shape[1]
+        marks = model.landmarks[:, components:].T / np.sqrt(max(len(sizes), 1))
+        marks = np.vstack([marks, np.zeros((1, len(model.landmarks)))]) if len(marks) else marks
         arrays = {
             "mean": own.mean.astype(np.float32),
             "axes": own.axes.astype(np.float64) / own.scale.astype(np.float64)[:, None],
-            "landmarks": model.landmarks,
+            "landmarks": model.landmarks[:, :components],
+            "own": marks,
             "coefficients": model.coefficients,
             "intercepts": model.intercepts,
             "offsets": offsets,
@@ -123,15 +130,21 @@ class Head(nn.Module):
         z = (vectors - self.mean).double() @ self.axes
         length = (z * z).sum(1, keepdim=True).sqrt()
         z = z * (SCALE / torch.where(length > 0, length, torch.ones_like(length)))
-        if len(self.landmarks):
-            scores = torch.exp(z @ self.landmarks.T / SCALE**2 - 1) @ self.coefficients.T
-        else:
-            scores = z @ self.coefficients.T
-        scores = scores + self.intercepts
+        rows = None
         if levels is not None:
             rows = torch.where(
                 levels < 0, torch.full_like(levels, len(self.offsets) - 1), levels + self.firsts
             )
+        if len(self.landmarks):
+            values = torch.exp(z @ self.landmarks.T / SCALE**2 - 1)
+            if len(self.own):
+                share = 0.0 if rows is None else self.own[rows].sum(1)
+                values = values * (1 + OWN * share) / (1 + OWN)
+            scores = values @ self.coefficients.T
+        else:
+            scores = z @ self.coefficients.T
+        scores = scores + self.intercepts
+        if rows is not None:
             scores = scores + self.offsets[rows].sum(1)
         return torch.softmax(scores / self.temperature, dim=1) @ self.present
 

@@ -17,7 +17,7 @@ from cdsel_backend.confounders.representation import Representation, fit_represe
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.training.fitting import Sample, Weighting, choose, sample_weights
-from cdsel_backend.training.kernel import VARIANCES, similarity, spread, whitening
+from cdsel_backend.training.kernel import VARIANCES, similarity, spread, whitening, with_levels
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
 from cdsel_backend.training.shares import level_shares
 
@@ -59,11 +59,12 @@ class Description:
 class HeadModel:
     """A trained head.
 
-    `landmarks` (m, k) float64, projected vectors at which its kernel is read, and `coefficients` (p, m) of what is read
-    there, for the p classes `present` in training; without landmarks `coefficients` (p, k) are those of the projected
-    vectors themselves. `intercepts` (p,) float64; `offsets` (l, p) for
-    each level of each of `variables`, the confounders as they were in training, without items. Where the model meets
-    metadata again, `variable.encode` makes the columns that it knows: the levels of a pool that grew are others.
+    `landmarks` (m, k + l) float64, projected vectors with their levels (`with_levels`) at which its kernel is read, or
+    (m, k) where all levels share one function; and `coefficients` (p, m) of what is read there, for the p classes
+    `present` in training. Without landmarks `coefficients` (p, k) are those of the projected vectors themselves.
+    `intercepts` (p,) float64; `offsets` (l, p) for each level of each of `variables`, the confounders as they were in
+    training, without items. Where the model meets metadata again, `variable.encode` makes the columns that it knows:
+    the levels of a pool that grew are others.
     """
 
     representation: Representation
@@ -90,7 +91,7 @@ class HeadModel:
         likeliest class is the fair decision. A row that is not finite comes back as NaN.
         """
         z = self.representation.project(vectors).astype(np.float64)
-        scores = _scores(z, self.landmarks, self.coefficients) + self.intercepts
+        scores = _scores(z, self.landmarks, self.coefficients, self.levels, columns) + self.intercepts
         scores += level_shift(self.offsets, self.levels, columns, len(z))
         result = np.zeros((len(z), len(self.classes)))
         result[:, self.present] = scipy.special.softmax(scores / self.description.temperature, axis=1)
@@ -137,8 +138,9 @@ class HeadModel:
             classes=tuple(described["classes"]),
             description=Description(**description),
         )
-        p, m = len(model.present), len(model.landmarks)
-        wanted = ((m, k), (p, m or k), (p,), (sum(map(len, model.levels.values())), p), (p,))
+        p, m, levels = len(model.present), len(model.landmarks), sum(map(len, model.levels.values()))
+        marked = m > 0 and model.landmarks.shape[1] != k  # not before format version 4
+        wanted = ((m, k + levels if marked else k), (p, m or k), (p,), (levels, p), (p,))
         for name, shape in zip(_ARRAYS, wanted, strict=True):
             if arrays[name].shape != shape:
                 raise ValueError(f"{name} is {arrays[name].shape}, not {shape}")
@@ -202,9 +204,11 @@ def train_head(
         linear = replace(sample, features=z, c=_LINEAR_C)
         sample, own_scores = choose(sample.with_variances(), linear, of_rows, seed)
         if sample is linear:
-            landmarks, back = landmarks[:0], np.eye(z.shape[1])
+            landmarks, back = np.zeros((0, z.shape[1])), np.eye(z.shape[1])
     fitted = sample.fit(np.ones(len(y), dtype=bool))
     coefficients, intercepts = fitted.coefficients @ back.T, fitted.intercepts
+    variables = tuple(column.take(np.zeros(0, dtype=np.int64)) for column in columns)
+    levels = {column.name: column.levels for column in variables}
     if out_of_fold is None:
         out_of_fold = own_scores
     if out_of_fold is None:
@@ -216,10 +220,11 @@ def train_head(
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
     if fair:
         pool = _evenly(np.flatnonzero(finite_rows(vectors)), rows)
-        scores = _scores(representation.project(vectors[pool]).astype(np.float64), landmarks, coefficients)
+        of_pool = [column.take(pool) for column in columns]
+        projected = representation.project(vectors[pool]).astype(np.float64)
         intercepts, offsets = fair_offsets(
-            scores,
-            [column.take(pool) for column in columns],
+            _scores(projected, landmarks, coefficients, levels, of_pool),
+            of_pool,
             [
                 level_shares(column, rows, y, len(seen), None if represents is None else represents[rows])
                 for column in columns
@@ -228,8 +233,6 @@ def train_head(
             strength=strength,
         )
         out_of_fold += intercepts
-    variables = tuple(column.take(np.zeros(0, dtype=np.int64)) for column in columns)
-    levels = {column.name: column.levels for column in variables}
     out_of_fold += level_shift(offsets, levels, own, len(y))
     temperature = _temperature(out_of_fold, y, sample_weights(y, own, "cell" if fair else "class"))
     description = Description(
@@ -291,27 +294,35 @@ def _sample(
     *,
     kernel: bool,
 ) -> tuple[Sample, NDArray[np.float64], NDArray[np.float64]]:
-    """Return what a head is fitted to, its landmarks (m, k), and (m or k, r): from their values to the features."""
+    """Return what a head is fitted to, its landmarks (m, k + l), and (m or k, r): from their values to the features."""
     classes = int(y.max()) + 1
     if not kernel:
         k = z.shape[1]
         return Sample(z, y, weights, classes, columns, _PLAIN_C), np.zeros((0, k)), np.eye(k)
-    landmarks = z[spread(len(z))]
-    back = whitening(landmarks)
-    features = similarity(z, landmarks) @ back
+    items = with_levels(z, {column.name: column.levels for column in columns}, columns)
+    landmarks = items[spread(len(items))]
+    back = whitening(landmarks, z.shape[1])
+    features = similarity(items, landmarks, z.shape[1]) @ back
     return Sample(features, y, weights, classes, columns, VARIANCES[0]), landmarks, back
 
 
 def _scores(
-    z: NDArray[np.float64], landmarks: NDArray[np.float64], coefficients: NDArray[np.float64]
+    z: NDArray[np.float64],
+    landmarks: NDArray[np.float64],
+    coefficients: NDArray[np.float64],
+    levels: Mapping[str, Sequence[str]],
+    columns: Sequence[Column],
 ) -> NDArray[np.float64]:
-    """Return scores (n, p) without intercepts of projected vectors (n, k)."""
+    """Return scores (n, p) without intercepts of projected vectors (n, k), whose metadata are `columns`."""
     if not len(landmarks):
         return z @ coefficients.T
+    components = z.shape[1]
+    known = levels if landmarks.shape[1] > components else {}
     found = np.empty((len(z), len(coefficients)))
     for start in range(0, len(z), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        found[block] = similarity(z[block], landmarks) @ coefficients.T
+        rows = np.arange(start, min(start + _BLOCK, len(z)))
+        items = with_levels(z[rows], known, [column.take(rows) for column in columns] if known else ())
+        found[rows] = similarity(items, landmarks, components) @ coefficients.T
     return found
 
 

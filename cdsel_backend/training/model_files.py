@@ -29,8 +29,8 @@ FORMATS: Mapping[str, type[HeadModel] | type[PresenceModel] | type[TunedModel]] 
     "cdsel-presence": PresenceModel,
     "cdsel-tuned": TunedModel,
 }
-FORMAT_VERSION = 3  # since heads have a kernel
-_READ = (2, 3)  # 2: linear heads, since it keeps the edges of numeric confounders
+FORMAT_VERSION = 4  # since levels have a part of the kernel of their own
+_READ = (2, 3, 4)  # 2: linear heads, with the edges of numeric confounders; 3: heads with a kernel
 _ARRAYS = "model.safetensors"
 _MODEL = "model.json"
 _SUMS = "checksums.json"
