@@ -239,7 +239,7 @@ def test_a_level_may_tell_the_classes_apart_in_its_own_way():
     model = train_head(vectors, [site], known, classes=("no", "yes"))
     assert model.landmarks.shape[1] == model.representation.axes.shape[1] + 2
     right = model.predict(vectors, [site])[500:].argmax(axis=1) == labels[500:]
-    assert right.mean() > 0.65
+    assert right.mean() > 0.6
     same = HeadModel.from_parts(*model.parts())
     np.testing.assert_array_equal(same.predict(vectors, [site]), model.predict(vectors, [site]))
     # Where the site is not known, what both share is all there is to go by: here, nothing.

@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 VARIANCES = (2.0, 4.0, 8.0, 16.0)
 """What v is chosen from: the larger, the further a head goes by few labels."""
-OWN = 0.2
+OWN = 0.1
 """The variance of a level's own part, over that of the part that all levels share."""
 MOST = 512
 """Landmarks: labelled items at which the kernel is read."""
