@@ -15,6 +15,7 @@ from test_dicom import draw
 
 from cdsel_backend.cli import main
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.server.service import Service
@@ -178,6 +179,55 @@ def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):
     assert "0 damaged, 0 to embed again" in cdsel("verify").output
     assert "unused: 1 vectors" in cdsel("prune").output
     assert Store(context.server.database_url).vectors_kept.backbones() == [backbone]
+
+
+def test_a_source_that_was_removed_takes_its_images_along_and_brings_them_back(world, folder):
+    context, project, queue, cdsel = world
+    store, table, other = context.store, folder / "pool.csv", folder.parent / "other"
+    other.mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 30 + number), "blue").save(other / f"{number}.png")
+    for source in (table, other):
+        assert cdsel("add", "--project", queue, source).exit_code == 0
+    until_idle(context, project)
+    state = State(store, project)
+    task, item = next(
+        (row.queue_task, row.item) for row in state.selections if _is_in(store, row.item, "scans/")
+    )
+    choice = {"from_name": "diagnosis", "to_name": "image", "type": "choices"}
+    context.studio.submit(task, [{**choice, "value": {"choices": ["benign"]}}])
+    store.add_event(queue, "ANNOTATION_CREATED", {"tasks": [task]})
+    until_idle(context, project)
+    assert State(store, project).labels == {item: "benign"}
+
+    unknown = cdsel("remove", "--project", queue, folder / "another.csv")
+    assert unknown.exit_code == 1
+    assert f"{table}, {other}" in unknown.output
+    listed = next(source for source in store.sources(project) if source.address == str(table))
+    removed = cdsel("remove", "--project", queue, table)
+    assert removed.exit_code == 0, removed.output
+    assert "left the pool: 13, of them labelled: 1" in removed.output
+    # A listing that had begun before takes nothing in again, and nobody begins another.
+    assert store.take_items(listed, [SourceItem("scans/late.png", "scans/late.png", {})]) == (0, 0)
+    assert [source.address for source in store.sources(project)] == [str(other)]
+    until_idle(context, project)
+    assert store.embedding_progress(project) == (3, 0, 3)
+    assert State(store, project).labels == {
+        item: "benign"
+    }  # is known, and not learned: it is not of the pool
+    assert item not in State(store, project).label_changes
+    assert State(store, project).open <= set(store.items_of_source(listed.id + 1).values())
+    assert len(list(context.studio.tasks(queue))) <= 6  # never more than the budget
+    assert "is no source" in cdsel("remove", "--project", queue, table).output
+
+    assert "13 changed" in cdsel("add", "--project", queue, table).output
+    until_idle(context, project)
+    assert store.embedding_progress(project)[2] == 16
+    assert State(store, project).label_changes == {item: "benign"}
+
+
+def _is_in(store, item, folder):
+    return store.items_by_id([item])[item].key.startswith(folder)
 
 
 def test_a_project_with_a_pool_of_its_own_takes_no_source(world, folder):

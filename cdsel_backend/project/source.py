@@ -39,7 +39,8 @@ class ProjectPool:
     def __init__(self, studio: LabelStudio, state: State) -> None:
         self._inside = LabelStudioPool(studio, state.project.pool_project, space_of(state).image)
         self._web = ImageReader(studio)
-        self._sources = {source.id: source for source in state.store.sources(state.project.id)}
+        # Also those that were removed: pages show what was labelled.
+        self._sources = {source.id: source for source in state.store.sources(state.project.id, removed=True)}
         self._opened: dict[int, PoolSource] = {}
 
     def read(self, item: SourceItem) -> bytes:

@@ -226,6 +226,8 @@ WEBHOOKS = {
     "START_TRAINING": "A training was asked for",
     "SELECT_NOW": "The next round was asked for",
     "TAKE_OVER": "The project was to be taken over",
+    "SOURCE_ADDED": "A source outside Label Studio was added to the pool",
+    "SOURCE_REMOVED": "A source outside Label Studio was taken out of the pool",
     "TASKS_PUSHED": "Images were pushed into the queue",
     "PREDICTIONS_SHOWN": "Predictions were sent to the queue",
     "TASKS_WITHDRAWN": "Tasks were withdrawn",

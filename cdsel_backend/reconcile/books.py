@@ -147,14 +147,18 @@ def take_back_in_place(context: Context, state: State) -> None:
 
 
 def withdraw_left(context: Context, state: State, now: float) -> None:
-    """Take images whose task was deleted from the pool project out of the queues, unless somebody is at them.
+    """Take images out of the queues whose task was deleted from the pool project, or whose source was removed.
 
-    Their labels would teach nothing: what left the pool is not trained on.
+    Unless somebody is at them. Their labels would teach nothing: what left the pool is not trained on. What merely
+    left a source outside Label Studio may only be out of reach, and stays.
     """
-    if state.queue_is_pool:
-        return  # what left a source outside Label Studio may only be out of reach
+    pool, listed = state.project.pool_project, {one.id for one in context.store.sources(state.project.id)}
     items_by_id = context.store.items_by_id(state.open)
-    gone = {item.id for item in items_by_id.values() if item.gone and item.source is None}
+    gone = {
+        item.id
+        for item in items_by_id.values()
+        if item.gone and (not state.queue_is_pool if item.source is None else item.source not in listed)
+    }
     rows = [row for row in state.tasks if row.item in gone and row.queue_task is not None]
     space, deleted = space_of(state), []
     for row in rows:
@@ -170,10 +174,11 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
         deleted.append(row)
     if deleted:
         context.store.withdraw_tasks(state.project.id, pairs(deleted), now)
-        pool = state.project.pool_project
+        why = f"the images were deleted from the pool (project {pool})"
+        if state.queue_is_pool:
+            why = "their source was removed"
         words = (
-            f"{_tasks(len(deleted), 'was')} taken out of the queue, because the images were deleted from the pool "
-            f"(project {pool}); the budget lets others in"
+            f"{_tasks(len(deleted), 'was')} taken out of the queue, because {why}; the budget lets others in"
         )
         say(context, pool, WITHDRAWN, [row.queue_task or 0 for row in deleted], words)
 

@@ -16,7 +16,7 @@ from cdsel_backend.sources import SourceOptions
 from cdsel_backend.sources.storage import is_remote
 from cdsel_backend.store import State, Store
 
-EVENT = "SOURCE_ADDED"
+EVENT, REMOVED = "SOURCE_ADDED", "SOURCE_REMOVED"
 REASONS = 10  # of images that cannot be used, shown
 
 
@@ -98,6 +98,33 @@ def add(
     click.echo(
         f"{counts[1]:,} images are new and {counts[2]:,} changed; the pool has {total:,}, {left_out:,} of them left "
         "out. The worker embeds what is new."
+    )
+
+
+@pool.command()
+@click.option("--project", type=int, required=True, help="The connected project in Label Studio: the queue.")
+@click.argument("source")
+@click.pass_obj
+def remove(shelf: Shelf, project: int, source: str) -> None:
+    """Take the images of SOURCE out of the pool of a project, and list it no more.
+
+    SOURCE is as it was added; `cdsel pool stats` says how. Their open tasks leave the queue, and their labels are
+    learned no more. Nothing is deleted: where the source is added again, images and labels are back.
+    """
+    state, store = _state(shelf.store, project), shelf.store
+    known = {one.address: one for one in store.sources(state.project.id)}
+    found = known.get(source) or known.get(whole_address(source))
+    if found is None:
+        named = ", ".join(known) if known else "none"
+        raise click.ClickException(f"{source} is no source of project {project}; its sources: {named}")
+    store.remove_source(found.id)  # first: a listing that goes on would take them in again
+    items = list(store.items_of_source(found.id).values())
+    labelled = len(state.labels.keys() & set(items))
+    store.withdraw(state.project.id, items)
+    store.add_event(project, REMOVED, {"source": found.address})
+    click.echo(
+        f"{found.address} is removed. Images that left the pool: {len(items):,}, of them labelled: {labelled:,}. "
+        "Add the source again to have them back."
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy import Text as AnyText
@@ -121,6 +122,7 @@ sources = Table(
     Column("options", JSON, nullable=False),
     Column("watermark", Text, nullable=False, default=""),
     Column("listed_at", Float, nullable=False, default=0.0),  # seconds since the epoch
+    Column("removed", Boolean, nullable=False, default=False, server_default=false()),
     UniqueConstraint("project", "address"),
 )
 

@@ -26,7 +26,7 @@ class Sources(Database):
         with writing(self.engine) as connection:
             here = (table.c.project == project) & (table.c.address == address)
             known = connection.scalar(select(table.c.id).where(here))
-            values = {"options": dict(options), "watermark": ""}
+            values = {"options": dict(options), "watermark": "", "removed": False}
             if known is None:
                 connection.execute(insert(table).values(project=project, address=address, **values))
             else:
@@ -35,12 +35,21 @@ class Sources(Database):
             connection.execute(update(projects).where(projects.c.id == project).values(queue_project=pool))
             return records(connection, Source, columns(Source, table).where(here))[0]
 
-    def sources(self, project: int) -> list[Source]:
-        """The sources of a project, oldest first; none where its pool is a project of Label Studio."""
+    def sources(self, project: int, *, removed: bool = False) -> list[Source]:
+        """The sources of a project, oldest first; with `removed`, also those that were.
+
+        There are none where its pool is a project of Label Studio.
+        """
         table = schema.sources
         with reading(self.engine) as connection:
             query = columns(Source, table).where(table.c.project == project).order_by(table.c.id)
-            return records(connection, Source, query)
+            return records(connection, Source, query if removed else query.where(~table.c.removed))
+
+    def remove_source(self, source: int) -> None:
+        """List a source no more. What came of its images stays known, and they come back where it is added again."""
+        table = schema.sources
+        with writing(self.engine) as connection:
+            connection.execute(update(table).where(table.c.id == source).values(removed=True))
 
     def note_listing(self, source: int, watermark: str) -> None:
         """Keep that a source was listed, and up to where."""
@@ -81,9 +90,11 @@ class Sources(Database):
             }
 
     def take_items(self, source: Source, items: Sequence[SourceItem]) -> tuple[int, int]:
-        """Take in what a source lists; returns how many items are new, and how many changed."""
-        table = schema.items
+        """Take in what a source lists, unless it was removed; returns how many items are new, and how many changed."""
+        table, sources = schema.items, schema.sources
         with writing(self.engine) as connection:
+            if connection.scalar(select(sources.c.removed).where(sources.c.id == source.id)):
+                return 0, 0
             known = {
                 row.key: row
                 for part in chunks([item.key for item in items])
