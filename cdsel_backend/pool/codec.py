@@ -80,9 +80,8 @@ class NvImageCodec:
                 ):
                     images[at] = image
 
-        if (
-            self._engine is not None
-        ):  # which knows no progressive files, and writes a line for each that it is given
+        if self._engine is not None:
+            # It knows no progressive files, and writes a line for each that it is given.
             given = [at for at, (_, head) in enumerate(files) if not head.progressive]
             fill(self._engine, given)
             if len(given) >= _ENOUGH and all(images[at] is None for at in given):

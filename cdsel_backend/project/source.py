@@ -117,11 +117,11 @@ def take_in(
             if item.unlisted:
                 unlisted.append(f"{item.key}/")
         yield seen, new, changed
-    if (
-        gone and not seen
-    ):  # a share that is not mounted is an empty folder, a table cut short has its header alone
+    # A share that is not mounted is an empty folder, a table cut short has its header alone.
+    if gone and not seen:
         raise SourceError(
-            f"{source.address} lists no image, where it had {len(gone)}: see that it is mounted, and whole"
+            f"{source.address} lists no image, where it had {len(gone)}: see that it is mounted, and whole, or take "
+            "it out by `cdsel pool remove`"
         )
     below = tuple(unlisted)
     store.withdraw(source.project, [item for key, item in gone.items() if not key.startswith(below)])
