@@ -98,6 +98,44 @@ def test_a_queue_task_whose_number_another_has_is_withdrawn_and_nothing_else_is_
     assert [row.item for row in state.tasks if row.queue_task == number] == [other.id]
 
 
+@pytest.mark.parametrize("order", ["deleted first", "imported first", "at once"])
+def test_a_pool_that_was_imported_again_keeps_its_labels_and_its_queue(studio, tmp_path, order):
+    """As with corrected metadata: the tasks have other numbers, the images are what they were."""
+    desk = Desk(studio, make_pool(studio, images=20), tmp_path)
+    pool = desk.go_on().project.pool_project
+    for task in desk.tasks()[:2]:
+        desk.submit(task, "malignant")
+    before = desk.go_on()
+    assert len(before.labels) == 2
+    assert before.open
+    old = list(desk.client.tasks(pool))
+    data = [{**task["data"], "site": "east"} for task in old]
+    steps = [
+        lambda: [desk.client.delete_task(task["id"]) for task in old],
+        lambda: desk.client.import_tasks(pool, [{"data": one} for one in data]),
+    ]
+    for step in reversed(steps) if order == "imported first" else steps:
+        step()
+        if order != "at once":
+            desk.look()
+    after = desk.go_on()
+    here = {row.id: row for row in after.items if not row.gone}
+    assert len(here) == after.item_count == 20
+    assert {row.data["site"] for row in here.values()} == {"east"}
+    assert {row.task for row in here.values()}.isdisjoint(task["id"] for task in old)
+    assert after.labels == before.labels
+    assert after.label_changes == before.labels  # they are learned
+    assert len(after.selections) - len(after.withdrawn) <= 12  # the budget
+    listed = {task["id"] for task in desk.tasks()}
+    if order == "deleted first":  # what was open left the queue with its image; the budget let others in
+        assert after.open.isdisjoint(before.open)
+    else:
+        assert after.open >= before.open
+        assert {row.queue_task for row in before.selections} <= listed
+        assert not after.withdrawn
+    assert desk.look().labels == before.labels
+
+
 def test_labels_of_a_deleted_queue_stay_when_their_numbers_are_given_again(desk):
     state = desk.go_on()
     for row in state.selections[:2]:

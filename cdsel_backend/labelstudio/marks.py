@@ -80,11 +80,12 @@ def is_task_of(data: object, item: Item, space: LabelSpace) -> bool:
     named, key = data.get("cdsel_item"), data.get("cdsel_key")
     if item.source is not None and key is not None:
         return bool(key == key_mark(item))
-    if item.task > 0 and _is_number(named):
-        return named == item.task
-    if item.source is not None:
+    if item.task > 0 and _is_number(named) and named == item.task:
         return True
-    # The pool task's number belongs to another item now, or the task says of none: its image tells.
+    if item.source is not None:
+        return not _is_number(named)
+    # The pool task's number belongs to another item now, the item's number to another task, as after the pool was
+    # imported again, or the task says of none: its image tells.
     number = named if _is_number(named) else item.task
     return is_shown_as(SourceItem(str(number), item.image, item.data), space.image.read(data))
 

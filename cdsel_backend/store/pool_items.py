@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, bindparam, insert, select, update
+from sqlalchemy import Column, Connection, bindparam, insert, select, union, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -155,6 +155,8 @@ class PoolItems(Database):
                     elif row.vector is None and row.due_at is None:
                         values["due_at"] = 0.0  # it had left the pool before it was read
                     connection.execute(update(table).where(table.c.id == row.id).values(values))
+            if fresh:
+                _come_back(connection, project, shown={task.image for task in new})
             pool_moved(connection, project)
 
     def _note_creation(self, project: int, tasks: Sequence[PoolTask]) -> None:
@@ -189,6 +191,7 @@ class PoolItems(Database):
                             .where(schema.items.c.id.in_(some))
                             .values(gone=True, due_at=None)
                         )
+                _come_back(connection, project, left=set(part))
                 pool_moved(connection, project)
         return bool(ids)
 
@@ -272,6 +275,48 @@ def is_another(row: Any, image: object, created_at: str) -> bool:
     if row.stamp and created_at:
         return bool(row.stamp != created_at)
     return bool(row.gone)  # known before the time was kept
+
+
+def _come_back(
+    connection: Connection, project: int, *, left: Collection[int] = (), shown: Collection[str] = ()
+) -> None:
+    """Let items that left the pool take the place of those that show the same image now, as after a new import.
+
+    Only items with a label, or with a task in the queue, which would be lost with them, and only the place of items
+    that have neither. Those are looked at that have just `left`, and those whose image is `shown` by a new task.
+    """
+    table, labels, selections = schema.items, schema.labels.c, schema.selections.c
+    of_worth = union(
+        select(labels.item).where(labels.project == project),
+        select(selections.item).where(selections.project == project, selections.withdrawn_at.is_(None)),
+    )
+    here = (table.c.project == project) & table.c.source.is_(None) & (table.c.image != "")
+    lost = {
+        row.image: row
+        for row in connection.execute(select(table).where(here, table.c.gone, table.c.id.in_(of_worth)))
+        if row.id in left or row.image in shown
+    }
+    for part in chunks(sorted(lost)):
+        new = select(table).where(here, ~table.c.gone, table.c.image.in_(part), table.c.id.not_in(of_worth))
+        for other in connection.execute(new.order_by(table.c.id)).all():
+            row = lost.pop(other.image, None)
+            if row is None or (row.content_hash and other.content_hash not in (None, row.content_hash)):
+                continue  # it has its place, or another picture stands at the address now
+            of_item = update(table).where(table.c.id == bindparam("item"))
+            with counting(connection, [row.id, other.id]):
+                connection.execute(
+                    of_item.values(task=-table.c.id, gone=True, due_at=None), {"item": other.id}
+                )
+                connection.execute(
+                    of_item.values(
+                        task=other.task,
+                        data=other.data,
+                        stamp=other.stamp,
+                        gone=False,
+                        due_at=0.0 if row.vector is None else None,
+                    ),
+                    {"item": row.id},
+                )
 
 
 def pool_moved(connection: Connection, project: int) -> None:
