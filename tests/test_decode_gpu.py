@@ -164,7 +164,7 @@ def test_what_an_engine_does_not_decode_goes_to_the_rest_of_the_gpu(small: Backb
     pytest.importorskip("nvidia.nvimgcodec", reason="nvImageCodec is not installed")
 
     class Engine:
-        """Decodes what it was told to, and keeps what it was asked for."""
+        """Decodes what it is made for, and keeps what it was asked for."""
 
         def __init__(self, decoder, decodes) -> None:
             self.decoder, self.decodes, self.asked = decoder, decodes, []

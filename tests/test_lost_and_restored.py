@@ -113,7 +113,7 @@ def test_an_answer_to_another_question_is_no_label_and_makes_room(studio, tmp_pa
     assert len(state.labels) == 3
     assert len(state.used) <= 8
     assert state.open
-    # Who labels a task of her own in the queue is told that nobody learns of it.
+    # A label on a task of somebody's own in the queue is not learned, and the overview says so.
     (own,) = desk.client.import_tasks(state.project.queue_project, [{"data": {"image": "/elsewhere.jpg"}}])
     desk.client.submit(own, [diagnosis])
     state = desk.look()
@@ -121,7 +121,7 @@ def test_an_answer_to_another_question_is_no_label_and_makes_room(studio, tmp_pa
     (said,) = state.project.problems["foreign"]
     assert f"1 labelled task of the queue (project {state.project.queue_project}) was not put there" in said
     assert f"(tasks {own})" in said
-    # Whoever changes how the queue is handed out is told.
+    # Another order or another number of annotations is named, with the fix.
     queue = state.project.queue_project
     desk.client.update_project(queue, sampling="Uniform sampling", maximum_annotations=2)
     (said,) = desk.look().project.problems["order"]

@@ -91,7 +91,7 @@ class Head(nn.Module):
     mean: torch.Tensor
     axes: torch.Tensor
     landmarks: torch.Tensor
-    own: torch.Tensor
+    marks: torch.Tensor
     coefficients: torch.Tensor
     intercepts: torch.Tensor
     offsets: torch.Tensor
@@ -114,7 +114,7 @@ class Head(nn.Module):
             "mean": own.mean.astype(np.float32),
             "axes": own.axes.astype(np.float64) / own.scale.astype(np.float64)[:, None],
             "landmarks": model.landmarks[:, :components],
-            "own": marks,
+            "marks": marks,
             "coefficients": model.coefficients,
             "intercepts": model.intercepts,
             "offsets": offsets,
@@ -137,8 +137,8 @@ class Head(nn.Module):
             )
         if len(self.landmarks):
             values = torch.exp(z @ self.landmarks.T / SCALE**2 - 1)
-            if len(self.own):
-                share = 0.0 if rows is None else self.own[rows].sum(1)
+            if len(self.marks):
+                share = 0.0 if rows is None else self.marks[rows].sum(1)
                 values = values * (1 + OWN * share) / (1 + OWN)
             scores = values @ self.coefficients.T
         else:

@@ -281,4 +281,5 @@ def _short(url: str) -> str:
 
 def _padded(encoded: bytes) -> bytes:
     """Base64 with the "=" at its end that many leave out, and browsers do without."""
-    return encoded.rstrip(b"=") + b"=" * (-len(encoded.rstrip(b"=")) % 4)
+    bare = encoded.rstrip(b"=")
+    return bare + b"=" * (-len(bare) % 4)

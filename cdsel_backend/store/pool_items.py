@@ -291,18 +291,20 @@ def _come_back(
         select(selections.item).where(selections.project == project, selections.withdrawn_at.is_(None)),
     )
     here = (table.c.project == project) & table.c.source.is_(None) & (table.c.image != "")
+    # Without their data: they may be many, and each part of an import looks through them.
+    kept = select(table.c.id, table.c.image, table.c.content_hash, table.c.vector)
     lost = {
         row.image: row
-        for row in connection.execute(select(table).where(here, table.c.gone, table.c.id.in_(of_worth)))
+        for row in connection.execute(kept.where(here, table.c.gone, table.c.id.in_(of_worth)))
         if row.id in left or row.image in shown
     }
+    of_item = update(table).where(table.c.id == bindparam("item"))
     for part in chunks(sorted(lost)):
         new = select(table).where(here, ~table.c.gone, table.c.image.in_(part), table.c.id.not_in(of_worth))
         for other in connection.execute(new.order_by(table.c.id)).all():
             row = lost.pop(other.image, None)
             if row is None or (row.content_hash and other.content_hash not in (None, row.content_hash)):
                 continue  # it has its place, or another picture stands at the address now
-            of_item = update(table).where(table.c.id == bindparam("item"))
             with counting(connection, [row.id, other.id]):
                 connection.execute(
                     of_item.values(task=-table.c.id, gone=True, due_at=None), {"item": other.id}
