@@ -108,8 +108,8 @@ def add(
 def remove(shelf: Shelf, project: int, source: str) -> None:
     """Take the images of SOURCE out of the pool of a project, and list it no more.
 
-    SOURCE is as it was added; `cdsel pool stats` says how. Their open tasks leave the queue, and their labels are
-    learned no more. Nothing is deleted: where the source is added again, images and labels are back.
+    SOURCE is written as it was added; `cdsel pool stats` shows it. Open tasks of its images leave the queue, and their
+    labels are learned no more. Nothing is deleted: where the source is added again, images and labels are back.
     """
     state, store = _state(shelf.store, project), shelf.store
     known = {one.address: one for one in store.sources(state.project.id)}
