@@ -12,11 +12,12 @@ Two ways to deliver it (setting `delivery`):
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cdsel_backend.labelstudio.adopting import IN_PLACE, adopt_tasks
-from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.client import LabelStudio, PredictionsRefused
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.marks import ANNOTATOR, key_mark
 from cdsel_backend.labelstudio.placing import Placement, plan
@@ -35,6 +36,8 @@ def task_address(item: Item) -> str | None:
 PUSHED, PREDICTED = "TASKS_PUSHED", "PREDICTIONS_SHOWN"  # events of our own, for the activity page
 CHUNK = 50  # tasks of one import: what a budget lowered in the middle of a push may still let through
 
+
+log = logging.getLogger(__name__)
 
 Show = Callable[[Item], str | None]
 """The address by which annotators see an item's image; None where it cannot be shown, which the books then say."""
@@ -258,7 +261,11 @@ def preannotate(
                 )
         if fresh:
             began = time.monotonic()
-            studio.import_predictions(queue, fresh)
+            try:
+                studio.import_predictions(queue, fresh)
+            except PredictionsRefused as fault:
+                # As where somebody took a class out of the queue's labeling config, which is named: those show none.
+                log.warning("%s", fault)
             note_sent(store, queue, PREDICTED, [row.queue_task or 0 for row in own], began)
         studio.update_project(queue, model_version=version)
         done = {"predicted_by": version}

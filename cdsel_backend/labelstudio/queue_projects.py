@@ -13,8 +13,9 @@ from html import escape
 from itertools import islice
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.labels import QUEUE_LINE, label_space, queue_config, space_of
+from cdsel_backend.labelstudio.labels import QUEUE_LINE, queue_config, space_of
 from cdsel_backend.labelstudio.marks import ANNOTATOR, named_items, read_mark
+from cdsel_backend.labelstudio.own_config import remember_config
 from cdsel_backend.labelstudio.placing import EVERYONE
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Json
@@ -97,10 +98,10 @@ def ensure_queue_project(
     if found is not None:
         queue = found
     else:
-        pool = studio.project(state.project.pool_project)
+        pool, config = studio.project(state.project.pool_project), queue_config(state.project.label_config)
         queue = studio.create_project(
             queue_title(state, annotator),
-            queue_config(state.project.label_config),
+            config,
             description=queue_description(state, dashboard, annotator),
             expert_instruction=queue_instruction(state, dashboard, pool.get("expert_instruction") or ""),
             sampling=SEQUENTIAL,
@@ -108,6 +109,7 @@ def ensure_queue_project(
             skip_queue="IGNORE_SKIPPED",
             enable_empty_annotation=space_of(state).empty_counts,
         )
+        remember_config(store, studio, queue, config)
     # Only now is its number known. A copy of the description marks no other project.
     studio.update_project(queue, description=queue_description(state, dashboard, annotator, queue))
     if annotator == EVERYONE:
@@ -115,18 +117,6 @@ def ensure_queue_project(
     else:
         store.set_annotators(state.project.id, {annotator: {"queue_project": queue}})
     return queue
-
-
-def ensure_config(studio: LabelStudio, queue: int, label_config: str, learn: str | None) -> Json:
-    """Make a queue's labeling config that of the pool, and let nothing chosen be submitted where it is an answer.
-
-    `learn`: the setting, on which that depends, too. Returns the queue project as it was found.
-    """
-    found, wanted = studio.project(queue), queue_config(label_config)
-    empty = label_space(label_config, learn).empty_counts
-    if found["label_config"] != wanted or (empty and found.get("enable_empty_annotation") is False):
-        studio.update_project(queue, label_config=wanted, enable_empty_annotation=empty)
-    return found
 
 
 def order_problem(queue: int, found: Json) -> str | None:

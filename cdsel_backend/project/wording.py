@@ -234,6 +234,7 @@ WEBHOOKS = {
     "TASKS_MOVED": "Tasks show their images by a new address",
     "TASKS_RETURNED": "Tasks came back",
     "TASKS_TAKEN_BACK": "Tasks were taken back",
+    "CONFIG_KEPT": "A labeling config was changed in Label Studio",
     "IMAGE_HOST_SUSPENDED": "A host of images is left alone for a while",
 }
 """What an event is, by its action."""

@@ -14,7 +14,8 @@ from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_task_of, named_items, read_mark
-from cdsel_backend.labelstudio.queue_projects import ensure_config, order_problem
+from cdsel_backend.labelstudio.own_config import Kept, ensure_config
+from cdsel_backend.labelstudio.queue_projects import order_problem
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
@@ -23,6 +24,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Json, QueueTask
 
 WITHDRAWN, RETURNED, ADOPTED = "TASKS_WITHDRAWN", "TASKS_RETURNED", "TASKS_TAKEN_BACK"  # actions of events
+CONFIG_KEPT = "CONFIG_KEPT"
 MOST_LOOKS = (
     500  # tasks that Label Studio is asked for one by one in one look; the others are due at the next
 )
@@ -31,17 +33,21 @@ log = logging.getLogger(__name__)
 
 
 def sync_queues(context: Context, state: State, queues: Sequence[int], now: float) -> None:
-    """Take what was pushed, deleted and answered in these queues, and keep their labeling config that of the pool."""
+    """Take what was pushed, deleted and answered in these queues, and keep their labeling config that of the pool, or
+    as somebody changed it."""
     project = state.project
-    space = space_of(state)
     names = {queue: name for name, queue in state.queues.items()}
     disordered: list[str | None] = []
+    changed: list[str | None] = []
     strange: list[str] = []
     for queue in queues:
+        space = space_of(state)
         if queue != project.pool_project:
             known_project(context.store, context.studio, queue)
-            found = ensure_config(context.studio, queue, project.label_config, state.settings.learn)
-            disordered.append(order_problem(queue, found))
+            kept = keep_config(context, state, queue, project.label_config)
+            space = kept.space
+            disordered.append(order_problem(queue, kept.found))
+            changed.append(kept.problem)
         tasks = list(context.studio.tasks(queue, with_annotations=True))
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)
@@ -50,7 +56,17 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     if set(queues) == set(state.queues.values()):
         context.store.note_problems(project.id, "foreign", strange)
         context.store.note_problems(project.id, "order", [words for words in disordered if words])
+        context.store.note_problems(project.id, "queue config", [words for words in changed if words])
         context.store.update_project(project.id, queue_synced_at=now)
+
+
+def keep_config(context: Context, state: State, queue: int, label_config: str, *, former: str = "") -> Kept:
+    """Make a queue's labeling config that of the pool, or say that somebody's own is kept (`ensure_config`)."""
+
+    def tell(words: str) -> None:
+        say(context, queue, CONFIG_KEPT, [], words)
+
+    return ensure_config(context.studio, context.store, state, queue, label_config, tell, former=former)
 
 
 def compare(context: Context, state: State, name: str, tasks: Sequence[Json], now: float) -> bool:

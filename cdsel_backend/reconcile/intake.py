@@ -15,7 +15,8 @@ from cdsel_backend.labelstudio.labels import (
     space_of,
 )
 from cdsel_backend.labelstudio.mirroring import is_mirrored
-from cdsel_backend.labelstudio.queue_projects import SEQUENTIAL, ensure_config
+from cdsel_backend.labelstudio.own_config import another_question
+from cdsel_backend.labelstudio.queue_projects import SEQUENTIAL
 from cdsel_backend.labelstudio.source import TaskItem
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.identity import known_project
@@ -24,7 +25,7 @@ from cdsel_backend.project.source import take_in
 from cdsel_backend.project.view import note_offer
 from cdsel_backend.reconcile import webhooks
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
-from cdsel_backend.reconcile.books import sync_queues, take_back_in_place, withdraw_left
+from cdsel_backend.reconcile.books import keep_config, sync_queues, take_back_in_place, withdraw_left
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.listing import bring_in
@@ -174,7 +175,8 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
     """The labeling config to go by, given the pool project's; and why it is not that one, in words.
 
     Classes may come and go. A config that cannot be used never replaces one that can; and Label Studio refuses
-    another control in a queue whose annotations answer the old one.
+    another control in a queue whose annotations answer the old one. Where somebody changed the config of a queue, it is
+    left alone, and the control that it has is the one to ask for.
     """
     known = state.project.label_config
     if found == known:
@@ -190,7 +192,7 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
             continue  # whose labeling config it is
         try:
             known_project(context.store, context.studio, queue)
-            ensure_config(context.studio, queue, found, state.settings.learn)
+            kept = keep_config(context, state, queue, found, former=known)
         except LabelStudioError as fault:
             if fault.status != REFUSED:
                 raise
@@ -198,6 +200,14 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
                 f"the former labeling config is still used, because annotations of the queue (project {queue}) "
                 "answer another control than the new one has: give the control its former name and kind, or "
                 "start a new pool project"
+            )
+        own, learn = str(kept.found["label_config"]), state.settings.learn
+        changed = kept.problem is not None and another_question(own, label_space(found, learn))
+        if changed and known and not another_question(own, label_space(known, learn)):
+            return known, (
+                f"the former labeling config is still used, because that of the queue (project {queue}), which was "
+                "changed in Label Studio, asks the question of before: give the control its former name and kind, "
+                f"or paste the new labeling config into project {queue}, too"
             )
     return found, None
 

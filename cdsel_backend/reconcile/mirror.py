@@ -100,7 +100,9 @@ def _wanted(context: Context, state: State) -> tuple[dict[int, list[Json]], int]
         if result is None:
             lacking += 1
         else:
-            wanted[item.task] = mirrored(item.task, result, space)
+            # A queue may ask more than the pool (`own_config.py`), and what the pool does not ask cannot stand there.
+            asked = [part for part in result if part.get("from_name") in (None, *space.controls)]
+            wanted[item.task] = mirrored(item.task, asked, space)
     return wanted, lacking
 
 
