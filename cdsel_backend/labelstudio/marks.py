@@ -9,14 +9,15 @@ names.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from cdsel_backend.labelstudio.source import is_shown_as
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.pool.source import SourceItem
-from cdsel_backend.store.records import Item
+from cdsel_backend.store.records import Item, Json, QueueTask, Shown
 
 MAX_ID = 2**31 - 1
 ANNOTATOR = "cdsel_annotator"  # in a task's data: the account whose own queue it was pushed to
@@ -88,6 +89,34 @@ def is_task_of(data: object, item: Item, space: LabelSpace) -> bool:
     # imported again, or the task says of none: its image tells.
     number = named if _is_number(named) else item.task
     return is_shown_as(SourceItem(str(number), item.image, item.data), space.image.read(data))
+
+
+def is_row_of(row: QueueTask, task: Mapping[str, Any], item: Item, space: LabelSpace) -> bool:
+    """Whether a task of a queue that has the number of a row's task is that task, whatever its data say by now."""
+    made = str(task.get("created_at") or "")
+    same = row.shown is not None and made != "" and row.shown.created_at == made
+    return same or is_task_of(task.get("data"), item, space)
+
+
+def shown_by(task: Mapping[str, Any], space: LabelSpace) -> Shown:
+    """What a task of a queue shows; its `created_at` is "" before it was pushed."""
+    data = task.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    words = json.dumps(_others(data, space), sort_keys=True, ensure_ascii=False, default=str)
+    digest = hashlib.blake2b(words.encode(errors="replace"), digest_size=8).hexdigest()
+    return Shown(str(task.get("created_at") or ""), space.image.read(data) or "", digest)
+
+
+def is_same_data(data: object, item: Item, space: LabelSpace) -> bool:
+    """Whether a task of a queue holds what the pool holds of an item, the address of the image apart."""
+    return isinstance(data, Mapping) and _others(data, space) == _others(item.data, space)
+
+
+def _others(data: Mapping[str, Any], space: LabelSpace) -> Json:
+    """A task's data without what is ours and without the address of the image."""
+    return space.image.metadata(
+        {name: value for name, value in data.items() if not name.startswith("cdsel_")}
+    )
 
 
 def key_mark(item: Item) -> str:

@@ -15,11 +15,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from cdsel_backend.labelstudio.adopting import IN_PLACE, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio, PredictionsRefused
 from cdsel_backend.labelstudio.labels import LabelSpace
-from cdsel_backend.labelstudio.marks import ANNOTATOR, key_mark
+from cdsel_backend.labelstudio.marks import ANNOTATOR, key_mark, shown_by
 from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
@@ -102,7 +103,8 @@ def _import(
     ]
     began = time.monotonic()
     ids = studio.import_tasks(state.queues[name], tasks)
-    _record(store, state, list(zip(placements, ids, strict=True)))
+    shown = {number: list(shown_by(task, space).parts()) for number, task in zip(ids, tasks, strict=True)}
+    _record(store, state, list(zip(placements, ids, strict=True)), shown)
     note_sent(store, state.queues[name], PUSHED, ids, began)
 
 
@@ -113,23 +115,22 @@ def note_sent(store: Store, queue: int, action: str, tasks: Sequence[int], began
     )
 
 
-def _record(store: Store, state: State, pushed: Sequence[tuple[Placement, int]]) -> None:
+def _record(
+    store: Store,
+    state: State,
+    pushed: Sequence[tuple[Placement, int]],
+    shown: Mapping[int, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    """Record which tasks images got; `shown` is what each shows."""
+
+    def values(one: Placement, task: int) -> Json:
+        return {"queue_task": task, "annotator": one.annotator, "rank": one.rank, "shown": shown.get(task)}
+
     store.mark_selections(
-        state.project.id,
-        {
-            one.item: {"queue_task": task, "annotator": one.annotator, "rank": one.rank}
-            for one, task in pushed
-            if not one.copy
-        },
+        state.project.id, {one.item: values(one, task) for one, task in pushed if not one.copy}
     )
-    store.add_copies(
-        state.project.id,
-        [
-            {"item": one.item, "annotator": one.annotator, "rank": one.rank, "queue_task": task}
-            for one, task in pushed
-            if one.copy
-        ],
-    )
+    copies = [{"item": one.item, **values(one, task)} for one, task in pushed if one.copy]
+    store.add_copies(state.project.id, copies)
 
 
 def task_data(

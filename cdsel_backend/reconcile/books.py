@@ -13,13 +13,14 @@ from collections.abc import Collection, Sequence
 from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.labelstudio.marks import is_task_of, named_items, read_mark
+from cdsel_backend.labelstudio.marks import is_row_of, named_items, read_mark
 from cdsel_backend.labelstudio.own_config import Kept, ensure_config
 from cdsel_backend.labelstudio.queue_projects import order_problem
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.edited import note_edits
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json, QueueTask
 
@@ -40,6 +41,7 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     disordered: list[str | None] = []
     changed: list[str | None] = []
     strange: list[str] = []
+    edited: list[str] = []
     for queue in queues:
         space = space_of(state)
         if queue != project.pool_project:
@@ -51,10 +53,12 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         tasks = list(context.studio.tasks(queue, with_annotations=True))
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)
+        edited += note_edits(context, state, names[queue], tasks)
         foreign = take_answers(context, state, queue, tasks, space)
         strange += [foreign_words(queue, foreign)] if foreign else []
     if set(queues) == set(state.queues.values()):
         context.store.note_problems(project.id, "foreign", strange)
+        context.store.note_problems(project.id, "edited tasks", edited)
         context.store.note_problems(project.id, "order", [words for words in disordered if words])
         context.store.note_problems(project.id, "queue config", [words for words in changed if words])
         context.store.update_project(project.id, queue_synced_at=now)
@@ -75,11 +79,11 @@ def compare(context: Context, state: State, name: str, tasks: Sequence[Json], no
     Args:
         context, state: the project's.
         name: whose queue.
-        tasks: `id` and `data` of each.
+        tasks: `id`, `data` and `created_at` of each.
         now: seconds since the epoch.
     """
     queue, project, space = state.queues[name], state.project.id, space_of(state)
-    listed = {int(task["id"]): task["data"] for task in tasks}
+    listed = {int(task["id"]): task for task in tasks}
     # Where an answer came from a queue that was deleted since, its task lay there.
     elsewhere = {row.item for row in state.annotations if row.source not in state.sources}
     own = [row for row in (*state.selections, *state.copies) if row.annotator == name]
@@ -90,7 +94,7 @@ def compare(context: Context, state: State, name: str, tasks: Sequence[Json], no
         item = items[row.item]
         if item.source is None and row.queue_task == item.task:
             return row.live  # of a round that was delivered in place: it is the pool's task
-        return row.queue_task in listed and is_task_of(listed[row.queue_task], item, space)
+        return row.queue_task in listed and is_row_of(row, listed[row.queue_task], item, space)
 
     missing = [row for row in own if row.live and not is_there(row) and row.item not in elsewhere]
     numbers = {row.queue_task or 0 for row in missing}
@@ -181,7 +185,7 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
         # Where the pool is the queue, what left the one left the other.
         queue = state.queues.get(row.annotator)
         task = context.studio.task(row.queue_task or 0, queue) if queue is not None else None
-        if task is not None and not is_task_of(task["data"], items_by_id[row.item], space):
+        if task is not None and not is_row_of(row, task, items_by_id[row.item], space):
             task = None  # another has its number
         if task is not None and (task.get("annotations") or task.get("drafts")):
             continue  # somebody is at it

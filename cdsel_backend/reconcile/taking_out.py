@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.labelstudio.marks import is_task_of
+from cdsel_backend.labelstudio.marks import is_row_of
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item, Json, QueueTask
@@ -57,7 +57,7 @@ def task_of(studio: LabelStudio, state: State, item: Item, row: QueueTask) -> Js
         return studio.task(item.task, state.project.pool_project)
     queue = state.queues.get(row.annotator)
     task = studio.task(row.queue_task or 0, queue) if queue is not None else None
-    return task if task is not None and is_task_of(task["data"], item, space_of(state)) else None
+    return task if task is not None and is_row_of(row, task, item, space_of(state)) else None
 
 
 def _delete(studio: LabelStudio, state: State, item: Item, task: Json) -> None:

@@ -198,7 +198,7 @@ class Queue(Database):
             return records(connection, Selection, query)
 
     def mark_selections(self, project: int, values: Mapping[int, Mapping[str, Any]]) -> None:
-        """Set columns of selections: item id -> `queue_task`, `annotator`, `rank` or `predicted_by`."""
+        """Set columns of selections: item id -> `queue_task`, `annotator`, `rank`, `predicted_by` or `shown`."""
         table = schema.selections
         with writing(self.engine) as connection:
             for item, columns in values.items():
@@ -221,7 +221,7 @@ class Queue(Database):
                 connection.execute(
                     update(first)
                     .where(first.c.project == project, first.c.item.in_(part), first.c.withdrawn_at.is_(None))
-                    .values(queue_task=None, annotator="", predicted_by=None)
+                    .values(queue_task=None, annotator="", predicted_by=None, shown=None)
                 )
 
     def withdraw_tasks(self, project: int, tasks: Collection[tuple[int, int]], at: float | None) -> None:
@@ -264,7 +264,12 @@ class Queue(Database):
         """
         first, further, answers = schema.selections, schema.copies, schema.labels.c
         final = select(answers.item).where(answers.project == project, answers.source.not_in(sorted(sources)))
-        no_task: dict[str, object] = {"queue_task": None, "annotator": "", "predicted_by": None}
+        no_task: dict[str, object] = {
+            "queue_task": None,
+            "annotator": "",
+            "predicted_by": None,
+            "shown": None,
+        }
         with writing(self.engine) as connection:
 
             def tasks(table: Table) -> ColumnElement[bool]:
@@ -310,7 +315,7 @@ class Queue(Database):
             return records(connection, Copy, query)
 
     def add_copies(self, project: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Record further tasks that are in a queue now: `item`, `annotator`, `rank` and `queue_task` each."""
+        """Record further tasks that are in a queue now: `item`, `annotator`, `rank`, `queue_task` and `shown` each."""
         table = schema.copies
         with writing(self.engine) as connection:
             for row in rows:  # in place of one that was deleted there
@@ -322,7 +327,7 @@ class Queue(Database):
                 connection.execute(insert(table), [{"project": project, **row} for row in rows])
 
     def mark_copies(self, project: int, values: Mapping[tuple[int, str], Mapping[str, Any]]) -> None:
-        """Set columns of copies: (item id, annotator) -> `predicted_by`."""
+        """Set columns of copies: (item id, annotator) -> `predicted_by` or `shown`."""
         table = schema.copies
         with writing(self.engine) as connection:
             for (item, annotator), columns in values.items():

@@ -274,6 +274,27 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What the task of a queue showed when it was pushed or seen first."""
+
+    created_at: str
+    """When Label Studio made it, as it writes that; "": not known yet."""
+    address: str
+    """Where its picture is."""
+    digest: str
+    """What stands for its other data, without ours."""
+
+    @classmethod
+    def read(cls, value: Sequence[str] | None) -> Shown | None:
+        """Read what the database holds."""
+        return None if value is None else cls(*value)
+
+    def parts(self) -> tuple[str, str, str]:
+        """What the database holds."""
+        return self.created_at, self.address, self.digest
+
+
+@dataclass(frozen=True)
 class QueueTask:
     """An item with the task by which it is in a queue, or none yet."""
 
@@ -285,6 +306,8 @@ class QueueTask:
     predicted_by: str | None
     withdrawn_at: float | None
     """When its task was found deleted in Label Studio, in seconds since the epoch."""
+    shown: Shown | None = field(metadata={READ: Shown.read})
+    """None: it has no task, or one that was not seen yet."""
 
     @property
     def live(self) -> bool:

@@ -172,6 +172,7 @@ selections = Table(
     # Whose queue it is in; "": everyone's.
     Column("annotator", String(200), nullable=False, default="", server_default=text("''")),
     Column("withdrawn_at", Float),  # when its task was found deleted in Label Studio
+    Column("shown", JSON),  # when its task was made, which image it shows, and a digest of its other data
     UniqueConstraint("project", "rank"),
     ForeignKeyConstraint(["project", "round"], ["rounds.project", "rounds.number"]),
 )
@@ -197,6 +198,7 @@ copies = Table(
     Column("queue_task", Integer, nullable=False),
     Column("predicted_by", String(100)),
     Column("withdrawn_at", Float),
+    Column("shown", JSON),
     ForeignKeyConstraint(["project", "item"], ["selections.project", "selections.item"]),
 )
 

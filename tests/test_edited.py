@@ -1,0 +1,99 @@
+"""Tasks whose data somebody changed in a real Label Studio: in the pool they are read anew, in a queue named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from desk import Desk, make_pool
+
+from cdsel_backend.reconcile import replaced
+from cdsel_backend.reconcile.learn import detect_confounders
+
+
+@pytest.fixture
+def desk(studio, tmp_path):
+    desk = Desk(studio, make_pool(studio, images=30), tmp_path)
+    desk.go_on()
+    return desk
+
+
+def patch(desk, task, **data):
+    """Write a task's data anew without what is ours, as a script does that knows its own fields."""
+    own = {name: value for name, value in task["data"].items() if not name.startswith("cdsel_")}
+    desk.client.send("PATCH", f"/api/tasks/{task['id']}/", {"data": {**own, **data}})
+
+
+def problems(desk):
+    return desk.state().project.problems.get("edited tasks", [])
+
+
+def test_metadata_that_are_corrected_in_the_pool_are_read_again_and_a_changed_address_is_embedded_again(desk):
+    pool = desk.state().project.pool_project
+    done, *_ = desk.tasks()
+    desk.submit(done)
+    before = desk.go_on()
+    tasks = {task["id"]: task for task in desk.client.tasks(pool)}
+    for task in tasks.values():
+        patch(
+            desk, task, site="east" if task["data"]["site"] == "north" else task["data"]["site"], camera="c1"
+        )
+    labelled = tasks[done["data"]["cdsel_item"]]
+    patch(desk, labelled, image="/another.jpg")
+    desk.look()
+    items = {row.task: row for row in desk.state().items}
+    assert {row.data["site"] for row in items.values()} == {"east", "south", "north"} - (
+        set() if labelled["data"]["site"] == "north" else {"north"}
+    )
+    changed = items[labelled["id"]]
+    assert (changed.image, changed.content_hash) == ("/another.jpg", None)  # to be read
+    desk.store.add_vectors("b", [(changed.id, "f" * 64, np.ones(16, np.float32))])
+    replaced.compare(desk.store, desk.state(), {changed.id: "f" * 64})
+    assert detect_confounders(desk.context, desk.state())
+    after = desk.go_on()
+    assert {finding["variable"] for finding in after.project.report["findings"]} >= {"site", "camera"}
+    assert after.labels == before.labels
+    (words,) = after.project.problems[replaced.ORIGIN]
+    assert f"the picture of task {labelled['id']} in the pool was replaced" in words
+    assert desk.said("TASKS_WITHDRAWN") == []
+    assert (after.item_count, after.withdrawn, problems(desk)) == (30, set(), [])
+
+
+def test_a_task_of_the_queue_that_was_edited_is_not_deleted_and_what_differs_is_named(desk):
+    before = desk.go_on()
+    queue, pool = before.project.queue_project, before.project.pool_project
+    first, second, third, fourth, *_ = desk.tasks()
+    patch(desk, first, site="east")
+    patch(desk, second, image="/second.jpg")
+    patch(desk, third)  # without our marks, and else as it was
+    desk.client.send("PATCH", f"/api/tasks/{fourth['id']}/", {"data": {**fourth["data"], "image": "/4.jpg"}})
+    for task in (second, third):
+        desk.submit(task, "malignant")
+    state = desk.look()
+    assert desk.said("TASKS_WITHDRAWN") == []
+    assert (state.withdrawn, len(state.open)) == (set(), 4)
+    assert sorted(state.labels.values()) == ["malignant", "malignant"]
+    pictures, metadata = problems(desk)
+    of_pool = {
+        task["id"]: f"task {task['id']} (task {task['data']['cdsel_item']} of the pool)"
+        for task in (first, second, third, fourth)
+    }
+    assert pictures.startswith(
+        f"the picture of {of_pool[second['id']]}, {of_pool[fourth['id']]} in the queue (project {queue})"
+    )
+    assert metadata.startswith(f"the data of {of_pool[first['id']]} in the queue (project {queue})")
+    assert f"Change the task of the pool (project {pool}), too" in metadata
+    # The pool gets what was meant, or the task what it was.
+    by_number = {task["id"]: task for task in desk.client.tasks(pool)}
+    patch(desk, by_number[first["data"]["cdsel_item"]], site="east")
+    patch(desk, by_number[second["data"]["cdsel_item"]], image="/second.jpg")
+    desk.client.send("PATCH", f"/api/tasks/{fourth['id']}/", {"data": fourth["data"]})
+    desk.look()
+    assert problems(desk) == []
+    # Whatever has the number of a task that was deleted was made at another time.
+    *_, last = desk.tasks()
+    desk.client.delete_task(last["id"])
+    (number,) = desk.client.import_tasks(queue, [{"data": {"image": "/foreign.jpg"}}])
+    assert number == last["id"]
+    state = desk.look()
+    assert [row.queue_task for row in state.selections if row.item in state.withdrawn] == [last["id"]]
+    assert "1 task was deleted" in desk.said("TASKS_WITHDRAWN")[0]
