@@ -143,7 +143,8 @@ def _weights(
 def results_of(state: State, studio: LabelStudio) -> Mapping[int, Sequence[Json]]:
     """Item -> the result of the newest annotation that says what counts as its label."""
     wanted: dict[tuple[int, int], int] = {}
-    for item, readings in state.readings.items():
+    for item in state.labels:
+        readings = state.deciding[item]
         agreeing = [row for row in readings if row.label == state.labels[item]] or readings
         newest: Annotation = max(agreeing, key=lambda row: (row.updated_at, row.annotation))
         wanted[newest.source, newest.annotation] = item

@@ -43,6 +43,7 @@ _ANNOTATION_FIELDS = (
     "created_at",
     "updated_at",
     "lead_time",
+    "ground_truth",
 )
 
 
@@ -121,7 +122,7 @@ class LabelStudio(Connection):
         """Every task's `id`, `data`, `updated_at` and, if asked for, `annotations`, in the order of ids.
 
         An annotation has `id`, `result`, `was_cancelled` (a skip), `completed_by` (a user's id),
-        `created_at`, `updated_at` and `lead_time` (seconds).
+        `created_at`, `updated_at`, `lead_time` (seconds) and `ground_truth`.
         Image addresses are those that were imported, not the ones Label Studio shows to browsers.
         About 1 s for 1,000 tasks. Tasks that come or go meanwhile shift no others out of sight.
 

@@ -64,6 +64,11 @@ def is_mirrored(task: int, result: Sequence[Mapping[str, Any]] | None) -> bool:
     return len(marks) == 1 and marks == {digest(task, parts)}
 
 
+def is_copy(task: int, annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation of a task is one of ours: one that somebody marked as ground truth is that person's."""
+    return annotation.get("ground_truth") is not True and is_mirrored(task, annotation.get("result"))
+
+
 def digest(task: int, result: Sequence[Mapping[str, Any]]) -> str:
     """What stands for a task and for what a `result` says, whatever its parts are called."""
     said = [[part.get("from_name"), part.get("type"), part.get("value")] for part in result]
@@ -76,13 +81,13 @@ def due(wanted: Mapping[int, list[Json]], found: Mapping[int, Sequence[Json]]) -
 
     Args:
         wanted: task of the pool -> the `result` that `mirrored` made.
-        found: task of the pool -> its annotations, `id` and `result` each.
+        found: task of the pool -> its annotations, `id`, `result` and `ground_truth` each.
     """
     create = [(task, result) for task, result in wanted.items() if not found.get(task)]
     change: list[tuple[int, list[Json]]] = []
     delete: list[int] = []
     for task, given in found.items():
-        ours = [one for one in given if is_mirrored(task, one.get("result"))]
+        ours = [one for one in given if is_copy(task, one)]
         result = wanted.get(task) if len(ours) == len(given) else None
         if result is None or not ours:
             delete += [int(one["id"]) for one in ours]

@@ -51,6 +51,7 @@ def label_rows(
                 "question": question,
                 "seconds": _seconds(annotation.get("lead_time")),
                 "ignored": ignored,
+                "ground_truth": annotation.get("ground_truth") is True,
             }
         )
     return rows

@@ -14,7 +14,7 @@ from cdsel_backend.labelstudio.labels import (
     parse_label_space,
     space_of,
 )
-from cdsel_backend.labelstudio.mirroring import is_mirrored
+from cdsel_backend.labelstudio.mirroring import is_copy
 from cdsel_backend.labelstudio.own_config import another_question
 from cdsel_backend.labelstudio.queue_projects import SEQUENTIAL
 from cdsel_backend.labelstudio.source import TaskItem
@@ -145,7 +145,7 @@ def list_tasks(context: Context, state: State, space: LabelSpace) -> None:
     """Make the items what the pool project holds, and take the labels given there, without those we mirrored there."""
 
     def rows(task: TaskItem, item: int) -> list[Json]:
-        given = [one for one in task.annotations if not is_mirrored(task.task, one.get("result"))]
+        given = [one for one in task.annotations if not is_copy(task.task, one)]
         return label_rows(task.task, given, item, space)
 
     bring_in(context, state, space, rows)

@@ -109,7 +109,8 @@ def _wanted(context: Context, state: State) -> tuple[dict[int, list[Json]], int]
 def _key(state: State) -> str:
     """What the mirrored labels depend on."""
     rows = sorted(
-        (row.annotation, row.source, row.item, row.label or "", row.updated_at) for row in state.annotations
+        (row.annotation, row.source, row.item, row.label or "", row.updated_at, row.ground_truth)
+        for row in state.annotations
     )
     parts = [rows, state.project.label_config, state.settings.learn, state.project.pool_version]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

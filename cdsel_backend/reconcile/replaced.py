@@ -78,7 +78,7 @@ def report(store: Store, state: State) -> None:
     labelled: list[int] = []
     waiting: list[int] = []
     for item, at in ((int(item), at) for item, at in others.items()):
-        given = [seconds_of(row.updated_at) for row in state.readings.get(item, ())]
+        given = [seconds_of(row.updated_at) for row in state.deciding.get(item, ())]
         if given and item in open_before:
             at = others[str(item)] = max(at, *given)  # it was the former picture that was looked at
         if any(moment <= at for moment in given):

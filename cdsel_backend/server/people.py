@@ -107,12 +107,15 @@ def work_left(state: State) -> float | None:
 
 
 def disagreements(state: State) -> dict[int, list[tuple[str, str]]]:
-    """Item -> who labelled it how (the newest label of each), where not all labels are the same."""
-    email = names_of(state)
+    """Item -> who labelled it how (the newest label of each), where not all labels are the same.
+
+    Where somebody marked what is ground truth, there is nothing left to decide.
+    """
+    email, adjudicated = names_of(state), state.adjudicated
     return {
         item: [(email.get(row.annotator, f"user {row.annotator}"), str(row.label)) for row in rows]
         for item, rows in _several(state).items()
-        if len({row.label for row in rows}) > 1
+        if len({row.label for row in rows}) > 1 and item not in adjudicated
     }
 
 

@@ -56,7 +56,7 @@ class Queue(Database):
         """
         table = schema.labels
         where = and_(table.c.project == project, table.c.source == source)
-        unsaid = {"task": None, "question": None, "seconds": None, "ignored": None}
+        unsaid = {"task": None, "question": None, "seconds": None, "ignored": None, "ground_truth": False}
         wanted = {row["annotation"]: {"project": project, "source": source, **unsaid, **row} for row in rows}
         asked = [where] if items is None else [table.c.item.in_(part) for part in chunks(sorted(items))]
         with writing(self.engine) as connection:

@@ -260,6 +260,8 @@ class Annotation:
     """How long the annotator had it open, by Label Studio's `lead_time`; None: not measured."""
     ignored: str | None = None
     """The classes it gives that are not learned (`ignore_classes`), where it gives no other."""
+    ground_truth: bool = False
+    """Whether somebody marked it as ground truth in Label Studio."""
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,9 @@ labels = Table(
     Column("question", Text),  # the controls that it answers instead of the one that is learned
     Column("seconds", Float),  # that the annotator had it open, by Label Studio (`lead_time`)
     Column("ignored", Text),  # the classes that it gives and that are not learned, where it gives no other
+    Column(
+        "ground_truth", Boolean, nullable=False, default=False, server_default=false()
+    ),  # Label Studio's mark
     Index("labels_by_item", "project", "item"),
 )
 

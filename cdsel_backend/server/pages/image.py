@@ -65,7 +65,10 @@ def image(pool_project: int, item: int) -> str:
         action=address(pool_project, found.filter),
         wanted=state.directives.get(item),
         readings=[
-            (annotator(given, names_of(state)), display_label(str(given.label)))
+            (
+                annotator(given, names_of(state)) + (", as ground truth" if given.ground_truth else ""),
+                display_label(str(given.label)),
+            )
             for given in state.readings.get(item, ())
         ],
         shares=_shares(state, item),
@@ -112,6 +115,7 @@ def history(state: State, item: Item) -> list[Happening]:
             name = annotator(given, email)
             if given.label is not None:
                 words = f"Labelled {display_label(given.label)} by {name}"
+                words += ", marked as ground truth" if given.ground_truth else ""
             elif given.question is not None:
                 words = f"Another question was answered by {name}"
             else:

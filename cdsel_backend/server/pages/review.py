@@ -56,7 +56,12 @@ class Dispute:
 def suspects(store: Store, state: State) -> list[SuspectLabel]:
     """What the newest training suspects and nobody has changed since, the least likely first."""
     listed = latest_insight(state).get("suspects", [])
-    standing = [suspect for suspect in listed if _stands(suspect, state.labels.get(suspect["item"]))]
+    adjudicated = state.adjudicated
+    standing = [
+        suspect
+        for suspect in listed
+        if suspect["item"] not in adjudicated and _stands(suspect, state.labels.get(suspect["item"]))
+    ]
     tasks = tasks_of(store, state, [suspect["item"] for suspect in standing])
     return [
         SuspectLabel(
