@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import io
 import json
 import os
@@ -206,6 +207,66 @@ def test_tables_as_spreadsheets_save_them(table: bytes, folder: Path) -> None:
         ("0.png", {"site": "a"}),
         ("1.png", {"site": "b"}),
     ]
+
+
+TABLES = {
+    "pool.csv": b"path,site\n0.png,a\n1.png,b\n",
+    "pool.tsv": "path\tsite\n0.png\ta\n1.png\tb\n".encode("utf-16"),
+    "pool.jsonl": b'{"path": "0.png", "site": "a"}\n{"path": "1.png", "site": "b"}\n',
+    "POOL.NDJSON": b'{"path": "0.png", "site": "a"}\n\n{"path": "1.png", "site": "b"}\n',
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_that_are_compressed_by_gzip_are_read(
+    name: str, folder: Path, bucket: str, store: Store, tmp_path: Path
+) -> None:
+    packed = gzip.compress(TABLES[name])
+    wanted = [("0.png", {"site": "a"}), ("1.png", {"site": "b"})]
+    # As browsers unpack what they download, and the other way round.
+    written = {f"{name}.gz": packed, f"twice-{name}.gz": packed + gzip.compress(b"\n"), name: packed}
+    written[f"plain-{name}.gz"] = TABLES[name]
+    if "tsv" in name:
+        written.pop(f"twice-{name}.gz")
+    for file, content in written.items():
+        (folder / file).write_bytes(content)
+        fsspec.filesystem("memory").pipe(f"/bucket/scans/{file}", content)
+        for place in (folder, bucket):
+            listed = items(source(f"{place}/{file}"))
+            assert [(item.image, dict(item.data)) for item in listed] == wanted, f"{place}/{file}"
+    project = store.connect_project("http://studio", 1, layers={})
+    kept = store.add_source(project, str(folder / f"{name}.gz"), {})
+    assert list(take_in(store, kept, tmp_path))[-1] == (2, 2, 0)
+    assert decode(source(folder / f"{name}.gz").read(at("0.png"))).size == (24, 16)
+    # One that is cut short loses nothing.
+    (folder / f"{name}.gz").write_bytes(packed[:-9])
+    with pytest.raises(SourceError, match="cut short or damaged; write the file again"):
+        list(take_in(store, kept, tmp_path, again=True))
+    assert not any(item.gone for item in store.items(project))
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("pool.xlsx", "save the sheet as CSV"),
+        ("Pool.XLS", "save the sheet as CSV"),
+        ("images.zip", "unpack it, and name the folder, or the table in it"),
+        ("pool.csv.zip", "unpack it, and name the folder, or the table in it"),
+        ("images.tar.gz", "unpack it, and name the folder"),
+        ("pool.csv.xz", r"compress the table by gzip \(\.csv\.gz\)"),
+        ("pool.parquet.gz", "gunzip"),
+        ("pool.json", r"\(\.jsonl\)"),
+        ("notes.txt", "name a .csv"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_fix(name: str, fix: str, folder: Path, bucket: str) -> None:
+    (folder / name).write_bytes(b"PK")
+    fsspec.filesystem("memory").pipe(f"/bucket/scans/{name}", b"PK")
+    for place in (folder, bucket):
+        with pytest.raises(SourceError, match=f"{name} is no source: .*{fix}"):
+            source(f"{place}/{name}")
+    (folder / f"folder-{name}").mkdir()
+    assert items(source(folder / f"folder-{name}")) == []  # whatever a folder is called
 
 
 def test_an_image_in_two_rows_counts_once_and_what_disagrees_is_named(

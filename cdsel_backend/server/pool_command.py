@@ -52,9 +52,10 @@ def add(
 ) -> None:
     """Add the images of SOURCE to the pool of a project, or look again for what is new there.
 
-    SOURCE is a .csv, .tsv, .jsonl, .ndjson or .parquet file with a row for each image, a folder, or a prefix such as
-    s3://bucket/folder. The other columns of a table become variables; name the one with the patient in the setting
-    `group`. The connected project is then the queue: selected images are uploaded into it, never more than the budget.
+    SOURCE is a .csv, .tsv, .jsonl, .ndjson (each perhaps with .gz) or .parquet file with a row for each image, a
+    folder, or a prefix such as s3://bucket/folder. The other columns of a table become variables; name the one with
+    the patient in the setting `group`. The connected project is then the queue: selected images are uploaded into it,
+    never more than the budget.
     """
     state = _state(shelf.store, project)
     try:

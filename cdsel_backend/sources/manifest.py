@@ -1,16 +1,21 @@
-"""A table of files as a pool: CSV, JSON lines or Parquet, one row an item; its other columns are variables."""
+"""A table of files as a pool: CSV, JSON lines or Parquet, one row an item; its other columns are variables.
+
+CSV and JSON lines may be compressed by gzip.
+"""
 
 from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
 import itertools
 import json
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.files import Files
@@ -31,6 +36,7 @@ NAMES = (
     "img",
 )
 WEB = ("http://", "https://")
+GZIP = b"\x1f\x8b"
 BATCH = 4096  # rows of a Parquet file in memory at once
 
 _LEFT_OUT = object()
@@ -77,14 +83,20 @@ class ManifestSource:
         return item.image if item.image.startswith(WEB) else None
 
     def _items(self) -> Iterator[SourceItem]:
-        suffix = "." + self._name.lower().rpartition(".")[2]
+        reader = reader_of(self._name)
+        assert reader is not None  # `open_source` takes no other name
         try:
             with self._table.open(self._name) as file:
-                yield from self._from_rows(READERS[suffix](file))
+                yield from self._from_rows(reader(file))
         except SourceError as error:
             raise SourceError(f"{self.address}: {error}") from error
         except UnicodeDecodeError as error:
             raise SourceError(f"{self.address} is no text in UTF-8 ({error}): save it as UTF-8") from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise SourceError(
+                f"{self.address} cannot be unpacked ({error}): its gzip compression is cut short or damaged; write "
+                "the file again"
+            ) from error
         except Exception as error:
             reason = f"cannot be read: {str(error) or type(error).__name__}"
             said = said_of(self.address, error) if is_remote(self.address) else reason
@@ -160,9 +172,16 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
 
 
 def _decoded(file: BinaryIO, newline: str | None = None) -> io.TextIOWrapper:
-    """The text of a file in UTF-8, or in UTF-16 with a mark of its own, as Excel writes "Unicode text"."""
+    """The text of a file in UTF-8, or in UTF-16 with a mark of its own, as Excel writes "Unicode text".
+
+    Whether it is compressed by gzip the file says, whatever its name is: browsers unpack what they download.
+    """
     head = file.read(2)
     file.seek(0)
+    if head == GZIP:
+        file = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
+        head = file.read(2)
+        file.seek(0)
     marked = head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return io.TextIOWrapper(file, encoding="utf-16" if marked else "utf-8-sig", newline=newline)
 
@@ -228,3 +247,12 @@ READERS: Mapping[str, Callable[[BinaryIO], Iterator[Row]]] = {
     ".ndjson": _json_rows,
     ".parquet": _parquet_rows,
 }
+COMPRESSED = ".gz"  # after the name of a table of text; Parquet has a compression of its own
+
+
+def reader_of(name: str) -> Callable[[BinaryIO], Iterator[Row]] | None:
+    """What reads the table of this name; None where it is the name of none."""
+    name = name.lower()
+    plain = name.removesuffix(COMPRESSED)
+    reader = READERS.get("." + plain.rpartition(".")[2])
+    return None if plain != name and reader is _parquet_rows else reader

@@ -10,6 +10,21 @@ from cdsel_backend.pool.source import PoolSource, SourceError
 from cdsel_backend.sources.files import MAX_BYTES, Files
 from cdsel_backend.sources.storage import is_remote
 
+_FIXES = {
+    (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"): (
+        "spreadsheets are not read; save the sheet as CSV (UTF-8), and name that file"
+    ),
+    (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar"): (
+        "archives are not read; unpack it, and name the folder, or the table in it"
+    ),
+    (".parquet.gz",): "Parquet has a compression of its own; unpack it (gunzip), and name the .parquet file",
+    (".bz2", ".xz", ".zst", ".lz4"): (
+        "of compressed tables only those by gzip are read; unpack it, or compress the table by gzip (.csv.gz)"
+    ),
+    (".json",): "of JSON one object a line is read; write it so (.jsonl), or as CSV, and name that file",
+}
+"""What people name that is not read: how names end -> what to do."""
+
 
 @dataclass(frozen=True)
 class SourceOptions:
@@ -46,7 +61,7 @@ def open_source(
     max_bytes: int = MAX_BYTES,
     look: bool = True,
 ) -> PoolSource:
-    """Open a source by its address: a CSV, JSON lines or Parquet file, a folder, or a prefix such as s3://bucket/a.
+    """Open a source by its address: a CSV, JSON lines (perhaps by gzip) or Parquet file, a folder, or a prefix such as s3://bucket/a.
 
     Args:
         address: a path of this machine, or an address that fsspec knows (s3://, gs://, az://, ...).
@@ -60,17 +75,20 @@ def open_source(
         SourceError: there is no such file or folder, or it is of no kind that can be read.
     """
     from cdsel_backend.sources.folder import FolderSource
-    from cdsel_backend.sources.manifest import READERS, ManifestSource
+    from cdsel_backend.sources.manifest import ManifestSource, reader_of
 
-    suffix = "." + address.rstrip("/").rpartition("/")[2].lower().rpartition(".")[2]
-    if suffix in READERS:
+    name = address.rstrip("/").replace("\\", "/").rpartition("/")[2].lower()
+    if reader_of(name) is not None:
         folder = address.replace("\\", "/").rpartition("/")[0] or ("" if is_remote(address) else ".")
         files = Files(options.root or folder, key=key, max_bytes=max_bytes, options=options)
         return ManifestSource(address, files, image=options.image)
     files = Files(address, key=key, max_bytes=max_bytes, options=options)
     if look and not files.is_folder():
-        raise SourceError(
-            f"{address} is no source: name a .csv, .tsv, .jsonl, .ndjson or .parquet file, a folder, or a prefix "
-            "such as s3://bucket/folder"
+        known = (fix for endings, fix in _FIXES.items() if name.endswith(endings))
+        fix = next(
+            known,
+            "name a .csv, .tsv, .jsonl, .ndjson (each perhaps with .gz) or .parquet file, a folder, or a prefix such "
+            "as s3://bucket/folder",
         )
+        raise SourceError(f"{address} is no source: {fix}")
     return FolderSource(address, files)
