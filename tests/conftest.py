@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
 _LONG = """
-adapt annotators backbones_command confounders demo depths doctor finetune insight intake kills label_kinds
-labels_export leases listing loop machine model_export new_vectors operations outages outside_pool pages pool
-postgres prefix presence presence_loop quality reconcile refill replaced round runtime sample serving simulate slow
+adapt annotators backbones_command confounders demo depths doctor embedding_processes finetune insight intake kills
+label_kinds labels_export leases listing loop machine model_export new_vectors operations outages outside_pool pages
+pool postgres prefix presence presence_loop quality reconcile refill replaced round runtime sample serving simulate slow
 studio training training_process verdicts versions workers
 """
 LONG = frozenset(_LONG.split())

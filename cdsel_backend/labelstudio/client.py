@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.connection import (
@@ -20,6 +20,9 @@ from cdsel_backend.labelstudio.connection import (
 )
 from cdsel_backend.store.records import Json
 
+if TYPE_CHECKING:  # settings load what selects, which takes a while
+    from cdsel_backend.settings import ServerSettings
+
 __all__ = [
     "LabelStudio",
     "LabelStudioError",
@@ -27,6 +30,7 @@ __all__ = [
     "NotFound",
     "PredictionsRefused",
     "TokenRefused",
+    "studio_at",
 ]
 
 IMPORT_TIMEOUT = 600.0
@@ -416,3 +420,17 @@ def _filter(field: str, operator: str, kind: str, value: object) -> Json:
 
 def _query(filters: Sequence[Json], ordering: str) -> str:
     return json.dumps({"filters": {"conjunction": "and", "items": list(filters)}, "ordering": [ordering]})
+
+
+def studio_at(server: ServerSettings, url: str, token: str | None = None) -> LabelStudio:
+    """The Label Studio at an address, with a token: by default that of the settings, and with their other switches.
+
+    Raises:
+        LabelStudioError, TokenRefused: see `Connection`.
+    """
+    return LabelStudio(
+        url,
+        server.label_studio_api_key if token is None else token,
+        image_hosts=server.image_hosts,
+        image_roots=server.image_roots,
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache, TTLCache
@@ -21,6 +22,7 @@ from cdsel_backend.training import TunedModel
 if TYPE_CHECKING:
     from cdsel_backend.labelstudio.client import LabelStudio
     from cdsel_backend.pool.backbones import Backbone
+    from cdsel_backend.pool.processes import EmbeddingProcesses
 
 
 RELOAD_SECONDS = 60.0  # before a backbone that could not be loaded is tried again
@@ -54,6 +56,7 @@ class Context:
     at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`
     held: dict[int, tuple[float, bool]] = field(default_factory=dict)  # see `owner`
     looked: set[int] = field(default_factory=set)  # projects that this process has looked at in Label Studio
+    embedding: dict[str, EmbeddingProcesses] = field(default_factory=dict)  # by the backbone's fingerprint
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))
     steps: dict[int, str] = field(default_factory=dict)  # project -> the step that it is at
     computing: threading.BoundedSemaphore = field(
@@ -71,30 +74,40 @@ class Context:
         Raises:
             BackboneError: it cannot be loaded; the message names the setting and the fix.
         """
-        from cdsel_backend.pool.backbones import (
-            load_backbone,  # torch is slow to load: not before it is needed
-        )
-
         key = (settings.backbone, settings.backbone_weights, settings.features, settings.view)
         with self.loading.of(key):
             if reason := self.unloadable.get(key):
                 raise BackboneError(reason)
             if key not in self.backbones:
                 try:
-                    self.backbones[key] = load_backbone(
-                        settings.backbone,
-                        weights=settings.backbone_weights,
-                        device=self.server.device,
-                        features=settings.features,
-                        view=settings.view,
-                        precision=self.server.precision,
-                        cache=self.server.compiled_folder,
-                        cluster=self.server.ray_address,
-                    )
+                    self.backbones[key] = self.loader(settings)()
                 except BackboneError as fault:
                     self.unloadable[key] = str(fault)
                     raise
             return self.backbones[key]
+
+    def loader(self, settings: ProjectSettings, **others: Any) -> Callable[[], Backbone]:
+        """What loads a project's backbone, here or in another process; `others` are arguments of `load_backbone`."""
+        from cdsel_backend.pool.backbones import (
+            load_backbone,  # torch is slow to load: not before it is needed
+        )
+
+        options = {
+            "weights": settings.backbone_weights,
+            "device": self.server.device,
+            "features": settings.features,
+            "view": settings.view,
+            "precision": self.server.precision,
+            "cache": self.server.compiled_folder,
+            "cluster": self.server.ray_address,
+        }
+        return partial(load_backbone, settings.backbone, **{**options, **others})
+
+    def stop_embedding(self) -> None:
+        """End the processes that embed."""
+        for processes in self.embedding.values():
+            processes.stop()
+        self.embedding.clear()
 
     def tuned_backbone(self, settings: ProjectSettings, model: TunedModel) -> Backbone:
         """A project's backbone as a model's fine-tune left it; the one asked for last is kept.
@@ -102,22 +115,11 @@ class Context:
         Raises:
             BackboneError: it cannot be loaded, or the setting `backbone` names another one now.
         """
-        from cdsel_backend.pool.backbones import load_backbone
-
         with self.loading.of("tuned"):
             if model.fingerprint not in self.tuned:
                 self.tuned.clear()  # before the next one is loaded: two may not fit
-                self.tuned[model.fingerprint] = load_backbone(
-                    settings.backbone,
-                    weights=settings.backbone_weights,
-                    device=self.server.device,
-                    features=model.features,
-                    view=model.view,
-                    changes=model.changes,
-                    precision=self.server.precision,
-                    cache=self.server.compiled_folder,
-                    cluster=self.server.ray_address,
-                )
+                load = self.loader(settings, features=model.features, view=model.view, changes=model.changes)
+                self.tuned[model.fingerprint] = load()
             return self.tuned[model.fingerprint]
 
     def under(self, name: str, holder: str) -> Context:

@@ -5,21 +5,32 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cdsel_backend.pool.embed import EmbeddingStream
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.patience import storages
 from cdsel_backend.pool.prepare import Embedded
+from cdsel_backend.pool.processes import ProcessStream
 from cdsel_backend.project.source import pool_source, source_item
 from cdsel_backend.reconcile import replaced
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.embedding_processes import (
+    SAMPLE,
+    Kept,
+    PoolImages,
+    end_processes,
+    start_if_worth,
+)
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Activity, DueItem, ReadImage, Step
-from cdsel_backend.store.vectors import VectorStore
+
+if TYPE_CHECKING:
+    from cdsel_backend.pool.backbones import Backbone
 
 COMMIT_SECONDS = 2.0  # between commits: what a crash costs at the most
 COMMIT_IMAGES = (
@@ -62,26 +73,15 @@ def embed(context: Context, state: State) -> bool:
             store.note_problems(project, "embedding", [])
         if "hosts" in state.project.problems and not store.embedding_progress(project)[1]:
             store.note_problems(project, "hosts", [])  # no image is left out any more
+        end_processes(context, backbone.fingerprint)
         return False
     results = _Results(context, state, backbone.fingerprint)
     results.show()
-    source = pool_source(context.studio, state)
+    images = PoolImages(context.server, state.project.studio_url, project, backbone.fingerprint)
     enough, newest, begun = threading.Event(), store.newest_event(), time.monotonic()
-    images = ((row, partial(source.read, source_item(row))) for row in _due(store, project, enough))
     committed = begun
     try:
-        with (
-            _memory_at_rest(),
-            EmbeddingStream(
-                backbone,
-                images,
-                max_pixels=context.server.max_image_pixels,
-                known=_Kept(store.vectors_kept, backbone.fingerprint),
-                once=True,
-                ahead=AHEAD,
-                decoder=backbone.decoder,
-            ) as stream,
-        ):
+        with _memory_at_rest(), _stream(context, state, backbone, images, enough) as stream:
             while not stream.ended:
                 for result in stream.next_batch(LOOK_SECONDS):
                     results.add(result)
@@ -90,6 +90,8 @@ def embed(context: Context, state: State) -> bool:
                     results.commit()
                     results.show()
                     committed = now
+                    if isinstance(stream, EmbeddingStream) and stream.quick:
+                        start_if_worth(context, state, backbone, images, results.sample)
                     if _something_else(context, state, newest):
                         enough.set()
                 if now - begun >= STEP_SECONDS or context.stopping.is_set():
@@ -97,6 +99,28 @@ def embed(context: Context, state: State) -> bool:
     finally:  # also where Label Studio goes away halfway: what is done stays done
         results.commit()
     return True
+
+
+def _stream(
+    context: Context, state: State, backbone: Backbone, images: PoolImages, enough: threading.Event
+) -> EmbeddingStream[DueItem] | ProcessStream[DueItem]:
+    """The images that are due on their way to vectors: in the processes for that, once they are ready; else here."""
+    store, project = context.store, state.project.id
+    processes = context.embedding.get(backbone.fingerprint)
+    if processes is not None:
+        stream = processes.stream(images, _due(store, project, enough), ahead=AHEAD)
+        if stream is not None:
+            return stream
+    source = pool_source(context.studio, state)
+    return EmbeddingStream(
+        backbone,
+        ((row, partial(source.read, source_item(row))) for row in _due(store, project, enough)),
+        max_pixels=context.server.max_image_pixels,
+        known=Kept(store.vectors_kept, backbone.fingerprint),
+        once=True,
+        ahead=AHEAD,
+        decoder=backbone.decoder,
+    )
 
 
 @contextmanager
@@ -136,19 +160,6 @@ def _something_else(context: Context, state: State, newest: int) -> bool:
     return store.project(state.project.id).layers != state.project.layers
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """The content hashes of images that a backbone has seen."""
-
-    vectors: VectorStore
-    backbone: str
-
-    def __call__(self, hashes: Sequence[str]) -> set[str]:
-        """Those of some content hashes."""
-        positions = self.vectors.find(self.backbone, hashes).tolist()
-        return {digest for digest, at in zip(hashes, positions, strict=True) if at >= 0}
-
-
 @dataclass
 class _Results:
     """What came of images and is not committed yet."""
@@ -159,12 +170,15 @@ class _Results:
     read: list[ReadImage] = field(default_factory=list)
     faults: list[tuple[int, str, float]] = field(default_factory=list)  # and when to try again
     hosts: set[str] = field(default_factory=set)  # what is said of those that are left alone
+    sample: list[DueItem] = field(default_factory=list)  # some items that are embedded
 
     def add(self, result: Embedded[DueItem]) -> None:
         """Take what came of an item."""
         item, digest = result.key, result.content_hash
         if result.error is None and digest is not None:
             self.read.append(ReadImage(item.id, digest, result.vector, result.measures, result.note))
+            if len(self.sample) < SAMPLE and result.vector is not None:
+                self.sample.append(item)
             return
         error = result.error or "no vector came of it"
         pause = pause_after(item.attempts) if result.retry_after is None else result.retry_after

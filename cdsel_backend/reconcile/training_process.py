@@ -20,7 +20,7 @@ from functools import partial
 
 from threadpoolctl import threadpool_limits
 
-from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.client import studio_at
 from cdsel_backend.labelstudio.connection import LabelStudioError
 from cdsel_backend.logs import start_log
 from cdsel_backend.pool.errors import BackboneError
@@ -174,13 +174,7 @@ def _work(
         threadpool_limits(1, user_api="blas"),
     ):
         try:
-            studio = LabelStudio(
-                studio_url,
-                server.label_studio_api_key,
-                image_hosts=server.image_hosts,
-                image_roots=server.image_roots,
-            )
-            context = Context(store.under(name, holder), server, studio)
+            context = Context(store.under(name, holder), server, studio_at(server, studio_url))
             work(context, context.read_state(project))
         except LeaseLost as fault:
             log.warning("project %s: %s", project, fault)

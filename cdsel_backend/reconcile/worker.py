@@ -19,11 +19,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labelstudio.client import (
-    LabelStudio,
     LabelStudioError,
     LabelStudioUnreachable,
     NotFound,
     TokenRefused,
+    studio_at,
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.logs import about
@@ -119,6 +119,8 @@ class Worker:
             turn.join(max(0.0, ends - time.monotonic()))
             self.store.release_lease(project_lease(turn.project.id), self.holder)
         self.turns = {number: turn for number, turn in self.turns.items() if turn.is_alive()}
+        for context in self.contexts.values():
+            context.stop_embedding()
         for project in self.trainings.stop():
             for name in (training_lease(project), explaining_lease(project)):
                 self.store.release_lease(name, self.trainings.holder)
@@ -241,14 +243,12 @@ class Worker:
     def _context(self, studio_url: str) -> Context:
         with self._opening:
             if studio_url not in self.contexts:
-                studio = LabelStudio(
-                    studio_url,
-                    self.server.label_studio_api_key,
-                    image_hosts=self.server.image_hosts,
-                    image_roots=self.server.image_roots,
-                )
                 self.contexts[studio_url] = Context(
-                    self.store, self.server, studio, trainings=self.trainings, stopping=self.stop
+                    self.store,
+                    self.server,
+                    studio_at(self.server, studio_url),
+                    trainings=self.trainings,
+                    stopping=self.stop,
                 )
             return self.contexts[studio_url]
 
@@ -261,9 +261,7 @@ class Worker:
             self.server = self.server.model_copy(update={"label_studio_api_key": token})
             for url, context in self.contexts.items():
                 context.server = self.server
-                context.studio = LabelStudio(
-                    url, token, image_hosts=self.server.image_hosts, image_roots=self.server.image_roots
-                )
+                context.studio = studio_at(self.server, url)
 
     def _probe(self) -> None:
         """Without a project to work on, see that Label Studio answers, so that /health can say so."""

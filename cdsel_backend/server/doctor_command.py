@@ -13,6 +13,7 @@ from cdsel_backend.labelstudio.client import (
     LabelStudioError,
     LabelStudioUnreachable,
     TokenRefused,
+    studio_at,
 )
 from cdsel_backend.labelstudio.project_checkup import check_connection, check_project, check_webhooks
 from cdsel_backend.labelstudio.releases import token_advice
@@ -106,12 +107,7 @@ def _studio(server: ServerSettings, states: list[State], addresses: list[str]) -
             fix = "it stands still; where both are the same Label Studio, set LABEL_STUDIO_URL to the former address"
             yield CheckResult("project", "warning", message, fix, state.project.pool_project)
     try:
-        studio = LabelStudio(
-            server.label_studio_url,
-            server.label_studio_api_key,
-            image_hosts=server.image_hosts,
-            image_roots=server.image_roots,
-        )
+        studio = studio_at(server, server.label_studio_url)
         yield from check_studio(studio, server.label_studio_api_key)
         for backend in addresses:
             yield check_backend(backend)

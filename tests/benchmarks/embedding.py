@@ -6,7 +6,9 @@
 then one pass of the network as timm made it), of our fastest runtime alone, of reading, decoding and resizing alone,
 and of all of it overlapped, as the worker runs it. On a CPU decoding and the network share the cores; a stage alone
 has those it would have in the pipeline, half of them (on a GPU: all).
-`worker` is the rate of the worker's own step, from a folder that is its source to vectors that are committed.
+`worker` is the rate of the worker's own step, from a folder that is its source to vectors that are committed;
+`processes`, where some are asked for, that of the same step with so many of them (`pool/processes.py`), once they are
+ready: until then, some `ready_s` seconds, it goes on alone.
 `gpu_decodes` says whether the GPU decodes, too. `times_plain` is whole / plain,
 `of_slower_stage` whole / the slower of decode and forward. `cpu_ms` are CPU milliseconds an image, which mean
 something on a busy machine, too. `cosine` is the lowest of our vectors to the loop's. `costs`, where it is asked for,
@@ -20,6 +22,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -40,10 +43,12 @@ from cdsel_backend.pool.decode_gpu import GpuDecoder
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import DEFAULT, Network, load_network
 from cdsel_backend.pool.prepare import CHUNK
+from cdsel_backend.pool.processes import EmbeddingProcesses, processes_for
 from cdsel_backend.pool.runtime import TRIAL, WORTH, agreement
 from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.embedding import embed
+from cdsel_backend.reconcile.embedding_processes import SAMPLE, PoolImages
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 
@@ -92,29 +97,68 @@ def warmed(backbone: Backbone, pixels: np.ndarray) -> None:
         backbone.embed_prepared(np.roll(pixels, start, axis=0)[:BATCH])
 
 
-@contextmanager
-def worker(backbone: Backbone, folder: Path) -> Iterator[Callable[[], int]]:
-    """The worker's step for the images of a folder, from listed to committed: returns how many it embedded."""
+class Worker:
+    """The worker's step for the images of a folder, from listed to committed."""
 
-    class Own(Context):
-        def backbone(self, settings: object) -> Backbone:
-            return backbone
+    def __init__(
+        self, backbone: Backbone, folder: Path, data: Path, settings: dict[str, object] | None = None
+    ) -> None:
+        """Take a backbone that is ready, and the settings by which others are loaded."""
 
-    with tempfile.TemporaryDirectory() as name:
-        server = ServerSettings(data_dir=Path(name), label_studio_api_key="0" * 40)
-        store = Store(server.database_url, server.vectors_folder)
-        context = Own(store, server, LabelStudio(NOBODY, "0" * 40))
-        project = store.connect_project(NOBODY, 1, label_config=CONFIG, queue_project=1)
-        for _ in take_in(store, store.add_source(project, str(folder), {}), server.data_dir):
+        class Own(Context):
+            def backbone(self, settings: object) -> Backbone:
+                return backbone
+
+        self.server = ServerSettings(data_dir=data, label_studio_api_key="0" * 40)
+        self.store = Store(self.server.database_url, self.server.vectors_folder)
+        self.context = Own(self.store, self.server, LabelStudio(NOBODY, "0" * 40))
+        self.project = self.store.connect_project(
+            NOBODY, 1, label_config=CONFIG, queue_project=1, layers={"extra parameters": settings or {}}
+        )
+        source = self.store.add_source(self.project, str(folder), {})
+        for _ in take_in(self.store, source, self.server.data_dir):
             pass
 
-        def step() -> int:
-            while embed(context, State(store, project)):
-                pass
-            return store.embedding_progress(project)[0]
+    def state(self) -> State:
+        return State(self.store, self.project)
 
-        yield step
-        store.close()
+    def step(self) -> int:
+        """Embed all; returns how many have a vector."""
+        while embed(self.context, self.state()):
+            pass
+        return self.store.embedding_progress(self.project)[0]
+
+
+@contextmanager
+def worker(backbone: Backbone, folder: Path) -> Iterator[Callable[[], int]]:
+    """The worker's step: returns how many images it embedded."""
+    with tempfile.TemporaryDirectory() as name:
+        own = Worker(backbone, folder, Path(name))
+        yield own.step
+        own.store.close()
+
+
+def in_processes(
+    backbone: Backbone, files: list[Path], devices: list[str], settings: dict[str, object]
+) -> dict[str, float]:
+    """Images a second of the worker's step in processes, and the seconds until they were ready."""
+    with copied(files) as folder, tempfile.TemporaryDirectory() as name:
+        own = Worker(backbone, folder, Path(name), settings)
+        images = PoolImages(own.server, NOBODY, own.project, backbone.fingerprint)
+        sample = own.store.without_vector(own.project, limit=SAMPLE, now=time.time())
+        loads = [own.context.loader(own.state().settings, device=device) for device in devices]
+        begun = time.perf_counter()
+        processes = EmbeddingProcesses(loads, images, sample, max_pixels=own.server.max_image_pixels)
+        while (ready := processes.stream(images, [], ahead=1)) is None:
+            if not processes.alive:
+                sys.exit("the processes ended before they were ready")
+            time.sleep(0.1)
+        ready.close()
+        taken = time.perf_counter() - begun
+        own.context.embedding[backbone.fingerprint] = processes
+        rate = seconds(own.step)[0]
+        own.store.close()
+    return {"processes": round(len(files) / rate, 1), "ready_s": round(taken, 1)}
 
 
 @contextmanager
@@ -169,6 +213,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=("auto", "float32"), default="auto")
     parser.add_argument("--features", choices=("last", "depths"), default="last")
+    parser.add_argument(
+        "--processes", type=int, default=0, help="see `processes`; on a GPU as many as the worker would start"
+    )
     parser.add_argument(
         "--costs", action="store_true", help="say what CPU and lock an image takes, and where"
     )
@@ -229,6 +276,9 @@ def main() -> None:
         [item.vector for item in embed_images(backbone, enumerate(f.read_bytes() for f in files[:BATCH]))]
     )
     same = options.features == "last"
+    devices = [str(device) for device in processes_for(backbone.device)]
+    if options.processes:
+        devices = [str(backbone.device)] * options.processes
     print(
         json.dumps(
             {
@@ -248,6 +298,21 @@ def main() -> None:
                 "gpu_decodes": on_gpu is not None,
                 "images": len(files),
                 "cores": cores,
+                **(
+                    in_processes(
+                        backbone,
+                        files,
+                        devices,
+                        {
+                            "backbone": options.backbone,
+                            "backbone_weights": options.weights,
+                            "features": options.features,
+                            "view": "fast",
+                        },
+                    )
+                    if devices
+                    else {}
+                ),
                 **({"costs": costs(backbone, files)} if options.costs else {}),
             }
         )

@@ -19,7 +19,12 @@ from flask.blueprints import BlueprintSetupState
 from PIL import Image
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
-from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, TokenRefused
+from cdsel_backend.labelstudio.client import (
+    LabelStudio,
+    LabelStudioError,
+    TokenRefused,
+    studio_at,
+)
 from cdsel_backend.labelstudio.deadline import within
 from cdsel_backend.pool.browser import for_browser
 from cdsel_backend.pool.decode import UnreadableImage, decode
@@ -122,12 +127,7 @@ class Thumbnails:
     def _read(self, state: State, item: Item) -> bytes:
         url = state.project.studio_url
         if url not in self._studios:
-            self._studios[url] = LabelStudio(
-                url,
-                self.server.token_now(),
-                image_hosts=self.server.image_hosts,
-                image_roots=self.server.image_roots,
-            )
+            self._studios[url] = studio_at(self.server, url, self.server.token_now())
         try:
             with within(PATIENCE):
                 return pool_source(self._studios[url], state).read(source_item(item))

@@ -1,0 +1,383 @@
+"""Processes that embed side by side, where the interpreter's lock of one would bound a fast GPU.
+
+One process hands some 3,500 images a second to a GPU, however fast that is (`tests/benchmarks/gpu.py`). Each of these
+has a lock, a network and a decoder of its own; what started them hands out the images and takes what comes of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cdsel_backend.pool.embed import embed_images
+from cdsel_backend.pool.prepare import CORES, Embedded, Known, Source
+
+if TYPE_CHECKING:
+    from cdsel_backend.pool.backbones import Backbone
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K")
+Load: TypeAlias = "Callable[[], Backbone]"
+"""Loads the backbone; is pickled, and called in a process."""
+Opening: TypeAlias = "Callable[[], tuple[Callable[[Any], bytes], Known]]"
+"""Gives the function that reads an image by its key, and the contents that have a vector; pickled and called there."""
+Packed: TypeAlias = "tuple[list[tuple[Any, ...]], list[int], NDArray[np.float32] | None]"
+"""What came of the images of a chunk without their vectors, the positions of those with a vector, and these (m, d)."""
+
+CHUNK = 256  # images that a process is handed at once
+# Images that a process has: more than its stream gathers before it gives the first, which is a decoder's window, and
+# four batches where all are known.
+UNDER_WAY = 4096
+EACH_GPU = 3
+CORES_EACH = 4  # that a process keeps busy
+
+
+def processes_for(device: torch.device) -> list[torch.device]:
+    """The GPU of each of the processes that keep a device busy; none for a CPU, or with cores for one alone."""
+    if device.type != "cuda":
+        return []
+    from cdsel_backend.pool.runtime_cuda import all_gpus
+
+    gpus = all_gpus(device)
+    count = min(EACH_GPU * len(gpus), CORES // CORES_EACH)
+    return [gpus[number % len(gpus)] for number in range(count)] if count > 1 else []
+
+
+class EmbeddingProcesses:
+    """Processes with a backbone, which embed one stream after another until they are stopped."""
+
+    def __init__(
+        self, loads: Sequence[Load], opening: Opening, sample: Sequence[Any], *, max_pixels: int
+    ) -> None:
+        """Start a process for each of `loads`; they are ready some time later.
+
+        Args:
+            loads: see `Load`.
+            opening: see `Opening`.
+            sample: keys of some images, which each embeds first, so that it has found its fastest way by then.
+            max_pixels: see `decode`.
+        """
+        self._guard = threading.Lock()
+        self._stream: ProcessStream[Any] | None = None
+        self._processes = [_Process(load, opening, sample, max_pixels) for load in loads]
+
+    @property
+    def alive(self) -> bool:
+        """Whether any of them has not ended."""
+        return any(process.alive for process in self._processes)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a stream is under way."""
+        return self._stream is not None and not self._stream.ended
+
+    def stream(self, opening: Opening, keys: Iterable[K], *, ahead: int) -> ProcessStream[K] | None:
+        """Embed the images of these keys (see `ProcessStream`); None while not all are ready, or one is under way."""
+        with self._guard:
+            alive = [process for process in self._processes if process.alive]
+            if self.busy or not alive or not all(process.ready for process in alive):
+                return None
+            self._stream = ProcessStream(alive, opening, keys, ahead=ahead)
+            return self._stream
+
+    def stop(self) -> None:
+        """End the processes, whatever they are at."""
+        for process in self._processes:
+            process.stop()
+
+
+class ProcessStream(Generic[K]):
+    """As `embed.EmbeddingStream`, in processes; what comes of the images comes in any order.
+
+    Where a process ends, nothing comes of the images that it had: who wants them asks again.
+    """
+
+    def __init__(
+        self, processes: Sequence[_Process], opening: Opening, keys: Iterable[K], *, ahead: int
+    ) -> None:
+        """Begin.
+
+        Args:
+            processes: those that embed.
+            opening: see `Opening`.
+            keys: of the images; consumed lazily, in a thread of its own. What they raise ends the stream.
+            ahead: results that may lie ready before the caller takes them.
+        """
+        self.ended = False
+        """Whether everything was taken."""
+        self._ahead = ahead
+        self._out: queue.SimpleQueue[list[Embedded[K]] | BaseException | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()  # guards what follows
+        self._untaken = 0
+        self._stopped = False
+        self._open: dict[_Process, deque[list[K]]] = {process: deque() for process in processes}
+        for process in processes:
+            process.begin(self, opening)
+        self._feeder = threading.Thread(target=self._feed, args=(iter(keys),), name="embed", daemon=True)
+        self._feeder.start()
+
+    def __enter__(self) -> ProcessStream[K]:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def next_batch(self, seconds: float | None = None) -> list[Embedded[K]]:
+        """Take the next results; waits for them, at the longest `seconds`.
+
+        Empty at the end, and where none came in time. Raises what the keys or the reading of an image raised as
+        EmbeddingStream does, once all that came before it is taken.
+        """
+        try:
+            found = self._out.get(timeout=seconds)
+        except queue.Empty:
+            return []
+        if isinstance(found, list):
+            with self._changed:
+                self._untaken -= len(found)
+                self._changed.notify_all()
+            return found
+        self.close()
+        if found is not None:
+            raise found
+        return []
+
+    def close(self) -> None:
+        """End; what is under way is waited for, and dropped where it is not taken."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._feeder.join()
+        self.ended = True
+
+    def take(self, process: _Process, packed: Packed) -> None:
+        """What a process has made of the oldest chunk that it had; of a part of it, where an error follows."""
+        with self._changed:
+            items = _unpacked(self._open[process].popleft(), packed)
+            self._untaken += len(items)
+            self._changed.notify_all()
+        self._out.put(items)
+
+    def leave(self, process: _Process, error: BaseException | None) -> None:
+        """A process has come to the end of the stream, raised an error there, or ended."""
+        with self._changed:
+            self._open.pop(process, None)
+            self._stopped = self._stopped or error is not None
+            self._changed.notify_all()
+        if error is not None:
+            self._out.put(error)
+
+    def _feed(self, keys: Iterator[K]) -> None:
+        error = None
+        try:
+            while not self._stopped and (chunk := list(islice(keys, CHUNK))) and self._hand_out(chunk):
+                pass
+        except BaseException as raised:
+            error = raised
+        with self._changed:
+            processes = list(self._open)
+        for process in processes:
+            process.finish()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open)
+        self._out.put(error)
+
+    def _hand_out(self, chunk: list[K]) -> bool:
+        """Give a chunk to the process that has the fewest, once it has room; False where the stream is to end."""
+
+        def fewest() -> _Process:
+            return min(self._open, key=lambda process: len(self._open[process]))
+
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._stopped
+                    or not self._open
+                    or (len(self._open[fewest()]) < UNDER_WAY // CHUNK and self._untaken < self._ahead)
+                )
+            )
+            if self._stopped or not self._open:
+                return False
+            process = fewest()
+            self._open[process].append(chunk)
+        process.embed(chunk)
+        return True
+
+
+class _Process:
+    """A process, as the one that started it sees it."""
+
+    def __init__(self, load: Load, opening: Opening, sample: Sequence[Any], max_pixels: int) -> None:
+        self.alive = True
+        self.ready = False
+        """Whether it has embedded its sample."""
+        self._stopping = False
+        self._guard = threading.Lock()
+        self._stream: ProcessStream[Any] | None = None
+        # Spawned, not forked: torch does not survive a fork.
+        spawn = multiprocessing.get_context("spawn")
+        self._connection, far = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(far, load, opening, list(sample), max_pixels))
+        self._process.start()
+        Finalize(self, self._process.kill, exitpriority=1)  # before multiprocessing waits for it at our end
+        far.close()
+        threading.Thread(target=self._receive, name="embed", daemon=True).start()
+
+    def begin(self, stream: ProcessStream[Any], opening: Opening) -> None:
+        """Embed for a stream from here on."""
+        with self._guard:
+            if self.alive:
+                self._stream = stream
+        if self._stream is None:
+            stream.leave(self, None)
+        self._send(opening)
+
+    def embed(self, keys: Sequence[Any]) -> None:
+        """Embed images of the stream."""
+        self._send(list(keys))
+
+    def finish(self) -> None:
+        """Come to the end of the stream."""
+        self._send(None)
+
+    def stop(self) -> None:
+        """End it, whatever it is at."""
+        self._stopping = True
+        self._process.kill()
+        self._process.join()
+
+    def _send(self, message: object) -> None:
+        with suppress(OSError):  # it has ended, which `_receive` sees
+            self._connection.send(message)
+
+    def _receive(self) -> None:
+        with suppress(EOFError, OSError):
+            self._connection.recv()
+            self.ready = True
+            while True:
+                message = self._connection.recv()
+                assert self._stream is not None
+                if isinstance(message, tuple):
+                    self._stream.take(self, message)
+                else:
+                    self._leave(message)
+        with self._guard:
+            self.alive = False
+        self._process.join()
+        if self._process.exitcode and not self._stopping:
+            log.warning(
+                "a process that embeds ended with status %d; what it had is embedded again",
+                self._process.exitcode,
+            )
+        self._leave(None)
+
+    def _leave(self, error: BaseException | None) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.leave(self, error)
+
+
+def _serve(
+    connection: Connection, load: Load, opening: Opening, sample: Sequence[Any], max_pixels: int
+) -> None:
+    """What a process does: it embeds one stream after another, until nobody can send one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but whoever started us decides
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def receive() -> None:  # at once: who sends must not wait for us
+        with suppress(EOFError, OSError):
+            while True:
+                inbox.put(connection.recv())
+        os._exit(0)  # nobody is there who would take what we find
+
+    threading.Thread(target=receive, daemon=True).start()
+    backbone = load()
+    read, _ = opening()
+    items: Iterator[tuple[Any, Source]] = ((key, partial(read, key)) for key in sample)
+    for _item in embed_images(backbone, items, max_pixels=max_pixels, decoder=backbone.decoder):
+        pass
+    connection.send(None)  # ready
+    while True:
+        _embed(backbone, connection, inbox, inbox.get(), max_pixels)
+
+
+def _embed(
+    backbone: Backbone,
+    connection: Connection,
+    inbox: queue.SimpleQueue[Any],
+    opening: Opening,
+    max_pixels: int,
+) -> None:
+    """Embed the chunks of a stream, and send what comes of them in the same order."""
+    sizes: deque[int] = deque()
+    finished = False
+
+    def chunks() -> Iterator[list[Any]]:
+        nonlocal finished
+        while (chunk := inbox.get()) is not None:
+            sizes.append(len(chunk))
+            yield chunk
+        finished = True
+
+    error = None
+    found: list[Embedded[Any]] = []
+    try:
+        read, known = opening()
+        items: Iterator[tuple[Any, Source]] = (
+            (key, partial(read, key)) for chunk in chunks() for key in chunk
+        )
+        for item in embed_images(
+            backbone, items, known=known, once=True, max_pixels=max_pixels, decoder=backbone.decoder
+        ):
+            found.append(item)
+            if len(found) == sizes[0]:
+                sizes.popleft()
+                connection.send(_packed(found))
+                found = []
+    except Exception as raised:
+        error = raised
+    if found:
+        connection.send(_packed(found))
+    while not finished and inbox.get() is not None:
+        pass
+    try:
+        connection.send(error)
+    except Exception:  # it cannot be pickled
+        connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _packed(items: Sequence[Embedded[Any]]) -> Packed:
+    vectors = [item.vector for item in items if item.vector is not None]
+    return (
+        [(item.content_hash, item.error, item.note, item.measures, item.retry_after) for item in items],
+        [number for number, item in enumerate(items) if item.vector is not None],
+        np.stack(vectors) if vectors else None,
+    )
+
+
+def _unpacked(keys: Sequence[K], packed: Packed) -> list[Embedded[K]]:
+    rest, numbers, vectors = packed
+    items = [
+        Embedded(key, digest, None, error, note, measures, retry_after)
+        for key, (digest, error, note, measures, retry_after) in zip(keys, rest, strict=False)
+    ]
+    for number, vector in zip(numbers, () if vectors is None else vectors, strict=True):
+        items[number].vector = vector
+    return items

@@ -1,0 +1,255 @@
+"""Embedding in several processes: the same vectors, and nothing lost where one of them ends."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.pool.backbones import load_backbone
+from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage
+from cdsel_backend.pool.embed import EmbeddingStream, embed_images
+from cdsel_backend.pool.processes import CHUNK, EmbeddingProcesses, processes_for
+from cdsel_backend.pool.source import SourceError
+from cdsel_backend.project.source import take_in
+from cdsel_backend.reconcile import embedding_processes
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.embedding import embed
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import State, Store
+
+PATIENCE = 120.0
+NETWORK = "test_efficientnet"
+IMAGES = 3 * CHUNK + 40
+BROKEN, TWIN, GONE, AWAY = 5, 17, 300, -1  # keys
+CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
+
+load = partial(
+    load_backbone, NETWORK, weights="random", device="cpu", features="last", view="fast", precision="float32"
+)
+
+
+def drawn_jpeg(seed: int) -> bytes:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC).save(out, "JPEG")
+    return out.getvalue()
+
+
+def read(folder: Path, key: int) -> bytes:
+    if key == AWAY:
+        raise SourceError("the archive is away")
+    if key == GONE:
+        raise UnreadableImage("it was deleted")
+    return (folder / f"{key}.jpg").read_bytes()
+
+
+def opened(folder: Path, known: frozenset[str] = frozenset()) -> tuple[Callable[[int], bytes], object]:
+    """What a process reads."""
+    return partial(read, folder), known.intersection
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures, of which one is damaged and two are the same."""
+    folder = tmp_path_factory.mktemp("images")
+    drawn = [drawn_jpeg(seed) for seed in range(50)]
+    for key in range(IMAGES):
+        data = drawn[key % len(drawn)]  # with a comment of its own, so that its content is
+        (folder / f"{key}.jpg").write_bytes(
+            data[:2] + b"\xff\xfe\x00\x06" + key.to_bytes(4, "big") + data[2:]
+        )
+    (folder / f"{BROKEN}.jpg").write_bytes(b"no picture")
+    (folder / f"{TWIN}.jpg").write_bytes((folder / "16.jpg").read_bytes())
+    return folder
+
+
+def wait_until(ready):
+    until = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < until, "the processes do not get ready"
+        time.sleep(0.05)
+
+
+def started(folder):
+    found = EmbeddingProcesses([load, load], partial(opened, folder), list(range(8)), max_pixels=MAX_PIXELS)
+    assert found.stream(partial(opened, folder), [], ahead=1000) is None, "they cannot be ready yet"
+    wait_until(lambda: all(process.ready for process in found._processes))
+    return found
+
+
+@pytest.fixture(scope="module")
+def processes(folder):
+    """Two processes that are ready."""
+    found = started(folder)
+    yield found
+    found.stop()
+
+
+def taken(stream):
+    with stream:
+        while not stream.ended:
+            yield from stream.next_batch()
+
+
+def test_processes_find_what_one_finds(processes, folder):
+    keys = list(range(IMAGES))
+    here = {
+        item.key: item
+        for item in embed_images(load(), ((key, partial(read, folder, key)) for key in keys), once=True)
+    }
+    there = {
+        item.key: item for item in taken(processes.stream(partial(opened, folder), iter(keys), ahead=1000))
+    }
+    assert there.keys() == here.keys()
+    for key, item in there.items():
+        assert (item.content_hash, item.error, item.note, item.measures) == (
+            here[key].content_hash,
+            here[key].error,
+            here[key].note,
+            here[key].measures,
+        )
+    assert there[GONE].error == "it was deleted"
+    assert there[BROKEN].error
+    shared = [key for key in keys if here[key].vector is not None and there[key].vector is not None]
+    assert len(shared) >= len(keys) - 4
+    np.testing.assert_allclose(
+        np.stack([there[key].vector for key in shared]),
+        np.stack([here[key].vector for key in shared]),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert there[TWIN].vector is not None or there[16].vector is not None
+
+
+def test_contents_that_have_a_vector_get_none_again(processes, folder):
+    keys = [key for key in range(IMAGES) if key not in (BROKEN, GONE)]
+    hashes = frozenset(
+        item.content_hash for item in embed_images(load(), ((k, partial(read, folder, k)) for k in keys))
+    )
+    found = list(taken(processes.stream(partial(opened, folder, hashes), iter(keys), ahead=10_000)))
+    assert sorted(item.key for item in found) == keys
+    assert all(item.vector is None and item.error is None and item.measures for item in found)
+
+
+def test_only_one_stream_at_a_time_and_little_waits(processes, folder):
+    handed = Counter()
+
+    def keys():
+        for key in range(50, IMAGES):
+            handed["out"] += 1
+            yield key
+
+    stream = processes.stream(partial(opened, folder), keys(), ahead=1)
+    assert processes.busy
+    assert processes.stream(partial(opened, folder), [], ahead=1) is None
+    first = stream.next_batch(PATIENCE)
+    assert first
+    stream.close()  # what is under way is waited for, and dropped
+    assert not processes.busy
+    again = list(taken(processes.stream(partial(opened, folder), range(60, 70), ahead=1000)))
+    assert sorted(item.key for item in again) == list(range(60, 70))
+
+
+def test_a_source_that_is_away_ends_the_stream_with_its_message(processes, folder):
+    keys = [*range(20, 40), AWAY, *range(40, 60)]
+    found = []
+    with pytest.raises(SourceError, match="the archive is away"):
+        found.extend(taken(processes.stream(partial(opened, folder), keys, ahead=1000)))
+    assert [item.key for item in found] == list(range(20, 40)), "what came before it is kept"
+
+    def broken():
+        yield 20
+        raise RuntimeError("the database is away")
+
+    with pytest.raises(RuntimeError, match="the database is away"):
+        list(taken(processes.stream(partial(opened, folder), broken(), ahead=1000)))
+    assert len(list(taken(processes.stream(partial(opened, folder), range(20, 30), ahead=1000)))) == 10
+
+
+def test_of_a_process_that_is_killed_only_its_own_images_are_left(folder):
+    processes = started(folder)
+    try:
+        victim = processes._processes[0]._process
+        keys = iter(range(20, IMAGES))
+        stream = processes.stream(partial(opened, folder), keys, ahead=10_000)
+        found = stream.next_batch(PATIENCE)
+        os.kill(victim.pid, signal.SIGKILL)
+        found += taken(stream)
+        counted = Counter(item.key for item in found)
+        assert set(counted.values()) == {1}
+        left = sorted(set(range(20, IMAGES)) - counted.keys())
+        again = list(taken(processes.stream(partial(opened, folder), left, ahead=10_000)))
+        assert sorted(item.key for item in again) == left
+        os.kill(processes._processes[1]._process.pid, signal.SIGKILL)
+        wait_until(lambda: not processes._processes[1].alive)
+        assert processes.stream(partial(opened, folder), left, ahead=10_000) is None
+    finally:
+        processes.stop()
+
+
+@pytest.fixture
+def project(tmp_path, folder):
+    """A project whose pool is the folder: its context, and what reads its state."""
+    server = ServerSettings(data_dir=tmp_path, label_studio_api_key="0" * 40, device="cpu")
+    store = Store(server.database_url, server.vectors_folder)
+    context = Context(store, server, LabelStudio("http://127.0.0.1:9", "0" * 40))
+    layers = {"backbone": NETWORK, "backbone_weights": "random", "view": "fast"}
+    number = store.connect_project(
+        "http://127.0.0.1:9", 7, label_config=CONFIG, queue_project=7, layers={"extra parameters": layers}
+    )
+    for _ in take_in(store, store.add_source(number, str(folder), {}), server.data_dir):
+        pass
+    yield context, partial(State, store, number)
+    context.stop_embedding()
+    store.close()
+
+
+def test_the_step_goes_over_to_processes_and_ends_them_when_all_is_embedded(project, folder, monkeypatch):
+    context, state = project
+    monkeypatch.setattr(embedding_processes, "MANY", 100)
+    monkeypatch.setattr(embedding_processes, "processes_for", lambda device: [device, device])
+    monkeypatch.setattr(EmbeddingStream, "quick", True)  # as where a GPU decodes
+    monkeypatch.setattr("cdsel_backend.reconcile.embedding.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("cdsel_backend.reconcile.embedding.SAMPLE", 8)
+    monkeypatch.setattr(embedding_processes, "SAMPLE", 8)
+    monkeypatch.setattr("cdsel_backend.reconcile.embedding.MOST_IMAGES", 200)
+    assert embed(context, state())
+    backbone = state().project.backbone
+    processes = context.embedding[backbone]
+    wait_until(lambda: all(process.ready for process in processes._processes))
+    monkeypatch.setattr("cdsel_backend.reconcile.embedding.MOST_IMAGES", 100_000)
+    before = context.store.embedding_progress(state().project.id)[0]
+    assert before < IMAGES - 100
+    monkeypatch.setattr(EmbeddingStream, "__init__", None)  # from here on no image is embedded here
+    assert embed(context, state())
+    embedded, unusable, total = context.store.embedding_progress(state().project.id)
+    assert (embedded + unusable, unusable) == (total, 1)
+    alive = [process._process for process in processes._processes]
+    assert all(process.is_alive() for process in alive)
+    while embed(context, state()):  # two of one content may have come to two processes
+        pass
+    assert not context.embedding
+    wait_until(lambda: not any(process.is_alive() for process in alive))
+    rows = [row for row in state().items if row.problem is None][::40]
+    ids, positions = context.store.positions(state().project.id, backbone, [row.id for row in rows])
+    kept = dict(zip(ids.tolist(), context.store.vectors_kept.rows(backbone, positions), strict=True))
+    items = ((row.id, partial((folder / Path(row.image).name).read_bytes)) for row in rows)
+    monkeypatch.undo()
+    for item in embed_images(context.backbone(state().settings), items):
+        np.testing.assert_allclose(kept[item.key], item.vector, rtol=2e-3, atol=2e-3)
+
+
+def test_a_cpu_is_kept_busy_by_one_process():
+    assert processes_for(torch.device("cpu")) == []
