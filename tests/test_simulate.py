@@ -45,7 +45,7 @@ from cdsel_backend.simulate.ranking import RATES, rank
 from cdsel_backend.simulate.run import Run, make_scene
 from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
 from cdsel_backend.simulate.worlds import make_world
-from cdsel_backend.table import UsageError, read_table
+from cdsel_backend.table import UsageError, image_file, read_table
 from cdsel_backend.training import finetune
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
@@ -186,6 +186,82 @@ def test_a_column_named_twice_is_refused(tmp_path: Path):
 def test_a_table_may_use_semicolons(tmp_path: Path):
     (tmp_path / "t.csv").write_text("﻿a;b\n1;x, y\n", encoding="utf-8")
     assert read_table(tmp_path / "t.csv") == [{"a": "1", "b": "x, y"}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "file,site\r\na.png,Zürich\r\n".encode("utf-16"),
+        "sep=;\nfile;site\na.png;Zürich\n".encode("utf-8-sig"),
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path, content: bytes):
+    (tmp_path / "t.csv").write_bytes(content)
+    assert read_table(tmp_path / "t.csv") == [{"file": "a.png", "site": "Zürich"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "has no rows below its header"),
+        (b'[{"id": 1, "data": {"image": "a.png"}}]', "choose CSV where Label Studio exports annotations"),
+        ("file,site\na.png,Zürich\n".encode("cp1252"), 'save it as "CSV UTF-8"'),
+    ],
+)
+def test_what_is_no_table_is_named_with_the_fix(tmp_path: Path, content: bytes, said: str):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(UsageError) as refused:
+        read_table(tmp_path / "t.csv")
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "upload/3/a b.png",
+        "upload\\3\\a b.png",
+        "/data/upload/3/a%20b.png",
+        "https://host/labelstudio/data/upload/3/a%20b.png",
+        "/data/local-files/?d=upload/3/a%20b.png",
+        "/data/local-files/?d=%2Fupload/3/a%20b.png",
+    ],
+)
+def test_a_file_is_found_by_the_address_that_label_studio_exports(tmp_path: Path, cell: str):
+    file = tmp_path / "upload" / "3" / "a b.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"")
+    assert image_file(tmp_path, cell) == file
+
+
+def labelled(*cells: str) -> Dataset:
+    """`history` with the first labels written so."""
+    rows, vectors = history()
+    rows = [row | {"diagnosis": cell} for row, cell in zip(rows, cells, strict=False)] + rows[len(cells) :]
+    return load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+
+
+def test_a_class_is_one_however_it_is_written_and_what_names_none_is_left_out():
+    data = labelled("benign ", "be\u200bnign", "n/a", "NaN", *["none"] * 6, "7.0", *["7"] * 5)
+    assert data.classes == ("7", "benign", "malignant", "none")
+    assert data.notes == ("2 rows have no diagnosis and were left out.",)
+
+
+def test_a_class_of_few_images_is_said():
+    assert labelled("rare", "rare").notes == ("Too few images to learn or measure: rare (2).",)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["Benign"], "holds 'Benign' and 'benign': write one class alike"),
+        (['{"choices": ["benign", "malignant"]}'], "holds several labels in a cell"),
+        ([str(i) for i in range(1000)], "different values in"),
+    ],
+)
+def test_what_is_no_class_is_refused_before_images_are_read(cells: list[str], said: str):
+    with pytest.raises(UsageError) as refused:
+        labelled(*cells[: len(history()[0])])
+    assert said in str(refused.value)
 
 
 def test_images_are_embedded_once_and_a_bad_one_costs_itself_only(tmp_path: Path):
@@ -690,6 +766,8 @@ def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
         (["--label", "dx"], "--label: the table has no column 'dx'; it has file, diagnosis"),
         (["--confounder", "scanner"], "--confounder: the table has no column 'scanner'"),
         (["--confounder", "diagnosis"], "is the --label itself"),
+        (["--confounder", "file"], "--confounder: column 'file' names the images; choose from"),
+        (["--group", "diagnosis"], "--group: 'diagnosis' is the --label itself"),
         (["--group", "lesion"], "--group: the table has no column 'lesion'"),
         (["--ignore", "lesion"], "--ignore: the table has no column 'lesion'"),
         (["--correlation", "1.5"], "'1.5' is neither natural nor a number between 0 and 1"),
@@ -735,6 +813,9 @@ def test_embeddings_of_another_table_are_refused(folder: Path):
         read_embeddings(folder / "vectors.npy", 3)
     with pytest.raises(UsageError, match=r"is no \.npy file"):
         read_embeddings(folder / "metadata.csv", 3)
+    np.savez(folder / "several.npz", np.zeros((3, 2)))
+    with pytest.raises(UsageError, match="it holds several arrays"):
+        read_embeddings(folder / "several.npz", 3)
 
 
 def test_every_option_is_explained():

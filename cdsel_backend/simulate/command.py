@@ -19,7 +19,7 @@ from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.network import DEFAULT as DEFAULT_BACKBONE
 from cdsel_backend.selection import missing_peers, strategies
 from cdsel_backend.simulate.compare import compare
-from cdsel_backend.simulate.dataset import Dataset, two_levels
+from cdsel_backend.simulate.dataset import Dataset, label_of, two_levels
 from cdsel_backend.simulate.option_types import Budgets, Correlations, Names
 from cdsel_backend.simulate.outcome import Outcome
 from cdsel_backend.simulate.output import write
@@ -192,7 +192,7 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
             ),
         )
         for fault in check_budgets(sets, plan):
-            raise UsageError(f"{fault}, or ask for less")
+            raise UsageError(f"{fault}; ask for less")
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -237,9 +237,10 @@ def _known(option: str, asked: tuple[str, ...], known: tuple[str, ...]) -> tuple
 def _positive(data: Dataset, asked: str | None) -> int:
     if asked is None:
         return len(data.classes) - 1
-    if asked not in data.classes:
+    name = label_of(asked)
+    if name not in data.classes:
         raise UsageError(f"--positive: no label is {asked!r}; the labels are {', '.join(data.classes)}")
-    return data.classes.index(asked)
+    return data.classes.index(name)
 
 
 def _json(value: Any) -> Any:

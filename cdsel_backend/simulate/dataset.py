@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,14 +15,17 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.pool.backbones import View, load_backbone
-from cdsel_backend.pool.columns import MISSING, Column, is_missing, read_columns
+from cdsel_backend.pool.columns import MISSING, Column, is_missing, read_columns, tidy
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.simulate.pictures import Pictures, named, read_pictures
-from cdsel_backend.table import Row, UsageError, require, require_images
+from cdsel_backend.table import Row, UsageError, image_file, require, require_images
 
 Progress = Callable[[str, int, int], None]
+NO_LABEL = frozenset({"", "?", "-", "--", ".", "n/a", "na", "n.a.", "#n/a", "<na>", "nan", "null"})
+"""What programs write where there is no label. "none" and "unknown" may be classes and stay."""
+FEW = 5  # images of a class, below which nothing is learned or measured of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +73,11 @@ def check_columns(
             require(rows, option, column)
     if label in named:
         raise UsageError(f"--confounder: {label!r} is the --label itself; name another column")
+    check_classes(label, Counter(filter(None, (label_of(row.get(label) or "") for row in rows))))
+    if group == label:
+        raise UsageError(
+            f"--group: {label!r} is the --label itself; name the column of the patient or lesion"
+        )
 
 
 def load_dataset(
@@ -87,7 +98,8 @@ def load_dataset(
     """
     check_columns(rows, label, confounders, group, ignore)
     named = [name for name in confounders if name != "auto"]
-    has_label = np.array([bool(row.get(label, "").strip()) for row in rows])
+    texts = [label_of(row.get(label, "")) for row in rows]
+    has_label = np.array([bool(text) for text in texts])
     finite = np.isfinite(vectors).all(axis=1)
     kept = np.flatnonzero(has_label & finite)
     notes = []
@@ -96,11 +108,8 @@ def load_dataset(
     if (has_label & ~finite).any():
         notes.append(f"{int((has_label & ~finite).sum())} rows have no usable image and were left out.")
     here = [rows[i] for i in kept]
-    classes, labels = np.unique([row[label].strip() for row in here] or [""], return_inverse=True)
-    if len(classes) < 2:
-        raise UsageError(
-            f"--label: column {label!r} holds only {str(classes[0])!r}; at least two classes are needed"
-        )
+    classes, labels = np.unique([texts[i] for i in kept] or [""], return_inverse=True)
+    notes += check_classes(label, Counter(texts[i] for i in kept))
     keys = [row[group] if group else "" for row in here]
     unique = [f"\0row {i}" if is_missing(key) else key.strip() for i, key in zip(kept, keys, strict=True)]
     groups = np.unique(unique, return_inverse=True)[1].astype(np.int64)
@@ -123,6 +132,55 @@ def load_dataset(
     return _with_confounders(data, named)
 
 
+def label_of(cell: str) -> str:
+    """The class that a cell names; none ("") where it is empty or says that there is none. 1.0 is the class 1."""
+    text = tidy(cell)
+    if text.casefold() in NO_LABEL:
+        return ""
+    whole = re.fullmatch(r"([+-]?\d+)\.0+", text)  # what pandas makes of whole numbers where a cell is empty
+    return whole[1] if whole else text
+
+
+def check_classes(label: str, counts: Counter[str]) -> list[str]:
+    """Return notes on the classes of a column, by how many images have each.
+
+    Raises UsageError where they are none to learn: fewer than two, nearly one an image, several in one cell, or
+    different in upper and lower case alone.
+    """
+    names, n = sorted(counts), sum(counts.values())
+    if len(names) < 2:
+        raise UsageError(
+            f"--label: column {label!r} holds only {''.join(names)!r}; at least two classes are needed"
+        )
+    several = next((name for name in names if _is_several(name)), None)
+    if several is not None:
+        raise UsageError(
+            f"--label: column {label!r} holds several labels in a cell, such as {several[:100]}; one class an image is "
+            "needed: name a column that has one, such as whether the image shows a finding"
+        )
+    spelt: dict[str, str] = {}
+    for name in names:
+        other = spelt.setdefault(name.casefold(), name)
+        if other != name:
+            raise UsageError(f"--label: column {label!r} holds {other!r} and {name!r}: write one class alike")
+    if len(names) > max(2, n / 2):
+        raise UsageError(
+            f"--label: column {label!r} holds {len(names)} different values in {n} rows; name a column of classes"
+        )
+    few = [f"{name} ({counts[name]})" for name in names if counts[name] < FEW]
+    return [f"Too few images to learn or measure: {', '.join(few)}."] if few else []
+
+
+def _is_several(text: str) -> bool:
+    """Whether a cell holds a list, as where Label Studio exports the answers to a multiple choice or regions."""
+    if text[:1] not in ("[", "{"):
+        return False
+    try:
+        return isinstance(json.loads(text), (list, dict))
+    except (ValueError, RecursionError):
+        return False
+
+
 def _with_confounders(data: Dataset, named: Sequence[str]) -> Dataset:
     by_name = {column.name: column for column in data.columns}
     if not named:
@@ -131,6 +189,10 @@ def _with_confounders(data: Dataset, named: Sequence[str]) -> Dataset:
         if not named:
             raise UsageError("--confounder auto: no column confounds here; name one to test against it")
     for name in named:
+        if name not in by_name:
+            raise UsageError(
+                f"--confounder: column {name!r} names the images; choose from {', '.join(by_name) or 'no other'}"
+            )
         if len(by_name[name].levels) < 2:
             raise UsageError(f"--confounder: column {name!r} never varies; name another")
     return replace(data, columns=tuple(by_name[name] for name in named))
@@ -170,7 +232,13 @@ def read_embeddings(path: Path, rows: int) -> NDArray[np.float32]:
         vectors = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as fault:
         raise UsageError(f"--embeddings: {path} is no .npy file of numbers ({fault})") from fault
-    if vectors.ndim != 2 or len(vectors) != rows or not np.issubdtype(vectors.dtype, np.floating):
+    if not isinstance(vectors, np.ndarray):  # .npz
+        raise UsageError(
+            f"--embeddings: {path} is no .npy file of numbers (it holds several arrays): save one by np.save"
+        )
+    if not np.issubdtype(vectors.dtype, np.floating):
+        raise UsageError(f"--embeddings: {path} holds {vectors.dtype}; save the vectors as float32")
+    if vectors.ndim != 2 or len(vectors) != rows:
         raise UsageError(
             f"--embeddings: {path} holds {vectors.shape} {vectors.dtype}; the table has {rows} rows, one vector each"
         )
@@ -200,7 +268,7 @@ def embed_folder(
     hashes: list[str | None] = [None] * len(rows)
     problems = []
     names = [row[image_column] for row in rows]
-    sources = ((i, _reader(folder / name)) for i, name in enumerate(names))
+    sources = ((i, _reader(image_file(folder, name))) for i, name in enumerate(names))
     found = embed_images(network, sources, known=lambda digests: store.vectors, decoder=network.decoder)
     try:
         for done, item in enumerate(found, start=1):
@@ -239,7 +307,7 @@ def with_pictures(
     needed = np.unique(np.concatenate([data.rows for data in sets.values()]))
     names = [row[image_column] for row in rows]
     pictures, problems = read_pictures(
-        [(int(row), _reader(folder / names[row])) for row in needed],
+        [(int(row), _reader(image_file(folder, names[row]))) for row in needed],
         len(rows),
         backbone=backbone,
         features=features,

@@ -5,22 +5,20 @@ CSV and JSON lines may be compressed by gzip.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
-import io
 import itertools
 import json
 import math
-import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.folder import may_be_dicom
 from cdsel_backend.sources.storage import is_remote, said_of
+from cdsel_backend.table import csv_source, decoded
 
 NAMES = (
     "image",
@@ -36,7 +34,6 @@ NAMES = (
     "img",
 )
 WEB = ("http://", "https://")
-GZIP = b"\x1f\x8b"
 BATCH = 4096  # rows of a Parquet file in memory at once
 
 _LEFT_OUT = object()
@@ -134,14 +131,8 @@ def _image_column(row: Mapping[str, Any], named: str | None) -> str:
 
 
 def _csv_rows(file: BinaryIO) -> Iterator[Row]:
-    # Python 3.10 refuses a line with NUL, which no database takes, either.
-    lines: Iterator[str] = (line.replace("\0", "\ufffd") for line in _decoded(file, newline=""))
-    lines = itertools.dropwhile(lambda line: not line.strip(), lines)
-    head = next(lines, "")
-    named = re.fullmatch(r"sep=(.)\s*", head)  # what Excel writes, and hides, before the header
-    header = next(lines, "") if named else head
-    delimiter = named[1] if named else max(",;\t", key=header.count)
-    reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter)
+    lines, delimiter = csv_source(file)
+    reader = csv.reader(lines, delimiter=delimiter)
     names = [_text(name).strip() for name in next(reader, [])]
     if not any(names):
         raise SourceError("the table is empty: a header and a row for each image are needed")
@@ -171,23 +162,8 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         )
 
 
-def _decoded(file: BinaryIO, newline: str | None = None) -> io.TextIOWrapper:
-    """The text of a file in UTF-8, or in UTF-16 with a mark of its own, as Excel writes "Unicode text".
-
-    Whether it is compressed by gzip the file says, whatever its name is: browsers unpack what they download.
-    """
-    head = file.read(2)
-    file.seek(0)
-    if head == GZIP:
-        file = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
-        head = file.read(2)
-        file.seek(0)
-    marked = head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return io.TextIOWrapper(file, encoding="utf-16" if marked else "utf-8-sig", newline=newline)
-
-
 def _json_rows(file: BinaryIO) -> Iterator[Row]:
-    for number, line in enumerate(_decoded(file), start=1):
+    for number, line in enumerate(decoded(file), start=1):
         if not line.strip():
             continue
         try:
