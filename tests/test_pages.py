@@ -872,6 +872,35 @@ def test_images_left_out_are_named_with_their_reason(filled, working):
     assert status["embedded"] == status["items"] - 2
 
 
+def test_a_pool_of_which_most_cannot_be_used_is_named_on_the_overview(client, store, project):
+    items = embedded(store, project, n=6)
+    store.note_unusable([(item, "answered 404", 0.0) for item in items[:3]])
+    assert client.get(f"/projects/{POOL}/status.json").json["problems"] == []
+    store.note_unusable([(items[3], "the task has no text in its image field '$x'", 0.0)])
+    words = "only 2 of the 6 images of the pool can be used, and 4 cannot; most often: answered 404"
+    assert words in client.get(f"/projects/{POOL}").text
+    store.note_unusable([(item, "answered 404", 0.0) for item in items])
+    assert client.get(f"/projects/{POOL}/status.json").json["problems"][0].startswith("none of the 6 images")
+
+
+@pytest.mark.parametrize(("several", "lines"), [(5, 5), (6, 1)])
+def test_the_same_problem_of_many_annotations_is_one_line(client, store, project, several, lines):
+    items = embedded(store, project, n=several)
+    push(store, project, items)
+    rows = [
+        {"annotation": n, "item": item, "label": None, "skipped": False, "annotator": "7", "updated_at": "2026-01-01",
+         "task": 500 + item, "problem": f"task {500 + item}, annotation {n}: label 'cancer: old' is unknown"}
+        for n, item in enumerate(items)
+    ]  # fmt: skip
+    store.replace_labels(project, QUEUE, rows)
+    problems = client.get(f"/projects/{POOL}/status.json").json["problems"]
+    assert len(problems) == lines
+    assert all(words.endswith("label 'cancer: old' is unknown") for words in problems)
+    if lines == 1:
+        tasks = ", ".join(str(500 + item) for item in items[:5])
+        assert problems[0].startswith(f"6 annotations (tasks {tasks}, …): ")
+
+
 # which model serves
 
 

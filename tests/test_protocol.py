@@ -7,7 +7,9 @@ import json
 import time
 from pathlib import Path
 
+import httpx
 import pytest
+from conftest import served
 from played import TOKEN, played_studio
 
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -154,6 +156,40 @@ def test_setup_keeps_the_last_good_budget_and_says_so(client, connect, store):
     connect({**SETUP, "extra_params": {"budget": 13}})
     assert state_of(store, 5).settings.budget == 13
     assert client.get("/projects/5/status.json").json["problems"] == []
+
+
+def test_of_several_connections_the_first_is_obeyed_whichever_is_called(store, server, studio):
+    connector, budgets = Connector(server, store), (40, 10)
+    with served(server, store) as url:
+        other = url.replace("127.0.0.1", "localhost")
+
+        def look(*listed: tuple[str, int], called: str) -> tuple[int, list[str]]:
+            studio.lists(5, url, CONFIG)
+            studio.backends[5] = [
+                {
+                    "id": n,
+                    "title": f"model {n}",
+                    "url": address,
+                    "extra_params": json.dumps({"budget": budget}),
+                }
+                for n, (address, budget) in enumerate(listed, start=1)
+            ]
+            params = {**SETUP, "extra_params": studio.backends[5][-1]["extra_params"]}
+            assert httpx.post(f"{called}/setup", json=params, timeout=60).status_code == 200
+            connector._next.clear()
+            connector.connect(LabelStudio(studio.url, TOKEN))
+            state = state_of(store, 5)
+            return state.settings.budget, [problem.message for problem in state.problems]
+
+        assert look((url, budgets[0]), called=url) == (40, [])
+        budget, problems = look((url, budgets[0]), (other, budgets[1]), called=other)
+        assert budget == 40
+        assert len(problems) == 1
+        assert "has this backend 2 times, with different extra parameters" in problems[0]
+        assert f"those of model 2 ({other}) are not" in problems[0]
+        assert look((url, budgets[0]), (other, budgets[0]), called=other) == (40, [])
+        # The first was deleted: the second is what there is.
+        assert look((other, budgets[1]), called=other) == (10, [])
 
 
 def test_setup_wakes_the_worker_only_when_something_changed(client, connect, store, studio):

@@ -126,7 +126,8 @@ class LabelSpace:
         if strangers:
             raise UnknownLabel(
                 f"label {', '.join(map(repr, strangers))} is not in the labeling config, "
-                f"whose {self.control!r} knows {', '.join(map(repr, self.classes))}",
+                f"whose {self.control!r} knows {', '.join(map(repr, self.classes))}; where a class was renamed, "
+                'its former name has to stay as the alias: <Choice value="new name" alias="former name"/>',
                 self.kind.text(known) if self.kind.several else None,
             )
         if self.regions and _unlabelled(result):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,7 +32,7 @@ from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.faults import sentence, trace
 from cdsel_backend.store.journal import SetupCall
-from cdsel_backend.store.records import Json
+from cdsel_backend.store.records import Json, Project
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ LOOK_SECONDS = 0.25  # between looks for new calls
 PRUNE_SECONDS = 3600.0
 SOONEST, LATEST = 1.0, 15.0  # seconds between two looks for one project
 REFUSED_SETUP = "SETUP_NOT_OBEYED"  # the action of an event that says why
+CONNECTIONS = "connections"  # the origin of a problem
 HEALTH_TIMEOUT = 3.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -51,7 +52,7 @@ class Layers:
     """The settings of a project as Label Studio has them: layer -> values, and layer -> problems."""
 
     values: Mapping[str, Mapping[str, Any]]
-    problems: Mapping[str, list[str]]
+    problems: dict[str, list[str]]
 
 
 def read_layers(space: LabelSpace, extra_params: object, before: Mapping[str, Mapping[str, Any]]) -> Layers:
@@ -82,6 +83,29 @@ def extra_params_refusal(extra_params: object) -> str | None:
         if refusal.known
     ]
     return "; ".join(wrong) or None
+
+
+def several_connections(own: Sequence[Json]) -> list[str]:
+    """That Label Studio lists this backend more than once with other settings, of which the first are obeyed."""
+    said = [str(backend.get("extra_params") or "") for backend in own]
+    differing = [
+        backend for backend, params in zip(own, said, strict=True) if _read(params) != _read(said[0])
+    ]
+    if not differing:
+        return []
+    others = " and ".join(f"{backend.get('title') or 'untitled'} ({backend['url']})" for backend in differing)
+    return [
+        f"Settings > Model of the project in Label Studio has this backend {len(own)} times, with different extra "
+        f"parameters: those of the first, {own[0].get('title') or 'untitled'} ({own[0]['url']}), are obeyed, those of "
+        f"{others} are not. Write what is meant into the first, and delete the rest"
+    ]
+
+
+def _read(extra_params: str) -> object:
+    try:
+        return parse_layer(extra_params)
+    except ValueError:
+        return extra_params
 
 
 class Connector:
@@ -168,9 +192,12 @@ class Connector:
         """Connect a project, or bring it up to date, where Label Studio lists this backend for it."""
         try:
             listed = studio.backends(source)
-            ours = next((backend for backend in listed if self._is_ours(str(backend["url"]), hosts)), None)
-            if ours is None:
+            known = self._store.project_of(source, self._server.label_studio_url)
+            hosts = hosts | self._hosts_of(known)
+            own = [backend for backend in listed if self._is_ours(str(backend["url"]), hosts)]
+            if not own:
                 return False
+            ours = own[0]
             found = studio.project(source)
             space = parse_label_space(found["label_config"])
         except (LabelStudioUnreachable, TokenRefused):
@@ -178,10 +205,10 @@ class Connector:
         except (LabelStudioError, UnsupportedLabelConfig) as fault:
             log.warning("project %s is not connected: %s", source, fault)
             return False
-        known = self._store.project_of(source, self._server.label_studio_url)
         if known is not None and known.pool_project != source:
             return True  # a queue belongs to the project whose pool it draws on
         layers = read_layers(space, ours["extra_params"], known.layers if known is not None else {})
+        layers.problems[CONNECTIONS] = several_connections(own)
         address = self._server.public_url or str(ours["url"]).rstrip("/")
         if known is not None and known.backend_url == address and not stale(known, layers):
             return True
@@ -223,6 +250,16 @@ class Connector:
         if self._server.public_url and url == self._server.public_url:
             return True
         return any(same_host(url, host) for host in hosts) and not self._is_another(url)
+
+    def _hosts_of(self, known: Project | None) -> set[str]:
+        """The host by which a project knows this backend, as long as this backend answers there.
+
+        Of several connections the first is obeyed, whichever of them was called at: their settings would take turns.
+        """
+        address = known.backend_url if known is not None else None
+        if not address or instance_at(address) != self._store.instance():
+            return set()
+        return {urlsplit(address).netloc}
 
     def _is_another(self, url: str) -> bool:
         """Whether another server answers at an address; one that is not reached from here may be this one."""

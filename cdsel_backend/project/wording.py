@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from cdsel_backend.labels.pace import FEWEST_TIMES
 from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Became, Json, Outcome, Step
+from cdsel_backend.store.records import Activity, Became, Item, Json, Outcome, Step
+
+TASKS_SHOWN = 5  # of annotations that have the same problem
 
 
 def few_labels(state: State, labels: int) -> str | None:
@@ -25,6 +30,38 @@ def early_training(state: State) -> list[str]:
     newest = state.trainings[-1] if state.project.least_labels and state.trainings else None
     few = few_labels(state, len(newest.labels)) if newest is not None else None
     return [f"the newest training came early: {few}"] if few else []
+
+
+def annotation_problems(state: State) -> list[str]:
+    """What is wrong with annotations: a line each, or one for many of which the same is wrong."""
+    by_fault: dict[str, list[tuple[int, str]]] = {}
+    for row in state.annotations:
+        if row.problem:
+            by_fault.setdefault(row.problem.partition(": ")[2], []).append((row.task or 0, row.problem))
+    lines: set[str] = set()
+    for fault, found in by_fault.items():
+        if len(found) <= TASKS_SHOWN:
+            lines.update(problem for _, problem in found)
+            continue
+        tasks = sorted({task for task, _ in found})
+        more = ", …" if len(tasks) > TASKS_SHOWN else ""
+        lines.add(
+            f"{len(found)} annotations (tasks {', '.join(map(str, tasks[:TASKS_SHOWN]))}{more}): {fault}"
+        )
+    return sorted(lines)
+
+
+def left_out(unusable: int, items: int, shown: Sequence[Item]) -> list[str]:
+    """That more images cannot be used than can, and the reason that `shown` of them have most often, as a sentence."""
+    if 2 * unusable <= items:
+        return []
+    reasons = Counter(row.problem for row in shown if row.problem)
+    ((reason, _),) = reasons.most_common(1) or [("no reason is known", 0)]
+    whole = "none" if unusable == items else f"only {items - unusable:,}"
+    return [
+        f"{whole} of the {_images(items)} of the pool can be used, and {unusable:,} cannot; most often: {reason}. "
+        "The page Activity lists them with the reason"
+    ]
 
 
 def doing(activity: Activity) -> str:

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
-from cdsel_backend.project.connect import extra_params_refusal, read_layers, same_host, stale
+from cdsel_backend.project.connect import CONNECTIONS, extra_params_refusal, read_layers, same_host, stale
 from cdsel_backend.server.bounds import BODY_BYTES, is_plain, project_number, read_body
 from cdsel_backend.server.door import Door
 from cdsel_backend.server.events import UnreadableEvent, read_event
@@ -97,7 +97,9 @@ def _says_otherwise(service: Service, known: Project, space: LabelSpace, extra_p
     """Whether a call says something new of a project."""
     public = service.server.public_url
     moved = known.backend_url != public if public else not same_host(known.backend_url, request.host)
-    return moved or stale(known, read_layers(space, extra_params, known.layers))
+    # Whether there still are several connections only Label Studio can say.
+    several = bool(known.problems.get(CONNECTIONS))
+    return moved or several or stale(known, read_layers(space, extra_params, known.layers))
 
 
 @protocol.post("/predict")

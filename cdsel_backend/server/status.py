@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.project.wording import doing, early_training, outcome
+from cdsel_backend.project.wording import annotation_problems, doing, early_training, left_out, outcome
 from cdsel_backend.server.people import agreement_of, annotators, paces, work_left
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Json
@@ -20,6 +20,7 @@ def project_status(store: Store, state: State) -> Json:
     project = state.project
     report = Report.from_json(project.report)
     embedded, unusable, items = store.embedding_progress(project.id)
+    shown = store.unusable(project.id, limit=UNUSABLE_SHOWN)
     activity = project.activity
     return {
         "project": project.pool_project,
@@ -31,7 +32,8 @@ def project_status(store: Store, state: State) -> Json:
         "step": doing(activity),
         "progress": {"step": doing(activity), "done": activity.done, "total": activity.total},
         "problems": [problem.message for problem in state.problems]
-        + sorted({row.problem for row in state.annotations if row.problem})
+        + annotation_problems(state)
+        + left_out(unusable, items, shown)
         + early_training(state),
         "found": [
             {"origin": problem.origin, "message": problem.message, "since": problem.since}
@@ -50,10 +52,7 @@ def project_status(store: Store, state: State) -> Json:
         "items": items,
         "embedded": embedded,
         "unusable_count": unusable,
-        "unusable": [
-            {"task": row.task, "reason": row.problem}
-            for row in store.unusable(project.id, limit=UNUSABLE_SHOWN)
-        ],
+        "unusable": [{"task": row.task, "reason": row.problem} for row in shown],
         "confounders": [
             {
                 "variable": finding.variable,
