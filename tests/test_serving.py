@@ -29,8 +29,9 @@ def test_the_door_says_what_the_champion_says_of_the_whole_pool(world):
     asked = [int(pool.ids[7]), int(pool.ids[2]), 10**9]
     found = Predictions(world.server, world.store).of_items(state, asked)
     assert list(found) == sorted(asked[:2])
-    assert np.array_equal(found[asked[0]], whole[7])
-    assert np.array_equal(found[asked[1]], whole[2])
+    # On some processors the last digits depend on how many images are asked about together.
+    np.testing.assert_allclose(found[asked[0]], whole[7], rtol=1e-6)
+    np.testing.assert_allclose(found[asked[1]], whole[2], rtol=1e-6)
 
 
 def test_tasks_of_the_queue_stand_for_those_of_the_pool(world):

@@ -187,10 +187,11 @@ class LabelSpace:
     def prediction(self, probabilities: Sequence[float]) -> tuple[list[Json], float]:
         """The `result` and the `score` that show a model's probabilities (c,), in the order of the classes.
 
-        What they are is for the kind of label to say. Regions: the score alone, for no region may be made up.
+        What they are is for the kind of label to say. Regions: the score alone, for no region may be made up. A score
+        is given to a millionth: further digits depend on which images were asked about together.
         """
         label, score = self.kind.prediction(probabilities, self.classes)
-        return self.result_for(label), score
+        return self.result_for(label), round(score, 6)
 
 
 def _unlabelled(result: Sequence[Mapping[str, Any]] | None) -> bool:

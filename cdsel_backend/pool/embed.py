@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cdsel_backend.pool.decode import MAX_PIXELS
-from cdsel_backend.pool.prepare import CHUNK, CORES, Embedded, Known, Preparation, Prepared, Source
+from cdsel_backend.pool.prepare import CORES, QUICK, Embedded, Known, Preparation, Prepared, Source
 from cdsel_backend.pool.source import SourceError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class EmbeddingStream(Generic[K]):
     @property
     def quick(self) -> bool:
         """Whether images are read so quickly, and decoded by a GPU, that this process bounds it."""
-        return self._prepare.chunk() == CHUNK
+        return self._prepare.chunk() >= QUICK
 
     def __enter__(self) -> EmbeddingStream[K]:
         return self

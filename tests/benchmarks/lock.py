@@ -38,6 +38,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from costs import measured
 from drawn import jpeg
 from embedding import worker
@@ -77,7 +78,7 @@ class SleepingDecoder(GpuDecoder):
 class SleepingBackbone:
     """A network that is as fast as ViT-S/16 on an H100."""
 
-    batch, parallel, fingerprint = 256, 2, "0" * 16
+    batch, parallel, fingerprint, device = 256, 2, "0" * 16, torch.device("cpu")
     size = SIZE
 
     def __init__(self, decoder: GpuDecoder) -> None:
