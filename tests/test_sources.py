@@ -151,6 +151,18 @@ def test_a_folder_tells_which_folder_an_image_lies_in(folder: Path, bucket: str)
 # Tables
 
 
+def test_the_folder_of_a_dicom_file_says_not_who_the_patient_is(folder: Path) -> None:
+    for name in ("DOE^JANE/1.dcm", "DOE^JANE/series/IM0001", "ROE^RICHARD/2.dcm", "ROE^RICHARD/1.2.840.7"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    found = {item.key: item.data.get("folder") for item in items(source(folder))}
+    assert "north" in found.values()
+    own = {key: value for key, value in found.items() if "DOE" in key or "ROE" in key}
+    assert not any("DOE" in str(value) or "ROE" in str(value) for value in own.values())
+    assert own["ROE^RICHARD/2.dcm"] == own["ROE^RICHARD/1.2.840.7"] != own["DOE^JANE/1.dcm"]
+    assert len(set(own.values())) == 3
+
+
 def test_a_table_is_read_again_only_when_it_moved(folder: Path) -> None:
     path = write_csv(folder / "pool.csv", ROWS[:2])
     found = source(path)

@@ -135,8 +135,7 @@ def describe(file: BinaryIO, *, key: bytes) -> dict[str, str | float]:
         for name in HASHED:
             text = str(dataset.get(name) or "").strip()
             if text:
-                digest = hmac.new(key, f"{name}\0{text}".encode(), hashlib.sha256)
-                found[name] = digest.hexdigest()[:HASH_DIGITS]
+                found[name] = keyed_hash(key, name, text)
         age = _years(str(dataset.get("PatientAge") or ""))
         if age is not None:
             found["PatientAge"] = age
@@ -285,6 +284,12 @@ def _window(dataset: Dataset) -> bool:
 def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     span = max(float(high) - float(low), 1e-12)
     return np.asarray((np.clip((values.astype(np.float32) - low) / span, 0, 1) * 255).round(), dtype=np.uint8)
+
+
+def keyed_hash(key: bytes, name: str, text: str) -> str:
+    """The hash that stands for a text of the field `name`."""
+    digest = hmac.new(key, f"{name}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 def _plain(value: Any) -> str | float | None:

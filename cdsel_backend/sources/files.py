@@ -180,6 +180,10 @@ class Files:
         except Exception:  # reading the image says why
             return {}
 
+    def hashed(self, name: str, text: str) -> str:
+        """What stands for a text that may say who a patient is, as in the variables of a DICOM file."""
+        return dicom.keyed_hash(self._key, name, text)
+
     def open(self, path: str, part: int | None = None) -> BinaryIO:
         """Open a file below the folder.
 

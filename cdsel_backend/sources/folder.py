@@ -46,6 +46,8 @@ class FolderSource:
         for found in self._files.list():
             if found.problem is not None or _is_image(found):
                 folder = found.path.rpartition("/")[0]
+                if folder and may_be_dicom(found.path):  # archives name them by the patient
+                    folder = self._files.hashed(FOLDER, folder)
                 yield SourceItem(
                     key=found.path,
                     image=found.path,
