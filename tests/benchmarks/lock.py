@@ -20,10 +20,14 @@ often the two cores really worked at once, so that threads waited for the lock):
                     images_s       cpu_us   lock_us  switches
 ======  ==========  =============  =======  =======  ========
 whole   at 05a0d06  8,905-14,796   52-134   31-43    .8-6.1
-whole   now         11,743-15,423  55-117   33-38    1.0-4.7
+whole   at 63c3513  11,743-15,423  55-117   33-38    1.0-4.7
 worker  at 05a0d06  3,647-4,505    157-330  113-129  1.1-12.9
-worker  now         7,561-10,235   90-168   64-80    .8-6.1
+worker  at 63c3513  7,561-10,235   90-168   64-80    .8-6.1
 ======  ==========  =============  =======  =======  ========
+
+On the 16 cores beside an H200 they were 8,440 and 5,453 images a second at 63c3513, with 11.9 and 15.2 switches: more
+cores, more waiting for the lock. Since then one thread reads 256 files at a time: .3 and .4 switches on two cores. What
+is left is shared out to processes (`pool/processes.py`).
 """
 
 from __future__ import annotations
