@@ -1,7 +1,8 @@
 """CUDA: bfloat16, channels_last, torch.compile where it pays, pinned memory, all GPUs of one machine.
 
 What a CPU can show is tested on one: the sharing of devices, the retreat when memory runs out, and that the vectors
-agree. What only a GPU shows is tested where there is one, and was measured on one H100 and one H200, never on several GPUs.
+agree. What only a GPU shows is tested where there is one, and was measured on one H100 and one H200, never on several
+GPUs.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/gpu.py [--device cpu --images 64 --items 5000 --picks 100 --backbone test_efficientnet]
 
-`embedding`: `embedding.py --costs` with so many drawn JPEGs of 500 pixels (asked: `processes` >= 6,000 a second, which is
-`cdsel` as it embeds a large pool, `of_slower_stage` >= .9, `cosine` >= .999). `log`: what the trials of decoders and runtimes said, with their speeds.
+`embedding`: `embedding.py --costs` with so many drawn JPEGs of 500 pixels (asked: `processes` >= 6,000 a second, which
+is `cdsel` as it embeds a large pool, `of_slower_stage` >= .9, `cosine` >= .999). `log`: what the trials of decoders and
+runtimes said, with their speeds.
 `codecs`: images a second that nvImageCodec alone decodes, by what decodes, the batch and the threads; the text of an
 error where it cannot. `lock`: `lock.py` on these cores. `select_s`: picks of drawn vectors (n, 384) by coverage
 (asked: 10,000 of 1,000,000 in 10 s). `near_s`: each of these vectors' nearest two among all, itself and its nearest
@@ -20,9 +21,9 @@ H200  934e13d                           3,220          7,102-7,700 (3), 8,072 (4
 H200  as now                            4,853          8,282 (3)
 ====  ========  =====  =======  ======  =====  ======  =========
 
-Cosine .99995; select_s 8.2, near_s 36 (H100). nvImageCodec alone made 10,400 to 13,100 on the H200. At 63c3513 a thread held
-the interpreter's lock for 158 us an image in `whole`, where `lock.py` without a GPU counts 57: the rest is torch's and
-nvImageCodec's calls. With one reader of whole chunks instead of three 4,260, with chunks of 256 besides 4,850 (as now);
+Cosine .99995; select_s 8.2, near_s 36 (H100). nvImageCodec alone made 9,200 to 13,100 on the H200. At 63c3513 a thread
+held the interpreter's lock for 158 us an image in `whole`, where `lock.py` without a GPU counts 57: the rest is torch's
+and nvImageCodec's calls. With one reader of whole chunks instead of three 4,260, with chunks of 256 besides 4,850 (as now);
 without the network 4,090, without decoding 6,940. The two rows of 934e13d and "as now" are of one run, by the functions
 of `embedding.py`, with 12,000 and 30,000 images.
 """
