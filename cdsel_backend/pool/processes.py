@@ -6,6 +6,7 @@ has a lock, a network and a decoder of its own; what started them hands out the 
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -313,6 +314,7 @@ def _serve(
     items: Iterator[tuple[Any, Source]] = ((key, partial(read, key)) for key in sample)
     for _item in embed_images(backbone, items, max_pixels=max_pixels, decoder=backbone.decoder):
         pass
+    gc.freeze()  # each of its whole passes would look through all libraries, and stop every thread meanwhile
     connection.send(None)  # ready
     while True:
         _embed(backbone, connection, inbox, inbox.get(), max_pixels)

@@ -82,6 +82,7 @@ def embed(context: Context, state: State) -> bool:
     committed = begun
     try:
         with _memory_at_rest(), _stream(context, state, backbone, images, enough) as stream:
+            results.elsewhere = isinstance(stream, ProcessStream)
             while not stream.ended:
                 for result in stream.next_batch(LOOK_SECONDS):
                     results.add(result)
@@ -171,6 +172,7 @@ class _Results:
     faults: list[tuple[int, str, float]] = field(default_factory=list)  # and when to try again
     hosts: set[str] = field(default_factory=set)  # what is said of those that are left alone
     sample: list[DueItem] = field(default_factory=list)  # some items that are embedded
+    elsewhere: bool = False  # images are read in other processes, which alone know what hosts are in trouble
 
     def add(self, result: Embedded[DueItem]) -> None:
         """Take what came of an item."""
@@ -195,6 +197,7 @@ class _Results:
             note_hosts(self.context, state, sorted(self.hosts))
         elif (
             self.read
+            and not self.elsewhere
             and "hosts" in store.project(state.project.id).problems
             and not (self.context.studio.suspensions.in_trouble() or storages.in_trouble())
         ):

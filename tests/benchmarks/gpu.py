@@ -23,9 +23,9 @@ H200  as now                            4,853          8,282 (3)
 
 Cosine .99995; select_s 8.2, near_s 36 (H100). nvImageCodec alone made 9,200 to 13,100 on the H200. At 63c3513 a thread
 held the interpreter's lock for 158 us an image in `whole`, where `lock.py` without a GPU counts 57: the rest is torch's
-and nvImageCodec's calls. With one reader of whole chunks instead of three 4,260, with chunks of 256 besides 4,850 (as now);
-without the network 4,090, without decoding 6,940. The two rows of 934e13d and "as now" are of one run, by the functions
-of `embedding.py`, with 12,000 and 30,000 images.
+and nvImageCodec's calls. With one reader of whole chunks instead of three 4,260, with chunks of 256 besides 4,850 (as
+now); without the network 4,090, without decoding 6,940. The rows of 934e13d and "as now" are of one run, by the
+functions of `embedding.py`, with 12,000 and 30,000 images.
 """
 
 from __future__ import annotations
