@@ -220,7 +220,7 @@ def test_the_step_goes_over_to_processes_and_ends_them_when_all_is_embedded(proj
     context, state = project
     monkeypatch.setattr(embedding_processes, "MANY", 100)
     monkeypatch.setattr(embedding_processes, "processes_for", lambda device: [device, device])
-    monkeypatch.setattr(EmbeddingStream, "quick", True)  # as where a GPU decodes
+    monkeypatch.setattr(embedding_processes, "FAST", 0)
     monkeypatch.setattr("cdsel_backend.reconcile.embedding.COMMIT_SECONDS", 0.0)
     monkeypatch.setattr("cdsel_backend.reconcile.embedding.SAMPLE", 8)
     monkeypatch.setattr(embedding_processes, "SAMPLE", 8)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cdsel_backend.pool.decode import MAX_PIXELS
-from cdsel_backend.pool.prepare import CORES, QUICK, Embedded, Known, Preparation, Prepared, Source
+from cdsel_backend.pool.prepare import CORES, Embedded, Known, Preparation, Prepared, Source
 from cdsel_backend.pool.source import SourceError
 
 if TYPE_CHECKING:
@@ -118,11 +118,6 @@ class EmbeddingStream(Generic[K]):
         self._stopped = False
         self._conductor = threading.Thread(target=self._conduct, args=(items,), name="embed", daemon=True)
         self._conductor.start()
-
-    @property
-    def quick(self) -> bool:
-        """Whether images are read so quickly, and decoded by a GPU, that this process bounds it."""
-        return self._prepare.chunk() >= QUICK
 
     def __enter__(self) -> EmbeddingStream[K]:
         return self

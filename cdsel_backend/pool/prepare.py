@@ -32,8 +32,7 @@ K = TypeVar("K")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CHUNK = 256
 """Items that one thread prepares together, where reading is quick and a GPU decodes."""
-QUICK = 64
-"""Items of a chunk from which reading counts as quick: .3 ms each."""
+_QUICK = 64  # items of a chunk from which reading counts as quick: .3 ms each
 _AT_ONCE = 1  # whole chunks that are read: a second thread only waits for the first one's lock
 # Divided by the seconds that an item takes to be read: what takes longer is waited for by many threads at once.
 _CHUNK_SECONDS = 0.02
@@ -112,7 +111,7 @@ class Preparation(Generic[K]):
 
         What is read and hashed so quickly that chunks are whole is small, so that many of them fill no memory.
         """
-        if self._decoder is None or self.chunk() < QUICK:
+        if self._decoder is None or self.chunk() < _QUICK:
             return most
         return max(most, self._decoder.window)
 

@@ -91,8 +91,9 @@ def embed(context: Context, state: State) -> bool:
                     results.commit()
                     results.show()
                     committed = now
-                    if isinstance(stream, EmbeddingStream) and stream.quick:
-                        start_if_worth(context, state, backbone, images, results.sample)
+                    if not results.elsewhere:
+                        rate = results.count / (now - begun)
+                        start_if_worth(context, state, backbone, images, results.sample, rate)
                     if _something_else(context, state, newest):
                         enough.set()
                 if now - begun >= STEP_SECONDS or context.stopping.is_set():
@@ -171,6 +172,7 @@ class _Results:
     read: list[ReadImage] = field(default_factory=list)
     faults: list[tuple[int, str, float]] = field(default_factory=list)  # and when to try again
     hosts: set[str] = field(default_factory=set)  # what is said of those that are left alone
+    count: int = 0  # of images that were read
     sample: list[DueItem] = field(default_factory=list)  # some items that are embedded
     elsewhere: bool = False  # images are read in other processes, which alone know what hosts are in trouble
 
@@ -179,6 +181,7 @@ class _Results:
         item, digest = result.key, result.content_hash
         if result.error is None and digest is not None:
             self.read.append(ReadImage(item.id, digest, result.vector, result.measures, result.note))
+            self.count += 1
             if len(self.sample) < SAMPLE and result.vector is not None:
                 self.sample.append(item)
             return

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MANY = 50_000  # images still to be embedded from which the processes' start, a minute beside the work, is worth it
+FAST = 1000  # images a second from which it is not the storage or the GPU that bounds a process
 SAMPLE = 1024  # images by which a process finds its fastest way
 
 
@@ -69,13 +70,21 @@ def _read(source: ProjectPool, row: DueItem) -> bytes:
 
 
 def start_if_worth(
-    context: Context, state: State, backbone: Backbone, images: PoolImages, sample: Sequence[DueItem]
+    context: Context,
+    state: State,
+    backbone: Backbone,
+    images: PoolImages,
+    sample: Sequence[DueItem],
+    rate: float,
 ) -> None:
     """Start processes for a backbone where so much is left to embed that they pay; they take over once they are ready.
 
-    `sample`: items that are embedded.
+    Args:
+        context, state, backbone, images: the project's.
+        sample: items that are embedded.
+        rate: images a second that this process embeds.
     """
-    if backbone.fingerprint in context.embedding or len(sample) < SAMPLE:
+    if backbone.fingerprint in context.embedding or len(sample) < SAMPLE or rate < FAST:
         return
     embedded, unusable, total = context.store.embedding_progress(state.project.id)
     gpus = processes_for(backbone.device)
