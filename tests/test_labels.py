@@ -143,6 +143,7 @@ def test_of_several_controls_the_first_single_choice_on_the_image_is_used():
         (config(CHOICE, '<Image name="image" valueList="$images"/>'), "names no field"),
         (config(CHOICE, '<Image name="image" value="http://x/a.png"/>'), "names no field"),
         (config(CHOICE, '<Image name="image" value="$images[{{idx}}].url"/>'), "<Repeater>"),
+        (config(CHOICE, '<Image name="image" valueList="$images"/>'), "import one a task, and write value"),
         (
             '<View><Repeater on="$images" indexFlag="{{idx}}"><Image name="image_{{idx}}" value="$images[{{idx}}]"/>'
             '<Choices name="c_{{idx}}" toName="image_{{idx}}"><Choice value="a"/><Choice value="b"/></Choices>'

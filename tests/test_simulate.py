@@ -177,6 +177,14 @@ def test_rows_without_a_group_stand_alone():
     assert len(np.unique(data.groups)) == len(rows)
 
 
+def test_a_patient_is_one_however_the_id_is_written():
+    rows, vectors = history()
+    written = ("7", "7.0", " 7 ", "7\u200b")
+    rows = [row | {"patient": cell} for row, cell in zip(rows, written, strict=False)] + rows[len(written) :]
+    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    assert len(np.unique(data.groups[: len(written)])) == 1
+
+
 def test_a_column_named_twice_is_refused(tmp_path: Path):
     (tmp_path / "t.csv").write_text("file,site,site\na.png,x,y\n")
     with pytest.raises(UsageError, match="names the column 'site' more than once"):

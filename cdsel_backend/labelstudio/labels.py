@@ -62,7 +62,7 @@ _CASED = {
     name.lower(): name
     for name in (
         *("name", "value", "toName", "choice", "alias", "required", "perRegion", "perItem"),
-        *("visibleWhen", "whenTagName", "whenChoiceValue", "whenLabelValue"),
+        *("valueList", "visibleWhen", "whenTagName", "whenChoiceValue", "whenLabelValue"),
     )
 }
 """The attributes that are read here; Label Studio's editor takes them in any case."""
@@ -200,6 +200,12 @@ def _refusal(control: ElementTree.Element, images: Mapping[str, ElementTree.Elem
     target = control.get("toName", "")
     if target not in images:
         return f"{name} points to {target!r}, which is no <Image>"
+    several = images[target].get("valueList")
+    if several and not images[target].get("value"):
+        return (
+            f'the <Image name="{target}"> of {name} names no field with one picture (valueList="{several}" has several '
+            'of a task), and an image of the pool needs a task of its own: import one a task, and write value="$image"'
+        )
     try:
         ImageField.parse(images[target].get("value", ""))
     except UnresolvableField as fault:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.pool.backbones import View, load_backbone
-from cdsel_backend.pool.columns import MISSING, Column, is_missing, read_columns, tidy
+from cdsel_backend.pool.columns import MISSING, Column, read_columns, tidy
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.embed import embed_images
+from cdsel_backend.pool.groups import group_id
 from cdsel_backend.simulate.pictures import Pictures, named, read_pictures
 from cdsel_backend.table import Row, UsageError, image_file, require, require_images
 
@@ -111,7 +112,7 @@ def load_dataset(
     classes, labels = np.unique([texts[i] for i in kept] or [""], return_inverse=True)
     notes += check_classes(label, Counter(texts[i] for i in kept))
     keys = [row[group] if group else "" for row in here]
-    unique = [f"\0row {i}" if is_missing(key) else key.strip() for i, key in zip(kept, keys, strict=True)]
+    unique = [group_id(key) or f"\0row {i}" for i, key in zip(kept, keys, strict=True)]
     groups = np.unique(unique, return_inverse=True)[1].astype(np.int64)
     ours = {label, image_column}
     columns = read_columns(
