@@ -20,7 +20,7 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage
 from cdsel_backend.pool.embed import EmbeddingStream, embed_images
-from cdsel_backend.pool.processes import CHUNK, EmbeddingProcesses, processes_for
+from cdsel_backend.pool.processes import EmbeddingProcesses, processes_for
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile import embedding_processes
@@ -29,10 +29,11 @@ from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 NETWORK = "test_efficientnet"
-IMAGES = 3 * CHUNK + 40
-BROKEN, TWIN, GONE, AWAY = 5, 17, 300, -1  # keys
+CHUNK = 40  # images, as a process is handed them here
+IMAGES = 4 * CHUNK + 10  # too few to look for a faster runtime, which takes a while
+BROKEN, TWIN, GONE, AWAY = 5, 17, 100, -1  # keys
 CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 
 load = partial(
@@ -60,6 +61,12 @@ def opened(folder: Path, known: frozenset[str] = frozenset()) -> tuple[Callable[
     return partial(read, folder), known.intersection
 
 
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch):
+    """Several chunks of few images."""
+    monkeypatch.setattr("cdsel_backend.pool.processes.CHUNK", CHUNK)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Pictures, of which one is damaged and two are the same."""
@@ -82,17 +89,12 @@ def wait_until(ready):
         time.sleep(0.05)
 
 
-def started(folder):
-    found = EmbeddingProcesses([load, load], partial(opened, folder), list(range(8)), max_pixels=MAX_PIXELS)
-    assert found.stream(partial(opened, folder), [], ahead=1000) is None, "they cannot be ready yet"
-    wait_until(lambda: all(process.ready for process in found._processes))
-    return found
-
-
 @pytest.fixture(scope="module")
 def processes(folder):
     """Two processes that are ready."""
-    found = started(folder)
+    found = EmbeddingProcesses([load, load], partial(opened, folder), list(range(8)), max_pixels=MAX_PIXELS)
+    assert found.stream(partial(opened, folder), [], ahead=1000) is None, "they cannot be ready yet"
+    wait_until(lambda: all(process.ready for process in found._processes))
     yield found
     found.stop()
 
@@ -163,7 +165,7 @@ def test_only_one_stream_at_a_time_and_little_waits(processes, folder):
 
 
 def test_a_source_that_is_away_ends_the_stream_with_its_message(processes, folder):
-    keys = [*range(20, 40), AWAY, *range(40, 60)]
+    keys = [*range(20, 40), AWAY, *range(40, 59)]
     found = []
     with pytest.raises(SourceError, match="the archive is away"):
         found.extend(taken(processes.stream(partial(opened, folder), keys, ahead=1000)))
@@ -176,27 +178,6 @@ def test_a_source_that_is_away_ends_the_stream_with_its_message(processes, folde
     with pytest.raises(RuntimeError, match="the database is away"):
         list(taken(processes.stream(partial(opened, folder), broken(), ahead=1000)))
     assert len(list(taken(processes.stream(partial(opened, folder), range(20, 30), ahead=1000)))) == 10
-
-
-def test_of_a_process_that_is_killed_only_its_own_images_are_left(folder):
-    processes = started(folder)
-    try:
-        victim = processes._processes[0]._process
-        keys = iter(range(20, IMAGES))
-        stream = processes.stream(partial(opened, folder), keys, ahead=10_000)
-        found = stream.next_batch(PATIENCE)
-        os.kill(victim.pid, signal.SIGKILL)
-        found += taken(stream)
-        counted = Counter(item.key for item in found)
-        assert set(counted.values()) == {1}
-        left = sorted(set(range(20, IMAGES)) - counted.keys())
-        again = list(taken(processes.stream(partial(opened, folder), left, ahead=10_000)))
-        assert sorted(item.key for item in again) == left
-        os.kill(processes._processes[1]._process.pid, signal.SIGKILL)
-        wait_until(lambda: not processes._processes[1].alive)
-        assert processes.stream(partial(opened, folder), left, ahead=10_000) is None
-    finally:
-        processes.stop()
 
 
 @pytest.fixture
@@ -218,20 +199,20 @@ def project(tmp_path, folder):
 
 def test_the_step_goes_over_to_processes_and_ends_them_when_all_is_embedded(project, folder, monkeypatch):
     context, state = project
-    monkeypatch.setattr(embedding_processes, "MANY", 100)
-    monkeypatch.setattr(embedding_processes, "processes_for", lambda device: [device, device])
+    monkeypatch.setattr(embedding_processes, "MANY", 20)
+    monkeypatch.setattr(embedding_processes, "processes_for", lambda device: [device])
     monkeypatch.setattr(embedding_processes, "FAST", 0)
     monkeypatch.setattr("cdsel_backend.reconcile.embedding.COMMIT_SECONDS", 0.0)
     monkeypatch.setattr("cdsel_backend.reconcile.embedding.SAMPLE", 8)
     monkeypatch.setattr(embedding_processes, "SAMPLE", 8)
-    monkeypatch.setattr("cdsel_backend.reconcile.embedding.MOST_IMAGES", 200)
+    monkeypatch.setattr("cdsel_backend.reconcile.embedding.MOST_IMAGES", 60)
     assert embed(context, state())
     backbone = state().project.backbone
     processes = context.embedding[backbone]
     wait_until(lambda: all(process.ready for process in processes._processes))
     monkeypatch.setattr("cdsel_backend.reconcile.embedding.MOST_IMAGES", 100_000)
     before = context.store.embedding_progress(state().project.id)[0]
-    assert before < IMAGES - 100
+    assert before < IMAGES - 50
     monkeypatch.setattr(EmbeddingStream, "__init__", None)  # from here on no image is embedded here
     assert embed(context, state())
     embedded, unusable, total = context.store.embedding_progress(state().project.id)
@@ -242,7 +223,7 @@ def test_the_step_goes_over_to_processes_and_ends_them_when_all_is_embedded(proj
         pass
     assert not context.embedding
     wait_until(lambda: not any(process.is_alive() for process in alive))
-    rows = [row for row in state().items if row.problem is None][::40]
+    rows = [row for row in state().items if row.problem is None][::20]
     ids, positions = context.store.positions(state().project.id, backbone, [row.id for row in rows])
     kept = dict(zip(ids.tolist(), context.store.vectors_kept.rows(backbone, positions), strict=True))
     items = ((row.id, partial((folder / Path(row.image).name).read_bytes)) for row in rows)
@@ -253,3 +234,20 @@ def test_the_step_goes_over_to_processes_and_ends_them_when_all_is_embedded(proj
 
 def test_a_cpu_is_kept_busy_by_one_process():
     assert processes_for(torch.device("cpu")) == []
+
+
+def test_of_a_process_that_is_killed_only_its_own_images_are_left(processes, folder):
+    """The last test: it ends both."""
+    victim, other = (process._process for process in processes._processes)
+    stream = processes.stream(partial(opened, folder), iter(range(20, IMAGES)), ahead=10_000)
+    found = stream.next_batch(PATIENCE)
+    os.kill(victim.pid, signal.SIGKILL)
+    found += taken(stream)
+    counted = Counter(item.key for item in found)
+    assert set(counted.values()) == {1}
+    left = sorted(set(range(20, IMAGES)) - counted.keys())
+    again = list(taken(processes.stream(partial(opened, folder), left, ahead=10_000)))
+    assert sorted(item.key for item in again) == left
+    os.kill(other.pid, signal.SIGKILL)
+    wait_until(lambda: not processes.alive)
+    assert processes.stream(partial(opened, folder), left, ahead=10_000) is None
