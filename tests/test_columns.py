@@ -251,3 +251,13 @@ def test_whole_numbers_are_written_in_full():
     assert not any("e+" in level for level in column["exam"].levels)
     below = by_name([{"psa": f"<{i % 50}"} for i in range(200)])["psa"]
     assert below.levels[0] == "0-9"
+
+
+def test_long_values_that_begin_alike_are_levels_of_their_own():
+    long = "Acquired at the outpatient department of the university hospital, with the older of the two dermatoscopes"
+    rows = [{"device": f"{long}, {side}"} for side in ("left", "right", "Left") for _ in range(20)]
+    (column,) = read_columns(rows)
+    assert len(column.levels) == 2
+    assert all(level.startswith("Acquired at the outpatient") and len(level) <= 80 for level in column.levels)
+    assert column.codes.tolist() == [column.codes[0]] * 20 + [column.codes[20]] * 20 + [column.codes[0]] * 20
+    assert column.encode(rows).codes.tolist() == column.codes.tolist()

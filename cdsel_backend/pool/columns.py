@@ -7,6 +7,7 @@ vary, nest or hold free text are kept with the reason in `excluded`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import unicodedata
@@ -291,7 +292,12 @@ def _text(value: str | float | datetime) -> str:
     """Return a level's name; a number with the 15 digits that a float keeps of any number."""
     if isinstance(value, float):
         return f"{value:.15g}"
-    return (value.isoformat() if isinstance(value, datetime) else value)[:_MAX_LETTERS]
+    text = value.isoformat() if isinstance(value, datetime) else value
+    if len(text) <= _MAX_LETTERS:
+        return text
+    # Two long values with the same beginning stay two levels.
+    mark = f" … {hashlib.blake2b(text.casefold().encode(), digest_size=3).hexdigest()}"
+    return text[: _MAX_LETTERS - len(mark)] + mark
 
 
 def _why_not(texts: Sequence[str]) -> str | None:

@@ -30,6 +30,7 @@ def backbones(names: tuple[str, ...], device: str, features: Features, view: Vie
     for name in names or KNOWN:
         cells = ["", "", ""]
         if speed:
+            click.echo(f"Measuring {name} ...", err=True)
             try:
                 found = measure(name, device=device, features=features, view=view)
             except BackboneError as fault:
