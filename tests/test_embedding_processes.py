@@ -171,6 +171,17 @@ def test_a_source_that_is_away_ends_the_stream_with_its_message(processes, folde
         found.extend(taken(processes.stream(partial(opened, folder), keys, ahead=1000)))
     assert [item.key for item in found] == list(range(20, 40)), "what came before it is kept"
 
+    handed = Counter()
+
+    def endless():
+        """Both processes meet it, and more images than they may have at once."""
+        while True:
+            handed["out"] += 1
+            yield AWAY if handed["out"] % CHUNK == 0 else 20
+
+    with pytest.raises(SourceError, match="the archive is away"):
+        list(taken(processes.stream(partial(opened, folder), endless(), ahead=10**9)))
+
     def broken():
         yield 20
         raise RuntimeError("the database is away")

@@ -129,6 +129,7 @@ class ProcessStream(Generic[K]):
         self._untaken = 0
         self._stopped = False
         self._open: dict[_Process, deque[list[K]]] = {process: deque() for process in processes}
+        self._processes = list(processes)
         for process in processes:
             process.begin(self, opening)
         self._feeder = threading.Thread(target=self._feed, args=(iter(keys),), name="embed", daemon=True)
@@ -192,9 +193,7 @@ class ProcessStream(Generic[K]):
                 pass
         except BaseException as raised:
             error = raised
-        with self._changed:
-            processes = list(self._open)
-        for process in processes:
+        for process in self._processes:  # also one that has raised an error, and waits for the end
             process.finish()
         with self._changed:
             self._changed.wait_for(lambda: not self._open)
@@ -357,12 +356,12 @@ def _embed(
         error = raised
     if found:
         connection.send(_packed(found))
-    while not finished and inbox.get() is not None:
-        pass
     try:
         connection.send(error)
     except Exception:  # it cannot be pickled
         connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+    while not finished and inbox.get() is not None:
+        pass
 
 
 def _packed(items: Sequence[Embedded[Any]]) -> Packed:
