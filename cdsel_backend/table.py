@@ -55,6 +55,8 @@ def read_table(path: Path) -> list[Row]:
     except (OSError, EOFError, zlib.error, csv.Error) as fault:
         raise UsageError(f"--metadata: {path} cannot be read as a CSV table in UTF-8 ({fault})") from fault
     if not rows:
+        if not "".join(names).isprintable():
+            raise UsageError(f"--metadata: {path} cannot be read as a CSV table (its header is no text)")
         raise UsageError(f"--metadata: {path} has no rows below its header")
     return rows
 

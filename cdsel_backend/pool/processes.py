@@ -23,13 +23,14 @@ from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.prepare import CORES, Embedded, Known, Source
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch is slow to load, and most who import this need none of it
+    import torch
+
     from cdsel_backend.pool.backbones import Backbone
 
 log = logging.getLogger(__name__)
