@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ EMBEDDED_AGAIN = (
     "All images are embedded again, because the way they are read changed (another version of this backend, or the "
     "setting backbone, features or view). Labels and models are kept; a training follows, and predictions with it."
 )
+_TIMES = re.compile(r"\d+ times in a row|\b\d\d:\d\d UTC")
 HOST_SUSPENDED = "IMAGE_HOST_SUSPENDED"  # an event of our own, for the activity page
 
 
@@ -171,7 +173,8 @@ class _Results:
     backbone: str
     read: list[ReadImage] = field(default_factory=list)
     faults: list[tuple[int, str, float]] = field(default_factory=list)  # and when to try again
-    hosts: set[str] = field(default_factory=set)  # what is said of those that are left alone
+    hosts: dict[str, str] = field(default_factory=dict)
+    """What is said of those that are left alone, the newest of what differs in times alone."""
     count: int = 0  # of images that were read
     sample: list[DueItem] = field(default_factory=list)  # some items that are embedded
     elsewhere: bool = False  # images are read in other processes, which alone know what hosts are in trouble
@@ -189,7 +192,7 @@ class _Results:
         pause = pause_after(item.attempts) if result.retry_after is None else result.retry_after
         self.faults.append((item.id, error, time.time() + pause))
         if result.retry_after is not None:
-            self.hosts.add(error)
+            self.hosts[_TIMES.sub("", error)] = error
 
     def commit(self) -> None:
         """Keep all of it, and begin anew."""
@@ -197,7 +200,7 @@ class _Results:
         replaced.compare(store, state, store.keep_read(self.backbone, self.read))
         store.note_unusable(self.faults)
         if self.hosts:
-            note_hosts(self.context, state, sorted(self.hosts))
+            note_hosts(self.context, state, sorted(self.hosts.values()))
         elif (
             self.read
             and not self.elsewhere
