@@ -67,7 +67,7 @@ def ensure_config(
     settings, fact = state.settings, _fact(studio, queue)
     found, space = studio.project(queue), label_space(label_config, settings.learn, settings.ignore_classes)
     own, wanted = str(found["label_config"]), queue_config(label_config)
-    written, told = store.fact(fact) or (queue_config(former) if former else "", "")
+    written, announced = store.fact(fact) or (queue_config(former) if former else "", "")
     # The pool's own is ours, too: pasted there, it says that the queue shall follow again.
     follows = any(_same(own, text) for text in (wanted, written, label_config))
     kept = Kept(found, space) if follows else _keep(state, queue, found, label_config, space, written)
@@ -75,10 +75,10 @@ def ensure_config(
     empty = kept.space.empty_counts
     if change or (empty and found.get("enable_empty_annotation") is False):
         studio.update_project(queue, **change, enable_empty_annotation=empty)
-    if follows and (written, told) != (wanted, ""):
+    if follows and (written, announced) != (wanted, ""):
         remember_config(store, studio, queue, wanted)
     news = hashlib.blake2b("\n".join((own, wanted)).encode(), digest_size=8).hexdigest()
-    if kept.news and told != news:
+    if kept.news and announced != news:
         tell(kept.news)
         store.set_fact(fact, [written, news])
     return kept

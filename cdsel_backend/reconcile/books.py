@@ -60,15 +60,15 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         context.store.note_problems(project.id, "foreign", strange)
         context.store.note_problems(project.id, "edited tasks", edited)
         context.store.note_problems(project.id, "order", [words for words in disordered if words])
-        context.store.note_problems(project.id, "queue config", [words for words in changed if words])
+        context.store.note_problems(project.id, "queue config", [problem for problem in changed if problem])
         context.store.update_project(project.id, queue_synced_at=now)
 
 
 def keep_config(context: Context, state: State, queue: int, label_config: str, *, former: str = "") -> Kept:
     """Make a queue's labeling config that of the pool, or say that somebody's own is kept (`ensure_config`)."""
 
-    def tell(words: str) -> None:
-        say(context, queue, CONFIG_KEPT, [], words)
+    def tell(message: str) -> None:
+        say(context, queue, CONFIG_KEPT, [], message)
 
     return ensure_config(context.studio, context.store, state, queue, label_config, tell, former=former)
 

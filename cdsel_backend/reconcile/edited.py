@@ -55,21 +55,21 @@ def note_edits(context: Context, state: State, name: str, tasks: Sequence[Json])
     store.mark_selections(project, first)
     store.mark_copies(project, copies)
     pool = state.project.pool_project
-    words = []
+    problems = []
     if pictures:
         other = "the pool" if state.queue_is_pool else f"the pool (project {pool})"
-        words.append(
+        problems.append(
             f"the picture of {_named(pictures)} in the queue (project {queue}) was changed there, and {other} has "
             "another: a label counts for the pool's picture. Where the new address is right, give it to the image in "
             "the pool, too; else write the former one into the task again, or delete the task"
         )
     if metadata:
         fix = "the table that lists it" if state.queue_is_pool else f"the task of the pool (project {pool})"
-        words.append(
+        problems.append(
             f"the data of {_named(metadata)} in the queue (project {queue}) were changed there: metadata are not read "
             f"from the queue. Change {fix}, too, which counts"
         )
-    return words
+    return problems
 
 
 def _named(edited: Sequence[tuple[int, Item]]) -> str:
