@@ -36,6 +36,15 @@ UNSEEN = """(() => {
   if (left) left.scrollIntoView({ block: 'center' });
   return left ? left.dataset.src : '';
 })()"""
+LONG_WORDS = """(() => {
+  document.querySelectorAll('details').forEach((one) => { one.open = true; });
+  const every = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), texts = [];
+  while (every.nextNode()) texts.push(every.currentNode);
+  for (const text of texts) {
+    const around = text.parentElement;
+    if (text.data.trim() && !around.closest('script, style, svg, .nowrap, .bar-row .n')) text.data = 'W'.repeat(300);
+  }
+})()"""
 expect.set_options(timeout=PATIENCE * 1000)
 
 
@@ -106,6 +115,15 @@ def settled(page: Page, name: str) -> None:
         image.scroll_into_view_if_needed()
     wait_until(page, "[...document.querySelectorAll('article img')].every((one) => one.naturalWidth > 100)")
     page.evaluate("scrollTo(0, 0)")
+
+
+def check_long_words(page: Page) -> None:
+    """Whatever a name, value or message is: nothing scrolls sideways, though each text were one word of 300 letters.
+
+    What never breaks (`nowrap`) are numbers and times.
+    """
+    page.evaluate(LONG_WORDS)
+    wait_until(page, f"Math.max(0, {WIDE})", 0)
 
 
 def check_steady(page: Page) -> None:

@@ -14,6 +14,7 @@ from backend import eventually
 from browsing import (
     LOOKS,
     box_of,
+    check_long_words,
     check_sound,
     check_steady,
     check_usable,
@@ -78,6 +79,8 @@ def test_every_page_is_sound_on_desktop_and_phone_by_day_and_in_the_dark(
         picture(page, name, (0, 0, DESKTOP["width"], round(box["y"] + box["height"]) + 20))
     check_steady(page)
     check_sound(page, screenshots / f"{name}-{look}")
+    if look == "phone":
+        check_long_words(page)
 
 
 @pytest.mark.pictures
@@ -163,6 +166,11 @@ def test_long_names_do_not_run_over_what_stands_beside_them(store, serve, tab, t
     )
     wait_until(page, inside)
     check_sound(page, screenshots / f"queue-annotators-{look}")
+    store.note_problems(project, "answers", ["one is wrong", f"so is `{'W' * 300}`"])
+    page.goto(address + EVERY["overview"])
+    dismiss = page.get_by_role("button", name="Dismiss").first
+    assert box_of(dismiss)["height"] < 50, "its one word is on one line"
+    check_long_words(page)
 
 
 def test_an_unknown_project_is_explained(tab, address):

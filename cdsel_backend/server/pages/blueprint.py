@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import re
 import secrets
 from datetime import datetime, timezone
 from functools import cache
@@ -25,6 +26,9 @@ from cdsel_backend.store.records import Project
 log = logging.getLogger(__name__)
 
 pages = Blueprint("pages", __name__)
+
+LONG_WORD = re.compile(r"(\S{40,})")
+PIECE = 20  # letters of a long word that stay together
 
 STATIC = Path(__file__).parents[1] / "static"
 # Everything comes from this server, and nobody may frame it: a form here spends money.
@@ -52,6 +56,7 @@ def _prepare(setup: BlueprintSetupState) -> None:
         iso=iso,
         duration=duration,
         number_of=number_of,
+        breakable=breakable,
         zip=zip,
         value=value_text,
         code=code,
@@ -204,3 +209,14 @@ def code(text: str) -> Markup:
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
     )
+
+
+def breakable(text: object) -> Markup:
+    """Text whose long words may be broken: a column of a table is as wide as its longest word."""
+    parts = LONG_WORD.split(str(text))  # every second is a long word
+    return Markup("").join(_in_pieces(part) if odd % 2 else part for odd, part in enumerate(parts))
+
+
+def _in_pieces(word: str) -> Markup:
+    pieces = (word[start : start + PIECE] for start in range(0, len(word), PIECE))
+    return Markup('<span class="long">{}</span>').format(Markup("<wbr>").join(pieces))
