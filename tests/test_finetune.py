@@ -116,8 +116,6 @@ def test_the_same_labels_and_seed_give_the_same_bits_and_held_out_labels_play_no
     ours, theirs = tuned.head.parts()[0], again.head.parts()[0]
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert (tuned.gain, tuned.stages) == (again.gain, again.stages)
-    another = tune(case, seed=1)
-    assert any(not np.array_equal(array, another.changes[name]) for name, array in tuned.changes.items())
 
 
 def test_labels_that_mean_nothing_are_not_taken_for_skill(case, monkeypatch):
