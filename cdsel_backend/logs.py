@@ -16,6 +16,8 @@ from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Literal
 
+from cdsel_backend.counted import form
+
 LogFormat = Literal["text", "json"]
 
 REPEAT_SECONDS = 600.0  # between two lines of one fault
@@ -102,7 +104,7 @@ class TextLines(logging.Formatter):
         return (
             super().formatMessage(record)
             + (f" [request {request}]" if request else "")
-            + (f" ({times} times more since it was said last)" if times else "")
+            + (f" ({times} {form(times, 'time')} more since it was said last)" if times else "")
         )
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import unquote
 
+from cdsel_backend.counted import number_of
+
 Row = Mapping[str, str]
 Cells = Mapping[str, object]
 """A row of a CSV file that we write: column -> cell."""
@@ -98,7 +100,7 @@ def require_images(rows: Sequence[Row], folder: Path, column: str) -> None:
     require(rows, "--image-column", column)
     if not any(image_file(folder, row[column]).is_file() for row in rows if row[column].strip()):
         raise UsageError(
-            f"--images: none of the {len(rows)} files of column {column!r} is there; the first was looked "
+            f"--images: none of the {number_of(len(rows), 'file')} of column {column!r} is there; the first was looked "
             f"for at {image_file(folder, rows[0][column])}. Name the folder that the column's paths start from"
         )
 

@@ -56,7 +56,7 @@ def test_an_answer_to_another_question_is_told_apart_from_skipped(tmp_path):
     assert world.state().left == free
     (words,) = other_answers_problem(state, SPACE)
     assert "quality (1)" in words
-    assert "tasks 901" in words
+    assert "(task 901)" in words
 
 
 def asked_when(condition, around=""):

@@ -203,6 +203,14 @@ def test_auto_on_real_images(tmp_path: Path) -> None:
         (["--metadata", "TABLE"], "--metadata needs --label"),
         (["--metadata", "TABLE", "--label", "dx"], "--label: .* has no column 'dx'; it has file, diagnosis"),
         (["--metadata", "TABLE", "--label", "file"], "column 'file' .* has 90 different values"),
+        (
+            ["--metadata", "JSON.csv", "--label", "diagnosis"],
+            "'diagnosis' of JSON.csv holds lists .* one class into each",
+        ),
+        (
+            ["--metadata", "ONE.csv", "--label", "diagnosis"],
+            "has 1 different value, such as 'cat', and a label has 2",
+        ),
         (["--metadata", "TABLE", "--label", "diagnosis", "--group", "p"], "--group: .* no column 'p'"),
         (["--metadata", "TABLE", "--label", "diagnosis", "--ignore", "a,b"], "--ignore: .* no column 'a'"),
         (["--metadata", "TABLE", "--label", "diagnosis", "--images", "EMPTY"], "none of the 90 files"),
@@ -220,6 +228,9 @@ def test_bad_options_are_told_before_anything_starts(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "EMPTY.csv").write_text("file,diagnosis\n")
+    (tmp_path / "ONE.csv").write_text("file,diagnosis\na.png,cat\nb.png, cat \nc.png,nan\n")
+    nested = '"{""choices"": [""a""]}"'
+    (tmp_path / "JSON.csv").write_text(f"file,diagnosis\na.png,{nested}\nb.png,b\n")
     (tmp_path / "BINARY.csv").write_bytes(b"\xff\xfe\x00\x81" * 50)
     result = CliRunner().invoke(demo, [str(own) if word == "TABLE" else word for word in arguments])
     assert result.exit_code == 2
@@ -261,7 +272,7 @@ def test_one_class_is_no_label(own: Path, tmp_path: Path) -> None:
     shutil.copy(own, tmp_path / "table.csv")
     text = (tmp_path / "table.csv").read_text().replace("malignant", "benign")
     (tmp_path / "table.csv").write_text(text)
-    with pytest.raises(UsageError, match="has 1 different values"):
+    with pytest.raises(UsageError, match="has 1 different value, such as 'benign'"):
         read_images(tmp_path / "table.csv", own.parent, image_column="file", label="diagnosis")
 
 

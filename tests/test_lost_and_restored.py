@@ -120,7 +120,7 @@ def test_an_answer_to_another_question_is_no_label_and_makes_room(studio, tmp_pa
     assert len(state.labels) == 3
     (said,) = state.project.problems["foreign"]
     assert f"1 labelled task of the queue (project {state.project.queue_project}) was not put there" in said
-    assert f"(tasks {own})" in said
+    assert f"(task {own})" in said
     # Another order or another number of annotations is named, with the fix.
     queue = state.project.queue_project
     desk.client.update_project(queue, sampling="Uniform sampling", maximum_annotations=2)

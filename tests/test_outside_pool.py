@@ -154,7 +154,7 @@ def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):
     kept = store.vectors_kept.count(store.project(project).backbone)
     Image.new("RGB", (40, 40), "red").save(folder / "scans" / "new.png")
     (folder / "scans" / "0.png").unlink()
-    assert "1 images are new" in cdsel("add", "--project", queue, folder).output
+    assert "1 image is new" in cdsel("add", "--project", queue, folder).output
     due = store.without_vector(project, limit=99, now=0.0)
     assert [item.key for item in due] == ["scans/new.png"]
     until_idle(context, project)

@@ -39,7 +39,7 @@ def test_vectors_of_a_removed_project_are_freed_unless_another_has_its_backbone(
         store.remove_project(project)
     size = store.vectors_kept.size_bytes(ALONE)
     said = prune("--dry-run")
-    assert f"{ALONE}: 1 vectors, {size:,} bytes" in said
+    assert f"{ALONE}: 1 vector, {size:,} bytes" in said
     assert f"{size:,} bytes would be freed" in said
     assert f"{SHARED}: stays, though a project was removed: project 3 has the same backbone" in said
     assert f"\n{size:,} bytes freed" in prune()

@@ -192,7 +192,7 @@ def test_a_bad_row_costs_only_itself(folder: Path) -> None:
     assert problems == [
         None,
         "row 2 has no text in its column 'path'",
-        "row 3: 1 values for 2 columns",
+        "row 3: 1 value for 2 columns",
         None,
     ]
     (folder / "pool.jsonl").write_text('{"path": "0.png"}\n{"path": \n[1]\n{"path": 5}\n{"path": "1.png"}\n')

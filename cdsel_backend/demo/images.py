@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,14 @@ from xml.etree import ElementTree
 import numpy as np
 
 import cdsel_backend
+from cdsel_backend.counted import number_of
+from cdsel_backend.pool.label_cells import is_several, label_of
 from cdsel_backend.store.records import Json
 from cdsel_backend.table import UsageError, read_table, require, require_images
 
 TASK_IMAGE = "image"  # the field of task.data that label_config/single_choice.xml shows
 MOST_CLASSES = 30
+LONGEST = 100  # letters of a cell in a message
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,10 @@ def read_images(
     for option, names in (("--group", [group] if group else []), ("--ignore", ignore)):
         for name in names:
             require(rows, option, name)
-    rows = [row for row in rows if row[label].strip() and row[image_column].strip()]
-    classes = Counter(row[label] for row in rows)
-    if not 2 <= len(classes) <= MOST_CLASSES:
-        raise UsageError(
-            f"--label: column {label!r} of {metadata} has {len(classes)} different values; "
-            f"a label has 2 to {MOST_CLASSES}. Is it another column?"
-        )
+    rows = [
+        {**row, label: name} for row in rows if (name := label_of(row[label])) and row[image_column].strip()
+    ]
+    _check_classes(sorted({row[label] for row in rows}), f"--label: column {label!r} of {metadata}")
     if limit is not None and limit < len(rows):
         kept = np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])
         rows = [rows[index] for index in kept]
@@ -95,6 +94,22 @@ def read_images(
         truth=[row[label] for row in rows],
         group=group,
     )
+
+
+def _check_classes(classes: Sequence[str], begin: str) -> None:
+    """Raise UsageError, beginning so, where the values of a column are no classes."""
+    several = next(filter(is_several, classes), None)
+    if several is not None:
+        raise UsageError(
+            f"{begin} holds lists or objects (JSON), such as {several[:LONGEST]}: write one class into each cell, as "
+            "plain text, or name another column"
+        )
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        example = f", such as {classes[0][:LONGEST]!r}" if classes else ""
+        raise UsageError(
+            f"{begin} has {number_of(len(classes), 'different value')}{example}, and a label has 2 to {MOST_CLASSES}: "
+            "name the column of the classes"
+        )
 
 
 def label_config(classes: Sequence[str]) -> str:

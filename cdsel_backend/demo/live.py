@@ -20,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.demo.measure import measure_champion, measure_plain, random_labels
@@ -158,7 +159,7 @@ class Demo:
             waits = status["waits"] and settled[-1] - settled[0] > LOOK_SECONDS
             return bool(waits and status["champion"]) or settled[-1] - settled[0] > 3 * SETTLE_SECONDS
 
-        return self.wait(known, f"training on {number} simulated labels")
+        return self.wait(known, f"training on {number_of(number, 'simulated label')}")
 
     def wait_for_model(self, number: int) -> Json:
         """Wait until a round's labels are in and trained on; returns the status."""
@@ -236,7 +237,8 @@ class Demo:
             }
         for which, plain in found.items():
             if plain is not None:
-                words = f"the same {number} labels" if which == "same_labels" else f"{number} random labels"
+                words = number_of(number, "label" if which == "same_labels" else "random label")
+                words = f"the same {words}" if which == "same_labels" else words
                 mean = f", mean of {plain['draws']} draws" if plain["draws"] > 1 else ""
                 self.console.print(f"plain training on {words}{mean}: {headlines(plain)}")
         return found

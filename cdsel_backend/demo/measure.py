@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import fit_representation
+from cdsel_backend.counted import number_of
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.pool.columns import read_columns
@@ -47,7 +48,7 @@ def measure_champion(
     answers = backend.predict(pool_project, tasks)
     tested = rows[np.array([name is not None for name, _ in answers], dtype=bool)]
     of_whom = f" with a {images.group} none of whose images was" if images.group else " never"
-    words = f"{len(tested)} images{of_whom} offered for labelling"
+    words = f"{number_of(len(tested), 'image')}{of_whom} offered for labelling"
     if not len(tested):
         return {"measured_on": words}
     classes = images.classes

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from typing_extensions import Self
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.demo.annotator import Annotator
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages, label_config, read_images
@@ -131,7 +132,7 @@ def _start(
     if images is None:
         assert drawing is not None
         images = drawing.result(console)
-    with progress_bar(console, f"importing {len(images.files)} tasks"):
+    with progress_bar(console, f"importing {number_of(len(images.files), 'task')}"):
         pool = client.create_project(
             "Skin lesions" if options.metadata is None else images.folder.name[:30],
             label_config(images.classes),
@@ -157,7 +158,7 @@ def _start(
 def _welcome(demo: Demo, status: Json) -> None:
     say, studio = demo.console.print, demo.studio
     unusable = f", {len(status['unusable'])} of them unusable" if status["unusable"] else ""
-    say(f"pool: {status['items']} images{unusable}")
+    say(f"pool: {number_of(status['items'], 'image')}{unusable}")
     for found in confounding(status):
         say(f"confounder     {found['sentence']}")
     say(f"Label Studio   {studio.url}")
@@ -188,9 +189,10 @@ def _label_by_script(demo: Demo) -> None:
         _label_round(demo, annotator, number, pushed)
         status = demo.wait_for_model(number)
         demo.close_round(number, status)
-        if not len(annotator.ranks) == status["labelled"] <= status["budget"]:
+        given = len(annotator.ranks)
+        if not given == status["labelled"] <= status["budget"]:
             raise DemoFailed(
-                f"{len(annotator.ranks)} labels were given and the backend has {status['labelled']}; "
+                f"{number_of(given, 'label was', 'labels were')} given and the backend has {status['labelled']}; "
                 f"the budget is {status['budget']}"
             )
     if status is None:
@@ -223,8 +225,9 @@ def _label_first(demo: Demo, status: Json) -> Json:
                 status = demo.wait_for_open()
                 if not status["open"]:
                     break
-    demo.console.print(f"{len(annotator.ranks)} labels are simulated, the times they took as well")
-    return demo.wait_for_labels(len(annotator.ranks))
+    done = len(annotator.ranks)
+    demo.console.print(f"{number_of(done, 'label is', 'labels are')} simulated, with the time that each took")
+    return demo.wait_for_labels(done)
 
 
 def _label_by_hand(demo: Demo) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from cdsel_backend.confounders import Report
+from cdsel_backend.counted import number_of
 from cdsel_backend.export.version import WholeVersion
 from cdsel_backend.project.wording import outcome
 from cdsel_backend.store import State
@@ -57,9 +58,10 @@ def _data(version: WholeVersion, state: State) -> Iterator[str]:
     described = version.model.describe()
     yield from ("", "## Data", "")
     yield (
-        f"{len(version.training.labels)} labelled images, of which {described['n']} were trained on; the others were "
-        f"held out for evaluation. They were chosen by the strategy `{version.settings.strategy}` from a pool of "
-        f"{state.item_count} images, so classes and levels are not as frequent in them as in the pool."
+        f"{number_of(len(version.training.labels), 'labelled image')}, of which {described['n']} were trained on; the "
+        f"others were held out for evaluation. They were chosen by the strategy `{version.settings.strategy}` from a "
+        f"pool of {number_of(state.item_count, 'image')}, so classes and levels are not as frequent in them as in the "
+        "pool."
     )
     split = (
         f"`{version.settings.group}` (no image of one {version.settings.group} is on both sides)"
@@ -102,7 +104,7 @@ def _confounders(version: WholeVersion, state: State) -> Iterator[str]:
 def _metrics(version: WholeVersion) -> Iterator[str]:
     metrics = version.training.metrics
     yield from ("", "## Metrics", "")
-    yield f"On {metrics.get('n', 0)} labels that it was not trained on, with 95 % intervals."
+    yield f"On {number_of(metrics.get('n', 0), 'label')} that it was not trained on, with 95 % intervals."
     yield ""
     intervals, reasons = metrics.get("intervals", {}), metrics.get("reasons", {})
     yield from _table(

@@ -9,6 +9,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.connection import (
     Connection,
@@ -203,7 +204,7 @@ class LabelStudio(Connection):
             found = answer.get("task_ids") or []
             if len(found) != len(chunk):
                 raise LabelStudioError(
-                    f"project {project_id}: Label Studio imported {len(found)} of {len(chunk)} tasks"
+                    f"project {project_id}: Label Studio imported {len(found)} of {number_of(len(chunk), 'task')}"
                 )
             ids += found
         if ids != sorted(ids):
@@ -291,7 +292,7 @@ class LabelStudio(Connection):
             reasons = self._invalid(project_id, predictions)
             named = "; ".join(f"task {task}: {why}" for task, why in list(reasons.items())[:5])
             raise PredictionsRefused(
-                f"project {project_id}: Label Studio took {created} of {len(predictions)} predictions"
+                f"project {project_id}: Label Studio took {created} of {number_of(len(predictions), 'prediction')}"
                 + (f" ({named}{'; ...' if len(reasons) > 5 else ''})" if named else ""),
                 reasons,
             )

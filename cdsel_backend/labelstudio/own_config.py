@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
+from cdsel_backend.counted import form
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import (
     LabelSpace,
@@ -148,7 +149,7 @@ def _other_classes(own: LabelSpace, space: LabelSpace) -> str | None:
 
 
 def _named(classes: Sequence[str]) -> str:
-    return f"the class{'es' if len(classes) > 1 else ''} {', '.join(map(repr, classes))}"
+    return f"the {form(len(classes), 'class', 'classes')} {', '.join(map(repr, classes))}"
 
 
 def _settings(label_config: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from urllib.parse import urlsplit
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.checkup import CheckResult, Level, ask_health
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, NotFound
 from cdsel_backend.labelstudio.images import ImageReader
@@ -125,7 +126,9 @@ def check_project(studio: LabelStudio, project: int) -> Iterator[CheckResult]:
         fix = "change it under Settings > Labeling Interface; label_config/ has a template of each kind"
         yield CheckResult("labeling config", "problem", str(fault), fix, project)
         return
-    message = "; ".join((f"{len(space.classes)} classes on {space.image.value}", *space.notes))
+    message = "; ".join(
+        (f"{number_of(len(space.classes), 'class', 'classes')} on {space.image.value}", *space.notes)
+    )
     yield CheckResult("labeling config", "ok", message, project=project)
     yield from _check_storages(studio, project)
     yield _check_images(studio, project, space)

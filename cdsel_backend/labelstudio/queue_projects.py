@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import islice
 
+from cdsel_backend.counted import form
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import QUEUE_LINE, queue_config, space_of
 from cdsel_backend.labelstudio.marks import ANNOTATOR, named_items, read_mark
@@ -192,7 +193,7 @@ def status_line(state: State, dashboard: str, backend: str, problems: Sequence[s
         wrong = f"{wrong[: PROBLEMS_LENGTH - 1]}…"
     queues = sorted(set(state.queues.values()) - {state.project.pool_project})
     where = ", ".join(map(str, queues))
-    where = f"project{'s' if len(queues) > 1 else ''} {where}"
+    where = f"{form(len(queues), 'project')} {where}"
     rest = "; the labels are copied here" if state.settings.mirror else ", not here"
     here = f" · label in {where}{rest}" if queues else ""
     line = f"cdsel: {len(state.labels)} of {state.budget} labelled{here} · dashboard {dashboard}"

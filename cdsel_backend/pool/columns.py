@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.fields import Fields
 from cdsel_backend.pool.values import MOSTLY, Reading, ambiguous_dates, find_reading, several_units
 
@@ -306,9 +307,9 @@ def _why_not(texts: Sequence[str]) -> str | None:
     if distinct > max(4, len(texts) / 2):
         if np.mean([text.count(" ") for text in texts]) > 4:
             return "is free text"
-        return f"identifies: {distinct} different values in {len(texts)} items"
+        return f"identifies: {number_of(distinct, 'different value')} in {number_of(len(texts), 'item')}"
     if distinct > _MAX_LEVELS and len(texts) / distinct < 20:
-        return f"is nearly unique: {distinct} values, {len(texts) / distinct:.0f} items each on average"
+        return f"is nearly unique: {number_of(distinct, 'value')}, {len(texts) / distinct:.0f} items each on average"
     return None
 
 
@@ -357,7 +358,7 @@ def _numeric(
     looks_like_id = len(distinct) > 120 or name.casefold().endswith(("id", "_no", "number", "index"))
     excluded = None
     if whole and not unit and looks_like_id and len(distinct) > len(known) / 2:
-        excluded = f"identifies: {len(distinct)} different whole numbers in {len(known)} items"
+        excluded = f"identifies: {len(distinct)} different whole numbers in {number_of(len(known), 'item')}"
     bins = int(np.clip(len(known) // 20, 2, _BINS))
     cuts = np.quantile(known, np.arange(1, bins) / bins, method="higher")
     # Every cut falls on the least value where most are that; it is set against the others then.

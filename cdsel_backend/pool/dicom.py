@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.depth import PART, parts
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
         frames = int(dataset.get("NumberOfFrames") or 1)
         index = frames // 2 if frame is None else frame
         if not 0 <= index < frames:
-            raise UnreadableDicom(f"the DICOM file has {frames} frames; there is no frame {index} (from 0)")
+            raise UnreadableDicom(
+                f"the DICOM file has {number_of(frames, 'frame')}; there is no frame {index} (from 0)"
+            )
         kept = _without_pixels(dataset)
         values = _values(data, kept, index)
         _take_from_groups(kept, index)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.columns import is_missing, tidy
 
 _WHOLE = re.compile(r"^(\d+)\.0$")
@@ -35,8 +36,8 @@ def unread_groups(name: str, values: Iterable[object]) -> str | None:
         return None
     return (
         f"the setting `group` names the field {name!r}, which holds nested values without an id in {len(unread)} of "
-        f"{len(values)} tasks, such as {str(unread[0])[:80]}; each of these images counts as a group of its own. "
-        'Give text, a number, {"id": ...} or a list of one of them'
+        f"{number_of(len(values), 'task')}, such as {str(unread[0])[:80]}; each of these images counts as a group of "
+        'its own. Give text, a number, {"id": ...} or a list of one of them'
     )
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.errors import BackboneError
 
 DEFAULT = "tf_efficientnet_lite0"
@@ -145,10 +146,8 @@ def _from_file(timm: Any, name: str, weights: str) -> nn.Module:
     except Exception as error:  # torch's and safetensors' errors share no base
         raise BackboneError(f"setting backbone_weights: {weights} does not fit {name}: {error}") from error
     if lacking:
-        few = ", ".join(lacking[:3])
-        raise BackboneError(
-            f"setting backbone_weights: {weights} does not fit {name}: it lacks {len(lacking)} weights ({few}, ...)"
-        )
+        few = f"{number_of(len(lacking), 'weight')} ({', '.join(lacking[:3])}, ...)"
+        raise BackboneError(f"setting backbone_weights: {weights} does not fit {name}: it lacks {few}")
     return model
 
 

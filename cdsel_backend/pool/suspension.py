@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.decode import UnreadableImage
 
 MOST_TIMEOUTS = 3  # in a row, before a host is suspended
@@ -31,8 +32,8 @@ class HostSuspended(UnreadableImage):
 
     def __init__(self, host: str, trouble: _Trouble, seconds: float) -> None:
         super().__init__(
-            f"{host} did not answer {trouble.times} times in a row and is asked again at {trouble.said}: see that it "
-            "is up and can be reached from this server"
+            f"{host} did not answer {number_of(trouble.times, 'time')} in a row and is asked again at {trouble.said}: "
+            "see that it is up and can be reached from this server"
         )
         self.retry_after = max(seconds, 1.0)
 

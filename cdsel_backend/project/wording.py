@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from cdsel_backend.counted import form, number_of, numbered
 from cdsel_backend.labels.pace import FEWEST_TIMES
 from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
@@ -19,7 +20,7 @@ def few_labels(state: State, labels: int) -> str | None:
     if labels >= least:
         return None
     return (
-        f"{labels} label{'s are' if labels != 1 else ' is'} fewer than the {least} from which this project trains by "
+        f"{number_of(labels, 'label is', 'labels are')} fewer than the {least} from which this project trains by "
         "itself (min_annotations_to_start_training in Label Studio)"
     )
 
@@ -44,10 +45,7 @@ def annotation_problems(state: State) -> list[str]:
             lines.update(problem for _, problem in found)
             continue
         tasks = sorted({task for task, _ in found})
-        more = ", …" if len(tasks) > TASKS_SHOWN else ""
-        lines.add(
-            f"{len(found)} annotations (tasks {', '.join(map(str, tasks[:TASKS_SHOWN]))}{more}): {fault}"
-        )
+        lines.add(f"{number_of(len(found), 'annotation')} ({numbered('task', tasks, TASKS_SHOWN)}): {fault}")
     return sorted(lines)
 
 
@@ -67,7 +65,7 @@ def left_out(unusable: int, items: int, shown: Sequence[Item]) -> list[str]:
 def doing(activity: Activity) -> str:
     """What the worker does for a project, or what that waits for; to be followed by its progress."""
     if activity.step is Step.WAITING_FOR_LABELS:
-        return f"waiting for labels of {activity.open} image{'' if activity.open == 1 else 's'}"
+        return f"waiting for labels of {number_of(activity.open, 'image')}"
     return _DOING[activity.step]
 
 
@@ -114,7 +112,7 @@ def next_step(state: State, *, images: int, read: int) -> str:
     if read < images:
         return "The images are read and embedded first; the confounder report and the first round follow."
     if waiting:
-        return f"{waiting} image{' waits' if waiting == 1 else 's wait'} for the annotators. {after}"
+        return f"{number_of(waiting, 'image waits', 'images wait')} for the annotators. {after}"
     if not size:
         return "The budget is used up. Raise it to get another round."
     if state.project.activity.step is Step.POOL_USED:
@@ -127,11 +125,11 @@ def next_step(state: State, *, images: int, read: int) -> str:
 
 
 def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
+    return number_of(count, "image")
 
 
 def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
+    return form(count, "is", "are")
 
 
 def outcome(found: Outcome) -> str:
@@ -143,7 +141,7 @@ def outcome(found: Outcome) -> str:
     if found.new_labels is not None:
         return (
             f"promoted without a comparison: the setting `group` changed, and only {found.new_labels} of the "
-            f"labels held out now are new to {found.champion}, too few to judge by"
+            f"labels held out now {form(found.new_labels, 'is', 'are')} new to {found.champion}, too few to judge by"
         )
     return str(found.became.value)
 
@@ -232,7 +230,7 @@ def budget_in_hours(state: State) -> str | None:
     hours, every = state.settings.budget_hours, state.pace.every
     if hours is None:
         return None
-    much = f"{hours:g} hour{'' if hours == 1 else 's'}"
+    much = f"{hours:g} {form(hours, 'hour')}"
     if every is None:
         return (
             f"{much} of annotators' time. How many images that is follows from the first "
@@ -244,7 +242,7 @@ def budget_in_hours(state: State) -> str | None:
     if allowed > state.settings.budget:
         smaller = f"the budget of {state.settings.budget:,} is smaller"
         return f"{much} would allow {_images(allowed)} at {each} each; {smaller}."
-    measured = f"the median of {every.count:,} annotations"
+    measured = f"the median of {number_of(every.count, 'annotation')}"
     return f"{much} of annotators' time {_is(allowed)} {_images(allowed)} at {each} each, {measured}."
 
 
@@ -294,7 +292,7 @@ def event_words(action: str) -> str:
 def brought(result: Json) -> str:
     """What the look that an event led to brought, as a sentence without its full stop."""
     parts = [
-        f"{count:,} {noun}{'' if count == 1 else 's'}{rest}"
+        f"{number_of(count, noun)}{rest}"
         for name, noun, rest in (
             ("answers", "annotation", " new or changed"),
             ("withdrawn", "annotation", " gone"),
@@ -304,5 +302,5 @@ def brought(result: Json) -> str:
     ]
     if int(result.get("images", 0)) < 0:
         gone = -int(result["images"])
-        parts.append(f"{gone:,} image{'' if gone == 1 else 's'} fewer in the pool")
+        parts.append(f"{number_of(gone, 'image')} fewer in the pool")
     return ", ".join(parts) or "nothing new"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cdsel_backend.counted import form, number_of, numbered
 from cdsel_backend.labelstudio.labels import LabelSpace, UnknownLabel
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
@@ -75,12 +76,13 @@ def other_answers_problem(state: State, space: LabelSpace) -> list[str]:
     counts = Counter(row.question for row in rows).most_common()
     asked = ", ".join(f"{question} ({count})" for question, count in counts)
     numbers = sorted({row.task for row in rows if row.task is not None})
-    tasks = ", ".join(map(str, numbers[:TASKS_SHOWN])) + (", …" if len(numbers) > TASKS_SHOWN else "")
-    several = len(rows) > 1
+    count = len(rows)
+    on_tasks = (
+        f"on {form(len(numbers), 'that task', 'those tasks')}, too ({numbered('task', numbers, TASKS_SHOWN)})"
+    )
     return [
-        f"{len(rows)} annotation{'s answer' if several else ' answers'} another question than {space.control}, which "
-        f"is learned: {asked}. {'They count' if several else 'It counts'} neither as label nor as skipped, and "
-        f"{'use' if several else 'uses'} no budget. Answer "
-        f"{space.control} on {'those tasks' if several else 'that task'}, too (tasks {tasks}); or set learn to the "
-        f"question that is meant; or import {'them' if several else 'it'} again with from_name {space.control}"
+        f"{number_of(count, 'annotation answers', 'annotations answer')} another question than {space.control}, which "
+        f"is learned: {asked}. {form(count, 'It counts', 'They count')} neither as label nor as skipped, and "
+        f"{form(count, 'uses', 'use')} no budget. Answer {space.control} {on_tasks}; or set learn to the question that "
+        f"is meant; or import {form(count, 'it', 'them')} again with from_name {space.control}"
     ]

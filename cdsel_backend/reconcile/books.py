@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
+from cdsel_backend.counted import form, number_of, numbered
 from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
@@ -144,11 +145,11 @@ def withdrawn_words(state: State, queue: int, deleted: Sequence[QueueTask]) -> s
     words = f"{_tasks(len(deleted), 'was')} deleted from the queue (project {queue})"
     if lost:
         words += (
-            f": {lost} image{'s' if lost > 1 else ''} without a label {'are' if lost > 1 else 'is'} withdrawn and not "
+            f": {number_of(lost, 'image')} without a label {form(lost, 'is', 'are')} withdrawn and not "
             "selected again, and the budget lets another in"
         )
     if kept:
-        words += f"; {kept} label{'s' if kept > 1 else ''} that had come in {'stay' if kept > 1 else 'stays'}"
+        words += f"; {number_of(kept, 'label')} that had come in {form(kept, 'stays', 'stay')}"
     return words
 
 
@@ -233,12 +234,11 @@ def take_answers(
 
 def foreign_words(queue: int, tasks: Sequence[int]) -> str:
     """That labels of tasks which somebody else put into a queue are not learned, and the fix."""
-    shown = ", ".join(map(str, tasks[:TASKS_SHOWN])) + (", …" if len(tasks) > TASKS_SHOWN else "")
-    several = len(tasks) > 1
+    count = len(tasks)
     return (
-        f"{len(tasks)} labelled task{'s' if several else ''} of the queue (project {queue}) "
-        f"{'were' if several else 'was'} not put there by this backend (tasks {shown}): "
-        f"{'their labels are' if several else 'its label is'} not learned; import such images into the pool instead"
+        f"{number_of(count, 'labelled task')} of the queue (project {queue}) {form(count, 'was', 'were')} not put "
+        f"there by this backend ({numbered('task', tasks, TASKS_SHOWN)}): "
+        f"{form(count, 'its label is', 'their labels are')} not learned; import such images into the pool instead"
     )
 
 
@@ -251,5 +251,4 @@ def say(context: Context, source: int, action: str, tasks: Collection[int], word
 
 
 def _tasks(count: int, verb: str = "is") -> str:
-    several = {"is": "are", "was": "were"}[verb]
-    return f"{count} tasks {several}" if count > 1 else f"1 task {verb}"
+    return f"{number_of(count, 'task')} {form(count, verb, {'is': 'are', 'was': 'were'}[verb])}"

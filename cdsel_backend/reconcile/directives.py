@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import form, number_of
 from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.reconcile.books import WITHDRAWN, say
 from cdsel_backend.reconcile.context import Context
@@ -27,8 +28,8 @@ def withdraw_excluded(context: Context, state: State) -> bool:
     if out:
         count = len({row.item for row in out})
         words = (
-            f"{count} image{'s were' if count > 1 else ' was'} taken out of the queue, because an administrator "
-            f"excluded {'them; the budget lets others in' if count > 1 else 'it; the budget lets another in'}"
+            f"{number_of(count, 'image was', 'images were')} taken out of the queue, because an administrator "
+            f"excluded {form(count, 'it; the budget lets another in', 'them; the budget lets others in')}"
         )
         queue = state.queues.get(out[0].annotator, state.project.pool_project)
         say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], words)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cdsel_backend.counted import listed
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by
 from cdsel_backend.labelstudio.source import is_shown_as
@@ -76,7 +77,6 @@ def _named(edited: Sequence[tuple[int, Item]]) -> str:
     """The tasks of a queue, each with what it is in the pool."""
     named = [
         f"task {task} ({f'task {item.task} of the pool' if item.source is None else item.key})"
-        for task, item in edited[:SHOWN]
+        for task, item in edited
     ]
-    more = f" and {len(edited) - SHOWN:,} more" if len(edited) > SHOWN else ""
-    return f"{', '.join(named)}{more}"
+    return listed(named, SHOWN)

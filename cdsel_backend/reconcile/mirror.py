@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.export.labelled import results_of
 from cdsel_backend.labelstudio.labels import UnknownLabel, space_of
 from cdsel_backend.labelstudio.mirroring import due, mirrored
@@ -40,7 +41,7 @@ def mirror(context: Context, state: State) -> bool:
     wanted, lacking = _wanted(context, state)
     if lacking:
         problem = (
-            f"mirror: {lacking} label{'s are' if lacking > 1 else ' is'} not in Label Studio any more, as their queue "
+            f"mirror: {number_of(lacking, 'label is', 'labels are')} not in Label Studio any more, as their queue "
             "was deleted, and cannot be written again (regions, or a class that is gone): nothing is copied into the "
             "pool project, since it would not be complete"
         )

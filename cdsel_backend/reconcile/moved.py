@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import shown_by
 from cdsel_backend.labelstudio.source import is_shown_as
@@ -62,7 +63,7 @@ def readdress(context: Context, state: State) -> bool:
         given.setdefault(state.queues[row.annotator], []).append(task["id"])
     forget_moved(context.store, state, moved)
     for queue, tasks in given.items():
-        words = f"{len(tasks)} task{'s show their images' if len(tasks) > 1 else ' shows its image'}"
+        words = f"{number_of(len(tasks), 'task shows its image', 'tasks show their images')}"
         say(
             context,
             queue,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.client import NotFound
 from cdsel_backend.labelstudio.placing import EVERYONE, stranded
 from cdsel_backend.labelstudio.queue_projects import (
@@ -125,13 +126,13 @@ def annotator_problems(state: State) -> list[str]:
     if state.staff and not sum(state.places.values()):
         if state.left:
             words.append(
-                f"annotators: their quotas are used up while the budget has {state.left} images left; raise a quota, "
-                "or name another annotator"
+                f"annotators: their quotas are used up while the budget has {number_of(state.left, 'image')} left; "
+                "raise a quota, or name another annotator"
             )
         if idle := stranded(state):
             words.append(
-                f"annotators: {len(idle)} images wait in queues of people who are no annotators any more; raise a "
-                "quota so that others may get them"
+                f"annotators: {number_of(len(idle), 'image waits', 'images wait')} in queues of people who are no "
+                "annotators any more; raise a quota so that others may get them"
             )
     return words
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from cdsel_backend.counted import form, listed, number_of
 from cdsel_backend.project.former import forget, former_contents, note_moved
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.reconcile.books import WITHDRAWN, say
@@ -58,8 +59,8 @@ def withdraw_replaced(context: Context, state: State) -> bool:
         return False
     count = len({row.item for row in out})
     words = (
-        f"{count} image{'s were' if count > 1 else ' was'} taken out of the queue, which showed the former "
-        f"picture{'s' if count > 1 else ''}: the pool holds {'others' if count > 1 else 'another'} by now, and "
+        f"{number_of(count, 'image was', 'images were')} taken out of the queue, which showed the former "
+        f"{form(count, 'picture')}: the pool holds {form(count, 'another', 'others')} by now, and "
         "the queue gets what is worth labelling of these or of others"
     )
     queue = state.queues.get(out[0].annotator, state.project.pool_project)
@@ -124,8 +125,7 @@ def _open(state: State) -> str:
 def _replaced(items: Sequence[int], names: Mapping[int, str]) -> str:
     """That pictures were replaced after they were ..., to be followed by what."""
     named = [names[item] for item in sorted(items) if item in names]
-    more = f" and {len(named) - SHOWN:,} more" if len(named) > SHOWN else ""
-    which = f"{', '.join(named[:SHOWN])}{more}"
+    which = listed(named, SHOWN)
     if len(named) == 1:
         return f"the picture of {which} in the pool was replaced by another after it was"
     return f"the pictures of {which} in the pool were replaced by others after each was"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.embed import Embedder, embed_images
 from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.project.source import pool_source, source_item
@@ -68,7 +69,7 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         return _stays(base, asked, "a fine-tune needs labels of one class an image")
     trained = pool.labelled & ~pool.held_out
     if asked == "auto" and trained.sum() < ENOUGH_LABELS:
-        why = f"{trained.sum()} labels to train on; it is tried from {ENOUGH_LABELS}, where there is a GPU"
+        why = f"{number_of(trained.sum(), 'label')} to train on; it is tried from {ENOUGH_LABELS}, where there is a GPU"
         return _stays(base, asked, why)
 
     # Here, not above: torch is slow to load, and a training of the head alone has no need of it.

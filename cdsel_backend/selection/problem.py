@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind, OneClass
 from cdsel_backend.pool.columns import Column
 
@@ -142,7 +143,7 @@ class Problem:
         n = lengths.get("vectors", len(self.taken))
         for name, length in lengths.items():
             if length != n:
-                raise ValueError(f"{name} has {length} items, vectors has {n}")
+                raise ValueError(f"{name} has {number_of(length, 'item')}, vectors has {n}")
         if probabilities is not None and probabilities.shape != (n, self.n_classes):
             raise ValueError(f"probabilities are {probabilities.shape}, not {(n, self.n_classes)}")
         known = {column.name for column in self.columns}

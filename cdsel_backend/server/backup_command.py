@@ -10,6 +10,7 @@ import click
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.settings import ServerSettings, read_server_settings
 from cdsel_backend.store import Store, archive
 
@@ -35,7 +36,9 @@ def backup(file: Path) -> None:
         raise click.ClickException(str(fault)) from None
     except (OSError, sqlite3.Error) as fault:
         raise click.ClickException(f"no archive was made: {fault}") from None
-    click.echo(f"{file}: {len(made.files)} files, {made.bytes / 1e6:.1f} MB, cdsel {made.version}")
+    click.echo(
+        f"{file}: {number_of(len(made.files), 'file')}, {made.bytes / 1e6:.1f} MB, cdsel {made.version}"
+    )
     if database is None:
         click.echo(
             f"The database {make_url(server.database_url).render_as_string(hide_password=True)} is not in it: back it "
@@ -66,7 +69,7 @@ def restore(file: Path, replace: bool) -> None:
         raise click.ClickException(f"nothing was restored: {fault}") from None
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.made_at))
     click.echo(
-        f"{server.data_dir} is what it was on {made} (cdsel {found.version}): {len(found.files)} files."
+        f"{server.data_dir} is what it was on {made} (cdsel {found.version}): {number_of(len(found.files), 'file')}."
     )
     if aside is not None:
         click.echo(f"What was there lies in {aside}.")

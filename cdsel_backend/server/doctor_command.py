@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import click
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.checkup import CheckResult, check_backend, check_studio, check_switches
 from cdsel_backend.labelstudio.client import (
     LabelStudio,
@@ -49,7 +50,9 @@ def doctor(as_json: bool, fix: bool, yes: bool) -> None:
     if as_json:
         click.echo(json.dumps([_row(finding, removed) for finding in findings], indent=2, ensure_ascii=False))
     elif removable and not fix:
-        click.echo(f"\n`cdsel doctor --fix` removes {len(removable)} of these webhooks, after asking.")
+        click.echo(
+            f"\n`cdsel doctor --fix` removes {number_of(len(removable), 'webhook')} that nobody needs, after asking."
+        )
     if any(finding.level == "problem" for finding in findings):
         raise SystemExit(1)
 

@@ -26,6 +26,7 @@ from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import BadRequest, TooManyRequests
 from werkzeug.wrappers import Response as AnyResponse
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.project.addresses import WEBHOOK_HEADER, project_of_token
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
@@ -93,7 +94,7 @@ class Door:
                 1, round(self._limiter.get_window_stats(WRONG_PASSWORDS, *key).reset_time - time.time())
             )
             raise TooManyRequests(
-                f"too many wrong passwords came from this address: try again in {seconds} seconds",
+                f"too many wrong passwords came from this address: try again in {number_of(seconds, 'second')}",
                 retry_after=seconds,
             )
         # In constant time, so that neither can be guessed letter by letter.

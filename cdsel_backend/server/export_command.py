@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cdsel_backend.counted import form, number_of
 from cdsel_backend.server.models_command import out_option, project_option, project_state
 from cdsel_backend.server.shelf import open_shelf
 
@@ -59,8 +60,10 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
         raise click.ClickException(str(fault)) from None
     except OSError as fault:
         raise click.ClickException(f"{file} cannot be written: {fault}") from None
-    click.echo(f"{len(images):,} labelled images in {file}")
+    click.echo(f"{number_of(len(images), 'labelled image')} in {file}")
     if left_out:
         click.echo(
-            f"{left_out:,} regions (brushes, key points) are left out: COCO holds outlines only", err=True
+            f"{number_of(left_out, 'region')} (brushes, key points) {form(left_out, 'is', 'are')} left out: COCO holds "
+            "outlines only",
+            err=True,
         )

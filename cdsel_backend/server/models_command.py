@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.project import champion
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import CANDIDATE, CHAMPION, aliases
@@ -54,7 +55,7 @@ def list_(shelf: Shelf, project: int | None) -> None:
             if row.metrics.get(name) is not None
         )
         click.echo(
-            f"{mark} {row.version}  {len(row.labels)} labels  {shown or 'too few held-out labels'}  "
+            f"{mark} {row.version}  {number_of(len(row.labels), 'label')}  {shown or 'too few held-out labels'}  "
             f"{outcome(row.outcome)}"
         )
 
@@ -138,7 +139,7 @@ def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
         raise click.ClickException(str(fault)) from None
     except OSError as fault:
         raise click.ClickException(f"{file} cannot be written: {fault}") from None
-    click.echo(f"{whole.name}: {file} ({file.stat().st_size:,} bytes), card in {card_file}")
+    click.echo(f"{whole.name}: {file} ({number_of(file.stat().st_size, 'byte')}), card in {card_file}")
 
 
 def project_state(store: Store, pool_project: int | None) -> State:

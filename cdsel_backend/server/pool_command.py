@@ -8,6 +8,7 @@ import os
 import click
 import numpy as np
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
@@ -97,8 +98,8 @@ def add(
         click.echo(f"left out: {item.key or item.task}: {item.problem}", err=True)
     _, left_out, total = shelf.store.embedding_progress(state.project.id)
     click.echo(
-        f"{counts[1]:,} images are new and {counts[2]:,} changed; the pool has {total:,}, {left_out:,} of them left "
-        "out. The worker embeds what is new."
+        f"{number_of(counts[1], 'image is', 'images are')} new and {counts[2]:,} changed; the pool has {total:,}, "
+        f"{left_out:,} of them left out. The worker embeds what is new."
     )
 
 
@@ -167,7 +168,8 @@ def verify(shelf: Shelf) -> None:
         lost = store.forget_vectors(backbone, np.asarray(damaged), kept.count(backbone))
         total += lost
         click.echo(
-            f"{backbone}: {kept.count(backbone):,} vectors, {len(damaged):,} damaged, {lost:,} to embed again"
+            f"{backbone}: {number_of(kept.count(backbone), 'vector')}, {len(damaged):,} damaged, "
+            f"{lost:,} to embed again"
         )
     if total:
         click.echo("The worker embeds them again at its next look.")
@@ -201,10 +203,12 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
                 )
             continue
         freed += kept.size_bytes(backbone)
-        click.echo(f"{backbone}: {kept.count(backbone):,} vectors, {kept.size_bytes(backbone):,} bytes")
+        click.echo(
+            f"{backbone}: {number_of(kept.count(backbone), 'vector')}, {number_of(kept.size_bytes(backbone), 'byte')}"
+        )
         if not dry_run:
             kept.remove(backbone)
-    click.echo(f"{freed:,} bytes {'would be freed' if dry_run else 'freed'}")
+    click.echo(f"{number_of(freed, 'byte')} {'would be freed' if dry_run else 'freed'}")
 
 
 def whole_address(address: str) -> str:

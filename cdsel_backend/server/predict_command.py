@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.server.models_command import found_version, project_option, project_state
 from cdsel_backend.server.shelf import Shelf, open_shelf
@@ -68,12 +69,12 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
                 writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
                 done += len(rows)
                 problems += sum("problem" in row for row in rows)
-                click.echo(f"{done:,} images", err=True)
+                click.echo(number_of(done, "image"), err=True)
     except SourceError as fault:
         raise click.ClickException(str(fault)) from None
     except OSError as fault:
         raise click.ClickException(f"{file} cannot be written: {fault}") from None
-    click.echo(f"{name}: {done:,} images in {file}, {problems:,} of them cannot be used.")
+    click.echo(f"{name}: {number_of(done, 'image')} in {file}, {problems:,} of them cannot be used.")
 
 
 def _answers(

@@ -16,10 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cdsel_backend.pool.backbones import View
 from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.errors import BackboneError
+from cdsel_backend.pool.label_cells import label_of
 from cdsel_backend.pool.network import DEFAULT as DEFAULT_BACKBONE
 from cdsel_backend.selection import missing_peers, strategies
 from cdsel_backend.simulate.compare import compare
-from cdsel_backend.simulate.dataset import Dataset, label_of, two_levels
+from cdsel_backend.simulate.dataset import Dataset, two_levels
 from cdsel_backend.simulate.option_types import Budgets, Correlations, Names
 from cdsel_backend.simulate.outcome import Outcome
 from cdsel_backend.simulate.output import write

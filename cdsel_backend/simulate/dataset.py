@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,16 +13,16 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.pool.backbones import View, load_backbone
-from cdsel_backend.pool.columns import MISSING, Column, read_columns, tidy
+from cdsel_backend.pool.columns import MISSING, Column, read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.groups import group_id
+from cdsel_backend.pool.label_cells import is_several, label_of
 from cdsel_backend.simulate.pictures import Pictures, named, read_pictures
 from cdsel_backend.table import Row, UsageError, image_file, require, require_images
 
 Progress = Callable[[str, int, int], None]
-NO_LABEL = frozenset({"", "?", "-", "--", ".", "n/a", "na", "n.a.", "#n/a", "<na>", "nan", "null"})
 """What programs write where there is no label. "none" and "unknown" may be classes and stay."""
 FEW = 5  # images of a class, below which nothing is learned or measured of it
 
@@ -133,15 +131,6 @@ def load_dataset(
     return _with_confounders(data, named)
 
 
-def label_of(cell: str) -> str:
-    """The class that a cell names; none ("") where it is empty or says that there is none. 1.0 is the class 1."""
-    text = tidy(cell)
-    if text.casefold() in NO_LABEL:
-        return ""
-    whole = re.fullmatch(r"([+-]?\d+)\.0+", text)  # what pandas makes of whole numbers where a cell is empty
-    return whole[1] if whole else text
-
-
 def check_classes(label: str, counts: Counter[str]) -> list[str]:
     """Return notes on the classes of a column, by how many images have each.
 
@@ -153,7 +142,7 @@ def check_classes(label: str, counts: Counter[str]) -> list[str]:
         raise UsageError(
             f"--label: column {label!r} holds only {''.join(names)!r}; at least two classes are needed"
         )
-    several = next((name for name in names if _is_several(name)), None)
+    several = next((name for name in names if is_several(name)), None)
     if several is not None:
         raise UsageError(
             f"--label: column {label!r} holds several labels in a cell, such as {several[:100]}; one class an image is "
@@ -170,16 +159,6 @@ def check_classes(label: str, counts: Counter[str]) -> list[str]:
         )
     few = [f"{name} ({counts[name]})" for name in names if counts[name] < FEW]
     return [f"Too few images to learn or measure: {', '.join(few)}."] if few else []
-
-
-def _is_several(text: str) -> bool:
-    """Whether a cell holds a list, as where Label Studio exports the answers to a multiple choice or regions."""
-    if text[:1] not in ("[", "{"):
-        return False
-    try:
-        return isinstance(json.loads(text), (list, dict))
-    except (ValueError, RecursionError):
-        return False
 
 
 def _with_confounders(data: Dataset, named: Sequence[str]) -> Dataset:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.folder import may_be_dicom
@@ -154,7 +155,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         if len(cells) > len(names) and not any(cells[len(names) :]):
             cells = cells[: len(names)]  # spreadsheets end rows with empty cells
         if len(cells) != len(names):
-            yield number, f"{len(cells)} values for {len(names)} columns"
+            yield number, f"{number_of(len(cells), 'value')} for {number_of(len(names), 'column')}"
             continue
         yield (
             number,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select, update
 
+from cdsel_backend.counted import number_of, numbered
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange, columns, records
@@ -153,12 +154,10 @@ def _named(connection: Connection, items: Sequence[int]) -> str:
     """Which images, for the audit: their tasks, where they are few."""
     table = schema.items.c
     tasks = connection.scalars(
-        select(table.task).where(table.id.in_(items[:TASKS_NAMED])).order_by(table.id)
+        select(table.task).where(table.id.in_(items[: TASKS_NAMED + 1])).order_by(table.id)
     ).all()
-    listed = ", ".join(map(str, tasks))
-    if len(items) > TASKS_NAMED:
-        return f"{len(items):,} images: tasks {listed}, …"
-    return f"{'tasks' if len(items) > 1 else 'task'} {listed}"
+    listed = numbered("task", tasks, TASKS_NAMED)
+    return listed if len(items) <= TASKS_NAMED else f"{number_of(len(items), 'image')}: {listed}"
 
 
 def _read(kept: str | None) -> Directive | None:

@@ -29,6 +29,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.store import vector_shelf
 from cdsel_backend.store.vector_shelf import KEY, Shelf, damaged_rows, restored
 from cdsel_backend.store.vectors import BLOCK, DamagedVectors
@@ -66,7 +67,7 @@ class VectorShards:
                 if shelf is None or shelf.dim != vectors.shape[1]:
                     known = shelf.dim if shelf else 0
                     raise ValueError(
-                        f"the vectors of {backbone} have {known} values, not {vectors.shape[1]}: "
+                        f"the vectors of {backbone} have {number_of(known, 'value')}, not {vectors.shape[1]}: "
                         "a backbone that gives others needs a fingerprint of its own"
                     )
                 shelf.mend()
@@ -104,7 +105,9 @@ class VectorShards:
                     raise IndexError(f"there is no vector of {backbone}")
                 return np.zeros((0, 0), dtype=np.float32)
             if len(positions) and not 0 <= positions.min() <= positions.max() < shelf.count:
-                raise IndexError(f"{backbone} has {shelf.count} vectors; asked for {positions.max()}")
+                raise IndexError(
+                    f"{backbone} has {number_of(shelf.count, 'vector')}; asked for {positions.max()}"
+                )
             parts = shelf.parts()
         found = np.empty((len(positions), shelf.dim), dtype=np.float32)
         shards = positions // vector_shelf.SHARD

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import fit_representation
+from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.groups import alone_or_together
@@ -72,7 +73,8 @@ def cross_fit(
     rows = np.flatnonzero(labelled & finite)
     inside = np.ones(len(rows), dtype=bool) if trainable is None else trainable[rows]
     if inside.sum() < FOLDS:
-        raise NotEnoughLabels(f"{int(inside.sum())} labels to train on are too few for {FOLDS} folds.")
+        few = number_of(int(inside.sum()), "label to train on is", "labels to train on are")
+        raise NotEnoughLabels(f"{few} too few for {FOLDS} folds.")
     others = np.flatnonzero(~labelled & finite)
     spaced = np.linspace(0, len(others) - 1, min(len(others), _UNLABELLED)).astype(np.int64)
     pool = np.concatenate([rows, others[spaced]])

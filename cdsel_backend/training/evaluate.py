@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column, joint_codes
 from cdsel_backend.pool.groups import alone_or_together
@@ -56,7 +57,8 @@ def evaluate(
     n = len(labels)
     if probabilities.shape != (n, len(classes)):
         raise ValueError(
-            f"probabilities are {probabilities.shape}, not {(n, len(classes))}, for {len(classes)} classes"
+            f"probabilities are {probabilities.shape}, not {(n, len(classes))}, for "
+            f"{number_of(len(classes), 'class', 'classes')}"
         )
     codes = kind.codes(labels)
     asked = codes >= 0
@@ -87,7 +89,7 @@ def evaluate(
         listed = [{**group, "patients": int(count)} for group, count in zip(listed, patients, strict=True)]
     reasons: dict[str, str] = {}
     if n < minimum:
-        reasons["accuracy"] = f"only {n} held-out labels; {minimum} are needed"
+        reasons["accuracy"] = f"only {number_of(n, 'held-out label')}; {minimum} are needed"
     if not len(counted):
         reasons["balanced_accuracy"] = "too few held-out labels of some class"
     if len(judged.names) < 2:

@@ -14,6 +14,7 @@ import scipy
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import Representation, fit_representation, level_shift
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.training.fitting import Sample, Weighting, choose, sample_weights
@@ -338,7 +339,7 @@ def _training_rows(
     seen = np.unique(labels[rows])
     if len(seen) < 2:
         held = "" if trainable is None else " (labels held out for evaluation do not count)"
-        they = "the only label says" if len(rows) == 1 else f"all {len(rows)} labels say"
+        they = "the only label says" if len(rows) == 1 else f"all {number_of(len(rows), 'label')} say"
         found = f"{they} {classes[seen[0]]!r}" if len(seen) else "there are no labels"
         raise NotEnoughLabels(f"A model needs labels of at least two classes, but {found}{held}.")
     return rows

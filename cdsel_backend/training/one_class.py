@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.offsets import occurs
@@ -36,8 +37,9 @@ def one_class_levels(
             for level, several, counts in zip(column.levels, occurs(shares), shares.seen, strict=True):
                 if several or not counts.any():
                     continue
+                labelled = number_of(round(counts.sum()), "label is", "labels are")
                 found.append(
-                    f"{column.name} {level}: {counts.max():.0f} of {counts.sum():.0f} labels are "
+                    f"{column.name} {level}: {counts.max():.0f} of {labelled} "
                     f"{decision.group(int(seen[counts.argmax()]))}. The model takes anything else to be as rare "
                     "there, and hardly ever says so; labels of other classes from there would change that."
                 )

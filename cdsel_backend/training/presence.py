@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import Representation, fit_representation
+from cdsel_backend.counted import number_of
 from cdsel_backend.labels.presence import OUTCOMES
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows, finite_rows
@@ -166,4 +167,4 @@ def train_presence(
 
 
 def _outcome_text(outcome: int, n: int) -> str:
-    return f"only {OUTCOMES[outcome]}, in {n} labels" if outcome >= 0 else "not labelled"
+    return f"only {OUTCOMES[outcome]}, in {number_of(n, 'label')}" if outcome >= 0 else "not labelled"

@@ -16,6 +16,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind
 
 FEWEST = (
@@ -114,4 +115,4 @@ def tell(
         codes = kind.codes(labels)
         misses = (codes >= 0) & (kind.decided(probabilities) != codes)
         answer["error"] = share.estimate(misses.sum(axis=1) / np.maximum((codes >= 0).sum(axis=1), 1))
-    return {**answer, "sentence": f"From {n} labels drawn by chance."}
+    return {**answer, "sentence": f"From {number_of(n, 'label')} drawn by chance."}

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
 
+from cdsel_backend.counted import form
 from cdsel_backend.project.wording import outcome, value_text
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
@@ -56,6 +57,7 @@ def _prepare(setup: BlueprintSetupState) -> None:
         iso=iso,
         duration=duration,
         number_of=number_of,
+        form=form,
         breakable=breakable,
         zip=zip,
         value=value_text,
@@ -177,9 +179,9 @@ def ago(seconds: float | None) -> str:
     return "just now" if past >= 0 else "in a moment"
 
 
-def number_of(count_of: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{count(count_of)} {noun}{'' if count_of == 1 else 's'}"
+def number_of(count_of: int, noun: str, several: str = "") -> str:
+    """`1 image`, `2 images`, with the numbers of the pages; `several` is the form for all numbers but 1."""
+    return f"{count(count_of)} {form(count_of, noun, several)}"
 
 
 def duration(seconds: float | None) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend import figures
 from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, labels_by_level
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.server.pool_table import PoolTable, PoolTables
@@ -216,7 +217,7 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
 def _panel(name: str, caption: str, counts: NDArray[np.float64], names: list[str], column: Column) -> Panel:
     n = round(float(counts.sum()))
     picture = figures.mosaic(
-        np.round(counts, 1), names, column.levels, title=f"{name} · {n:,} image{'' if n == 1 else 's'}"
+        np.round(counts, 1), names, column.levels, title=f"{name} · {number_of(n, 'image')}"
     )
     return Panel(name, caption, counts, Markup(picture) if n else None)
 

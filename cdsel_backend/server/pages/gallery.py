@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest
 
+from cdsel_backend.counted import form
 from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageFilter
 from cdsel_backend.server.pages.blueprint import count, page_number, pages, read_state, who
 from cdsel_backend.server.pages.found import Found, find_images
@@ -108,7 +109,7 @@ def _meant(state: State) -> list[int]:
         ids = find_images(state, request.args.to_dict(flat=False)).ids
         if str(len(ids)) != request.form.get("found"):
             raise BadRequest(
-                f"the filter finds {len(ids):,} images by now, not as many as the page said: look at them again first"
+                f"the filter finds {_images(len(ids))} by now, not as many as the page said: look at them again first"
             )
         return [int(item) for item in ids]
     items = [int(item) for item in request.form.getlist("item") if is_number(item)]
@@ -130,7 +131,7 @@ def sentence(state: State, items: Sequence[int], changed: int, wanted: Directive
         words = f"{_images(changed)} {_are(changed)} excluded and will not be selected."
         if open_now:
             words += (
-                f" {_images(open_now)} in the queue {'leave' if open_now > 1 else 'leaves'} it in a moment, unless "
+                f" {_images(open_now)} in the queue {form(open_now, 'leaves', 'leave')} it in a moment, unless "
                 "somebody has begun to label there."
             )
         return words
@@ -194,12 +195,12 @@ def is_number(text: str) -> bool:
 
 
 def _images(number: int) -> str:
-    return f"{count(number)} image{'s' if number != 1 else ''}"
+    return f"{count(number)} {form(number, 'image')}"
 
 
 def _are(number: int) -> str:
-    return "are" if number != 1 else "is"
+    return form(number, "is", "are")
 
 
 def _them(number: int) -> str:
-    return "them" if number != 1 else "it"
+    return form(number, "it", "them")

@@ -1,0 +1,36 @@
+"""Counted things in sentences: numbers agree with their nouns and verbs, and long lists are cut.
+
+Whatever says how many of something there are to a person says it with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def form(count: float, one: str, several: str = "") -> str:
+    """The form of a word that agrees with a number: `image` or `images`, `is` or `are`.
+
+    `several` is the form for all numbers but 1; by default `one` with an s.
+    """
+    return one if count == 1 else several or f"{one}s"
+
+
+def number_of(count: int, noun: str, several: str = "") -> str:
+    """`1 image`, `2 images`, `12,345 images`."""
+    return f"{count:,} {form(count, noun, several)}"
+
+
+def listed(things: Iterable[object], most: int) -> str:
+    """`a`, `a and b`, `a, b and c`; of more than `most`, the first and how many more: `a, b and 9 more`."""
+    names = [str(thing) for thing in things]
+    shown = names[:most] if len(names) <= most else [*names[:most], f"{len(names) - most:,} more"]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+
+
+def numbered(noun: str, numbers: Iterable[int], most: int) -> str:
+    """`task 5`, `tasks 5 and 6`; of more than `most` the first, as in `tasks 5, 6, …`, where their number is said."""
+    found = list(numbers)
+    if len(found) > most:
+        return f"{noun}s {', '.join(map(str, found[:most]))}, …"
+    return f"{form(len(found), noun)} {', '.join(map(str, found))}"
