@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -746,6 +747,53 @@ def test_the_command_writes_what_it_promises(folder: Path):
     assert html.count("<svg") >= 8
 
 
+def test_a_run_that_was_stopped_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    options = {
+        "budget": "20",
+        "rounds": "2",
+        "seeds": "3",
+        "strategy": "random,stratified",
+        "training": "plain",
+    }
+    asked = [part for name, value in options.items() for part in (f"--{name}", value)]
+    whole = call(folder, *asked)
+    results = (folder / "out" / "results.csv").read_text().splitlines()
+    shutil.rmtree(folder / "out")
+    ran: list[tuple[str, int, str]] = []
+    run_unit = runner.run_unit
+
+    def stopped(data, correlation, seed, strategy, plan):
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append((correlation, seed, strategy))
+        return run_unit(data, correlation, seed, strategy, plan)
+
+    monkeypatch.setattr(runner, "run_unit", stopped)
+    done = call(folder, *asked)
+    assert done.exit_code == 1
+    assert "Stopped. What is done is kept: the same command goes on from there." in done.output
+    assert not (folder / "out" / "results.csv").exists()
+    ran.clear()
+
+    def counted(data, correlation, seed, strategy, plan):
+        ran.append((correlation, seed, strategy))
+        return run_unit(data, correlation, seed, strategy, plan)
+
+    monkeypatch.setattr(runner, "run_unit", counted)
+    done = call(folder, *asked)
+    assert done.exit_code == 0, done.output
+    assert len(ran) == 4, "two of six were kept"
+    again = (folder / "out" / "results.csv").read_text().splitlines()
+    assert [line for line in again if ",seconds," not in line] == [
+        line for line in results if ",seconds," not in line
+    ]
+    assert done.output.splitlines()[-1] == whole.output.splitlines()[-1]
+    assert [one.name for one in (folder / "out").iterdir() if one.is_dir()] == []
+    ran.clear()
+    call(folder, *asked)
+    assert len(ran) == 6, "what is whole is not kept"
+
+
 def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
     asked = [
         "--budget",
@@ -778,7 +826,7 @@ def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
         (["--group", "diagnosis"], "--group: 'diagnosis' is the --label itself"),
         (["--group", "lesion"], "--group: the table has no column 'lesion'"),
         (["--ignore", "lesion"], "--ignore: the table has no column 'lesion'"),
-        (["--correlation", "1.5"], "'1.5' is neither natural nor a number between 0 and 1"),
+        (["--correlation", "1.5"], "'1.5' is neither natural nor a number above 0 and below 1"),
         (["--correlation", ".5", "--levels", "east"], "are not two levels of site"),
         (["--correlation", ".5", "--levels", "east,south"], "site has no level 'south'; it has"),
         (["--correlation", ".5", "--confounder", "site,sex"], "needs one --confounder, not site, sex"),

@@ -21,6 +21,7 @@ from cdsel_backend.pool.network import DEFAULT as DEFAULT_BACKBONE
 from cdsel_backend.selection import missing_peers, strategies
 from cdsel_backend.simulate.compare import compare
 from cdsel_backend.simulate.dataset import Dataset, two_levels
+from cdsel_backend.simulate.kept import Kept
 from cdsel_backend.simulate.option_types import Budgets, Correlations, Names
 from cdsel_backend.simulate.outcome import Outcome
 from cdsel_backend.simulate.output import write
@@ -194,14 +195,15 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         )
         for fault in check_budgets(sets, plan):
             raise UsageError(f"{fault}; ask for less")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--out: {out} cannot be made: {error.strerror or error}") from error
+        kept = Kept(out, sets, plan, [given[name] for name in ("backbone", "features", "view")])
         tell, outcome = teller(progress), Outcome()
-        for number, found in enumerate(run_plan(sets, plan, jobs or os.cpu_count() or 1), start=1):
-            outcome.add(found)
-            tell("Running strategies", number, len(plan.units))
+        try:
+            for number, found in enumerate(run_plan(sets, plan, jobs or os.cpu_count() or 1, kept), start=1):
+                outcome.add(found)
+                tell("Running strategies", number, len(plan.units))
+        except KeyboardInterrupt:
+            console.print("Stopped. What is done is kept: the same command goes on from there.")
+            raise
     notes = list(data.notes)
     if "ji2025" in names:
         notes.append("ji2025 reduces by PCA here: t-SNE, its other way, takes seconds a round.")
@@ -210,6 +212,7 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         "positive": data.classes[plan.positive], "items": len(data), "notes": notes,
     }  # fmt: skip
     write(console, out, data, sets, plan, outcome, settings)
+    kept.remove()
 
 
 def _strategies(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -54,7 +54,7 @@ class Correlations(Names):
             except ValueError:
                 good = False
             if not good:
-                self.fail(f"{part!r} is neither natural nor a number between 0 and 1", param, ctx)
+                self.fail(f"{part!r} is neither natural nor a number above 0 and below 1", param, ctx)
             found.append(part if part == "natural" else f"{float(part):g}")
         if not found:
             self.fail("name natural, or numbers such as .5,.8,.95", param, ctx)

@@ -39,6 +39,10 @@ MODEL_FREE = BLIND | {
 }  # need no model
 
 
+Unit = tuple[str, int, str]
+"""(correlation, seed, strategy): what one process does at a stretch."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to run: the cells are all combinations."""
@@ -59,8 +63,8 @@ class Plan:
         return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
-    def units(self) -> list[tuple[str, int, str]]:
-        """(correlation, seed, strategy): what one process does at a stretch."""
+    def units(self) -> list[Unit]:
+        """All that is to be run."""
         return [
             (c, s, name) for c in self.correlations for s in self.seed_numbers for name in self.strategies
         ]

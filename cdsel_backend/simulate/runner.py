@@ -15,6 +15,7 @@ from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 
 from cdsel_backend.simulate.dataset import Dataset
+from cdsel_backend.simulate.kept import Kept
 from cdsel_backend.simulate.outcome import Cell, GroupResult, Outcome, Result
 from cdsel_backend.simulate.plan import (
     ACCURACIES,
@@ -25,6 +26,7 @@ from cdsel_backend.simulate.plan import (
     TRAININGS,
     TUNED,
     Plan,
+    Unit,
 )
 from cdsel_backend.simulate.ranking import rank
 from cdsel_backend.simulate.run import Picks, Run, make_scene
@@ -34,14 +36,24 @@ from cdsel_backend.training import evaluate
 from cdsel_backend.training.tuned import ENOUGH_LABELS
 
 
-def run_plan(sets: dict[str, Dataset], plan: Plan, jobs: int) -> Iterator[Outcome]:
-    """Yield the outcome of every unit as it is done; `sets` holds each correlation's dataset.
+def run_plan(sets: dict[str, Dataset], plan: Plan, jobs: int, kept: Kept) -> Iterator[Outcome]:
+    """Yield the outcome of every unit: of those `kept` at once, of others as they are done and kept, too.
 
-    Units run in `jobs` processes of one thread each. What a strategy or a training raises comes through.
+    `sets` holds each correlation's dataset. Units run in `jobs` processes of one thread each. What a strategy or a
+    training raises comes through.
     """
+    done = [unit for unit in plan.units if unit in kept]
+    yield from map(kept.read, done)
+    left = [unit for unit in plan.units if unit not in set(done)]
     with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
-        work = (delayed(run_unit)(sets[c], c, seed, name, plan) for c, seed, name in plan.units)
+        work = (delayed(_run_and_keep)(sets[unit[0]], unit, plan, kept) for unit in left)
         yield from Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(work)
+
+
+def _run_and_keep(data: Dataset, unit: Unit, plan: Plan, kept: Kept) -> Outcome:
+    outcome = run_unit(data, *unit, plan)
+    kept.write(unit, outcome)
+    return outcome
 
 
 def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Plan) -> Outcome:
