@@ -78,10 +78,12 @@ def test_a_task_of_the_queue_that_was_edited_is_not_deleted_and_what_differs_is_
         for task in (first, second, third, fourth)
     }
     assert pictures.startswith(
-        f"the picture of {of_pool[second['id']]}, {of_pool[fourth['id']]} in the queue (project {queue})"
+        f"the pictures of {of_pool[second['id']]} and {of_pool[fourth['id']]} in the queue (project {queue}) were"
     )
     assert metadata.startswith(f"the data of {of_pool[first['id']]} in the queue (project {queue})")
     assert f"Change the task of the pool (project {pool}), too" in metadata
+    edited = {row.task: row.pool_task for row in desk.store.problem_tasks(desk.project)["edited tasks"]}
+    assert edited == {task["id"]: task["data"]["cdsel_item"] for task in (first, second, fourth)}
     # The pool gets what was meant, or the task what it was.
     by_number = {task["id"]: task for task in desk.client.tasks(pool)}
     patch(desk, by_number[first["data"]["cdsel_item"]], site="east")

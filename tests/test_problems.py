@@ -17,6 +17,7 @@ from cdsel_backend.reconcile.worker import Worker
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
+from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Request
 
 POOL = 12
@@ -144,3 +145,33 @@ def test_a_fine_tune_that_failed_is_no_problem_once_nobody_asks_for_one(tmp_path
     world.store.update_project(world.project, layers={**layers, "dashboard": {"training": "head"}})
     world.step(check_settings)
     assert "fine-tune" not in world.state().project.problems
+
+
+def test_a_message_is_a_whole_sentence_and_leads_to_what_it_names(store, tmp_path):
+    project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG, queue_project=13)
+    client = create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store).test_client()
+    path, there = f"/projects/{POOL}", f"{STUDIO_URL}/projects"
+    named = [NamedTask(13, 100 + n, n) for n in range(30)]
+    words = "task 100 (task 1 of the pool) in the queue (project 13) differ, tasks 5, 6 and 7, too; set `x<y`"
+    store.note_problems(project, "edited tasks", [words], named)
+    store.note_problems(project, "sources", ["the picture of task 8 in the pool is new: see project 77."])
+    store.note_problems(
+        project, "queue config", ["Correct it under Settings > Labeling Interface of project 13"]
+    )
+    page = client.get(path).text
+    for wanted in (
+        f'task <a href="{there}/13/data?task=100">100</a> (task <a href="{there}/12/data?task=1">1</a> of the pool)',
+        f'(<a href="{there}/13/data">project 13</a>) differ, tasks <a href="{there}/13/data?task=5">5</a>, ',
+        "set <code>x&lt;y</code>. <time",
+        f'task <a href="{there}/12/data?task=8">8</a> in the pool is new: see project 77. <time',
+        f'<a href="{there}/13/settings/labeling">Settings &gt; Labeling Interface of project 13</a>. <time',
+        f"{path}/tables/tasks-of-problems.csv",
+    ):
+        assert wanted in page, wanted
+    assert store.problem_tasks(project) == {"edited tasks": named}
+    rows = client.get(f"{path}/tables/tasks-of-problems.csv").text.lstrip("\ufeff").splitlines()
+    assert (rows[:2], len(rows)) == (["problem,project,task,pool_task", "edited tasks,13,100,0"], 31)
+    # What is right again names no task any more.
+    store.note_problems(project, "edited tasks", [])
+    assert store.problem_tasks(project) == {}
+    assert "tasks-of-problems" not in client.get(path).text

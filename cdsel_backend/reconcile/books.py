@@ -23,6 +23,7 @@ from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.edited import note_edits
 from cdsel_backend.store import State
+from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json, QueueTask
 
 WITHDRAWN, RETURNED, ADOPTED = "TASKS_WITHDRAWN", "TASKS_RETURNED", "TASKS_TAKEN_BACK"  # actions of events
@@ -43,6 +44,8 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     changed: list[str | None] = []
     strange: list[str] = []
     edited: list[str] = []
+    foreign_tasks: list[NamedTask] = []
+    edited_tasks: list[NamedTask] = []
     for queue in queues:
         space = space_of(state)
         if queue != project.pool_project:
@@ -54,12 +57,15 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         tasks = list(context.studio.tasks(queue, with_annotations=True))
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)
-        edited += note_edits(context, state, names[queue], tasks)
+        sentences, found = note_edits(context, state, names[queue], tasks)
+        edited += sentences
+        edited_tasks += found
         foreign = take_answers(context, state, queue, tasks, space)
         strange += [foreign_words(queue, foreign)] if foreign else []
+        foreign_tasks += [NamedTask(queue, task) for task in foreign]
     if set(queues) == set(state.queues.values()):
-        context.store.note_problems(project.id, "foreign", strange)
-        context.store.note_problems(project.id, "edited tasks", edited)
+        context.store.note_problems(project.id, "foreign", strange, foreign_tasks)
+        context.store.note_problems(project.id, "edited tasks", edited, edited_tasks)
         context.store.note_problems(project.id, "order", [words for words in disordered if words])
         context.store.note_problems(project.id, "queue config", [problem for problem in changed if problem])
         context.store.update_project(project.id, queue_synced_at=now)

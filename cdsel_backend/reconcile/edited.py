@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cdsel_backend.counted import listed
+from cdsel_backend.counted import form, listed
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by
 from cdsel_backend.labelstudio.source import is_shown_as
@@ -16,13 +16,16 @@ from cdsel_backend.project.source import source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.taking_out import is_in_place
 from cdsel_backend.store import State
+from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Item, Json, Selection, Shown
 
-SHOWN = 12  # tasks that a message names
+SHOWN = 4  # tasks that a message names
 
 
-def note_edits(context: Context, state: State, name: str, tasks: Sequence[Json]) -> list[str]:
-    """Keep what the tasks of one queue show, and say which show something else than before, as sentences.
+def note_edits(
+    context: Context, state: State, name: str, tasks: Sequence[Json]
+) -> tuple[list[str], list[NamedTask]]:
+    """Keep what the tasks of one queue show, and say which show something else than before: sentences, and the tasks.
 
     Args:
         context, state: the project's.
@@ -58,19 +61,25 @@ def note_edits(context: Context, state: State, name: str, tasks: Sequence[Json])
     pool = state.project.pool_project
     problems = []
     if pictures:
-        other = "the pool" if state.queue_is_pool else f"the pool (project {pool})"
+        other, count = "the pool" if state.queue_is_pool else f"the pool (project {pool})", len(pictures)
         problems.append(
-            f"the picture of {_named(pictures)} in the queue (project {queue}) was changed there, and {other} has "
-            "another: a label counts for the pool's picture. Where the new address is right, give it to the image in "
-            "the pool, too; else write the former one into the task again, or delete the task"
+            f"the {form(count, 'picture')} of {_named(pictures)} in the queue (project {queue}) "
+            f"{form(count, 'was', 'were')} changed there, and {other} has {form(count, 'another', 'others')}: a label "
+            "counts for the pool's picture. Where a new address is right, give it to the image in the pool, too; else "
+            "write the former one into the task again, or delete the task"
         )
     if metadata:
-        fix = "the table that lists it" if state.queue_is_pool else f"the task of the pool (project {pool})"
+        count = len(metadata)
+        fix = form(count, "the task", "the tasks")
+        fix = "the table that lists it" if state.queue_is_pool else f"{fix} of the pool (project {pool})"
         problems.append(
             f"the data of {_named(metadata)} in the queue (project {queue}) were changed there: metadata are not read "
-            f"from the queue. Change {fix}, too, which counts"
+            f"from the queue. Change {fix}, too: what the pool says counts"
         )
-    return problems
+    edits = [*pictures, *metadata]
+    return problems, [
+        NamedTask(queue, task, item.task if item.source is None else None) for task, item in edits
+    ]
 
 
 def _named(edited: Sequence[tuple[int, Item]]) -> str:

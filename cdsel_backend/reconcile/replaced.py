@@ -19,10 +19,11 @@ from cdsel_backend.reconcile.books import WITHDRAWN, say
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.taking_out import is_in_place, take_out
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Item
 
 ORIGIN = "replaced images"
-SHOWN = 12  # tasks that a message names
+SHOWN = 6  # tasks that a message names
 
 
 def compare(store: Store, state: State, read: Mapping[int, str]) -> None:
@@ -102,7 +103,11 @@ def report(store: Store, state: State) -> None:
             f"{_replaced(waiting, names)} pushed, and the queue shows the former picture, which somebody has begun to "
             "label: delete the draft there, or the task, and another image takes its place"
         )
-    store.note_problems(state.project.id, ORIGIN, words)
+    pool = state.project.pool_project
+    of_pool = [
+        items[item].task for item in (*labelled, *waiting) if item in items and items[item].source is None
+    ]
+    store.note_problems(state.project.id, ORIGIN, words, [NamedTask(pool, task, task) for task in of_pool])
 
 
 def _others(state: State) -> str:

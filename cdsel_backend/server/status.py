@@ -35,6 +35,8 @@ def project_status(store: Store, state: State) -> Json:
         + annotation_problems(state)
         + left_out(unusable, items, shown)
         + early_training(state),
+        "problem_tasks": bool(state.problems and store.problem_tasks(project.id))
+        or any(row.problem for row in state.annotations),
         "found": [
             {"origin": problem.origin, "message": problem.message, "since": problem.since}
             for problem in state.problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -13,6 +14,17 @@ from cdsel_backend.store.database import Database, reading, writing
 from cdsel_backend.store.records import Json
 
 POOL_GONE = "pool project"  # the origin of the problem that the pool project is not in Label Studio any more
+
+
+MOST_TASKS = 10_000  # that are kept of one problem
+
+
+class NamedTask(NamedTuple):
+    """A task that a problem is about: its project in Label Studio, its number there, and that of the pool."""
+
+    project: int
+    task: int
+    pool_task: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,10 +43,20 @@ class Problem:
 class Problems(Database):
     """What is wrong with projects."""
 
-    def note_problems(self, project: int, origin: str, sentences: Sequence[str]) -> None:
-        """Replace what is wrong according to one origin; an empty list says that it is right again."""
+    def note_problems(
+        self, project: int, origin: str, sentences: Sequence[str], tasks: Sequence[NamedTask] = ()
+    ) -> None:
+        """Replace what is wrong according to one origin; an empty list says that it is right again.
+
+        `tasks`: all those that it is about, where the sentences name the first.
+        """
         table = schema.projects
         with writing(self.engine) as connection:
+            known = _tasks(connection, project)
+            named = {name: rows for name, rows in known.items() if name != origin}
+            named |= {origin: [list(task) for task in tasks[:MOST_TASKS]]} if sentences and tasks else {}
+            if named != known:
+                _keep(connection, f"tasks of {_name(project)}", named)
             problems = dict(
                 connection.scalars(select(table.c.problems).where(table.c.id == project)).one() or {}
             )
@@ -57,6 +79,12 @@ class Problems(Database):
             for sentence in sentences
         ]
 
+    def problem_tasks(self, project: int) -> dict[str, list[NamedTask]]:
+        """All tasks that problems are about, by who found these."""
+        with reading(self.engine) as connection:
+            found = _tasks(connection, project)
+        return {origin: [NamedTask(*task) for task in tasks] for origin, tasks in found.items()}
+
     def dismiss_problem(self, project: int, origin: str, message: str, *, who: str) -> bool:
         """Say no more of a problem until it is found anew; returns whether there is such a problem."""
         with writing(self.engine) as connection:
@@ -69,7 +97,7 @@ class Problems(Database):
             times = {name: dict(known) for name, known in _times(connection, project).items()}
             since = times.setdefault(origin, {}).get(same[0], (None, None))[0]
             times[origin][same[0]] = since, who
-            _keep(connection, project, times)
+            _keep(connection, _name(project), times)
         return True
 
 
@@ -85,7 +113,7 @@ def note_times(connection: Connection, project: int, problems: Mapping[str, Sequ
         for origin, sentences in problems.items()
     }
     if times != known:
-        _keep(connection, project, times)
+        _keep(connection, _name(project), times)
 
 
 def _name(project: int) -> str:
@@ -101,6 +129,11 @@ def _times(connection: Connection, project: int) -> Times:
     }
 
 
-def _keep(connection: Connection, project: int, times: Times) -> None:
-    connection.execute(delete(schema.facts).where(schema.facts.c.name == _name(project)))
-    connection.execute(insert(schema.facts).values(name=_name(project), value=times))
+def _tasks(connection: Connection, project: int) -> dict[str, list[list[Any]]]:
+    table = schema.facts.c
+    return connection.scalar(select(table.value).where(table.name == f"tasks of {_name(project)}")) or {}
+
+
+def _keep(connection: Connection, name: str, value: object) -> None:
+    connection.execute(delete(schema.facts).where(schema.facts.c.name == name))
+    connection.execute(insert(schema.facts).values(name=name, value=value))

@@ -19,6 +19,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnav
 
 from cdsel_backend.counted import form
 from cdsel_backend.project.wording import outcome, value_text
+from cdsel_backend.server.pages.messages import message
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
 from cdsel_backend.store.faults import sentence
@@ -59,6 +60,7 @@ def _prepare(setup: BlueprintSetupState) -> None:
         number_of=number_of,
         form=form,
         breakable=breakable,
+        message=message,
         zip=zip,
         value=value_text,
         code=code,

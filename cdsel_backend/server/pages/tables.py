@@ -210,6 +210,24 @@ def _unusable_cells(store: Store, project: int) -> Iterator[Cells]:
         last = part[-1].id
 
 
+def _tasks_of_problems(store: Store, state: State) -> Sequence[Cells]:
+    """Every task that a problem of the project is about, where the message names the first."""
+    rows: list[Cells] = [
+        {"problem": origin, "project": task.project, "task": task.task, "pool_task": task.pool_task}
+        for origin, tasks in store.problem_tasks(state.project.id).items()
+        for task in tasks
+    ]
+    other = [row for row in state.annotations if row.item in state.other_answers and row.question is not None]
+    wrong = [(row, row.problem) for row in state.annotations if row.problem]
+    wrong += [(row, f"answers {row.question}") for row in other]
+    items = store.items_by_id({row.item for row, _ in wrong})
+    rows += [
+        {"problem": problem, "project": row.source, "task": row.task, "pool_task": items[row.item].task}
+        for row, problem in wrong
+    ]
+    return rows
+
+
 def _events(store: Store, state: State) -> Sequence[Cells]:
     return [
         {
@@ -243,6 +261,7 @@ TABLES: dict[str, Callable[[Store, State], Sequence[Cells] | Long]] = {
     "suspects": _suspects,
     "disputed": _disputed,
     "settings": _settings,
+    "tasks-of-problems": _tasks_of_problems,
     "unusable": _unusable,
     "events": _events,
     "audit": _audit,
