@@ -65,6 +65,23 @@ def test_negative_fractions_and_dates_read_well():
     assert columns["day"].levels[0] == "2021-01-01 to 2021-01-23"
 
 
+@pytest.mark.parametrize(
+    "odd", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-05:00", "9999-12-31T23:59:59.999999"]
+)
+def test_a_time_beyond_the_first_and_the_last_year_costs_nothing(odd):
+    values = [{"seen": odd if i % 3 == 0 else f"2020-01-{i % 28 + 1:02}T10:00:00"} for i in range(90)]
+    column = by_name(values)["seen"]
+    assert column.dated
+    assert odd[:10] in (column.levels[0][:10], column.levels[-1][-10:])
+    assert column.encode(values).names.tolist() == column.names.tolist()
+
+
+def test_numbers_too_small_to_be_told_apart_make_levels_of_their_own_names():
+    column = by_name([{"dose": 1e-310 * i} for i in range(60)])["dose"]
+    assert len(set(column.levels)) == len(column.levels) == 3
+    assert np.bincount(column.codes).tolist() == [20, 20, 20]
+
+
 def test_where_most_values_are_the_least_one_the_others_are_a_level():
     columns = by_name(
         [{"dose": max(0, i - 159), "day": f"2021-01-{max(1, i - 170):02}"} for i in range(200)]

@@ -120,6 +120,10 @@ def test_numbers_of_eight_digits_that_are_no_days_are_numbers():
         (["-1,5", "2,5"], "-1,5", -1.5),
         (["+1,5", "2,5"], "+1,5", 1.5),
         (["1,5e-3", "2,5"], "1,5e-3", 0.0015),
+        (["−1,5", "2,5"], "−1,5", -1.5),
+        (["２０，５", "２１，２５"], "２０，５", 20.5),
+        (["٢٠٫٥", "٢١٫٢٥"], "٢٠٫٥", 20.5),
+        (["５％", "7 %"], "５％", 5),
     ],
 )
 def test_numbers_are_read_as_their_field_writes_them(values, text, wanted):

@@ -185,6 +185,21 @@ def test_two_stores_on_one_folder_see_each_other(tmp_path: Path) -> None:
     assert one.find("b", hashes([1])).tolist() == [-1]
 
 
+def test_a_backbone_that_another_process_removed_is_begun_anew(tmp_path: Path) -> None:
+    worker, command = VectorShards(tmp_path), VectorShards(tmp_path)
+    worker.append("b", hashes([1, 2]), drawn([1, 2]))
+    command.remove("b")
+    assert worker.count("b") == 0
+    assert worker.find("b", hashes([1])).tolist() == [-1]
+    command.append("b", hashes([3]), drawn([3]))  # unseen by the worker in between
+    command.remove("b")
+    command.append("b", hashes([4, 5, 2]), drawn([4, 5, 2]))
+    assert worker.append("b", hashes([2, 1]), drawn([2, 1])).tolist() == [2, 3]
+    for store in (worker, command, VectorShards(tmp_path)):
+        np.testing.assert_allclose(store.rows("b", np.arange(4)), drawn([4, 5, 2, 1]), atol=2e-3)
+        assert not len(store.verify("b"))
+
+
 def test_many_are_found_as_few_are(tmp_path: Path) -> None:
     store, n = VectorShards(tmp_path), BLOCK + 100  # beyond what the dictionary of the newest takes
     digests, vectors = hashes(range(n)), np.arange(n, dtype=np.float32)[:, None] % 1000

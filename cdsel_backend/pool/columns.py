@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 
 from cdsel_backend.counted import number_of
 from cdsel_backend.pool.fields import Fields
-from cdsel_backend.pool.values import MOSTLY, Reading, ambiguous_dates, find_reading, several_units
+from cdsel_backend.pool.values import (
+    MOSTLY,
+    Reading,
+    ambiguous_dates,
+    find_reading,
+    in_ascii,
+    several_units,
+)
 
 MISSING = "(missing)"
 OTHER = "(other)"
@@ -56,6 +63,9 @@ _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 _MAX_LEVELS = 50  # the rest of a long list of levels becomes OTHER
 _MAX_LETTERS = 80  # of a level's name
 _BINS = 5
+# Beyond them Python writes no day. 0001-01-01T00:00+01:00, with which some programs say that there is none, lies there.
+_FIRST_TIME = datetime(1, 1, 1, tzinfo=timezone.utc).timestamp()
+_LAST_TIME = datetime(9999, 12, 31, tzinfo=timezone.utc).timestamp()
 TINY = 1e-300  # what is smaller is 0 to a reader
 _MAX_CODES = 30  # different whole numbers that can be codes
 
@@ -256,7 +266,7 @@ def _clean(value: object) -> str | float | datetime | None:
     if _NO_NUMBER.fullmatch(text):
         return text.removesuffix(".0")
     try:
-        number = float(text)
+        number = float(in_ascii(text))
     except ValueError:
         return _date(text)
     return number + 0.0 if math.isfinite(number) else None  # -0.0 is 0.0
@@ -386,17 +396,26 @@ def _ranges(known: NDArray[np.float64], edges: tuple[float, ...], *, dated: bool
     part = np.digitize(known, edges)
     bounds = [(known[part == i].min(), known[part == i].max()) for i in range(len(edges) + 1)]
     if dated:
-        days = [[datetime.fromtimestamp(x, timezone.utc).date().isoformat() for x in pair] for pair in bounds]
-        labels = [" to ".join(dict.fromkeys(pair)) for pair in days]
-        if len(set(labels)) == len(labels):
-            return labels
-        return [f"{label} ({i})" for i, label in enumerate(labels, 1)]
+        labels = [" to ".join(dict.fromkeys(_day(x) for x in pair)) for pair in bounds]
+        return _distinct(labels)
     dash = " to " if known.min() < -TINY else "-"
     for digits in range(3, 18):
         labels = [dash.join(dict.fromkeys(_short(x, digits) for x in pair)) for pair in bounds]
         if len(set(labels)) == len(labels):
             break
-    return labels
+    return _distinct(labels)
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    """The names of levels, numbered where two are the same."""
+    if len(set(labels)) == len(labels):
+        return labels
+    return [f"{label} ({i})" for i, label in enumerate(labels, 1)]
+
+
+def _day(seconds: float) -> str:
+    """The day of a time in seconds since 1970, UTC; the first or the last there is, where a zone leads beyond it."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST_TIME), _LAST_TIME), timezone.utc).date().isoformat()
 
 
 def _short(x: float, digits: int) -> str:

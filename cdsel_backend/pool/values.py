@@ -58,6 +58,7 @@ _UNIT_NAMES = """
 sv msv hz khz mhz ghz t mt bq kbq mbq gbq mci ° °c °f deg bpm mmhg kpa px pixels dpi ppi mol mmol umol iu miu hu db
 cells copies"""
 _UNITS = frozenset(_UNIT_NAMES.split())
+_IN_ASCII = str.maketrans("−－＋．，％＜＞٪٫", "--+.,%<>%.", "٬")
 _POWER = re.compile(r"\^?([23])$|([²³])$")
 
 
@@ -178,7 +179,7 @@ def _decimal_mark(texts: Sequence[str]) -> Literal[".", ","]:
 
 def _quantity(text: str, decimal: str) -> tuple[float, str] | None:
     """Return (number, unit) of a text such as `1,5 mm`, `5%` or `< 5`; None for what is no number with a known unit."""
-    found = _QUANTITY.fullmatch(text.strip())
+    found = _QUANTITY.fullmatch(in_ascii(text.strip()))
     if found is None:
         return None
     unit = _unit(found["unit"] or "")
@@ -198,6 +199,11 @@ def _quantity(text: str, decimal: str) -> tuple[float, str] | None:
     if found["sign"] in ("<", ">"):  # just beyond, so that it falls on the right side of a cut
         value = math.nextafter(value, -math.inf if found["sign"] == "<" else math.inf)
     return value, unit
+
+
+def in_ascii(text: str) -> str:
+    """A text whose signs and marks of numbers are those of ASCII: the true minus, full-width and Arabic ones."""
+    return text if text.isascii() else text.translate(_IN_ASCII)
 
 
 def _unit(text: str) -> str | None:

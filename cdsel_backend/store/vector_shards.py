@@ -17,7 +17,6 @@ Half precision holds values of up to 65,504 and loses those below .00006. A vect
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import threading
@@ -31,7 +30,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.counted import number_of
 from cdsel_backend.store import vector_shelf
-from cdsel_backend.store.vector_shelf import KEY, Shelf, damaged_rows, restored
+from cdsel_backend.store.vector_shelf import KEY, Shelf, damaged_rows, restored, write_whole
 from cdsel_backend.store.vectors import BLOCK, DamagedVectors
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -43,7 +42,7 @@ class VectorShards:
     def __init__(self, folder: Path) -> None:
         """Use a folder, which is made with the first vector."""
         self._folder = folder
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, tuple[tuple[int, int], Shelf]] = {}
         self._guard = threading.RLock()
 
     def append(
@@ -156,7 +155,7 @@ class VectorShards:
                 with shelf.keys_file(number).open("r+b") as file:
                     file.seek(row * KEY.itemsize + KEY.fields["forgotten"][1])  # type: ignore[index]
                     file.write(b"\x01\x00")
-            self._shelves.pop(backbone)
+            self._shelves.pop(backbone, None)
 
     def backbones(self) -> list[str]:
         """See `VectorStore.backbones`."""
@@ -186,20 +185,24 @@ class VectorShards:
         path = self._path(backbone)
         form = path / "form.json"
         if dim is not None and not form.exists():
-            part = path / f"form.json.{os.getpid()}.part"
-            part.write_text(json.dumps({"form": 1, "dim": dim, "shard": vector_shelf.SHARD}))
-            part.replace(form)
-        shelf = self._shelves.get(backbone)
-        if shelf is None:
+            write_whole(form, json.dumps({"form": 1, "dim": dim, "shard": vector_shelf.SHARD}).encode())
+        try:
+            status = form.stat()
+        except FileNotFoundError:  # none yet, or another process removed them
+            self._shelves.pop(backbone, None)
+            return None
+        # Removed and begun anew by another process, the folder holds others than those that are mapped.
+        beginning = status.st_ino, status.st_mtime_ns
+        known, shelf = self._shelves.get(backbone, (None, None))
+        if shelf is None or known != beginning:
             try:
-                shelf = self._shelves[backbone] = Shelf(path, int(json.loads(form.read_text())["dim"]))
-            except FileNotFoundError:
-                return None
+                shelf = Shelf(path, int(json.loads(form.read_text())["dim"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise DamagedVectors(
                     f"{form} is damaged ({error}): restore it from a backup, or delete the folder {path} and the "
                     "images are embedded again"
                 ) from error
+            self._shelves[backbone] = beginning, shelf
         shelf.refresh()
         return shelf
 
