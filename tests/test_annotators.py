@@ -321,6 +321,16 @@ def test_few_or_equal_readings_give_no_kappa():
     assert agreement(same, same, [(ANN, BOB)] * 50)["kappa"] is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_readings_of_which_one_differs_have_an_interval():
+    """A draw without that one has no kappa, and no draw is a mean of nothing."""
+    first, second = np.zeros((2, 50, 1), dtype=np.int64)
+    first[0] = second[0] = 1
+    found = agreement(first, second, [(ANN, BOB)] * 50)
+    assert found["kappa"] == 1
+    assert found["interval"] == [1, 1]
+
+
 def test_several_classes_an_image_are_compared_class_by_class():
     first, second = readings(200, 0.9)
     other, again = readings(200, 0.7, seed=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import signal
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage
 from cdsel_backend.pool.embed import EmbeddingStream, embed_images
-from cdsel_backend.pool.processes import EmbeddingProcesses, processes_for
+from cdsel_backend.pool.processes import EmbeddingProcesses, _sendable, processes_for
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile import embedding_processes
@@ -189,6 +190,25 @@ def test_a_source_that_is_away_ends_the_stream_with_its_message(processes, folde
     with pytest.raises(RuntimeError, match="the database is away"):
         list(taken(processes.stream(partial(opened, folder), broken(), ahead=1000)))
     assert len(list(taken(processes.stream(partial(opened, folder), range(20, 30), ahead=1000)))) == 10
+
+
+class Odd(SourceError):
+    """As an error of a library may be: out of its pickle it does not come."""
+
+    def __init__(self, host: str, *, port: int) -> None:
+        super().__init__(f"{host}:{port} is away")
+
+
+def test_whatever_error_there_is_arrives_with_its_message():
+    """One that cannot be unpickled would leave the stream waiting for ever."""
+    for error, kind in (
+        (Odd("host", port=1), SourceError),
+        (SourceError("away"), SourceError),
+        (KeyError("x"), KeyError),
+    ):
+        arrived = pickle.loads(pickle.dumps(_sendable(error)))
+        assert isinstance(arrived, kind)
+        assert str(arrived) == str(error)
 
 
 @pytest.fixture

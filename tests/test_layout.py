@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from conftest import LABEL_CONFIG
 
 from cdsel_backend.project.layout import make_layout, read_layout
@@ -51,6 +52,15 @@ def test_what_is_kept_is_what_would_be_made(store, tmp_path):
             other.edges,
         )
         np.testing.assert_array_equal(one.codes, other.codes)
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_vectors_lie_in_one_place(store):
+    project = store.connect_project("http://127.0.0.1:9", 2, label_config=LABEL_CONFIG, backbone="b")
+    store.sync_pool(project, [PoolTask(i, {"image": f"/{i}.jpg"}, f"/{i}.jpg") for i in range(5)])
+    one = np.full(8, 0.1, dtype=np.float32)
+    store.add_vectors("b", [(row.id, f"{row.id:064d}", one) for row in store.items(project)])
+    assert not make_layout(store, State(store, project)).places.any()
 
 
 def test_it_is_made_again_when_the_pool_or_what_shapes_its_columns_moved(store, tmp_path):

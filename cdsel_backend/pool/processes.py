@@ -10,6 +10,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.prepare import CORES, Embedded, Known, Source
+from cdsel_backend.pool.source import SourceError
 
 if TYPE_CHECKING:  # torch is slow to load, and most who import this need none of it
     import torch
@@ -357,12 +359,20 @@ def _embed(
         error = raised
     if found:
         connection.send(_packed(found))
-    try:
-        connection.send(error)
-    except Exception:  # it cannot be pickled
-        connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+    connection.send(None if error is None else _sendable(error))
     while not finished and inbox.get() is not None:
         pass
+
+
+def _sendable(error: Exception) -> Exception:
+    """An error as it can be sent: itself, or its message where it does not come out of a pickle as it went in."""
+    kind = SourceError if isinstance(error, SourceError) else RuntimeError
+    plain = kind(str(error) if kind is SourceError else f"{type(error).__name__}: {error}")
+    try:
+        arrived = pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class does
+        return plain
+    return error if str(arrived) == str(error) else plain
 
 
 def _packed(items: Sequence[Embedded[Any]]) -> Packed:

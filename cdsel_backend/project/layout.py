@@ -74,7 +74,8 @@ def _places(store: Store, project: int, backbone: str) -> tuple[NDArray[np.int64
     every = max(1, embedded // SAMPLE)
     sample = [vectors for _, vectors in store.iter_vectors(project, backbone, every=every)]
     fitted = np.concatenate(sample) if sample else np.zeros((0, 0), dtype=np.float32)
-    if len(fitted) < 3 or fitted.shape[1] < 2:
+    # Equal vectors have no axes, and nothing to be divided by.
+    if len(fitted) < 3 or fitted.shape[1] < 2 or not np.ptp(fitted, axis=0).any():
         ids = np.concatenate(
             [ids for ids, _ in store.iter_vectors(project, backbone)] or [np.zeros(0, np.int64)]
         )

@@ -79,8 +79,9 @@ def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, s
     kappa = float(np.mean([cohen_kappa_score(first[:, column], second[:, column]) for column in varying]))
     weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=DRAWS)
     weights = np.tile(weights, (1, len(first) // images))  # both turns of an image are drawn together
-    draws = np.nanmean([_kappas(first[:, column], second[:, column], weights) for column in varying], axis=0)
-    low, high = (float(bound) for bound in np.nanpercentile(draws, [2.5, 97.5]))
+    kappas = np.array([_kappas(first[:, column], second[:, column], weights) for column in varying])
+    drawn = np.isfinite(kappas).any(axis=0)  # of few readings that vary, a draw may hold none
+    low, high = np.percentile(np.nanmean(kappas[:, drawn], axis=0), [2.5, 97.5]).tolist()
     found |= {"kappa": kappa, "interval": [low, high]}
     found["sentence"] = (
         f"kappa {kappa:.2f} (95 % {low:.2f} to {high:.2f}): {agree} of {images} images that two people labelled have "

@@ -79,7 +79,7 @@ def reduce_to_plane(vectors: NDArray[np.float32], how: str, rng: np.random.Gener
 
     seed = int(rng.integers(2**31))
     flat = np.zeros((len(vectors), 2))
-    if len(vectors) < 3 or not vectors.std(axis=0).any():
+    if len(vectors) < 3 or not np.ptp(vectors, axis=0).any():  # exactly, where a deviation is rounded
         return flat
     if how == "pca" or len(vectors) < _TSNE_LEAST:
         found = PCA(min(2, vectors.shape[1]), random_state=seed).fit_transform(vectors)

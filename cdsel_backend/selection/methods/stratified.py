@@ -13,7 +13,6 @@ from cdsel_backend.selection.strata import due, joint
 def fill(problem: Problem, draft: Draft) -> None:
     """Draw from every combination of levels its share (pool share to the power alpha)."""
     strata = joint(problem)
-    n_strata = len(strata.names)
     rng = problem.random()
 
     def propose(candidates: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -21,7 +20,9 @@ def fill(problem: Problem, draft: Draft) -> None:
         here = strata.codes[candidates[shuffled]]
         have = strata.counts(problem.taken) + strata.counts(np.array(draft.indices, dtype=np.int64))
         quota = due(strata.shares, have, strata.counts(candidates), count)
-        drawn = np.concatenate([shuffled[here == stratum][: quota[stratum]] for stratum in range(n_strata)])
-        return rng.permutation(drawn)
+        by_stratum = np.argsort(here, kind="stable")
+        sizes = np.bincount(here, minlength=len(strata.names))
+        turn = np.arange(len(here)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each in its stratum
+        return rng.permutation(shuffled[by_stratum[turn < np.repeat(quota, sizes)]])
 
     draft.add_batches(propose, by_chance=True)
