@@ -88,7 +88,8 @@ class FakeStudio:
                 "project": project,
                 "data": data,
                 "annotations": [],
-                "updated_at": self.now(),
+                "updated_at": (now := self.now()),
+                "created_at": now,
             }
             ids.append(number)
         if ids:
@@ -261,6 +262,8 @@ class FakeStudio:
             if method == "DELETE":
                 self.delete_tasks([task["id"]])
                 return 204, None
+            if method == "PATCH":
+                self.change_task(task["id"], body["data"])
             return 200, task
         project = int(query["project"])
         if project not in self.projects:

@@ -1,4 +1,7 @@
-"""Tasks whose data somebody changed in a real Label Studio: in the pool they are read anew, in a queue named."""
+"""Tasks whose data somebody changed in a real Label Studio: in the pool they are read anew, in a queue named.
+
+What was corrected in the pool is written into open tasks of the queue.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,18 @@ def test_metadata_that_are_corrected_in_the_pool_are_read_again_and_a_changed_ad
     assert f"the picture of task {labelled['id']} in the pool was replaced" in words
     assert desk.said("TASKS_WITHDRAWN") == []
     assert (after.item_count, after.withdrawn, problems(desk)) == (30, set(), [])
+    # Whoever labels sees what the pool holds by now, and all that is ours; what was labelled stays as it was seen.
+    ours = {"cdsel_item", "cdsel_rank", "cdsel_round", "cdsel_place", "cdsel_reason"}
+    for task in desk.tasks():
+        item = items[task["data"]["cdsel_item"]]
+        assert ours <= task["data"].keys()
+        assert task["data"]["site"] == (done["data"] if task["id"] == done["id"] else item.data)["site"]
+        assert task["data"].get("camera") == (None if task["id"] == done["id"] else "c1")
+        assert task["data"]["image"] == (done["data"]["image"] if task["id"] == done["id"] else item.image)
+    (words,) = desk.said("TASKS_CORRECTED")
+    assert words.startswith("5 open tasks of the queue")
+    desk.look()
+    assert len(desk.said("TASKS_CORRECTED")) == 1
 
 
 def test_a_task_of_the_queue_that_was_edited_is_not_deleted_and_what_differs_is_named(desk):
@@ -99,3 +114,36 @@ def test_a_task_of_the_queue_that_was_edited_is_not_deleted_and_what_differs_is_
     state = desk.look()
     assert [row.queue_task for row in state.selections if row.item in state.withdrawn] == [last["id"]]
     assert "1 task was deleted" in desk.said("TASKS_WITHDRAWN")[0]
+
+
+def test_a_task_that_lost_everything_of_ours_before_it_was_looked_at_is_known_by_when_it_was_made(desk):
+    first, second, *_ = desk.tasks()
+    for task in (first, second):  # another picture, and no mark
+        desk.client.send("PATCH", f"/api/tasks/{task['id']}/", {"data": {"image": "/else.jpg"}})
+    desk.submit(first, "malignant")
+    state = desk.look()
+    assert desk.said("TASKS_WITHDRAWN") == []
+    assert (len(state.open), list(state.labels.values())) == (5, ["malignant"])
+    assert f"the picture of task {first['id']}" in problems(desk)[0]
+
+
+def test_tasks_of_the_queue_that_we_did_not_put_there_are_named(desk):
+    state = desk.go_on()
+    queue = state.project.queue_project
+    first, *_ = desk.tasks()
+    strange, labelled, double, third = desk.client.import_tasks(
+        queue,
+        [{"data": one} for one in ({"image": "/a.jpg"}, {"image": "/b.jpg"}, first["data"], first["data"])],
+    )
+    desk.submit({"id": labelled})
+    desk.submit({"id": third}, "malignant")
+    state = desk.look()
+    of_labelled, of_strange, of_doubles = state.project.problems["foreign"]
+    assert f"(task {labelled}): its label is not learned" in of_labelled
+    assert f"(task {strange}): annotators get it, beyond the budget" in of_strange
+    assert f"(tasks {double}, {third}), as where an export" in of_doubles
+    assert (len(state.used), list(state.labels.values())) == (6, ["malignant"])
+    for number in (strange, labelled, double, third):
+        desk.client.delete_task(number)
+    assert "foreign" not in desk.look().project.problems
+    assert desk.look().withdrawn == set()

@@ -121,6 +121,27 @@ def test_an_unusable_image_is_tried_again_only_when_its_time_has_come(store, pro
     assert [row.id for row in store.without_vector(project, limit=9, now=100.0)] == [items[1], items[0]]
 
 
+def test_an_image_of_several_tasks_uses_budget_once(store, project):
+    tasks = [PoolTask(10 + i, {"image": "/same.jpg"}, "/same.jpg") for i in range(3)]
+    tasks += [PoolTask(20 + i, {"image": f"/{i}.jpg"}, f"/{i}.jpg") for i in range(2)]
+    store.sync_pool(project, tasks)
+    same, again, replaced, other, _ = (row.id for row in store.items(project))
+    store.replace_labels(project, 1, [annotation(1, same, "x"), annotation(2, again, "x")])
+    state = State(store, project)
+    assert (len(state.labels), state.used_images, state.left) == (2, 1, 2)
+    # Whether they were read, or one of them is in a queue besides, says nothing else.
+    store.add_vectors("b", [(same, sha("a"), np.ones(3))])
+    store.add_round(project, 1, selected([same, other]), strategy="s", seed=0, model_version=None)
+    store.mark_selections(project, {same: {"queue_task": 100}, other: {"queue_task": 101}})
+    assert (State(store, project).used_images, State(store, project).left) == (2, 1)
+    # Where another picture was read at the address since, it is another image.
+    store.add_vectors("b", [(replaced, sha("b"), np.ones(3))])
+    store.replace_labels(
+        project, 1, [annotation(n, item, "x") for n, item in enumerate((same, again, replaced))]
+    )
+    assert State(store, project).used_images == 3
+
+
 def test_budget_counts_labelled_open_and_skipped_images_once(store, project):
     items = fill(store, project)
     store.add_round(project, 1, selected(items[:3]), strategy="random", seed=0, model_version=None)

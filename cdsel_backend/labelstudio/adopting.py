@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from cdsel_backend.labelstudio.marks import Mark, named_items, read_mark
+from cdsel_backend.labelstudio.marks import Mark, named_items, read_mark, shown_by
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.queue import Adopted
@@ -29,7 +29,7 @@ def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[s
 
     Args:
         store, state, space: the project's.
-        queues: whose queue -> its tasks, `id` and `data` each.
+        queues: whose queue -> its tasks, `id`, `data` and `created_at` each.
     """
     known = {row.queue_task for row in state.tasks}
     unknown = [(name, task) for name, tasks in queues.items() for task in tasks if task["id"] not in known]
@@ -37,7 +37,7 @@ def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[s
         return 0
     by_task = store.items_by_task(state.project.id, named_items(task["data"] for _, task in unknown))
     found = [
-        (mark, name, int(task["id"]))
+        (mark, name, task)
         for name, task in unknown
         if (mark := read_mark(task["data"], by_task, space)) is not None
     ]
@@ -45,8 +45,8 @@ def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[s
         return 0
     # First tasks before copies, each in the order in which annotators see them.
     adoption = _Adoption(state)
-    for mark, name, task in sorted(found, key=lambda marked: (marked[0].copy, marked[2])):
-        adoption.take(mark, name, task)
+    for mark, name, task in sorted(found, key=lambda marked: (marked[0].copy, marked[2]["id"])):
+        adoption.take(mark, name, int(task["id"]), list(shown_by(task, space).parts()))
     store.adopt(
         state.project.id,
         adoption.selected,
@@ -99,17 +99,22 @@ class _Adoption:
         self.recorded: dict[int, Json] = {}
         self.copies: list[Json] = []
 
-    def take(self, mark: Mark, name: str, task: int) -> None:
-        """Note the task of a mark, which is in the queue of `name`."""
+    def take(self, mark: Mark, name: str, task: int, shown: Sequence[str]) -> None:
+        """Note the task of a mark, which is in the queue of `name`, and what it shows."""
         if mark.copy and (mark.item in self._first or mark.item in self._unrecorded):
-            self._copy(mark, name, task)
+            self._copy(mark, name, task, shown)
         elif mark.item in self._unrecorded:
             own = self._unrecorded.pop(mark.item)
             rank = own if mark.rank == own else self._rank(mark)
-            self.recorded[mark.item] = {"queue_task": task, "annotator": name, "rank": rank}
+            self.recorded[mark.item] = {
+                "queue_task": task,
+                "annotator": name,
+                "rank": rank,
+                "shown": shown,
+            }
             self._first[mark.item] = name
         elif mark.item in self._first:
-            self._copy(mark, name, task)
+            self._copy(mark, name, task, shown)
         else:
             self._first[mark.item] = name
             number = mark.round if 0 < mark.round <= self._most else self._round
@@ -123,15 +128,17 @@ class _Adoption:
                     round=number,
                     queue_task=task,
                     annotator=name,
+                    shown=shown,
                 )
             )
 
-    def _copy(self, mark: Mark, name: str, task: int) -> None:
+    def _copy(self, mark: Mark, name: str, task: int, shown: Sequence[str]) -> None:
         if (mark.item, name) not in self._copied:
             self._copied.add((mark.item, name))
             rank = mark.rank if mark.rank <= self._most else self._next()
             self._last = max(self._last, rank)
-            self.copies.append({"item": mark.item, "annotator": name, "rank": rank, "queue_task": task})
+            values = {"item": mark.item, "annotator": name, "rank": rank, "queue_task": task}
+            self.copies.append({**values, "shown": shown})
 
     def _rank(self, mark: Mark) -> int:
         """The rank that the mark says, or the next one where that is taken or can be none of ours."""

@@ -124,7 +124,7 @@ class LabelStudio(Connection):
         annotated: bool = False,
         after: int = 0,
     ) -> Iterator[Json]:
-        """Every task's `id`, `data`, `updated_at` and, if asked for, `annotations`, in the order of ids.
+        """Every task's `id`, `data`, `created_at`, `updated_at` and, if asked for, `annotations`, in the order of ids.
 
         An annotation has `id`, `result`, `was_cancelled` (a skip), `completed_by` (a user's id),
         `created_at`, `updated_at`, `lead_time` (seconds) and `ground_truth`.
@@ -139,7 +139,7 @@ class LabelStudio(Connection):
             annotated: only tasks with annotations.
             after: only tasks with a higher id.
         """
-        fields = ("id", "data", "updated_at", *(_ANNOTATION_FIELDS if with_annotations else ()))
+        fields = ("id", "data", "created_at", "updated_at", *(_ANNOTATION_FIELDS if with_annotations else ()))
         params = {
             "project": project_id,
             "page_size": connection.PAGE,

@@ -15,10 +15,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import replace
 
 from cdsel_backend.labelstudio.adopting import IN_PLACE, adopt_tasks
-from cdsel_backend.labelstudio.client import LabelStudio, PredictionsRefused
+from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, PredictionsRefused
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.marks import ANNOTATOR, key_mark, shown_by
 from cdsel_backend.labelstudio.placing import Placement, plan
@@ -26,7 +26,7 @@ from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.selection import neutral_sentence
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.records import Item, Json, QueueTask, Selection
+from cdsel_backend.store.records import Item, Json, QueueTask, Selection, Shown
 
 
 def task_address(item: Item) -> str | None:
@@ -103,8 +103,10 @@ def _import(
     ]
     began = time.monotonic()
     ids = studio.import_tasks(state.queues[name], tasks)
-    shown = {number: list(shown_by(task, space).parts()) for number, task in zip(ids, tasks, strict=True)}
-    _record(store, state, list(zip(placements, ids, strict=True)), shown)
+    shown = {number: shown_by(task, space) for number, task in zip(ids, tasks, strict=True)}
+    pushed = list(zip(placements, ids, strict=True))
+    _record(store, state, pushed, shown)
+    _note_creation(studio, store, state, name, pushed, shown)
     note_sent(store, state.queues[name], PUSHED, ids, began)
 
 
@@ -119,18 +121,48 @@ def _record(
     store: Store,
     state: State,
     pushed: Sequence[tuple[Placement, int]],
-    shown: Mapping[int, Sequence[str]] = MappingProxyType({}),
+    shown: Mapping[int, Shown],
 ) -> None:
     """Record which tasks images got; `shown` is what each shows."""
 
     def values(one: Placement, task: int) -> Json:
-        return {"queue_task": task, "annotator": one.annotator, "rank": one.rank, "shown": shown.get(task)}
+        parts = list(shown[task].parts())
+        return {"queue_task": task, "annotator": one.annotator, "rank": one.rank, "shown": parts}
 
     store.mark_selections(
         state.project.id, {one.item: values(one, task) for one, task in pushed if not one.copy}
     )
     copies = [{"item": one.item, **values(one, task)} for one, task in pushed if one.copy]
     store.add_copies(state.project.id, copies)
+
+
+def _note_creation(
+    studio: LabelStudio,
+    store: Store,
+    state: State,
+    name: str,
+    pushed: Sequence[tuple[Placement, int]],
+    shown: Mapping[int, Shown],
+) -> None:
+    """Keep when Label Studio made tasks: by that it knows them, whatever somebody writes into them a moment later."""
+    try:
+        after = min(shown) - 1
+        made = {
+            task["id"]: str(task.get("created_at") or "")
+            for task in studio.tasks(state.queues[name], after=after)
+        }
+    except LabelStudioError as fault:  # the next look at the queue keeps it
+        log.warning("project %s: %s", state.project.pool_project, fault)
+        return
+    seen = {
+        task: {"shown": list(replace(shows, created_at=made[task]).parts())}
+        for task, shows in shown.items()
+        if made.get(task)
+    }
+    first = {one.item: seen[task] for one, task in pushed if not one.copy and task in seen}
+    store.mark_selections(state.project.id, first)
+    further = {(one.item, one.annotator): seen[task] for one, task in pushed if one.copy and task in seen}
+    store.mark_copies(state.project.id, further)
 
 
 def task_data(

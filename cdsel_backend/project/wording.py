@@ -206,7 +206,7 @@ def lowering(state: State) -> str | None:
         return None
     many = len(state.open) != 1
     return (
-        f"With a budget below {len(state.used):,}, nothing more is pushed; the "
+        f"With a budget below {state.used_images:,}, nothing more is pushed; the "
         f"{f'{len(state.open):,} ' if many else ''}open image{'s stay' if many else ' stays'} in the queue and can "
         "still be labelled."
     )
@@ -266,6 +266,7 @@ WEBHOOKS = {
     "TASKS_PUSHED": "Images were pushed into the queue",
     "PREDICTIONS_SHOWN": "Predictions were sent to the queue",
     "TASKS_WITHDRAWN": "Tasks were withdrawn",
+    "TASKS_CORRECTED": "Tasks got the metadata of the pool",
     "TASKS_MOVED": "Tasks show their images by a new address",
     "TASKS_RETURNED": "Tasks came back",
     "TASKS_TAKEN_BACK": "Tasks were taken back",

@@ -7,8 +7,8 @@ A task that carries a mark of ours and is not in the books, because these were l
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from cdsel_backend.counted import form, number_of, numbered
 from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
@@ -22,6 +22,7 @@ from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.edited import note_edits
+from cdsel_backend.reconcile.telling import say
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json, QueueTask
@@ -31,8 +32,6 @@ CONFIG_KEPT = "CONFIG_KEPT"
 MOST_LOOKS = (
     500  # tasks that Label Studio is asked for one by one in one look; the others are due at the next
 )
-
-log = logging.getLogger(__name__)
 
 
 def sync_queues(context: Context, state: State, queues: Sequence[int], now: float) -> None:
@@ -61,8 +60,8 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         edited += sentences
         edited_tasks += found
         foreign = take_answers(context, state, queue, tasks, space)
-        strange += [foreign_words(queue, foreign)] if foreign else []
-        foreign_tasks += [NamedTask(queue, task) for task in foreign]
+        strange += foreign.words(queue, outside=state.queue_is_pool)
+        foreign_tasks += [NamedTask(queue, task) for task in foreign.all]
     if set(queues) == set(state.queues.values()):
         context.store.note_problems(project.id, "foreign", strange, foreign_tasks)
         context.store.note_problems(project.id, "edited tasks", edited, edited_tasks)
@@ -210,50 +209,89 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
         say(context, pool, WITHDRAWN, [row.queue_task or 0 for row in deleted], words)
 
 
+@dataclass(frozen=True)
+class Strangers:
+    """Tasks of a queue that this backend did not put there."""
+
+    labelled: Sequence[int] = ()
+    """Tasks of images of which nothing is known, with an annotation."""
+    unlabelled: Sequence[int] = ()
+    """The same, without one."""
+    doubles: Sequence[int] = ()
+    """Tasks of images that have a task of ours in the queue, or had one."""
+
+    @property
+    def all(self) -> Sequence[int]:
+        """All of them."""
+        return [*self.labelled, *self.unlabelled, *self.doubles]
+
+    def words(self, queue: int, *, outside: bool) -> list[str]:
+        """What becomes of them, and the fix, as sentences; `outside`: whether the pool lies outside Label Studio."""
+        words = []
+        instead = (
+            "add such images by `cdsel pool add`" if outside else "import such images into the pool instead"
+        )
+        if count := len(self.labelled):
+            words.append(
+                f"{number_of(count, 'labelled task')} of the queue (project {queue}) {form(count, 'was', 'were')} not "
+                f"put there by this backend ({numbered('task', self.labelled, TASKS_SHOWN)}): "
+                f"{form(count, 'its label is', 'their labels are')} not learned; {instead}"
+            )
+        if count := len(self.unlabelled):
+            it = form(count, "it", "them")
+            words.append(
+                f"{number_of(count, 'task')} of the queue (project {queue}) {form(count, 'was', 'were')} not put there "
+                f"by this backend ({numbered('task', self.unlabelled, TASKS_SHOWN)}): annotators get {it}, beyond the "
+                f"budget, and what they label there is not learned; delete {it} there, and {instead}"
+            )
+        if count := len(self.doubles):
+            words.append(
+                f"{number_of(count, 'task')} of the queue (project {queue}) "
+                f"{form(count, 'shows an image that has', 'show images that have')} another task there, and "
+                f"{form(count, 'was', 'were')} not put there by this backend "
+                f"({numbered('task', self.doubles, TASKS_SHOWN)}), as where an export of the queue was imported into "
+                f"it: annotators label {form(count, 'this image', 'these images')} twice; delete "
+                f"{form(count, 'it', 'them')} there"
+            )
+        return words
+
+
 def take_answers(
     context: Context, state: State, queue: int, tasks: Sequence[Json], space: LabelSpace
-) -> list[int]:
+) -> Strangers:
     """Take the labels given in one queue, given all its tasks; those of tasks that were deleted there stay.
 
-    Returns the tasks with an annotation that are none of ours: nothing is known of their images.
+    Returns the tasks that are none of ours.
     """
     project = state.project.id
     pushed = {row.queue_task: row.item for row in state.tasks}
-    answered = [task for task in tasks if task.get("annotations")]
     # A task of ours that the books have no place for, such as a third one of the same image in this queue.
-    strangers = [task["data"] for task in answered if task["id"] not in pushed]
-    by_task = context.store.items_by_task(project, named_items(strangers))
+    strangers = [task["data"] for task in tasks if task["id"] not in pushed]
+    by_task = context.store.items_by_task(project, named_items(strangers)) if strangers else {}
+    copies = {(row.queue_task, row.item) for row in state.copies if row.live}
+    firsts = {(row.item, row.annotator) for row in state.selections if row.live}
+    names = {number: name for name, number in state.queues.items()}
+    withdrawn = {row.queue_task for row in state.deleted_tasks}
     rows: list[Json] = []
-    foreign: list[int] = []
-    for task in answered:
-        item = pushed.get(task["id"])
+    labelled: list[int] = []
+    unlabelled: list[int] = []
+    doubles: list[int] = []
+    for task in tasks:
+        number, answered = int(task["id"]), bool(task.get("annotations"))
+        item = pushed.get(number)
         if item is None and (mark := read_mark(task["data"], by_task, space)) is not None:
             item = mark.item
-        if item is not None:
-            rows += label_rows(task["id"], task["annotations"], item, space)
-        else:
-            foreign.append(int(task["id"]))
+            doubles.append(number)
+        elif (number, item) in copies and (item, names.get(queue)) in firsts:
+            # Second readings say what they are; a copy that was taken back does not.
+            data = task["data"]
+            doubles += [number] if "cdsel_item" in data and "cdsel_copy" not in data else []
+        if item is None and number not in withdrawn:
+            (labelled if answered else unlabelled).append(number)
+        if item is not None and answered:
+            rows += label_rows(number, task["annotations"], item, space)
     context.store.replace_labels(project, queue, rows, deleted=pairs(state.deleted_tasks))
-    withdrawn = {row.queue_task for row in state.deleted_tasks}
-    return [task for task in foreign if task not in withdrawn]
-
-
-def foreign_words(queue: int, tasks: Sequence[int]) -> str:
-    """That labels of tasks which somebody else put into a queue are not learned, and the fix."""
-    count = len(tasks)
-    return (
-        f"{number_of(count, 'labelled task')} of the queue (project {queue}) {form(count, 'was', 'were')} not put "
-        f"there by this backend ({numbered('task', tasks, TASKS_SHOWN)}): "
-        f"{form(count, 'its label is', 'their labels are')} not learned; import such images into the pool instead"
-    )
-
-
-def say(context: Context, source: int, action: str, tasks: Collection[int], words: str) -> None:
-    """Keep an event that says what the books and Label Studio differed in."""
-    log.warning("project %s: %s", source, words)
-    context.store.add_event(
-        source, action, {"tasks": sorted(tasks)[:MOST_LOOKS], "sentence": words}, handled=True
-    )
+    return Strangers(labelled, unlabelled, doubles)
 
 
 def _tasks(count: int, verb: str = "is") -> str:

@@ -1,31 +1,39 @@
-"""Tasks of the queues whose data somebody changed in Label Studio: they are what they were, and what differs is named.
+"""Tasks of the queues against what the pool holds of their images.
 
-The pool says what an image is and what is known of it. A picture that was changed in the queue alone is another one
-than the pool's, and a label given on it counts for the pool's; metadata that were corrected there are not read.
+The pool says what an image is and what is known of it. Metadata that are corrected there are written into the open
+tasks of the queues, whose annotators may see them. What somebody changed in a queue is named: a picture that was
+changed there alone is another one than the pool's, and a label given on it counts for the pool's; metadata that were
+corrected there are not read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from cdsel_backend.counted import form, listed
+from cdsel_backend.counted import form, listed, number_of
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by
 from cdsel_backend.labelstudio.source import is_shown_as
 from cdsel_backend.project.source import source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.taking_out import is_in_place
+from cdsel_backend.reconcile.telling import say
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
-from cdsel_backend.store.records import Item, Json, Selection, Shown
+from cdsel_backend.store.records import Item, Json, QueueTask, Selection, Shown
 
 SHOWN = 4  # tasks that a message names
+MOST_CORRECTIONS = 100  # tasks that are written in one look; the others are due at the next
+CORRECTED = "TASKS_CORRECTED"  # action of an event
 
 
 def note_edits(
     context: Context, state: State, name: str, tasks: Sequence[Json]
 ) -> tuple[list[str], list[NamedTask]]:
     """Keep what the tasks of one queue show, and say which show something else than before: sentences, and the tasks.
+
+    Open ones that nobody changed get the metadata that were corrected in the pool.
 
     Args:
         context, state: the project's.
@@ -36,8 +44,8 @@ def note_edits(
     listed = {int(task["id"]): task for task in tasks}
     rows = [row for row in state.tasks if row.annotator == name and row.queue_task in listed]
     items = store.items_by_id({row.item for row in rows})
-    first: dict[int, Json] = {}
-    copies: dict[tuple[int, str], Json] = {}
+    seen: list[tuple[QueueTask, Shown]] = []
+    outdated: list[tuple[QueueTask, Json, Item]] = []
     pictures: list[tuple[int, Item]] = []
     metadata: list[tuple[int, Item]] = []
     for row in rows:
@@ -45,19 +53,21 @@ def note_edits(
         if is_in_place(item, row.queue_task) or not is_row_of(row, task, item, space):
             continue
         now, known = shown_by(task, space), row.shown
-        if known is None or known.created_at != now.created_at:
-            known = now if known is None else Shown(now.created_at, known.address, known.digest)
-            values = {"shown": list(known.parts())}
-            if isinstance(row, Selection):
-                first[row.item] = values
-            else:
-                copies[row.item, row.annotator] = values
+        known = now if known is None else replace(known, created_at=now.created_at)
+        same = is_same_data(task["data"], item, space)
+        if same and now.digest != known.digest:
+            known = replace(known, digest=now.digest)
+        if known != row.shown:
+            seen.append((row, known))
         if now.address != known.address and not is_shown_as(source_item(item), now.address):
             pictures.append((int(task["id"]), item))
-        elif now.digest != known.digest and not is_same_data(task["data"], item, space):
-            metadata.append((int(task["id"]), item))
-    store.mark_selections(project, first)
-    store.mark_copies(project, copies)
+        elif not same:
+            if now.digest != known.digest:
+                metadata.append((int(task["id"]), item))
+            elif row.item in state.open and not item.gone:
+                outdated.append((row, task, item))
+    _keep(context, project, seen)
+    _correct(context, state, queue, outdated[:MOST_CORRECTIONS])
     pool = state.project.pool_project
     problems = []
     if pictures:
@@ -80,6 +90,49 @@ def note_edits(
     return problems, [
         NamedTask(queue, task, item.task if item.source is None else None) for task, item in edits
     ]
+
+
+def _correct(
+    context: Context, state: State, queue: int, outdated: Sequence[tuple[QueueTask, Json, Item]]
+) -> None:
+    """Give tasks of a queue the metadata that the pool holds by now; their pictures stay what they are."""
+    space, image = space_of(state), space_of(state).image
+    corrected: list[int] = []
+    for row, task, item in outdated:
+        data: Json
+        if item.source is not None:
+            data = {**item.data, str(image.plain): task["data"].get(str(image.plain))}
+        elif image.plain is not None:
+            data = image.with_address(item.data, str(image.read(task["data"])))
+        elif is_shown_as(source_item(item), image.read(task["data"])):
+            data = item.data
+        else:
+            continue  # its address is made of several fields, and the pool has another picture by now
+        ours = {name: value for name, value in task["data"].items() if name.startswith("cdsel_")}
+        data = {**data, **ours}
+        context.studio.update_task(int(task["id"]), data)
+        _keep(context, state.project.id, [(row, shown_by({**task, "data": data}, space))])
+        corrected.append(int(task["id"]))
+    if corrected:
+        count = len(corrected)
+        words = (
+            f"{number_of(count, 'open task')} of the queue (project {queue}) {form(count, 'has', 'have')} the metadata "
+            "that were corrected in the pool"
+        )
+        say(context, queue, CORRECTED, corrected, words)
+
+
+def _keep(context: Context, project: int, seen: Sequence[tuple[QueueTask, Shown]]) -> None:
+    """Keep what tasks show."""
+    first, copies = {}, {}
+    for row, shown in seen:
+        values = {"shown": list(shown.parts())}
+        if isinstance(row, Selection):
+            first[row.item] = values
+        else:
+            copies[row.item, row.annotator] = values
+    context.store.mark_selections(project, first)
+    context.store.mark_copies(project, copies)
 
 
 def _named(edited: Sequence[tuple[int, Item]]) -> str:

@@ -15,9 +15,9 @@ from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.former import forget_moved, moved_items
 from cdsel_backend.project.shown import Shown
 from cdsel_backend.project.source import source_item
-from cdsel_backend.reconcile.books import say
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.taking_out import is_in_place, task_of
+from cdsel_backend.reconcile.telling import say
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Selection
 

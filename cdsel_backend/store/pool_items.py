@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, bindparam, insert, select, union, update
+from sqlalchemy import Column, Connection, and_, bindparam, func, insert, select, union, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -246,6 +246,33 @@ class PoolItems(Database):
                     columns(Item, table).where(table.c.project == project, table.c.task.in_(part)),
                 )
             }
+
+    def double_images(self, project: int) -> list[set[int]]:
+        """Items with a label or a task in a queue that show the same image, by the same address, as others of these.
+
+        Where something else was read at the address since, as of an item that left the pool, it is another image.
+        """
+        table, labels, selections = schema.items.c, schema.labels.c, schema.selections.c
+        of_worth = union(
+            select(labels.item).where(labels.project == project),
+            select(selections.item).where(selections.project == project, selections.queue_task.is_not(None)),
+        )
+        here = and_(table.project == project, table.id.in_(of_worth), table.image != "")
+        double = select(table.image).where(here).group_by(table.image).having(func.count() > 1)
+        found: dict[str, list[tuple[int, str | None]]] = {}
+        with reading(self.engine) as connection:
+            query = select(table.id, table.image, table.content_hash).where(here, table.image.in_(double))
+            for row in connection.execute(query.order_by(table.id)):
+                found.setdefault(row.image, []).append((row.id, row.content_hash))
+        groups: list[set[int]] = []
+        for rows in found.values():
+            # One that is not read yet is taken for the first that is.
+            first = next((content for _, content in rows if content is not None), None)
+            by_content: dict[str | None, set[int]] = {}
+            for item, content in rows:
+                by_content.setdefault(first if content is None else content, set()).add(item)
+            groups += [items for items in by_content.values() if len(items) > 1]
+        return groups
 
     def noted(self, project: int, *, limit: int | None = None) -> list[Item]:
         """Items of the pool that are used though something is odd about their file, which their `note` says."""

@@ -28,11 +28,13 @@ class Selected:
 
 @dataclass(frozen=True)
 class Adopted(Selected):
-    """An image that was found in a queue and not in the books: its round, its task, and whose queue."""
+    """An image that was found in a queue and not in the books: its round, its task, whose queue, and what it shows
+    (`Shown.parts`; None: not known)."""
 
     round: int
     queue_task: int
     annotator: str
+    shown: Sequence[str] | None = None
 
 
 class Queue(Database):
@@ -162,8 +164,8 @@ class Queue(Database):
         Args:
             project: our id.
             selected: images that no round is known to have selected; rounds that are not there are made.
-            recorded: item id -> `queue_task`, `annotator` and `rank` of images that were selected.
-            copies: further tasks: `item`, `annotator`, `rank` and `queue_task` each.
+            recorded: item id -> `queue_task`, `annotator`, `rank` and `shown` of images that were selected.
+            copies: further tasks: `item`, `annotator`, `rank`, `queue_task` and `shown` each.
             strategy: what a round that is made says of itself.
         """
         first, rounds = schema.selections, schema.rounds

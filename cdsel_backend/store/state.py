@@ -259,13 +259,20 @@ class State:
 
     @cached_property
     def used(self) -> set[int]:
-        """Items that count against the budget.
+        """Items that count against the budget; see `used_images` for how many images these are.
 
         Labelled images, wherever they were labelled, and every image in the queue: a skipped one, too, since it
         stays there and may still be labelled. One whose task was deleted there counts only if it was labelled, and so
         does one with answers to other questions alone: Label Studio hands it to nobody any more.
         """
         return self.labels.keys() | (self.pushed - self.answered_otherwise)
+
+    @cached_property
+    def used_images(self) -> int:
+        """How many images count against the budget: several tasks of the pool that show one image are one."""
+        used = self.used
+        double = self._store.double_images(self.project.id) if len(used) > 1 else ()
+        return len(used) - sum(max(0, len(used & items) - 1) for items in double)
 
     @cached_property
     def undecided(self) -> set[int]:
@@ -290,7 +297,7 @@ class State:
     @property
     def left(self) -> int:
         """How many more images the budget lets into the queue."""
-        return max(0, self.budget - len(self.used))
+        return max(0, self.budget - self.used_images)
 
     @property
     def room(self) -> int:

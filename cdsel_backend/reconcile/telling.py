@@ -1,0 +1,20 @@
+"""Events that say in a sentence what the loop found or did in Label Studio, for the log and the activity page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from cdsel_backend.reconcile.context import Context
+
+MOST_TASKS = 500  # that an event names
+
+log = logging.getLogger(__name__)
+
+
+def say(context: Context, source: int, action: str, tasks: Collection[int], words: str) -> None:
+    """Keep an event that says what the books and Label Studio differed in."""
+    log.warning("project %s: %s", source, words)
+    context.store.add_event(
+        source, action, {"tasks": sorted(tasks)[:MOST_TASKS], "sentence": words}, handled=True
+    )
