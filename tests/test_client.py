@@ -24,6 +24,7 @@ from cdsel_backend.labelstudio.client import (
     PredictionsRefused,
     TokenRefused,
 )
+from cdsel_backend.labelstudio.connection import RightMissing
 from cdsel_backend.labelstudio.labels import parse_label_space, queue_config
 
 CONFIG = (
@@ -169,6 +170,31 @@ def test_a_redirected_write_is_an_error():
         pytest.raises(LabelStudioError, match=f"redirects to {there}"),
     ):
         LabelStudio(here, "0" * 40).update_project(1, title="x")
+
+
+def test_a_right_that_the_account_lacks_is_named_with_what_to_do():
+    detail = {"detail": "You do not have permission to perform this action."}
+    allowed = []
+
+    def answer(request, body):
+        return (200, b'{"task_ids": [1]}') if allowed else (403, json.dumps(detail).encode())
+
+    with serve(answer) as (url, _):
+        client = LabelStudio(url, "0" * 40)
+        for ask, right in (
+            (lambda: client.import_tasks(7, [{"data": {}}]), "import tasks or files"),
+            (lambda: client.create_project("x", "<View/>"), "make projects"),
+            (lambda: client.ensure_webhook(7, "http://b/webhook", {}), "see webhooks"),
+            (lambda: list(client.tasks(7)), "see tasks and predictions"),
+            (lambda: client.update_task(7, {}), "change or delete tasks"),
+        ):
+            with pytest.raises(
+                RightMissing,
+                match=rf"^the account of LABEL_STUDIO_API_KEY may not {right} .*: give it a role there",
+            ):
+                ask()
+        allowed.append(True)
+        assert client.import_tasks(7, [{"data": {}}]) == [1]  # nothing is remembered of the refusal
 
 
 def test_what_does_not_exist_is_not_found(client):

@@ -221,6 +221,19 @@ def test_tables_as_spreadsheets_save_them(table: bytes, folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("rest", ["", '6.png,"f",9\n'], ids=["to the end", "to the next one"])
+def test_a_quotation_mark_that_is_not_closed_costs_its_own_row(rest: str, folder: Path) -> None:
+    text = 'path,site,note\n0.png,a,"two\nlines, ""quoted"""\n1.png,b,5" wide\n2.png,"b,6\n3.png,c,\n'
+    text += '4.png,d,"7\n5.png,e,8\n'
+    (folder / "pool.csv").write_text(text + rest)
+    listed = items(source(folder / "pool.csv"))
+    assert [item.image for item in listed if item.problem is None][:4] == ["0.png", "1.png", "3.png", "5.png"]
+    assert listed[0].data["note"] == 'two\nlines, "quoted"'
+    assert [item.problem for item in listed if item.problem] == [
+        f"row {number}: a quotation mark is not closed" for number in (3, 5)
+    ]
+
+
 TABLES = {
     "pool.csv": b"path,site\n0.png,a\n1.png,b\n",
     "pool.tsv": "path\tsite\n0.png\ta\n1.png\tb\n".encode("utf-16"),

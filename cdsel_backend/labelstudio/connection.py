@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +45,23 @@ ACCESS_SECONDS = (
 PATIENCE = 5  # times the time-out of one wait: what a request may take in all, repetitions included
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
 AWAY = (429, 502, 503, 504)
+FORBIDDEN = 403  # also what its address checks answer, which say nothing of a permission
+_RIGHTS = (
+    (r"POST /api/projects/?$", "make projects"),
+    (r"POST /api/projects/\d+/import/predictions", "import predictions"),
+    (r"POST /api/projects/\d+/import", "import tasks or files"),
+    (r"(PATCH|DELETE) /api/projects/", "change projects"),
+    (r"GET /api/projects/", "see this project"),
+    (r"(POST|PATCH|DELETE) /api/webhooks/", "make or change webhooks"),
+    (r"GET /api/webhooks/", "see webhooks"),
+    (r"GET /api/users/", "see the accounts"),
+    (r"\w+ /api/ml", "see ML backends, or connect them"),
+    (r"\w+ /api/storages/", "see storages, or add them"),
+    (r"POST /api/tasks/\d+/annotations", "label tasks"),
+    (r"(PATCH|DELETE) /api/tasks/", "change or delete tasks"),
+    (r"GET /api/(tasks|predictions)", "see tasks and predictions"),
+)
+"""What a request is about, as a right of an account."""
 NAME_SECONDS = 3600.0  # for which it is not asked again what it calls itself
 PAGE = 1000
 
@@ -63,6 +81,10 @@ class LabelStudioUnreachable(LabelStudioError):
 
 class TokenRefused(LabelStudioError):
     """Label Studio does not accept the token."""
+
+
+class RightMissing(LabelStudioError):
+    """The account of the token lacks a right, which the message names."""
 
 
 class NotFound(LabelStudioError):
@@ -288,6 +310,13 @@ class Connection:
                 f"Label Studio at {self.url} is away or overloaded ({status} {answer})".replace(" )", ")"),
                 status,
             )
+        if status == FORBIDDEN and "permission" in answer.lower():
+            return RightMissing(
+                f"the account of LABEL_STUDIO_API_KEY may not {_right(what)} ({what}: Label Studio answered {status}: "
+                f"{answer}): give it a role there that may, such as Manager or Administrator, or set "
+                "LABEL_STUDIO_API_KEY to a token of an account that may",
+                status,
+            )
         return LabelStudioError(f"{what}: Label Studio answered {status}: {answer}", status)
 
     def unreachable(self, what: str, error: Exception) -> LabelStudioUnreachable:
@@ -314,6 +343,11 @@ class Connection:
             return str(answer.json()["release"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return ""
+
+
+def _right(what: str) -> str:
+    """What an account may not do whose request, as "POST /api/...", is refused."""
+    return next((right for pattern, right in _RIGHTS if re.match(pattern, what)), "do this")
 
 
 def read_json(response: httpx.Response) -> Any:

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from cdsel_backend.labelstudio.adopting import IN_PLACE, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, PredictionsRefused
@@ -121,12 +122,12 @@ def _record(
     store: Store,
     state: State,
     pushed: Sequence[tuple[Placement, int]],
-    shown: Mapping[int, Shown],
+    shown: Mapping[int, Shown] = MappingProxyType({}),
 ) -> None:
     """Record which tasks images got; `shown` is what each shows."""
 
     def values(one: Placement, task: int) -> Json:
-        parts = list(shown[task].parts())
+        parts = list(shown[task].parts()) if task in shown else None
         return {"queue_task": task, "annotator": one.annotator, "rank": one.rank, "shown": parts}
 
     store.mark_selections(
@@ -181,7 +182,8 @@ def task_data(
     elif shown != item.image:
         data = space.image.with_address(data, shown)
     return {
-        **data,
+        # What is named as ours may be another queue's, as in a table that was made of an export.
+        **{name: value for name, value in data.items() if not name.startswith("cdsel_")},
         "cdsel_item": item.task,
         "cdsel_round": selection.round,
         "cdsel_rank": placement.rank,

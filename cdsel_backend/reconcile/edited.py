@@ -109,7 +109,7 @@ def _correct(
         else:
             continue  # its address is made of several fields, and the pool has another picture by now
         ours = {name: value for name, value in task["data"].items() if name.startswith("cdsel_")}
-        data = {**data, **ours}
+        data = {**{name: value for name, value in data.items() if not name.startswith("cdsel_")}, **ours}
         context.studio.update_task(int(task["id"]), data)
         _keep(context, state.project.id, [(row, shown_by({**task, "data": data}, space))])
         corrected.append(int(task["id"]))

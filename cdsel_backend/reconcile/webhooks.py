@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cdsel_backend.labelstudio.connection import LabelStudioError
+from cdsel_backend.labelstudio.connection import LabelStudioError, RightMissing
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.wording import webhook_refused
 from cdsel_backend.reconcile.context import Context
@@ -24,6 +24,8 @@ def ensure_webhooks(context: Context, state: State, sources: Iterable[int]) -> l
     for source in sources:
         try:
             context.studio.ensure_webhook(source, url, headers)
+        except RightMissing as fault:
+            return [f"{fault}. Labels still come, by a look every {context.server.poll_seconds:.0f} seconds"]
         except LabelStudioError as fault:
             if fault.status != FORBIDDEN:
                 raise

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-import itertools
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from cdsel_backend.counted import number_of
@@ -133,8 +133,7 @@ def _image_column(row: Mapping[str, Any], named: str | None) -> str:
 
 def _csv_rows(file: BinaryIO) -> Iterator[Row]:
     lines, delimiter = csv_source(file)
-    reader = csv.reader(lines, delimiter=delimiter)
-    names = [_text(name).strip() for name in next(reader, [])]
+    names = [_text(name).strip() for name in next(csv.reader(lines, delimiter=delimiter), [])]
     if not any(names):
         raise SourceError("the table is empty: a header and a row for each image are needed")
     double = sorted({name for name in names if name and names.count(name) > 1})
@@ -142,18 +141,12 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         raise SourceError(
             f"its header names {', '.join(map(repr, double))} more than once: rename one of the columns"
         )
-    for number in itertools.count(1):
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:  # such as a quotation mark that is never closed
-            yield number, f"no row of a table ({error})"
+    for number, cells in enumerate(_cells(lines, delimiter, len(names)), start=1):
+        if isinstance(cells, str):
+            yield number, cells
             continue
-        if cells is None:
-            return
         if not any(cells):
             continue
-        if len(cells) > len(names) and not any(cells[len(names) :]):
-            cells = cells[: len(names)]  # spreadsheets end rows with empty cells
         if len(cells) != len(names):
             yield number, f"{number_of(len(cells), 'value')} for {number_of(len(names), 'column')}"
             continue
@@ -161,6 +154,51 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
             number,
             {name: _text(cell) for name, cell in zip(names, cells, strict=True) if name and cell != ""},
         )
+
+
+def _cells(lines: Iterator[str], delimiter: str, width: int) -> Iterator[list[str] | str]:
+    """The cells of each row, or why it could not be read; `width`: how many it should have.
+
+    A quotation mark that is never closed costs its own line: those that its cell would have swallowed are read again.
+    """
+    ahead: deque[str] = deque()
+    taken: list[str] = []
+
+    def feed() -> Iterator[str]:
+        while line := ahead.popleft() if ahead else next(lines, ""):
+            taken.append(line)
+            yield line
+
+    reader = csv.reader(feed(), delimiter=delimiter)
+    while True:
+        taken.clear()
+        try:
+            cells = next(reader, None)
+            reason = ""
+        except csv.Error as error:
+            cells, reason = [], f"no row of a table ({error})"
+        if cells is None:
+            return
+        if len(taken) > 1 and (reason or not _is_one_row(taken, delimiter, width)):
+            reason = "a quotation mark is not closed"
+            ahead.extendleft(reversed(taken[1:]))
+        if reason:
+            reader = csv.reader(feed(), delimiter=delimiter)
+        yield reason or _without_end(cells, width)
+
+
+def _is_one_row(lines: Sequence[str], delimiter: str, width: int) -> bool:
+    """Whether lines are one row with as many cells as it should have, whose quotation marks are where they belong."""
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    return len(rows) == 1 and len(_without_end(rows[0], width)) == width
+
+
+def _without_end(cells: list[str], width: int) -> list[str]:
+    """The cells of a row without the empty ones that spreadsheets end rows with."""
+    return cells if any(cells[width:]) else cells[:width]
 
 
 def _json_rows(file: BinaryIO) -> Iterator[Row]:
