@@ -18,6 +18,7 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
+from cdsel_backend.reconcile.queues import write_line
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
@@ -142,6 +143,22 @@ def test_from_a_table_to_labels(world, folder, studio):
     assert len(list(context.studio.tasks(queue))) == 6
     # A task of the queue is asked for by its own number, whatever number an item has.
     assert Service(context.server, store)._items(state, queue, [{"id": task}]) == {task: shown[task]}
+    # What is corrected in the table reaches whoever labels; the picture stays, and what is labelled as it was seen.
+    table = folder / "pool.csv"
+    table.write_text(table.read_text().replace("north", "west").replace("south", "east"))
+    assert "13 changed" in cdsel("add", "--project", queue, table).output
+    store.add_event(queue, "ANNOTATION_CREATED", {"tasks": [task]})
+    reconcile(context, project)
+    new_names = {"north": "west", "south": "east"}
+    for number, data in ((one["id"], one["data"]) for one in context.studio.tasks(queue)):
+        site = tasks[number]["site"]
+        assert data == tasks[number] | {"site": site if number == task else new_names[site]}
+    # Annotators read the description, and files are named by patients.
+    store.note_problems(project, "edited tasks", ["the data of task 5 (Doe^Jane/1.dcm) were changed"])
+    write_line(context, State(store, project))
+    line = context.studio.project(queue)["description"]
+    assert line.endswith("problems: 1, see the dashboard")
+    assert "Jane" not in line
 
 
 def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):

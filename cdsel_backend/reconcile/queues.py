@@ -56,6 +56,9 @@ def write_line(context: Context, state: State) -> None:
 
 def _line(context: Context, state: State) -> str:
     problems = [*(one.message for one in state.problems), *early_training(state)]
+    if state.queue_is_pool and problems:
+        # Annotators read this, and files outside Label Studio are often named by the patient.
+        problems = [f"{len(problems)}, see the dashboard"]
     return status_line(state, dashboard(context.server, state), context.store.instance(), problems)
 
 
