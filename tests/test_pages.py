@@ -1019,3 +1019,26 @@ def test_settings_offer_what_is_known_and_keep_what_is_chosen(client, store, pro
     page = client.get(f"/projects/{POOL}").text
     assert "1.5 hours of annotators" in page
     assert 'name="budget_hours"' in page
+
+
+def test_a_page_far_away_is_reached_at_once_and_keeps_the_filter(store, client, project):
+    embedded(store, project, 5 * PAGE)
+    items = [row.id for row in store.items(project)]
+    chosen = [Selected(item, item, 1.0, "Drawn at random from all images.", {}) for item in items]
+    store.add_round(project, 1, chosen, strategy="random", seed=0, model_version=None)
+    page = client.get(f"/projects/{POOL}/queue?state=waiting&page=4").text
+    form = re.search(r'<nav class="pager".*?</nav>', page, re.S)[0]
+    assert '<input type="hidden" name="state" value="waiting">' in form
+    assert re.search(r'name="page" min="1" max="5" value="4"', form)
+    assert "page=3" in form
+    assert "page=5" in form
+    assert 'name="page"' not in client.get(f"/projects/{POOL}/queue?round=2").text  # one page
+
+
+def test_an_empty_pool_says_what_is_the_next_step(client, project, store):
+    there = f'href="{STUDIO_URL}/projects/{POOL}/data"'
+    for path in ("", "/confounders", "/map", "/gallery", "/queue", "/models"):
+        assert there in client.get(f"/projects/{POOL}{path}").text, path
+    embedded(store, project, 1)
+    page = html.unescape(client.get(f"/projects/{POOL}/confounders").text)
+    assert "The report is made from two embedded images on. 1 of 1 image is embedded." in page

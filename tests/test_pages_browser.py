@@ -13,6 +13,7 @@ import pytest
 from backend import eventually
 from browsing import (
     LOOKS,
+    WIDE,
     box_of,
     check_long_words,
     check_sound,
@@ -80,6 +81,9 @@ def test_every_page_is_sound_on_desktop_and_phone_by_day_and_in_the_dark(
     check_steady(page)
     check_sound(page, screenshots / f"{name}-{look}")
     if look == "phone":
+        page.set_viewport_size({"width": 640, "height": 400})  # a desktop at 200 %
+        wait_until(page, f"Math.max(0, {WIDE})", 0)
+        page.set_viewport_size(LOOKS[look]["viewport"])
         check_long_words(page)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Response, jsonify, render_template
+from flask import Response, jsonify, render_template, request
 
 from cdsel_backend import figures
 from cdsel_backend.labelstudio.labels import space_of
@@ -27,7 +27,13 @@ STRIP = 10  # images of the queue on the overview
 @pages.get("/projects")
 def projects() -> str:
     """All connected projects."""
-    return render_template("projects.html", projects=_all())
+    server = Service.current().server
+    return render_template(
+        "projects.html",
+        projects=_all(),
+        studio_url=server.label_studio_url,
+        own_address=(server.public_url or request.url_root).rstrip("/"),
+    )
 
 
 @pages.get("/projects.json")
