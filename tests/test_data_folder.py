@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import sqlite3
 import threading
 
 import pytest
 from click import ClickException
 from click.testing import CliRunner
+from sqlalchemy.exc import OperationalError
 
 from cdsel_backend.cli import main
 from cdsel_backend.server.command import check_port
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import FACT, MARKER, OtherFolder, claim_folder
+from cdsel_backend.store.faults import not_opened
 
 
 def test_the_first_folder_becomes_that_of_the_database(store, tmp_path):
@@ -96,6 +100,27 @@ def test_a_database_that_does_not_open_is_named_with_the_setting(url, words, tmp
         if words in line
     ]
     assert doctor.startswith("problem  database")
+
+
+def test_a_folder_that_cannot_be_written_or_is_full_is_named_with_what_to_do(tmp_path):
+    def fault(words):
+        return OperationalError("SELECT secret", {}, sqlite3.OperationalError(words))
+
+    own, elsewhere = f"sqlite:///{tmp_path / 'cdsel.sqlite3'}", "sqlite:////elsewhere/x.sqlite3"
+    for words in ("unable to open database file", "attempt to write a readonly database"):
+        said = not_opened(fault(words), tmp_path, own)
+        assert said.startswith(
+            f"CDSEL_DATA_DIR: {tmp_path} cannot be used ({words}): give this account that folder"
+        )
+        said = not_opened(fault(words), tmp_path, elsewhere)
+        assert said == f"CDSEL_DATABASE_URL: the database does not open ({words})"
+    assert "Read-only" in not_opened(OSError(errno.EROFS, "Read-only file system"), tmp_path, own)
+    for full in (fault("database or disk is full"), OSError(errno.ENOSPC, "No space left on device")):
+        assert f"CDSEL_DATA_DIR: the disk of {tmp_path} is full" in not_opened(full, tmp_path, own)
+    # A real one, as a folder in the place of the database.
+    (tmp_path / "cdsel.sqlite3").mkdir()
+    found = CliRunner().invoke(main, ["pool", "stats"], env={"CDSEL_DATA_DIR": str(tmp_path)})
+    assert f"CDSEL_DATA_DIR: {tmp_path} cannot be used (unable to open database file)" in found.output
 
 
 def test_a_file_in_the_place_of_the_data_folder_is_named(tmp_path):

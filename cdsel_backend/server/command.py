@@ -124,6 +124,7 @@ def open_once(server: ServerSettings) -> None:
     """Make folder and tables before two processes would both do it, and say clearly when that fails."""
     from cdsel_backend.store import Store
     from cdsel_backend.store.data_folder import OtherFolder, claim_folder
+    from cdsel_backend.store.faults import not_opened
 
     try:
         server.data_dir.mkdir(parents=True, exist_ok=True)
@@ -133,10 +134,8 @@ def open_once(server: ServerSettings) -> None:
         for file in server.data_dir.glob("*.sqlite3*"):
             file.chmod(0o600)
         store.close()
-    except OSError as fault:
-        raise click.ClickException(f"CDSEL_DATA_DIR: {fault}") from None
-    except SQLAlchemyError as fault:
-        raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
+    except (OSError, SQLAlchemyError) as fault:
+        raise click.ClickException(not_opened(fault, server.data_dir, server.database_url)) from None
     except OtherFolder as fault:
         raise click.ClickException(str(fault)) from None
 

@@ -18,6 +18,7 @@ from cdsel_backend.labelstudio.checkup import CheckResult
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import OtherFolder, check_folder
+from cdsel_backend.store.faults import reason_of
 
 MIN_FREE_BYTES, AMPLE_FREE_BYTES = 1 << 30, 5 << 30  # too few to go on; so few that it is said
 MIN_GPU_BYTES = 2 << 30
@@ -93,7 +94,7 @@ def check_database(server: ServerSettings) -> CheckResult:
         Store(server.database_url, server.vectors_folder).close()
     except SQLAlchemyError as fault:
         fix = "see that the database server runs and lets this account in, or correct CDSEL_DATABASE_URL"
-        return CheckResult("database", "problem", f"{shown} does not open: {fault}", fix)
+        return CheckResult("database", "problem", f"{shown} does not open: {reason_of(fault)}", fix)
     return CheckResult("database", "ok", shown)
 
 

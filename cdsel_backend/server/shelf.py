@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.settings import ServerSettings, read_server_settings
 from cdsel_backend.store import Store
+from cdsel_backend.store.faults import not_opened
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,7 @@ def open_shelf(context: click.Context) -> Shelf:
         raise click.ClickException(str(fault)) from None
     try:
         store = Store(server.database_url, server.vectors_folder)
-    except OSError as fault:
-        raise click.ClickException(f"CDSEL_DATA_DIR: {fault}") from None
-    except SQLAlchemyError as fault:
-        raise click.ClickException(f"CDSEL_DATABASE_URL: the database does not open: {fault}") from None
+    except (OSError, SQLAlchemyError) as fault:
+        raise click.ClickException(not_opened(fault, server.data_dir, server.database_url)) from None
     context.call_on_close(store.close)
     return Shelf(server, store)

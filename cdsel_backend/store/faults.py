@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -10,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK = (*FULL, errno.EIO, errno.EROFS)
 _FULL_WORDS = ("disk is full", "no space left", "could not extend file")
+_NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
 
 
 def is_outside(fault: BaseException) -> bool:
@@ -19,12 +21,36 @@ def is_outside(fault: BaseException) -> bool:
     return isinstance(fault, (OperationalError, InterfaceError, NoConnection))
 
 
+def not_opened(fault: OSError | SQLAlchemyError, folder: Path, database_url: str) -> str:
+    """That the state in a data folder cannot be opened, why, and what to do, in one line without SQL."""
+    reason = reason_of(fault)
+    inside = Path(database_url.removeprefix("sqlite:///")).parent == folder
+    if _is_full(fault, reason):
+        where = f"the disk of {folder} is full" if inside else "the disk of the database is full"
+        return f"CDSEL_DATA_DIR: {where} ({reason}): make room there, and start again; nothing of it is lost"
+    if isinstance(fault, OSError) or (inside and any(phrase in reason.lower() for phrase in _NOT_WRITABLE)):
+        return (
+            f"CDSEL_DATA_DIR: {folder} cannot be used ({reason}): give this account that folder to read and write, or "
+            "set CDSEL_DATA_DIR to a folder of its own"
+        )
+    return f"CDSEL_DATABASE_URL: the database does not open ({reason})"
+
+
+def reason_of(fault: BaseException) -> str:
+    """What a fault says, in one line without SQL."""
+    reason = str(fault.orig if isinstance(fault, DBAPIError) and fault.orig else fault)
+    return " ".join(reason.split())[:300]
+
+
+def _is_full(fault: BaseException, reason: str) -> bool:
+    is_full = isinstance(fault, OSError) and fault.errno in FULL
+    return is_full or (is_outside(fault) and any(phrase in reason.lower() for phrase in _FULL_WORDS))
+
+
 def sentence(fault: BaseException) -> str:
     """What is wrong and what to do, in one line without SQL."""
-    reason = str(fault.orig if isinstance(fault, DBAPIError) and fault.orig else fault)
-    reason = " ".join(reason.split())[:300]
-    is_full = isinstance(fault, OSError) and fault.errno in FULL
-    if is_full or (is_outside(fault) and any(phrase in reason.lower() for phrase in _FULL_WORDS)):
+    reason = reason_of(fault)
+    if _is_full(fault, reason):
         return (
             "the disk is full: make room where CDSEL_DATA_DIR and the database lie; nothing is lost, and the work goes "
             "on by itself"

@@ -90,6 +90,20 @@ def test_the_image_is_pinned_and_runs_as_nobody_in_particular(build):
             assert (ROOT / source).exists()
 
 
+def test_every_image_is_of_a_stated_release_has_a_health_check_and_does_not_run_as_root():
+    files = sorted(DOCKER.rglob("Dockerfile*"))
+    assert len(files) == 3
+    for file in files:
+        text = file.read_text()
+        assert re.search(r"^FROM python:\d+\.\d+\.\d+-", text, re.M), file
+        assert text.rindex("\nUSER cdsel\n") < text.rindex("\nHEALTHCHECK ") < text.rindex("\nCMD "), file
+    small = yaml.safe_load((DOCKER / "label_studio_ml/docker-compose.yml").read_text())["services"]["cdsel"]
+    assert (small["cap_drop"], small["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    # Whoever follows the steps is where the next one begins.
+    steps = (DOCKER / "compose.yaml").read_text().partition("# 4.")[0]
+    assert steps.index("cd docker/secrets") < steps.index("cd ../..")
+
+
 def test_what_is_copied_builds_a_wheel_that_runs_without_the_source(tmp_path):
     """The RUN of the image, in a folder that holds what its COPY lines name; dependencies are those of this machine."""
     app, wheels, site = tmp_path / "app", tmp_path / "wheels", tmp_path / "site"
