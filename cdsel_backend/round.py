@@ -150,5 +150,6 @@ def train_round(
         strength=strength,
         recipe=recipe,
         representation=pool.representation,
+        finite=pool.finite,
         seed=seed,
     )

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import LABEL_CONFIG
 from PIL import Image
+from sqlalchemy import update
 from test_dicom import draw
 
 from cdsel_backend.cli import main
@@ -21,7 +22,7 @@ from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.queues import write_line
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State, Store, schema
 
 SIZE = 10
 
@@ -194,7 +195,15 @@ def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):
     assert len(store.without_vector(project, limit=99, now=0.0)) == 1
     until_idle(context, project)
     assert "0 damaged, 0 to embed again" in cdsel("verify").output
-    assert "unused: 1 vectors" in cdsel("prune").output
+    # As after a restore of the database beside other vectors.
+    ids, positions = store.positions(project, backbone)
+    with store.engine.begin() as connection:
+        for item, position in zip(ids[:2].tolist(), positions[1::-1].tolist(), strict=True):
+            connection.execute(update(schema.items).where(schema.items.c.id == item).values(vector=position))
+    assert "0 damaged, 2 to embed again" in cdsel("verify").output
+    until_idle(context, project)
+    assert store.positions(project, backbone)[1].tolist() == positions.tolist()
+    assert "unused: 1 vector, " in cdsel("prune").output
     assert Store(context.server.database_url).vectors_kept.backbones() == [backbone]
 
 

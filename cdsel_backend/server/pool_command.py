@@ -158,7 +158,7 @@ def stats(shelf: Shelf) -> None:
 @pool.command()
 @click.pass_obj
 def verify(shelf: Shelf) -> None:
-    """Check every vector against its checksum; what is damaged or lost is embedded again."""
+    """Check every vector against its checksum and its image's; what is damaged, lost or another's is embedded again."""
     store, kept = shelf.store, shelf.store.vectors_kept
     total = 0
     for backbone in sorted({*kept.backbones(), *(one.backbone for one in store.projects() if one.backbone)}):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
     JSON,
+    ColumnElement,
     Connection,
     Integer,
     Select,
@@ -176,7 +177,8 @@ class Embeddings(Database):
         return {item: digest for item, at, digest, *_ in rows if at >= 0}
 
     def forget_vectors(self, backbone: str, damaged: NDArray[np.int64], count: int) -> int:
-        """Have the items embedded again whose vector of their project's backbone is damaged, or lies beyond `count`.
+        """Have the items embedded again whose vector of their project's backbone is damaged, lies beyond `count`, or is
+        that of another content, as where the database was restored and the vectors were not.
 
         Returns how many there are.
         """
@@ -187,6 +189,7 @@ class Embeddings(Database):
             lost = list(connection.scalars(select(items.c.id).where(here, items.c.vector >= count)))
             for part in chunks(damaged.tolist()):
                 lost += connection.scalars(select(items.c.id).where(here, items.c.vector.in_(part)))
+        lost += self._misplaced(backbone, here)
         for part in chunks(sorted(set(lost))):
             with writing(self.engine) as connection, counting(connection, part):
                 connection.execute(
@@ -195,6 +198,20 @@ class Embeddings(Database):
                     .values(vector=None, content_hash=None, due_at=case((items.c.gone, None), else_=0.0))
                 )
         return len(set(lost))
+
+    def _misplaced(self, backbone: str, here: ColumnElement[bool]) -> Iterator[int]:
+        """Ids of items, of those that are `here`, whose position holds no vector of their content."""
+        items, last = schema.items.c, 0
+        while True:
+            query = select(items.id, items.content_hash, items.vector).where(here, items.id > last)
+            known = query.where(items.content_hash.is_not(None)).order_by(items.id).limit(HASHES)
+            with reading(self.engine) as connection:
+                rows = connection.execute(known).all()
+            if not rows:
+                return
+            last = rows[-1].id
+            positions = self.vectors_kept.find(backbone, [row.content_hash for row in rows]).tolist()
+            yield from (row.id for row, at in zip(rows, positions, strict=True) if at != row.vector)
 
     def note_unusable(self, faults: Sequence[tuple[int, str, float]]) -> None:
         """Keep why images cannot be used: (item id, problem, when to try again in seconds since the epoch).

@@ -119,6 +119,7 @@ def cross_fit(
                         represents=represents,
                         strength=strength,
                         representation=representation,
+                        finite=np.ones(len(pool), dtype=bool),
                         seed=seed,
                     )
                 except NotEnoughLabels:

@@ -161,6 +161,7 @@ def train_head(
     weighting: Weighting | Literal["auto"] = "auto",
     recipe: Recipe = "deconfounded",
     representation: Representation | None = None,
+    finite: NDArray[np.bool_] | None = None,
     out_of_fold: NDArray[np.float64] | None = None,
     seed: int = 0,
 ) -> HeadModel:
@@ -169,7 +170,7 @@ def train_head(
     vectors (n, d); columns: the confounders over the n items; labels (n,), -1 = unlabelled; groups (n,) patient or
     lesion, negative = unknown; trainable (n,), False = held out; represents (n,): for how many items of its level a
     labelled one speaks, 0 where it was chosen for what it is (see `level_shares`). `representation` saves fitting it
-    on the pool again.
+    on the pool again, and `finite` (n,), which vectors are finite, reading all of them.
 
     Recipes: `deconfounded` gives every level an intercept in training, so that what tells the levels apart is not
     taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
@@ -220,7 +221,7 @@ def train_head(
     offsets: NDArray[np.float64] = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
     if fair:
-        pool = _evenly(np.flatnonzero(finite_rows(vectors)), rows)
+        pool = _evenly(np.flatnonzero(finite_rows(vectors) if finite is None else finite), rows)
         of_pool = [column.take(pool) for column in columns]
         projected = representation.project(vectors[pool]).astype(np.float64)
         intercepts, offsets = fair_offsets(

@@ -121,6 +121,7 @@ def train_presence(
     strength: float | None = None,
     recipe: Recipe = "deconfounded",
     representation: Representation | None = None,
+    finite: NDArray[np.bool_] | None = None,
     seed: int = 0,
 ) -> PresenceModel:
     """Train on the labelled and trainable items of a pool of n; arguments as for `train_head`.
@@ -134,7 +135,8 @@ def train_presence(
         raise ValueError(f"labels are {labels.shape}, not {(len(vectors), len(classes))}")
     if strength is not None and not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it lies between 0 (plain) and 1 (de-confounded)")
-    usable = finite_rows(vectors) & (True if trainable is None else trainable)
+    finite = finite_rows(vectors) if finite is None else finite
+    usable = finite & (True if trainable is None else trainable)
     heads: dict[str, HeadModel] = {}
     left_out: dict[str, tuple[int, int]] = {}
     for code, name in enumerate(classes):
@@ -143,7 +145,7 @@ def train_presence(
         if len(outcomes) < 2:
             left_out[name] = (int(outcomes[0]) if len(outcomes) else -1, int((own >= 0).sum()))
             continue
-        representation = representation or fit_representation(vectors, [], strength=0.0)
+        representation = representation or fit_representation(vectors, [], strength=0.0, finite=finite)
         heads[name] = train_head(
             vectors,
             columns,
@@ -154,6 +156,7 @@ def train_presence(
             strength=strength,
             recipe=recipe,
             representation=representation,
+            finite=finite,
             seed=seed,
         )
     if not heads:
