@@ -200,6 +200,22 @@ def test_a_backbone_that_another_process_removed_is_begun_anew(tmp_path: Path) -
         assert not len(store.verify("b"))
 
 
+@pytest.mark.parametrize("sorted_in", [True, False])
+def test_what_another_process_forgot_is_kept_anew_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, sorted_in: bool
+) -> None:
+    monkeypatch.setattr(vector_shelf, "BLOCK", 1 if sorted_in else 100)
+    worker, command = VectorShards(tmp_path), VectorShards(tmp_path)
+    worker.append("b", hashes([1, 2, 3]), drawn([1, 2, 3]))
+    assert worker.find("b", hashes([2])).tolist() == [1]
+    command.forget("b", np.array([1]))
+    assert worker.find("b", hashes([2])).tolist() == [-1]
+    for _ in range(2):
+        assert worker.append("b", hashes([2, 4, 5]), drawn([2, 4, 5])).tolist() == [3, 4, 5]
+        assert worker.find("b", hashes([2])).tolist() == [3]
+        assert command.find("b", hashes([2])).tolist() == [3]
+
+
 def test_many_are_found_as_few_are(tmp_path: Path) -> None:
     store, n = VectorShards(tmp_path), BLOCK + 100  # beyond what the dictionary of the newest takes
     digests, vectors = hashes(range(n)), np.arange(n, dtype=np.float32)[:, None] % 1000

@@ -36,7 +36,7 @@ class Shelf:
     mapped: dict[int, tuple[NDArray[np.float16], NDArray[np.void]]] = field(default_factory=dict)
     # The contents known, for `find`: the first 8 bytes of each hash, ascending, and where it lies.
     prefixes: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
-    places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    positions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     newest: dict[bytes, int] = field(default_factory=dict)  # those that are not sorted in yet
     indexed: int = 0
 
@@ -90,7 +90,7 @@ class Shelf:
                 run = damaged[np.flatnonzero(np.diff(damaged, prepend=-2) != 1)[-1]]
                 self.count = number * SHARD + start + int(run)
                 self.mapped.pop(number)
-                self.prefixes, self.places = self.prefixes[:0], self.places[:0]
+                self.prefixes, self.positions = self.prefixes[:0], self.positions[:0]
                 self.newest.clear()
                 self.indexed = 0
         number, row = divmod(self.count, SHARD)
@@ -126,16 +126,18 @@ class Shelf:
         if len(self.prefixes):
             prefixes = _prefixes(keys)
             start = np.searchsorted(self.prefixes, prefixes)
-            for offset in range(len(self.prefixes)):  # one turn, unless two hashes begin alike
+            for offset in range(len(self.prefixes)):  # one turn, unless hashes begin alike
                 at = np.minimum(start + offset, len(self.prefixes) - 1)
                 alike = np.flatnonzero(
                     (self.prefixes[at] == prefixes) & (start + offset < len(self.prefixes)) & (found < 0)
                 )
                 if not len(alike):
                     break
-                places = self.places[at[alike]]
-                same = self._keys(places)["hash"] == keys[alike]
-                found[alike[same]] = places[same]
+                positions = self.positions[at[alike]]
+                records = self._keys(positions)
+                # What was forgotten, perhaps by another process, may have been appended anew behind it.
+                same = (records["hash"] == keys[alike]) & (records["forgotten"] != 1)
+                found[alike[same]] = positions[same]
         if self.newest:
             for row in np.flatnonzero(found < 0).tolist():
                 found[row] = self.newest.get(keys[row].tobytes(), -1)
@@ -155,19 +157,19 @@ class Shelf:
         """Take in what was appended since; a few stay in a dictionary, many are sorted in."""
         if self.indexed == self.count:
             return
-        places = np.arange(self.indexed, self.count)
-        records = self._keys(places)
+        positions = np.arange(self.indexed, self.count)
+        records = self._keys(positions)
         known = records["forgotten"] != 1
-        new, places = np.ascontiguousarray(records["hash"][known]), places[known]
+        new, positions = np.ascontiguousarray(records["hash"][known]), positions[known]
         self.indexed = self.count
         if len(new) + len(self.newest) <= BLOCK:
-            self.newest.update(zip([key.tobytes() for key in new], places.tolist(), strict=True))
+            self.newest.update(zip([key.tobytes() for key in new], positions.tolist(), strict=True))
             return
         late = np.frombuffer(b"".join(self.newest), dtype="V32")
         prefixes = np.concatenate([self.prefixes, _prefixes(late), _prefixes(new)])
-        where = np.concatenate([self.places, np.fromiter(self.newest.values(), dtype=np.int64), places])
+        where = np.concatenate([self.positions, np.fromiter(self.newest.values(), dtype=np.int64), positions])
         order = np.argsort(prefixes, kind="stable")
-        self.prefixes, self.places = prefixes[order], where[order]
+        self.prefixes, self.positions = prefixes[order], where[order]
         self.newest.clear()
 
 
