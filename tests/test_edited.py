@@ -5,10 +5,13 @@ What was corrected in the pool is written into open tasks of the queue.
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from desk import Desk, make_pool
 
+from cdsel_backend.labelstudio.client import LabelStudioError
 from cdsel_backend.reconcile import replaced
 from cdsel_backend.reconcile.learn import detect_confounders
 
@@ -30,7 +33,9 @@ def problems(desk):
     return desk.state().project.problems.get("edited tasks", [])
 
 
-def test_metadata_that_are_corrected_in_the_pool_are_read_again_and_a_changed_address_is_embedded_again(desk):
+def test_metadata_that_are_corrected_in_the_pool_are_read_again_and_a_changed_address_is_embedded_again(
+    desk, monkeypatch
+):
     pool = desk.state().project.pool_project
     done, *_ = desk.tasks()
     desk.submit(done)
@@ -71,6 +76,20 @@ def test_metadata_that_are_corrected_in_the_pool_are_read_again_and_a_changed_ad
     assert words.startswith("5 open tasks of the queue")
     desk.look()
     assert len(desk.said("TASKS_CORRECTED")) == 1
+    # What Label Studio refuses to write is named, and no label waits for it.
+    last = desk.tasks(answered=False)[-1]
+    patch(desk, tasks[last["data"]["cdsel_item"]], site="west", camera="c1")
+    desk.submit(desk.tasks(answered=False)[0])
+    detail = LabelStudioError("PATCH /api/tasks/: Label Studio answered 400: no", 400)
+    monkeypatch.setattr(desk.client, "update_task", Mock(side_effect=detail))
+    assert len(desk.look().labels) == len(after.labels) + 1
+    (words,) = problems(desk)
+    assert words.startswith(f"task {last['id']} of the queue")
+    assert words.endswith("answered 400: no")
+    monkeypatch.undo()
+    desk.look()
+    assert problems(desk) == []
+    assert desk.tasks()[-1]["data"]["site"] == "west"
 
 
 def test_a_task_of_the_queue_that_was_edited_is_not_deleted_and_what_differs_is_named(desk):

@@ -12,6 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cdsel_backend.counted import form, listed, number_of
+from cdsel_backend.labelstudio.client import (
+    LabelStudioError,
+    LabelStudioUnreachable,
+    NotFound,
+    TokenRefused,
+)
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by
 from cdsel_backend.labelstudio.source import is_shown_as
@@ -25,6 +31,7 @@ from cdsel_backend.store.records import Item, Json, QueueTask, Selection, Shown
 
 SHOWN = 4  # tasks that a message names
 MOST_CORRECTIONS = 100  # tasks that are written in one look; the others are due at the next
+MOST_REFUSALS = 3  # after which the others are not tried in this look
 CORRECTED = "TASKS_CORRECTED"  # action of an event
 
 
@@ -38,7 +45,7 @@ def note_edits(
     Args:
         context, state: the project's.
         name: whose queue.
-        tasks: all tasks of the queue, `id`, `data` and `created_at` each.
+        tasks: all tasks of the queue, `id`, `data`, `created_at` and `annotations` each.
     """
     store, project, space, queue = context.store, state.project.id, space_of(state), state.queues[name]
     listed = {int(task["id"]): task for task in tasks}
@@ -64,12 +71,11 @@ def note_edits(
         elif not same:
             if now.digest != known.digest:
                 metadata.append((int(task["id"]), item))
-            elif row.item in state.open and not item.gone:
+            elif row.item in state.open and not task.get("annotations") and not item.gone:
                 outdated.append((row, task, item))
     _keep(context, project, seen)
-    _correct(context, state, queue, outdated[:MOST_CORRECTIONS])
     pool = state.project.pool_project
-    problems = []
+    problems = _correct(context, state, queue, outdated[:MOST_CORRECTIONS])
     if pictures:
         other, count = "the pool" if state.queue_is_pool else f"the pool (project {pool})", len(pictures)
         problems.append(
@@ -94,10 +100,14 @@ def note_edits(
 
 def _correct(
     context: Context, state: State, queue: int, outdated: Sequence[tuple[QueueTask, Json, Item]]
-) -> None:
-    """Give tasks of a queue the metadata that the pool holds by now; their pictures stay what they are."""
+) -> list[str]:
+    """Give tasks of a queue the metadata that the pool holds by now; their pictures stay what they are.
+
+    Returns what Label Studio refused, as sentences: no label waits for that.
+    """
     space, image = space_of(state), space_of(state).image
     corrected: list[int] = []
+    refused: list[str] = []
     for row, task, item in outdated:
         data: Json
         if item.source is not None:
@@ -110,7 +120,20 @@ def _correct(
             continue  # its address is made of several fields, and the pool has another picture by now
         ours = {name: value for name, value in task["data"].items() if name.startswith("cdsel_")}
         data = {**{name: value for name, value in data.items() if not name.startswith("cdsel_")}, **ours}
-        context.studio.update_task(int(task["id"]), data)
+        try:
+            context.studio.update_task(int(task["id"]), data)
+        except (LabelStudioUnreachable, TokenRefused):
+            raise
+        except NotFound:
+            continue  # deleted since it was listed
+        except LabelStudioError as fault:
+            refused.append(
+                f"task {task['id']} of the queue (project {queue}) keeps metadata that were corrected in the pool: "
+                f"{fault}"
+            )
+            if len(refused) == MOST_REFUSALS:
+                break
+            continue
         _keep(context, state.project.id, [(row, shown_by({**task, "data": data}, space))])
         corrected.append(int(task["id"]))
     if corrected:
@@ -120,6 +143,7 @@ def _correct(
             "that were corrected in the pool"
         )
         say(context, queue, CORRECTED, corrected, words)
+    return refused
 
 
 def _keep(context: Context, project: int, seen: Sequence[tuple[QueueTask, Shown]]) -> None:
