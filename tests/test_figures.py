@@ -172,3 +172,10 @@ def test_long_names_stand_over_their_bars_and_stay_apart():
     assert all(f">{name}</text>" in drawn for name in names)
     places = [float(x) for x in re.findall(r'<rect class="bar" x="([\d.]+)"', drawn)]
     assert max(places) < 20  # the bars have the whole width
+
+
+def test_a_name_is_cut_where_its_letters_no_longer_fit():
+    drawn = figures.bars(["W" * 300, "i" * 300], [0.4, 0.6])
+    wide, narrow = re.findall(r'class="halo"[^>]*>([^<]*…)<', drawn)
+    assert 20 < len(wide) < 32
+    assert len(narrow) == 50

@@ -73,7 +73,7 @@ def bars(
     ]
     for i, name in enumerate(names):
         top, tone = 8 + step * i, tones[i] if tones else "first"
-        shown = name if len(name) <= 50 else f"{name[:49]}…"
+        shown = cut(name, WIDTH - 10) if above else name
         anchor = f'x="{left:.1f}"' if above else f'x="{left - 6:.1f}" text-anchor="end"'
         body.append(
             f'<text class="halo" {anchor} y="{top + 12 + 2 * (not above):.1f}">{escape(shown)}</text>'
@@ -144,7 +144,7 @@ def dots(
         body.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom:.1f}"/>')
     for row, name in enumerate(names):
         y = top + step * row + 11
-        shown = name if len(name) <= 54 else f"{name[:53]}…"
+        shown = cut(name, WIDTH + 18)  # its letters are smaller than `cut` takes them to be
         body.append(f'<text class="halo" x="{left}" y="{y:.1f}">{escape(shown)}</text>')
         for s in series:
             y += 13

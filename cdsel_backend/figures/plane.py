@@ -103,6 +103,13 @@ def _plain(tick: float) -> str:
 
 
 def cut(text: str, width: float) -> str:
-    """Return a text that is at most about `width` wide in the units of a picture."""
-    most = max(int(width / 7), 3)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    """Return a text that is at most about `width` wide in the units of a picture, and three letters at least."""
+    ends = np.cumsum([_letter_width(letter) for letter in text])
+    if len(text) <= 3 or ends[-1] <= width:
+        return text
+    most = int(np.searchsorted(ends, width, side="right"))
+    return f"{text[: max(most, 3) - 1]}…"
+
+
+def _letter_width(letter: str) -> float:
+    return 12.0 if letter in "MW@%" else 9.0 if letter.isupper() else 7.0
