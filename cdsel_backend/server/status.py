@@ -50,6 +50,7 @@ def project_status(store: Store, state: State) -> Json:
         "undecided": len(state.undecided),
         "withdrawn": len(state.withdrawn),
         "other_answers": len(state.other_answers),
+        "double": len(state.used) - state.used_images,
         "left": state.left,
         "items": items,
         "embedded": embedded,
