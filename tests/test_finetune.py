@@ -67,6 +67,19 @@ def case():
     return net, pixels, activations, labels, known, trainable, site
 
 
+def test_activations_beyond_half_precision_stay_finite(case):
+    net, pixels, activations = case[:3]
+    usual = net.embed_prepared(pixels[:2])[:, 0]
+    np.testing.assert_array_equal(usual, activations[:2, 0])
+    before = net._std
+    try:
+        net._std = before / 1e8  # as a network whose activations are large
+        assert np.isfinite(net.embed_prepared(pixels[:2])).all()
+        assert np.abs(net.embed_prepared(pixels[:2]).astype(np.float32)).max() == 65504
+    finally:
+        net._std = before
+
+
 def tune(case, known=None, **options):
     net, _, activations, _, labels, trainable, site = case
     labels = labels if known is None else known

@@ -26,6 +26,7 @@ from cdsel_backend.pool.network import Network
 
 _DEGREES, _ZOOM, _SHIFT, _LIGHT = 15.0, 0.1, 0.05, 0.15
 _BATCH = 64  # activations in one pass of the tail
+_MOST = 65504.0  # the largest number in half precision
 _MODEL = "model."  # before the names of the model's parameters in a `Reader`
 
 
@@ -143,7 +144,8 @@ class SplitNetwork:
             if altered:
                 batch = _alter(batch, torch.rand(len(batch), 6, generator=self._random).to(self.device))
             found = self._front((batch - self._mean) / self._std)
-            half: NDArray[np.float16] = found.contiguous().half().cpu().numpy()
+            # What half precision does not hold, as a few activations of large networks, becomes the most it does.
+            half: NDArray[np.float16] = found.contiguous().half().clamp(-_MOST, _MOST).cpu().numpy()
         return half
 
 

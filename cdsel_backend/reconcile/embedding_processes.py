@@ -52,11 +52,11 @@ class PoolImages:
 
     def __call__(self) -> tuple[Callable[[DueItem], bytes], Kept]:
         """See `pool.processes.Opening`."""
-        place = (self.server.database_url, str(self.server.vectors_folder))
-        if place not in _stores:
+        address = (self.server.database_url, str(self.server.vectors_folder))
+        if address not in _stores:
             start_log(self.server.log_format)
-            _stores[place] = Store(self.server.database_url, self.server.vectors_folder)
-        store = _stores[place]
+            _stores[address] = Store(self.server.database_url, self.server.vectors_folder)
+        store = _stores[address]
         source = pool_source(studio_at(self.server, self.studio_url), State(store, self.project))
         return partial(_read, source), Kept(store.vectors_kept, self.backbone)
 

@@ -50,9 +50,9 @@ def agreement(
         low, high = sorted(pair)
         pairs.setdefault((low, high), []).append((index, pair != (low, high)))
     found["pairs"] = []
-    for names, places in sorted(pairs.items()):
-        rows = np.array([index for index, _ in places])
-        turned = np.array([swap for _, swap in places])[:, None]
+    for names, readings in sorted(pairs.items()):
+        rows = np.array([index for index, _ in readings])
+        turned = np.array([swap for _, swap in readings])[:, None]
         left = np.where(turned, second[rows], first[rows])
         other = np.where(turned, first[rows], second[rows])
         pair_found: Agreement = {"annotators": list(names), **_compare(left, other, len(rows), seed)}
