@@ -18,10 +18,13 @@ predictions problems projects regions rounds rows tasks values variables vectors
 """
 _KINDS = "different|held-out|labelled|more|random|similar|simulated"
 COUNTED = re.compile(rf"^ (?:(?:{_KINDS}) )?(?:{'|'.join(_NOUNS.split())})\b")
-APART = ("simulate", "figures", "migrations")
-"""What says so of hundreds, or to programmers only."""
-_MANY = "decoded.format; images; len(own); len(texts) / distinct; len(theirs); minimum; readers; self.covers; size"
-NEVER_ONE = frozenset(_MANY.split("; "))
+APART = ("figures", "migrations")
+"""What says so to programmers only."""
+_MANY = """
+b; budget; budgets[-1]; budgets[0]; decoded.format; images; len(own); len(texts) / distinct; len(theirs); minimum; n;
+readers; self.covers; size
+"""
+NEVER_ONE = frozenset(re.split(r";\s", _MANY.strip()))
 """What is two at least where it is said, or no number."""
 
 

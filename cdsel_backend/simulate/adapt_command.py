@@ -10,6 +10,7 @@ import click
 from PIL import Image
 from rich.console import Console
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.pool.adapt import LEAST_BATCH, Adaptation, adapt
 from cdsel_backend.pool.backbones import find_device
 from cdsel_backend.pool.decode import UnreadableImage, decode
@@ -80,7 +81,7 @@ def adapt_backbone(
         save_file({key: value.contiguous() for key, value in network.model.state_dict().items()}, out)
     except OSError as fault:
         raise click.ClickException(f"{out} cannot be written: {fault}") from None
-    console.print(f"{backbone}, adapted to {len(items):,} images: {out}", markup=False)
+    console.print(f"{backbone}, adapted to {number_of(len(items), 'image')}: {out}", markup=False)
 
 
 def _usable(opened: PoolSource, items: list[SourceItem], console: Console) -> list[SourceItem]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
+from cdsel_backend.counted import form, number_of
 from cdsel_backend.pool.backbones import View, load_backbone
 from cdsel_backend.pool.columns import MISSING, Column, read_columns
 from cdsel_backend.pool.decode import UnreadableImage
@@ -102,10 +103,10 @@ def load_dataset(
     finite = np.isfinite(vectors).all(axis=1)
     kept = np.flatnonzero(has_label & finite)
     notes = []
-    if (~has_label).any():
-        notes.append(f"{int((~has_label).sum())} rows have no {label} and were left out.")
-    if (has_label & ~finite).any():
-        notes.append(f"{int((has_label & ~finite).sum())} rows have no usable image and were left out.")
+    for lacking, what in ((~has_label, label), (has_label & ~finite, "usable image")):
+        if count := int(lacking.sum()):
+            have, were = form(count, "has", "have"), form(count, "was", "were")
+            notes.append(f"{number_of(count, 'row')} {have} no {what} and {were} left out.")
     here = [rows[i] for i in kept]
     classes, labels = np.unique([texts[i] for i in kept] or [""], return_inverse=True)
     notes += check_classes(label, Counter(texts[i] for i in kept))
@@ -155,7 +156,8 @@ def check_classes(label: str, counts: Counter[str]) -> list[str]:
             raise UsageError(f"--label: column {label!r} holds {other!r} and {name!r}: write one class alike")
     if len(names) > max(2, n / 2):
         raise UsageError(
-            f"--label: column {label!r} holds {len(names)} different values in {n} rows; name a column of classes"
+            f"--label: column {label!r} holds {number_of(len(names), 'different value')} in "
+            f"{number_of(n, 'row')}; name a column of classes"
         )
     few = [f"{name} ({counts[name]})" for name in names if counts[name] < FEW]
     return [f"Too few images to learn or measure: {', '.join(few)}."] if few else []
@@ -220,7 +222,8 @@ def read_embeddings(path: Path, rows: int) -> NDArray[np.float32]:
         raise UsageError(f"--embeddings: {path} holds {vectors.dtype}; save the vectors as float32")
     if vectors.ndim != 2 or len(vectors) != rows:
         raise UsageError(
-            f"--embeddings: {path} holds {vectors.shape} {vectors.dtype}; the table has {rows} rows, one vector each"
+            f"--embeddings: {path} holds {vectors.shape} {vectors.dtype}; the table has "
+            f"{number_of(rows, 'row')}, one vector each"
         )
     return np.asarray(vectors, dtype=np.float32)
 
@@ -263,7 +266,9 @@ def embed_folder(
     empty = np.full(network.dim, np.nan, dtype=np.float32)
     vectors = np.stack([store.vectors.get(digest or "", empty) for digest in hashes])
     if len(problems) == len(rows):
-        raise UsageError(f"--images: none of the {len(rows)} images could be used; the first: {problems[0]}")
+        raise UsageError(
+            f"--images: none of {number_of(len(rows), 'image')} could be used; the first: {problems[0]}"
+        )
     return vectors, problems
 
 
@@ -297,7 +302,7 @@ def with_pictures(
     )
     if len(problems) == len(needed):
         raise UsageError(
-            f"--images: none of the {len(needed)} images could be used; the first: "
+            f"--images: none of {number_of(len(needed), 'image')} could be used; the first: "
             f"{names[needed[0]]}: {problems[int(needed[0])]}"
         )
     seen = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.selection import Ji2025Options, SelectionOptions
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.worlds import make_world
@@ -77,6 +78,7 @@ def check_budgets(sets: dict[str, Dataset], plan: Plan) -> Sequence[str]:
         sizes = [len(make_world(data, correlation, seed, plan.positive).pool) for seed in plan.seed_numbers]
         if max(plan.budgets) > min(sizes):
             faults.append(
-                f"--budget {max(plan.budgets)}: the pool at correlation {correlation} has {min(sizes)} items"
+                f"--budget {max(plan.budgets)}: the pool at correlation {correlation} has "
+                f"{number_of(min(sizes), 'item')}"
             )
     return faults

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.progress import Progress
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.simulate.dataset import (
     Dataset,
     check_columns,
@@ -88,5 +89,5 @@ def _tell_left_out(problems: Sequence[str], progress: Progress) -> None:
         progress.console.print(f"Left out: {problem}", style="yellow", markup=False)
     if len(problems) > 5:
         progress.console.print(
-            f"... and {len(problems) - 5} more images that could not be used", style="yellow"
+            f"... and {number_of(len(problems) - 5, 'more image')} that could not be used", style="yellow"
         )
