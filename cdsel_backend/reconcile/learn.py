@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report, detect, first_sentence, labels_by_level, verdict_changes
-from cdsel_backend.counted import listed
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import predecessors, provenance, prune
@@ -103,7 +102,8 @@ def _fields_like(name: str, known: Collection[str]) -> str:
     near = get_close_matches(name.strip().casefold(), folded, n=1)
     if near:
         return f"did you mean {folded[near[0]]!r}?"
-    return f"the fields are {listed(sorted(known), FIELDS_SHOWN)}"
+    more = f" and {len(known) - FIELDS_SHOWN} more" if len(known) > FIELDS_SHOWN else ""
+    return f"the fields are {', '.join(sorted(known)[:FIELDS_SHOWN])}{more}"
 
 
 def _lead(pool: EmbeddedPool, report: Report) -> str:
