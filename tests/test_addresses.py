@@ -63,6 +63,7 @@ def below():
         yield studio, proxy
 
 
+@pytest.mark.slow
 def test_annotators_see_every_image_of_a_label_studio_below_a_path_by_another_name(below, tmp_path, chromium):
     studio, proxy = below
     client = LabelStudio(studio.url, studio.token, image_hosts=HERE)

@@ -179,6 +179,7 @@ def test_weights_that_a_checkpoint_lacks_are_refused_where_vectors_depend_on_the
         load_backbone(name, device="cpu", features="depths")
 
 
+@pytest.mark.slow
 def test_clips_attention_pool_is_refused_where_it_is_random_and_read(tmp_path):
     """Without a classifier timm may leave it as it was made: two workers gave two vectors for one picture."""
     name = kept_network(tmp_path, "resnet50_clip", without=["head."])

@@ -255,6 +255,7 @@ def test_killed_in_the_middle_of_embedding_and_later_it_completes_without_a_dupl
     assert kills == KILLS
 
 
+@pytest.mark.slow
 def test_in_place_behind_a_password_connected_as_an_admin_does(
     client, browser, pool_project, tmp_path, studio
 ):

@@ -376,6 +376,7 @@ def large(tmp_path_factory):
     store.close()
 
 
+@pytest.mark.slow
 def test_the_map_draws_a_hundred_thousand_images_in_three_seconds(tab, large, screenshots):
     address, _ = large
     page = tab()

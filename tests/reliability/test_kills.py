@@ -13,9 +13,9 @@ def check(tally, kills):
 
 
 @pytest.mark.long
-def test_fifty_kills():
+def test_thirty_kills():
     with fake_studio() as studio:
-        check(run(50, studio.url, TOKEN), 50)
+        check(run(30, studio.url, TOKEN), 30)
 
 
 @pytest.mark.slow
