@@ -29,7 +29,7 @@ def listed(things: Iterable[object], most: int) -> str:
 
 
 def numbered(noun: str, numbers: Iterable[int], most: int) -> str:
-    """`task 5`, `tasks 5 and 6`; of more than `most` the first, as in `tasks 5, 6, …`, where their number is said."""
+    """`task 5`, `tasks 5, 6`; of more than `most` the first, as in `tasks 5, 6, …`, where their number is said."""
     found = list(numbers)
     if len(found) > most:
         return f"{noun}s {', '.join(map(str, found[:most]))}, …"

@@ -54,9 +54,9 @@ def test_an_answer_to_another_question_is_told_apart_from_skipped(tmp_path):
     )
     assert first in world.state().open & world.state().other_answers
     assert world.state().left == free
-    (words,) = other_answers_problem(state, SPACE)
-    assert "quality (1)" in words
-    assert "(task 901)" in words
+    (problem,) = other_answers_problem(state, SPACE)
+    assert "quality (1)" in problem
+    assert "(task 901)" in problem
 
 
 def asked_when(condition, around=""):

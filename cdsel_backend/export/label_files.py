@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cdsel_backend.export.labelled import LabelledImage
+from cdsel_backend.labelstudio.marks import OURS, without_ours
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.pool.columns import FILE_PREFIX
 from cdsel_backend.store.records import Json
 from cdsel_backend.table import Cells, csv_text
 
-OURS = "cdsel_"
 _ELLIPSE_POINTS = 64
 
 Point = tuple[float, float]
@@ -27,7 +27,8 @@ def label_studio_json(images: Sequence[LabelledImage], space: LabelSpace) -> str
     """
     tasks = [
         {
-            "data": _own_data(image) | {f"{OURS}{name}": value for name, value in image.facts().items()},
+            "data": without_ours(image.item.data)
+            | {f"{OURS}{name}": value for name, value in image.facts().items()},
             "annotations": [
                 {"result": space.result_for(image.label) if image.result is None else list(image.result)}
             ],
@@ -49,7 +50,7 @@ def labels_csv(images: Sequence[LabelledImage], classes: Sequence[str], *, sever
             "label": ", ".join(image.names),
             **({f"shows.{name}": int(name in image.names) for name in classes} if several else {}),
             **image.facts(),
-            **{f"data.{name}": value for name, value in _own_data(image).items()},
+            **{f"data.{name}": value for name, value in without_ours(image.item.data).items()},
         }
         for image in images
     ]
@@ -158,7 +159,3 @@ def _size(image: LabelledImage, parts: Sequence[Json]) -> tuple[int, int]:
     measured = str((image.item.measures or {}).get(f"{FILE_PREFIX}width x height") or "")
     sides = [side for side in measured.split(" x ") if side.isdigit()]
     return (int(sides[0]), int(sides[1])) if len(sides) == 2 else (0, 0)
-
-
-def _own_data(image: LabelledImage) -> dict[str, object]:
-    return {name: value for name, value in image.item.data.items() if not name.startswith(OURS)}

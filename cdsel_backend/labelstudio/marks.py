@@ -20,6 +20,7 @@ from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store.records import Item, Json, QueueTask, Shown
 
 MAX_ID = 2**31 - 1
+OURS = "cdsel_"  # what the names of our own fields of a task begin with
 ANNOTATOR = "cdsel_annotator"  # in a task's data: the account whose own queue it was pushed to
 MAX_SENTENCE = 2000  # characters of a reason that are read
 
@@ -114,9 +115,20 @@ def is_same_data(data: object, item: Item, space: LabelSpace) -> bool:
 
 def _others(data: Mapping[str, Any], space: LabelSpace) -> Json:
     """A task's data without what is ours and without the address of the image."""
-    return space.image.metadata(
-        {name: value for name, value in data.items() if not name.startswith("cdsel_")}
-    )
+    return space.image.metadata(without_ours(data))
+
+
+def without_ours(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's data, or a row of a table, without fields that are named as ours."""
+    return {name: value for name, value in data.items() if not name.startswith(OURS)}
+
+
+def with_ours(data: Mapping[str, Any], task: Mapping[str, Any]) -> Json:
+    """The data that a task of a queue is to have, with the fields of ours that it has."""
+    return {
+        **without_ours(data),
+        **{name: task["data"][name] for name in task["data"] if name.startswith(OURS)},
+    }
 
 
 def key_mark(item: Item) -> str:

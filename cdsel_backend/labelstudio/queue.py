@@ -21,7 +21,7 @@ from types import MappingProxyType
 from cdsel_backend.labelstudio.adopting import IN_PLACE, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, PredictionsRefused
 from cdsel_backend.labelstudio.labels import LabelSpace
-from cdsel_backend.labelstudio.marks import ANNOTATOR, key_mark, shown_by
+from cdsel_backend.labelstudio.marks import ANNOTATOR, key_mark, shown_by, without_ours
 from cdsel_backend.labelstudio.placing import Placement, plan
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.pool.source import SourceItem
@@ -183,7 +183,7 @@ def task_data(
         data = space.image.with_address(data, shown)
     return {
         # What is named as ours may be another queue's, as in a table that was made of an export.
-        **{name: value for name, value in data.items() if not name.startswith("cdsel_")},
+        **without_ours(data),
         "cdsel_item": item.task,
         "cdsel_round": selection.round,
         "cdsel_rank": placement.rank,

@@ -26,7 +26,7 @@ from cdsel_backend.pool.network import Network
 
 _DEGREES, _ZOOM, _SHIFT, _LIGHT = 15.0, 0.1, 0.05, 0.15
 _BATCH = 64  # activations in one pass of the tail
-_MOST = 65504.0  # the largest number in half precision
+_MOST = torch.finfo(torch.float16).max
 _MODEL = "model."  # before the names of the model's parameters in a `Reader`
 
 

@@ -19,7 +19,7 @@ from cdsel_backend.labelstudio.client import (
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by
+from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by, with_ours
 from cdsel_backend.labelstudio.source import is_shown_as
 from cdsel_backend.project.source import source_item
 from cdsel_backend.reconcile.context import Context
@@ -105,7 +105,7 @@ def _correct(
 
     Returns what Label Studio refused, as sentences: no label waits for that.
     """
-    space, image = space_of(state), space_of(state).image
+    image = space_of(state).image
     corrected: list[int] = []
     refused: list[str] = []
     for row, task, item in outdated:
@@ -118,10 +118,8 @@ def _correct(
             data = item.data
         else:
             continue  # its address is made of several fields, and the pool has another picture by now
-        ours = {name: value for name, value in task["data"].items() if name.startswith("cdsel_")}
-        data = {**{name: value for name, value in data.items() if not name.startswith("cdsel_")}, **ours}
         try:
-            context.studio.update_task(int(task["id"]), data)
+            rewrite(context, state, row, task, data)
         except (LabelStudioUnreachable, TokenRefused):
             raise
         except NotFound:
@@ -134,7 +132,6 @@ def _correct(
             if len(refused) == MOST_REFUSALS:
                 break
             continue
-        _keep(context, state.project.id, [(row, shown_by({**task, "data": data}, space))])
         corrected.append(int(task["id"]))
     if corrected:
         count = len(corrected)
@@ -144,6 +141,13 @@ def _correct(
         )
         say(context, queue, CORRECTED, corrected, words)
     return refused
+
+
+def rewrite(context: Context, state: State, row: QueueTask, task: Json, data: Json) -> None:
+    """Give a task of a queue the data of the pool, beside what is ours in it, and keep what it shows by then."""
+    data = with_ours(data, task)
+    context.studio.update_task(int(task["id"]), data)
+    _keep(context, state.project.id, [(row, shown_by({**task, "data": data}, space_of(state)))])
 
 
 def _keep(context: Context, project: int, seen: Sequence[tuple[QueueTask, Shown]]) -> None:

@@ -9,17 +9,16 @@ import logging
 
 from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.labelstudio.marks import shown_by
 from cdsel_backend.labelstudio.source import is_shown_as
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.former import forget_moved, moved_items
 from cdsel_backend.project.shown import Shown
 from cdsel_backend.project.source import source_item
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.edited import rewrite
 from cdsel_backend.reconcile.taking_out import is_in_place, task_of
 from cdsel_backend.reconcile.telling import say
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Selection
 
 MOVED = "TASKS_MOVED"  # action of an event
 log = logging.getLogger(__name__)
@@ -52,18 +51,11 @@ def readdress(context: Context, state: State) -> bool:
             )
             continue
         data = item.data if address == item.image else space.image.with_address(item.data, address)
-        ours = {name: value for name, value in task["data"].items() if name.startswith("cdsel_")}
-        data = {**data, **ours}
-        context.studio.update_task(task["id"], data)
-        now = {"shown": list(shown_by({**task, "data": data}, space).parts())}
-        if isinstance(row, Selection):
-            context.store.mark_selections(state.project.id, {row.item: now})
-        else:
-            context.store.mark_copies(state.project.id, {(row.item, row.annotator): now})
+        rewrite(context, state, row, task, data)
         given.setdefault(state.queues[row.annotator], []).append(task["id"])
     forget_moved(context.store, state, moved)
     for queue, tasks in given.items():
-        words = f"{number_of(len(tasks), 'task shows its image', 'tasks show their images')}"
+        words = number_of(len(tasks), "task shows its image", "tasks show their images")
         say(
             context,
             queue,

@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.counted import form
 from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageFilter
-from cdsel_backend.server.pages.blueprint import count, page_number, pages, read_state, who
+from cdsel_backend.server.pages.blueprint import number_of, page_number, pages, read_state, who
 from cdsel_backend.server.pages.found import Found, find_images
 from cdsel_backend.server.pages.image_rows import columns_of, image_rows
 from cdsel_backend.server.service import Service
@@ -195,7 +195,7 @@ def is_number(text: str) -> bool:
 
 
 def _images(number: int) -> str:
-    return f"{count(number)} {form(number, 'image')}"
+    return number_of(number, "image")
 
 
 def _are(number: int) -> str:

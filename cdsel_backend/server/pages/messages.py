@@ -46,9 +46,9 @@ def message(text: str, status: Json) -> Markup:
         if part["activity"]:
             return _link(url_for("pages.activity", pool_project=pool, _anchor="unusable"))(part["activity"])
         project = pool if part["pool"] else of_tasks
-        words = re.split(r"(\d+)", part["tasks"])
+        pieces = re.split(r"(\d+)", part["tasks"])
         return Markup("").join(
-            studio(project, f"data?task={word}")(word) if word.isdigit() else word for word in words
+            studio(project, f"data?task={piece}")(piece) if piece.isdigit() else piece for piece in pieces
         )
 
     made, end = [], 0
