@@ -8,6 +8,7 @@ import re
 from cdsel_backend.pool.columns import tidy
 
 NO_LABEL = frozenset({"", "?", "-", "--", ".", "n/a", "na", "n.a.", "#n/a", "<na>", "nan", "null"})
+"""What programs write where there is no label. "none" and "unknown" may be classes and stay."""
 
 
 def label_of(cell: str) -> str:

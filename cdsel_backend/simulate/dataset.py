@@ -24,7 +24,6 @@ from cdsel_backend.simulate.pictures import Pictures, named, read_pictures
 from cdsel_backend.table import Row, UsageError, image_file, require, require_images
 
 Progress = Callable[[str, int, int], None]
-"""What programs write where there is no label. "none" and "unknown" may be classes and stay."""
 FEW = 5  # images of a class, below which nothing is learned or measured of it
 
 
