@@ -7,14 +7,14 @@ production does. What they differ in is where the arrays come from and where the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import fit_representation
-from cdsel_backend.confounders.representation import Representation, level_effects
+from cdsel_backend.confounders.representation import Representation, centre, level_effects
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows, finite_rows
@@ -47,8 +47,8 @@ class RoundPool:
 
     @cached_property
     def representation(self) -> Representation:
-        """Fitted on the whole pool, without centring. Raises ValueError where no vector is finite."""
-        return fit_representation(self.vectors, [], strength=0.0, finite=self.finite)
+        """Fitted on the whole pool. Raises ValueError where no vector is finite."""
+        return fit_representation(self.vectors, finite=self.finite)
 
     @cached_property
     def projected(self) -> NDArray[np.float32]:
@@ -59,9 +59,7 @@ class RoundPool:
         """Return (n, k): the pool with `strength` times the confounders' effects taken away."""
         if strength == 0 or not self.columns:
             return self.projected
-        levels = {column.name: column.levels for column in self.columns}
-        centring = replace(self.representation, table=self._effects, levels=levels, strength=strength)
-        return centring.centre(self.projected, self.columns)
+        return centre(self.projected, self._effects, self.columns, strength)
 
     @cached_property
     def _effects(self) -> NDArray[np.float32]:

@@ -273,7 +273,7 @@ def test_held_out_labels_do_not_matter():
 def test_a_given_representation_saves_the_fit_and_changes_nothing():
     vectors, site, labels, rng = confounded()
     known = some(labels, 100, rng)
-    given = fit_representation(vectors, [site], strength=1.0)
+    given = fit_representation(vectors)
     first = train_head(vectors, [site], known, classes="ny", representation=given)
     second = train_head(vectors, [site], known, classes="ny")
     np.testing.assert_array_equal(first.predict(vectors, [site]), second.predict(vectors, [site]))
@@ -620,7 +620,7 @@ def test_ham10000_natural_pool():
     lesions = [row["lesion_id"] for row in rows]
     held = is_held_out(lesions, share=0.4)
     pool, test = np.flatnonzero(~held), np.flatnonzero(held)
-    representation = fit_representation(vectors[pool], [], strength=0)
+    representation = fit_representation(vectors[pool])
     worst: dict[str, list[float]] = {"plain": [], "deconfounded": []}
     for seed in range(3):
         known = some(labels[pool], 200, np.random.default_rng(seed))

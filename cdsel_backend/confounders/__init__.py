@@ -1,4 +1,4 @@
-"""Which variables confound, the strata they make, and a representation without their mean effect."""
+"""Which variables confound, the strata they make, and a representation of the pool."""
 
 from cdsel_backend.confounders.association import cramers_v, cross_table
 from cdsel_backend.confounders.detect import detect

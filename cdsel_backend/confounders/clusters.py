@@ -23,7 +23,7 @@ _EXPLAINED = 0.3  # Cramér's V of a variable that accounts for a cluster
 def cluster(vectors: VectorRows, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return (n,): k-means clusters of finite vectors (n, d), fitted on a sample of 2,000."""
     sample = np.sort(rng.permutation(len(vectors))[:_ITEMS])
-    representation = fit_representation(vectors[sample], [], strength=0.0, components=_COMPONENTS)
+    representation = fit_representation(vectors[sample], components=_COMPONENTS)
     from sklearn.cluster import KMeans  # slow to load
 
     fitted = KMeans(
@@ -43,7 +43,7 @@ def latent_groups(
     sizes = np.bincount(codes)
     if len(sizes) < 2:
         return ()
-    representation = fit_representation(vectors[sample], [], strength=0.0, components=_COMPONENTS)
+    representation = fit_representation(vectors[sample], components=_COMPONENTS)
     from sklearn.metrics import silhouette_samples  # slow to load
 
     apart = silhouette_samples(representation.project(vectors[sample]), codes)

@@ -1,4 +1,4 @@
-"""The de-confounded representation: principal components without the mean effect of the confounders.
+"""The representation of a pool: principal components, and what takes the mean effect of the confounders from them.
 
 The effect of every level of every variable is estimated together, on the whole unlabelled pool, by ridge
 regression on their indicators. That is partial centring with shrinkage: a level of n items keeps about
@@ -8,7 +8,7 @@ n / (n + SHRINKAGE) of its own effect, and variables that go together share thei
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy
@@ -26,32 +26,17 @@ _BLOCK = 16_384
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """Standardise, project, scale to length 4, and take `strength` times the level's effect away.
-
-    `mean`, `scale` (d,) float32; `axes` (d, k) float32; `effects` per variable: level name -> row of `table` (l, k)
-    float32. An unseen level and a variable that is not given have no effect.
-    """
+    """Standardise, project, and scale to length 4: `mean`, `scale` (d,), and `axes` (d, k), all float32."""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     axes: NDArray[np.float32]
-    table: NDArray[np.float32]
-    levels: Mapping[str, tuple[str, ...]]
-    strength: float
-
-    def with_strength(self, strength: float) -> Representation:
-        """Return the same representation, centred more (1: wholly) or less (0: not at all)."""
-        return replace(self, strength=strength)
-
-    def transform(self, vectors: VectorRows, columns: Sequence[Column]) -> NDArray[np.float32]:
-        """Return (m, k) float32 for vectors (m, d) whose metadata are `columns`; levels are matched by name.
-
-        A row that is not finite comes back as NaN.
-        """
-        return self.centre(self.project(vectors), columns)
 
     def project(self, vectors: VectorRows) -> NDArray[np.float32]:
-        """Return (m, k) float32, of length 4 each, before any centring."""
+        """Return (m, k) float32, of length 4 each, for vectors (m, d); a row that is not finite comes back as NaN.
+
+        Raises ValueError for vectors of another width than those that it was fitted on.
+        """
         if len(vectors.shape) != 2 or vectors.shape[1] != len(self.mean):
             raise ValueError(
                 f"vectors are {vectors.shape}; this representation was fitted on {len(self.mean)} wide ones"
@@ -64,64 +49,19 @@ class Representation:
             out[block] = part * (np.float32(SCALE) / np.where(length > 0, length, np.float32(1)))
         return out
 
-    def centre(self, projected: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
-        """Take `strength` times the effects away from what `project` gave."""
-        if self.strength == 0 or not self.levels:
-            return projected
-        out = np.empty_like(projected)
-        for start in range(0, len(projected), _BLOCK):
-            rows = np.arange(start, min(start + _BLOCK, len(projected)))
-            own = [column.take(rows) for column in columns]
-            shift = level_shift(self.table, self.levels, own, len(rows))
-            out[rows] = projected[rows] - np.float32(self.strength) * shift
-        return out
-
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the arrays to keep; `meta` holds the rest."""
-        return {"mean": self.mean, "scale": self.scale, "axes": self.axes, "table": self.table}
-
-    def meta(self) -> dict[str, object]:
-        """Return what JSON can hold."""
-        return {
-            "levels": [[name, list(levels)] for name, levels in self.levels.items()],
-            "strength": self.strength,
-        }
-
-    @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, NDArray[np.float32]], meta: Mapping[str, object]
-    ) -> Representation:
-        """Rebuild from `arrays()` and `meta()`. Raises KeyError, TypeError or ValueError for foreign ones."""
-        pairs = meta["levels"]
-        strength = meta["strength"]
-        if not isinstance(pairs, list) or not isinstance(strength, (int, float)):
-            raise TypeError("the representation's levels must be a list and its strength a number")
-        levels = {str(name): tuple(str(level) for level in names) for name, names in pairs}
-        result = cls(
-            **{name: arrays[name] for name in ("mean", "scale", "axes", "table")},
-            levels=levels,
-            strength=strength,
-        )
-        if result.table.shape != (sum(map(len, levels.values())), result.axes.shape[1]):
-            raise ValueError(f"the table of effects is {result.table.shape}, which does not fit its levels")
-        return result
+        """Return the arrays, of which `Representation(**arrays)` makes it again."""
+        return {"mean": self.mean, "scale": self.scale, "axes": self.axes}
 
 
 def fit_representation(
-    vectors: VectorRows,
-    columns: Sequence[Column],
-    *,
-    strength: float,
-    components: int = COMPONENTS,
-    finite: NDArray[np.bool_] | None = None,
+    vectors: VectorRows, *, components: int = COMPONENTS, finite: NDArray[np.bool_] | None = None
 ) -> Representation:
-    """Fit on the whole pool: vectors (n, d), and the confounders over the same n items.
+    """Fit on the whole pool: vectors (n, d).
 
     Rows that are not finite are left out; `finite` (n,) says which are, where that is known (`finite_rows`). Raises
-    ValueError when no row is finite, or for a strength outside [0, 1].
+    ValueError when no row is finite.
     """
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength is {strength}; it lies between 0 (none) and 1 (wholly centred)")
     usable = np.flatnonzero(finite_rows(vectors) if finite is None else finite)
     if not len(usable):
         raise ValueError("no vector of the pool is finite; embed it again")
@@ -131,19 +71,24 @@ def fit_representation(
     mean, scale = few.mean(axis=0, dtype=np.float64), few.std(axis=0, dtype=np.float64)
     scale[scale < 1e-6 * max(float(scale.max()), 1e-30)] = np.inf  # a constant dimension says nothing
     axes = _principal_axes(_standardise(few, mean, scale), components)
-    bare = Representation(
-        mean=mean.astype(np.float32),
-        scale=scale.astype(np.float32),
-        axes=np.ascontiguousarray(axes, dtype=np.float32),  # a reloaded one multiplies alike
-        table=np.zeros((0, axes.shape[1]), dtype=np.float32),
-        levels={},
-        strength=float(strength),
+    return Representation(
+        mean.astype(np.float32),
+        scale.astype(np.float32),
+        np.ascontiguousarray(axes, dtype=np.float32),  # a reloaded one multiplies alike
     )
-    if not columns:
-        return bare
-    projected = bare.project(vectors)[usable]
-    table = level_effects(projected, [column.take(usable) for column in columns])
-    return replace(bare, table=table, levels={column.name: column.levels for column in columns})
+
+
+def centre(
+    projected: NDArray[np.float32], effects: NDArray[np.float32], columns: Sequence[Column], strength: float
+) -> NDArray[np.float32]:
+    """Return (n, k): what `project` gave, less `strength` times the `effects` (l, k) of the items' levels."""
+    levels = {column.name: column.levels for column in columns}
+    out = np.empty_like(projected)
+    for start in range(0, len(projected), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(projected)))
+        shift = level_shift(effects, levels, [column.take(rows) for column in columns], len(rows))
+        out[rows] = projected[rows] - np.float32(strength) * shift
+    return out
 
 
 def level_shift(

@@ -80,7 +80,7 @@ def measure_plain(
         `draws`, how many sets could be trained and measured, and the mean of each of HEADLINES; None without any.
     """
     truth = np.array([images.classes.index(name) for name in images.truth], dtype=np.int64)
-    representation = fit_representation(vectors, [], strength=0.0)
+    representation = fit_representation(vectors)
     results = []
     for mask in labelled:
         outside = np.isin(rows, fresh(images, mask))

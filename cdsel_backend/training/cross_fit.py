@@ -81,7 +81,7 @@ def cross_fit(
     vectors, columns, labels = vectors[pool], [column.take(pool) for column in columns], labels[pool]
     groups = None if groups is None else groups[pool]
     represents = None if represents is None else represents[pool]
-    representation = fit_representation(vectors, [], strength=0.0)
+    representation = fit_representation(vectors)
     m, rng = len(rows), np.random.default_rng(seed)
     relatives = alone_or_together(None if groups is None else groups[:m], m)
     own = [column.take(np.arange(m)) for column in columns]

@@ -113,17 +113,14 @@ class HeadModel:
         return arrays, {
             "classes": list(self.classes),
             "variables": [column.meta() for column in self.variables],
-            "representation": self.representation.meta(),
             "description": self.describe(),
         }
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], described: Mapping[str, Any]) -> HeadModel:
         """Rebuild from `parts`. Raises KeyError, TypeError or ValueError for foreign ones."""
-        prefix = "representation."
-        representation = Representation.from_arrays(
-            {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)},
-            described["representation"],
+        representation = Representation(
+            **{name: arrays[f"representation.{name}"] for name in ("mean", "scale", "axes")}
         )
         k = representation.axes.shape[1]
         # Before format version 3 every head was linear.
@@ -186,7 +183,7 @@ def train_head(
     if strength is not None and not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it lies between 0 (plain) and 1 (de-confounded)")
     rows = _training_rows(vectors, labels, trainable, classes)
-    representation = representation or fit_representation(vectors, [], strength=0.0)
+    representation = representation or fit_representation(vectors)
     seen, y = np.unique(labels[rows], return_inverse=True)
     own = [column.take(rows) for column in columns]
     strength = 1.0 if strength is None else strength
@@ -280,7 +277,7 @@ def unseen_scores(
     if len(np.unique(y[used[rows]])) < 2:
         return np.zeros((int((~used[rows]).sum()), int(y.max(initial=0)) + 1))
     own = [column.take(rows) for column in columns]
-    z = fit_representation(vectors, [], strength=0.0).project(vectors[rows]).astype(np.float64)
+    z = fit_representation(vectors).project(vectors[rows]).astype(np.float64)
     sample, _, _ = _sample(z, y, sample_weights(y, own, "class"), own if fair else (), kernel=True)
     fitted = sample.fit(used[rows])
     return np.asarray(

@@ -145,7 +145,7 @@ def train_presence(
         if len(outcomes) < 2:
             left_out[name] = (int(outcomes[0]) if len(outcomes) else -1, int((own >= 0).sum()))
             continue
-        representation = representation or fit_representation(vectors, [], strength=0.0, finite=finite)
+        representation = representation or fit_representation(vectors, finite=finite)
         heads[name] = train_head(
             vectors,
             columns,

@@ -53,7 +53,7 @@ def run_seed(
             labels_more=round(more * now / budget),
             asked=more,
         )
-        representation = fit_representation(pool.vectors, [], strength=0.0)
+        representation = fit_representation(pool.vectors)
         reached = np.zeros((repeats, 2, len(MEASURES)))
         for repeat in range(repeats):
             order = np.random.default_rng(1000 + repeat).permutation(len(pool))
