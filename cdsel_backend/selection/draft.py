@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,21 @@ from cdsel_backend.selection.problem import Problem
 
 _BLOCK = 4096
 _ROUNDING = 1e-6  # two equal vectors of float32 may have a cosine as far from 1
+
+
+@dataclass(frozen=True)
+class Pick:
+    """An item that was picked.
+
+    `gain` is the strategy's own measure, `covers` the items it now stands for. It was drawn `at_random` from all that
+    were free, or nothing but chance chose it among the open ones (`by_chance`).
+    """
+
+    index: int
+    gain: float = 0.0
+    covers: int = 0
+    at_random: bool = False
+    by_chance: bool = False
 
 
 class Draft:
@@ -25,15 +41,16 @@ class Draft:
         self.size = size
         self.free: NDArray[np.bool_] = problem.usable & ~problem.taken
         self.open: NDArray[np.bool_] = self.free.copy()
-        self.indices: list[int] = []
-        self.gains: list[float] = []
-        self.covers: list[int] = []
-        self.at_random: list[bool] = []
-        self.by_chance: list[bool] = []
+        self.picks: list[Pick] = []
         self.uncertainty: NDArray[np.float64] | None = None
         """(n,) in [0, 1], shown in the reasons: for a strategy to set that goes by it."""
         self._room = self._group_room()
         self._unit = self._unit_vectors()
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """(m,): the items picked so far, in rank order."""
+        return np.array([pick.index for pick in self.picks], dtype=np.int64)
 
     @property
     def capped(self) -> bool:
@@ -43,34 +60,19 @@ class Draft:
     @property
     def full(self) -> bool:
         """True once `size` is reached or nothing is open."""
-        return len(self.indices) >= self.size or not self.open.any()
+        return len(self.picks) >= self.size or not self.open.any()
 
     @property
     def missing(self) -> int:
         """How many picks may still be added."""
-        return min(self.size - len(self.indices), int(self.open.sum()))
+        return min(self.size - len(self.picks), int(self.open.sum()))
 
-    def add(
-        self,
-        index: int,
-        gain: float = 0.0,
-        *,
-        covers: int = 0,
-        at_random: bool = False,
-        by_chance: bool = False,
-    ) -> None:
-        """Append an open item, or one `at_random`, drawn uniformly from all that are free.
-
-        `gain` is the strategy's own measure, `covers` the items it now stands for; `by_chance` says that nothing but
-        chance chose it among the open ones.
-        """
-        if not (self.free if at_random else self.open)[index]:
+    def add(self, pick: Pick) -> None:
+        """Append an open item, or one drawn `at_random` from all that are free."""
+        index = pick.index
+        if not (self.free if pick.at_random else self.open)[index]:
             raise ValueError(f"item {index} is not open: taken, unusable, or closed by a cap")
-        self.indices.append(int(index))
-        self.gains.append(float(gain))
-        self.covers.append(int(covers))
-        self.at_random.append(at_random)
-        self.by_chance.append(by_chance)
+        self.picks.append(pick)
         self.free[index] = self.open[index] = False
         self._close_group(index)
         self._close_near(index)
@@ -89,21 +91,16 @@ class Draft:
             if not len(proposed):
                 return
             for index in proposed:
-                if self.open[index] and len(self.indices) < self.size:
-                    self.add(int(index), by_chance=by_chance)
+                if self.open[index] and len(self.picks) < self.size:
+                    self.add(Pick(int(index), by_chance=by_chance))
 
     def spread_random(self) -> None:
         """Reorder the picks so that those drawn at random lie evenly among the others, each kind in its order."""
-        at_random = np.array(self.at_random, dtype=bool)
+        at_random = np.array([pick.at_random for pick in self.picks], dtype=bool)
         position = np.empty(len(at_random))
         for kind in (at_random, ~at_random):
             position[kind] = (np.arange(kind.sum()) + 0.5) / max(int(kind.sum()), 1)
-        order = np.argsort(position, kind="stable")
-        self.indices = [self.indices[i] for i in order]
-        self.gains = [self.gains[i] for i in order]
-        self.covers = [self.covers[i] for i in order]
-        self.at_random = [self.at_random[i] for i in order]
-        self.by_chance = [self.by_chance[i] for i in order]
+        self.picks = [self.picks[i] for i in np.argsort(position, kind="stable")]
 
     def _group_room(self) -> NDArray[np.int64] | None:
         """How many more of each group may come, and close the groups that are full."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.draft import Draft, Pick
 from cdsel_backend.selection.strata import StrataTerm
 
 
@@ -79,5 +79,5 @@ def fill_greedily(draft: Draft, value: Value, strata: StrataTerm, *, by_chance: 
         best[kind] = -queue[0][0] if queue else -np.inf
         covers = value.add(position)
         strata.add(kind)
-        draft.add(int(items[position]), gain, covers=covers, by_chance=by_chance)
+        draft.add(Pick(int(items[position]), gain, covers, by_chance=by_chance))
         step += 1

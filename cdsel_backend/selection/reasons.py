@@ -112,19 +112,19 @@ def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selectio
 
     With several partitions, a pick is explained by the stratum that lacked most when it was picked.
     """
-    picked = np.array(draft.indices, dtype=np.int64)
+    picked = draft.indices
     pool = problem.usable & ~problem.taken
     quotas = [due(p.shares, p.counts(problem.taken), p.counts(pool), len(picked)) for p in found]
     got = [np.zeros(len(p.names), dtype=np.int64) for p in found]
     uncertainty = draft.uncertainty
     reasons = []
-    for position, index in enumerate(picked):
+    for pick in draft.picks:
         for count, partition in zip(got, found, strict=True):
-            count[partition.codes[index]] += 1
+            count[partition.codes[pick.index]] += 1
         stratum, owed, turn = "", 0.0, 0
         best = -np.inf
         for count, partition, quota in zip(got, found, quotas, strict=True):
-            code = partition.codes[index]
+            code = partition.codes[pick.index]
             if (lack := (quota[code] - count[code]) / max(int(quota[code]), 1)) > best:
                 best, stratum = lack, partition.names[code]
                 owed, turn = float(quota[code]), int(count[code])
@@ -133,10 +133,11 @@ def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selectio
                 stratum=stratum,
                 quota=owed,
                 got=turn,
-                covers=draft.covers[position],
-                uncertainty=None if uncertainty is None else float(uncertainty[index]),
-                drawn_at_random=draft.at_random[position],
-                by_chance=draft.by_chance[position],
+                covers=pick.covers,
+                uncertainty=None if uncertainty is None else float(uncertainty[pick.index]),
+                drawn_at_random=pick.at_random,
+                by_chance=pick.by_chance,
             )
         )
-    return Selection(picked, np.array(draft.gains, dtype=np.float64), tuple(reasons))
+    gains = np.array([pick.gain for pick in draft.picks], dtype=np.float64)
+    return Selection(picked, gains, tuple(reasons))

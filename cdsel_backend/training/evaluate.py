@@ -17,7 +17,7 @@ from cdsel_backend.training.cells import Cells, cells_of
 
 MIN_GROUP = 15  # labels of a group from which it may be called the worst
 MIN_PATIENTS = 5  # of whom they must be: fifteen images of one patient are one case
-LEAST_OUTCOME = 5  # labels of each outcome that a balanced accuracy needs
+LEAST_OUTCOME = 5  # labels of each outcome that a balanced accuracy, or a ranking, needs
 _RESAMPLES = 1000
 _CONFIDENCE = 0.95
 _BINS = 10
@@ -180,11 +180,11 @@ def _fair_error(probabilities: Array, codes: NDArray[np.int64], judged: Cells) -
 
 
 def within_group_auc(
-    probabilities: Array, labels: NDArray[np.int64], columns: Sequence[Column], least: int = 5
+    probabilities: Array, labels: NDArray[np.int64], columns: Sequence[Column]
 ) -> float | None:
     """Return the one-vs-rest AUROC inside each level, averaged over classes, levels and variables.
 
-    A level counts for a class when it holds at least `least` items in it and out of it; None when none does.
+    A level counts for a class when it holds at least `LEAST_OUTCOME` items in it and out of it; None when none does.
     """
     inside = [column.codes == code for column in columns for code in range(len(column.levels))]
     areas = []
@@ -192,7 +192,7 @@ def within_group_auc(
         for code in range(probabilities.shape[1]):
             positive = labels[mask] == code
             n1, n0 = int(positive.sum()), int((~positive).sum())
-            if min(n1, n0) < least:
+            if min(n1, n0) < LEAST_OUTCOME:
                 continue
             ranks = scipy.stats.rankdata(probabilities[mask, code])
             areas.append((ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))

@@ -15,7 +15,7 @@ from cdsel_backend.training.kernel import VARIANCES
 from cdsel_backend.training.splits import grouped_folds
 
 Array = NDArray[np.float64]
-Weighting = Literal["none", "class", "cell"]
+Weighting = Literal["class", "cell"]
 
 _FOLDS = 5
 _LEVEL_VARIANCE = 0.12  # how freely a level gets its intercept, a priori
@@ -116,14 +116,12 @@ def choose(
 def sample_weights(
     labels: NDArray[np.int64], columns: Sequence[Column], weighting: Weighting
 ) -> NDArray[np.float64]:
-    """Return (n,) weights with mean 1: equal, balanced over the classes, or over (class, level) as well.
+    """Return (n,) weights with mean 1: balanced over the classes, or over (class, level) as well.
 
     A cell of n items counts as n + shrinkage towards its class, so that three images do not steer the head.
     """
     n = len(labels)
     weights = np.zeros(n)
-    if weighting == "none":
-        return weights + 1
     counts = np.bincount(labels)
     by_class = n / (np.count_nonzero(counts) * counts[labels])
     for column in columns if weighting == "cell" else ():

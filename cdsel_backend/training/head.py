@@ -155,7 +155,6 @@ def train_head(
     trainable: NDArray[np.bool_] | None = None,
     represents: NDArray[np.float64] | None = None,
     strength: float | None = None,
-    weighting: Weighting | Literal["auto"] = "auto",
     recipe: Recipe = "deconfounded",
     representation: Representation | None = None,
     finite: NDArray[np.bool_] | None = None,
@@ -172,10 +171,10 @@ def train_head(
     Recipes: `deconfounded` gives every level an intercept in training, so that what tells the levels apart is not
     taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
     `strength` in [0, 1] (None: all the way, in levels where more than one class occurs). `plain`: class weights,
-    nothing else, linear in the vectors. `group_balanced`: (class, level) weights. `weighting`
-    overrides `deconfounded`'s class weights. `out_of_fold` (m, p), of the m training rows in order for the p classes
-    among them, replaces the scores by which accuracy and temperature are judged: vectors of a fine-tuned backbone
-    have seen the labels, so their own folds would flatter (see `unseen_scores`).
+    nothing else, linear in the vectors. `group_balanced`: (class, level) weights. `out_of_fold` (m, p), of the m
+    training rows in order for the p classes among them, replaces the scores by which accuracy and temperature are
+    judged: vectors of a fine-tuned backbone have seen the labels, so their own folds would flatter (see
+    `unseen_scores`).
 
     The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels without labels of two
     classes, and ValueError for a strength outside [0, 1].
@@ -188,8 +187,7 @@ def train_head(
     own = [column.take(rows) for column in columns]
     strength = 1.0 if strength is None else strength
     fair = recipe == "deconfounded" and strength > 0 and len(columns) > 0
-    if recipe != "deconfounded" or weighting == "auto":
-        weighting = "cell" if recipe == "group_balanced" else "class"
+    weighting: Weighting = "cell" if recipe == "group_balanced" else "class"
     z = representation.project(vectors[rows]).astype(np.float64)
     sample, landmarks, back = _sample(
         z,

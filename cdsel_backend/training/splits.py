@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from cdsel_backend.pool.groups import alone_or_together
 
 
-def is_held_out(group_keys: Sequence[str], share: float = 0.2, salt: str = "") -> NDArray[np.bool_]:
+def is_held_out(group_keys: Sequence[str], share: float = 0.2) -> NDArray[np.bool_]:
     """Return (n,): whether the hash of the group (patient, lesion, else the image) falls in the held-out share.
 
-    It depends on the key and the salt alone, so a group never changes sides. Raises ValueError for a share outside
-    [0, 1].
+    It depends on the key alone, so a group never changes sides. Raises ValueError for a share outside [0, 1].
     """
     if not 0 <= share <= 1:
         raise ValueError(f"the held-out share is {share}; it lies between 0 and 1")
-    keys = (hashlib.blake2b(f"{salt}\0{key}".encode(), digest_size=8).digest() for key in group_keys)
+    keys = (hashlib.blake2b(f"\0{key}".encode(), digest_size=8).digest() for key in group_keys)
     return np.array([int.from_bytes(key, "big") < share * 2**64 for key in keys], dtype=bool)
 
 

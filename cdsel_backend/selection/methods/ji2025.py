@@ -29,7 +29,7 @@ def fill(problem: Problem, draft: Draft) -> None:
 
     def propose(candidates: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         here = cluster[candidates]
-        picked = cluster[np.array(draft.indices, dtype=np.int64)]
+        picked = cluster[draft.indices]
         have = taken + np.bincount(picked, minlength=n_clusters)
         quota = due(shares, have, np.bincount(here, minlength=n_clusters), count)
         chosen = []

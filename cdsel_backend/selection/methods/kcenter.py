@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.draft import Draft, Pick
 from cdsel_backend.selection.problem import Problem
 
 _BLOCK = 4096
@@ -34,7 +34,7 @@ def fill(problem: Problem, draft: Draft) -> None:
         else:
             index = int(np.argmax(np.where(draft.open, nearest, -1.0)))
             gain = float(np.sqrt(max(nearest[index], 0.0)))
-        draft.add(index, gain)
+        draft.add(Pick(index, gain))
         from_it = _square_distances(vectors, square, vectors[[index]], square[[index]])[:, 0]
         nearest = np.minimum(nearest, from_it)
 

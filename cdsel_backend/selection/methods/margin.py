@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.draft import Draft, Pick
 from cdsel_backend.selection.methods import random
 from cdsel_backend.selection.problem import Problem
 
@@ -20,4 +20,4 @@ def fill(problem: Problem, draft: Draft) -> None:
         if draft.full:
             return
         if draft.open[index]:
-            draft.add(int(index), float(problem.uncertainty[index]))
+            draft.add(Pick(int(index), float(problem.uncertainty[index])))

@@ -87,9 +87,7 @@ def fill_badge(problem: Problem, draft: Draft) -> None:
 
 def _before(problem: Problem, draft: Draft) -> NDArray[np.int64]:
     """Return what is taken and usable, then what the draft holds."""
-    return np.concatenate(
-        [np.flatnonzero(problem.taken & problem.usable), np.array(draft.indices, dtype=np.int64)]
-    )
+    return np.concatenate([np.flatnonzero(problem.taken & problem.usable), draft.indices])
 
 
 def _ask(

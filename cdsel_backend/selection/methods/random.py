@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.draft import Draft, Pick
 from cdsel_backend.selection.problem import Problem
 
 
@@ -18,10 +18,10 @@ def fill(problem: Problem, draft: Draft) -> None:
         if draft.full:
             return
         if draft.open[index]:
-            draft.add(int(index), by_chance=True)
+            draft.add(Pick(int(index), by_chance=True))
 
 
 def draw(draft: Draft, count: int, rng: np.random.Generator) -> None:
     """Add `count` items drawn uniformly from all that are free, whatever the caps, and mark them so."""
     for index in rng.permutation(np.flatnonzero(draft.free))[:count]:
-        draft.add(int(index), at_random=True)
+        draft.add(Pick(int(index), at_random=True))

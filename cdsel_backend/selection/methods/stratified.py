@@ -18,7 +18,7 @@ def fill(problem: Problem, draft: Draft) -> None:
     def propose(candidates: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         shuffled = rng.permutation(len(candidates))
         here = strata.codes[candidates[shuffled]]
-        have = strata.counts(problem.taken) + strata.counts(np.array(draft.indices, dtype=np.int64))
+        have = strata.counts(problem.taken) + strata.counts(draft.indices)
         quota = due(strata.shares, have, strata.counts(candidates), count)
         by_stratum = np.argsort(here, kind="stable")
         sizes = np.bincount(here, minlength=len(strata.names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.draft import Draft, Pick
 from cdsel_backend.selection.neighbours import nearest
 from cdsel_backend.selection.problem import Problem
 
@@ -47,7 +47,7 @@ def fill(problem: Problem, draft: Draft) -> None:
             typicality[chosen] = _typicality(problem.vectors[members[chosen]])
         typical = np.where(draft.open[members[chosen]], typicality[chosen], -np.inf)
         best = int(np.argmax(typical))
-        draft.add(int(members[chosen][best]), float(typical[best]))
+        draft.add(Pick(int(members[chosen][best]), float(typical[best])))
         counts[chosen] += 1
 
 
