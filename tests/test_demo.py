@@ -325,6 +325,5 @@ def test_a_round_in_one_line() -> None:
         "metrics": metrics,
     }
     assert round_line(row) == (
-        "round 2: pushed 20, labelled 20, model v2 (not better: v1 stays), "
-        "accuracy 0.812, worst-group accuracy -"
+        "round 2: pushed 20, labelled 20, model v2 (not better: v1 stays), accuracy 0.812, worst-group accuracy -"
     )

@@ -135,9 +135,8 @@ def test_a_network_in_a_folder_gives_the_same_vectors_in_every_process(tmp_path)
     name = kept_network(tmp_path, "test_vit")
     code = (
         "import sys, torch; from cdsel_backend.pool.backbones import load_backbone;"
-        "torch.manual_seed(int(sys.argv[1]));"
-        f"b = load_backbone({name!r}, device='cpu');"
-        "print(b.fingerprint, b.embed_prepared(b.example + 90).tobytes().hex())"
+        f"torch.manual_seed(int(sys.argv[1]));b = load_backbone({name!r}, device='cpu');print(b.fingerprint, "
+        "b.embed_prepared(b.example + 90).tobytes().hex())"
     )
     said = [
         subprocess.run([sys.executable, "-c", code, seed], capture_output=True, text=True, check=True).stdout

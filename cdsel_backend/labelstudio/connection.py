@@ -360,8 +360,7 @@ def read_json(response: httpx.Response) -> Any:
         return response.json()
     except ValueError as error:
         raise LabelStudioError(
-            f"{response.request.method} {response.url} did not answer JSON: "
-            "is LABEL_STUDIO_URL really a Label Studio?"
+            f"{response.request.method} {response.url} did not answer JSON: is LABEL_STUDIO_URL really a Label Studio?"
         ) from error
 
 

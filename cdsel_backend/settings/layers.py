@@ -74,8 +74,7 @@ def parse_layer(raw: object) -> dict[str, Any]:
             raw = json.loads(raw.removeprefix("\ufeff"), object_pairs_hook=_each_once)
         except json.JSONDecodeError as fault:
             raise ValueError(
-                f"the extra parameters are no valid JSON ({fault.msg} at line {fault.lineno}, "
-                f"column {fault.colno}); "
+                f"the extra parameters are no valid JSON ({fault.msg} at line {fault.lineno}, column {fault.colno}); "
                 'write for example {"budget": 200, "round_size": 20}'
             ) from None
         except (ValueError, RecursionError) as fault:

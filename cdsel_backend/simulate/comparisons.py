@@ -65,8 +65,7 @@ def _worst_group_claim(findings: Findings) -> str:
     above, below = sum(gap.above for gap in every), sum(gap.below for gap in every)
     where = f"; above all of them: {listed(wins)}" if wins else ""
     return (
-        f"In the worst group {label(DEFAULT)} is above another pipeline in {above} of {len(every)} "
-        f"comparisons, below "
+        f"In the worst group {label(DEFAULT)} is above another pipeline in {above} of {len(every)} comparisons, below "
         f"in {below}, and not told apart in {len(every) - above - below}{where}"
     )
 
@@ -143,8 +142,7 @@ def paired(findings: Findings) -> Section | None:
     ]
     caption = (
         f"Every pale dot is one seed: {label(DEFAULT)} less the other pipeline in the same world, with the same test "
-        "images. The large dot is their mean, the line its 95 % interval (Student's t). The others shown "
-        "are random + "
+        "images. The large dot is their mean, the line its 95 % interval (Student's t). The others shown are random + "
         "plain and those with the highest means, picked after the fact, which favours them."
     )
     return Section(f"Differences seed by seed: {', '.join(counted)}", panels, caption)
@@ -179,9 +177,8 @@ def fine_tune(findings: Findings) -> Section | None:
             )
         )
     caption = (
-        f"Both learn from the labels that {label(DEFAULT)} bought, over all correlations. backbone: the last stage "
-        "of the network learns, too, and the mean of its answer and the head's counts. auto: as a "
-        "project's automatic "
+        f"Both learn from the labels that {label(DEFAULT)} bought, over all correlations. backbone: the last stage of "
+        "the network learns, too, and the mean of its answer and the head's counts. auto: as a project's automatic "
         "mode with a GPU, the fine-tune unless it ranks labels not seen worse than the head alone, from "
         f"{ENOUGH_LABELS} labels on. A whisker is a 95 % interval; one that crosses zero shows no difference."
     )
@@ -228,16 +225,14 @@ def trade_off(findings: Findings) -> Section | None:
     tried = listed([place_of(c) for c in findings.correlations])
     title = f"Means that no other pipeline beats in both ({tried}): {', '.join(always) or 'of no pipeline throughout'}"
     caption = (
-        "Up is better for the worst group, right is better for the groups on average; every mark is one "
-        "pipeline, its "
-        "mean over the budgets, without its interval. The dotted steps join the marks that no other beats "
-        "in both (the Pareto front)."
+        "Up is better for the worst group, right is better for the groups on average; every mark is one pipeline, its "
+        "mean over the budgets, without its interval. The dotted steps join the marks that no other beats in both "
+        "(the Pareto front)."
     )
     if strengths:
         caption += (
-            f" The blue curve is one setting, the strength: {DEFAULT[0]} with its labels, trained as if "
-            f"the confounder "
-            "were not known (0) up to wholly de-confounded (1)."
+            f" The blue curve is one setting, the strength: {DEFAULT[0]} with its labels, trained as if the "
+            "confounder were not known (0) up to wholly de-confounded (1)."
         )
     return Section(
         title, panels, caption, figures.legend([(label(p), t) for p, t in tones.items() if t != "bound"])

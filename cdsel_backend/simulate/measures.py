@@ -73,11 +73,9 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
         else f"No group is left out: each has {MIN_GROUP} test images or more in every seed."
     )
     caption = (
-        f"A group is a label within a level of the confounder; n is its number of test images, from the "
-        f"smallest to the "
-        f"largest over the seeds. Dots are means over the seeds with {budget} labels, lines their 95 % "
-        f"intervals. The "
-        "worst group of the other figures is the worst of each seed, and so lies below the lowest mean here. "
+        "A group is a label within a level of the confounder; n is its number of test images, from the smallest to "
+        f"the largest over the seeds. Dots are means over the seeds with {budget} labels, lines their 95 % intervals. "
+        "The worst group of the other figures is the worst of each seed, and so lies below the lowest mean here. "
     )
     title = f"Lowest accuracy of a group under {label(first)}, {budget} labels: {'; '.join(dict.fromkeys(lowest))}"
     return Section(
@@ -107,11 +105,9 @@ def roc(findings: Findings, rankings: Mapping[Cell, Sequence[Ranking]], positive
         return None
     areas = [f"{label(p)} {findings.overall(p, WITHIN, budget=budget).text('')}" for p in pipelines]
     caption = (
-        f"{positive} against the rest with {budget} labels, inside each level of the confounder and "
-        f"averaged over the "
-        "levels, so that knowing the level is worth nothing; vertical averages over the seeds with their "
-        "95 % intervals. "
-        "The areas in the title are means over the seeds and the correlations."
+        f"{positive} against the rest with {budget} labels, inside each level of the confounder and averaged over the "
+        "levels, so that knowing the level is worth nothing; vertical averages over the seeds with their 95 % "
+        "intervals. The areas in the title are means over the seeds and the correlations."
     )
     return Section(
         f"AUROC inside the levels: {', '.join(areas)}", panels, caption,
@@ -148,11 +144,9 @@ def calibration(
     ]
     caption = (
         f"Test images with {budget} labels in ten bins of predicted probability, all seeds together, every group (a "
-        "label within a level) weighing the same: that is what the probabilities of a head hold for. On "
-        "the dashed line "
-        "they are right; below it too high. Bins with less than a hundredth of the weight are not drawn. "
-        "The error in "
-        "the title is the expected calibration error of the likeliest class, over the correlations."
+        "label within a level) weighing the same: that is what the probabilities of a head hold for. On the dashed "
+        "line they are right; below it too high. Bins with less than a hundredth of the weight are not drawn. The "
+        "error in the title is the expected calibration error of the likeliest class, over the correlations."
     )
     return Section(
         f"Calibration error: {', '.join(errors)}", panels, caption,
@@ -196,10 +190,8 @@ def numbers(findings: Findings) -> Section:
     best, *others = findings.ranked()
     lower = sum(findings.difference(best, p, WORST).above for p in others)
     caption = (
-        "Means over the seeds; a column is a correlation and a number of labels. Darker is better, the "
-        "highest usable "
-        "value of a column is underlined. Italic rows are bounds. Every number stands in results.csv and "
-        "summary.json."
+        "Means over the seeds; a column is a correlation and a number of labels. Darker is better, the highest usable "
+        "value of a column is underlined. Italic rows are bounds. Every number stands in results.csv and summary.json."
     )
     title = (
         f"All pipelines in figures: {label(best)} has the highest mean, "
@@ -233,8 +225,7 @@ def tables(
     pool = float(pools[correlation].min() / max(pools[correlation].sum(), 1))
     said = ", ".join(f"{name} {share:.1%}" for name, share in smallest.items())
     caption = (
-        "Each column is a level of the confounder, as wide as its share; its parts are the labels. The "
-        "more alike the "
+        "Each column is a level of the confounder, as wide as its share; its parts are the labels. The more alike the "
         "columns, the less the selected labels depend on the confounder. Sums over the seeds, "
         f"{place_of(correlation)}; {rows[0]} lies at the bottom. A table is a diagnosis, never a proof."
     )
@@ -266,8 +257,7 @@ def seconds(findings: Findings) -> Section:
         log=True,
     )
     caption = (
-        f"Seconds of selection for {budget} labels in all rounds together, one processor thread, without "
-        f"the training "
+        f"Seconds of selection for {budget} labels in all rounds together, one processor thread, without the training "
         f"between the rounds (trained {training}). Each step to the right is ten times longer."
     )
     return Section(title, [picture], caption)

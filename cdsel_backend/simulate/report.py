@@ -98,29 +98,21 @@ def _methods(findings: Findings) -> list[str]:
     """Say in whole sentences how the numbers came about."""
     said = [
         f"Each of {findings.seeds} seeds draws {TEST_SHARE:.0%} of the patients (or lesions) as a test set, which no "
-        "pipeline selects from or trains on. The pool is made of the others: on the natural pool as they "
-        "are (at most "
-        f"{MOST_NATURAL:,} images), at a correlation rho resampled from two levels of the confounder so "
-        f"that the positive "
-        f"label has share rho in the first and 1 - rho in the second (at most {MOST_RESAMPLED:,} images). "
-        f"The test set is "
-        "never resampled. All pipelines see the same worlds.",
-        "A pipeline is a strategy and a training. It starts without labels and spends its budget in "
-        "rounds; the model of "
-        "each round helps to choose the next, by the same functions as in a project. The last round's "
-        "model is tested.",
+        "pipeline selects from or trains on. The pool is made of the others: on the natural pool as they are (at most "
+        f"{MOST_NATURAL:,} images), at a correlation rho resampled from two levels of the confounder so that the "
+        f"positive label has share rho in the first and 1 - rho in the second (at most {MOST_RESAMPLED:,} images). "
+        "The test set is never resampled. All pipelines see the same worlds.",
+        "A pipeline is a strategy and a training. It starts without labels and spends its budget in rounds; the model "
+        "of each round helps to choose the next, by the same functions as in a project. The last round's model is "
+        "tested.",
         "Accuracies are on the test set. A group is a label within a level of the confounder; groups with fewer than "
-        f"{MIN_GROUP} test images are left out of the worst group and of the mean over groups. AUROC is "
-        f"inside levels, "
-        "averaged over them.",
-        "Intervals are 95 %: of means and of paired differences over the seeds by Student's t, each for "
-        "itself and not "
-        "corrected for their number; of labels saved by a bootstrap over the seeds, with both curves made to rise by "
-        f"isotonic regression, claimed from {SEEDS_OF_A_SAVING} seeds on and only where the baseline is "
-        f"shown to rise. "
-        "Test sets of different seeds share images of the same table, so that intervals speak of this "
-        "table and not of "
-        "other hospitals.",
+        f"{MIN_GROUP} test images are left out of the worst group and of the mean over groups. AUROC is inside "
+        "levels, averaged over them.",
+        "Intervals are 95 %: of means and of paired differences over the seeds by Student's t, each for itself and "
+        "not corrected for their number; of labels saved by a bootstrap over the seeds, with both curves made to rise "
+        f"by isotonic regression, claimed from {SEEDS_OF_A_SAVING} seeds on and only where the baseline is shown to "
+        "rise. Test sets of different seeds share images of the same table, so that intervals speak of this table and "
+        "not of other hospitals.",
     ]
     if any(c != "natural" for c in findings.correlations):
         said.append(
