@@ -9,12 +9,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Executable,
+    Select,
+    Table,
+    create_engine,
+    event,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.migrations import migrate
+from cdsel_backend.store.records import R, columns, records
 from cdsel_backend.store.vector_shards import VectorShards
 from cdsel_backend.store.vectors import VectorStore
 
@@ -193,6 +205,26 @@ class Database:
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+
+    def _records(self, kind: type[R], query: Select[Any]) -> list[R]:
+        """What a query that `columns` began answers, as records, in a transaction of its own."""
+        with reading(self.engine) as connection:
+            return records(connection, kind, query)
+
+    def _of_project(self, kind: type[R], table: Table, project: int, *order: str) -> list[R]:
+        """Every row of a table that is of a project, as records, ordered by columns."""
+        query = columns(kind, table).where(table.c.project == project)
+        return self._records(kind, query.order_by(*(table.c[name] for name in order)))
+
+    def _scalar(self, query: Select[Any]) -> Any:
+        """The one value that a query answers, None where there is none, in a transaction of its own."""
+        with reading(self.engine) as connection:
+            return connection.scalar(query)
+
+    def _execute(self, statement: Executable) -> None:
+        """Change something by one statement, in a transaction of its own."""
+        with writing(self.engine) as connection:
+            connection.execute(statement)
 
 
 def vectors_at(url: str, vectors: VectorStore | Path | None) -> VectorStore | None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from cdsel_backend.counted import number_of, numbered
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange, columns, records
+from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange, columns
 
 AUDIT_NAMES = {
     Directive.EXCLUDED: "images excluded",
@@ -61,15 +61,13 @@ class Directives(Database):
         """The audit's row of what `undo_directives` would take back; None where there is nothing."""
         table, audit = schema.directives.c, schema.audit
         last = select(func.max(table.change)).where(table.project == project).scalar_subquery()
-        with reading(self.engine) as connection:
-            found = records(connection, AuditEntry, columns(AuditEntry, audit).where(audit.c.id == last))
-            return found[0] if found else None
+        found = self._records(AuditEntry, columns(AuditEntry, audit).where(audit.c.id == last))
+        return found[0] if found else None
 
     def last_directive(self, project: int) -> int:
         """The number of the newest change, 0 before the first: it grows with each."""
         table = schema.directives.c
-        with reading(self.engine) as connection:
-            return connection.scalar(select(func.max(table.id)).where(table.project == project)) or 0
+        return self._scalar(select(func.max(table.id)).where(table.project == project)) or 0
 
     def directive_changes(self, project: int, item: int) -> list[DirectiveChange]:
         """What was wanted of one item, oldest first."""

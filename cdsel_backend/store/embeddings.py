@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeEngine
 from cdsel_backend.store import schema
 from cdsel_backend.store.bulk import Bulk
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import DueItem, ReadImage, columns, records
+from cdsel_backend.store.records import DueItem, ReadImage, columns
 
 HASHES = 20_000  # content hashes looked up at once
 
@@ -62,9 +62,8 @@ class Embeddings(Database):
         due = [items.c.project == project, items.c.due_at <= now]
         if after is not None:
             due.append(tuple_(items.c.due_at, items.c.id) > (after.due_at, after.id))
-        with reading(self.engine) as connection:
-            query = columns(DueItem, items).where(*due).order_by(items.c.due_at, items.c.id).limit(limit)
-            return records(connection, DueItem, query)
+        query = columns(DueItem, items).where(*due).order_by(items.c.due_at, items.c.id).limit(limit)
+        return self._records(DueItem, query)
 
     def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:
         """Those of some items that are in the pool and have a vector of this backbone."""

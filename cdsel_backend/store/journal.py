@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import AuditEntry, Event, columns, records
+from cdsel_backend.store.records import AuditEntry, Event, columns
 
 ACCOUNTS_FACT = "accounts"  # e-mails of Label Studio's accounts, to choose annotators from
 STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
@@ -111,32 +111,19 @@ class Journal(Database):
     def open_events(self, sources: Collection[int]) -> list[Event]:
         """Events of these Label Studio projects that nobody looked at yet, oldest first, without payload."""
         table = schema.events.c
-        with reading(self.engine) as connection:
-            return records(
-                connection,
-                Event,
-                select(table.id, table.source, table.action, table.received_at)
-                .where(table.handled_at.is_(None), table.source.in_(list(sources)))
-                .order_by(table.id),
-            )
+        query = select(table.id, table.source, table.action, table.received_at)
+        mine = (table.handled_at.is_(None), table.source.in_(list(sources)))
+        return self._records(Event, query.where(*mine).order_by(table.id))
 
     def events(self, sources: Collection[int], *, limit: int | None = None) -> list[Event]:
         """What happened in these Label Studio projects, newest first."""
         table = schema.events
-        with reading(self.engine) as connection:
-            return records(
-                connection,
-                Event,
-                columns(Event, table)
-                .where(table.c.source.in_(list(sources)))
-                .order_by(table.c.id.desc())
-                .limit(limit),
-            )
+        query = columns(Event, table).where(table.c.source.in_(list(sources)))
+        return self._records(Event, query.order_by(table.c.id.desc()).limit(limit))
 
     def newest_event(self) -> int:
         """The number of the newest event, 0 before the first: it grows when there is something to look at."""
-        with reading(self.engine) as connection:
-            return connection.scalar(select(func.max(schema.events.c.id))) or 0
+        return self._scalar(select(func.max(schema.events.c.id))) or 0
 
     def handle_events(self, ids: Sequence[int], result: Mapping[str, int] | None = None) -> None:
         """Record that these events were looked at, and what came of it, as `Event.result`."""
@@ -170,14 +157,10 @@ class Journal(Database):
     ) -> list[AuditEntry]:
         """What was changed on the dashboard, newest first; of some settings, if named."""
         table = schema.audit
-        where = (
-            table.c.project == project
-            if not names
-            else and_(table.c.project == project, table.c.name.in_(names))
-        )
-        with reading(self.engine) as connection:
-            query = columns(AuditEntry, table).where(where).order_by(table.c.id.desc()).limit(limit)
-            return records(connection, AuditEntry, query)
+        query = columns(AuditEntry, table).where(table.c.project == project)
+        if names:
+            query = query.where(table.c.name.in_(names))
+        return self._records(AuditEntry, query.order_by(table.c.id.desc()).limit(limit))
 
     def set_fact(self, name: str, value: object) -> None:
         """Keep a small fact of the whole server, as JSON."""
@@ -210,8 +193,7 @@ class Journal(Database):
     def fact(self, name: str) -> Any:
         """A small fact, or none."""
         table = schema.facts
-        with reading(self.engine) as connection:
-            return connection.scalar(select(table.c.value).where(table.c.name == name))
+        return self._scalar(select(table.c.value).where(table.c.name == name))
 
 
 def _setup_calls(connection: Connection) -> list[SetupCall]:

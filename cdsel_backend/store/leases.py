@@ -76,8 +76,7 @@ class Leases(Database):
     def release_lease(self, name: str, holder: str) -> None:
         """Give a lease back; nothing happens where it is lost."""
         table = schema.leases
-        with writing(self.engine) as connection:
-            connection.execute(delete(table).where(table.c.name == name, table.c.holder == holder))
+        self._execute(delete(table).where(table.c.name == name, table.c.holder == holder))
 
     def training_runs(self, project: int) -> bool:
         """Whether a process of any worker trains for a project."""

@@ -6,7 +6,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, and_, bindparam, func, insert, select, union, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    union,
+    update,
+)
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
@@ -204,20 +216,14 @@ class PoolItems(Database):
 
     def items(self, project: int) -> list[Item]:
         """Every item that ever was in the pool, also those gone since, in order of their ids."""
-        table = schema.items
-        with reading(self.engine) as connection:
-            query = columns(Item, table).where(table.c.project == project).order_by(table.c.id)
-            return records(connection, Item, query)
+        return self._of_project(Item, schema.items, project, "id")
 
     def iter_items(self, project: int) -> Iterator[list[Item]]:
         """What is in the pool, in parts and in order of ids; no part waits for another in one transaction."""
         table, last = schema.items, 0
         while True:
-            with reading(self.engine) as connection:
-                query = columns(Item, table).where(
-                    table.c.project == project, ~table.c.gone, table.c.id > last
-                )
-                part = records(connection, Item, query.order_by(table.c.id).limit(PART))
+            query = columns(Item, table).where(table.c.project == project, ~table.c.gone, table.c.id > last)
+            part = self._records(Item, query.order_by(table.c.id).limit(PART))
             if not part:
                 return
             yield part
@@ -225,27 +231,12 @@ class PoolItems(Database):
 
     def items_by_id(self, ids: Collection[int]) -> dict[int, Item]:
         """Some items, by their ids."""
-        table = schema.items
-        with reading(self.engine) as connection:
-            return {
-                row.id: row
-                for part in chunks(sorted(ids))
-                for row in records(connection, Item, columns(Item, table).where(table.c.id.in_(part)))
-            }
+        return {row.id: row for row in some_items(self.engine, schema.items.c.id, ids)}
 
     def items_by_task(self, project: int, tasks: Collection[int]) -> dict[int, Item]:
         """Some items, by their tasks in the pool project."""
-        table = schema.items
-        with reading(self.engine) as connection:
-            return {
-                row.task: row
-                for part in chunks(sorted(tasks))
-                for row in records(
-                    connection,
-                    Item,
-                    columns(Item, table).where(table.c.project == project, table.c.task.in_(part)),
-                )
-            }
+        table = schema.items.c
+        return {row.task: row for row in some_items(self.engine, table.task, tasks, table.project == project)}
 
     def double_images(self, project: int) -> list[set[int]]:
         """Items with a label or a task in a queue that show the same image, by the same address, as others of these.
@@ -284,15 +275,18 @@ class PoolItems(Database):
 
     def _with(self, project: int, column: Column[Any], limit: int | None, after: int = 0) -> list[Item]:
         table = schema.items
-        with reading(self.engine) as connection:
-            return records(
-                connection,
-                Item,
-                columns(Item, table)
-                .where(table.c.project == project, ~table.c.gone, column.is_not(None), table.c.id > after)
-                .order_by(table.c.id)
-                .limit(limit),
-            )
+        here = (table.c.project == project, ~table.c.gone, column.is_not(None), table.c.id > after)
+        return self._records(Item, columns(Item, table).where(*here).order_by(table.c.id).limit(limit))
+
+
+def some_items(
+    engine: Engine, column: ColumnElement[Any], values: Collection[Any], *where: ColumnElement[bool]
+) -> list[Item]:
+    """Items whose column has one of many values, in one transaction."""
+    query = columns(Item, schema.items).where(*where)
+    with reading(engine) as connection:
+        parts = (query.where(column.in_(part)) for part in chunks(sorted(values)))
+        return [row for part in parts for row in records(connection, Item, part)]
 
 
 def is_another(row: Any, image: object, created_at: str) -> bool:

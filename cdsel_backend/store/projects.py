@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import reading, writing
 from cdsel_backend.store.problems import Problems, note_times
-from cdsel_backend.store.records import Project, columns, records
+from cdsel_backend.store.records import Project, columns
 
 REMOVED = "removed"  # before the address of the Label Studio of a project that was taken from the dashboard
 
@@ -70,8 +70,7 @@ class Projects(Problems):
         table = schema.projects
         here = table.c.studio_url.startswith(REMOVED)
         query = columns(Project, table).where(here if removed else ~here).order_by(table.c.id)
-        with reading(self.engine) as connection:
-            return records(connection, Project, query)
+        return self._records(Project, query)
 
     def remove_project(self, project: int) -> None:
         """Take a project from the dashboard and from the worker; what is known of it, and every vector, stays kept.
@@ -79,35 +78,25 @@ class Projects(Problems):
         Connected again in Label Studio, it begins anew.
         """
         table = schema.projects
-        with writing(self.engine) as connection:
-            connection.execute(
-                update(table)
-                .where(table.c.id == project, ~table.c.studio_url.startswith(REMOVED))
-                .values(studio_url=f"{REMOVED} {time.time():.0f} " + table.c.studio_url)
-            )
+        self._execute(
+            update(table)
+            .where(table.c.id == project, ~table.c.studio_url.startswith(REMOVED))
+            .values(studio_url=f"{REMOVED} {time.time():.0f} " + table.c.studio_url)
+        )
 
     def project(self, project: int) -> Project:
         """One project, by our id."""
-        with reading(self.engine) as connection:
-            query = columns(Project, schema.projects).where(schema.projects.c.id == project)
-            return records(connection, Project, query)[0]
+        query = columns(Project, schema.projects).where(schema.projects.c.id == project)
+        return self._records(Project, query)[0]
 
     def project_of(self, source: int, studio_url: str = "") -> Project | None:
         """The project whose pool, or one of whose queues, is this project of Label Studio; "": of any."""
         table, own = schema.projects.c, schema.annotators.c
         personal = select(own.project).where(own.queue_project == source)
         here = [table.studio_url == studio_url] if studio_url else []
-        with reading(self.engine) as connection:
-            found = records(
-                connection,
-                Project,
-                columns(Project, schema.projects)
-                .where(
-                    or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal)),
-                    *here,
-                )
-                .order_by(table.id.desc()),
-            )
+        here.append(or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal)))
+        query = columns(Project, schema.projects).where(*here).order_by(table.id.desc())
+        found = self._records(Project, query)
         return found[0] if found else None
 
     def counts(self, project: int) -> tuple[int, ...]:
@@ -128,10 +117,7 @@ class Projects(Problems):
 
     def update_project(self, project: int, **values: Any) -> None:
         """Change columns of one project."""
-        with writing(self.engine) as connection:
-            connection.execute(
-                update(schema.projects).where(schema.projects.c.id == project).values(**values)
-            )
+        self._execute(update(schema.projects).where(schema.projects.c.id == project).values(**values))
 
     def change_layer(
         self,

@@ -53,8 +53,7 @@ class Pulses(Database):
 
     def end_pulse(self, holder: str) -> None:
         """Forget a worker that ends as it should."""
-        with writing(self.engine) as connection:
-            connection.execute(delete(schema.workers).where(schema.workers.c.holder == holder))
+        self._execute(delete(schema.workers).where(schema.workers.c.holder == holder))
 
     def pulses(self) -> list[Pulse]:
         """Every worker that has not ended as it should; a clock that was set back makes nobody look dead."""

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select, update
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import Annotation, Annotator, Copy, Round, Selection, columns, records
+from cdsel_backend.store.database import Database, chunks, writing
+from cdsel_backend.store.records import Annotation, Annotator, Copy, Round, Selection
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,7 @@ class Queue(Database):
 
     def labels(self, project: int) -> list[Annotation]:
         """Every annotation of the project, in order of their ids."""
-        table = schema.labels
-        with reading(self.engine) as connection:
-            query = columns(Annotation, table).where(table.c.project == project).order_by(table.c.annotation)
-            return records(connection, Annotation, query)
+        return self._of_project(Annotation, schema.labels, project, "annotation")
 
     def add_round(
         self,
@@ -187,17 +184,11 @@ class Queue(Database):
 
     def rounds(self, project: int) -> list[Round]:
         """The rounds so far, oldest first."""
-        table = schema.rounds
-        with reading(self.engine) as connection:
-            query = columns(Round, table).where(table.c.project == project).order_by(table.c.number)
-            return records(connection, Round, query)
+        return self._of_project(Round, schema.rounds, project, "number")
 
     def selections(self, project: int) -> list[Selection]:
         """Every image that was ever selected, in rank order."""
-        table = schema.selections
-        with reading(self.engine) as connection:
-            query = columns(Selection, table).where(table.c.project == project).order_by(table.c.rank)
-            return records(connection, Selection, query)
+        return self._of_project(Selection, schema.selections, project, "rank")
 
     def mark_selections(self, project: int, values: Mapping[int, Mapping[str, Any]]) -> None:
         """Set columns of selections: item id -> `queue_task`, `annotator`, `rank`, `predicted_by` or `shown`."""
@@ -239,10 +230,7 @@ class Queue(Database):
 
     def annotators(self, project: int) -> list[Annotator]:
         """Every account that the setting `annotators` named once."""
-        table = schema.annotators
-        with reading(self.engine) as connection:
-            query = columns(Annotator, table).where(table.c.project == project).order_by(table.c.email)
-            return records(connection, Annotator, query)
+        return self._of_project(Annotator, schema.annotators, project, "email")
 
     def set_annotators(self, project: int, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Set columns of annotators: e-mail -> `user` or `queue_project`; who is new is added."""
@@ -307,14 +295,7 @@ class Queue(Database):
 
     def copies(self, project: int) -> list[Copy]:
         """Further tasks of images that are in a queue already, in rank order."""
-        table = schema.copies
-        with reading(self.engine) as connection:
-            query = (
-                columns(Copy, table)
-                .where(table.c.project == project)
-                .order_by(table.c.rank, table.c.item, table.c.annotator)
-            )
-            return records(connection, Copy, query)
+        return self._of_project(Copy, schema.copies, project, "rank", "item", "annotator")
 
     def add_copies(self, project: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record further tasks that are in a queue now: `item`, `annotator`, `rank`, `queue_task` and `shown` each."""

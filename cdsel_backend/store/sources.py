@@ -13,7 +13,7 @@ from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.embeddings import counting, recount
-from cdsel_backend.store.pool_items import PART, UNREAD, pool_moved
+from cdsel_backend.store.pool_items import PART, UNREAD, pool_moved, some_items
 from cdsel_backend.store.records import Item, Source, columns, records
 
 
@@ -41,23 +41,20 @@ class Sources(Database):
         There are none where its pool is a project of Label Studio.
         """
         table = schema.sources
-        with reading(self.engine) as connection:
-            query = columns(Source, table).where(table.c.project == project).order_by(table.c.id)
-            return records(connection, Source, query if removed else query.where(~table.c.removed))
+        query = columns(Source, table).where(table.c.project == project).order_by(table.c.id)
+        return self._records(Source, query if removed else query.where(~table.c.removed))
 
     def remove_source(self, source: int) -> None:
         """List a source no more. What came of its images stays known, and they come back where it is added again."""
         table = schema.sources
-        with writing(self.engine) as connection:
-            connection.execute(update(table).where(table.c.id == source).values(removed=True))
+        self._execute(update(table).where(table.c.id == source).values(removed=True))
 
     def note_listing(self, source: int, watermark: str) -> None:
         """Keep that a source was listed, and up to where."""
         table = schema.sources
-        with writing(self.engine) as connection:
-            connection.execute(
-                update(table).where(table.c.id == source).values(watermark=watermark, listed_at=time.time())
-            )
+        self._execute(
+            update(table).where(table.c.id == source).values(watermark=watermark, listed_at=time.time())
+        )
 
     def known_items(self, source: int, keys: Sequence[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Key -> stamp and data of those of some items of a source that are in the pool already."""
@@ -75,19 +72,9 @@ class Sources(Database):
 
     def items_by_key(self, source: int, keys: Sequence[str]) -> dict[str, Item]:
         """Some items of a source that are in the pool, by their keys."""
-        table = schema.items
-        with reading(self.engine) as connection:
-            return {
-                row.key or "": row
-                for part in chunks(keys)
-                for row in records(
-                    connection,
-                    Item,
-                    columns(Item, table).where(
-                        table.c.source == source, table.c.key.in_(part), ~table.c.gone
-                    ),
-                )
-            }
+        table = schema.items.c
+        found = some_items(self.engine, table.key, keys, table.source == source, ~table.gone)
+        return {row.key or "": row for row in found}
 
     def take_items(self, source: Source, items: Sequence[SourceItem]) -> tuple[int, int]:
         """Take in what a source lists, unless it was removed; returns how many items are new, and how many changed."""

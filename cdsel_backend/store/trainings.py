@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import and_, func, insert, select, update
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, reading, writing
-from cdsel_backend.store.records import Json, Outcome, Training, columns, records
+from cdsel_backend.store.database import Database, writing
+from cdsel_backend.store.records import Json, Outcome, Training
 
 
 class Trainings(Database):
@@ -53,10 +53,7 @@ class Trainings(Database):
 
     def trainings(self, project: int) -> list[Training]:
         """Every training that ran, oldest first."""
-        table = schema.trainings
-        with reading(self.engine) as connection:
-            query = columns(Training, table).where(table.c.project == project).order_by(table.c.number)
-            return records(connection, Training, query)
+        return self._of_project(Training, schema.trainings, project, "number")
 
     def note_insight(self, project: int, number: int, insight: Json | None) -> None:
         """Add what was found of labels and pool after a training to its metrics; None: nothing could be."""
