@@ -31,7 +31,7 @@ class RoundPool:
     """What a round and a training read of a pool of n items.
 
     `vectors` (n, d); `columns`: the confounders over the n items; `classes` and `kind` of the labels; `groups` (n,)
-    patient or lesion, negative = unknown.
+    patient or lesion, negative = unknown; `images` (n,): equal numbers show the same picture, which is chosen once.
     """
 
     vectors: VectorRows
@@ -39,6 +39,7 @@ class RoundPool:
     classes: tuple[str, ...]
     kind: LabelKind = SINGLE
     groups: NDArray[np.int64] | None = None
+    images: NDArray[np.int64] | None = None
 
     @cached_property
     def finite(self) -> NDArray[np.bool_]:
@@ -114,6 +115,7 @@ def next_round(
         taken=taken,
         probabilities=probabilities,
         groups=pool.groups,
+        images=pool.images,
         seed=seed,
         options=options,
     )

@@ -348,7 +348,7 @@ def test_before_the_budget_is_lowered_the_page_says_what_becomes_of_the_open_ima
 
 
 def test_an_image_of_two_tasks_that_were_both_labelled_is_said_to_use_budget_once(client, store, project):
-    says = "1 of these is the same image as another, by its address, and uses no budget."
+    says = "1 of these is the same picture as another, byte for byte, and uses no budget."
     store.sync_pool(project, [PoolTask(1 + i, {"image": "/1.jpg"}, "/1.jpg") for i in range(2)])
     items = [row.id for row in store.items(project)]
     label(store, project, {items[0]: "cat"})

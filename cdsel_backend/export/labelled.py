@@ -12,7 +12,7 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.pool.groups import group_id
 from cdsel_backend.project.serving import model_folder
-from cdsel_backend.project.typed import group_key
+from cdsel_backend.project.typed import group_key, typed_pool
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
@@ -78,8 +78,12 @@ def labelled_set(
     by_id = state.store.items_by_id(ids)
     items = [by_id[item] for item in ids]
     setting = state.settings.group
-    keys = [group_key(item, setting) for item in items]
-    held_out = is_held_out(keys)
+    pool = typed_pool(state.store, state, server)
+    known = dict(zip(pool.ids.tolist(), pool.held_out.tolist(), strict=True))
+    others = is_held_out([group_key(item, setting) for item in items])
+    held_out = np.array(
+        [known.get(item.id, other) for item, other in zip(items, others, strict=True)], dtype=bool
+    )
     results = results_of(state, studio) if studio is not None else {}
     selected = {row.item: row for row in reversed(state.selections)}
     served = {row.number: row.model_version for row in state.rounds}

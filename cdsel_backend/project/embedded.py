@@ -15,11 +15,12 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.project.typed import TypedPool, group_key, typed_pool
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.round import RoundPool
+from cdsel_backend.selection import repeats
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Item
 from cdsel_backend.store.vectors import VectorStore
-from cdsel_backend.training import is_held_out
+from cdsel_backend.training import one_side_each
 
 Vectors = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Item ids (m,), ascending, and their vectors (m, d)."""
@@ -64,7 +65,9 @@ class EmbeddedPool(PoolView):
     @cached_property
     def round_pool(self) -> RoundPool:
         """The pool as a round and a training read it."""
-        return RoundPool(self.vectors, self.confounders, self.classes, self.kind, self.groups)
+        return RoundPool(
+            self.vectors, self.confounders, self.classes, self.kind, self.groups, self.vectors.positions
+        )
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -78,19 +81,8 @@ class EmbeddedPool(PoolView):
 
     @cached_property
     def repeats(self) -> NDArray[np.bool_]:
-        """Rows (n,) that show the same image, by the same address, as another that is taken or comes before."""
-        _, inverse, sizes = np.unique(self.vectors.positions, return_inverse=True, return_counts=True)
-        found = np.zeros(len(self.ids), dtype=bool)
-        rows = np.flatnonzero(sizes[inverse] > 1)
-        shown: dict[tuple[int, str], int] = {}
-        # Those that are taken come first: whatever shows the same is then a repeat of them.
-        rows = rows[np.argsort(~self.taken[rows], kind="stable")]
-        for start in range(0, len(rows), _ITEMS):
-            part = rows[start : start + _ITEMS]
-            for row, item in zip(part.tolist(), self.items(part), strict=True):
-                first = shown.setdefault((int(self.vectors.positions[row]), item.image), row)
-                found[row] = first != row
-        return found
+        """Rows (n,) that show the same picture, byte for byte, as another that is taken or comes before."""
+        return repeats(self.vectors.positions, self.taken)
 
     def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
         """Labelled rows that are held out now, and were when images were split by `group`.
@@ -102,7 +94,9 @@ class EmbeddedPool(PoolView):
         if group == self.state.settings.group:
             trained_then = rows[~self.held_out[rows]]
         else:
-            trained_then = rows[~is_held_out([group_key(item, group) for item in self.items(rows)])]
+            items = self.items(rows)
+            keys = [group_key(item, group) for item in items]
+            trained_then = rows[~one_side_each(keys, [item.content_hash for item in items])[1]]
         return self.labelled & self.held_out & ~np.isin(self.groups, self.groups[trained_then])
 
     def items(self, rows: NDArray[np.int64]) -> list[Item]:

@@ -24,9 +24,9 @@ from cdsel_backend.project.kept import key_of, read_kept, write_kept
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Item, Json
-from cdsel_backend.training import is_held_out
+from cdsel_backend.training import one_side_each
 
-FORM = 5  # of the files
+FORM = 6  # of the files
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,9 @@ class TypedPool:
     """The embedded pool at one moment: n images in order of item ids.
 
     `ids` and `tasks` (n,) int64; `columns` of n items; `held_out` (n,) bool, the images whose labels no model is
-    trained on; `groups` (n,) int64, the patient or lesion; `fields`: the raw metadata of the columns that may confound;
-    `unread`: what is wrong with the values of the setting `group`, if anything is.
+    trained on; `groups` (n,) int64, the patient or lesion; `shared` (n,) bool, the images whose file other groups have,
+    too; `fields`: the raw metadata of the columns that may confound; `unread`: what is wrong with the values of the
+    setting `group`, if anything is.
     """
 
     ids: NDArray[np.int64]
@@ -43,6 +44,7 @@ class TypedPool:
     columns: Sequence[Column]
     held_out: NDArray[np.bool_]
     groups: NDArray[np.int64]
+    shared: NDArray[np.bool_]
     fields: Fields
     unread: str | None
 
@@ -56,8 +58,7 @@ class TypedPool:
         # A column has at most a few dozen levels, unless it is no candidate.
         codes = {f"codes_{i}": column.codes.astype(np.int32) for i, column in enumerate(self.columns)}
         raw = {f"raw_{i}": own for i, own in enumerate(self.fields.codes.values())}
-        own = {"ids": self.ids, "tasks": self.tasks, "held_out": self.held_out, "groups": self.groups}
-        return own | codes | raw
+        return {name: getattr(self, name) for name in _OWN} | codes | raw
 
     def meta(self) -> Json:
         """What JSON can hold."""
@@ -79,8 +80,11 @@ class TypedPool:
             dict(meta["fields"]),
             {name: kept[f"raw_{i}"] for i, (name, _) in enumerate(meta["fields"])},
         )
-        own = {name: kept[name] for name in ("ids", "tasks", "held_out", "groups")}
+        own = {name: kept[name] for name in _OWN}
         return cls(columns=columns, fields=fields, unread=meta["unread"], **own)
+
+
+_OWN = ("ids", "tasks", "held_out", "groups", "shared")
 
 
 def pool_key(store: Store, state: State) -> str:
@@ -125,6 +129,7 @@ def make_typed(store: Store, state: State) -> TypedPool:
     ids: list[int] = []
     tasks: list[int] = []
     keys: list[str] = []
+    contents: list[str | None] = []
     grouped: list[object] = []
 
     def metadata() -> Iterator[Json]:
@@ -133,19 +138,22 @@ def make_typed(store: Store, state: State) -> TypedPool:
                 ids.append(item.id)
                 tasks.append(item.task)
                 keys.append(group_key(item, settings.group))
+                contents.append(item.content_hash)
                 if settings.group is not None:
                     grouped.append(item.data.get(settings.group))
                 yield image.metadata(item.metadata)
 
     fields = Fields.of(metadata())
     columns = read_columns(fields, ignore=settings.ignore, groups=settings.group)
+    keys, held_out, shared = one_side_each(keys, contents)
     numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
     return TypedPool(
         ids=np.array(ids, dtype=np.int64),
         tasks=np.array(tasks, dtype=np.int64),
         columns=columns,
-        held_out=np.asarray(is_held_out(keys), dtype=bool),
+        held_out=held_out,
         groups=np.fromiter((numbers[key] for key in keys), dtype=np.int64, count=len(keys)),
+        shared=shared,
         fields=fields.only({column.name for column in columns if column.excluded is None}),
         unread=None if settings.group is None else unread_groups(settings.group, grouped),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from cdsel_backend.counted import form, number_of, numbered
+from cdsel_backend.counted import form, listed, number_of, numbered
+from cdsel_backend.labels import display_label
 from cdsel_backend.labels.pace import FEWEST_TIMES
 from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
@@ -47,6 +48,28 @@ def annotation_problems(state: State) -> list[str]:
         tasks = sorted({task for task, _ in found})
         lines.add(f"{number_of(len(found), 'annotation')} ({numbered('task', tasks, TASKS_SHOWN)}): {fault}")
     return sorted(lines)
+
+
+def conflicting_labels(state: State) -> list[str]:
+    """That tasks which show the same picture are labelled differently, as a sentence if some are."""
+    conflicts = [
+        items
+        for items in state.same_images
+        if len({state.labels[item] for item in items & state.labels.keys()}) > 1
+    ]
+    if not conflicts:
+        return []
+    labelled = sorted(conflicts[0] & state.labels.keys())
+    rows = state.store.items_by_id(labelled)
+    names = [
+        f"task {row.task}" if row.source is None else str(row.key) for row in map(rows.__getitem__, labelled)
+    ]
+    texts = [display_label(text) for text in dict.fromkeys(state.labels[item] for item in labelled)]
+    return [
+        f"{number_of(len(conflicts), 'picture is', 'pictures are')} in the pool several times, byte for byte, and "
+        f"labelled differently, such as {listed(names, TASKS_SHOWN)} ({listed(texts, TASKS_SHOWN)}): correct or delete "
+        "the labels that are wrong; until then each is learned"
+    ]
 
 
 def left_out(unusable: int, items: int, shown: Sequence[Item]) -> list[str]:

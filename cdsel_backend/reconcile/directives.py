@@ -38,12 +38,17 @@ def withdraw_excluded(context: Context, state: State) -> bool:
 
 
 def first_rows(pool: EmbeddedPool, taken: NDArray[np.bool_], most: int) -> list[int]:
-    """At most so many rows of the pool that an admin put first and that are not `taken` (n,), in his order."""
+    """At most so many rows of the pool that an admin put first and whose picture is not `taken` (n,), in his order."""
     put_first = [item for item, wanted in pool.state.directives.items() if wanted is Directive.FIRST]
     at = np.searchsorted(pool.ids, put_first) if put_first else np.zeros(0, dtype=np.int64)
-    rows = [
-        int(row)
-        for row, item in zip(at, put_first, strict=True)
-        if row < len(pool.ids) and pool.ids[row] == item and not taken[row]
-    ]
+    shown = set(pool.vectors.positions[taken].tolist()) if put_first else set()
+    rows: list[int] = []
+    for row, item in zip(at.tolist(), put_first, strict=True):
+        if (
+            row < len(pool.ids)
+            and pool.ids[row] == item
+            and (at_row := pool.vectors.positions[row]) not in shown
+        ):
+            rows.append(row)
+            shown.add(int(at_row))
     return rows[:most]

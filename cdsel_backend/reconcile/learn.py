@@ -17,6 +17,7 @@ from cdsel_backend.confounders import Report, detect, first_sentence, labels_by_
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import predecessors, provenance, prune
+from cdsel_backend.reconcile import equal
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.tuning import try_fine_tune
 from cdsel_backend.round import train_round
@@ -77,6 +78,7 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
         [f"no task has a metadata field {name!r}; {_fields_like(name, known)}" for name in missing]
         + ([pool.typed.unread] if pool.typed.unread else []),
     )
+    equal.report(context, pool)
     report = detect(
         pool.vectors,
         pool.columns,

@@ -66,12 +66,11 @@ def select_round(context: Context, state: State) -> bool:
         return False
     pool = read_pool(context.store, state, context.server)
     _note_repeats(context, pool)
-    taken = pool.taken | pool.repeats
-    if taken.all():
+    if (pool.taken | pool.repeats).all():
         return _exhausted(context, state, key, asked)
     context.show(state, Activity(Step.SELECTING, 0, size))
     number = state.rounds[-1].number + 1 if state.rounds else 1
-    selected = _choose(context, pool, taken, size, number, last_rank=state.last_rank)
+    selected = _choose(context, pool, pool.taken, size, number, last_rank=state.last_rank)
     if not selected:
         return _exhausted(context, state, key, asked)
     context.store.add_round(
@@ -108,7 +107,7 @@ def _choose_again(context: Context, state: State) -> bool:
     items = {row.item for row in state.waiting if row.round == last}
     kept = [row.rank for row in (*state.selections, *state.copies) if row.item not in items]
     pool = read_pool(context.store, state, context.server)
-    taken = (pool.taken & ~np.isin(pool.ids, sorted(items))) | pool.repeats
+    taken = pool.taken & ~np.isin(pool.ids, sorted(items))
     selected = _choose(context, pool, taken, len(items), last, last_rank=max(kept, default=0))
     context.store.choose_again(
         state.project.id,

@@ -3,7 +3,7 @@
 A strategy is one function in one file of `methods/`; `registry.py` says what it must offer.
 """
 
-from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions, problem_for
+from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions, problem_for, repeats
 from cdsel_backend.selection.reasons import (
     PUT_FIRST,
     Reason,
@@ -25,6 +25,7 @@ __all__ = [
     "neutral_sentence",
     "problem_for",
     "reads_model",
+    "repeats",
     "select",
     "sentence_without_label",
     "strategies",

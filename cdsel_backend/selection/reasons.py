@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.counted import number_of
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import Strata, due
@@ -34,6 +35,8 @@ class Reason:
     by_chance: bool = False
     put_first: bool = False
     """By an admin: no strategy chose it, and no chance."""
+    copies: int = 0
+    """How many other images of the pool are the same file, which this one spares the annotators."""
 
     @property
     def sentence(self) -> str:
@@ -41,7 +44,8 @@ class Reason:
         if self.put_first:
             return "Put first by an administrator."
         if self.drawn_at_random:
-            return "Drawn at random from all images, to tell what the whole pool is like."
+            drawn = "Drawn at random from all images, to tell what the whole pool is like"
+            return _sentence("; ".join([drawn, *self._same]))
         why = []
         if self.covers > 1:
             why.append(f"represents {self.covers} similar images")
@@ -51,12 +55,15 @@ class Reason:
             why.append("unlike the images chosen before it")
         if not self.stratum:
             bare = "drawn by chance" if self.by_chance else "chosen for what it adds to the images before it"
-            return _sentence("; ".join(why) or bare)
+            return _sentence("; ".join([*(why or [bare]), *self._same]))
         quota = round(self.quota)
         turn = f"image {self.got} of its quota of {quota}" if self.got <= quota else "beyond its quota"
-        return _sentence(
-            f"{self.stratum}: {turn}{'; ' if why else ', '}{'; '.join(why) or 'drawn by chance'}"
-        )
+        rest = "; ".join([*(why or ["drawn by chance"]), *self._same])
+        return _sentence(f"{self.stratum}: {turn}{'; ' if why else ', '}{rest}")
+
+    @property
+    def _same(self) -> list[str]:
+        return [f"the same file as {number_of(self.copies, 'other image')}"] if self.copies else []
 
     def to_json(self) -> dict[str, object]:
         """Return the fields and the sentence as JSON-able values."""
@@ -83,7 +90,17 @@ def neutral_sentence(reason: Mapping[str, object]) -> str:
     covers = reason.get("covers", 0)
     drawn = bool(reason.get("drawn_at_random"))
     chance = bool(reason.get("by_chance"))
-    return Reason("", 0.0, 0, covers if isinstance(covers, int) else 0, None, drawn, chance).sentence
+    copies = reason.get("copies", 0)
+    return Reason(
+        "",
+        0.0,
+        0,
+        covers if isinstance(covers, int) else 0,
+        None,
+        drawn,
+        chance,
+        copies=copies if isinstance(copies, int) else 0,
+    ).sentence
 
 
 def _sentence(text: str) -> str:
@@ -137,6 +154,7 @@ def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selectio
                 uncertainty=None if uncertainty is None else float(uncertainty[pick.index]),
                 drawn_at_random=pick.at_random,
                 by_chance=pick.by_chance,
+                copies=0 if problem.copies is None else int(problem.copies[pick.index]),
             )
         )
     gains = np.array([pick.gain for pick in draft.picks], dtype=np.float64)

@@ -178,6 +178,7 @@ def _not_embedded(store: Store, state: State, columns: Sequence[Column]) -> Layo
         columns=_typed_alike(columns, metadata) if items else [],
         held_out=np.zeros(n, dtype=bool),
         groups=np.full(n, -1, dtype=np.int64),
+        shared=np.zeros(n, dtype=bool),
         fields=Fields(n, {}, {}),
         unread=None,
     )

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.project.wording import annotation_problems, doing, early_training, left_out, outcome
+from cdsel_backend.project.wording import (
+    annotation_problems,
+    conflicting_labels,
+    doing,
+    early_training,
+    left_out,
+    outcome,
+)
 from cdsel_backend.server.people import agreement_of, annotators, paces, work_left
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.journal import REPEATS_FACT
 from cdsel_backend.store.records import Json
 
 UNUSABLE_SHOWN = 1000  # of the images left out; the count is of all
@@ -33,6 +41,7 @@ def project_status(store: Store, state: State) -> Json:
         "progress": {"step": doing(activity), "done": activity.done, "total": activity.total},
         "problems": [problem.message for problem in state.problems]
         + annotation_problems(state)
+        + conflicting_labels(state)
         + left_out(unusable, items, shown)
         + early_training(state),
         "problem_tasks": bool(state.problems and store.problem_tasks(project.id))
@@ -51,6 +60,7 @@ def project_status(store: Store, state: State) -> Json:
         "withdrawn": len(state.withdrawn),
         "other_answers": len(state.other_answers),
         "double": len(state.used) - state.used_images,
+        "repeats": store.fact(REPEATS_FACT.format(project.id)) or 0,
         "left": state.left,
         "items": items,
         "embedded": embedded,

@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    or_,
     select,
     union,
     update,
@@ -239,31 +240,38 @@ class PoolItems(Database):
         return {row.task: row for row in some_items(self.engine, table.task, tasks, table.project == project)}
 
     def double_images(self, project: int) -> list[set[int]]:
-        """Items with a label or a task in a queue that show the same image, by the same address, as others of these.
+        """Items with a label or a task in a queue that show the same picture as others of these, byte for byte.
 
-        Where something else was read at the address since, as of an item that left the pool, it is another image.
+        One that is not read yet shows what was read first at its address; where nothing was, those of one address show
+        the same.
         """
         table, labels, selections = schema.items.c, schema.labels.c, schema.selections.c
         of_worth = union(
             select(labels.item).where(labels.project == project),
             select(selections.item).where(selections.project == project, selections.queue_task.is_not(None)),
         )
-        here = and_(table.project == project, table.id.in_(of_worth), table.image != "")
-        double = select(table.image).where(here).group_by(table.image).having(func.count() > 1)
-        found: dict[str, list[tuple[int, str | None]]] = {}
+        here = and_(table.project == project, table.id.in_(of_worth))
+        double = [
+            select(column)
+            .where(here, column.is_not(None), column != "")
+            .group_by(column)
+            .having(func.count() > 1)
+            for column in (table.image, table.content_hash)
+        ]
+        query = select(table.id, table.image, table.content_hash).where(
+            here, or_(table.image.in_(double[0]), table.content_hash.in_(double[1]))
+        )
         with reading(self.engine) as connection:
-            query = select(table.id, table.image, table.content_hash).where(here, table.image.in_(double))
-            for row in connection.execute(query.order_by(table.id)):
-                found.setdefault(row.image, []).append((row.id, row.content_hash))
-        groups: list[set[int]] = []
-        for rows in found.values():
-            # One that is not read yet is taken for the first that is.
-            first = next((content for _, content in rows if content is not None), None)
-            by_content: dict[str | None, set[int]] = {}
-            for item, content in rows:
-                by_content.setdefault(first if content is None else content, set()).add(item)
-            groups += [items for items in by_content.values() if len(items) > 1]
-        return groups
+            rows = connection.execute(query.order_by(table.id)).all()
+        contents: dict[str, str] = {}
+        for row in rows:
+            if row.image and row.content_hash:
+                contents.setdefault(row.image, row.content_hash)
+        shown: dict[object, set[int]] = {}
+        for row in rows:
+            content = row.content_hash or contents.get(row.image)
+            shown.setdefault(content or (row.image or row.id,), set()).add(row.id)
+        return [items for items in shown.values() if len(items) > 1]
 
     def noted(self, project: int, *, limit: int | None = None) -> list[Item]:
         """Items of the pool that are used though something is odd about their file, which their `note` says."""

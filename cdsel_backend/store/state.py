@@ -271,8 +271,12 @@ class State:
     def used_images(self) -> int:
         """How many images count against the budget: several tasks of the pool that show one image are one."""
         used = self.used
-        double = self._store.double_images(self.project.id) if len(used) > 1 else ()
-        return len(used) - sum(max(0, len(used & items) - 1) for items in double)
+        return len(used) - sum(max(0, len(used & items) - 1) for items in self.same_images)
+
+    @cached_property
+    def same_images(self) -> list[set[int]]:
+        """Items that are labelled or in a queue and show the same picture, byte for byte, as others of these."""
+        return self._store.double_images(self.project.id) if len(self.labels.keys() | self.pushed) > 1 else []
 
     @cached_property
     def undecided(self) -> set[int]:

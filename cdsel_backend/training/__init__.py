@@ -5,7 +5,7 @@ from cdsel_backend.training.head import RECIPES, HeadModel, NotEnoughLabels, tra
 from cdsel_backend.training.kinds import Model, answers_for, train_model
 from cdsel_backend.training.model_files import ModelFormatError, load, load_meta, save
 from cdsel_backend.training.presence import PresenceModel, train_presence
-from cdsel_backend.training.splits import is_held_out
+from cdsel_backend.training.splits import is_held_out, one_side_each
 from cdsel_backend.training.tuned import TunedModel
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "is_held_out",
     "load",
     "load_meta",
+    "one_side_each",
     "save",
     "train_head",
     "train_model",

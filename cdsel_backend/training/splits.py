@@ -22,6 +22,31 @@ def is_held_out(group_keys: Sequence[str], share: float = 0.2) -> NDArray[np.boo
     return np.array([int.from_bytes(key, "big") < share * 2**64 for key in keys], dtype=bool)
 
 
+def one_side_each(
+    group_keys: Sequence[str], contents: Sequence[str | None]
+) -> tuple[list[str], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what keeps the files of a picture on one side: group keys, held out (n,), and which have several groups.
+
+    `contents` are hashes of the files, None where unknown. A picture that several groups have is nobody's: it is a
+    group of its own, and held out only where all of them are. So one that was trained on is never tested on later.
+    """
+    owner: dict[str, str] = {}
+    several: set[str] = set()
+    for key, content in zip(group_keys, contents, strict=True):
+        if content is not None and owner.setdefault(content, key) != key:
+            several.add(content)
+    held_out = is_held_out(group_keys)
+    shared = np.array([content in several for content in contents], dtype=bool)
+    if several:
+        trained = {contents[row] for row in np.flatnonzero(shared & ~held_out)}
+        held_out &= ~np.array([content in trained for content in contents], dtype=bool)
+    keys = [
+        f"image={content}" if content in several else key
+        for key, content in zip(group_keys, contents, strict=True)
+    ]
+    return keys, held_out, shared
+
+
 def grouped_folds(
     labels: NDArray[np.int64], groups: NDArray[np.int64] | None, folds: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
