@@ -21,11 +21,12 @@ def number_of(count: int, noun: str, several: str = "") -> str:
     return f"{count:,} {form(count, noun, several)}"
 
 
-def listed(things: Iterable[object], most: int) -> str:
+def listed(things: Iterable[object], most: int | None = None) -> str:
     """`a`, `a and b`, `a, b and c`; of more than `most`, the first and how many more: `a, b and 9 more`."""
     names = [str(thing) for thing in things]
-    shown = names[:most] if len(names) <= most else [*names[:most], f"{len(names) - most:,} more"]
-    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+    if most is not None and len(names) > most:
+        names = [*names[:most], f"{len(names) - most:,} more"]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def numbered(noun: str, numbers: Iterable[int], most: int) -> str:

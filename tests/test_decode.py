@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from cdsel_backend.pool import depth
-from cdsel_backend.pool.browser import render_png, why_not_shown
+from cdsel_backend.pool.browser import to_png, why_not_shown
 from cdsel_backend.pool.decode import UnreadableImage, bytes_a_pixel, decode, jpeg_quality, read_image
 from cdsel_backend.pool.depth import Layout, to_eight_bits
 from cdsel_backend.pool.measures import measure
@@ -519,7 +519,7 @@ def test_what_no_browser_shows_is_said_and_rendered(kind):
     data = encode(Image.fromarray(scene()).convert("RGB"), kind)
     shown = why_not_shown(read_image(data)) is None
     assert shown == (kind not in ("TIFF", "JPEG2000", "PPM"))
-    picture = Image.open(io.BytesIO(render_png(data)))
+    picture = Image.open(io.BytesIO(to_png(decode(data))))
     assert picture.format == "PNG"
     assert np.abs(np.asarray(picture.convert("L")).astype(int) - scene()).mean() < 8
 
@@ -528,8 +528,8 @@ def test_what_browsers_show_almost_black_is_rendered_too():
     deep = scene().astype(np.uint32)
     assert why_not_shown(read_image(png16(deep * 257))) is None
     assert "almost black" in str(why_not_shown(read_image(png16(deep * 16))))
-    assert np.asarray(Image.open(io.BytesIO(render_png(png16(deep * 16))))).mean() > 50
-    assert Image.open(io.BytesIO(render_png(png16(deep * 257), longest_side=48))).size == (48, 32)
+    assert np.asarray(Image.open(io.BytesIO(to_png(decode(png16(deep * 16)))))).mean() > 50
+    assert Image.open(io.BytesIO(to_png(decode(png16(deep * 257)), longest_side=48))).size == (48, 32)
 
 
 def test_values_of_many_bits_are_computed_in_parts_as_in_one(monkeypatch):

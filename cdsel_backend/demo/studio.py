@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import httpx
 from typing_extensions import Self
@@ -36,7 +35,6 @@ class LocalStudio:
             local storage on a folder strictly inside it. None: `files` in the data folder.
         legacy_token: whether to enable the old 40-character tokens as well (`.legacy_token`); to be asked
             for at the first start of a data folder. A release before personal tokens has no others.
-        start_timeout: seconds to wait for the server to answer.
         environment: variables of Label Studio's that shall differ, such as another database.
         python: the interpreter of the environment that it is installed in. None: this one.
 
@@ -50,7 +48,6 @@ class LocalStudio:
         *,
         document_root: Path | None = None,
         legacy_token: bool = False,
-        start_timeout: float = START_TIMEOUT,
         environment: Mapping[str, str] | None = None,
         python: Path | None = None,
     ) -> None:
@@ -66,7 +63,6 @@ class LocalStudio:
         self.password = ""
         self.token = ""
         self.legacy_token = secrets.token_hex(20) if legacy_token else None
-        self._start_timeout = start_timeout
         self._differing = dict(environment or {})
         self._python = python
         self.release = ""
@@ -90,12 +86,12 @@ class LocalStudio:
         command += ["--internal-host", "127.0.0.1", "--port", str(port), "--data-dir", str(self.data_dir)]
         environment = self._environment()
         if environment["DJANGO_DB"] == "sqlite":
-            copy_tables(self.data_dir, installation, environment, timeout=self._start_timeout)
+            copy_tables(self.data_dir, installation, environment, timeout=START_TIMEOUT)
         try:
             self._process = ServerProcess(
                 "Label Studio", command, env=environment, cwd=self.data_dir, log=self.log
             )
-            self._process.wait_until(self._answers, self._start_timeout)
+            self._process.wait_until(self._answers, START_TIMEOUT)
             if not self.token:
                 self.token = self._make_token()
             if not self._login_file.exists():
@@ -116,9 +112,7 @@ class LocalStudio:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property

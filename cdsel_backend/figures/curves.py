@@ -42,7 +42,6 @@ def lines(
     x_label: str,
     y_label: str,
     title: str = "",
-    height: float = 270.0,
     marks: bool = True,
 ) -> str:
     """Draw curves with their intervals as SVG, with `marks` a mark at each point; not-finite points are left out.
@@ -51,7 +50,7 @@ def lines(
     """
     xs = np.concatenate([np.asarray(curve.x, dtype=float) for curve in curves]) if curves else np.zeros(0)
     edges = [floats(values) for c in curves for values in (c.y, c.low, c.high) if values is not None]
-    plane = Plane(xs, np.concatenate(edges) if edges else np.zeros(0), height, x_label, y_label, title)
+    plane = Plane(xs, np.concatenate(edges) if edges else np.zeros(0), 270.0, x_label, y_label, title)
     plane.x_ticks = sorted(set(xs[np.isfinite(xs)].tolist())) if len(set(xs.tolist())) <= 6 else plane.x_ticks
     body = []
     for curve in sorted(curves, key=lambda c: ORDER.index(c.tone)):
@@ -88,7 +87,6 @@ def scatter(
     title: str = "",
     front: bool = True,
     path: Sequence[Point] = (),
-    height: float = 300.0,
 ) -> str:
     """Draw marks as SVG, more being better on both axes.
 
@@ -97,7 +95,7 @@ def scatter(
     """
     every = [*points, *path]
     plane = Plane(
-        np.array([p.x for p in every]), np.array([p.y for p in every]), height, x_label, y_label, title
+        np.array([p.x for p in every]), np.array([p.y for p in every]), 300.0, x_label, y_label, title
     )
     usable = [p for p in points if p.tone != "bound"]
     body = []

@@ -172,9 +172,7 @@ def dots(
     return svg(body, bottom + 38, title or x_label)
 
 
-def mosaic(
-    counts: ArrayLike, rows: Sequence[str], columns: Sequence[str], *, title: str = "", height: float = 190.0
-) -> str:
+def mosaic(counts: ArrayLike, rows: Sequence[str], columns: Sequence[str], *, title: str = "") -> str:
     """Draw a table of counts (rows, columns) as SVG: widths are the columns' shares, heights the rows' in each column.
 
     Raises ValueError when the names do not fit the table.
@@ -183,6 +181,7 @@ def mosaic(
     if table.shape != (len(rows), len(columns)):
         raise ValueError(f"counts are {table.shape}, names {len(rows)} by {len(columns)}")
     total = max(float(table.sum()), 1.0)
+    height = 190.0
     left, top, bottom = 6.0, 24.0, height - 22
     room = WIDTH - 2 * left - 4 * (len(columns) - 1)
     body = []
@@ -220,7 +219,6 @@ def heat_table(
     columns: Sequence[str],
     *,
     corner: str = "",
-    digits: int = 3,
     bounds: Sequence[int] = (),
 ) -> str:
     """Return a table (rows, columns) as HTML, darker where more; the best of each column is underlined.
@@ -244,7 +242,7 @@ def heat_table(
             shade = 0.62 * (value - low) / max(high - low, 1e-12) if np.isfinite(value) else 0.0
             cells += (
                 f'<td{" class=best" if best else ""} style="background:rgba(var(--heat),{shade:.2f})">'
-                f"{f'{value:.{digits}f}' if np.isfinite(value) else '–'}</td>"
+                f"{f'{value:.3f}' if np.isfinite(value) else '–'}</td>"
             )
         name = f"<em>{escape(row)}</em>" if i in bounds else escape(row)
         body += f"<tr><th>{name}</th>{cells}</tr>"

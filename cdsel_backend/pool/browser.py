@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from PIL import Image
 
 from cdsel_backend.pool.columns import FILE_PREFIX
-from cdsel_backend.pool.decode import MAX_PIXELS, Decoded, decode, read_image
+from cdsel_backend.pool.decode import MAX_PIXELS, Decoded, read_image
 
 LONGEST_SIDE = 4096  # pixels of a rendered picture
 
@@ -44,15 +44,6 @@ def for_browser(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, st
     if ending is None or why_not_shown(decoded) is not None or _for_print(data):
         return to_png(decoded.image), ".png"
     return data, ending
-
-
-def render_png(data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = LONGEST_SIDE) -> bytes:
-    """Return a PNG of what `decode` makes of a file, no longer than `longest_side` pixels.
-
-    Raises:
-        UnreadableImage: as `decode` does.
-    """
-    return to_png(decode(data, max_pixels=max_pixels), longest_side=longest_side)
 
 
 def to_png(picture: Image.Image, *, longest_side: int = LONGEST_SIDE) -> bytes:

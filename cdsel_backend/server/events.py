@@ -13,21 +13,6 @@ from typing import Any
 
 from cdsel_backend.server.bounds import MAX_TEXT, is_id, is_plain
 
-ACTIONS = frozenset(
-    {
-        "ANNOTATION_CREATED",
-        "ANNOTATIONS_CREATED",
-        "ANNOTATION_UPDATED",
-        "ANNOTATIONS_DELETED",
-        "TASKS_CREATED",
-        "TASKS_DELETED",
-        "PROJECT_CREATED",
-        "PROJECT_UPDATED",
-        "PROJECT_DELETED",
-        "START_TRAINING",
-    }
-)
-
 KEPT_IDS = 1000  # of tasks and of annotations: nobody reads more of them in a log
 
 

@@ -30,11 +30,6 @@ def place_of(correlation: str) -> str:
     return "natural pool" if correlation == "natural" else f"correlation {correlation}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names as a sentence lists them."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def shown(findings: Findings) -> dict[Pipeline, Tone]:
     """Return the pipelines that matter to the reader, each with its tone."""
     wanted: list[tuple[Pipeline | None, Tone]] = [

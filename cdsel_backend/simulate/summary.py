@@ -123,15 +123,15 @@ class Findings:
         theirs = self.by_seed(b, metric, correlation, budget)
         return estimate(self.by_seed(a, metric, correlation, budget) - theirs)
 
-    def ranked(self, metric: str = WORST, correlation: str | None = None) -> list[Pipeline]:
-        """All pipelines but the bound, the best first."""
+    def ranked(self) -> list[Pipeline]:
+        """All pipelines but the bound, the best in the worst group first."""
         usable = [p for p in self.pipelines if p[0] != ORACLE]
-        means = {p: self.overall(p, metric, correlation).mean for p in usable}
+        means = {p: self.overall(p, WORST).mean for p in usable}
         return sorted(usable, key=lambda p: -means[p] if np.isfinite(means[p]) else np.inf)
 
-    def best_other(self, training: str | None = None, correlation: str | None = None) -> Pipeline | None:
+    def best_other(self, training: str | None = None) -> Pipeline | None:
         """The best pipeline whose strategy is neither the default's nor the bound, perhaps of one training."""
-        others = [p for p in self.ranked(WORST, correlation) if p[0] != DEFAULT[0]]
+        others = [p for p in self.ranked() if p[0] != DEFAULT[0]]
         return next((p for p in others if training in (None, p[1])), None)
 
     def strengths(self) -> list[str]:

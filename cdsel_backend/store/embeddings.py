@@ -38,6 +38,7 @@ from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.records import DueItem, ReadImage, columns
 
 HASHES = 20_000  # content hashes looked up at once
+STREAMED = 4096  # vectors read at once
 
 _READ: Mapping[str, TypeEngine[Any]] = {
     "item": Integer(),
@@ -241,7 +242,7 @@ class Embeddings(Database):
         return found, self.vectors_kept.rows(backbone, positions)
 
     def iter_vectors(
-        self, project: int, backbone: str, *, chunk: int = 4096, every: int = 1
+        self, project: int, backbone: str, *, every: int = 1
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """The embedded pool in parts, as `vectors` gives it whole: for what need not hold it all in memory.
 
@@ -250,8 +251,8 @@ class Embeddings(Database):
         ids, positions = self.positions(project, backbone)
         if every > 1:
             ids, positions = ids[ids % every == 0], positions[ids % every == 0]
-        for start in range(0, len(ids), chunk):
-            part = slice(start, start + chunk)
+        for start in range(0, len(ids), STREAMED):
+            part = slice(start, start + STREAMED)
             yield ids[part], self.vectors_kept.rows(backbone, positions[part])
 
     def positions(
