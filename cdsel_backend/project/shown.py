@@ -8,7 +8,7 @@ from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.labelstudio.uploads import upload
 from cdsel_backend.pool.browser import for_browser, surely_shown, to_png, why_not_shown
 from cdsel_backend.pool.decode import UnreadableImage, read_image
-from cdsel_backend.project.source import pool_source, source_item
+from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State
@@ -33,7 +33,7 @@ class Shown:
         self._project = state.project.pool_project
         self._in_place = state.settings.delivery == "in_place"
         self._image = space_of(state).image
-        self._source = pool_source(studio, state)
+        self._source = ProjectPool(studio, state)
         self._prefix = studio.prefix()
 
     def address(self, item: Item) -> str:

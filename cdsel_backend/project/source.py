@@ -37,6 +37,11 @@ class ProjectPool:
     """The images of a project, wherever each comes from."""
 
     def __init__(self, studio: LabelStudio, state: State) -> None:
+        """Take Label Studio and the project's state.
+
+        Raises:
+            UnsupportedLabelConfig: its labeling config names no image; the message says what is wrong.
+        """
         self._inside = LabelStudioPool(studio, state.project.pool_project, space_of(state).image)
         self._web = ImageReader(studio)
         # Also those that were removed: pages show what was labelled.
@@ -58,15 +63,6 @@ class ProjectPool:
         if opened is None:
             opened = self._opened[item.source] = _opened(self._sources[item.source])
         return opened.read(item)
-
-
-def pool_source(studio: LabelStudio, state: State) -> ProjectPool:
-    """The images of a project.
-
-    Raises:
-        UnsupportedLabelConfig: its labeling config names no image; the message says what is wrong.
-    """
-    return ProjectPool(studio, state)
 
 
 def source_item(item: Item | DueItem) -> SourceItem:

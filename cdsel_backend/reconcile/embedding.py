@@ -17,7 +17,7 @@ from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.patience import storages
 from cdsel_backend.pool.prepare import Embedded
 from cdsel_backend.pool.processes import ProcessStream
-from cdsel_backend.project.source import pool_source, source_item
+from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.reconcile import replaced
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.embedding_processes import (
@@ -115,7 +115,7 @@ def _stream(
         stream = processes.stream(images, _due(store, project, enough), ahead=AHEAD)
         if stream is not None:
             return stream
-    source = pool_source(context.studio, state)
+    source = ProjectPool(context.studio, state)
     return EmbeddingStream(
         backbone,
         ((row, partial(source.read, source_item(row))) for row in _due(store, project, enough)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cdsel_backend.labelstudio.client import studio_at
 from cdsel_backend.logs import start_log
 from cdsel_backend.pool.processes import EmbeddingProcesses, processes_for
-from cdsel_backend.project.source import ProjectPool, pool_source, source_item
+from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
@@ -57,7 +57,7 @@ class PoolImages:
             start_log(self.server.log_format)
             _stores[address] = Store(self.server.database_url, self.server.vectors_folder)
         store = _stores[address]
-        source = pool_source(studio_at(self.server, self.studio_url), State(store, self.project))
+        source = ProjectPool(studio_at(self.server, self.studio_url), State(store, self.project))
         return partial(_read, source), Kept(store.vectors_kept, self.backbone)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cdsel_backend.counted import number_of
 from cdsel_backend.pool.embed import Embedder, embed_images
 from cdsel_backend.project.embedded import EmbeddedPool
-from cdsel_backend.project.source import pool_source, source_item
+from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Activity, Json, Step
@@ -178,7 +178,7 @@ def _embed(
     context: Context, state: State, network: Embedder, rows: list[Any]
 ) -> list[tuple[int, str, NDArray[np.floating[Any]]]]:
     """What a network makes of the images of items: (item, content hash, result), in order, without unreadable ones."""
-    source = pool_source(context.studio, state)
+    source = ProjectPool(context.studio, state)
     results = embed_images(
         network,
         ((row.id, partial(source.read, source_item(row))) for row in rows),

@@ -28,7 +28,7 @@ from cdsel_backend.labelstudio.client import (
 from cdsel_backend.labelstudio.deadline import within
 from cdsel_backend.pool.browser import for_browser
 from cdsel_backend.pool.decode import UnreadableImage, decode
-from cdsel_backend.project.source import pool_source, source_item
+from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
@@ -130,7 +130,7 @@ class Thumbnails:
             self._studios[url] = studio_at(self.server, url, self.server.token_now())
         try:
             with within(PATIENCE):
-                return pool_source(self._studios[url], state).read(source_item(item))
+                return ProjectPool(self._studios[url], state).read(source_item(item))
         except TokenRefused:
             self._studios.pop(url, None)  # it may have been replaced
             raise
