@@ -17,8 +17,8 @@ import itertools
 import shutil
 import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,8 @@ from _pytest.fixtures import FuncFixtureInfo
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, sync_playwright
 from postgres import postgres
+from serving import running_app
 from sqlalchemy import create_engine, text
-from werkzeug.serving import make_server
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, METADATA, draw_sample
 from cdsel_backend.demo.studio import LocalStudio
@@ -275,17 +275,9 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def served(server: ServerSettings, store: Store) -> Iterator[str]:
+def served(server: ServerSettings, store: Store) -> AbstractContextManager[str]:
     """The pages of a store, and where they are."""
-    web = make_server("127.0.0.1", 0, create_app(server, store), threaded=True)
-    thread = threading.Thread(target=web.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{web.server_port}"
-    finally:
-        web.shutdown()
-        thread.join()
+    return running_app(create_app(server, store))
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
+from serving import running
 
 HOP = {
     "connection",
@@ -92,12 +92,5 @@ def reverse_proxy(
     proxy = ReverseProxy(
         f"{scheme}://127.0.0.1:{server.server_port}{prefix}", prefix, headers=dict(headers or {})
     )
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    with httpx.Client(timeout=60, trust_env=False, follow_redirects=False) as client:
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    with server, httpx.Client(timeout=60, trust_env=False, follow_redirects=False) as client, running(server):
+        yield proxy

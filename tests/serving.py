@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Thread
 from typing import Any
+
+from werkzeug.serving import make_server
 
 
 @contextmanager
@@ -18,3 +20,8 @@ def running(server: Any) -> Iterator[str]:
     finally:
         server.shutdown()
         thread.join()
+
+
+def running_app(app: Any) -> AbstractContextManager[str]:
+    """The same for a WSGI application."""
+    return running(make_server("127.0.0.1", 0, app, threaded=True))

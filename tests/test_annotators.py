@@ -9,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from conftest import LABEL_CONFIG
+from desk import account
 from world import POOL, World
 
 from cdsel_backend.labelstudio import queue
@@ -415,14 +416,6 @@ def crew_project(studio, browser, tmp_path):
     for queue_project in (pool, *State(world.store, project).queues.values()):
         client.request("DELETE", f"/api/projects/{queue_project}/")
     world.store.close()
-
-
-def account(browser, studio, email):
-    """An account of its own, as somebody who was invited signs up."""
-    known = {one["email"] for one in browser.get("/api/users/").json()}
-    if email not in known:
-        made = browser.post("/api/users/", json={"email": email, "username": email.partition("@")[0]})
-        assert made.status_code == 201, made.text
 
 
 class Embedded:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import column
 from scipy.stats import false_discovery_control
 
 from cdsel_backend.confounders import Report, cramers_v, cross_table, detect
@@ -19,11 +20,6 @@ from cdsel_backend.pool.columns import Column, read_columns
 
 HAM = Path(__file__).parents[1].parent / "shared/data/ham10000_site"
 needs_ham = pytest.mark.skipif(not HAM.exists(), reason="needs ../shared/data/ham10000_site")
-
-
-def column(name, codes, levels=None):
-    codes = np.asarray(codes, dtype=np.int64)
-    return Column(name, "categorical", tuple(levels or map(str, range(codes.max() + 1))), codes)
 
 
 def finding(report, name):

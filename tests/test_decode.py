@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
+from made import encode
 from PIL import Image, ImageCms
 
 from cdsel_backend.pool import depth
@@ -42,12 +43,6 @@ def scene(seed: int = 0, width: int = W, height: int = H) -> np.ndarray:
         )
     )
     return np.clip(values, 0, 255).astype(np.uint8)
-
-
-def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
 
 
 def grey_of(data: bytes) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made import encode
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
@@ -50,12 +50,6 @@ def picture(seed: int = 0, size: tuple[int, int] = (60, 40), mode: str = "RGB") 
         colour = tuple(map(int, rng.integers(0, 255, 3)))
         draw.ellipse([x, y, x + size[0] // 3, y + size[1] // 3], fill=colour)
     return image.convert(mode)
-
-
-def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
 
 
 # Decoding

@@ -1,14 +1,10 @@
 import numpy as np
 import pytest
+from made import column
 
 from cdsel_backend.confounders.representation import fit_representation, level_shift
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.round import RoundPool
-
-
-def column(name, codes, levels="abcdefgh"):
-    codes = np.asarray(codes, dtype=np.int64)
-    return Column(name, "categorical", tuple(levels[: codes.max() + 1]), codes)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import column
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
@@ -28,11 +29,6 @@ from cdsel_backend.training.shares import level_shares
 from cdsel_backend.training.splits import grouped_folds
 
 HAM = Path(__file__).parents[1].parent / "shared/data/ham10000_site"
-
-
-def column(name, codes, levels="abcdefgh"):
-    codes = np.asarray(codes, dtype=np.int64)
-    return Column(name, "categorical", tuple(levels[: max(codes.max(), 1) + 1]), codes)
 
 
 def confounded(n=900, rho=0.9, classes=2, seed=0, signal=1.2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made import column
 
 from cdsel_backend.confounders import (
     Finding,
@@ -18,13 +19,6 @@ from cdsel_backend.confounders import (
 from cdsel_backend.confounders.association import conditional_information, cramers_v_interval, information
 from cdsel_backend.confounders.judge import Measured, judge
 from cdsel_backend.confounders.probe import fit_probe
-from cdsel_backend.pool.columns import Column
-
-
-def column(name, codes):
-    return Column(
-        name, "categorical", tuple(map(str, range(int(codes.max()) + 1))), np.asarray(codes, np.int64)
-    )
 
 
 def world(seed, labelled, n=1200, dim=64):

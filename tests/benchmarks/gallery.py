@@ -20,7 +20,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +28,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import numpy as np
 from playwright.sync_api import sync_playwright
+from serving import running_app
 from sqlalchemy import event, insert
-from werkzeug.serving import make_server
 
 from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.server.app import create_app
@@ -157,12 +156,10 @@ def measure_map(server: ServerSettings, store: Store) -> dict[str, float]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         return {}
-    web = make_server("127.0.0.1", 0, create_app(server, store), threaded=True)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
+    with running_app(create_app(server, store)) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.goto(f"http://127.0.0.1:{web.server_port}/projects/{POOL}/map")
+        page.goto(f"{address}/projects/{POOL}/map")
         page.wait_for_selector("#map-points[data-drawn]", timeout=120_000)
         page.reload()
         page.wait_for_selector("#map-points[data-drawn]", timeout=120_000)
@@ -185,7 +182,6 @@ def measure_map(server: ServerSettings, store: Store) -> dict[str, float]:
         for what in ("paint", "point", "listed"):
             results[f"{what}_ms"] = round(page.evaluate(script, what), 1)
         browser.close()
-    web.shutdown()
     return results
 
 

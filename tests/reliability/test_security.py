@@ -7,7 +7,6 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ import pytest
 from backend import Backend, eventually
 from conftest import LABEL_CONFIG
 from PIL import Image
+from serving import running
 
 from cdsel_backend.demo.process import local_environment
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -53,11 +53,9 @@ def trap() -> Iterator[Trap]:
         def log_message(self, *_: object) -> None:
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        trap = Trap(f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, running(server) as address:
+        trap = Trap(address)
         yield trap
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -314,12 +312,10 @@ def test_a_redirect_of_label_studios_own_leads_nowhere_private(trap):
         def log_message(self, *_: object) -> None:
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Redirects) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        reader = ImageReader(LabelStudio(f"http://127.0.0.1:{server.server_port}", "0" * 40))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirects) as server, running(server) as address:
+        reader = ImageReader(LabelStudio(address, "0" * 40))
         with pytest.raises(ImageUnavailable, match="CDSEL_IMAGE_HOSTS"):
             reader.read("/tasks/1/presign/?fileuri=x", 1)
-        server.shutdown()
     assert trap.seen == []
 
 

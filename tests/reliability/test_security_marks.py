@@ -6,8 +6,7 @@ from base64 import b64encode
 
 import pytest
 from conftest import LABEL_CONFIG
-from serving import running
-from werkzeug.serving import make_server
+from serving import running_app
 from world import POOL, QUEUE, World
 
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -26,11 +25,6 @@ def world(tmp_path_factory):
     assert world.round()
     yield world
     world.store.close()
-
-
-def served(app):
-    """The app at an address of its own."""
-    return running(make_server("127.0.0.1", 0, app, threaded=True))
 
 
 def predictions(client, source, *tasks):
@@ -70,7 +64,7 @@ def test_a_moved_address_leaves_no_webhook_behind_and_only_ours_goes(studio, tmp
     server = ServerSettings(data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=studio.token)
     store = Store(server.database_url, server.vectors_folder)
     app = create_app(server, store)
-    with served(app) as former, served(app) as present:
+    with running_app(app) as former, running_app(app) as present:
         number = client.connect_backend(pool, former, "cdsel", "{}", None)
         for address in (former, present):
             client.send("PATCH", f"/api/ml/{number}", {"url": address, "project": pool})
