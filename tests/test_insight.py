@@ -13,8 +13,8 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import FEWEST, learning_curve, power_law
+from cdsel_backend.training.labels_saved import labels_saved_sentence, too_few
 from cdsel_backend.training.random_share import RandomShare, tell, wilson
-from cdsel_backend.training.saved import labels_saved_sentence, too_few
 from cdsel_backend.training.suspects import LISTED, find_suspects, label_issues
 
 CLASSES = ("benign", "malignant")

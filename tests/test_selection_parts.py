@@ -24,7 +24,7 @@ from cdsel_backend.selection import (
 from cdsel_backend.selection.coverage import Coverage
 from cdsel_backend.selection.methods import ji2025
 from cdsel_backend.selection.neighbours import _compress, _nearest_on_gpu, nearest
-from cdsel_backend.selection.strata import StrataTerm, due, partitions, target_shares
+from cdsel_backend.selection.strata import StrataTerm, partitions, quotas_of, target_shares
 
 
 def site_problem(
@@ -64,7 +64,7 @@ def test_target_shares_between_natural_and_balanced() -> None:
     ],
 )
 def test_due(have: list[int], available: list[int], size: int, expected: list[int]) -> None:
-    assert due(np.array([0.5, 0.5]), np.array(have), np.array(available), size).tolist() == expected
+    assert quotas_of(np.array([0.5, 0.5]), np.array(have), np.array(available), size).tolist() == expected
 
 
 def test_due_always_adds_up() -> None:
@@ -74,7 +74,7 @@ def test_due_always_adds_up() -> None:
         shares = rng.dirichlet(np.ones(groups))
         have, available = rng.integers(0, 20, groups), rng.integers(0, 15, groups)
         size = int(rng.integers(0, 40))
-        got = due(shares, have, available, size)
+        got = quotas_of(shares, have, available, size)
         assert got.sum() == min(size, available.sum())
         assert ((got >= 0) & (got <= available)).all()
 
@@ -195,7 +195,7 @@ def test_a_rare_level_of_a_large_pool_is_not_lost_in_the_sample() -> None:
     levels = tuple("abcdef")
     problem = site_problem(codes, levels, options=SelectionOptions(random_share=0.0))
     selection = select("confounder_aware", problem, 200)
-    owed = due(partitions(problem)[0].shares, np.zeros(6, int), np.bincount(codes), 200)
+    owed = quotas_of(partitions(problem)[0].shares, np.zeros(6, int), np.bincount(codes), 200)
     got = np.bincount(codes[selection.indices], minlength=6)
     assert owed[1:].min() > 1
     assert (got[1:] >= owed[1:] - 2).all()

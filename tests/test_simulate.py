@@ -73,10 +73,18 @@ def history(n: int = 700, seed: int = 0) -> tuple[list[dict[str, str]], np.ndarr
     return rows, vectors.astype(np.float32)
 
 
-def dataset(confounders: tuple[str, ...] = ("site",), **changed: object) -> Dataset:
-    rows, vectors = history()
-    given = {"name": "made", "label": "diagnosis", "group": "patient", "image_column": "file"} | changed
-    return load_dataset(rows, vectors, confounders=confounders, **given)  # type: ignore[arg-type]
+def of_table(rows: list[dict[str, str]], vectors: np.ndarray, **changed: object) -> Dataset:
+    given = {
+        "label": "diagnosis",
+        "group": "patient",
+        "confounders": ["site"],
+        "image_column": "file",
+    } | changed
+    return load_dataset(rows, vectors, name="made", **given)  # type: ignore[arg-type]
+
+
+def dataset(**changed: object) -> Dataset:
+    return of_table(*history(), **changed)
 
 
 @pytest.fixture
@@ -129,7 +137,7 @@ def test_a_resampled_pool_has_the_dependence_asked_for(rho: str):
 
 def test_pools_are_bounded_and_repeat_by_seed():
     rows, vectors = history(9000)
-    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    data = of_table(rows, vectors)
     assert len(make_world(data, "natural", 0, 1).pool) == 3000
     two = two_levels(data, ["east", "west"])
     assert len(make_world(two, "0.5", 0, 1).pool) == 1500
@@ -150,7 +158,7 @@ def test_the_two_largest_levels_are_the_default_and_the_first_named_comes_first(
 def test_a_level_without_one_of_the_labels_is_named():
     rows, vectors = history()
     rows = [row | {"diagnosis": "benign"} if row["site"] == "west" else row for row in rows]
-    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    data = of_table(rows, vectors)
     with pytest.raises(UsageError, match="no positive item at level 'west'"):
         make_world(two_levels(data), "0.5", 0, 1)
 
@@ -162,19 +170,19 @@ def test_rows_without_a_label_or_a_vector_are_left_out_and_said():
     rows, vectors = history()
     rows[0] = rows[0] | {"diagnosis": " "}
     vectors[1] = np.nan
-    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    data = of_table(rows, vectors)
     assert len(data) == len(rows) - 2
     assert [note.split(" ", 1)[0] for note in data.notes] == ["1", "1"]
 
 
 def test_auto_finds_the_confounder_that_was_built_in():
-    assert [column.name for column in dataset(("auto",)).columns] == ["site"]
+    assert [column.name for column in dataset(confounders=["auto"]).columns] == ["site"]
 
 
 def test_rows_without_a_group_stand_alone():
     rows, vectors = history()
     rows = [row | {"patient": ""} for row in rows]
-    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    data = of_table(rows, vectors)
     assert len(np.unique(data.groups)) == len(rows)
 
 
@@ -182,7 +190,7 @@ def test_a_patient_is_one_however_the_id_is_written():
     rows, vectors = history()
     written = ("7", "7.0", " 7 ", "7\u200b")
     rows = [row | {"patient": cell} for row, cell in zip(rows, written, strict=False)] + rows[len(written) :]
-    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    data = of_table(rows, vectors)
     assert len(np.unique(data.groups[: len(written)])) == 1
 
 
@@ -246,7 +254,7 @@ def labelled(*cells: str) -> Dataset:
     """`history` with the first labels written so."""
     rows, vectors = history()
     rows = [row | {"diagnosis": cell} for row, cell in zip(rows, cells, strict=False)] + rows[len(cells) :]
-    return load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    return of_table(rows, vectors)
 
 
 def test_a_class_is_one_however_it_is_written_and_what_names_none_is_left_out():
@@ -337,7 +345,7 @@ def test_a_unit_repeats_itself_but_for_the_seconds():
 def test_datasets_that_differ_in_one_part_are_never_taken_for_one_another():
     """A process keeps the world it had last: another confounder, label or vector of the same table is another world."""
     data = dataset()
-    other = replace(data, columns=dataset(("sex",)).columns)
+    other = replace(data, columns=dataset(confounders=["sex"]).columns)
     flipped = replace(data, labels=1 - data.labels)
     moved = replace(data, vectors=data.vectors + 1)
     scenes = [make_scene(one, "natural", 0, 1) for one in (data, other, flipped, moved)]
@@ -369,9 +377,7 @@ def test_a_fine_tune_reads_the_images_and_auto_keeps_the_better(tmp_path: Path, 
         pixels[::4] += 60 * (row["diagnosis"] == "malignant")
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / row["file"])
     (tmp_path / "7.png").write_bytes(b"no image")
-    sets = {"natural": load_dataset(
-        rows, vectors, name="made", label="diagnosis", group="patient", image_column="file", confounders=["site"]
-    )}  # fmt: skip
+    sets = {"natural": of_table(rows, vectors)}
     found, problems = with_pictures(
         sets, rows, tmp_path, "file", backbone="test_efficientnet=random", features="depths", view="close",
         file=tmp_path / "a.npy", progress=lambda *_: None,
@@ -421,7 +427,7 @@ def test_with_one_class_only_there_is_still_a_number():
     rows, vectors = history()
     rare = {"diagnosis": "benign"}
     rows = [row | (rare if i % 50 else {"diagnosis": "malignant"}) for i, row in enumerate(rows)]
-    data = load_dataset(rows, vectors, name="made", label="diagnosis", confounders=["site"], group="patient")
+    data = of_table(rows, vectors)
     outcome = runner.run_unit(data, "natural", 0, "random", plan(budgets=(2,), trainings=("plain",)))
     found = {r.metric: r.value for r in outcome.results}
     assert found["accuracy"] > 0.9
@@ -515,9 +521,7 @@ def test_a_budget_must_fit_the_smallest_pool_of_all_seeds():
 def test_a_patient_called_unknown_is_none():
     rows, vectors = history(60)
     rows = [row | {"patient": "N/A" if i < 30 else f"p{i // 2}"} for i, row in enumerate(rows)]
-    data = load_dataset(
-        rows, vectors[:60], name="t", label="diagnosis", confounders=("site",), group="patient"
-    )
+    data = of_table(rows, vectors)
     assert len(np.unique(data.groups)) == 30 + 15
 
 

@@ -25,10 +25,10 @@ from cdsel_backend.store.records import Json, Training
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
+from cdsel_backend.training.labels_saved import labels_saved_sentence, too_few
 from cdsel_backend.training.one_class import one_class_levels
 from cdsel_backend.training.provisional import provisional
 from cdsel_backend.training.random_share import RandomShare, tell
-from cdsel_backend.training.saved import labels_saved_sentence, too_few
 from cdsel_backend.training.suspects import find_suspects
 
 log = logging.getLogger(__name__)

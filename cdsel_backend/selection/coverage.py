@@ -23,7 +23,7 @@ _EXACT = 12_000
 _CANDIDATES_PER_PICK = 32
 _REFERENCES_PER_PICK = 16
 _LEAST_NEIGHBOURS = 16
-_CANDIDATES_DUE = 4  # of a stratum for each pick it is due, where candidates are a sample
+_CANDIDATES_A_QUOTA = 4  # of a stratum for each pick of its quota, where candidates are a sample
 
 
 class Coverage:
@@ -42,18 +42,21 @@ class Coverage:
         size: int,
         rng: np.random.Generator,
         weights: NDArray[np.float64] | None = None,
-        due: Sequence[tuple[NDArray[np.bool_], int]] = (),
+        quotas: Sequence[tuple[NDArray[np.bool_], int]] = (),
     ) -> None:
         """Build the graph for `size` picks among `open_` (n,), given that `taken` (n,) covers already.
 
-        `weights` (n,) say how much each item wants to be covered; equal if none. `due` are masks (n,) of strata and
-        how many picks each is due: of a rare one a sample of the pool may hold none.
+        `weights` (n,) say how much each item wants to be covered; equal if none. `quotas` are masks (n,) of strata
+        and how many picks are meant for each: of a rare one a sample of the pool may hold none.
         """
         chosen = np.flatnonzero(taken & usable)
         picks = size + len(chosen)
         self.candidates = _sample(np.flatnonzero(open_), max(_EXACT, _CANDIDATES_PER_PICK * picks), rng)
         if len(self.candidates) < open_.sum():
-            rare = [_sample(np.flatnonzero(open_ & own), _CANDIDATES_DUE * count, rng) for own, count in due]
+            rare = [
+                _sample(np.flatnonzero(open_ & own), _CANDIDATES_A_QUOTA * count, rng)
+                for own, count in quotas
+            ]
             self.candidates = np.unique(np.concatenate([self.candidates, *rare]))
         references = _sample(np.flatnonzero(usable), max(_EXACT, _REFERENCES_PER_PICK * picks), rng)
         here = vectors[references]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cdsel_backend.counted import number_of
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strata import Strata, due
+from cdsel_backend.selection.strata import Strata, quotas_of
 
 _UNSURE = 0.5
 
@@ -131,7 +131,7 @@ def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selectio
     """
     picked = draft.indices
     pool = problem.usable & ~problem.taken
-    quotas = [due(p.shares, p.counts(problem.taken), p.counts(pool), len(picked)) for p in found]
+    quotas = [quotas_of(p.shares, p.counts(problem.taken), p.counts(pool), len(picked)) for p in found]
     got = [np.zeros(len(p.names), dtype=np.int64) for p in found]
     uncertainty = draft.uncertainty
     reasons = []

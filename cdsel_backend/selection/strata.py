@@ -1,4 +1,4 @@
-"""Strata: the levels of each confounder and of declared pairs, with the share each is due."""
+"""Strata: the levels of each confounder and of declared pairs, with the share and the quota of each."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ class StrataTerm:
 
 
 def target_shares(counts: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
-    """Return (g,): shares proportional to count^alpha; an empty stratum is due nothing."""
+    """Return (g,): shares proportional to count^alpha; an empty stratum has none."""
     raw = np.where(counts > 0, counts.astype(np.float64) ** alpha, 0.0)
     return np.asarray(raw / max(raw.sum(), 1e-300))
 
 
-def due(
+def quotas_of(
     shares: NDArray[np.float64],
     have: NDArray[np.int64],
     available: NDArray[np.int64],

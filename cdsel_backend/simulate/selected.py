@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.association import cramers_v, cross_table
-from cdsel_backend.selection.strata import due
+from cdsel_backend.selection.strata import quotas_of
 from cdsel_backend.simulate.dataset import Dataset
 
 _LEAST_V = 0.05  # a pool with less dependence has none to compare with
@@ -41,6 +41,6 @@ def draw_equally(
     n_cells = len(pool.classes) * len(pool.columns[0].levels)
     have, available = (np.bincount(cells[mask], minlength=n_cells) for mask in (taken, ~taken))
     shares = (have + available > 0) / max(int((have + available > 0).sum()), 1)
-    quota = due(shares, have, available, size)
+    quotas = quotas_of(shares, have, available, size)
     shuffled = rng.permutation(np.flatnonzero(~taken))
-    return np.concatenate([shuffled[cells[shuffled] == cell][: quota[cell]] for cell in range(n_cells)])
+    return np.concatenate([shuffled[cells[shuffled] == cell][: quotas[cell]] for cell in range(n_cells)])

@@ -22,7 +22,7 @@ from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.greedy import Fixed, Value, fill_greedily
 from cdsel_backend.selection.methods.random import draw
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strata import StrataTerm, due, partitions
+from cdsel_backend.selection.strata import StrataTerm, partitions, quotas_of
 
 _LEEWAY = 0.1  # of a stratum's share that chance may overrule
 
@@ -48,7 +48,7 @@ def fill(problem: Problem, draft: Draft) -> None:
                 size=draft.missing,
                 rng=rng,
                 weights=problem.uncertainty,
-                due=_due(problem, draft, counted),
+                quotas=_quotas(problem, draft, counted),
             )
         strata = StrataTerm(problem, counted, problem.options.balance)
         fill_greedily(draft, value, strata, by_chance=by_chance)
@@ -65,12 +65,14 @@ def _confounded(problem: Problem) -> bool:
     )
 
 
-def _due(problem: Problem, draft: Draft, counted: NDArray[np.bool_]) -> list[tuple[NDArray[np.bool_], int]]:
-    """Return every level as a mask (n,), and what it is due of the missing picks."""
+def _quotas(
+    problem: Problem, draft: Draft, counted: NDArray[np.bool_]
+) -> list[tuple[NDArray[np.bool_], int]]:
+    """Return every level as a mask (n,), and its quota of the missing picks."""
     found = []
     for strata in partitions(problem):
-        quota = due(strata.shares, strata.counts(counted), strata.counts(draft.open), draft.missing)
-        found += [(strata.codes == level, int(quota[level])) for level in np.flatnonzero(quota)]
+        quotas = quotas_of(strata.shares, strata.counts(counted), strata.counts(draft.open), draft.missing)
+        found += [(strata.codes == level, int(quotas[level])) for level in np.flatnonzero(quotas)]
     return found
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strata import due
+from cdsel_backend.selection.strata import quotas_of
 
 _MIN_POINTS = 5
 _TSNE_LEAST = 10  # items under which t-SNE has no meaning, and PCA stands in
@@ -31,12 +31,14 @@ def fill(problem: Problem, draft: Draft) -> None:
         here = cluster[candidates]
         picked = cluster[draft.indices]
         have = taken + np.bincount(picked, minlength=n_clusters)
-        quota = due(shares, have, np.bincount(here, minlength=n_clusters), count)
+        quotas = quotas_of(shares, have, np.bincount(here, minlength=n_clusters), count)
         chosen = []
-        for c in np.flatnonzero(quota):
+        for c in np.flatnonzero(quotas):
             inside = np.flatnonzero(here == c)
             chosen.append(
-                inside[_pick(centre_distance[candidates[inside]], int(quota[c]), problem, candidates[inside])]
+                inside[
+                    _pick(centre_distance[candidates[inside]], int(quotas[c]), problem, candidates[inside])
+                ]
             )
         return rng.permutation(np.concatenate(chosen))
 

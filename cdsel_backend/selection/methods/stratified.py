@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strata import due, joint
+from cdsel_backend.selection.strata import joint, quotas_of
 
 
 def fill(problem: Problem, draft: Draft) -> None:
@@ -19,10 +19,10 @@ def fill(problem: Problem, draft: Draft) -> None:
         shuffled = rng.permutation(len(candidates))
         here = strata.codes[candidates[shuffled]]
         have = strata.counts(problem.taken) + strata.counts(draft.indices)
-        quota = due(strata.shares, have, strata.counts(candidates), count)
+        quotas = quotas_of(strata.shares, have, strata.counts(candidates), count)
         by_stratum = np.argsort(here, kind="stable")
         sizes = np.bincount(here, minlength=len(strata.names))
         turn = np.arange(len(here)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each in its stratum
-        return rng.permutation(shuffled[by_stratum[turn < np.repeat(quota, sizes)]])
+        return rng.permutation(shuffled[by_stratum[turn < np.repeat(quotas, sizes)]])
 
     draft.add_batches(propose, by_chance=True)
