@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from world import POOL, QUEUE, World, rows_of
@@ -12,7 +14,9 @@ from cdsel_backend.project.wording import conflicting_labels
 from cdsel_backend.reconcile import equal
 from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.reconcile.rounds import select_round
-from cdsel_backend.selection import Problem, repeats, select, strategies
+from cdsel_backend.selection import Problem, SelectionOptions, repeats, select, strategies
+from cdsel_backend.selection.methods import ji2025
+from cdsel_backend.selection.neighbours import distinct
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Directive
@@ -166,3 +170,43 @@ def test_contradicting_metadata_and_labels_of_one_picture_are_named(world):
         "1 picture is in the pool several times, byte for byte, and labelled differently, such as task 100 "
         "and task 5000 (benign and malignant): correct"
     )
+
+
+@pytest.mark.parametrize("strategy", ["maxherding", "uherding", "confounder_aware"])
+def test_of_pictures_with_equal_vectors_the_first_covers_all(strategy):
+    """As copies with other bytes have: they were taken for covered before any was chosen."""
+    blank, problem = blank_scans(np.random.default_rng(0), blanks=2000, others=200)
+    free = replace(problem, images=None, labels=np.full(2200, -1), taken=np.zeros(2200, dtype=bool))
+    free = replace(free, probabilities=None, columns=[], options=SelectionOptions(random_share=0))
+    chosen = select(strategy, free, 20)
+    (at,) = np.flatnonzero(blank[chosen.indices])
+    assert at == 0
+    assert 2000 <= chosen.reasons[0].covers < 2100
+
+
+def test_ji2025_places_each_vector_once(monkeypatch):
+    sizes = []
+    real = ji2025.reduce_to_plane
+
+    def measured(vectors, how, rng):
+        sizes.append(len(vectors))
+        return real(vectors, "pca", rng)
+
+    monkeypatch.setattr(ji2025, "reduce_to_plane", measured)
+    _, problem = blank_scans(np.random.default_rng(0), blanks=2000, others=40)
+    free = replace(
+        problem, images=None, labels=np.full(2040, -1), taken=np.zeros(2040, dtype=bool), probabilities=None
+    )
+    assert len(select("ji2025", free, 20)) == 20
+    assert sizes == [41]
+
+
+def test_equal_vectors_are_found_up_to_rounding():
+    vectors = np.random.default_rng(0).standard_normal((9000, 5)).astype(np.float32)
+    vectors[[7, 5000, 8999]] = vectors[3]
+    vectors[5000] *= 1 + 1e-7
+    first, which = distinct(vectors)
+    assert len(first) == 8997
+    assert which[[3, 7, 5000, 8999]].tolist() == [3] * 4
+    np.testing.assert_array_equal(first, np.sort(first))
+    assert all(len(distinct(np.full((4, 3), value, dtype=np.float32))[0]) == 1 for value in (0, 1e-30, 1e30))

@@ -4,9 +4,9 @@
 
 (facility location; MaxHerding in Bae et al., "Generalized Coverage for More Robust Low-Budget Active Learning",
 ECCV 2024; weighted by uncertainty it is their UHerding). sigma is the median distance at which an item finds as
-many candidates as there are for each pick. Only the nearest candidates of each item are kept; what is farther
-counts as being as far as the farthest kept. A large pool is seen through two uniform samples, the candidates and
-the references to be covered, whose sizes follow the picks; up to `_EXACT` items all are kept.
+many candidates as there are for each pick. Only the nearest candidates of each item are kept, of equal ones the first;
+what is farther counts as being as far as the farthest kept. A large pool is seen through two uniform samples, the
+candidates and the references to be covered, whose sizes follow the picks; up to `_EXACT` items all are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from cdsel_backend.selection.neighbours import nearest
+from cdsel_backend.selection.neighbours import distinct, nearest
 
 _EXACT = 12_000
 _CANDIDATES_PER_PICK = 32
@@ -59,15 +59,15 @@ class Coverage:
             ]
             self.candidates = np.unique(np.concatenate([self.candidates, *rare]))
         references = _sample(np.flatnonzero(usable), max(_EXACT, _REFERENCES_PER_PICK * picks), rng)
-        here = vectors[references]
-        density = max(1, len(self.candidates) // picks)
-        k = min(len(self.candidates), max(_LEAST_NEIGHBOURS, density))
-        square, position = nearest(here, vectors[self.candidates], k)
+        here, there = vectors[references], vectors[self.candidates]
+        # Of many equal ones the nearest would be all, and each would be taken for covered before one is picked.
+        first, self._column_of = distinct(there)
+        density = max(1, len(first) // picks)
+        k = min(len(first), max(_LEAST_NEIGHBOURS, density))
+        square, position = nearest(here, there[first], k)
         self._sigma2 = _bandwidth(square[:, min(k, density) - 1])
         similarity = np.exp(square / (-2 * self._sigma2))
-        self._covered = (
-            similarity[:, -1].copy() if k < len(self.candidates) else np.zeros(len(here), np.float32)
-        )
+        self._covered = similarity[:, -1].copy() if k < len(first) else np.zeros(len(here), np.float32)
         if len(chosen):
             np.maximum(self._covered, self._similarity(here, vectors[chosen]), out=self._covered)
         weight = np.ones(len(here)) if weights is None else weights[references].astype(np.float64)
@@ -76,7 +76,7 @@ class Coverage:
         self._scale = usable.sum() / max(len(here), 1)
         graph = scipy.sparse.csr_matrix(
             (similarity.ravel(), position.ravel(), np.arange(0, k * len(here) + 1, k)),
-            shape=(len(here), len(self.candidates)),
+            shape=(len(here), len(first)),
         ).tocsc()
         self._start, self._row, self._value = graph.indptr, graph.indices, graph.data
         self.gains = self._all_gains()
@@ -99,13 +99,14 @@ class Coverage:
         return round(float(closer.sum() * self._scale))
 
     def _column(self, candidate: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        span = slice(self._start[candidate], self._start[candidate + 1])
+        column = self._column_of[candidate]
+        span = slice(self._start[column], self._start[column + 1])
         return self._row[span], self._value[span]
 
     def _all_gains(self) -> NDArray[np.float64]:
         gain = np.maximum(self._value - self._covered[self._row], 0) * self._weight[self._row]
         running = np.concatenate([[0.0], np.cumsum(gain)])
-        return np.asarray(running[self._start[1:]] - running[self._start[:-1]])
+        return np.asarray(running[self._start[1:]] - running[self._start[:-1]])[self._column_of]
 
     def _similarity(self, here: NDArray[np.float32], chosen: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(np.exp(nearest(here, chosen, 1)[0][:, 0] / (-2 * self._sigma2)))

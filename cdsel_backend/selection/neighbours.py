@@ -14,6 +14,7 @@ _EXACT_PRODUCTS = 50_000_000_000  # multiplications above which vectors are comp
 _AXES = 64
 _MOST_ON_GPU = 250_000_000  # distances in its memory at once: 1 GB, several times over
 _SAMPLE = 2_000
+_STEP = 1e-5  # of the largest value: vectors of equal pictures differ less, as float32 rounds
 
 
 def nearest(
@@ -40,6 +41,24 @@ def nearest(
     index.add(base)
     square, position = index.search(queries, k)
     return np.where(position < 0, np.inf, np.maximum(square, 0)).astype(np.float32), np.maximum(position, 0)
+
+
+def distinct(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows (u,) of the first of each different vector, ascending, and which of them each (n,) equals.
+
+    Vectors (n, d) are equal where they are so up to rounding; none may hold what is not finite.
+    """
+    step = _STEP * max(float(np.abs(vectors).max(initial=0.0)), float(np.finfo(np.float32).tiny))
+    factors = np.random.default_rng(0).integers(2**63, size=vectors.shape[1], dtype=np.uint64) | np.uint64(1)
+    keys = np.empty(len(vectors), dtype=np.uint64)
+    for start in range(0, len(vectors), _BLOCK):
+        part = np.round(vectors[start : start + _BLOCK].astype(np.float64) / step).astype(np.int64)
+        keys[start : start + _BLOCK] = (part.view(np.uint64) * factors).sum(axis=1)  # modulo 2^64, so exact
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return np.asarray(first[order], dtype=np.int64), place[which.ravel()]
 
 
 def _compress(

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.selection.draft import Draft
+from cdsel_backend.selection.neighbours import distinct
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import quotas_of
 
 _MIN_POINTS = 5
 _TSNE_LEAST = 10  # items under which t-SNE has no meaning, and PCA stands in
+_THREADED = 2_000  # items from which several threads pay for t-SNE
 _TSNE_MOST = 10_000  # items above which t-SNE takes minutes; the rest joins its nearest neighbour's place
 
 
@@ -55,8 +57,12 @@ def _clusters(
     classes = _classes(problem)
     for c in np.unique(classes[problem.usable]):
         items = np.flatnonzero(problem.usable & (classes == c))
-        plane = reduce_to_plane(problem.vectors[items], problem.options.ji2025.reduce, rng)
-        found = dbscan(plane)
+        vectors = problem.vectors[items]
+        # t-SNE takes far longer where many lie at one place, and DBSCAN holds every pair of neighbours.
+        first, which = distinct(vectors)
+        plane = reduce_to_plane(vectors[first], problem.options.ji2025.reduce, rng)
+        found = dbscan(plane, np.bincount(which))[which]
+        plane = plane[which]
         for g in range(int(found.max()) + 1):
             inside = found == g
             distance[items[inside]] = np.linalg.norm(plane[inside] - plane[inside].mean(axis=0), axis=1)
@@ -78,6 +84,7 @@ def reduce_to_plane(vectors: NDArray[np.float32], how: str, rng: np.random.Gener
     from sklearn.decomposition import PCA  # slow to load, as what follows
     from sklearn.manifold import TSNE
     from sklearn.neighbors import NearestNeighbors
+    from threadpoolctl import threadpool_limits
 
     seed = int(rng.integers(2**31))
     flat = np.zeros((len(vectors), 2))
@@ -90,7 +97,9 @@ def reduce_to_plane(vectors: NDArray[np.float32], how: str, rng: np.random.Gener
     sample = rng.permutation(len(vectors))[:_TSNE_MOST]
     first = PCA(min(50, len(sample), vectors.shape[1]), random_state=seed).fit_transform(vectors[sample])
     perplexity = min(30.0, (len(sample) - 1) / 3)
-    placed = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(first)
+    # Threads that wait for one another take many times as long for few items, where the cores have other work.
+    with threadpool_limits(1 if len(sample) < _THREADED else None):
+        placed = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(first)
     if len(sample) == len(vectors):
         flat[sample] = placed
     else:
@@ -98,8 +107,11 @@ def reduce_to_plane(vectors: NDArray[np.float32], how: str, rng: np.random.Gener
     return flat
 
 
-def dbscan(plane: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return (m,) groups from 0 on: DBSCAN, eps at the knee of the k-distance curve; noise joins the nearest group."""
+def dbscan(plane: NDArray[np.float64], counts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return (m,) groups from 0 on: DBSCAN, eps at the knee of the k-distance curve; noise joins the nearest group.
+
+    `counts` (m,) say how many items lie at each place of the plane; one each if none.
+    """
     from sklearn.cluster import DBSCAN  # slow to load
     from sklearn.neighbors import NearestNeighbors
 
@@ -110,7 +122,8 @@ def dbscan(plane: NDArray[np.float64]) -> NDArray[np.int64]:
     eps = _knee(reach)
     if eps <= 0:
         return np.zeros(len(plane), dtype=np.int64)
-    found: NDArray[np.int64] = DBSCAN(eps=eps, min_samples=_MIN_POINTS).fit(plane).labels_.astype(np.int64)
+    made = DBSCAN(eps=eps, min_samples=_MIN_POINTS).fit(plane, sample_weight=counts)
+    found: NDArray[np.int64] = made.labels_.astype(np.int64)
     core = found >= 0
     if not core.any():
         return np.zeros(len(plane), dtype=np.int64)
