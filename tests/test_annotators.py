@@ -58,7 +58,7 @@ class Crew(World):
             own = [one for one in planned if one.annotator == name]
             self.queues[name] += [(one.item, one.rank) for one in own]
             task = 1000 * len(done) + 10_000 * len(state.selections)
-            queue._record(self.store, state, [(one, task + n) for n, one in enumerate(own)])
+            queue._record(state, [(one, task + n) for n, one in enumerate(own)])
             done += own
         return done
 

@@ -125,7 +125,7 @@ def test_the_random_share_speaks_for_what_could_be_drawn(world):
     rows = selected(world)
     world.push()
     world.label(world.state().open)
-    pool = read_pool(world.store, world.state())
+    pool = read_pool(world.state())
     labelled = np.flatnonzero(pool.labelled)
 
     class Unseen:

@@ -55,7 +55,7 @@ def test_metadata_that_are_corrected_in_the_pool_are_read_again_and_a_changed_ad
     changed = items[labelled["id"]]
     assert (changed.image, changed.content_hash) == ("/another.jpg", None)  # to be read
     desk.store.add_vectors("b", [(changed.id, "f" * 64, np.ones(16, np.float32))])
-    replaced.compare(desk.store, desk.state(), {changed.id: "f" * 64})
+    replaced.compare(desk.state(), {changed.id: "f" * 64})
     assert detect_confounders(desk.context, desk.state())
     after = desk.go_on()
     assert {finding["variable"] for finding in after.project.report["findings"]} >= {"site", "camera"}

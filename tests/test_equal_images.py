@@ -142,7 +142,7 @@ def test_equal_files_are_asked_for_once_and_use_the_budget_once(world):
     assert (len(state.used), state.used_images) == (160, 160)
     world.label(state.open)
     assert not world.step(select_round)
-    assert project_status(world.store, world.state())["repeats"] == 10
+    assert project_status(world.state())["repeats"] == 10
 
 
 def test_contradicting_metadata_and_labels_of_one_picture_are_named(world):
@@ -154,7 +154,7 @@ def test_contradicting_metadata_and_labels_of_one_picture_are_named(world):
     )
     tasks = world.store.problem_tasks(world.project)[equal.ORIGIN]
     assert sorted(task.task for task in tasks) == [100, 101, 5000, 5001]
-    pool = read_pool(world.store, world.state())
+    pool = read_pool(world.state())
     sides = dict(
         zip(pool.ids.tolist(), zip(pool.held_out.tolist(), pool.groups.tolist(), strict=True), strict=True)
     )

@@ -38,8 +38,8 @@ def test_what_is_kept_is_what_would_be_made(store, tmp_path):
     assert lay_out(context, State(store, project))
     assert not lay_out(context, State(store, project))
     state = State(store, project)
-    kept = read_layout(context.server, store, state)
-    made = make_layout(store, state)
+    kept = read_layout(context.server, state)
+    made = make_layout(state)
     np.testing.assert_array_equal(kept.places, made.places)
     for name in ("ids", "tasks", "held_out", "groups"):
         np.testing.assert_array_equal(getattr(kept.pool, name), getattr(made.pool, name))
@@ -60,7 +60,7 @@ def test_equal_vectors_lie_in_one_place(store):
     store.sync_pool(project, [PoolTask(i, {"image": f"/{i}.jpg"}, f"/{i}.jpg") for i in range(5)])
     one = np.full(8, 0.1, dtype=np.float32)
     store.add_vectors("b", [(row.id, f"{row.id:064d}", one) for row in store.items(project)])
-    assert not make_layout(store, State(store, project)).places.any()
+    assert not make_layout(State(store, project)).places.any()
 
 
 def test_it_is_made_again_when_the_pool_or_what_shapes_its_columns_moved(store, tmp_path):
@@ -69,7 +69,7 @@ def test_it_is_made_again_when_the_pool_or_what_shapes_its_columns_moved(store, 
     assert lay_out(context, State(store, project))
     add(store, project, 35)
     state = State(store, project)
-    assert read_layout(context.server, store, state) is None
+    assert read_layout(context.server, state) is None
     assert lay_out(context, state)
     store.update_project(project, layers={"dashboard": {"ignore": ["site"]}})
     assert lay_out(context, State(store, project))
@@ -86,9 +86,9 @@ def test_a_file_that_is_cut_off_is_made_again(store, tmp_path):
     for path in paths:
         path.write_bytes(path.read_bytes()[:200])
         state = State(store, project)
-        assert read_layout(context.server, store, state) is None
+        assert read_layout(context.server, state) is None
         assert lay_out(context, state)
-        assert read_layout(context.server, store, state) is not None
+        assert read_layout(context.server, state) is not None
 
 
 def test_an_empty_pool_is_not_laid_out(store, tmp_path):

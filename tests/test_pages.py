@@ -846,7 +846,7 @@ def test_suspected_labels_are_listed_with_their_task_until_somebody_changes_them
     assert f"/projects/{QUEUE}/data?task={5000 + rank[first]}" in page
     state = filled.state()
     state.labels[first] = listed[0]["other"]  # as somebody who reviewed it would have it
-    assert [one.item for one in suspects(filled.store, state)] == [one["item"] for one in listed[1:]]
+    assert [one.item for one in suspects(state)] == [one["item"] for one in listed[1:]]
 
 
 def test_images_that_annotators_disagree_on_stand_beside_the_kappa(filled, working):

@@ -249,7 +249,7 @@ def test_classes_come_and_go_while_labels_exist(client, browser, backend, pool_p
         if task_of[item] in first | second
     } == first | second
     # Nobody was asked of a mass in the first round, nor of a nodule in the second.
-    pool = read_pool(now._store, now)
+    pool = read_pool(now)
     row = {task_of[int(item)]: place for place, item in enumerate(pool.ids)}
     for given, name in ((first, "mass"), (second, "nodule")):
         column = pool.labels[[row[task] for task in given], pool.classes.index(name)]

@@ -418,10 +418,10 @@ def test_a_champion_is_not_judged_on_what_it_was_trained_on_when_the_group_chang
         assert world.step(train)
 
     learn(120)
-    pool = read_pool(world.store, world.state())
+    pool = read_pool(world.state())
     trained = pool.ids[pool.labelled & ~pool.held_out]
     with_settings(world, group="id")
-    pool = read_pool(world.store, world.state())
+    pool = read_pool(world.state())
     held_out, tested = pool.labelled & pool.held_out, pool.unseen_by(before)
     assert np.isin(pool.ids[held_out], trained).any()
     assert 0 < tested.sum() < held_out.sum()
@@ -438,7 +438,7 @@ def test_a_champion_is_not_judged_on_what_it_was_trained_on_when_the_group_chang
 def test_another_image_of_a_patient_that_a_model_was_trained_on_does_not_judge_it(tmp_path):
     world = World(tmp_path, group="site")
     world.label(sorted(world.truth))
-    pool = read_pool(world.store, world.state())
+    pool = read_pool(world.state())
     assert not pool.unseen_by(None).any()  # both sites have images on either side when each is alone
 
 
@@ -455,7 +455,7 @@ def test_images_without_a_patient_are_each_alone(tmp_path, word):
         ],
     )
     world.store.add_vectors("b", [(row.id, f"{n:064}", world.vectors[n]) for n, row in enumerate(rows)])
-    pool = read_pool(world.store, world.state())
+    pool = read_pool(world.state())
     assert np.bincount(pool.groups).max() == (54 if word == 7 else 2)
 
 
@@ -539,12 +539,12 @@ def test_the_champion_keeps_its_correction_for_age_when_the_pool_grows(tmp_path)
     sync(tasks)
     world.round()
     state = world.state()
-    model, pool = load_champion(world.server, state), read_pool(world.store, state)
+    model, pool = load_champion(world.server, state), read_pool(state)
     every = np.arange(len(pool.ids))
     tested = pool.labelled & pool.held_out
     before, metrics = predict(model, pool, every), held_out_metrics(model, pool, tested)
     sync([*tasks, PoolTask(999, {"image": "/new.jpg", "site": "north", "id": "new", "age": 95}, "/new.jpg")])
-    grown = read_pool(world.store, world.state())
+    grown = read_pool(world.state())
     levels = [next(c for c in one.columns if c.name == "age").levels for one in (pool, grown)]
     assert levels[0] != levels[1]
     np.testing.assert_array_equal(predict(model, grown, every), before)
@@ -568,7 +568,7 @@ def test_a_fine_tune_that_fails_leaves_the_head_and_says_why(tmp_path, monkeypat
 
 def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_has_both_vectors(world):
     world.label(sorted(world.truth)[:60])
-    pool = read_pool(world.store, world.state())
+    pool = read_pool(world.state())
     own = pool.vectors
     tuned = np.abs(own)
     base, head = (
@@ -580,7 +580,7 @@ def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_h
         "t", [(one.id, one.content_hash, tuned[i]) for one, i in zip(items, seen, strict=True)]
     )
     model = TunedModel(base, head, {"w": np.zeros(1, dtype=np.float32)}, "t", {})
-    answers = predict(model, read_pool(world.store, world.state()), np.arange(30))
+    answers = predict(model, read_pool(world.state()), np.arange(30))
     columns = [column.take(np.arange(30)) for column in pool.columns]
     one, other = base.predict(own[:30], columns), head.predict(tuned[:30], columns)
     np.testing.assert_allclose(answers[seen], (one[seen] + other[seen]) / 2)

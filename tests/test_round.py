@@ -91,7 +91,7 @@ def test_a_backtest_and_a_project_select_the_same_images_in_the_same_order(
             break
         assert world.step(train)
         assert world.state().trainings[-1].version == world.state().project.champion is not None
-    embedded = read_pool(world.store, world.state())
+    embedded = read_pool(world.state())
     assert not embedded.held_out.any()
     assert np.array_equal(embedded.vectors, pool.vectors)
 

@@ -24,7 +24,7 @@ def world(tmp_path_factory):
 
 def test_the_door_says_what_the_champion_says_of_the_whole_pool(world):
     state = world.state()
-    pool = read_pool(world.store, state)
+    pool = read_pool(state)
     whole = predict(load_champion(world.server, state), pool, np.arange(len(pool.ids)))
     asked = [int(pool.ids[7]), int(pool.ids[2]), 10**9]
     found = Predictions(world.server, world.store).of_items(state, asked)

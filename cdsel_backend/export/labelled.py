@@ -78,7 +78,7 @@ def labelled_set(
     by_id = state.store.items_by_id(ids)
     items = [by_id[item] for item in ids]
     setting = state.settings.group
-    pool = typed_pool(state.store, state, server)
+    pool = typed_pool(state, server)
     known = dict(zip(pool.ids.tolist(), pool.held_out.tolist(), strict=True))
     others = is_held_out([group_key(item, setting) for item in items])
     held_out = np.array(

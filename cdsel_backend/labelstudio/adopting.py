@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cdsel_backend.labelstudio.marks import Mark, named_items, read_mark, shown_by
 from cdsel_backend.labelstudio.space import LabelSpace
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.store.queue import Adopted
 from cdsel_backend.store.records import Json
 
@@ -24,18 +24,18 @@ SPARE_RANKS = 1000
 """Ranks beyond two for each item of the pool that a task may claim: whoever imports one can write any number."""
 
 
-def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[str, Sequence[Json]]) -> int:
+def adopt_tasks(state: State, space: LabelSpace, queues: Mapping[str, Sequence[Json]]) -> int:
     """Record every task of the queues that carries a mark that holds and is not in the books; returns how many.
 
     Args:
-        store, state, space: the project's.
+        state, space: the project's.
         queues: whose queue -> its tasks, `id`, `data` and `created_at` each.
     """
     known = {row.queue_task for row in state.tasks}
     unknown = [(name, task) for name, tasks in queues.items() for task in tasks if task["id"] not in known]
     if not unknown:
         return 0
-    by_task = store.items_by_task(state.project.id, named_items(task["data"] for _, task in unknown))
+    by_task = state.store.items_by_task(state.project.id, named_items(task["data"] for _, task in unknown))
     found = [
         (mark, name, task)
         for name, task in unknown
@@ -47,7 +47,7 @@ def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[s
     adoption = _Adoption(state)
     for mark, name, task in sorted(found, key=lambda marked: (marked[0].copy, marked[2]["id"])):
         adoption.take(mark, name, int(task["id"]), list(shown_by(task, space).parts()))
-    store.adopt(
+    state.store.adopt(
         state.project.id,
         adoption.selected,
         adoption.recorded,
@@ -57,14 +57,14 @@ def adopt_tasks(store: Store, state: State, space: LabelSpace, queues: Mapping[s
     return len(adoption.selected) + len(adoption.recorded) + len(adoption.copies)
 
 
-def adopt_in_place(store: Store, state: State, predictions: Iterable[Json]) -> int:
+def adopt_in_place(state: State, predictions: Iterable[Json]) -> int:
     """Record the rounds that were delivered in place, by the predictions that show them; returns how many images.
 
     To be called while the books know no round: they were lost, or there was none. The ranks are those of the scores,
     round by round.
 
     Args:
-        store, state: the project's.
+        state: the project's.
         predictions: those of the pool project: `task`, `score` and `model_version` each.
     """
     shown: dict[int, tuple[int, float]] = {}
@@ -73,14 +73,14 @@ def adopt_in_place(store: Store, state: State, predictions: Iterable[Json]) -> i
         if match and int(match[1]) <= state.item_count:
             place = int(match[1]), float(one.get("score") or 0.0)
             shown[int(one["task"])] = min(place, shown.get(int(one["task"]), place))
-    items = store.items_by_task(state.project.id, shown)
+    items = state.store.items_by_task(state.project.id, shown)
     order = sorted((place, task) for task, place in shown.items() if task in items and not items[task].gone)
     selected = [
         Adopted(items[task].id, rank, 0.0, NO_REASON, {}, number, task, "")
         for rank, ((number, _), task) in enumerate(order, start=1)
     ]
     if selected:
-        store.adopt(state.project.id, selected, {}, [], strategy=state.settings.strategy)
+        state.store.adopt(state.project.id, selected, {}, [], strategy=state.settings.strategy)
     return len(selected)
 
 

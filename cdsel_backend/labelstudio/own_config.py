@@ -46,7 +46,6 @@ def remember_config(store: Store, studio: LabelStudio, queue: int, text: str) ->
 
 def ensure_config(
     studio: LabelStudio,
-    store: Store,
     state: State,
     queue: int,
     label_config: str,
@@ -59,12 +58,13 @@ def ensure_config(
     Where nothing chosen is an answer, it can be submitted then.
 
     Args:
-        studio, store, state: the project's.
+        studio, state: the project's.
         queue: its number.
         label_config: the pool's.
         tell: gets the sentence that a change is kept, once for each.
         former: the pool's of before, which the queue has where nothing is remembered of it.
     """
+    store = state.store
     settings, fact = state.settings, _fact(studio, queue)
     found, space = studio.project(queue), label_space(label_config, settings.learn, settings.ignore_classes)
     own, wanted = str(found["label_config"]), queue_config(label_config)

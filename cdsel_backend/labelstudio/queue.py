@@ -47,7 +47,6 @@ Show = Callable[[Item], str | None]
 
 def push(
     studio: LabelStudio,
-    store: Store,
     state: State,
     space: LabelSpace,
     show: Show = task_address,
@@ -62,16 +61,16 @@ def push(
     its `cdsel_item` and adopted. Every queue that the plan names must exist.
     """
     if state.settings.delivery == "in_place":
-        return _push_in_place(studio, store, state, space)
-    pushed = adopt(studio, store, state, space)
+        return _push_in_place(studio, state, space)
+    pushed = adopt(studio, state, space)
     while most is None or most > 0:
         # Read again before each chunk: a budget lowered meanwhile stops the push here.
-        state = State(store, state.project.id)
+        state = State(state.store, state.project.id)
         fresh = plan(state, CHUNK if most is None else min(most, CHUNK))
         if not fresh or {one.annotator for one in fresh} - state.queues.keys():
             return pushed
         for name in dict.fromkeys(one.annotator for one in fresh):
-            _import(studio, store, state, space, name, [one for one in fresh if one.annotator == name], show)
+            _import(studio, state, space, name, [one for one in fresh if one.annotator == name], show)
         most = None if most is None else most - len(fresh)
         pushed = True
     return pushed
@@ -79,7 +78,6 @@ def push(
 
 def _import(
     studio: LabelStudio,
-    store: Store,
     state: State,
     space: LabelSpace,
     name: str,
@@ -87,7 +85,7 @@ def _import(
     show: Show,
 ) -> None:
     """Put images into one queue, and record it; one that cannot be shown is left out."""
-    items = store.items_by_id([one.item for one in placements])
+    items = state.store.items_by_id([one.item for one in placements])
     addresses = {item.id: show(item) for item in items.values()}
     placements = [one for one in placements if addresses[one.item] is not None]
     if not placements:
@@ -106,9 +104,9 @@ def _import(
     ids = studio.import_tasks(state.queues[name], tasks)
     shown = {number: shown_by(task, space) for number, task in zip(ids, tasks, strict=True)}
     pushed = list(zip(placements, ids, strict=True))
-    _record(store, state, pushed, shown)
-    _note_creation(studio, store, state, name, pushed, shown)
-    note_sent(store, state.queues[name], PUSHED, ids, began)
+    _record(state, pushed, shown)
+    _note_creation(studio, state, name, pushed, shown)
+    note_sent(state.store, state.queues[name], PUSHED, ids, began)
 
 
 def note_sent(store: Store, queue: int, action: str, tasks: Sequence[int], began: float) -> None:
@@ -119,7 +117,6 @@ def note_sent(store: Store, queue: int, action: str, tasks: Sequence[int], began
 
 
 def _record(
-    store: Store,
     state: State,
     pushed: Sequence[tuple[Placement, int]],
     shown: Mapping[int, Shown] = MappingProxyType({}),
@@ -130,16 +127,15 @@ def _record(
         parts = list(shown[task].parts()) if task in shown else None
         return {"queue_task": task, "annotator": one.annotator, "rank": one.rank, "shown": parts}
 
-    store.mark_selections(
+    state.store.mark_selections(
         state.project.id, {one.item: values(one, task) for one, task in pushed if not one.copy}
     )
     copies = [{"item": one.item, **values(one, task)} for one, task in pushed if one.copy]
-    store.add_copies(state.project.id, copies)
+    state.store.add_copies(state.project.id, copies)
 
 
 def _note_creation(
     studio: LabelStudio,
-    store: Store,
     state: State,
     name: str,
     pushed: Sequence[tuple[Placement, int]],
@@ -161,9 +157,9 @@ def _note_creation(
         if made.get(task)
     }
     first = {one.item: seen[task] for one, task in pushed if not one.copy and task in seen}
-    store.mark_selections(state.project.id, first)
+    state.store.mark_selections(state.project.id, first)
     further = {(one.item, one.annotator): seen[task] for one, task in pushed if one.copy and task in seen}
-    store.mark_copies(state.project.id, further)
+    state.store.mark_copies(state.project.id, further)
 
 
 def task_data(
@@ -213,19 +209,19 @@ def _place(state: State, placement: Placement, number: int) -> str:
     return f"{placement.rank} of {max(state.budget + seconds, placement.rank)}"
 
 
-def adopt(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
+def adopt(studio: LabelStudio, state: State, space: LabelSpace) -> bool:
     """Record tasks of the queues that the books do not know; returns whether any was found."""
     queues = {name: list(studio.tasks(queue)) for name, queue in state.queues.items()}
-    return adopt_tasks(store, state, space, queues) > 0
+    return adopt_tasks(state, space, queues) > 0
 
 
-def _push_in_place(studio: LabelStudio, store: Store, state: State, space: LabelSpace) -> bool:
+def _push_in_place(studio: LabelStudio, state: State, space: LabelSpace) -> bool:
     rows = state.waiting[: state.left]
     if not rows:
         return False
     version = f"{IN_PLACE}{rows[0].round}"
     rows = [row for row in rows if row.round == rows[0].round]
-    items = store.items_by_id([row.item for row in rows])
+    items = state.store.items_by_id([row.item for row in rows])
     last = max(row.rank for row in state.selections)
     pool = state.project.pool_project
     scored = {
@@ -246,7 +242,9 @@ def _push_in_place(studio: LabelStudio, store: Store, state: State, space: Label
     if fresh:
         studio.import_predictions(pool, fresh)
     studio.update_project(pool, sampling="Uncertainty sampling", model_version=version)
-    store.mark_selections(state.project.id, {row.item: {"queue_task": items[row.item].task} for row in rows})
+    state.store.mark_selections(
+        state.project.id, {row.item: {"queue_task": items[row.item].task} for row in rows}
+    )
     return True
 
 
@@ -261,7 +259,6 @@ def shown_prediction(
 
 def preannotate(
     studio: LabelStudio,
-    store: Store,
     state: State,
     space: LabelSpace,
     rows: Sequence[QueueTask],
@@ -272,10 +269,11 @@ def preannotate(
     Run again after a kill, it imports only what the queues do not show yet.
 
     Args:
-        studio, store, state, space: the project's.
+        studio, state, space: the project's.
         rows: selections and copies, with their tasks.
         probabilities: item -> probabilities (c,).
     """
+    store = state.store
     version = state.project.champion
     copies = {row.queue_task for row in state.copies}
     for name, queue in state.queues.items():

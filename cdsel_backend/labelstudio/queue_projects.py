@@ -18,7 +18,7 @@ from cdsel_backend.labelstudio.labels import QUEUE_LINE, queue_config, space_of
 from cdsel_backend.labelstudio.marks import ANNOTATOR, named_items, read_mark
 from cdsel_backend.labelstudio.own_config import remember_config
 from cdsel_backend.labelstudio.placing import EVERYONE
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 
 SEQUENTIAL = "Sequential sampling"
@@ -58,7 +58,7 @@ def queue_projects(studio: LabelStudio, pool_project: int) -> dict[str, int]:
     return queues
 
 
-def queues_by_their_tasks(studio: LabelStudio, store: Store, state: State) -> dict[str, int]:
+def queues_by_their_tasks(studio: LabelStudio, state: State) -> dict[str, int]:
     """The queues whose description was changed so that their mark is gone, by the marks of their tasks: whose -> id.
 
     A queue is a project that shows annotators why an image was selected, and one of whose first tasks shows an image
@@ -75,7 +75,7 @@ def queues_by_their_tasks(studio: LabelStudio, store: Store, state: State) -> di
         ):
             continue
         first = [task["data"] for task in islice(studio.tasks(number), FIRST_TASKS)]
-        by_task = store.items_by_task(state.project.id, named_items(first))
+        by_task = state.store.items_by_task(state.project.id, named_items(first))
         data = next((one for one in first if read_mark(one, by_task, space_of(state)) is not None), None)
         if data is not None:
             queues.setdefault(_whose(data, str(project.get("title") or ""), state), number)
@@ -91,10 +91,9 @@ def _whose(data: Json, title: str, state: State) -> str:
     return next(known, EVERYONE)
 
 
-def ensure_queue_project(
-    studio: LabelStudio, store: Store, state: State, dashboard: str, annotator: str = EVERYONE
-) -> int:
+def ensure_queue_project(studio: LabelStudio, state: State, dashboard: str, annotator: str = EVERYONE) -> int:
     """Create a queue project, or find by its mark one whose making died before it was recorded; returns its id."""
+    store = state.store
     found = _marked(studio, state.project.pool_project, annotator)
     if found is not None:
         queue = found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdsel_backend.project.versions import aliases, kept, predecessors
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 
 
 class NoSuchVersion(ValueError):
@@ -23,7 +23,7 @@ def version_named(state: State, name: str) -> str:
     return version
 
 
-def promote(store: Store, state: State, name: str, *, who: str) -> str:
+def promote(state: State, name: str, *, who: str) -> str:
     """Make a version the champion, whatever its metrics, and say so in the audit; returns it.
 
     Raises:
@@ -34,11 +34,11 @@ def promote(store: Store, state: State, name: str, *, who: str) -> str:
         raise NoSuchVersion(
             f"the files of {version} were removed to save space; kept are {', '.join(sorted(stay))}"
         )
-    store.set_champion(state.project.id, version, who=who)
+    state.store.set_champion(state.project.id, version, who=who)
     return version
 
 
-def rollback(store: Store, state: State, *, who: str) -> str:
+def rollback(state: State, *, who: str) -> str:
     """Make the version before the champion the champion again; returns it.
 
     Raises:
@@ -47,7 +47,7 @@ def rollback(store: Store, state: State, *, who: str) -> str:
     version = version_before(state)
     if version is None:
         raise NoSuchVersion("there is no earlier champion to go back to; `cdsel models list` shows all")
-    store.set_champion(state.project.id, version, who=who)
+    state.store.set_champion(state.project.id, version, who=who)
     return version
 
 

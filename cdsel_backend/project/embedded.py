@@ -17,7 +17,7 @@ from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.round import RoundPool
 from cdsel_backend.selection import repeats
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.store.records import Item
 from cdsel_backend.store.vectors import VectorStore
 from cdsel_backend.training import one_side_each
@@ -116,10 +116,11 @@ class EmbeddedPool(PoolView):
         return parts[0].with_codes(np.concatenate([part.codes for part in parts]))
 
 
-def read_pool(store: Store, state: State, server: ServerSettings | None = None) -> EmbeddedPool:
+def read_pool(state: State, server: ServerSettings | None = None) -> EmbeddedPool:
     """Read the embedded pool of a project; `server`: where its typed metadata may be kept."""
+    store = state.store
     project = state.project
-    typed = typed_pool(store, state, server)
+    typed = typed_pool(state, server)
     ids, positions = store.positions(project.id, project.backbone)
     if len(ids) != len(typed.ids) or (ids != typed.ids).any():
         # The pool moved between the two looks: what is in both is the pool, and the next pass sees the rest.

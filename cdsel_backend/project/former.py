@@ -9,64 +9,64 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cdsel_backend.pool.source import SourceItem
-from cdsel_backend.store import PoolTask, State, Store
+from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Item, Source
 
 
-def remember_tasks(store: Store, state: State, tasks: Sequence[PoolTask]) -> None:
+def remember_tasks(state: State, tasks: Sequence[PoolTask]) -> None:
     """Remember what the images of labelled or open items hold, before tasks with other addresses are taken in."""
     if not (state.labels or state.open):
         return
-    known = store.items_by_task(state.project.id, [task.task for task in tasks])
+    known = state.store.items_by_task(state.project.id, [task.task for task in tasks])
     pairs = ((known.get(task.task), task) for task in tasks)
-    _remember(store, state, (item for item, task in pairs if item is not None and item.image != task.image))
+    _remember(state, (item for item, task in pairs if item is not None and item.image != task.image))
 
 
-def remember_files(store: Store, state: State, source: Source, items: Sequence[SourceItem]) -> None:
+def remember_files(state: State, source: Source, items: Sequence[SourceItem]) -> None:
     """The same for what a source outside Label Studio lists, whose files may have been written anew."""
     if not (state.labels or state.open):
         return
-    known = store.items_by_key(source.id, [item.key for item in items])
+    known = state.store.items_by_key(source.id, [item.key for item in items])
     pairs = ((known.get(item.key), item) for item in items)
     changed = (
         own for own, item in pairs if own is not None and (own.stamp, own.image) != (item.stamp, item.image)
     )
-    _remember(store, state, changed)
+    _remember(state, changed)
 
 
-def former_contents(store: Store, state: State) -> dict[int, str]:
+def former_contents(state: State) -> dict[int, str]:
     """Item -> the hash of what its picture held."""
-    return {int(item): digest for item, digest in (store.fact(_name(state)) or {}).items()}
+    return {int(item): digest for item, digest in (state.store.fact(_name(state)) or {}).items()}
 
 
-def forget(store: Store, state: State, items: Iterable[int]) -> None:
+def forget(state: State, items: Iterable[int]) -> None:
     """Forget what some pictures held."""
     gone = set(items)
-    left = {item: digest for item, digest in former_contents(store, state).items() if item not in gone}
-    store.set_fact(_name(state), left)
+    left = {item: digest for item, digest in former_contents(state).items() if item not in gone}
+    state.store.set_fact(_name(state), left)
 
 
-def note_moved(store: Store, state: State, items: Iterable[int]) -> None:
+def note_moved(state: State, items: Iterable[int]) -> None:
     """Keep that some pictures are what they were, by another address or in another file."""
-    store.set_fact(_moved(state), sorted({*moved_items(store, state), *items}))
+    state.store.set_fact(_moved(state), sorted({*moved_items(state), *items}))
 
 
-def moved_items(store: Store, state: State) -> set[int]:
+def moved_items(state: State) -> set[int]:
     """The items of which that is kept."""
-    return set(store.fact(_moved(state)) or ())
+    return set(state.store.fact(_moved(state)) or ())
 
 
-def forget_moved(store: Store, state: State, items: Iterable[int]) -> None:
+def forget_moved(state: State, items: Iterable[int]) -> None:
     """Forget it, once their tasks show them by the address of now."""
-    store.set_fact(_moved(state), sorted(moved_items(store, state) - set(items)))
+    state.store.set_fact(_moved(state), sorted(moved_items(state) - set(items)))
 
 
-def _remember(store: Store, state: State, changed: Iterable[Item]) -> None:
+def _remember(state: State, changed: Iterable[Item]) -> None:
     matters = state.labels.keys() | state.open
     former = {item.id: item.content_hash for item in changed if item.id in matters and item.content_hash}
     if former:
         # What was labelled is what was known first.
-        store.set_fact(_name(state), former | former_contents(store, state))
+        state.store.set_fact(_name(state), former | former_contents(state))
 
 
 def _name(state: State) -> str:

@@ -28,22 +28,22 @@ class Layout:
     places: NDArray[np.float32]
 
 
-def keep_layout(server: ServerSettings, store: Store, state: State) -> bool:
+def keep_layout(server: ServerSettings, state: State) -> bool:
     """Keep the layout of the pool in a file, again whenever the pool moved; returns whether it was written."""
-    if not store.embedding_progress(state.project.id)[0]:
+    if not state.store.embedding_progress(state.project.id)[0]:
         return False
-    key, path = pool_key(store, state), _path(server, state)
-    if key_of(path) == key and is_typed(store, state, server):
+    key, path = pool_key(state), _path(server, state)
+    if key_of(path) == key and is_typed(state, server):
         return False
-    layout = make_layout(store, state, server)
+    layout = make_layout(state, server)
     write_kept(path, key, {"ids": layout.pool.ids, "places": layout.places}, {})
     return True
 
 
-def make_layout(store: Store, state: State, server: ServerSettings | None = None) -> Layout:
+def make_layout(state: State, server: ServerSettings | None = None) -> Layout:
     """Read the embedded pool and lay it out; `server`: where its typed metadata may be kept."""
-    pool = typed_pool(store, state, server)
-    ids, places = _places(store, state.project.id, state.project.backbone)
+    pool = typed_pool(state, server)
+    ids, places = _places(state.store, state.project.id, state.project.backbone)
     if len(ids) != len(pool.ids) or (ids != pool.ids).any():  # the pool moved between the two looks
         known = dict(zip(ids.tolist(), places, strict=True))
         nowhere = np.zeros(2, dtype=np.float32)
@@ -51,13 +51,13 @@ def make_layout(store: Store, state: State, server: ServerSettings | None = None
     return Layout(pool, places)
 
 
-def read_layout(server: ServerSettings, store: Store, state: State) -> Layout | None:
+def read_layout(server: ServerSettings, state: State) -> Layout | None:
     """The layout that the worker kept; None where there is none, or one of another moment."""
-    key = pool_key(store, state)
+    key = pool_key(state)
     kept = read_kept(_path(server, state), key)
-    if kept is None or not is_typed(store, state, server):
+    if kept is None or not is_typed(state, server):
         return None
-    pool, places = typed_pool(store, state, server), kept[0]["places"]
+    pool, places = typed_pool(state, server), kept[0]["places"]
     return Layout(pool, places) if len(places) == len(pool.ids) else None
 
 

@@ -20,7 +20,7 @@ from cdsel_backend.project.kept import key_of, read_kept, write_kept
 from cdsel_backend.project.serving import Predictions, predict
 from cdsel_backend.project.typed import pool_key
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.training import Model
 
 BLOCK = 16_384  # images asked about at once
@@ -49,29 +49,29 @@ class Predicted:
         return Predicted(ids, outcomes, doubt)
 
 
-def keep_predicted(server: ServerSettings, store: Store, state: State, predictions: Predictions) -> bool:
+def keep_predicted(server: ServerSettings, state: State, predictions: Predictions) -> bool:
     """Keep what the champion says of the pool in a file, again when either changed; returns whether it was written.
 
     Raises:
         ModelFormatError: the champion's folder is damaged; the message names the file.
     """
-    if state.project.champion is None or not store.embedding_progress(state.project.id)[0]:
+    if state.project.champion is None or not state.store.embedding_progress(state.project.id)[0]:
         return False
-    key, path = f"{_model_key(state)} {pool_key(store, state)}", _path(server, state)
+    key, path = f"{_model_key(state)} {pool_key(state)}", _path(server, state)
     if key_of(path) == key:
         return False
     model = predictions.model(state)
     if model is None:
         return False
-    made = ask(model, store, state, server)
+    made = ask(model, state, server)
     arrays: dict[str, NDArray[Any]] = {"ids": made.ids, "outcomes": made.outcomes, "doubt": made.doubt}
     write_kept(path, key, arrays, {})
     return True
 
 
-def ask(model: Model, store: Store, state: State, server: ServerSettings) -> Predicted:
+def ask(model: Model, state: State, server: ServerSettings) -> Predicted:
     """Ask a model about the whole pool, block by block."""
-    pool = read_pool(store, state, server)
+    pool = read_pool(state, server)
     kind = pool.kind
     outcomes, doubt = [], []
     for start in range(0, len(pool.ids), BLOCK):

@@ -105,7 +105,7 @@ def take_in(
         if listing.complete:
             part = _once(part, known, gone)
         described = list_in_time(source.address, partial(_all_described, opened, part, known))
-        remember_files(store, state, source, described)
+        remember_files(state, source, described)
         added, other = store.take_items(source, described)
         seen, new, changed = seen + len(part), new + added, changed + other
         for item in part:

@@ -22,7 +22,7 @@ from cdsel_backend.pool.fields import Fields
 from cdsel_backend.pool.groups import group_id, unread_groups
 from cdsel_backend.project.kept import key_of, read_kept, write_kept
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.store.records import Item, Json
 from cdsel_backend.training import one_side_each
 
@@ -87,10 +87,10 @@ class TypedPool:
 _OWN = ("ids", "tasks", "held_out", "groups", "shared")
 
 
-def pool_key(store: Store, state: State) -> str:
+def pool_key(state: State) -> str:
     """What a typed pool depends on."""
     project, settings = state.project, state.settings
-    embedded = store.embedding_progress(project.id)
+    embedded = state.store.embedding_progress(project.id)
     parts = [
         FORM,
         project.backbone,
@@ -103,28 +103,28 @@ def pool_key(store: Store, state: State) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def typed_pool(store: Store, state: State, server: ServerSettings | None = None) -> TypedPool:
+def typed_pool(state: State, server: ServerSettings | None = None) -> TypedPool:
     """The embedded pool, typed: from the file that is kept in the data folder, or made, and kept there."""
     if server is None:
-        return make_typed(store, state)
-    key, path = pool_key(store, state), _path(server, state)
+        return make_typed(state)
+    key, path = pool_key(state), _path(server, state)
     kept = read_kept(path, key)
     if kept is not None:
         return TypedPool.from_kept(*kept)
-    made = make_typed(store, state)
+    made = make_typed(state)
     if len(made.ids):
         write_kept(path, key, made.arrays(), made.meta())
     return made
 
 
-def is_typed(store: Store, state: State, server: ServerSettings) -> bool:
+def is_typed(state: State, server: ServerSettings) -> bool:
     """Whether the file in the data folder is that of the pool as it is."""
-    return key_of(_path(server, state)) == pool_key(store, state)
+    return key_of(_path(server, state)) == pool_key(state)
 
 
-def make_typed(store: Store, state: State) -> TypedPool:
+def make_typed(state: State) -> TypedPool:
     """Read the items that have a vector, part by part, and type their metadata together."""
-    embedded, _ = store.positions(state.project.id, state.project.backbone)
+    embedded, _ = state.store.positions(state.project.id, state.project.backbone)
     settings, image = state.settings, space_of(state).image
     ids: list[int] = []
     tasks: list[int] = []
@@ -133,7 +133,7 @@ def make_typed(store: Store, state: State) -> TypedPool:
     grouped: list[object] = []
 
     def metadata() -> Iterator[Json]:
-        for part in store.iter_items(state.project.id):
+        for part in state.store.iter_items(state.project.id):
             for item in _among(part, embedded):
                 ids.append(item.id)
                 tasks.append(item.task)

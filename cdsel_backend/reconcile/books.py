@@ -76,7 +76,7 @@ def keep_config(context: Context, state: State, queue: int, label_config: str, *
     def tell(message: str) -> None:
         say(context, queue, CONFIG_KEPT, [], message)
 
-    return ensure_config(context.studio, context.store, state, queue, label_config, tell, former=former)
+    return ensure_config(context.studio, state, queue, label_config, tell, former=former)
 
 
 def compare(context: Context, state: State, name: str, tasks: Sequence[Json], now: float) -> bool:
@@ -116,7 +116,7 @@ def compare(context: Context, state: State, name: str, tasks: Sequence[Json], no
         context.store.withdraw_tasks(project, pairs(back), None)
         words = f"{_tasks(len(back))} back in the queue (project {queue})"
         say(context, queue, RETURNED, [task for _, task in pairs(back)], words)
-    adopted = adopt_tasks(context.store, context.read_state(project), space_of(state), {name: tasks})
+    adopted = adopt_tasks(context.read_state(project), space_of(state), {name: tasks})
     if adopted:
         words = (
             f"{_tasks(adopted)} in the queue (project {queue}) without being in this backend's data folder, as after "
@@ -163,7 +163,7 @@ def take_back_in_place(context: Context, state: State) -> None:
     if state.settings.delivery != "in_place" or state.rounds:
         return
     pool = state.project.pool_project
-    count = adopt_in_place(context.store, state, context.studio.predictions(pool))
+    count = adopt_in_place(state, context.studio.predictions(pool))
     if count:
         words = (
             f"{_tasks(count)} in rounds that were delivered in the pool project (project {pool}) without being in this "

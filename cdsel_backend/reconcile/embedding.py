@@ -197,7 +197,7 @@ class _Results:
     def commit(self) -> None:
         """Keep all of it, and begin anew."""
         store, state = self.context.store, self.state
-        replaced.compare(store, state, store.keep_read(self.backbone, self.read))
+        replaced.compare(state, store.keep_read(self.backbone, self.read))
         store.note_unusable(self.faults)
         if self.hosts:
             note_hosts(self.context, state, sorted(self.hosts.values()))

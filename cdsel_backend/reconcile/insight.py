@@ -45,7 +45,7 @@ def explain(context: Context, state: State) -> bool:
     training = unexplained(state)
     if training is None:
         return False
-    found = insight(read_pool(context.store, state, context.server))
+    found = insight(read_pool(state, context.server))
     context.store.note_insight(state.project.id, training.number, found)
     return True
 

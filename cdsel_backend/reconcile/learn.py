@@ -59,7 +59,7 @@ def update_report(context: Context, state: State) -> bool:
 
 def _detect(context: Context, state: State, key: ReportKey) -> bool:
     """Make the confounder report that `key` stands for; returns whether there are images to make it of."""
-    pool = read_pool(context.store, state, context.server)
+    pool = read_pool(state, context.server)
     if len(pool.ids) < 2:
         return False
     context.show(state, Activity(Step.DETECTING, 0, len(pool.ids)))
@@ -251,7 +251,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
     began = time.monotonic()
-    pool = read_pool(context.store, state, context.server)
+    pool = read_pool(state, context.server)
     context.show(state, Activity(Step.TRAINING, 0, int(pool.labelled.sum())))
     last = state.trainings[-1].number if state.trainings else 0
     version = f"cdsel-{state.project.pool_project}-v{last + 1}"

@@ -109,7 +109,7 @@ def _take_in(
         replaced = store.set_aside(project.id, tasks)
         if replaced:  # what annotators gave on a task in the pool project is deleted with the task
             store.replace_labels(project.id, project.pool_project, [], items=replaced)
-        remember_tasks(store, state, tasks)
+        remember_tasks(state, tasks)
         store.change_pool(project.id, tasks)
         by_task = store.items_by_task(project.id, [task.task for task in part])
         rows = [row for task in part if task.annotations for row in rows_of(task, by_task[task.task].id)]

@@ -59,9 +59,9 @@ def check_settings(context: Context, state: State) -> bool:
 
 def lay_out(context: Context, state: State) -> bool:
     """Lay the pool out for the map, and ask the champion about it for map and gallery, again whenever either moved."""
-    if keep_layout(context.server, context.store, state):
+    if keep_layout(context.server, state):
         return True
-    return keep_predicted(context.server, context.store, state, context.predictions)
+    return keep_predicted(context.server, state, context.predictions)
 
 
 STEPS: tuple[Callable[[Context, State], bool], ...] = (

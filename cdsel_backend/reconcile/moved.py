@@ -29,7 +29,7 @@ def readdress(context: Context, state: State) -> bool:
 
     May be killed anywhere and run again: a task that has the address already is left as it is.
     """
-    moved = moved_items(context.store, state)
+    moved = moved_items(state)
     if not moved:
         return False
     space, shown = space_of(state), Shown(context.studio, context.server, state)
@@ -53,7 +53,7 @@ def readdress(context: Context, state: State) -> bool:
         data = item.data if address == item.image else space.image.with_address(item.data, address)
         rewrite(context, state, row, task, data)
         given.setdefault(state.queues[row.annotator], []).append(task["id"])
-    forget_moved(context.store, state, moved)
+    forget_moved(state, moved)
     for queue, tasks in given.items():
         words = number_of(len(tasks), "task shows its image", "tasks show their images")
         say(

@@ -80,7 +80,7 @@ def find_queues(context: Context, state: State) -> None:
     wanted = {EVERYONE, *state.settings.annotators} - found.keys() - state.queues.keys()
     if wanted and state.project.id not in context.looked:
         known, link = found | state.queues, dashboard(context.server, state)
-        for name, queue in queues_by_their_tasks(context.studio, context.store, state).items():
+        for name, queue in queues_by_their_tasks(context.studio, state).items():
             if name not in known and queue not in known.values():
                 found[name] = queue
                 context.studio.update_project(queue, description=queue_description(state, link, name, queue))
@@ -145,9 +145,7 @@ def open_queues(context: Context, state: State) -> bool:
     wanted = [name for name, quota in state.staff.items() if quota is None or state.places[name]]
     missing = [name for name in wanted if name not in state.queues]
     for name in missing:
-        queue = ensure_queue_project(
-            context.studio, context.store, state, dashboard(context.server, state), name
-        )
+        queue = ensure_queue_project(context.studio, state, dashboard(context.server, state), name)
         note_project(context.store, context.studio, context.studio.project(queue))
         ensure_webhooks(context, state, [queue])  # the next look at all of them says what is wrong
     return bool(missing)

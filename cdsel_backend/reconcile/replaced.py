@@ -19,7 +19,7 @@ from cdsel_backend.reconcile.books import WITHDRAWN
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.taking_out import is_in_place, take_out
 from cdsel_backend.reconcile.telling import say
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Item
 
@@ -27,21 +27,21 @@ ORIGIN = "replaced images"
 SHOWN = 6  # tasks that a message names
 
 
-def compare(store: Store, state: State, read: Mapping[int, str]) -> None:
+def compare(state: State, read: Mapping[int, str]) -> None:
     """Note which pictures that were read (item -> content hash) are others than those that were labelled or pushed.
 
     Those of the others that had another address, or another file, have moved.
     """
-    former = former_contents(store, state) if read else {}
+    former = former_contents(state) if read else {}
     seen = {item: digest for item, digest in read.items() if item in former}
     if not seen:
         return
     others = {str(item): time.time() for item, digest in seen.items() if former[item] != digest}
-    forget(store, state, seen)
+    forget(state, seen)
     if same := [item for item, digest in seen.items() if former[item] == digest]:
-        note_moved(store, state, same)
+        note_moved(state, same)
     if others:
-        store.set_fact(_others(state), (store.fact(_others(state)) or {}) | others)
+        state.store.set_fact(_others(state), (state.store.fact(_others(state)) or {}) | others)
 
 
 def withdraw_replaced(context: Context, state: State) -> bool:
@@ -56,7 +56,7 @@ def withdraw_replaced(context: Context, state: State) -> bool:
     items = context.store.items_by_id({int(item) for item in others} & state.open)
     wanted = _shown(state, items)
     out = take_out(context, state, wanted, books_first=False) if wanted else []
-    report(context.store, context.read_state(state.project.id))
+    report(context.read_state(state.project.id))
     if not out:
         return False
     count = len({row.item for row in out})
@@ -70,8 +70,9 @@ def withdraw_replaced(context: Context, state: State) -> bool:
     return True
 
 
-def report(store: Store, state: State) -> None:
+def report(state: State) -> None:
     """Name the tasks whose labels are of a former picture, and those that are open with one; forget what is settled."""
+    store = state.store
     others: dict[str, float] = store.fact(_others(state)) or {}
     if not others:
         return

@@ -64,7 +64,7 @@ def select_round(context: Context, state: State) -> bool:
     if key == state.project.exhausted_key:
         context.store.handle_events(asked)
         return False
-    pool = read_pool(context.store, state, context.server)
+    pool = read_pool(state, context.server)
     _note_repeats(context, pool)
     if (pool.taken | pool.repeats).all():
         return _exhausted(context, state, key, asked)
@@ -102,11 +102,11 @@ def _choose_again(context: Context, state: State) -> bool:
     context.show(state, Activity(Step.SELECTING, 0, len(state.waiting)))
     in_queues = state.pushed and state.settings.delivery == "queue_project"
     # What a push that was killed left in a queue is no longer free.
-    if in_queues and queue.adopt(context.studio, context.store, state, space_of(state)):
+    if in_queues and queue.adopt(context.studio, state, space_of(state)):
         return True
     items = {row.item for row in state.waiting if row.round == last}
     kept = [row.rank for row in (*state.selections, *state.copies) if row.item not in items]
-    pool = read_pool(context.store, state, context.server)
+    pool = read_pool(state, context.server)
     taken = pool.taken & ~np.isin(pool.ids, sorted(items))
     selected = _choose(context, pool, taken, len(items), last, last_rank=max(kept, default=0))
     context.store.choose_again(
@@ -243,7 +243,7 @@ def push(context: Context, state: State) -> bool:
         due_items = context.store.items_by_id([row.item for row in state.waiting[: state.left]])
         if None in [show(item) for item in due_items.values()]:
             return True  # the others follow
-    return queue.push(context.studio, context.store, state, space_of(state), show, most=most)
+    return queue.push(context.studio, state, space_of(state), show, most=most)
 
 
 def _most(context: Context, state: State) -> int | None:
@@ -266,7 +266,6 @@ def preannotate(context: Context, state: State) -> bool:
         return False
     queue.preannotate(
         context.studio,
-        context.store,
         state,
         space_of(state),
         [row for row in rows if row.item in probabilities],

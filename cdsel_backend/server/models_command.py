@@ -89,7 +89,7 @@ def promote(shelf: Shelf, version: str, project: int | None) -> None:
     """Make a version the champion, whatever its metrics. VERSION may be `candidate`."""
     state = project_state(shelf.store, project)
     try:
-        serves = champion.promote(shelf.store, state, version, who="command line")
+        serves = champion.promote(state, version, who="command line")
     except champion.NoSuchVersion as fault:
         raise click.BadParameter(str(fault), param_hint="VERSION") from None
     click.echo(f"{serves} serves now; before it {state.project.champion or 'none'} did.")
@@ -102,7 +102,7 @@ def rollback(shelf: Shelf, project: int | None) -> None:
     """Make the version before the champion the champion again."""
     state = project_state(shelf.store, project)
     try:
-        serves = champion.rollback(shelf.store, state, who="command line")
+        serves = champion.rollback(state, who="command line")
     except champion.NoSuchVersion as fault:
         raise click.ClickException(str(fault)) from None
     click.echo(f"{serves} serves again; {state.project.champion} is kept.")

@@ -130,7 +130,7 @@ class PoolTables:
             stale = kept.key != key and time.monotonic() - kept.made_at > STALE * kept.took
             if kept.table is None or stale:
                 start = time.monotonic()
-                kept.table, kept.key = _read(self._server, self._store, state), key
+                kept.table, kept.key = _read(self._server, state), key
                 kept.made_at = time.monotonic()
                 kept.took = kept.made_at - start
             return kept.table
@@ -140,13 +140,13 @@ class PoolTables:
             return self._kept.setdefault(state.project.id, _Kept())
 
     def _key(self, state: State) -> tuple[Any, ...]:
-        return pool_key(self._store, state), state.project.label_config
+        return pool_key(state), state.project.label_config
 
 
-def _read(server: ServerSettings, store: Store, state: State) -> PoolTable:
-    layout = read_layout(server, store, state) or make_layout(store, state)
-    space, offers = space_of(state), read_offers(store, state.project.id)
-    others = PoolTable(_not_embedded(store, state, layout.pool.columns), space, offers)
+def _read(server: ServerSettings, state: State) -> PoolTable:
+    layout = read_layout(server, state) or make_layout(state)
+    space, offers = space_of(state), read_offers(state.store, state.project.id)
+    others = PoolTable(_not_embedded(state, layout.pool.columns), space, offers)
     return PoolTable(layout, space, offers, others)
 
 
@@ -164,10 +164,10 @@ def _typed_alike(columns: Sequence[Column], metadata: Sequence[Mapping[str, obje
     return found
 
 
-def _not_embedded(store: Store, state: State, columns: Sequence[Column]) -> Layout:
+def _not_embedded(state: State, columns: Sequence[Column]) -> Layout:
     """The images that are not embedded: their metadata by the levels of the embedded ones, and no place."""
-    ids = store.not_embedded(state.project.id)
-    items = store.items_by_id(ids.tolist()) if len(ids) <= MOST_TYPED else {}
+    ids = state.store.not_embedded(state.project.id)
+    items = state.store.items_by_id(ids.tolist()) if len(ids) <= MOST_TYPED else {}
     ids = np.array(sorted(items), dtype=np.int64) if items else ids
     image = space_of(state).image
     metadata = [image.metadata(items[item].metadata) for item in ids.tolist()] if items else []

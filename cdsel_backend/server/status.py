@@ -16,15 +16,16 @@ from cdsel_backend.project.wording import (
     outcome,
 )
 from cdsel_backend.server.people import agreement_of, annotators, paces, work_left
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.store.journal import REPEATS_FACT
 from cdsel_backend.store.records import Json
 
 UNUSABLE_SHOWN = 1000  # of the images left out; the count is of all
 
 
-def project_status(store: Store, state: State) -> Json:
+def project_status(state: State) -> Json:
     """Everything worth knowing about a project, as JSON."""
+    store = state.store
     project = state.project
     report = Report.from_json(project.report)
     embedded, unusable, items = store.embedding_progress(project.id)

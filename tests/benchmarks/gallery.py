@@ -94,7 +94,7 @@ def filled(folder: Path, n: int) -> tuple[ServerSettings, Store, int]:
         for item in chosen[: LABELS - 200]
     ]
     store.replace_labels(project, QUEUE, rows)
-    keep_layout(server, store, State(store, project))
+    keep_layout(server, State(store, project))
     return server, store, project
 
 

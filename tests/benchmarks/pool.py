@@ -241,7 +241,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     results["select_gb"] = peak_gb() - before
     picked = store.selections(project)
     results["picked"] = len(picked)
-    pool = read_pool(store, State(store, project), server)
+    pool = read_pool(State(store, project), server)
     with timed(results, "cover"):
         covering = next_round(
             pool.round_pool,

@@ -10,7 +10,6 @@ from flask import render_template
 
 from cdsel_backend.project.wording import brought, event_words, outcome
 from cdsel_backend.server.pages.blueprint import number_of, pages, read_state
-from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import REPEATS_FACT
@@ -25,30 +24,25 @@ SENT = ("TASKS_PUSHED", "PREDICTIONS_SHOWN")  # what we did in Label Studio, by 
 @pages.get("/projects/<int:pool_project>/activity")
 def activity(pool_project: int) -> str:
     """The newest of each; the CSV files hold all."""
-    store = Service.current().store
     state = read_state(pool_project)
-    open_events = store.open_events(sources(state))
+    store = state.store
+    open_events = store.open_events(state.sources)
     return render_template(
         "activity.html",
         state=state,
-        status=project_status(store, state),
+        status=project_status(state),
         pulses=store.pulses(),
         due=len(open_events),
         oldest=min((event.received_at for event in open_events), default=None),
         selected=len(state.waiting),
         unusable=store.unusable(state.project.id, limit=SHOWN),
         noted=store.noted(state.project.id, limit=SHOWN),
-        events=runs(store.events(sources(state), limit=EVENTS), state)[:SHOWN],
+        events=runs(store.events(state.sources, limit=EVENTS), state)[:SHOWN],
         audit=store.audit(state.project.id, limit=SHOWN),
         repeats=store.fact(REPEATS_FACT.format(state.project.id)) or 0,
         shown=SHOWN,
         shown_first=SHOWN_FIRST,
     )
-
-
-def sources(state: State) -> list[int]:
-    """The Label Studio projects whose events concern this one."""
-    return state.sources
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ from cdsel_backend.project.wording import (
 )
 from cdsel_backend.selection import describe, strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, who
-from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.settings import LAYERS, ProjectSettings, accept, names_in
 from cdsel_backend.store import State
@@ -123,7 +122,7 @@ def undo_budget(pool_project: int) -> Response:
 
 def last_budget_change(state: State) -> AuditEntry | None:
     """The newest change of the budget, in images or in hours; None: there was none."""
-    return next(iter(Service.current().store.audit(state.project.id, names=tuple(BUDGETS), limit=1)), None)
+    return next(iter(state.store.audit(state.project.id, names=tuple(BUDGETS), limit=1)), None)
 
 
 @pages.post("/projects/<int:pool_project>/requests")
@@ -133,7 +132,7 @@ def ask(pool_project: int) -> Response:
     if action not in REQUESTS:
         raise BadRequest(f"ask for one of {', '.join(REQUESTS)}")
     state = read_state(pool_project)
-    Service.current().store.add_request(state.project.id, action, who=who())
+    state.store.add_request(state.project.id, action, who=who())
     few = few_labels(state, len(state.labels)) if action == Request.TRAIN else None
     flash(f"{REQUESTS[action]} Note that {few}." if few else REQUESTS[action])
     return _back(pool_project)
@@ -142,9 +141,9 @@ def ask(pool_project: int) -> Response:
 @pages.post("/projects/<int:pool_project>/problems/dismiss")
 def dismiss(pool_project: int) -> Response:
     """Say no more of a problem until it occurs anew."""
-    store, state = Service.current().store, read_state(pool_project)
+    state = read_state(pool_project)
     origin, message = request.form.get("origin", ""), request.form.get("message", "")
-    if store.dismiss_problem(state.project.id, origin, message, who=who()):
+    if state.store.dismiss_problem(state.project.id, origin, message, who=who()):
         flash("Dismissed. It is shown again if it occurs anew.")
     else:
         flash("This problem is gone already.")
@@ -154,12 +153,12 @@ def dismiss(pool_project: int) -> Response:
 @pages.post("/projects/<int:pool_project>/remove")
 def remove(pool_project: int) -> Response:
     """Take a project from the dashboard whose pool project is gone; asked for once more before."""
-    store, state = Service.current().store, read_state(pool_project)
+    state = read_state(pool_project)
     if not any(problem.origin == POOL_GONE for problem in state.problems):
         raise BadRequest("only a project that is not in Label Studio any more is removed here")
     if request.form.get("sure") != "yes":
         raise BadRequest("tick the box to say that this project is to be removed from the dashboard")
-    store.remove_project(state.project.id)
+    state.store.remove_project(state.project.id)
     log.info("project %s was removed from the dashboard by %s", pool_project, who())
     return redirect(url_for("pages.projects"), 303)  # type: ignore[return-value]
 
@@ -173,7 +172,7 @@ def _change(state: State, *, put: Mapping[str, Any] | None = None, drop: Collect
         changed = {**layers, LAYER: {**own, **(put or {})}}
         return changed, audit_rows(layers, changed, (*(put or ()), *drop), who=author)
 
-    Service.current().store.change_layer(state.project.id, change)
+    state.store.change_layer(state.project.id, change)
 
 
 def _in_force(layers: Mapping[str, Any], name: str) -> tuple[Any, str]:
@@ -261,7 +260,7 @@ def _known(state: State, name: str) -> list[str]:
     if name in ("group", "ignore"):
         return _fields(state)
     if name == "annotators":
-        accounts = Service.current().store.fact(ACCOUNTS_FACT) or []
+        accounts = state.store.fact(ACCOUNTS_FACT) or []
         return sorted({*accounts, *state.annotators} - state.settings.annotators.keys())
     if not state.project.label_config:
         return []
@@ -299,7 +298,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
     return render_template(
         "settings.html",
         state=state,
-        status=project_status(Service.current().store, state),
+        status=project_status(state),
         rows=rows,
         shown={**values, **_shown()},
         faults=faults,
@@ -307,7 +306,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
         in_hours=budget_in_hours(state),
         quotas=state.settings.annotators,
         accounts_shown=ACCOUNTS_SHOWN,
-        audit=Service.current().store.audit(state.project.id, limit=10),
+        audit=state.store.audit(state.project.id, limit=10),
     )
 
 

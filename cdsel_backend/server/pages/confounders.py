@@ -17,7 +17,6 @@ from cdsel_backend.counted import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.server.pool_table import PoolTable, PoolTables
-from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 
@@ -52,7 +51,7 @@ def confounders(pool_project: int) -> str:
     return render_template(
         "confounders.html",
         state=state,
-        status=project_status(Service.current().store, state),
+        status=project_status(state),
         report=report,
         measured=measured,
         verdicts=tuple(Verdict),

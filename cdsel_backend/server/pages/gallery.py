@@ -14,7 +14,6 @@ from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageF
 from cdsel_backend.server.pages.blueprint import number_of, page_number, pages, read_state, who
 from cdsel_backend.server.pages.found import Found, find_images
 from cdsel_backend.server.pages.image_rows import columns_of, image_rows
-from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive
@@ -38,8 +37,8 @@ class Chip:
 @pages.get("/projects/<int:pool_project>/gallery")
 def gallery(pool_project: int) -> str:
     """A page of the images that the address asks for."""
-    store, state = Service.current().store, read_state(pool_project)
-    status = project_status(store, state)
+    state = read_state(pool_project)
+    status = project_status(state)
     if not status["items"]:
         return render_template("gallery.html", state=state, status=status, found=None)
     found = find_images(state, request.args.to_dict(flat=False))
@@ -64,7 +63,7 @@ def gallery(pool_project: int) -> str:
         page=page,
         pages_in_all=pages_in_all,
         address=lambda **changed: address(pool_project, found.filter, **changed),
-        last=store.last_change(state.project.id),
+        last=state.store.last_change(state.project.id),
     )
 
 
@@ -82,10 +81,10 @@ def gallery_csv(pool_project: int) -> Response:
 @pages.post("/projects/<int:pool_project>/gallery")
 def direct_images(pool_project: int) -> Response:
     """Exclude images, put them first or back among the others: those that are ticked, or all that the address finds."""
-    store, state = Service.current().store, read_state(pool_project)
+    state = read_state(pool_project)
     action = request.form.get("action", "")
     if action == "undo":
-        undone = store.undo_directives(state.project.id, who=who())
+        undone = state.store.undo_directives(state.project.id, who=who())
         flash(f"Undone for {_images(undone)}." if undone else "There is nothing to undo.")
         return _back(pool_project)
     if action not in DIRECTIVES:
@@ -94,7 +93,7 @@ def direct_images(pool_project: int) -> Response:
     if not items:
         flash("Tick the images that are meant, or choose all that were found.")
         return _back(pool_project)
-    changed = store.direct(state.project.id, items, DIRECTIVES[action], who=who())
+    changed = state.store.direct(state.project.id, items, DIRECTIVES[action], who=who())
     flash(sentence(read_state(pool_project), items, changed, DIRECTIVES[action]))
     return _back(pool_project)
 

@@ -43,7 +43,7 @@ class Happening:
 @pages.get("/projects/<int:pool_project>/gallery/<int:item>")
 def image(pool_project: int, item: int) -> str:
     """One image, and the next and the former of those that the address finds."""
-    store, state = Service.current().store, read_state(pool_project)
+    state = read_state(pool_project)
     row = item_of(state, item)
     found = find_images(state, request.args.to_dict(flat=False))
     position = found.position.get(item)
@@ -54,7 +54,7 @@ def image(pool_project: int, item: int) -> str:
     return render_template(
         "image.html",
         state=state,
-        status=project_status(store, state),
+        status=project_status(state),
         item=row,
         row=next(image_rows(found, [item]), None) if listed else None,
         position=position,
@@ -72,7 +72,7 @@ def image(pool_project: int, item: int) -> str:
             for given in state.readings.get(item, ())
         ],
         shares=_shares(state, item),
-        tasks=tasks_of(store, state, [item])[item],
+        tasks=tasks_of(state, [item])[item],
         fields=_fields(state, row),
         history=history(state, row),
     )

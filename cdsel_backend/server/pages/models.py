@@ -30,22 +30,22 @@ CURVES = (
 @pages.get("/projects/<int:pool_project>/models")
 def models(pool_project: int) -> str:
     """The rounds, the trainings, and the champion's accuracy group by group."""
-    store, state = Service.current().store, read_state(pool_project)
+    state = read_state(pool_project)
     found = latest_insight(state)
     champion = state.versions.get(state.project.champion or "")
     now = champion_now(state)
     return render_template(
         "models.html",
         state=state,
-        status=project_status(store, state),
+        status=project_status(state),
         curve=accuracy_curve(state),
         insight=found,
         verdicts=VERDICTS,
         outlook=outlook(found["curve"]) if found else None,
         among=shares_among_labels(state, found),
         pool_picture=pool_picture(found["random_share"]) if found else None,
-        suspects=suspects(store, state),
-        disputed=disputed(store, state),
+        suspects=suspects(state),
+        disputed=disputed(state),
         shown=SHOWN,
         trainings=state.trainings[::-1],
         champion=champion,
@@ -61,13 +61,13 @@ def models(pool_project: int) -> str:
 @pages.post("/projects/<int:pool_project>/champion")
 def change_champion(pool_project: int) -> Response:
     """Let the version that the form names serve; without one, the one before the champion."""
-    store, state = Service.current().store, read_state(pool_project)
+    state = read_state(pool_project)
     version = request.form.get("version", "")
     try:
         if version:
-            promote(store, state, version, who=who())
+            promote(state, version, who=who())
         else:
-            version = rollback(store, state, who=who())
+            version = rollback(state, who=who())
     except NoSuchVersion as fault:
         raise BadRequest(str(fault)) from None
     flash(f"{version} serves now; before it {state.project.champion or 'none'} did.")

@@ -45,9 +45,8 @@ def projects_json() -> Response:
 @pages.get("/projects/<int:pool_project>")
 def project(pool_project: int) -> str:
     """What confounds, what the budget bought, what comes next."""
-    store = Service.current().store
     state = read_state(pool_project)
-    status = project_status(store, state)
+    status = project_status(state)
     acting = [finding for finding in status["confounders"] if finding["acts"]]
     waiting = [row for row in queue_rows(state) if row.state == "open"][:STRIP]
     return render_template(
@@ -65,10 +64,7 @@ def project(pool_project: int) -> str:
         in_hours=budget_in_hours(state),
         insight=latest_insight(state),
         verdicts=VERDICTS,
-        again=len(
-            {label.item for label in suspects(store, state)}
-            | {image.item for image in disputed(store, state)}
-        ),
+        again=len({label.item for label in suspects(state)} | {image.item for image in disputed(state)}),
         waiting=waiting,
         lowering=lowering(state),
         overruled={name: words for name in BUDGETED if (words := overruled(state, name))},
@@ -80,7 +76,7 @@ def project(pool_project: int) -> str:
 @pages.get("/projects/<int:pool_project>/status.json")
 def status_json(pool_project: int) -> Response:
     """One project, for scripts and for what is live on the pages."""
-    return jsonify(project_status(Service.current().store, read_state(pool_project)))
+    return jsonify(project_status(read_state(pool_project)))
 
 
 @pages.get("/pictures.css")
@@ -132,4 +128,4 @@ def worst_group(state: State) -> WorstGroup | None:
 
 def _all() -> list[Json]:
     store = Service.current().store
-    return [project_status(store, State(store, row.id)) for row in store.projects()]
+    return [project_status(State(store, row.id)) for row in store.projects()]

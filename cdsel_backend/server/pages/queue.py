@@ -9,7 +9,6 @@ from flask import render_template, request
 from cdsel_backend.labels import display_label
 from cdsel_backend.server.pages.blueprint import page_number, pages, read_state
 from cdsel_backend.server.pages.review import tasks_of
-from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 
@@ -30,7 +29,6 @@ STATES = {
 @pages.get("/projects/<int:pool_project>/queue")
 def queue(pool_project: int) -> str:
     """A page of the queue, perhaps of one round or one state only."""
-    store = Service.current().store
     state = read_state(pool_project)
     every = queue_rows(state)
     wanted, number = request.args.get("state", ""), request.args.get("round", type=int)
@@ -44,9 +42,9 @@ def queue(pool_project: int) -> str:
     return render_template(
         "queue.html",
         state=state,
-        status=project_status(store, state),
+        status=project_status(state),
         rows=shown,
-        tasks=tasks_of(store, state, [row.item for row in shown]),
+        tasks=tasks_of(state, [row.item for row in shown]),
         found=len(rows),
         total=len(every),
         page=page,

@@ -7,7 +7,7 @@ from typing import Any
 
 from cdsel_backend.labels import display_label, label_names
 from cdsel_backend.server.people import disagreements
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 
 VERDICTS = {
@@ -53,7 +53,7 @@ class Dispute:
     tasks: list[Place]
 
 
-def suspects(store: Store, state: State) -> list[SuspectLabel]:
+def suspects(state: State) -> list[SuspectLabel]:
     """What the newest training suspects and nobody has changed since, the least likely first."""
     listed = latest_insight(state).get("suspects", [])
     adjudicated = state.adjudicated
@@ -62,7 +62,7 @@ def suspects(store: Store, state: State) -> list[SuspectLabel]:
         for suspect in listed
         if suspect["item"] not in adjudicated and _stands(suspect, state.labels.get(suspect["item"]))
     ]
-    tasks = tasks_of(store, state, [suspect["item"] for suspect in standing])
+    tasks = tasks_of(state, [suspect["item"] for suspect in standing])
     return [
         SuspectLabel(
             item=suspect["item"],
@@ -76,10 +76,10 @@ def suspects(store: Store, state: State) -> list[SuspectLabel]:
     ]
 
 
-def disputed(store: Store, state: State) -> list[Dispute]:
+def disputed(state: State) -> list[Dispute]:
     """Images that annotators label differently."""
     found = disagreements(state)
-    tasks = tasks_of(store, state, list(found))
+    tasks = tasks_of(state, list(found))
     return [
         Dispute(
             item,
@@ -106,9 +106,9 @@ def _named_anew(value: Any) -> Any:
     return value
 
 
-def tasks_of(store: Store, state: State, items: list[int]) -> dict[int, list[Place]]:
+def tasks_of(state: State, items: list[int]) -> dict[int, list[Place]]:
     """Item -> where Label Studio shows it: its queues, or the pool where it is in none."""
-    pool = store.items_by_id(items)
+    pool = state.store.items_by_id(items)
     found: dict[int, list[Place]] = {item: [] for item in items}
     for row in state.tasks:
         queue = state.queues.get(row.annotator)

@@ -11,7 +11,6 @@ from werkzeug.exceptions import NotFound
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.project.wording import outcome
-from cdsel_backend.server.pages.activity import sources
 from cdsel_backend.server.pages.blueprint import moment, pages, read_state
 from cdsel_backend.server.pages.confounders import measured_of, mosaics
 from cdsel_backend.server.pages.image_rows import data_columns
@@ -19,9 +18,8 @@ from cdsel_backend.server.pages.models import champion_now, shares_among_labels
 from cdsel_backend.server.pages.queue import QueueRow, queue_rows
 from cdsel_backend.server.pages.review import Place, disputed, latest_insight, suspects, tasks_of
 from cdsel_backend.server.people import annotators
-from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import rounds
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.store.database import chunks
 from cdsel_backend.table import Cells, csv_lines, csv_text
 
@@ -42,16 +40,14 @@ def table(pool_project: int, name: str) -> Response:
     """A whole table, also where the page shows a part."""
     if name not in TABLES:
         raise NotFound(f"there is no table {name!r}; the tables are {', '.join(TABLES)}")
-    store = Service.current().store
-    state = read_state(pool_project)
-    found = TABLES[name](store, state)
+    found = TABLES[name](read_state(pool_project))
     lines = csv_lines(found.columns, found.rows) if isinstance(found, Long) else csv_text(found)
     response = Response(lines, mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="project-{pool_project}-{name}.csv"'
     return response
 
 
-def _confounders(_: Store, state: State) -> Sequence[Cells]:
+def _confounders(state: State) -> Sequence[Cells]:
     return [
         {key: cell for name, value in finding.items() for key, cell in _ends(name, value)}
         for finding in (state.project.report or {}).get("findings", ())
@@ -66,7 +62,7 @@ def _ends(name: str, value: Any) -> list[tuple[str, Any]]:
     return list(zip((f"{stem}_low", f"{stem}_high"), value or (None, None), strict=True))
 
 
-def _levels(_: Store, state: State) -> Sequence[Cells]:
+def _levels(state: State) -> Sequence[Cells]:
     """What the mosaics show, of every variable."""
     rows = []
     for finding in measured_of(Report.from_json(state.project.report)):
@@ -86,7 +82,7 @@ def _levels(_: Store, state: State) -> Sequence[Cells]:
     return rows
 
 
-def _pool(_: Store, state: State) -> Sequence[Cells]:
+def _pool(state: State) -> Sequence[Cells]:
     insight = latest_insight(state)
     if not insight:
         return []
@@ -106,18 +102,18 @@ def _pool(_: Store, state: State) -> Sequence[Cells]:
     ]
 
 
-def _queue(store: Store, state: State) -> Long:
+def _queue(state: State) -> Long:
     every = queue_rows(state)
     own = [field.name for field in fields(QueueRow)]
     return Long(
-        [*own, "tasks", "pool_task", *data_columns(store, [row.item for row in every])],
-        (cells for part in chunks(every) for cells in _queue_cells(store, state, part)),
+        [*own, "tasks", "pool_task", *data_columns(state.store, [row.item for row in every])],
+        (cells for part in chunks(every) for cells in _queue_cells(state, part)),
     )
 
 
-def _queue_cells(store: Store, state: State, rows: Sequence[QueueRow]) -> Iterator[Cells]:
+def _queue_cells(state: State, rows: Sequence[QueueRow]) -> Iterator[Cells]:
     numbers = [row.item for row in rows]
-    items, tasks = store.items_by_id(numbers), tasks_of(store, state, numbers)
+    items, tasks = state.store.items_by_id(numbers), tasks_of(state, numbers)
     for row in rows:
         yield {
             **asdict(row),
@@ -127,14 +123,14 @@ def _queue_cells(store: Store, state: State, rows: Sequence[QueueRow]) -> Iterat
         }
 
 
-def _rounds(_: Store, state: State) -> Sequence[Cells]:
+def _rounds(state: State) -> Sequence[Cells]:
     return [
         {**{key: value for key, value in row.items() if key != "metrics"}, **_headlines(row["metrics"])}
         for row in rounds(state)
     ]
 
 
-def _models(_: Store, state: State) -> Sequence[Cells]:
+def _models(state: State) -> Sequence[Cells]:
     return [
         {
             "number": row.number,
@@ -161,16 +157,16 @@ def _headlines(metrics: Mapping[str, Any]) -> dict[str, object]:
     return values
 
 
-def _groups(_: Store, state: State) -> Sequence[Cells]:
+def _groups(state: State) -> Sequence[Cells]:
     now = champion_now(state)
     return list(now["groups"]) if now else []
 
 
-def _suspects(store: Store, state: State) -> Sequence[Cells]:
-    return [{**asdict(suspect), "tasks": _tasks(suspect.tasks)} for suspect in suspects(store, state)]
+def _suspects(state: State) -> Sequence[Cells]:
+    return [{**asdict(suspect), "tasks": _tasks(suspect.tasks)} for suspect in suspects(state)]
 
 
-def _disputed(store: Store, state: State) -> Sequence[Cells]:
+def _disputed(state: State) -> Sequence[Cells]:
     return [
         {
             "item": image.item,
@@ -178,7 +174,7 @@ def _disputed(store: Store, state: State) -> Sequence[Cells]:
             "readings": "; ".join(f"{who}: {label}" for who, label in image.readings),
             "tasks": _tasks(image.tasks),
         }
-        for image in disputed(store, state)
+        for image in disputed(state)
     ]
 
 
@@ -186,11 +182,11 @@ def _tasks(places: Iterable[Place]) -> str:
     return "; ".join(f"project {place.project} task {place.task}" for place in places)
 
 
-def _annotators(_: Store, state: State) -> Sequence[Cells]:
+def _annotators(state: State) -> Sequence[Cells]:
     return [asdict(annotator) for annotator in annotators(state)]
 
 
-def _settings(_: Store, state: State) -> Sequence[Cells]:
+def _settings(state: State) -> Sequence[Cells]:
     values = state.settings.model_dump(mode="json")
     return [
         {"setting": name, "value": values[name], "source": source}
@@ -198,29 +194,29 @@ def _settings(_: Store, state: State) -> Sequence[Cells]:
     ]
 
 
-def _unusable(store: Store, state: State) -> Long:
-    return Long(("task", "image", "reason", "attempts"), _unusable_cells(store, state.project.id))
+def _unusable(state: State) -> Long:
+    return Long(("task", "image", "reason", "attempts"), _unusable_cells(state))
 
 
-def _unusable_cells(store: Store, project: int) -> Iterator[Cells]:
+def _unusable_cells(state: State) -> Iterator[Cells]:
     last = 0
-    while part := store.unusable(project, limit=PART, after=last):
+    while part := state.store.unusable(state.project.id, limit=PART, after=last):
         for row in part:
             yield {"task": row.task, "image": row.image, "reason": row.problem, "attempts": row.attempts}
         last = part[-1].id
 
 
-def _tasks_of_problems(store: Store, state: State) -> Sequence[Cells]:
+def _tasks_of_problems(state: State) -> Sequence[Cells]:
     """Every task that a problem of the project is about, where the message names the first."""
     rows: list[Cells] = [
         {"problem": origin, "project": task.project, "task": task.task, "pool_task": task.pool_task}
-        for origin, tasks in store.problem_tasks(state.project.id).items()
+        for origin, tasks in state.store.problem_tasks(state.project.id).items()
         for task in tasks
     ]
     other = [row for row in state.annotations if row.item in state.other_answers and row.question is not None]
     wrong = [(row, row.problem) for row in state.annotations if row.problem]
     wrong += [(row, f"answers {row.question}") for row in other]
-    items = store.items_by_id({row.item for row, _ in wrong})
+    items = state.store.items_by_id({row.item for row, _ in wrong})
     rows += [
         {"problem": problem, "project": row.source, "task": row.task, "pool_task": items[row.item].task}
         for row, problem in wrong
@@ -228,7 +224,7 @@ def _tasks_of_problems(store: Store, state: State) -> Sequence[Cells]:
     return rows
 
 
-def _events(store: Store, state: State) -> Sequence[Cells]:
+def _events(state: State) -> Sequence[Cells]:
     return [
         {
             "received_at": moment(row.received_at),
@@ -237,19 +233,19 @@ def _events(store: Store, state: State) -> Sequence[Cells]:
             "payload": row.payload,
             "handled_at": moment(row.handled_at),
         }
-        for row in store.events(sources(state))
+        for row in state.store.events(state.sources)
     ]
 
 
-def _audit(store: Store, state: State) -> Sequence[Cells]:
+def _audit(state: State) -> Sequence[Cells]:
     names = ("who", "name", "old", "old_source", "new", "new_source")
     return [
         {"at": moment(row.at), **{name: getattr(row, name) for name in names}}
-        for row in store.audit(state.project.id)
+        for row in state.store.audit(state.project.id)
     ]
 
 
-TABLES: dict[str, Callable[[Store, State], Sequence[Cells] | Long]] = {
+TABLES: dict[str, Callable[[State], Sequence[Cells] | Long]] = {
     "confounders": _confounders,
     "levels": _levels,
     "pool": _pool,
