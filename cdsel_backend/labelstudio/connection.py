@@ -32,6 +32,7 @@ from cdsel_backend.labelstudio.trust import certificates, trust_hint
 from cdsel_backend.pool.roots import ImageRoots
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.pool.suspension import Suspensions
+from cdsel_backend.settings import where_to_put_token
 from cdsel_backend.store.records import Json
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ ACCESS_SECONDS = (
 PATIENCE = 5  # times the time-out of one wait: what a request may take in all, repetitions included
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
 AWAY = (429, 502, 503, 504)
+FAILED = 500
 FORBIDDEN = 403  # also what its address checks answer, which say nothing of a permission
 _RIGHTS = (
     (r"POST /api/projects/?$", "make projects"),
@@ -288,6 +290,13 @@ class Connection:
             )
         if response.is_success:
             return response
+        if response.status_code in (404, FAILED) and self._without_organisation():
+            raise TokenRefused(
+                f"the account of LABEL_STUDIO_API_KEY belongs to no organisation of {self.url} any more (Label Studio "
+                f"answers {response.status_code}); invite it there again (Organization > Members > Add Members), or "
+                f"make a token of another account, and {where_to_put_token()}",
+                response.status_code,
+            )
         raise self.refusal(what, response.status_code, _words_of(_body(response)))
 
     def renew_access(self) -> bool:
@@ -334,7 +343,28 @@ class Connection:
             kind = f"; Label Studio {release} has no personal access tokens"
         elif release and not self._personal and has_personal_tokens(release):
             kind = f"; Label Studio {release} refuses legacy tokens unless its organisation allows them"
-        return f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}){kind}; {token_advice(release)}"
+        return (
+            f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}){kind}; {token_advice(release)}, and "
+            f"{where_to_put_token()}"
+        )
+
+    def _without_organisation(self) -> bool:
+        """Whether the token's account belongs to no organisation, as after somebody removed it from its own.
+
+        Label Studio then fails at whatever is asked with a personal token, the release included, and finds nothing
+        for a legacy one.
+        """
+        options = RequestOptions(timeout_in_seconds=int(ANSWER_TIMEOUT), max_retries=0)
+        try:
+            with within(PATIENCE * ANSWER_TIMEOUT):
+                response = self._http.request(
+                    "/api/current-user/whoami", method="GET", request_options=options
+                )
+            if response.status_code == FAILED:
+                return self._personal and bool(self._release())
+            return response.is_success and response.json().get("active_organization", "") is None
+        except (ApiError, httpx.HTTPError, httpx.InvalidURL, ValueError, AttributeError, LabelStudioError):
+            return False  # what was asked has failed as it has
 
     def _release(self) -> str:
         """The release that Label Studio shows to anybody; "" where it cannot be asked."""

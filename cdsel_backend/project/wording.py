@@ -10,6 +10,7 @@ from cdsel_backend.labels import display_label
 from cdsel_backend.labels.pace import FEWEST_TIMES
 from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
+from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.records import Activity, Became, Item, Json, Outcome, Step
 
 TASKS_SHOWN = 5  # of annotations that have the same problem
@@ -107,6 +108,7 @@ _DOING = {
     Step.QUOTAS_USED: "the annotators' quotas are used up",
     Step.POOL_USED: "no image is left to select",
     Step.ANOTHER_BACKEND: "standing aside: another backend works for this project",
+    Step.STANDS_STILL: "standing still: a problem keeps it from its work",
 }
 
 
@@ -128,6 +130,13 @@ def next_step(state: State, *, images: int, read: int) -> str:
         after = f"Round {len(state.rounds) + 1} of {_images(size)} is selected once {few}."
     else:
         after = f"Then round {len(state.rounds) + 1} of {_images(size)} is selected."
+    if POOL_GONE in state.project.problems:
+        return "Nothing: this project is not in Label Studio any more."
+    if state.project.activity.step is Step.STANDS_STILL:
+        return (
+            "Nothing until the problem above is solved; then it goes on by itself. Labels that are given meanwhile are "
+            "kept by Label Studio, and learned then."
+        )
     if state.settings.paused:
         return "Paused: nothing more is pushed until you resume. Labels still come in."
     if not images:
@@ -245,6 +254,14 @@ def pool_gone(pool_project: int) -> str:
         f"the pool project ({pool_project}) is not in Label Studio any more, or the account of LABEL_STUDIO_API_KEY "
         "may not see it: nothing is pushed, and its labels, models and vectors stay kept here; if it was deleted, "
         "remove it from this dashboard"
+    )
+
+
+def connected_elsewhere(studio_url: str) -> tuple[str, str]:
+    """That a project was connected from another Label Studio than that of the environment, and the fix."""
+    return (
+        f"it was connected from {studio_url}, and LABEL_STUDIO_URL is another address",
+        "it stands still; where both are the same Label Studio, set LABEL_STUDIO_URL to the former address",
     )
 
 

@@ -29,7 +29,7 @@ from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.logs import about
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.identity import AnotherProject, known_project
-from cdsel_backend.project.wording import pool_gone, taking_long
+from cdsel_backend.project.wording import connected_elsewhere, pool_gone, taking_long
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.processes import TrainingProcesses, renewing
@@ -40,7 +40,7 @@ from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.leases import explaining_lease, project_lease, training_lease
 from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.pulses import BEAT_SECONDS
-from cdsel_backend.store.records import Project
+from cdsel_backend.store.records import Activity, Project, Step
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ TURN_SECONDS = 3.0  # that the others wait for a turn: a little more than a step
 SLOW_SECONDS = 120.0  # in one turn before the overview says so
 MOST_TURNS = 32  # that go on at once
 END_SECONDS = 10.0  # for the turns under way when the worker ends; all of them may be killed
+STANDS_STILL_AFTER = 3  # tries in a row: what is over by then nobody needs to hear of
 DATABASE_PAUSE = 5.0  # before a database that failed is asked again
 
 
@@ -140,10 +141,14 @@ class Worker:
 
     def _round(self, stop: threading.Event) -> bool:
         """Give every project its turn; returns whether any had something to do."""
-        # A project of another Label Studio stands still: our token is not for it.
-        projects = [
-            known for known in self.store.projects() if known.studio_url == self.server.label_studio_url
-        ]
+        if self._renew_token():
+            self.failures.clear()
+        projects = []
+        for known in self.store.projects():
+            if known.studio_url == self.server.label_studio_url:
+                projects.append(known)
+            else:  # our token is not for it
+                self._stand_still(known, [": ".join(connected_elsewhere(known.studio_url))])
         if not projects:
             self._probe()
         busy = False
@@ -198,8 +203,6 @@ class Worker:
             log.warning("project %s: %s", project.pool_project, fault)
             return False
         except (LabelStudioUnreachable, TokenRefused) as fault:
-            if isinstance(fault, TokenRefused):
-                self._renew_token()
             self._note_studio(str(fault))
             self._fail(project, str(fault))
             return False
@@ -237,8 +240,20 @@ class Worker:
         pause = min(LONGEST_PAUSE, 2.0 ** (times - 1))
         self.failures[project.id] = times, time.monotonic() + pause
         log.warning("project %s: %s (next try in %.0f s)", project.pool_project, sentence, pause)
-        self.store.note_problems(project.id, "worker", [] if gone else [sentence])
         self.store.note_problems(project.id, POOL_GONE, [gone] if gone else [])
+        if gone or times >= STANDS_STILL_AFTER:
+            self._stand_still(project, [] if gone else [sentence])
+        else:
+            self.store.note_problems(project.id, "worker", [sentence])
+
+    def _stand_still(self, project: Project, problems: list[str]) -> None:
+        """Say that a project stands still, unless a training of its goes on, and why."""
+        known = self.store.project(project.id)
+        if known.problems.get("worker", []) != problems:
+            self.store.note_problems(project.id, "worker", problems)
+        activity = Activity(Step.STANDS_STILL)
+        if known.activity != activity and not self.store.training_runs(project.id):
+            self.store.update_project(project.id, activity=activity.to_json())
 
     def _context(self, studio_url: str) -> Context:
         with self._opening:
@@ -252,16 +267,20 @@ class Worker:
                 )
             return self.contexts[studio_url]
 
-    def _renew_token(self) -> None:
-        """Take the token that its file holds now: whoever replaces one there need not start us again."""
+    def _renew_token(self) -> bool:
+        """Take the token that its file holds now; returns whether it is another one: nobody need start us again."""
         token = self.server.token_now()
+        if token == self.server.label_studio_api_key:
+            return False
         with self._opening:
-            if token == self.server.label_studio_api_key:
-                return
             self.server = self.server.model_copy(update={"label_studio_api_key": token})
             for url, context in self.contexts.items():
                 context.server = self.server
-                context.studio = studio_at(self.server, url)
+                try:
+                    context.studio = studio_at(self.server, url)
+                except LabelStudioError as fault:  # what is there is no token, as while it is being written
+                    log.warning("Label Studio: %s", fault)
+        return True
 
     def _probe(self) -> None:
         """Without a project to work on, see that Label Studio answers, so that /health can say so."""

@@ -19,7 +19,7 @@ from cdsel_backend.labelstudio.client import (
 from cdsel_backend.labelstudio.project_checkup import check_connection, check_project, check_webhooks
 from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.project.addresses import webhook
-from cdsel_backend.project.wording import refused
+from cdsel_backend.project.wording import connected_elsewhere, refused
 from cdsel_backend.server import machine_checkup
 from cdsel_backend.settings import ProjectSettings, ServerSettings, environment_layer, read_server_settings
 from cdsel_backend.store import State, Store
@@ -104,10 +104,7 @@ def _studio(server: ServerSettings, states: list[State], addresses: list[str]) -
     own = [state for state in states if state.project.studio_url == server.label_studio_url]
     for state in states:
         if state not in own:
-            message = (
-                f"it was connected from {state.project.studio_url}, and LABEL_STUDIO_URL is another address"
-            )
-            fix = "it stands still; where both are the same Label Studio, set LABEL_STUDIO_URL to the former address"
+            message, fix = connected_elsewhere(state.project.studio_url)
             yield CheckResult("project", "warning", message, fix, state.project.pool_project)
     try:
         studio = studio_at(server, server.label_studio_url)
@@ -117,8 +114,7 @@ def _studio(server: ServerSettings, states: list[State], addresses: list[str]) -
             yield from check_switches(studio, backend)
         yield from _projects(server, studio, own)
     except TokenRefused as fault:
-        fix = "set LABEL_STUDIO_API_KEY to such a token, and start `cdsel serve` again"
-        yield CheckResult("Label Studio", "problem", str(fault), fix)
+        yield CheckResult("Label Studio", "problem", str(fault), str(fault).rpartition("; ")[2])
     except LabelStudioUnreachable as fault:
         fix = "start Label Studio, or set LABEL_STUDIO_URL to the address at which this machine reaches it"
         yield CheckResult("Label Studio", "problem", str(fault), fix)

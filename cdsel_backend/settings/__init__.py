@@ -16,7 +16,13 @@ from cdsel_backend.settings.layers import (
     resolve,
 )
 from cdsel_backend.settings.project import ProjectSettings, names_in
-from cdsel_backend.settings.server import DATABASE_FILE, ServerSettings, ca_bundle, read_server_settings
+from cdsel_backend.settings.server import (
+    DATABASE_FILE,
+    ServerSettings,
+    ca_bundle,
+    read_server_settings,
+    where_to_put_token,
+)
 from cdsel_backend.settings.weights import RANDOM_WEIGHTS, weights_refusal
 
 __all__ = [
@@ -36,4 +42,5 @@ __all__ = [
     "read_server_settings",
     "resolve",
     "weights_refusal",
+    "where_to_put_token",
 ]

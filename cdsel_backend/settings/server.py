@@ -256,6 +256,14 @@ def ca_bundle() -> str:
     return os.environ.get("CDSEL_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE", "")
 
 
+def where_to_put_token() -> str:
+    """What is to be done with a new token of Label Studio, as a clause."""
+    file = os.environ.get("LABEL_STUDIO_API_KEY_FILE")
+    if file:
+        return f"write it into {file} (LABEL_STUDIO_API_KEY_FILE), which is read again at once"
+    return "set LABEL_STUDIO_API_KEY to it, and start `cdsel serve` again"
+
+
 def allowed_weights() -> str:
     """CDSEL_ALLOWED_WEIGHTS, also where no server was started."""
     return os.environ.get("CDSEL_ALLOWED_WEIGHTS", "")

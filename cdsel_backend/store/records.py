@@ -52,6 +52,7 @@ class Step(str, Enum):
     QUOTAS_USED = "quotas-used"
     POOL_USED = "pool-used"
     ANOTHER_BACKEND = "another-backend"
+    STANDS_STILL = "stands-still"
 
     @property
     def waits(self) -> bool:
@@ -61,7 +62,7 @@ class Step(str, Enum):
 
 _WAITING = frozenset(
     {Step.NO_IMAGES, Step.WAITING_FOR_LABELS, Step.PAUSED, Step.BUDGET_USED, Step.QUOTAS_USED, Step.POOL_USED}
-    | {Step.ANOTHER_BACKEND}
+    | {Step.ANOTHER_BACKEND, Step.STANDS_STILL}
 )
 
 

@@ -11,12 +11,14 @@ import time
 import jwt
 import pytest
 from backend import eventually
+from conftest import LABEL_CONFIG
 from fake_studio import TOKEN, fake_studio
 from sqlalchemy.exc import OperationalError
 from test_slow import BUDGET, connect, picture, pushed, working
 
 from cdsel_backend.labelstudio import connection
-from cdsel_backend.labelstudio.client import LabelStudio, TokenRefused
+from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, TokenRefused
+from cdsel_backend.project.wording import next_step
 from cdsel_backend.reconcile import worker as worker_module
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
@@ -26,6 +28,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.faults import sentence
 from cdsel_backend.store.journal import STUDIO_FACT
+from cdsel_backend.store.records import Step
 
 
 @pytest.fixture
@@ -53,16 +56,79 @@ def test_a_token_that_is_replaced_in_its_file_is_used_without_a_restart(project,
     file = tmp_path / "token"
     file.write_text(TOKEN)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY_FILE", str(file))
-    with working(studio, tmp_path):
+    with working(studio, tmp_path) as worker:
         eventually(lambda: pushed(store, number) == BUDGET, "no round")
         studio.token = "1" * 40  # the former one is revoked
         fact = eventually(
             lambda: (found := store.fact(STUDIO_FACT)) and not found["reachable"] and found, "unseen"
         )
         assert "is not accepted" in fact["problem"]
+        assert f"write it into {file}" in fact["problem"]
+        state = eventually(
+            lambda: (found := State(store, number)).project.activity.step is Step.STANDS_STILL and found,
+            "it seems to be at work",
+        )
+        assert "kept by Label Studio, and learned then" in next_step(state, images=6, read=6)
+        studio.submit(studio.next(state.project.queue_project)["id"], [], skip=True)
+        worker.failures[number] = 99, time.monotonic() + 3600  # the next try is far
+        file.write_text("")  # as an editor does before it writes
+        eventually(lambda: worker.server.label_studio_api_key == "", "not read")
         file.write_text("1" * 40)
         eventually(lambda: store.fact(STUDIO_FACT)["reachable"], "the new token is not used")
         eventually(lambda: not store.project(number).problems, "the problem stays")
+        eventually(lambda: State(store, number).skipped, "what was answered meanwhile is not taken in")
+        step = eventually(
+            lambda: (now := store.project(number).activity.step) is not Step.STANDS_STILL and now, "it stays"
+        )
+        assert step is Step.WAITING_FOR_LABELS
+
+
+@pytest.mark.parametrize(
+    ("token", "answers"),
+    [
+        ("a.personal.token", lambda path: (500, "<html>")),  # its own middleware fails, whatever is asked
+        (TOKEN, lambda path: (200, {"active_organization": None}) if "whoami" in path else (404, {})),
+    ],
+)
+def test_an_account_that_was_removed_from_its_organisation_is_named(token, answers, monkeypatch):
+    monkeypatch.setattr(connection.SyncClientWrapper, "get_headers", lambda self: {"Authorization": "x"})
+    monkeypatch.setattr(connection, "RETRIES", 0)
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY_FILE", raising=False)
+    with fake_studio() as studio:
+        client = LabelStudio(studio.url, TOKEN)
+        client._personal = token.count(".") == 2
+        studio.open_paths = {"/api/version"}
+        ordinary = studio.answer
+        studio.answer = lambda method, path, query, body: (
+            ordinary(method, path, query, body) if path == "/api/version" else answers(path)
+        )
+        studio.open_paths = {"/api/version", "/api/current-user/whoami", "/api/projects/1/"}
+        with pytest.raises(
+            TokenRefused, match=r"belongs to no organisation .* set LABEL_STUDIO_API_KEY to it"
+        ):
+            client.project(1)
+        studio.answer = lambda method, path, query, body: (500, {}) if "projects" in path else (200, {})
+        with pytest.raises(
+            LabelStudioError
+        ) as failed:  # one route of it that fails says nothing of the account
+            client.project(1)
+        assert not isinstance(failed.value, TokenRefused)
+
+
+def test_a_project_that_is_gone_or_of_another_label_studio_stands_still_and_says_so(project, tmp_path):
+    studio, store, number = project
+    other = store.connect_project("http://former:8080", 7, label_config=LABEL_CONFIG)
+    with working(studio, tmp_path):
+        eventually(lambda: pushed(store, number) == BUDGET, "no round")
+        kept = dict(studio.projects)
+        studio.projects.clear()
+        for one, words in ((number, "is not in Label Studio any more"), (other, "http://former:8080")):
+            eventually(lambda one=one: store.project(one).activity.step is Step.STANDS_STILL, "at work?")
+            assert words in str(store.project(one).problems)
+        assert "not in Label Studio any more" in next_step(State(store, number), images=6, read=6)
+        studio.projects.update(kept)
+        eventually(lambda: store.project(number).activity.step is Step.WAITING_FOR_LABELS, "it stays")
+        assert not store.project(number).problems
 
 
 def test_a_personal_token_that_is_revoked_is_noticed_though_its_access_token_is_good(monkeypatch):
