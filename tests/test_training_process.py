@@ -18,7 +18,7 @@ from cdsel_backend.project.versions import kept
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders
 from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.reconcile.rounds import select_round
-from cdsel_backend.reconcile.training_process import PLACE, explain_apart, train_apart
+from cdsel_backend.reconcile.training_process import ORIGIN, explain_apart, train_apart
 from cdsel_backend.store.leases import explaining_lease
 from cdsel_backend.store.records import Request
 from cdsel_backend.training import load
@@ -54,7 +54,7 @@ def wait_for_end(world):
 
 
 def problems(world):
-    return world.state().project.problems.get(PLACE, [])
+    return world.state().project.problems.get(ORIGIN, [])
 
 
 def kill(world, after):

@@ -325,7 +325,7 @@ def webhook_refused(url: str, reason: str, seconds: float) -> str:
     )
 
 
-def event_words(action: str) -> str:
+def event_text(action: str) -> str:
     """What an event is, for the activity page."""
     return WEBHOOKS.get(action, action.replace("_", " ").capitalize())
 

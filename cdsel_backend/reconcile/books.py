@@ -60,12 +60,12 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         edited += sentences
         edited_tasks += found
         foreign = take_answers(context, state, queue, tasks, space)
-        strange += foreign.words(queue, outside=state.queue_is_pool)
+        strange += foreign.messages(queue, outside=state.queue_is_pool)
         foreign_tasks += [NamedTask(queue, task) for task in foreign.all]
     if set(queues) == set(state.queues.values()):
         context.store.note_problems(project.id, "foreign", strange, foreign_tasks)
         context.store.note_problems(project.id, "edited tasks", edited, edited_tasks)
-        context.store.note_problems(project.id, "order", [words for words in disordered if words])
+        context.store.note_problems(project.id, "order", [message for message in disordered if message])
         context.store.note_problems(project.id, "queue config", [problem for problem in changed if problem])
         context.store.update_project(project.id, queue_synced_at=now)
 
@@ -111,18 +111,18 @@ def compare(context: Context, state: State, name: str, tasks: Sequence[Json], no
     back = [row for row in own if row.withdrawn_at is not None and is_there(row)]
     if deleted:
         context.store.withdraw_tasks(project, pairs(deleted), now)
-        say(context, queue, WITHDRAWN, numbers, withdrawn_words(state, queue, deleted))
+        say(context, queue, WITHDRAWN, numbers, withdrawn_message(state, queue, deleted))
     if back:
         context.store.withdraw_tasks(project, pairs(back), None)
-        words = f"{_tasks(len(back))} back in the queue (project {queue})"
-        say(context, queue, RETURNED, [task for _, task in pairs(back)], words)
+        message = f"{_tasks(len(back))} back in the queue (project {queue})"
+        say(context, queue, RETURNED, [task for _, task in pairs(back)], message)
     adopted = adopt_tasks(context.read_state(project), space_of(state), {name: tasks})
     if adopted:
-        words = (
+        message = (
             f"{_tasks(adopted)} in the queue (project {queue}) without being in this backend's data folder, as after "
             "a restored backup, a lost folder or a killed push: they carry its mark, and count in the budget again"
         )
-        say(context, queue, ADOPTED, [], words)
+        say(context, queue, ADOPTED, [], message)
     return bool(deleted or back or adopted)
 
 
@@ -142,20 +142,20 @@ def pairs(rows: Sequence[QueueTask]) -> set[tuple[int, int]]:
     return {(row.item, row.queue_task) for row in rows if row.queue_task is not None}
 
 
-def withdrawn_words(state: State, queue: int, deleted: Sequence[QueueTask]) -> str:
+def withdrawn_message(state: State, queue: int, deleted: Sequence[QueueTask]) -> str:
     """That tasks were deleted from a queue, and what becomes of their images, as a sentence."""
     items = {row.item for row in deleted}
     kept = len(items & state.labels.keys())
     lost = len(items - state.labels.keys() - {row.item for row in state.tasks if row not in deleted})
-    words = f"{_tasks(len(deleted), 'was')} deleted from the queue (project {queue})"
+    message = f"{_tasks(len(deleted), 'was')} deleted from the queue (project {queue})"
     if lost:
-        words += (
+        message += (
             f": {number_of(lost, 'image')} without a label {form(lost, 'is', 'are')} withdrawn and not "
             "selected again, and the budget lets another in"
         )
     if kept:
-        words += f"; {number_of(kept, 'label')} that had come in {form(kept, 'stays', 'stay')}"
-    return words
+        message += f"; {number_of(kept, 'label')} that had come in {form(kept, 'stays', 'stay')}"
+    return message
 
 
 def take_back_in_place(context: Context, state: State) -> None:
@@ -165,11 +165,11 @@ def take_back_in_place(context: Context, state: State) -> None:
     pool = state.project.pool_project
     count = adopt_in_place(state, context.studio.predictions(pool))
     if count:
-        words = (
+        message = (
             f"{_tasks(count)} in rounds that were delivered in the pool project (project {pool}) without being in this "
             "backend's data folder, as after it was lost: they count in the budget again"
         )
-        say(context, pool, ADOPTED, [], words)
+        say(context, pool, ADOPTED, [], message)
 
 
 def withdraw_left(context: Context, state: State, now: float) -> None:
@@ -203,10 +203,10 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
         why = f"the images were deleted from the pool (project {pool})"
         if state.queue_is_pool:
             why = "their source was removed"
-        words = (
+        message = (
             f"{_tasks(len(deleted), 'was')} taken out of the queue, because {why}; the budget lets others in"
         )
-        say(context, pool, WITHDRAWN, [row.queue_task or 0 for row in deleted], words)
+        say(context, pool, WITHDRAWN, [row.queue_task or 0 for row in deleted], message)
 
 
 @dataclass(frozen=True)
@@ -225,27 +225,27 @@ class Strangers:
         """All of them."""
         return [*self.labelled, *self.unlabelled, *self.doubles]
 
-    def words(self, queue: int, *, outside: bool) -> list[str]:
+    def messages(self, queue: int, *, outside: bool) -> list[str]:
         """What becomes of them, and the fix, as sentences; `outside`: whether the pool lies outside Label Studio."""
-        words = []
+        messages = []
         instead = (
             "add such images by `cdsel pool add`" if outside else "import such images into the pool instead"
         )
         if count := len(self.labelled):
-            words.append(
+            messages.append(
                 f"{number_of(count, 'labelled task')} of the queue (project {queue}) {form(count, 'was', 'were')} not "
                 f"put there by this backend ({numbered('task', self.labelled, TASKS_SHOWN)}): "
                 f"{form(count, 'its label is', 'their labels are')} not learned; {instead}"
             )
         if count := len(self.unlabelled):
             it = form(count, "it", "them")
-            words.append(
+            messages.append(
                 f"{number_of(count, 'task')} of the queue (project {queue}) {form(count, 'was', 'were')} not put there "
                 f"by this backend ({numbered('task', self.unlabelled, TASKS_SHOWN)}): annotators get {it}, beyond the "
                 f"budget, and what they label there is not learned; delete {it} there, and {instead}"
             )
         if count := len(self.doubles):
-            words.append(
+            messages.append(
                 f"{number_of(count, 'task')} of the queue (project {queue}) "
                 f"{form(count, 'shows an image that has', 'show images that have')} another task there, and "
                 f"{form(count, 'was', 'were')} not put there by this backend "
@@ -253,7 +253,7 @@ class Strangers:
                 f"it: annotators label {form(count, 'this image', 'these images')} twice; delete "
                 f"{form(count, 'it', 'them')} there"
             )
-        return words
+        return messages
 
 
 def take_answers(

@@ -28,12 +28,12 @@ def withdraw_excluded(context: Context, state: State) -> bool:
     out = take_out(context, state, excluded, books_first=True)
     if out:
         count = len({row.item for row in out})
-        words = (
+        message = (
             f"{number_of(count, 'image was', 'images were')} taken out of the queue, because an administrator "
             f"excluded {form(count, 'it; the budget lets another in', 'them; the budget lets others in')}"
         )
         queue = state.queues.get(out[0].annotator, state.project.pool_project)
-        say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], words)
+        say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], message)
     return bool(out)
 
 

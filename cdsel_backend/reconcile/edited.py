@@ -135,11 +135,11 @@ def _correct(
         corrected.append(int(task["id"]))
     if corrected:
         count = len(corrected)
-        words = (
+        message = (
             f"{number_of(count, 'open task')} of the queue (project {queue}) {form(count, 'has', 'have')} the metadata "
             "that were corrected in the pool"
         )
-        say(context, queue, CORRECTED, corrected, words)
+        say(context, queue, CORRECTED, corrected, message)
     return refused
 
 

@@ -137,8 +137,8 @@ def sync_pool(context: Context, state: State, now: float) -> None:
             find_queues(context, context.read_state(project.id))  # by the labeling config that was just read
         look_up(context, context.read_state(project.id))
     context.store.update_project(project.id, pool_synced_at=now)
-    words = [refusal, set_aside(context, project.id, space)]
-    context.store.note_problems(project.id, "classes", [one for one in words if one])
+    messages = [refusal, set_aside(context, project.id, space)]
+    context.store.note_problems(project.id, "classes", [one for one in messages if one])
 
 
 def list_tasks(context: Context, state: State, space: LabelSpace) -> None:
@@ -155,15 +155,15 @@ def list_sources(context: Context, state: State, found: Mapping[str, Any]) -> No
     """Look for what is new or changed in the sources of a pool outside Label Studio, as often as each is due."""
     if found.get("sampling") != SEQUENTIAL:
         context.studio.update_project(state.project.pool_project, sampling=SEQUENTIAL)
-    words = []
+    messages = []
     for source in context.store.sources(state.project.id):
         if is_over(source.listed_at, RELIST_SECONDS, time.time()):
             try:
                 for _ in take_in(context.store, source, context.server.data_dir):
                     pass
             except SourceError as fault:
-                words.append(f"{fault}; what is known of it stays")
-    context.store.note_problems(state.project.id, "sources", words)
+                messages.append(f"{fault}; what is known of it stays")
+    context.store.note_problems(state.project.id, "sources", messages)
 
 
 def least_labels(found: Json) -> int:

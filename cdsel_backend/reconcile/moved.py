@@ -55,12 +55,12 @@ def readdress(context: Context, state: State) -> bool:
         given.setdefault(state.queues[row.annotator], []).append(task["id"])
     forget_moved(state, moved)
     for queue, tasks in given.items():
-        words = number_of(len(tasks), "task shows its image", "tasks show their images")
+        message = number_of(len(tasks), "task shows its image", "tasks show their images")
         say(
             context,
             queue,
             MOVED,
             tasks,
-            f"{words} by the new address: it moved in the pool, and is the same picture",
+            f"{message} by the new address: it moved in the pool, and is the same picture",
         )
     return bool(given)

@@ -26,7 +26,7 @@ from cdsel_backend.store.journal import ACCOUNTS_FACT
 
 DESCRIBE_SECONDS = 15.0  # between two writings of our line while only its numbers move
 ORIGIN = "annotators"
-LOST = "lost queues"  # the origin of the words about queues that are gone
+LOST = "lost queues"  # the origin of the problem of queues that are gone
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +68,9 @@ def find_annotators(context: Context, state: State) -> bool:
     if unseen and state.settings.delivery == "queue_project":
         look_up(context, state)
         return True
-    words = annotator_problems(state)
-    if words != state.project.problems.get(ORIGIN, []):
-        context.store.note_problems(state.project.id, ORIGIN, words)
+    messages = annotator_problems(state)
+    if messages != state.project.problems.get(ORIGIN, []):
+        context.store.note_problems(state.project.id, ORIGIN, messages)
     return False
 
 
@@ -119,25 +119,25 @@ def annotator_problems(state: State) -> list[str]:
     if not settings.annotators:
         return []
     unknown = [email for email in settings.annotators if email not in state.staff]
-    words = [
+    messages = [
         f"annotators: Label Studio knows no account {email}; invite it there (Organization > Add Members) or correct "
         "the address; the others go on meanwhile"
         for email in unknown
     ]
     if settings.overlap and len(state.staff) < 2:
-        words.append("overlap needs two annotators: no image is read twice")
+        messages.append("overlap needs two annotators: no image is read twice")
     if state.staff and not sum(state.places.values()):
         if state.left:
-            words.append(
+            messages.append(
                 f"annotators: their quotas are used up while the budget has {number_of(state.left, 'image')} left; "
                 "raise a quota, or name another annotator"
             )
         if idle := stranded(state):
-            words.append(
+            messages.append(
                 f"annotators: {number_of(len(idle), 'image waits', 'images wait')} in queues of people who are no "
                 "annotators any more; raise a quota so that others may get them"
             )
-    return words
+    return messages
 
 
 def open_queues(context: Context, state: State) -> bool:
@@ -164,14 +164,14 @@ def forget_lost(context: Context, state: State) -> bool:
     left = set(state.sources) - set(lost.values())
     for name, queue in lost.items():
         context.store.forget_queue(state.project.id, name, sources=left)
-        words = lost_words(name, queue)
-        log.warning("project %s: %s", state.project.pool_project, words)
+        message = lost_message(name, queue)
+        log.warning("project %s: %s", state.project.pool_project, message)
         known = context.store.project(state.project.id).problems.get(LOST, [])
-        context.store.note_problems(state.project.id, LOST, [*known, words])
+        context.store.note_problems(state.project.id, LOST, [*known, message])
     return True
 
 
-def lost_words(name: str, queue: int) -> str:
+def lost_message(name: str, queue: int) -> str:
     """That a queue is gone and what becomes of it, as a sentence."""
     whose = f"the queue of {name}" if name else "the queue"
     return (

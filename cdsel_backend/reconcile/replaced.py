@@ -60,13 +60,13 @@ def withdraw_replaced(context: Context, state: State) -> bool:
     if not out:
         return False
     count = len({row.item for row in out})
-    words = (
+    message = (
         f"{number_of(count, 'image was', 'images were')} taken out of the queue, which showed the former "
         f"{form(count, 'picture')}: the pool holds {form(count, 'another', 'others')} by now, and "
         "the queue gets what is worth labelling of these or of others"
     )
     queue = state.queues.get(out[0].annotator, state.project.pool_project)
-    say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], words)
+    say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], message)
     return True
 
 
@@ -94,14 +94,14 @@ def report(state: State) -> None:
         if value != store.fact(fact):
             store.set_fact(fact, value)
     names = {item: f"task {row.task}" if row.source is None else str(row.key) for item, row in items.items()}
-    words = []
+    messages = []
     if labelled:
-        words.append(
+        messages.append(
             f"{_replaced(labelled, names)} labelled, and the label is of the former picture: correct or delete it in "
             "the queue; submitting it again says that it holds"
         )
     if waiting:
-        words.append(
+        messages.append(
             f"{_replaced(waiting, names)} pushed, and the queue shows the former picture, which somebody has begun to "
             "label: delete the draft there, or the task, and another image takes its place"
         )
@@ -109,7 +109,7 @@ def report(state: State) -> None:
     of_pool = [
         items[item].task for item in (*labelled, *waiting) if item in items and items[item].source is None
     ]
-    store.note_problems(state.project.id, ORIGIN, words, [NamedTask(pool, task, task) for task in of_pool])
+    store.note_problems(state.project.id, ORIGIN, messages, [NamedTask(pool, task, task) for task in of_pool])
 
 
 def _others(state: State) -> str:

@@ -12,9 +12,9 @@ MOST_TASKS = 500  # that an event names
 log = logging.getLogger(__name__)
 
 
-def say(context: Context, source: int, action: str, tasks: Collection[int], words: str) -> None:
+def say(context: Context, source: int, action: str, tasks: Collection[int], message: str) -> None:
     """Keep an event that says what the books and Label Studio differed in."""
-    log.warning("project %s: %s", source, words)
+    log.warning("project %s: %s", source, message)
     context.store.add_event(
-        source, action, {"tasks": sorted(tasks)[:MOST_TASKS], "sentence": words}, handled=True
+        source, action, {"tasks": sorted(tasks)[:MOST_TASKS], "sentence": message}, handled=True
     )

@@ -38,7 +38,7 @@ from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
 
-PLACE = "training"  # under which its problems are noted
+ORIGIN = "training"  # of its problems
 NOTHING_NEW = "TRAINING_NOT_DUE"  # the action of an event that says why nothing was trained
 FAILED = 3  # the status of a process that has noted itself what went wrong
 PARENT_SECONDS = 1.0  # between looks whether the worker is still there
@@ -111,7 +111,7 @@ def _note_end(context: Context, project: int, end: End) -> None:
     context.store.release_lease(training_lease(project), context.trainings.holder)
     if end.status == 0:
         forget_death(context.store, project)
-        context.store.note_problems(project, PLACE, [])
+        context.store.note_problems(project, ORIGIN, [])
         return
     killed, pause = end.status < 0, context.trainings.first_pause
     pause = note_death(context.store, project, end.task, killed=killed, first_pause=pause)
@@ -124,7 +124,7 @@ def _note_end(context: Context, project: int, end: End) -> None:
             f"again in {pause:.0f} s, or at once with new labels or at Start Training"
         )
         log.warning("project %s: %s", project, sentence)
-        context.store.note_problems(project, PLACE, [sentence])
+        context.store.note_problems(project, ORIGIN, [sentence])
 
 
 def _main(
@@ -139,7 +139,7 @@ def _main(
         training_lease(project),
         holder,
         partial(train, killed=killed),
-        PLACE,
+        ORIGIN,
     )
 
 

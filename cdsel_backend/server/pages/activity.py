@@ -8,7 +8,7 @@ from itertools import groupby
 
 from flask import render_template
 
-from cdsel_backend.project.wording import brought, event_words, outcome
+from cdsel_backend.project.wording import brought, event_text, outcome
 from cdsel_backend.server.pages.blueprint import number_of, pages, read_state
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
@@ -93,9 +93,7 @@ def runs(events: Sequence[Event], state: State) -> list[Run]:
         found.append(
             Run(
                 at=rows[0].received_at,
-                what=f"{change}: {newest['before']}, now {newest['after']}"
-                if change
-                else event_words(action),
+                what=f"{change}: {newest['before']}, now {newest['after']}" if change else event_text(action),
                 times=len(rows),
                 seconds=max(0.0, *took) if handled else None,
                 result=_result(action, rows, state) if handled else "",

@@ -98,12 +98,12 @@ def _harden(response: Response) -> Response:
 def _explain(fault: HTTPException) -> tuple[Response | str, int]:
     """Say what is wrong, as a page to a browser and as JSON to a script."""
     code = fault.code or 500
-    words = fault.description or "This did not work."
+    message = fault.description or "This did not work."
     if code == 500:
-        words = "The server stumbled over this page. Its log has the details; labelling goes on meanwhile."
+        message = "The server stumbled over this page. Its log has the details; labelling goes on meanwhile."
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return render_template("error.html", code=code, words=words), code
-    return jsonify(error=words), code
+        return render_template("error.html", code=code, message=message), code
+    return jsonify(error=message), code
 
 
 @pages.errorhandler(OperationalError)

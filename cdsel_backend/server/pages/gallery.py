@@ -55,8 +55,8 @@ def gallery(pool_project: int) -> str:
         common=[facet for facet in found.facets if facet.key in COMMON],
         further=[facet for facet in found.facets if facet.key not in COMMON],
         orders={
-            name: words
-            for name, words in ORDERS.items()
+            name: message
+            for name, message in ORDERS.items()
             if name != "doubt" or found.facet("doubt") is not None
         },
         address_csv=_csv_address(pool_project, found),
@@ -127,22 +127,24 @@ def sentence(state: State, items: Sequence[int], changed: int, wanted: Directive
     meant = set(items)
     if wanted is Directive.EXCLUDED:
         open_now = len(meant & state.open)
-        words = f"{_images(changed)} {_are(changed)} excluded and will not be selected."
+        message = f"{_images(changed)} {_are(changed)} excluded and will not be selected."
         if open_now:
-            words += (
+            message += (
                 f" {_images(open_now)} in the queue {form(open_now, 'leaves', 'leave')} it in a moment, unless "
                 "somebody has begun to label there."
             )
-        return words
-    words = f"{_images(changed)} {_are(changed)} put first: the next selection begins with {_them(changed)}."
+        return message
+    message = (
+        f"{_images(changed)} {_are(changed)} put first: the next selection begins with {_them(changed)}."
+    )
     before = len(meant & (state.labels.keys() | state.pushed | {row.item for row in state.waiting}))
     if before:
-        words += (
+        message += (
             f" {_images(before)} {_are(before)} labelled or selected already, which this does not change."
         )
     if not state.left:
-        words += " The budget is used up, so that nothing is selected until it is raised."
-    return words
+        message += " The budget is used up, so that nothing is selected until it is raised."
+    return message
 
 
 def address(pool_project: int, wanted: ImageFilter, *, page: int = 1, item: int | None = None) -> str:

@@ -114,13 +114,13 @@ def history(state: State, item: Item) -> list[Happening]:
         if given.item == item.id:
             name = annotator(given, email)
             if given.label is not None:
-                words = f"Labelled {display_label(given.label)} by {name}"
-                words += ", marked as ground truth" if given.ground_truth else ""
+                message = f"Labelled {display_label(given.label)} by {name}"
+                message += ", marked as ground truth" if given.ground_truth else ""
             elif given.question is not None:
-                words = f"Another question was answered by {name}"
+                message = f"Another question was answered by {name}"
             else:
-                words = f"Skipped by {name}"
-            found.append(Happening(seconds_of(given.updated_at), words))
+                message = f"Skipped by {name}"
+            found.append(Happening(seconds_of(given.updated_at), message))
     for change in state.store.directive_changes(state.project.id, item.id):
         found.append(Happening(change.at, f"{WANTED[change.directive]} by {change.who}"))
     return sorted(found, key=lambda happening: happening.at or happening.after)

@@ -67,7 +67,7 @@ def project(pool_project: int) -> str:
         again=len({label.item for label in suspects(state)} | {image.item for image in disputed(state)}),
         waiting=waiting,
         lowering=lowering(state),
-        overruled={name: words for name in BUDGETED if (words := overruled(state, name))},
+        overruled={name: message for name in BUDGETED if (message := overruled(state, name))},
         last_budget=last_budget_change(state),
         budgets=BUDGETS,
     )

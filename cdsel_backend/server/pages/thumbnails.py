@@ -203,7 +203,7 @@ def _shown(pool_project: int, item: int, make: Callable[[State, Item], tuple[byt
         data, ending = make(state, row)
     except (UnreadableImage, LabelStudioError) as fault:
         # A page of images is no place for a broken one: the reason takes its place.
-        return Response(render_template("unreadable.svg", words=str(fault)), mimetype="image/svg+xml")
+        return Response(render_template("unreadable.svg", message=str(fault)), mimetype="image/svg+xml")
     response = Response(data, mimetype=TYPES[ending])
     response.headers["Cache-Control"] = "private, max-age=86400"
     return response
