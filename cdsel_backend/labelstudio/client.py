@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -228,10 +229,7 @@ class LabelStudio(Connection):
 
     def delete_task(self, task_id: int) -> None:
         """Delete a task with its annotations; one that is gone already is no error."""
-        try:
-            self.request("DELETE", f"/api/tasks/{task_id}/")
-        except NotFound:
-            return
+        self._delete(f"/api/tasks/{task_id}/")
 
     def next_task(self, project_id: int) -> Json | None:
         """The task that Label Studio gives this user next, locked for them; None when there is no more."""
@@ -254,10 +252,7 @@ class LabelStudio(Connection):
 
     def delete_annotation(self, annotation_id: int) -> None:
         """Delete an annotation; one that is gone already is no error."""
-        try:
-            self.request("DELETE", f"/api/annotations/{annotation_id}/")
-        except NotFound:
-            return
+        self._delete(f"/api/annotations/{annotation_id}/")
 
     # Predictions
 
@@ -267,10 +262,7 @@ class LabelStudio(Connection):
 
     def delete_prediction(self, prediction_id: int) -> None:
         """Delete a prediction; one that is gone already is no error."""
-        try:
-            self.request("DELETE", f"/api/predictions/{prediction_id}/")
-        except NotFound:
-            return
+        self._delete(f"/api/predictions/{prediction_id}/")
 
     def import_predictions(self, project_id: int, predictions: Sequence[Mapping[str, Any]]) -> int:
         """Import predictions, `{"task", "result", "score", "model_version"}` each; returns how many.
@@ -398,10 +390,7 @@ class LabelStudio(Connection):
 
     def delete_webhook(self, webhook_id: int) -> None:
         """Delete a webhook; one that is gone already is no error."""
-        try:
-            self.request("DELETE", f"/api/webhooks/{webhook_id}/")
-        except NotFound:
-            return
+        self._delete(f"/api/webhooks/{webhook_id}/")
 
     def add_local_storage(self, project_id: int, path: str) -> int:
         """Let a project's users see the files of a folder on Label Studio's machine; returns the storage's id.
@@ -413,6 +402,11 @@ class LabelStudio(Connection):
                 return int(storage["id"])
         body = {"project": project_id, "path": path, "title": "images", "use_blob_urls": True}
         return int(self.send("POST", "/api/storages/localfiles", body)["id"])
+
+    def _delete(self, path: str) -> None:
+        """Delete what is at a path; what is gone already is no error."""
+        with suppress(NotFound):
+            self.request("DELETE", path)
 
 
 def _filter(field: str, operator: str, kind: str, value: object) -> Json:
