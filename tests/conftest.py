@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from backend import Backend
     from filled import Filled
 
+    from cdsel_backend.labelstudio.client import LabelStudio
+
 LABEL_CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read_text(encoding="utf-8")
 NUMBER = itertools.count(1)
 _LONG = """
@@ -146,6 +148,14 @@ def browser(studio: LocalStudio) -> Iterator[httpx.Client]:
     """A client logged in to `studio` as a browser is."""
     with studio.session() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def client(studio: LocalStudio) -> LabelStudio:
+    """`studio` as the loop asks it."""
+    from cdsel_backend.labelstudio.client import LabelStudio
+
+    return LabelStudio(studio.url, studio.token)
 
 
 @pytest.fixture(scope="session")

@@ -36,11 +36,6 @@ from cdsel_backend.store.data_folder import claim_folder
 
 
 @pytest.fixture
-def client(studio):
-    return LabelStudio(studio.url, studio.token)
-
-
-@pytest.fixture
 def backend(tmp_path, studio):
     """The web part of a backend on a port of its own, with its store."""
     server = ServerSettings(data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=studio.token)

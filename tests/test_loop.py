@@ -13,18 +13,13 @@ import pytest
 from backend import POLL, Backend, eventually
 from conftest import LABEL_CONFIG
 
-from cdsel_backend.labelstudio.client import LabelStudio, NotFound
+from cdsel_backend.labelstudio.client import NotFound
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.store import State, Store
 
 BUDGET, ROUND = 10, 4
 KILLS = 2  # beside the one while it embeds; reliability/ kills a hundred times, and much cheaper
 SPACE = parse_label_space(LABEL_CONFIG)
-
-
-@pytest.fixture(scope="module")
-def client(studio):
-    return LabelStudio(studio.url, studio.token)
 
 
 def connect(client, backend, project, **settings):

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from cdsel_backend.cli import main
 from cdsel_backend.labels import label_names, presence_text
-from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.store import State, Store
@@ -33,11 +32,6 @@ PAGES = (
     "/status.json",
 )
 ROUND = 12
-
-
-@pytest.fixture(scope="module")
-def client(studio):
-    return LabelStudio(studio.url, studio.token)
 
 
 @pytest.fixture

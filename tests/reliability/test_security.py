@@ -59,11 +59,6 @@ def trap() -> Iterator[Trap]:
 
 
 @pytest.fixture(scope="module")
-def client(studio):
-    return LabelStudio(studio.url, studio.token)
-
-
-@pytest.fixture(scope="module")
 def backend(tmp_path_factory, studio):
     """One with a login, as on a network."""
     folder = tmp_path_factory.mktemp("secure")
