@@ -123,9 +123,7 @@ def level_effects(projected: NDArray[np.float32], columns: Sequence[Column]) -> 
     gram = np.zeros((firsts[-1], firsts[-1]))
     sums = np.zeros((firsts[-1], projected.shape[1]))
     mean = projected.mean(axis=0, dtype=np.float64)
-    for d in range(
-        projected.shape[1]
-    ):  # one component after the other: a pool of a million has no room for two
+    for d in range(projected.shape[1]):  # one after the other: a pool of a million has no room for two
         deviation = projected[:, d] - mean[d]
         for a in codes:
             sums[:, d] += np.bincount(a, weights=deviation, minlength=firsts[-1])

@@ -16,9 +16,8 @@ from cdsel_backend.store.queue import Adopted
 from cdsel_backend.store.records import Json
 
 NO_REASON = "Selected before this backend's data folder was made or restored; why is not known any more."
-IN_PLACE = (
-    "cdsel-round-"  # before a round's number: the model version of the predictions that show it in place
-)
+IN_PLACE = "cdsel-round-"
+"""Before a round's number: the model version of the predictions that show it in place."""
 _ROUND = re.compile(rf"{IN_PLACE}(\d{{1,9}})")
 SPARE_RANKS = 1000
 """Ranks beyond two for each item of the pool that a task may claim: whoever imports one can write any number."""

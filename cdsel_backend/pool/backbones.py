@@ -197,9 +197,8 @@ def _closer(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
         return size
     try:
         model(torch.zeros(1, 3, height, width))
-    except (
-        Exception
-    ):  # each kind of network has its own way to refuse: assertions, shapes that do not multiply
+    except Exception:
+        # Each kind of network has its own way to refuse: assertions, shapes that do not multiply.
         return size
     return height, width
 

@@ -26,9 +26,8 @@ _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "JPEG2000
 _GREEDY = {"WEBP": 16, "AVIF": 12, "JPEG2000": 24}  # bytes a pixel that their decoders take
 _UNTURNED = ("WEBP",)  # browsers do not apply the EXIF orientation of these
 
-Image.MAX_IMAGE_PIXELS = (
-    None  # Pillow's own bound: `read_image` checks the caller's before any pixel is decoded
-)
+# Instead of Pillow's own bound `read_image` checks the caller's, before any pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
 _decoding = Room(1536 * 2**20)  # bytes, of all pictures of this process that are decoded at once
 
 

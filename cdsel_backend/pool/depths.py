@@ -119,9 +119,8 @@ def find_depths(model: nn.Module, size: tuple[int, int]) -> Depths | None:
     try:
         levels = read_levels(model, torch.zeros(1, 3, *size), every)
         maps = [level.shape for level, _ in levels]
-    except (
-        Exception
-    ):  # a network of another kind (several inputs, parts that were cut off): it has its last layer
+    except Exception:
+        # A network of another kind (several inputs, parts that were cut off): it has its last layer.
         return None
     if not maps or any(len(shape) != 4 for shape in maps):
         return None

@@ -29,9 +29,8 @@ from cdsel_backend.store.records import Json, QueueTask
 
 WITHDRAWN, RETURNED, ADOPTED = "TASKS_WITHDRAWN", "TASKS_RETURNED", "TASKS_TAKEN_BACK"  # actions of events
 CONFIG_KEPT = "CONFIG_KEPT"
-MOST_LOOKS = (
-    500  # tasks that Label Studio is asked for one by one in one look; the others are due at the next
-)
+MOST_LOOKS = 500
+"""Tasks that Label Studio is asked for one by one in one look; the others are due at the next."""
 
 
 def sync_queues(context: Context, state: State, queues: Sequence[int], now: float) -> None:

@@ -34,12 +34,10 @@ if TYPE_CHECKING:
     from cdsel_backend.pool.backbones import Backbone
 
 COMMIT_SECONDS = 2.0  # between commits: what a crash costs at the most
-COMMIT_IMAGES = (
-    4096  # so that a GPU does not wait for the last commit of a step, which nothing goes on beside
-)
-STEP_SECONDS = (
-    10.0  # of a step: long beside the filling of its pipeline, short beside the time between two polls
-)
+COMMIT_IMAGES = 4096
+"""So that a GPU does not wait for the last commit of a step, which nothing goes on beside."""
+STEP_SECONDS = 10.0
+"""Of a step: long beside the filling of its pipeline, short beside the time between two polls."""
 MOST_IMAGES = 100_000  # of a step
 PAGE = 512  # items read from the store at once
 AHEAD = 8192  # vectors that wait at most while others are committed, so that no device has to

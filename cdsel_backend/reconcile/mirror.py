@@ -18,9 +18,8 @@ from cdsel_backend.store.records import Json
 ORIGIN = "mirror"
 MOST = 40  # annotations written in one step
 PAUSE_SECONDS = 20.0  # between two looks while labels come in
-LOOK_SECONDS = (
-    86_400.0  # between looks while nothing changes: somebody may have deleted a mirrored annotation
-)
+LOOK_SECONDS = 86_400.0
+"""Between looks while nothing changes: somebody may have deleted a mirrored annotation."""
 
 
 def mirror(context: Context, state: State) -> bool:

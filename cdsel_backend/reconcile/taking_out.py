@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from cdsel_backend.labelstudio.adopting import IN_PLACE
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of
@@ -73,5 +74,5 @@ def _predictions(studio: LabelStudio, state: State, task: int) -> Sequence[int]:
     return [
         int(prediction["id"])
         for prediction in studio.predictions(state.project.pool_project)
-        if prediction["task"] == task and str(prediction["model_version"]).startswith("cdsel-round-")
+        if prediction["task"] == task and str(prediction["model_version"]).startswith(IN_PLACE)
     ]

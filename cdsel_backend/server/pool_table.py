@@ -25,9 +25,8 @@ from cdsel_backend.store import State, Store
 T = TypeVar("T")
 KEPT = 4  # projects
 STALE = 5.0
-MOST_TYPED = (
-    20_000  # images that are not embedded whose metadata are read: while a pool is embedded, nearly all wait
-)
+MOST_TYPED = 20_000
+"""Images that are not embedded whose metadata are read: while a pool is embedded, nearly all wait."""
 FAR = 1.8  # of the width that holds 99.8 % of the images: what the map shows at most
 
 

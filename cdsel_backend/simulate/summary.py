@@ -16,9 +16,8 @@ from cdsel_backend.simulate.plan import BASELINE, DEFAULT, METRICS, ORACLE
 
 Pipeline = tuple[str, str]
 WORST, FAIR, WITHIN = "worst_group_accuracy", "group_balanced_accuracy", "within_group_auc"
-SEEDS_OF_A_SAVING = (
-    10  # from which labels saved may be claimed: a bootstrap of fewer repeats hides its own error
-)
+SEEDS_OF_A_SAVING = 10
+"""From which labels saved may be claimed: a bootstrap of fewer repeats hides its own error."""
 _RESAMPLES = 4000
 
 

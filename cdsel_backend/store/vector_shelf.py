@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from cdsel_backend.store.vectors import BLOCK
 
 SHARD = 65_536  # vectors of one file
-TAIL = (
-    4_096  # of the newest vectors, looked through before the first append: a power cut may have spoilt them
-)
+TAIL = 4_096
+"""Of the newest vectors, looked through before the first append: a power cut may have spoilt them."""
 KEY = np.dtype([("hash", "V32"), ("exponent", "<i2"), ("forgotten", "<u2"), ("crc", "<u4")])
 LEAST_UNSCALED, MOST_UNSCALED = 2.0**-8, 2.0**15  # of a vector's largest value, to be kept as it is
 

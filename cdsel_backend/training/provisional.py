@@ -19,9 +19,8 @@ from cdsel_backend.training.cross_fit import Unseen
 from cdsel_backend.training.evaluate import evaluate
 from cdsel_backend.training.random_share import wilson
 
-MIN_GROUP = (
-    8  # labels of a group from which it is given; `evaluate.MIN_GROUP` holds for what models are judged by
-)
+MIN_GROUP = 8
+"""Labels of a group from which it is given; `evaluate.MIN_GROUP` holds for what models are judged by."""
 _KEPT = (
     "n",
     "worst_group_accuracy",

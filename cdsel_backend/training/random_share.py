@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind
 
-FEWEST = (
-    15  # labels of the random share, below which nothing is estimated: as for a group of the held-out labels
-)
+FEWEST = 15
+"""Labels of the random share, below which nothing is estimated: as for a group of the held-out labels."""
 _Z = NormalDist().inv_cdf(0.975)
 
 

@@ -47,9 +47,8 @@ SLOW_IMPORTS = [
     "scipy.stats",
 ]
 MOST_KILLS = 30  # of one run
-LIFE_CLOCK = (
-    400.0  # seconds from the beginning of a life to that of the next, by their clock: more than a lease
-)
+LIFE_CLOCK = 400.0
+"""Seconds from the beginning of a life to that of the next, by their clock: more than a lease."""
 LIFE_SECONDS = 600.0  # after which a life counts as hanging
 LOST, DOUBLE, OVERRUN, OTHER = KINDS = ("lost labels", "duplicates", "overruns", "other")
 

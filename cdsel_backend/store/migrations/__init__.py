@@ -20,9 +20,8 @@ from cdsel_backend.store.vectors import VectorStore
 
 log = logging.getLogger(__name__)
 
-VERSION_TABLE = (
-    "schema_revision"  # where the database keeps its revision; Label Studio's tables may lie beside it
-)
+VERSION_TABLE = "schema_revision"
+"""Where the database keeps its revision; Label Studio's tables may lie beside it."""
 UPGRADED_BY = "upgraded by"  # the fact that names the program's version that brought it there
 POSTGRESQL_LOCK = 0xCD5E1  # held during a migration: two processes may start at once
 KNOWN = tuple(
