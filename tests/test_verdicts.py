@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made import column
+from made import column, proxied
 
 from cdsel_backend.confounders import (
     Finding,
@@ -21,20 +21,6 @@ from cdsel_backend.confounders.judge import Measured, judge
 from cdsel_backend.confounders.probe import fit_probe
 
 
-def world(seed, labelled, n=1200, dim=64):
-    """A label that shows, a site that shows by itself, a proxy that follows the label only."""
-    rng = np.random.default_rng(seed)
-    label = rng.integers(0, 2, n)
-    site, proxy = (np.where(rng.random(n) < 0.8, label, 1 - label) for _ in range(2))
-    vectors = rng.standard_normal((n, dim)).astype(np.float32)
-    vectors[:, 0] += 2.5 * label
-    vectors[:, 1] += 2.5 * site
-    given = np.full(n, -1)
-    some = rng.permutation(n)[:labelled]
-    given[some] = label[some]
-    return vectors, [column("site", site), column("proxy", proxy)], given
-
-
 def verdicts(report):
     return {one.variable: one.verdict for one in report.findings}
 
@@ -49,7 +35,7 @@ def verdicts(report):
 def test_what_only_follows_the_label_is_no_confounder(labelled, proxy):
     """CASES 23. In 100 seeds: tests/benchmarks/planted.py."""
     for seed in (1, 2, 3):
-        report = detect(*world(seed, labelled), classes=("no", "yes"))
+        report = detect(*proxied(seed, labelled), classes=("no", "yes"))
         found = verdicts(report)
         assert found["site"] is Verdict.CONFOUNDER
         assert found["proxy"] in proxy
@@ -64,7 +50,7 @@ def test_what_only_follows_the_label_is_no_confounder(labelled, proxy):
 
 def test_a_confounder_that_one_of_848_values_carries_is_found():
     """As wide as the default's vectors; it lies in no direction of great variance (tests/benchmarks/planted.py)."""
-    found = verdicts(detect(*world(0, 1200, dim=848), classes=("no", "yes")))
+    found = verdicts(detect(*proxied(0, 1200, dim=848), classes=("no", "yes")))
     assert found["site"] is Verdict.CONFOUNDER
     assert found["proxy"] in {Verdict.ASSOCIATED_ONLY, Verdict.NOT_KNOWN_YET}
 
@@ -84,14 +70,14 @@ def test_patients_are_permuted_and_not_their_images():
 
 
 def test_labels_of_few_images_are_compared_though_the_pool_is_large():
-    vectors, columns, labels = world(0, 60, n=6000)
+    vectors, columns, labels = proxied(0, 60, n=6000)
     (site, _) = detect(vectors, columns, labels, classes=("no", "yes")).findings
     assert site.variable == "site"
     assert site.given_label > 0.85
 
 
 def test_given_one_label_or_none_there_is_nothing_to_say():
-    vectors, columns, labels = world(0, 0, n=300)
+    vectors, columns, labels = proxied(0, 0, n=300)
     rng = np.random.default_rng(0)
     probe = fit_probe(vectors, None, rng)
     assert probe.given_label(columns[0].codes, labels, rng) is None
@@ -112,7 +98,7 @@ def test_information_agrees_with_its_definition():
 
 
 def test_before_labels_a_variable_is_suspected_and_says_on_what_it_rests():
-    vectors, columns, labels = world(0, 0)
+    vectors, columns, labels = proxied(0, 0)
     vectors[:, 1] += 4 * columns[0].codes
     (site, *_) = detect(vectors, columns, labels).findings
     assert site.verdict is Verdict.SUSPECTED
@@ -159,7 +145,7 @@ def test_strata_stay_while_few_labels_hide_a_confounder():
 
 def test_few_labels_that_follow_the_site_wholly_do_not_drop_it():
     """A site with one label each so far may be a consequence of the label, or confound completely: not known yet."""
-    vectors, (site, _), _ = world(0, 0)
+    vectors, (site, _), _ = proxied(0, 0)
     few = np.full(len(site), -1)
     some = np.concatenate([np.flatnonzero(site.codes == level)[:15] for level in (0, 1)])
     few[some] = site.codes[some]
