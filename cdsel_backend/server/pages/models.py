@@ -107,22 +107,30 @@ def measures(row: Training, provisional: bool) -> Json | None:
 def provisional_groups(insight: Json) -> Markup | None:
     """The cross-fitted accuracy of each group with its interval, the worst first; None where there is none."""
     found = (insight or {}).get("provisional") or {}
+    return _bars_of_groups(found, "accuracy, provisional", "Cross-fitted accuracy in each group")
+
+
+def group_picture(metrics: Json) -> Markup | None:
+    """The champion's accuracy in each group that has enough held-out labels, the worst first."""
+    return _bars_of_groups(metrics, "accuracy", "Accuracy of the champion in each group")
+
+
+def _bars_of_groups(found: Json, x_label: str, title: str) -> Markup | None:
     groups = sorted(
-        (group for group in found.get("groups", ()) if not group["unreliable"]),
+        (group for group in found.get("groups", ()) if not group.get("unreliable")),
         key=lambda group: group["accuracy"],
     )
     if not groups:
         return None
-    low, high = np.array([group["interval"] for group in groups]).T
+    ends = np.array([group["interval"] for group in groups if "interval" in group]).T
     return Markup(
         figures.bars(
             [group["group"] for group in groups],
             [group["accuracy"] for group in groups],
-            low,
-            high,
-            tones=["second" if group["group"] == found["worst_group"] else "first" for group in groups],
-            x_label="accuracy, provisional",
-            title="Cross-fitted accuracy in each group",
+            *ends,
+            tones=["second" if group["group"] == found.get("worst_group") else "first" for group in groups],
+            x_label=x_label,
+            title=title,
             digits=2,
         )
     )
@@ -212,26 +220,6 @@ def pool_picture(found: Json) -> Markup | None:
             tones=["second" if name == "model is wrong" and found["error"] else "first" for name in shares],
             x_label="share of the pool",
             title="What the random share says of the pool",
-            digits=2,
-        )
-    )
-
-
-def group_picture(metrics: Json) -> Markup | None:
-    """The champion's accuracy in each group that has enough held-out labels, the worst first."""
-    groups = sorted(
-        (group for group in metrics.get("groups", ()) if not group.get("unreliable")),
-        key=lambda group: group["accuracy"],
-    )
-    if not groups:
-        return None
-    return Markup(
-        figures.bars(
-            [group["group"] for group in groups],
-            [group["accuracy"] for group in groups],
-            tones=["second" if group["group"] == metrics.get("worst_group") else "first" for group in groups],
-            x_label="accuracy",
-            title="Accuracy of the champion in each group",
             digits=2,
         )
     )
