@@ -12,8 +12,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from made import encode
 from PIL import Image
-from test_pool import encode, picture
+from test_pool import picture
 
 from cdsel_backend.pool.backbones import Backbone, fit_to, load_backbone
 from cdsel_backend.pool.codec import File, NvImageCodec

@@ -6,8 +6,9 @@ import time
 
 import numpy as np
 import pytest
+from made import encode
 from test_images import reply, serve
-from test_pool import encode, picture
+from test_pool import picture
 from world import SIZE, World
 
 from cdsel_backend.confounders import Report, Verdict

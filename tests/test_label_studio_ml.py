@@ -20,12 +20,10 @@ import pytest
 from backend import Backend, eventually
 from environments import packages
 from reverse_proxy import reverse_proxy
-from test_loop import client, queue_ready, submit_next
+from test_loop import queue_ready, submit_next
 
 from cdsel_backend.demo.process import ServerProcess
 from cdsel_backend.store import Store
-
-__all__ = ["client"]  # the fixture
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "docker" / "label_studio_ml"
