@@ -25,6 +25,7 @@ from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.store.records import Json
+from cdsel_backend.whole_file import write_whole
 
 
 def run_demo(options: Options, console: Console) -> None:
@@ -200,7 +201,7 @@ def _label_by_script(demo: Demo) -> None:
     plain = demo.compare(status)
     if demo.options.json_out is not None:
         text = json.dumps(demo.report(status, plain), indent=2)
-        demo.options.json_out.write_text(text + "\n", encoding="utf-8")
+        write_whole(demo.options.json_out, f"{text}\n".encode())
 
 
 def _label_round(demo: Demo, annotator: Annotator, number: int, status: Json) -> None:

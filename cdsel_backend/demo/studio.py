@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from typing_extensions import Self
 from cdsel_backend.demo.installation import LabelStudioMissing, find_installation
 from cdsel_backend.demo.process import DidNotStart, ServerProcess, free_port, local_environment
 from cdsel_backend.demo.tables import copy_tables
+from cdsel_backend.whole_file import whole_file
 
 __all__ = ["LabelStudioMissing", "LocalStudio"]
 
@@ -178,9 +178,9 @@ class LocalStudio:
             "token": self.token,
             "legacy_token": self.legacy_token,
         }
-        descriptor = os.open(self._login_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(login, file)
+        with whole_file(self._login_file) as draft:
+            draft.chmod(0o600)
+            draft.write_text(json.dumps(login), encoding="utf-8")
 
     def _environment(self) -> dict[str, str]:
         env = local_environment()

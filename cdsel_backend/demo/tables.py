@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -15,6 +14,7 @@ from platformdirs import user_cache_path
 
 from cdsel_backend.demo.installation import Installation
 from cdsel_backend.demo.process import DidNotStart, ServerProcess
+from cdsel_backend.whole_file import whole_file
 
 DATABASE = "label_studio.sqlite3"
 
@@ -34,13 +34,8 @@ def copy_tables(
     with suppress(OSError, sqlite3.Error, DidNotStart):
         if not kept.exists():
             _make(kept, installation, environment, timeout)
-        handle, name = tempfile.mkstemp(dir=data_dir, prefix=f".{DATABASE}-")
-        os.close(handle)
-        try:
-            shutil.copyfile(kept, name)
-            os.replace(name, target)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with whole_file(target, lasting=False) as draft:
+            shutil.copyfile(kept, draft)
 
 
 def _make(kept: Path, installation: Installation, environment: Mapping[str, str], timeout: float) -> None:
@@ -69,7 +64,9 @@ def _make(kept: Path, installation: Installation, environment: Mapping[str, str]
             process.stop()
         if process.status != 0:
             raise process.failure(f"ended with status {process.status}")
-        whole = folder / "whole"
-        with closing(sqlite3.connect(folder / DATABASE)) as source, closing(sqlite3.connect(whole)) as copy:
+        with (
+            whole_file(kept) as draft,
+            closing(sqlite3.connect(folder / DATABASE)) as source,
+            closing(sqlite3.connect(draft)) as copy,
+        ):
             source.backup(copy)
-        os.replace(whole, kept)

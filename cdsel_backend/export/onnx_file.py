@@ -21,8 +21,6 @@ Memory: about 12 bytes a pixel of the picture, beside the network's own.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +32,7 @@ from cdsel_backend.export.graph import WholeModel, level_codes
 from cdsel_backend.export.version import UnusableVersion, WholeVersion
 from cdsel_backend.labels import KINDS
 from cdsel_backend.training import answers_for
+from cdsel_backend.whole_file import whole_file
 
 FORMAT = "cdsel-onnx-1"
 _OPSET = 17
@@ -64,8 +63,7 @@ def write_onnx(version: WholeVersion, file: Path, *, card: str) -> None:
     size = sum(tensor.nbytes for tensor in whole.state_dict().values())
     if size > _MOST_BYTES:
         raise UnusableVersion(f"{version.name} has {size / 1e9:.1f} GB of weights; one ONNX file holds 2 GB")
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as folder:
-        draft = Path(folder) / "model.onnx"
+    with whole_file(file) as draft:
         _export(whole, draft, variables=len(version.model.variables))
         graph = onnx.load(str(draft))
         if version.model.variables:
@@ -75,7 +73,6 @@ def write_onnx(version: WholeVersion, file: Path, *, card: str) -> None:
         onnx.helper.set_model_props(graph, {**metadata(version), "model_card": card})
         onnx.checker.check_model(graph)
         onnx.save(graph, str(draft))
-        os.replace(draft, file)
 
 
 def _export(whole: WholeModel, file: Path, *, variables: int) -> None:

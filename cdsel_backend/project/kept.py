@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.store.records import Json
+from cdsel_backend.whole_file import whole_file
 
 HEAD = "head"
 
@@ -42,10 +42,5 @@ def write_kept(path: Path, key: str, arrays: Mapping[str, NDArray[Any]], meta: J
     """Keep arrays under a key, in the place of what is there."""
     head = json.dumps({"key": key, "meta": meta}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **{HEAD: np.frombuffer(head, dtype=np.uint8), **arrays})  # type: ignore[arg-type]
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as draft, draft.open("wb") as file:
+        np.savez(file, **{HEAD: np.frombuffer(head, dtype=np.uint8), **arrays})  # type: ignore[arg-type]

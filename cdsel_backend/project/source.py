@@ -21,6 +21,7 @@ from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import DueItem, Item, Source
 from cdsel_backend.store.sources import in_parts
+from cdsel_backend.whole_file import write_first
 
 KEY_FILE = "identifiers.key"  # the secret that identifiers of DICOM headers are hashed with
 KEY_BYTES = 32
@@ -129,15 +130,7 @@ def secret(folder: Path) -> bytes:
     file = folder / KEY_FILE
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{KEY_FILE}.{secrets.token_hex(8)}")
-        part.touch(mode=0o600)
-        part.write_bytes(secrets.token_bytes(KEY_BYTES))
-        try:
-            file.hardlink_to(part)  # whoever is first wins
-        except FileExistsError:
-            pass
-        finally:
-            part.unlink()
+        write_first(file, secrets.token_bytes(KEY_BYTES))
     return file.read_bytes()
 
 

@@ -9,6 +9,7 @@ import click
 from cdsel_backend.counted import form, number_of
 from cdsel_backend.server.models_command import out_option, project_option, project_state
 from cdsel_backend.server.shelf import open_shelf
+from cdsel_backend.whole_file import not_written, write_whole
 
 FORMATS = ("label-studio", "csv", "coco")
 
@@ -55,11 +56,11 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
             text, left_out = coco(images, space)
         else:
             text = label_studio_json(images, space)
-        file.write_text(text, encoding="utf-8", newline="")
+        write_whole(file, text.encode())
     except (LabelStudioError, ModelFormatError, ValueError) as fault:
         raise click.ClickException(str(fault)) from None
     except OSError as fault:
-        raise click.ClickException(f"{file} cannot be written: {fault}") from None
+        raise click.ClickException(not_written(file, fault)) from None
     click.echo(f"{number_of(len(images), 'labelled image')} in {file}")
     if left_out:
         click.echo(

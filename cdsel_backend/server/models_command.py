@@ -18,6 +18,7 @@ from cdsel_backend.project.wording import outcome
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.store import State, Store
 from cdsel_backend.training.model_files import ModelFormatError, load_meta
+from cdsel_backend.whole_file import not_written, whole_file
 
 
 @click.group()
@@ -133,12 +134,13 @@ def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
     try:
         whole = open_version(shelf.server, state, found_version(state, version))
         card = model_card(whole, state)
-        write_onnx(whole, file, card=card)
-        card_file.write_text(card, encoding="utf-8")
+        with whole_file(card_file) as draft:  # which takes its place after the model
+            draft.write_text(card, encoding="utf-8")
+            write_onnx(whole, file, card=card)
     except (UnusableVersion, ModelFormatError) as fault:
         raise click.ClickException(str(fault)) from None
     except OSError as fault:
-        raise click.ClickException(f"{file} cannot be written: {fault}") from None
+        raise click.ClickException(not_written(file, fault)) from None
     click.echo(f"{whole.name}: {file} ({number_of(file.stat().st_size, 'byte')}), card in {card_file}")
 
 

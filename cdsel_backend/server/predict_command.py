@@ -14,6 +14,7 @@ from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.server.models_command import found_version, project_option, project_state
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.table import BYTE_ORDER_MARK, csv_cell
+from cdsel_backend.whole_file import not_written, whole_file
 
 BATCH = 64  # images in memory at once, as decoded ones
 
@@ -61,7 +62,7 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
         "problem",
     ]
     try:
-        with file.open("w", newline="", encoding="utf-8") as out:
+        with whole_file(file) as draft, draft.open("w", newline="", encoding="utf-8") as out:
             out.write(BYTE_ORDER_MARK)
             writer = csv.DictWriter(out, columns, restval="")
             writer.writeheader()
@@ -73,7 +74,7 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
     except SourceError as fault:
         raise click.ClickException(str(fault)) from None
     except OSError as fault:
-        raise click.ClickException(f"{file} cannot be written: {fault}") from None
+        raise click.ClickException(not_written(file, fault)) from None
     click.echo(f"{name}: {number_of(done, 'image')} in {file}, {problems:,} of them cannot be used.")
 
 

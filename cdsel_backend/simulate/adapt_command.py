@@ -18,6 +18,7 @@ from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.network import DEFAULT, load_network
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.sources import open_source
+from cdsel_backend.whole_file import not_written, whole_file
 
 _LINES = 20  # of progress
 
@@ -55,7 +56,7 @@ def adapt_backbone(
     and its folder in CDSEL_ALLOWED_WEIGHTS; whether it ranks better than the backbone as it was, `cdsel simulate
     --backbone NAME,NAME=FILE` measures on labelled images. Needs the extra `adapt`; without a GPU it takes hours.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     console = Console()
     if out.suffix != ".safetensors":
@@ -65,22 +66,32 @@ def adapt_backbone(
         listing = opened.list()
         items = _usable(opened, [] if listing is None else list(listing.items), console)
         network = load_network(backbone, weights=weights)
-        adapt(
-            network,
-            lambda number: _read(opened, items[number]),
-            len(items),
-            Adaptation(epochs, batch, rate),
-            device=find_device(device),
-            seed=seed,
-            progress=partial(_tell, console),
-        )
     except (SourceError, BackboneError) as fault:
         raise click.ClickException(str(fault)) from None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.contiguous() for key, value in network.model.state_dict().items()}, out)
+        with whole_file(out) as draft:  # before the hours that it takes: that it cannot be written shows now
+            adapt(
+                network,
+                lambda number: _read(opened, items[number]),
+                len(items),
+                Adaptation(epochs, batch, rate),
+                device=find_device(device),
+                seed=seed,
+                progress=partial(_tell, console),
+            )
+            draft.write_bytes(
+                save({key: value.contiguous() for key, value in network.model.state_dict().items()})
+            )
+    except BackboneError as fault:
+        raise click.ClickException(str(fault)) from None
+    except UnreadableImage as fault:
+        raise click.ClickException(
+            f"an image that could be read before cannot be read any more ({fault}): see that its folder or bucket is "
+            "there, and begin again"
+        ) from None
     except OSError as fault:
-        raise click.ClickException(f"{out} cannot be written: {fault}") from None
+        raise click.ClickException(not_written(out, fault)) from None
     console.print(f"{backbone}, adapted to {number_of(len(items), 'image')}: {out}", markup=False)
 
 

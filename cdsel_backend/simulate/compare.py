@@ -15,6 +15,7 @@ from rich.table import Table
 from cdsel_backend.simulate.backbones import rate
 from cdsel_backend.simulate.reading import read
 from cdsel_backend.table import Row, UsageError
+from cdsel_backend.whole_file import write_whole
 
 
 def compare(console: Console, given: Mapping[str, Any], rows: list[Row], progress: Progress) -> None:
@@ -46,4 +47,4 @@ def compare(console: Console, given: Mapping[str, Any], rows: list[Row], progres
     out: Path = given["out"]
     out.mkdir(parents=True, exist_ok=True)
     document = {name: asdict(rating) for name, rating in found.items()}
-    (out / "backbones.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    write_whole(out / "backbones.json", json.dumps(document, indent=1).encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from cdsel_backend.pool.groups import group_id
 from cdsel_backend.pool.label_cells import is_several, label_of
 from cdsel_backend.simulate.pictures import Pictures, named, read_pictures
 from cdsel_backend.table import Row, UsageError, image_file, require, require_images
+from cdsel_backend.whole_file import whole_file
 
 Progress = Callable[[str, int, int], None]
 FEW = 5  # images of a class, below which nothing is learned or measured of it
@@ -338,6 +338,7 @@ class _Cache:
         if len(self.vectors) == self._before:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(draft, hashes=np.array(list(self.vectors)), vectors=np.stack(list(self.vectors.values())))
-        draft.replace(self._path)
+        with whole_file(self._path) as draft:
+            np.savez(
+                draft, hashes=np.array(list(self.vectors)), vectors=np.stack(list(self.vectors.values()))
+            )

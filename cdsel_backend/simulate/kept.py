@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.outcome import Outcome
 from cdsel_backend.simulate.plan import Plan, Unit
 from cdsel_backend.table import UsageError
+from cdsel_backend.whole_file import whole_file
 
 FOLDER = ".cdsel-unfinished"
 """Of the folder for the results. It goes when they are written."""
@@ -46,10 +46,8 @@ class Kept:
 
     def write(self, unit: Unit, outcome: Outcome) -> None:
         """Keep a unit's outcome: wholly or not at all, whenever the process dies."""
-        file = self._file(unit)
-        half = file.with_suffix(".half")
-        joblib.dump(outcome, half)
-        os.replace(half, file)
+        with whole_file(self._file(unit), lasting=False) as draft:
+            joblib.dump(outcome, draft)
 
     def remove(self) -> None:
         """Remove what is kept, of other plans, too."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib import metadata
@@ -25,6 +27,7 @@ from cdsel_backend.simulate.section import label, place_of, shown
 from cdsel_backend.simulate.selected import cell_counts
 from cdsel_backend.simulate.summary import FAIR, WORST, Findings, Saving, labels_saved
 from cdsel_backend.simulate.worlds import make_world
+from cdsel_backend.whole_file import whole_file
 
 _NO_OPTIONS = frozenset({"items", "notes", "left_out"})  # of the settings in summary.json
 
@@ -45,8 +48,6 @@ def write(
         return order[r.strategy], order.get(r.training, 99), r.training, r.correlation, r.budget, r.seed
 
     results, groups = sorted(outcome.results, key=sort_key), sorted(outcome.groups, key=sort_key)
-    _write_csv(out / "results.csv", Result, results)
-    _write_csv(out / "groups.csv", GroupResult, groups)
     findings = Findings(results, plan.correlations, plan.budgets, plan.seeds, plan.first_seed)
     saving = labels_saved(findings)
     each = {c: saved.to_json() for c in plan.correlations if (saved := labels_saved(findings, c)) is not None}
@@ -66,7 +67,6 @@ def write(
         "tables": tables,
         **findings.to_json(),
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
     pools = {
         c: sum(
             (
@@ -90,17 +90,24 @@ def write(
         run=run | {name: _listed(value) for name, value in options.items() if value not in (None, [], ())},
         notes=settings["notes"],
     )
-    (out / "report.html").write_text(render(findings, saving, outcome, setting), encoding="utf-8")
+    files = {
+        "results.csv": _csv(Result, results),
+        "groups.csv": _csv(GroupResult, groups),
+        "summary.json": json.dumps(summary, indent=1, allow_nan=False),
+        "report.html": render(findings, saving, outcome, setting),
+    }
+    with ExitStack() as together:  # all are written before the first takes its place
+        for name, text in files.items():
+            together.enter_context(whole_file(out / name)).write_bytes(text.encode())
     _print(console, findings, saving, out)
 
 
-def _write_csv(
-    path: Path, kind: type[Result] | type[GroupResult], rows: Sequence[Result | GroupResult]
-) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(kind)])
-        writer.writerows(tuple(asdict(row).values()) for row in rows)
+def _csv(kind: type[Result] | type[GroupResult], rows: Sequence[Result | GroupResult]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([field.name for field in fields(kind)])
+    writer.writerows(tuple(asdict(row).values()) for row in rows)
+    return out.getvalue()
 
 
 def _run_facts(data: Dataset, sets: dict[str, Dataset], plan: Plan) -> dict[str, str]:

@@ -18,7 +18,6 @@ import sqlite3
 import tarfile
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from cdsel_backend import __version__
+from cdsel_backend.whole_file import whole_file
 
 MANIFEST = "manifest.json"
 FORM = 1  # of an archive
@@ -67,18 +67,10 @@ def back_up(folder: Path, database: Path | None, archive: Path) -> Manifest:
         raise ArchiveError(f"{archive} exists: name a new file")
     if archive.resolve().is_relative_to(folder.resolve()):
         raise ArchiveError(f"{archive} lies in the data folder {folder}: name a file elsewhere")
-    partial = archive.with_name(f".{archive.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # it holds patients' data
-        with os.fdopen(descriptor, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w") as tar:
-                manifest = _fill(tar, folder, database, archive.parent)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(archive)
-    finally:
-        partial.unlink(missing_ok=True)
-    return manifest
+    with whole_file(archive) as draft:
+        draft.chmod(0o600)  # it holds patients' data
+        with tarfile.open(draft, mode="w") as tar:
+            return _fill(tar, folder, database, archive.parent)
 
 
 def restore(archive: Path, folder: Path, *, replace: bool = False) -> tuple[Manifest, Path | None]:

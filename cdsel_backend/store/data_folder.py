@@ -6,12 +6,11 @@ with a folder of its own is refused before it writes anything.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import uuid
 from pathlib import Path
 
 from cdsel_backend.store.store import Store
+from cdsel_backend.whole_file import write_first
 
 MARKER = "folder.id"
 FACT = "data folder"  # the database's copy of the id
@@ -63,19 +62,8 @@ def _read(folder: Path) -> str | None:
 def _mark(folder: Path) -> str:
     """Give a folder an id unless it has one; returns its id."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f".{MARKER}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"{uuid.uuid4()}\n")
-        if _read(folder) is None:
-            try:
-                os.link(name, folder / MARKER)  # whole at once, and never over another's
-            except FileExistsError:
-                pass
-            except OSError:  # a file system without links: two first starts at once are the price
-                os.replace(name, folder / MARKER)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    if _read(folder) is None:
+        write_first(folder / MARKER, f"{uuid.uuid4()}\n".encode())
     found = _read(folder)
     if found is None:
         raise OSError(f"{folder / MARKER} is empty: remove it")

@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 
 from cdsel_backend.counted import number_of
 from cdsel_backend.store import vector_shelf
-from cdsel_backend.store.vector_shelf import KEY, Shelf, damaged_rows, restored, write_whole
+from cdsel_backend.store.vector_shelf import KEY, Shelf, damaged_rows, restored
 from cdsel_backend.store.vectors import BLOCK, DamagedVectors
+from cdsel_backend.whole_file import write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

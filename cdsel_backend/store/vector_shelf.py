@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.store.vectors import BLOCK
+from cdsel_backend.whole_file import sync_folder
 
 SHARD = 65_536  # vectors of one file
 TAIL = 4_096
@@ -235,22 +236,4 @@ def _write_at(path: Path, offset: int, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     if new:
-        _sync_folder(path.parent)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, also after a power cut."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    _write_at(part, 0, data)
-    part.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(path.parent)

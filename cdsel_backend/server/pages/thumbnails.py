@@ -7,7 +7,6 @@ import io
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
@@ -33,6 +32,7 @@ from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item
+from cdsel_backend.whole_file import whole_file
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,9 +137,8 @@ class Thumbnails:
 
     def _keep(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part")
-        part.write_bytes(data)
-        part.replace(path)
+        with whole_file(path, lasting=False) as draft:
+            draft.write_bytes(data)
         self._written += 1
         if self._written % TRIM_EVERY == 1:
             self._trim()
