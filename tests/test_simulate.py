@@ -263,6 +263,23 @@ def test_a_class_is_one_however_it_is_written_and_what_names_none_is_left_out():
     assert data.notes == ("2 rows have no diagnosis and were left out.",)
 
 
+def test_a_picture_of_several_rows_is_one_and_what_cannot_be_tested_is_said():
+    rows, vectors = history()
+    wide = np.hstack([vectors, np.zeros((len(vectors), 16), dtype=np.float32)])
+    wide[[7, 9]] = wide[4]
+    alone = of_table(rows, wide)
+    assert len(alone) == len(rows) - 2
+    other = sum(rows[i]["diagnosis"] != rows[4]["diagnosis"] for i in (7, 9))
+    assert alone.notes[0] == "2 rows show the picture of a row before it and were left out."
+    assert len(alone.notes) == 1 + bool(other)
+    with pytest.raises(UsageError, match="holds one patient or lesion for all images"):
+        of_table([row | {"patient": "p"} for row in rows], vectors, group="patient")
+    with pytest.raises(UsageError, match="has a usable image or vector"):
+        of_table(rows, np.full_like(vectors, np.nan))
+    with pytest.raises(UsageError, match="holds no label; at least two"):
+        of_table([row | {"diagnosis": ""} for row in rows], vectors)
+
+
 def test_a_class_of_few_images_is_said():
     assert labelled("rare", "rare").notes == ("Too few images to learn or measure: rare (2).",)
 

@@ -24,6 +24,7 @@ from cdsel_backend.table import Row, UsageError, image_file, require, require_im
 from cdsel_backend.whole_file import whole_file
 
 Progress = Callable[[str, int, int], None]
+_TELLING = 16  # values of a vector from which two that are equal are of one picture
 FEW = 5  # images of a class, below which nothing is learned or measured of it
 
 
@@ -101,11 +102,17 @@ def load_dataset(
     has_label = np.array([bool(text) for text in texts])
     finite = np.isfinite(vectors).all(axis=1)
     kept = np.flatnonzero(has_label & finite)
+    if has_label.any() and not len(kept):
+        raise UsageError(
+            f"none of {number_of(int(has_label.sum()), 'labelled row')} has a usable image or vector"
+        )
     notes = []
     for lacking, what in ((~has_label, label), (has_label & ~finite, "usable image")):
         if count := int(lacking.sum()):
             have, were = form(count, "has", "have"), form(count, "was", "were")
             notes.append(f"{number_of(count, 'row')} {have} no {what} and {were} left out.")
+    kept, copies = _without_copies(kept, vectors, texts)
+    notes += copies
     here = [rows[i] for i in kept]
     classes, labels = np.unique([texts[i] for i in kept] or [""], return_inverse=True)
     notes += check_classes(label, Counter(texts[i] for i in kept))
@@ -118,6 +125,11 @@ def load_dataset(
         ignore=ignore,
         groups=group,
     )
+    if len(set(unique)) < 2:
+        raise UsageError(
+            f"--group: column {group!r} holds one patient or lesion for all images, and none is left to test on; name "
+            "another, or leave it out"
+        )
     data = Dataset(
         name,
         vectors[kept].astype(np.float32),
@@ -131,6 +143,34 @@ def load_dataset(
     return _with_confounders(data, named)
 
 
+def _without_copies(
+    kept: NDArray[np.int64], vectors: NDArray[np.float32], texts: Sequence[str]
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Return those of the rows `kept` (m,) that show no picture of a row before them, and notes on the others.
+
+    A project asks for a picture once, and on both sides of a split it would be tested on what it was trained on. Long
+    vectors that are equal bit by bit are those of one picture.
+    """
+    if vectors.shape[1] < _TELLING:
+        return kept, []
+    first: dict[bytes, int] = {}
+    stay = [first.setdefault(vectors[row].tobytes(), row) == row for row in kept.tolist()]
+    copies = [row for row, own in zip(kept.tolist(), stay, strict=True) if not own]
+    if not copies:
+        return kept, []
+    count, other = len(copies), sum(texts[row] != texts[first[vectors[row].tobytes()]] for row in copies)
+    notes = [
+        f"{number_of(count, 'row')} {form(count, 'shows', 'show')} the picture of a row before it and "
+        f"{form(count, 'was', 'were')} left out."
+    ]
+    if other:
+        notes.append(
+            f"{number_of(other, 'of these rows has', 'of these rows have')} another label than the row before it, "
+            "which counts."
+        )
+    return kept[stay], notes
+
+
 def check_classes(label: str, counts: Counter[str]) -> list[str]:
     """Return notes on the classes of a column, by how many images have each.
 
@@ -139,9 +179,8 @@ def check_classes(label: str, counts: Counter[str]) -> list[str]:
     """
     names, n = sorted(counts), sum(counts.values())
     if len(names) < 2:
-        raise UsageError(
-            f"--label: column {label!r} holds only {''.join(names)!r}; at least two classes are needed"
-        )
+        held = f"only {names[0]!r}" if names else "no label"
+        raise UsageError(f"--label: column {label!r} holds {held}; at least two classes are needed")
     several = next((name for name in names if is_several(name)), None)
     if several is not None:
         raise UsageError(
@@ -219,7 +258,7 @@ def read_embeddings(path: Path, rows: int) -> NDArray[np.float32]:
         )
     if not np.issubdtype(vectors.dtype, np.floating):
         raise UsageError(f"--embeddings: {path} holds {vectors.dtype}; save the vectors as float32")
-    if vectors.ndim != 2 or len(vectors) != rows:
+    if vectors.ndim != 2 or len(vectors) != rows or not vectors.shape[1]:
         raise UsageError(
             f"--embeddings: {path} holds {vectors.shape} {vectors.dtype}; the table has "
             f"{number_of(rows, 'row')}, one vector each"
