@@ -68,6 +68,17 @@ function load() {
   }
 }
 
+// On paper all are in view: the first of them are loaded at once, whatever the server is busy with.
+const PRINTED = 200;
+addEventListener("beforeprint", () => {
+  const blank = [...document.querySelectorAll('img[data-src][src^="data:"]')].slice(0, PRINTED);
+  for (const image of blank) {
+    waiting.delete(image);
+    inView.unobserve(image);
+    image.src = image.dataset.src;
+  }
+});
+
 function thumbnails() {
   for (const image of document.querySelectorAll('img[data-src][src^="data:"]')) inView.observe(image);
 }
