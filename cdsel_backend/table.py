@@ -49,12 +49,22 @@ def read_table(path: Path) -> list[Row]:
                 raise UsageError(
                     f"--metadata: {path} names the column {double!r} more than once: rename one of them"
                 )
-            rows: list[Row] = [{key: value or "" for key, value in row.items() if key} for row in reader]
+            rows: list[Row] = [
+                # The header again, as where tables were put together, says nothing; its line keeps its number.
+                {key: "" if key == value and again else value or "" for key, value in row.items() if key}
+                for row in reader
+                for again in [all(value == key for key, value in row.items())]
+            ]
     except UnicodeError as fault:
         raise UsageError(
             f'--metadata: {path} is no text in UTF-8: save it as "CSV UTF-8" ({fault})'
         ) from fault
-    except (OSError, EOFError, zlib.error, csv.Error) as fault:
+    except csv.Error as fault:
+        raise UsageError(
+            f"--metadata: line {reader.line_num + 1} of {path} is no row of a CSV table ({fault}): a cell has at most "
+            f"{csv.field_size_limit():,} characters, and what begins with a quotation mark ends with one"
+        ) from fault
+    except (OSError, EOFError, zlib.error) as fault:
         raise UsageError(f"--metadata: {path} cannot be read as a CSV table in UTF-8 ({fault})") from fault
     if not rows:
         if not "".join(names).isprintable():
@@ -86,6 +96,12 @@ def csv_source(file: BinaryIO) -> tuple[Iterator[str], str]:
     head = next(lines, "")
     named = re.fullmatch(r"sep=(.)\s*", head)  # what Excel writes, and hides, before the header
     header = next(lines, "") if named else head
+    while header.startswith("#"):  # a comment, unless it has as many cells as the line below
+        below = next(lines, "")
+        if max(map(header.count, ",;\t")) == max(map(below.count, ",;\t")) or not below:
+            lines = itertools.chain([below], lines)
+            break
+        header = below
     return itertools.chain([header], lines), named[1] if named else max(",;\t", key=header.count)
 
 
@@ -110,6 +126,7 @@ def image_file(folder: Path, cell: str) -> Path:
 
     Those begin where Label Studio keeps them: local files in its document root, uploads in its folder for media.
     """
+    cell = plain_path(cell)
     address = re.fullmatch(
         r"(?:https?://[^/]+)?(?:/[^?]*)?/data/(?:local-files/\?d=|(?=upload/))(.+)", cell.strip()
     )
@@ -117,6 +134,11 @@ def image_file(folder: Path, cell: str) -> Path:
     if "\\" in cell and not named.is_file():  # a path that Windows wrote
         return folder / cell.replace("\\", "/")
     return named
+
+
+def plain_path(address: str) -> str:
+    """The path of an address such as file:///images/a%20b.png; other addresses, and paths, as they are."""
+    return unquote(address[7:]) if address.startswith("file:///") else address
 
 
 def csv_text(rows: Iterable[Cells]) -> str:

@@ -199,6 +199,9 @@ def test_a_bad_row_costs_only_itself(folder: Path) -> None:
     listed = items(source(folder / "pool.jsonl"))
     assert [item.problem is None for item in listed] == [True, False, False, False, True]
     assert "no JSON" in (listed[1].problem or "")
+    (folder / "pool.jsonl").write_text(f'[\n{{"path": "0.png"}},\n{{"path": "file://{folder}/1.png"}}\n]\n')
+    pool = source(folder / "pool.jsonl")
+    assert [item.problem or bool(pool.read(item)) for item in items(pool)] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -209,8 +212,20 @@ def test_a_bad_row_costs_only_itself(folder: Path) -> None:
         "path\tsite\r\n0.png\ta\r\n1.png\tb\r\n".encode("utf-16"),
         b"\xef\xbb\xbf path , site \n0.png,a,,\n,\n1.png,b\n,,,\n",
         b'"path","site"\r0.png,a\r1.png,b\r',
+        b"path,site\npath,site\n0.png,a\n path, site\n1.png,b\n",
+        b"# of 2020\n# by a, b, c\npath,site\n0.png,a\n1.png,b\n",
+        b"#,path,site\n,0.png,a\n,1.png,b\n",
     ],
-    ids=["empty lines first", "sep=", "UTF-16", "empty cells", "old Macintosh"],
+    ids=[
+        "empty lines first",
+        "sep=",
+        "UTF-16",
+        "empty cells",
+        "old Macintosh",
+        "header again",
+        "comments first",
+        "no comment",
+    ],
 )
 def test_tables_as_spreadsheets_save_them(table: bytes, folder: Path) -> None:
     (folder / "pool.csv").write_bytes(table)
@@ -549,7 +564,7 @@ def test_a_row_that_is_none_costs_only_itself(folder: Path) -> None:
         ("0.png", "a"),
         ("1.png", "b\ufffdc"),
     ]
-    assert "field larger than field limit" in str(listed[1].problem)
+    assert "row 2: the cell of column 'site' has more than 131,072 characters" in str(listed[1].problem)
     json_file.write_text(
         '{"path": "0.png", "note": "half \\ud800", "more": {"b\\u0000": [NaN, "\\ud800"]}}\n'
         + f'{{"path": "1.png", "deep": {"[" * 100_000}}}\n'

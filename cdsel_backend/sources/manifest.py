@@ -19,7 +19,7 @@ from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.folder import may_be_dicom
 from cdsel_backend.sources.storage import is_remote, said_of
-from cdsel_backend.table import csv_source, decoded
+from cdsel_backend.table import csv_source, decoded, plain_path
 
 NAMES = (
     "image",
@@ -114,7 +114,7 @@ class ManifestSource:
                 problem = f"row {number} has no text in its column {column!r}"
                 yield SourceItem(f"row {number}", "", data, problem=problem)
                 continue
-            yield SourceItem(image.strip(), image.strip(), data)
+            yield SourceItem(image.strip(), plain_path(image.strip()), data)
 
 
 def _image_column(row: Mapping[str, Any], named: str | None) -> str:
@@ -141,11 +141,11 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         raise SourceError(
             f"its header names {', '.join(map(repr, double))} more than once: rename one of the columns"
         )
-    for number, cells in enumerate(_cells(lines, delimiter, len(names)), start=1):
+    for number, cells in enumerate(_cells(lines, delimiter, names), start=1):
         if isinstance(cells, str):
             yield number, cells
             continue
-        if not any(cells):
+        if not any(cells) or [_text(cell).strip() for cell in cells] == names:  # the header again
             continue
         if len(cells) != len(names):
             yield number, f"{number_of(len(cells), 'value')} for {number_of(len(names), 'column')}"
@@ -156,11 +156,12 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         )
 
 
-def _cells(lines: Iterator[str], delimiter: str, width: int) -> Iterator[list[str] | str]:
-    """The cells of each row, or why it could not be read; `width`: how many it should have.
+def _cells(lines: Iterator[str], delimiter: str, names: Sequence[str]) -> Iterator[list[str] | str]:
+    """The cells of each row, or why it could not be read; `names` are those of the columns.
 
     A quotation mark that is never closed costs its own line: those that its cell would have swallowed are read again.
     """
+    width = len(names)
     ahead: deque[str] = deque()
     taken: list[str] = []
 
@@ -176,7 +177,8 @@ def _cells(lines: Iterator[str], delimiter: str, width: int) -> Iterator[list[st
             cells = next(reader, None)
             reason = ""
         except csv.Error as error:
-            cells, reason = [], f"no row of a table ({error})"
+            long = _too_long(taken, delimiter, names)
+            cells, reason = [], long or f"no row of a table ({error})"
         if cells is None:
             return
         if len(taken) > 1 and (reason or not _is_one_row(taken, delimiter, width)):
@@ -185,6 +187,25 @@ def _cells(lines: Iterator[str], delimiter: str, width: int) -> Iterator[list[st
         if reason:
             reader = csv.reader(feed(), delimiter=delimiter)
         yield reason or _without_end(cells, width)
+
+
+def _too_long(lines: Sequence[str], delimiter: str, names: Sequence[str]) -> str:
+    """That a row of one line has a cell which is longer than cells are read, with the fix; "" where it has none."""
+    most = csv.field_size_limit()
+    if len(lines) != 1 or len(lines[0]) <= most:
+        return ""
+    csv.field_size_limit(len(lines[0]))
+    try:
+        cells = next(csv.reader(lines, delimiter=delimiter), [])
+    finally:
+        csv.field_size_limit(most)
+    named = [name for name, cell in zip(names, cells, strict=False) if len(cell) > most]
+    return (
+        f"the cell of column {named[0]!r} has more than {most:,} characters, which is no metadata: shorten it, "
+        "close its quotation mark, or leave the column out of the table"
+        if named
+        else ""
+    )
 
 
 def _is_one_row(lines: Sequence[str], delimiter: str, width: int) -> bool:
@@ -203,10 +224,11 @@ def _without_end(cells: list[str], width: int) -> list[str]:
 
 def _json_rows(file: BinaryIO) -> Iterator[Row]:
     for number, line in enumerate(decoded(file), start=1):
-        if not line.strip():
+        text = line.strip().removesuffix(",")
+        if text in ("", "[", "]"):  # of a list with an object a line
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(text)
         except (ValueError, RecursionError) as error:
             yield number, f"no JSON ({error})"
             continue
