@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from importlib import import_module
+from types import FrameType
+from typing import Any
 
 import click
 
@@ -77,6 +81,19 @@ COMMANDS = {
 }
 
 
+STOPPED = "Nothing is half written: the same command does it again."
+SIGNALS = ("SIGTERM", "SIGHUP")
+"""What ends a command as Ctrl-C does, where the system has it; `serve`, `worker` and `demo` have their own way."""
+
+
+class Ended(KeyboardInterrupt):
+    """A signal that ends the command; the exit status is 128 and its number, as in a shell."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class LazyGroup(click.Group):
     """Imports a command only when it is asked for: `cdsel --help` need not wait for torch."""
 
@@ -92,6 +109,21 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; one that is stopped ends with a line, and the status that a shell gives it."""
+        _listen()
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            words = next((word for word in stopped.args if isinstance(word, str)), STOPPED)
+            click.echo(f"\nStopped. {words}", err=True)
+            ctx.exit(128 + getattr(stopped, "number", signal.SIGINT))
+        except Exception as fault:
+            sentence = _outside(fault)
+            if sentence is None:
+                raise
+            raise click.ClickException(sentence) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them, as click would do for their help."""
         with formatter.section("Commands"):
@@ -104,6 +136,34 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="cdsel")
 def main() -> None:
     """Spend a labelling budget on images that teach the disease, not the confounder."""
+
+
+def _listen() -> None:
+    """Have every signal that would end this process at once end it in order."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has it ignored
+            signal.signal(number, end)
+
+
+def _outside(fault: Exception) -> str | None:
+    """What is wrong with the disk or the database, as a sentence; None for faults of other kinds."""
+    from sqlalchemy.exc import SQLAlchemyError  # slow to load: not for those who ask for --help
+
+    if not isinstance(fault, (OSError, SQLAlchemyError)):
+        return None
+    from cdsel_backend.store.faults import FULL, is_outside, sentence
+
+    if isinstance(fault, OSError) and fault.errno in FULL:
+        where = f"of {fault.filename} " if fault.filename else ""
+        return f"the disk {where}is full: make room there, and run the same command again; nothing is half written"
+    return sentence(fault) if is_outside(fault) else None
 
 
 @click.command()

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from cdsel_backend.cli import main
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.round import train_round
@@ -109,7 +110,7 @@ def call(folder: Path, *more: str) -> Result:
     ]
     given = {"--label": "diagnosis", "--confounder": "site", "--group": "patient", "--jobs": "1"}
     named = [part for key, value in given.items() if key not in more for part in (key, value)]
-    return CliRunner().invoke(simulate, [*fixed, *named, *more])
+    return CliRunner().invoke(main, ["simulate", *fixed, *named, *more])
 
 
 # Worlds
@@ -791,7 +792,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(folder: Path, monkeypatch: 
 
     monkeypatch.setattr(runner, "run_unit", stopped)
     done = call(folder, *asked)
-    assert done.exit_code == 1
+    assert done.exit_code == 130
     assert "Stopped. What is done is kept: the same command goes on from there." in done.output
     assert not (folder / "out" / "results.csv").exists()
     ran.clear()

@@ -86,7 +86,7 @@ def demo(**given: Any) -> None:
         run_demo(options, Console(highlight=False, markup=False, soft_wrap=True))
     except KeyboardInterrupt:
         if options.auto:
-            raise click.Abort() from None
+            raise
     except (UsageError, FileExistsError, LabelStudioMissing) as fault:
         raise click.UsageError(str(fault)) from None
     except (DidNotStart, DemoFailed, OutOfOrder, LabelStudioError, httpx.HTTPError) as fault:

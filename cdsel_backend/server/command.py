@@ -141,10 +141,12 @@ def open_once(server: ServerSettings) -> None:
 
 
 def run_parts(parts: dict[str, Callable[[], BaseProcess]]) -> None:
-    """Keep processes running until SIGINT or SIGTERM."""
+    """Keep processes running until SIGINT or SIGTERM, or SIGHUP where that is not ignored, as by `nohup`."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, lambda *_: stop.set())
     _supervise(parts, stop)
 
 

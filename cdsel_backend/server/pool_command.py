@@ -92,6 +92,9 @@ def add(
             click.echo(f"{counts[0]:,} looked at, {counts[1]:,} new, {counts[2]:,} changed", err=True)
     except SourceError as fault:
         raise click.ClickException(str(fault)) from None
+    except KeyboardInterrupt as stopped:
+        stopped.args = ("What was looked at is in the pool: the same command takes in the rest.",)
+        raise
     shelf.store.add_event(project, EVENT, {"source": source})
     unusable = shelf.store.unusable(state.project.id, limit=REASONS)
     for item in unusable:

@@ -201,8 +201,8 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
             for number, found in enumerate(run_plan(sets, plan, jobs or os.cpu_count() or 1, kept), start=1):
                 outcome.add(found)
                 tell("Running strategies", number, len(plan.units))
-        except KeyboardInterrupt:
-            console.print("Stopped. What is done is kept: the same command goes on from there.")
+        except KeyboardInterrupt as stopped:
+            stopped.args = ("What is done is kept: the same command goes on from there.",)
             raise
     notes = list(data.notes)
     if "ji2025" in names:

@@ -1,0 +1,68 @@
+"""A command that is stopped, by a key, by `kill` or with its terminal, ends in order, with one line."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cdsel_backend.cli import STOPPED, LazyGroup
+
+WAITS = """
+import pathlib, sys, time, types
+import click
+from cdsel_backend import cli
+from cdsel_backend.whole_file import whole_file
+
+@click.command()
+def command():
+    with whole_file(pathlib.Path(sys.argv[1]), lasting=False) as draft:
+        draft.write_text("half")
+        click.echo("begun")
+        time.sleep(60)
+
+sys.modules["waits"] = types.SimpleNamespace(command=command)
+cli.COMMANDS["waits"] = "waits:command", ""
+cli.main(["waits"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_line_the_status_of_the_signal_and_nothing_half_written(tmp_path: Path, number: signal.Signals):
+    file = tmp_path / "labels.csv"
+    file.write_text("former")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS, str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell has what it starts in the background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert said.strip() == f"Stopped. {STOPPED}"
+    assert process.returncode == 128 + number
+    assert [one.name for one in tmp_path.iterdir()] == ["labels.csv"]
+    assert file.read_text() == "former"
+
+
+def test_a_full_disk_is_one_sentence_in_every_command():
+    @click.group(cls=LazyGroup)
+    def group() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/out/results.csv")
+
+    answer = CliRunner().invoke(group, ["settings"])
+    assert answer.exit_code == 1
+    assert answer.output.strip() == (
+        "Error: the disk of /data/out/results.csv is full: make room there, and run the same command again; nothing is "
+        "half written"
+    )
