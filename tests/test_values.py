@@ -131,6 +131,44 @@ def test_numbers_are_read_as_their_field_writes_them(values, text, wanted):
     assert number(values, text) == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u202f", "'", "’"])
+def test_thousands_may_be_parted_by_a_blank_or_an_apostrophe(blank):
+    values = [f"{1_000 + 731 * i:,}.5".replace(",", blank) for i in range(60)]
+    assert read(values).kind == "numeric"
+    assert number(["1 234,5 mm", "12 345,25 mm", "7,5 mm"], "12 345,25 mm") == 12345.25
+    assert number(["1'234'567.5", "12.5"]) == 1234567.5
+    assert number(["< 1 234", "12 345", "999"]) == np.nextafter(1234, 0)
+    assert number(["-1 234", "12 345"]) == -1234
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"{75 + i % 5} {100 + i:03}" for i in range(60)],  # places: all as long
+        [f"0{i % 9} {100 + i:03}" for i in range(60)],
+        [f"{10 + i} {20 + i} {30 + i}" for i in range(60)],  # telephones
+        [f"{1 + i} 234 56" for i in range(60)],
+    ],
+)
+def test_what_may_be_a_code_is_no_number_with_thousands(values):
+    assert read(values).kind == "categorical"
+
+
+def test_whole_numbers_that_begin_with_0_are_codes_unless_their_name_says_an_amount():
+    values = [f"{1000 + 1171 * (i % 12):05}" for i in range(240)]
+    assert read(values, "postal").kind == "categorical"
+    assert read(values, "postal").excluded is None
+    assert (
+        read(values, "age").kind == read([value.lstrip("0") for value in values], "postal").kind == "numeric"
+    )
+
+
+@pytest.mark.parametrize("word", ["k.A.", "keine Angabe", "Unbekannt", "#DIV/0!", "\\N", "–", "not reported"])
+def test_words_of_spreadsheets_and_databases_for_nothing_are_missing(word):
+    column = read([word] * 20 + [str(1.5 * i) for i in range(80)])
+    assert (column.kind, column.names[0]) == ("numeric", MISSING)
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -57,6 +57,31 @@ _MISSING_WORDS = frozenset(
         "#n/a",
         "<na>",
         ".",
+        "---",
+        "–",
+        "—",
+        "…",
+        "\\n",  # as databases write NULL
+        "#ref!",
+        "#value!",
+        "#div/0!",
+        "#name?",
+        "#num!",
+        "#null!",
+        "(blank)",
+        "no data",
+        "not known",
+        "not recorded",
+        "not reported",
+        "k.a.",
+        "k. a.",
+        "keine angabe",
+        "nicht bekannt",
+        "unbekannt",
+        "inconnu",
+        "desconocido",
+        "sconosciuto",
+        "onbekend",
     }
 )
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
@@ -85,6 +110,7 @@ _AMOUNT_WORD = re.compile(
 # Not numbers, though `float` reads them: 12E3 and 1_2, which no program writes for a number (those have a point or a
 # sign: 1.2e4, 1e-05), and more digits than a float is sure to tell apart.
 _DAYS_AS_NUMBERS = re.compile(r"(?:19|20)\d{6}(?:\d{6}.*|\.0)?")
+_ZERO_FIRST = re.compile(r"0\d+")  # of codes, such as postal ones: amounts are seldom written so
 _NO_NUMBER = re.compile(r"\d+(?:[eE_]\d+)+|\d{16,}(?:\.0)?")
 
 
@@ -209,6 +235,12 @@ def _read_column(name: str, fields: Fields) -> Column:
             read = _read_numbers(raw, values, reading)
             return _numeric(name, read, dated=bool(reading.dates), reading=reading)
     if plain >= MOSTLY * len(filled):
+        if (
+            not dated
+            and _named_as(name) != "amount"
+            and any(_ZERO_FIRST.fullmatch(str(value).strip()) for value in fields.values[name])
+        ):
+            return _column(name, values, excluded=_why_not([_text(value) for value in filled]))
         return _numeric(name, numbers, dated=dated)
     texts = [_text(value) for value in filled]
     why = _why_not(texts)
@@ -363,7 +395,7 @@ def _numeric(
     if len(distinct) <= _BINS + 1 and not dated:
         return replace(_column(name, plain, reading=reading), reading=reading)
     unit = reading is not None and bool(reading.unit)
-    if whole and not unit and len(distinct) <= _MAX_CODES and _are_codes(name):
+    if whole and not unit and len(distinct) <= _MAX_CODES and _named_as(name) == "code":
         return _column(name, plain, excluded=_why_not([_text(number) for number in known.tolist()]))
     looks_like_id = len(distinct) > 120 or name.casefold().endswith(("id", "_no", "number", "index"))
     excluded = None
@@ -380,15 +412,15 @@ def _numeric(
     )
 
 
-def _are_codes(name: str) -> bool:
-    """Whether a field's name says that its whole numbers are codes."""
+def _named_as(name: str) -> Literal["", "amount", "code"]:
+    """What a field's name says that its whole numbers are."""
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
     for word in map(str.casefold, reversed(parts)):
         if _AMOUNT_WORD.fullmatch(word):
-            return False
+            return "amount"
         if _CODE_WORD.fullmatch(word):
-            return True
-    return False
+            return "code"
+    return ""
 
 
 def _ranges(known: NDArray[np.float64], edges: tuple[float, ...], *, dated: bool) -> list[str]:

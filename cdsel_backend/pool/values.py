@@ -58,18 +58,26 @@ _UNIT_NAMES = """
 sv msv hz khz mhz ghz t mt bq kbq mbq gbq mci ° °c °f deg bpm mmhg kpa px pixels dpi ppi mol mmol umol iu miu hu db
 cells copies"""
 _UNITS = frozenset(_UNIT_NAMES.split())
-_IN_ASCII = str.maketrans("−－＋．，％＜＞٪٫", "--+.,%<>%.", "٬")
+_IN_ASCII = str.maketrans("−－＋．，％＜＞٪٫’", "--+.,%<>%.'", "٬")
+_GROUPED = {
+    mark: re.compile(
+        rf"(?P<before>(?:[<>≤≥]=?\s*)?[+-]?)(?P<whole>\d{{1,3}}(?:{mark}\d{{3}})+)(?![\d{mark}]\d)(?P<rest>.*)$"
+    )
+    for mark in (" ", "'")
+}
 _POWER = re.compile(r"\^?([23])$|([²³])$")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the texts of a field are: `decimal` is their decimal mark; `dates` the order of a date's parts.
+    """What the texts of a field are: `decimal` is their decimal mark, `parted` what parts thousands, besides the other
+    mark; `dates` the order of a date's parts.
 
     Numbers carry the `unit`; ages are in years, dates in seconds since 1970 (UTC where they name no zone).
     """
 
     decimal: Literal[".", ","] = "."
+    parted: Literal["", " ", "'"] = ""
     dates: Literal["", "year first", "day first", "month first", "month named"] = ""
     unit: str = ""
     ages: bool = False
@@ -83,7 +91,7 @@ class Reading:
             age = _AGE.fullmatch(text)
             if age:
                 return int(age[1]) * _LETTERS[age[2].lower()]
-        quantity = _quantity(text, self.decimal)
+        quantity = _quantity(_joined(text, self.parted), self.decimal)
         if quantity is None:
             return None
         number, unit = quantity
@@ -139,15 +147,44 @@ def _candidates(texts: Sequence[str]) -> list[Reading]:
     order = _order(texts)
     if order:
         found.append(Reading(dates=order))
+    parted = _parted(texts)
+    texts = [_joined(text, parted) for text in texts]
     likelier = _decimal_mark(texts)
     for decimal in (likelier, *(mark for mark in _MARKS if mark != likelier)):
         read = (_quantity(text, decimal) for text in texts)
         units = Counter(quantity[1] for quantity in read if quantity is not None)
         if any(_AGE.fullmatch(text) for text in texts) or sum(unit in _YEARS for unit in units) > 1:
-            found.append(Reading(decimal=decimal, unit="years", ages=True))
+            found.append(Reading(decimal=decimal, parted=parted, unit="years", ages=True))
         named = sorted((unit for unit in units if unit), key=lambda unit: (-units[unit], unit))
-        found += [Reading(decimal=decimal, unit=unit) for unit in (named[0] if named else "",)]
+        found += [Reading(decimal=decimal, parted=parted, unit=unit) for unit in (named[0] if named else "",)]
     return found
+
+
+def _parted(texts: Sequence[str]) -> Literal["", " ", "'"]:
+    """What parts thousands in texts: a blank, of whatever width, or an apostrophe; nothing where that is not sure.
+
+    Whole numbers with blanks that all have as many digits, or begin with 0, may be codes, as of places (75 001).
+    """
+    marks: tuple[Literal[" ", "'"], ...] = (" ", "'")
+    for mark in marks:
+        found = [number for number in map(_GROUPED[mark].match, map(in_ascii, texts)) if number]
+        if not found:
+            continue
+        if any(number["whole"].startswith("0") for number in found):
+            return ""
+        whole = all(number["rest"] == "" for number in found)
+        if mark == " " and whole and len({len(number["whole"]) for number in found}) == 1:
+            return ""
+        return mark
+    return ""
+
+
+def _joined(text: str, parted: str) -> str:
+    """A text whose number has no marks between its thousands."""
+    found = _GROUPED[parted].match(in_ascii(text)) if parted else None
+    if found is None:
+        return text
+    return found["before"] + found["whole"].replace(parted, "") + found["rest"]
 
 
 def _order(texts: Sequence[str]) -> Literal["", "day first", "month first"]:
