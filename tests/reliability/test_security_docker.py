@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from cdsel_backend.demo.process import ServerProcess, free_port, local_environment
+from cdsel_backend.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -102,6 +103,20 @@ def test_every_image_is_of_a_stated_release_has_a_health_check_and_does_not_run_
     # Whoever follows the steps is where the next one begins.
     steps = (DOCKER / "compose.yaml").read_text().partition("# 4.")[0]
     assert steps.index("cd docker/secrets") < steps.index("cd ../..")
+
+
+def test_every_variable_is_one_of_ours_and_what_comes_from_a_repository_is_of_a_stated_commit():
+    ours = {str(field.validation_alias) for field in ServerSettings.model_fields.values()}
+    named = set()
+    for file in (*DOCKER.rglob("*compose.y*ml"), *DOCKER.rglob("Dockerfile*")):
+        text = re.sub(r"^ *#.*$", "", file.read_text(), flags=re.M)
+        named |= set(re.findall(r"\b((?:CDSEL_|BASIC_AUTH_|LABEL_STUDIO_)[A-Z_]+)\b", text))
+    assert {"LABEL_STUDIO_URL", "CDSEL_DATABASE_URL_FILE"} <= named
+    # LABEL_STUDIO_HOST is Label Studio's own.
+    assert {name.removesuffix("_FILE") for name in named} - ours == {"LABEL_STUDIO_HOST"}
+    for requirements in DOCKER.rglob("*.txt"):
+        for line in re.findall(r"^[^#\n]*git\+.*$", requirements.read_text(), re.M):
+            assert re.search(r"\.git@[0-9a-f]{40}$", line), line
 
 
 def test_what_is_copied_builds_a_wheel_that_runs_without_the_source(tmp_path):
