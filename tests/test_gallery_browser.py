@@ -44,7 +44,7 @@ def test_an_image_and_a_filtered_gallery_are_sound_in_every_look(tab, address, f
         if look == "phone" and "?" in path:  # on paper, images that were never in view are there, too
             thumbnails = page.locator(".gallery img[data-src]")
             thumbnails.first.wait_for()
-            assert page.pdf().count(b"/Width 288") == thumbnails.count()
+            expect(thumbnails).to_have_count(page.pdf().count(b"/Width 288"))
         settled(page, "gallery")
         check_sound(page)
         if "?" in path:
