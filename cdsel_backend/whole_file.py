@@ -47,6 +47,10 @@ def whole_file(path: Path, *, lasting: bool = True) -> Iterator[Path]:
         _put(draft, path)
         if lasting:
             sync_folder(path.parent)
+    except OSError as fault:
+        if fault.filename in (None, str(draft)):  # nobody has heard of the draft
+            fault.filename = str(path)
+        raise
     finally:
         with suppress(OSError):
             draft.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import sys
 from pathlib import Path
@@ -84,6 +85,17 @@ def exported(made, monkeypatch, version, folder):
         for row in rows
     }
     return session, texts, card, said
+
+
+def test_a_full_disk_is_not_taken_for_a_network_that_cannot_be_written(project, monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch.onnx, "export", full)
+    answer = cdsel(project, monkeypatch, "models", "export", "champion", "-o", str(tmp_path / "m.onnx"))
+    assert answer.exit_code == 1
+    assert "m.onnx cannot be written (No space left on device)" in answer.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def pictures_of(made):

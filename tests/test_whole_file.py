@@ -70,6 +70,7 @@ def test_a_full_disk_leaves_what_stood_there_and_is_one_sentence(tmp_path):
         signal.signal(signal.SIGXFSZ, ignored)
     assert file.read_text() == "former"
     assert names(tmp_path) == ["labels.csv"]
+    assert failed.value.filename == str(file)
     assert not_written(file, failed.value) == (
         f"{file} cannot be written (File too large): what stood there is as it was; make room there, or name a file "
         "elsewhere"

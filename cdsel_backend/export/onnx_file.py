@@ -96,6 +96,8 @@ def _export(whole: WholeModel, file: Path, *, variables: int) -> None:
                 opset_version=_OPSET,
                 dynamo=False,
             )
+    except OSError:
+        raise
     except Exception as fault:  # the exporter's errors share no base
         raise UnusableVersion(f"the network cannot be written as ONNX: {fault}") from fault
 
