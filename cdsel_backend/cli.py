@@ -158,7 +158,8 @@ def _outside(fault: Exception) -> str | None:
 
     if not isinstance(fault, (OSError, SQLAlchemyError)):
         return None
-    from cdsel_backend.store.faults import FULL, is_outside, sentence
+    from cdsel_backend.store.faults import is_outside, sentence
+    from cdsel_backend.whole_file import FULL
 
     if isinstance(fault, OSError) and fault.errno in FULL:
         where = f"of {fault.filename} " if fault.filename else ""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or a quota, answers
 LEFT_SECONDS = 86_400.0  # without a change: whoever wrote this draft was killed
 _LETTERS = 40  # of a file's name that its draft has: no file system takes more than 255 bytes
 
@@ -85,7 +86,7 @@ def write_first(path: Path, data: bytes) -> None:
 
 def not_written(path: Path, fault: OSError) -> str:
     """That a file could not be written, why, and what to do, in one sentence that names no draft."""
-    full = fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    full = fault.errno in (*FULL, errno.EFBIG)
     kept = "what stood there is as it was; " if path.exists() else ""
     fix = (
         "make room there, or name a file elsewhere" if full else "name a file in a folder that can be written"
@@ -128,8 +129,7 @@ def _put(draft: Path, path: Path) -> None:
     try:
         draft.replace(path)
     except OSError as fault:
-        if (
-            fault.errno != errno.EBUSY
-        ):  # a file that is mounted by itself, as into a container, keeps its place
+        # A file that is mounted by itself, as into a container, keeps its place.
+        if fault.errno != errno.EBUSY:
             raise
         shutil.copyfile(draft, path)

@@ -8,7 +8,8 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+from cdsel_backend.whole_file import FULL
+
 DISK = (*FULL, errno.EIO, errno.EROFS)
 _FULL_WORDS = ("disk is full", "no space left", "could not extend file")
 _NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
