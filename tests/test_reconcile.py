@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from world import POOL, SIZE, World
+from world import POOL, QUEUE, SIZE, World
 
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.changed import audit_rows
@@ -15,8 +17,9 @@ from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import load_champion, model_folder, predict
 from cdsel_backend.project.versions import predecessors
 from cdsel_backend.project.wording import early_training, outcome
-from cdsel_backend.reconcile import learn
+from cdsel_backend.reconcile import learn, loop
 from cdsel_backend.reconcile.embedding import embed
+from cdsel_backend.reconcile.idle import rests
 from cdsel_backend.reconcile.learn import (
     check_champion,
     detect_confounders,
@@ -29,7 +32,8 @@ from cdsel_backend.reconcile.loop import check_settings, waiting_for
 from cdsel_backend.reconcile.rounds import preannotate, select_round
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import PoolTask
-from cdsel_backend.store.records import Became, Outcome, Request, Step
+from cdsel_backend.store.leases import training_lease
+from cdsel_backend.store.records import Activity, Became, Outcome, Request, Step
 from cdsel_backend.training import HeadModel, TunedModel, load, save, train_head
 
 
@@ -624,3 +628,74 @@ def test_a_field_that_no_task_has_is_named_with_the_nearest(world, name, words):
     world.step(detect_confounders)
     (said,) = world.state().project.problems["metadata"]
     assert said == f"no task has a metadata field {name!r}; {words}"
+
+
+def resting(world, monkeypatch):
+    """Take passes of the loop, without Label Studio, until nothing is due.
+
+    Returns the whole passes, one a list item, and what each is to call at its end.
+    """
+    passes, late = [], []
+
+    def last(context, state):
+        passes.append(1)
+        for call in late:
+            call()
+        return False
+
+    monkeypatch.setattr(loop, "STEPS", (*loop.STEPS, last))
+    monkeypatch.setattr(world.context, "backbone", lambda settings: SimpleNamespace(fingerprint="b"))
+    now = time.time()
+    world.store.update_project(world.project, pool_synced_at=now, queue_synced_at=now)
+    world.context.looked.add(world.project)
+    world.step(detect_confounders)
+    world.step(select_round)
+    world.push()
+    for _ in range(20):
+        if not loop.reconcile(world.context, world.project):
+            passes.clear()
+            return passes, late
+    raise AssertionError("it never rests")
+
+
+def test_a_pass_in_which_nothing_is_due_takes_no_step(world, monkeypatch):
+    passes, _ = resting(world, monkeypatch)
+    another = world.store.connect_project("http://studio", 77)
+    for change in (
+        lambda: None,
+        lambda: world.store.add_event(77, "ANNOTATION_CREATED", {}),
+        lambda: world.store.update_project(another, title="Another"),
+        lambda: world.store.update_project(world.project, activity=Activity(Step.TRAINING, 1, 2).to_json()),
+    ):
+        change()
+        assert not loop.reconcile(world.context, world.project)
+    assert not passes
+    world.store.update_project(world.project, layers={"extra parameters": {"budget": 30, "refill_at": 0}})
+    assert not loop.reconcile(world.context, world.project)
+    assert passes
+
+
+def test_while_a_model_is_trained_nothing_is_read_again_either(world, monkeypatch):
+    passes, _ = resting(world, monkeypatch)
+    for take in (world.store.take_lease, world.store.release_lease):
+        take(training_lease(world.project), "a process")
+        passes.clear()
+        for _ in range(3):
+            assert not loop.reconcile(world.context, world.project)
+        assert len(passes) == 1
+
+
+@pytest.mark.parametrize(
+    "come",
+    [
+        lambda world: world.store.add_event(QUEUE, "ANNOTATION_CREATED", {}),
+        lambda world: world.store.update_project(world.project, layers={"dashboard": {"seed": 5}}),
+    ],
+)
+def test_what_comes_in_the_middle_of_a_pass_is_not_slept_over(world, monkeypatch, come):
+    """A webhook or a setting that comes when the steps which would see it are over is seen in the pass that follows."""
+    _, late = resting(world, monkeypatch)
+    world.context.at_rest.clear()
+    late.append(lambda: come(world))
+    assert not loop.reconcile(world.context, world.project)
+    assert not rests(world.context, world.project)

@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import dataclass, replace
 
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import POOL_POLL
+from cdsel_backend.store.records import Activity, Project
 
 LOOK_AGAIN = 300.0  # seconds after which a whole pass is taken in any case
 
 
-def standing(context: Context, project: int) -> tuple[Any, ...]:
+@dataclass(frozen=True)
+class Standing:
     """What changes with everything that another process, a person or Label Studio can bring about."""
-    store = context.store
-    return (
-        store.project(project),
-        store.newest_event(),
-        store.counts(project),
-        store.training_runs(project),
-    )
+
+    project: Project
+    """Without what passes and trainings say of themselves: what they do, and our line in the description."""
+    events: frozenset[int]
+    """Those about this project that nobody has looked at."""
+    counts: tuple[int, ...]
+    trains: bool
+
+    @classmethod
+    def of(cls, context: Context, project: int) -> Standing:
+        """As the database says now."""
+        store, state = context.store, context.read_state(project)
+        row = replace(state.project, activity=Activity(), described=None)
+        events = frozenset(event.id for event in store.open_events(state.sources))
+        return cls(row, events, store.counts(project), store.training_runs(project))
+
+    def looked(self, context: Context, project: int) -> Standing:
+        """With what the look at Label Studio brought, which the steps that follow have seen."""
+        now = Standing.of(context, project)
+        times = {name: getattr(now.project, name) for name in ("pool_synced_at", "queue_synced_at")}
+        return replace(now, project=replace(self.project, **times), events=self.events)
 
 
 def rests(context: Context, project: int) -> bool:
     """Whether nothing is due: all is as it was after the last whole pass, and no time has come since."""
     kept = context.at_rest.get(project)
-    if kept is None or context.trainings.any_ended():
+    if kept is None or context.trainings.has_ended(project):
         return False
     now, (since, before) = time.time(), kept
-    row = before[0]
+    row = context.store.project(project)
     poll = context.server.poll_seconds
     due = min(row.queue_synced_at + poll, row.pool_synced_at + poll * POOL_POLL, since + LOOK_AGAIN)
     if not since <= now <= due or context.store.without_vector(project, limit=1, now=now):
         return False
-    return bool(before == standing(context, project))
+    return bool(before == Standing.of(context, project))
 
 
-def settle(context: Context, project: int) -> None:
-    """Note that a whole pass found nothing due."""
-    context.at_rest[project] = time.time(), standing(context, project)
+def settle(context: Context, project: int, before: Standing) -> None:
+    """Note that a whole pass found nothing due, unless something has come that its first steps have not seen."""
+    now = Standing.of(context, project)
+    if now.events <= before.events and now == replace(before, events=now.events):
+        context.at_rest[project] = time.time(), now

@@ -22,7 +22,7 @@ from cdsel_backend.project.wording import refused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import withdraw_excluded
 from cdsel_backend.reconcile.embedding import embed
-from cdsel_backend.reconcile.idle import rests, settle
+from cdsel_backend.reconcile.idle import Standing, rests, settle
 from cdsel_backend.reconcile.intake import sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, update_report
 from cdsel_backend.reconcile.mirror import mirror
@@ -105,6 +105,7 @@ def reconcile(context: Context, project: int) -> bool:
     if rests(context, project):
         return False
     context.at_rest.pop(project, None)
+    before = Standing.of(context, project)
     if not _do(holds, context, context.read_state(project)):
         return False
     for step in STEPS:
@@ -117,10 +118,11 @@ def reconcile(context: Context, project: int) -> bool:
             log.log(level, "project %s: %s", state.project.pool_project, step.__name__)
             if step not in LOOKS:
                 return True
-    if not context.store.training_runs(project):  # which tells itself how far it is
+            before = before.looked(context, project)
+    if not before.trains:  # a training tells itself how far it is
         state = context.read_state(project)
         context.show(state, waiting_for(state))
-        settle(context, project)
+    settle(context, project, before)
     return False
 
 

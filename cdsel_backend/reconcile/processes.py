@@ -59,6 +59,11 @@ class TrainingProcesses:
         """Whether a training of this project was started here and its end not yet looked at."""
         return project in self._running
 
+    def has_ended(self, project: int) -> bool:
+        """Whether a training of this project has ended whose end nobody has looked at."""
+        with self._lock:
+            return project in self._running and self._running[project][0].ended
+
     def any_ended(self) -> bool:
         """Whether a training has ended whose end nobody has looked at."""
         with self._lock:

@@ -48,7 +48,7 @@ PART = 20_000
 LABELS = 2_000
 APPENDED = 1_000
 IDLE = 20  # passes
-MOST_PASSES = 50  # until nothing is due
+REST_SECONDS = 900.0  # until nothing is due
 CLASSES = ("benign", "malignant")
 
 
@@ -262,11 +262,12 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     # The network itself is not needed where nothing is to embed; the loop asks for its fingerprint.
     context.backbone = lambda settings: SimpleNamespace(fingerprint="b")  # type: ignore[method-assign,assignment]
     context.looked.add(project)  # a worker looks at Label Studio once after its start
-    for _ in range(MOST_PASSES):
-        if not idle(context, project):  # until then what is due after a round, such as the layout of the map
-            break
-    else:
-        raise AssertionError("the loop does not come to rest")
+    deadline = time.monotonic() + REST_SECONDS
+    # Until then what is due after a round, such as the layout of the map, and what a process explains of the training.
+    while idle(context, project) or context.trainings.running(project):
+        if time.monotonic() > deadline:
+            raise AssertionError("the loop does not come to rest")
+        time.sleep(0.1)
     cpu = time.process_time()
     for _ in range(IDLE):
         idle(context, project)
