@@ -161,6 +161,43 @@ def test_budget_lowered_and_raised_from_settings_model(client, browser, pool_pro
     change_settings(browser, pool_project.id, '{"budget": 7, "round_size": 4}')
     status = queue_ready(backend, pool_project.id, 7)
     assert (status["labelled"], status["open"], status["problems"]) == (4, 3, [])
+    a_removed_backend_is_said_and_goes_on_once_connected_again(client, browser, pool_project, backend, queue)
+
+
+def a_removed_backend_is_said_and_goes_on_once_connected_again(client, browser, pool_project, backend, queue):
+    """Label Studio tells nobody that an admin removed it."""
+    (row,) = browser.get("/api/ml", params={"project": pool_project.id}).json()
+    assert browser.delete(f"/api/ml/{row['id']}").status_code == 204
+    there = f"Settings &gt; Model of project {pool_project.id}</a> in Label Studio"
+
+    def page(name=""):
+        return httpx.get(f"{backend.url}/projects/{pool_project.id}{name}", timeout=60).text
+
+    (said,) = eventually(
+        lambda: backend.status(pool_project.id)["problems"], "nobody says so", details=backend.tail
+    )
+    assert "was removed under Settings > Model" in said
+    assert f"connect {backend.url} there again" in said
+    for text in (page(), page("/activity")):
+        assert "his backend was removed under <a href=" in text
+        assert there in text
+    assert "Nothing is selected or pushed until Label Studio has this backend again" in page()
+    for hook in client.webhooks(pool_project.id):
+        client.delete_webhook(hook["id"])  # nor is a webhook made anew
+    while submit_next(client, queue, pool_project.truth):
+        pass
+    eventually(
+        lambda: backend.status(pool_project.id)["labelled"] == 7, "labels were lost", details=backend.tail
+    )
+    eventually(
+        lambda: "removed from the project" in backend.status(pool_project.id)["step"],
+        "it does not say that it rests",
+    )
+    assert client.webhooks(pool_project.id) == []
+    connect(client, backend, pool_project.id, budget=9, round_size=4)
+    status = queue_ready(backend, pool_project.id, 9)
+    assert (status["labelled"], status["open"], status["problems"]) == (7, 2, [])
+    assert "Backend connected again" in page("/activity")
 
 
 def save_settings(browser, project, text):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from world import POOL, QUEUE, SIZE, World
 
+from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.changed import audit_rows
 from cdsel_backend.project.embedded import read_pool
@@ -33,6 +34,7 @@ from cdsel_backend.reconcile.rounds import preannotate, select_round
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import PoolTask
 from cdsel_backend.store.leases import training_lease
+from cdsel_backend.store.problems import DISCONNECTED
 from cdsel_backend.store.records import Activity, Became, Outcome, Request, Step
 from cdsel_backend.training import HeadModel, TunedModel, load, save, train_head
 
@@ -699,3 +701,18 @@ def test_what_comes_in_the_middle_of_a_pass_is_not_slept_over(world, monkeypatch
     late.append(lambda: come(world))
     assert not loop.reconcile(world.context, world.project)
     assert not rests(world.context, world.project)
+
+
+def test_nothing_is_selected_or_pushed_where_label_studio_has_this_backend_no_more(world):
+    world.step(detect_confounders)
+    world.step(select_round)
+    world.store.note_problems(world.project, DISCONNECTED, ["removed"])
+    assert world.state().waiting
+    assert plan(world.state(), 10) == []
+    world.push()
+    world.label(world.state().open)
+    world.store.add_event(POOL, Request.SELECT, {})
+    assert not world.step(select_round)
+    assert waiting_for(world.state()).step is Step.DISCONNECTED
+    world.store.note_problems(world.project, DISCONNECTED, [])
+    assert world.step(select_round)

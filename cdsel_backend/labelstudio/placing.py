@@ -37,7 +37,7 @@ class Placement:
 
 def plan(state: State, limit: int) -> list[Placement]:
     """What may enter the queues now, in rank order, of about `limit` images; empty when nothing is due."""
-    if state.settings.paused or state.settings.delivery == "in_place":
+    if state.stopped or state.settings.delivery == "in_place":
         return []
     draft = _Draft(state)
     draft.place_first(state.waiting[: min(state.left, limit)])

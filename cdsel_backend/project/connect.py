@@ -32,6 +32,7 @@ from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.faults import sentence, trace
 from cdsel_backend.store.journal import SetupCall
+from cdsel_backend.store.problems import DISCONNECTED
 from cdsel_backend.store.records import Json, Project
 
 log = logging.getLogger(__name__)
@@ -210,6 +211,8 @@ class Connector:
         layers = read_layers(space, ours["extra_params"], known.layers if known is not None else {})
         layers.problems[CONNECTIONS] = several_connections(own)
         address = self._server.public_url or str(ours["url"]).rstrip("/")
+        if known is not None and DISCONNECTED in known.problems:
+            self._store.add_event(source, "SETUP", {})  # the worker looks whether it is there again
         if known is not None and known.backend_url == address and not stale(known, layers):
             return True
         for sentences in layers.problems.values():

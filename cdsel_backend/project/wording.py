@@ -107,6 +107,7 @@ _DOING = {
     Step.BUDGET_USED: "the budget is used up",
     Step.QUOTAS_USED: "the annotators' quotas are used up",
     Step.POOL_USED: "no image is left to select",
+    Step.DISCONNECTED: "standing still: this backend was removed from the project in Label Studio",
     Step.ANOTHER_BACKEND: "standing aside: another backend works for this project",
     Step.STANDS_STILL: "standing still: a problem keeps it from its work",
 }
@@ -132,6 +133,11 @@ def next_step(state: State, *, images: int, read: int) -> str:
         after = f"Then round {len(state.rounds) + 1} of {_images(size)} is selected."
     if POOL_GONE in state.project.problems:
         return "Nothing: this project is not in Label Studio any more."
+    if state.disconnected:
+        return (
+            "Nothing is selected or pushed until Label Studio has this backend again. Labels of open images still "
+            "come in."
+        )
     if state.project.activity.step is Step.STANDS_STILL:
         return (
             "Nothing until the problem above is solved; then it goes on by itself. Labels that are given meanwhile are "
@@ -255,6 +261,21 @@ def pool_gone(pool_project: int) -> str:
         "may not see it: nothing is pushed, and its labels, models and vectors stay kept here; if it was deleted, "
         "remove it from this dashboard"
     )
+
+
+def backend_removed(pool_project: int, address: str) -> str:
+    """That Label Studio has this backend no more for a project, what becomes of it, and what can be done."""
+    return (
+        f"this backend was removed under Settings > Model of project {pool_project} in Label Studio: nothing is "
+        "selected or pushed any more. Labels of the images that are open in the queue still come in, and labels, "
+        f"models and vectors stay kept here. To go on, connect {address} there again; to end it for good, remove the "
+        "project from this dashboard"
+    )
+
+
+def backend_connected_again(pool_project: int) -> str:
+    """That Label Studio has this backend again."""
+    return f"this backend is under Settings > Model of project {pool_project} in Label Studio again, and goes on there"
 
 
 def connected_elsewhere(studio_url: str) -> tuple[str, str]:

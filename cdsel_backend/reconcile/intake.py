@@ -23,7 +23,7 @@ from cdsel_backend.project.identity import known_project
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import take_in
 from cdsel_backend.project.view import note_offer
-from cdsel_backend.reconcile import webhooks
+from cdsel_backend.reconcile import connection, webhooks
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
 from cdsel_backend.reconcile.books import keep_config, sync_queues, take_back_in_place, withdraw_left
 from cdsel_backend.reconcile.clock import is_over
@@ -130,8 +130,12 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         list_sources(context, state, found)
     else:
         list_tasks(context, state, space)
-    refused = ensure_webhooks(context, state, state.sources)
-    context.store.note_problems(project.id, webhooks.ORIGIN, refused)
+    connection.look(context, state)
+    if not context.read_state(
+        project.id
+    ).disconnected:  # whoever removed this backend wants no webhook to it, either
+        refused = ensure_webhooks(context, state, state.sources)
+        context.store.note_problems(project.id, webhooks.ORIGIN, refused)
     if state.settings.delivery == "queue_project":
         if not state.queue_is_pool:
             find_queues(context, context.read_state(project.id))  # by the labeling config that was just read

@@ -143,6 +143,8 @@ def waiting_for(state: State) -> Activity:
     """What the project waits for."""
     if not state.item_count:
         return Activity(Step.NO_IMAGES)
+    if state.disconnected:
+        return Activity(Step.DISCONNECTED)
     if state.open:
         return Activity(Step.WAITING_FOR_LABELS, open=len(state.open))
     if state.settings.paused:

@@ -19,6 +19,7 @@ from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import predict_pool
 from cdsel_backend.project.shown import Shown
+from cdsel_backend.reconcile import connection
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import first_rows
 from cdsel_backend.reconcile.embedding import pause_after
@@ -50,7 +51,7 @@ def select_round(context: Context, state: State) -> bool:
         return _choose_again(context, state)
     asked = context.requests(state, Request.SELECT)
     if (
-        settings.paused
+        state.stopped
         or state.waiting
         or not state.room
         or not (state.runs_low or asked or _fell_short(state))
@@ -90,7 +91,7 @@ def _outranked(context: Context, state: State) -> bool:
     return bool(
         state.waiting
         and state.left
-        and not state.settings.paused
+        and not state.stopped
         and state.rounds[-1].model_version != state.project.champion
         and not context.store.training_runs(state.project.id)
     )
@@ -218,7 +219,7 @@ def _fell_short(state: State) -> bool:
 def push(context: Context, state: State) -> bool:
     """Push what is selected into the queues, as far as budget and quotas let it."""
     if state.settings.delivery == "in_place":
-        due = bool(state.waiting and state.left and not state.settings.paused)
+        due = bool(state.waiting and state.left and not state.stopped)
     else:
         due = bool(plan(state, 1))
     most = _most(context, state)
@@ -226,6 +227,8 @@ def push(context: Context, state: State) -> bool:
         return False
     if not holds(context, state, now=True):
         return False
+    if connection.look(context, state):
+        return True
     context.show(state, Activity(Step.FILLING_QUEUE, 0, len(state.waiting)))
     if state.settings.delivery == "queue_project" and open_queues(context, state):
         return True

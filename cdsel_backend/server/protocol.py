@@ -19,6 +19,7 @@ from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.inbox import WAIT_SECONDS
 from cdsel_backend.server.service import Service
 from cdsel_backend.store.journal import STUDIO_FACT
+from cdsel_backend.store.problems import DISCONNECTED
 from cdsel_backend.store.records import Project, Request
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,8 @@ def _says_otherwise(service: Service, known: Project, space: LabelSpace, extra_p
     moved = known.backend_url != public if public else not same_host(known.backend_url, request.host)
     # Whether there still are several connections only Label Studio can say.
     several = bool(known.problems.get(CONNECTIONS))
-    return moved or several or stale(known, read_layers(space, extra_params, known.layers))
+    back = DISCONNECTED in known.problems
+    return moved or several or back or stale(known, read_layers(space, extra_params, known.layers))
 
 
 @protocol.post("/predict")

@@ -22,6 +22,7 @@ SETUP_CALL = "SETUP_CALL"
 MOST_SETUP_CALLS = 50  # that wait to be looked at: anybody on the network may send more
 KEPT_EVENTS = 10_000
 KEPT_SECONDS = 30 * 86400.0
+LISTED_FACT = "listed backend of project {}"  # its address, once Label Studio named it under Settings > Model
 REPEATS_FACT = "repeated images of project {}"  # how many images of its pool another task shows, too
 SECRET_FACT, INSTANCE_FACT = "session_secret", "instance"
 

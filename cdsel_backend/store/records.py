@@ -52,6 +52,7 @@ class Step(str, Enum):
     QUOTAS_USED = "quotas-used"
     POOL_USED = "pool-used"
     ANOTHER_BACKEND = "another-backend"
+    DISCONNECTED = "disconnected"
     STANDS_STILL = "stands-still"
 
     @property
@@ -62,7 +63,7 @@ class Step(str, Enum):
 
 _WAITING = frozenset(
     {Step.NO_IMAGES, Step.WAITING_FOR_LABELS, Step.PAUSED, Step.BUDGET_USED, Step.QUOTAS_USED, Step.POOL_USED}
-    | {Step.ANOTHER_BACKEND, Step.STANDS_STILL}
+    | {Step.ANOTHER_BACKEND, Step.DISCONNECTED, Step.STANDS_STILL}
 )
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from cdsel_backend.labels import majority
 from cdsel_backend.labels.pace import Pace, measure_pace
 from cdsel_backend.settings import ProjectSettings, Resolved, environment_layer, resolve
-from cdsel_backend.store.problems import Problem
+from cdsel_backend.store.problems import DISCONNECTED, Problem
 from cdsel_backend.store.records import (
     Annotation,
     Annotator,
@@ -329,6 +329,16 @@ class State:
         excluded = {item for item, wanted in directives.items() if wanted is Directive.EXCLUDED}
         free = present - self.labels.keys() - self.skipped - excluded
         return [row for row in unpushed if row.item in free]
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether an admin removed this backend from the project in Label Studio."""
+        return DISCONNECTED in self.project.problems
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is selected or pushed: an admin paused the project, or removed this backend from it."""
+        return self.settings.paused or self.disconnected
 
     @cached_property
     def low_water(self) -> int:

@@ -32,7 +32,7 @@ from cdsel_backend.server.status import project_status
 from cdsel_backend.settings import LAYERS, ProjectSettings, accept, names_in
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import ACCOUNTS_FACT
-from cdsel_backend.store.problems import POOL_GONE
+from cdsel_backend.store.problems import DISCONNECTED, POOL_GONE
 from cdsel_backend.store.records import AuditEntry, Json, Request
 
 LAYER = LAYERS[-1]
@@ -152,10 +152,15 @@ def dismiss(pool_project: int) -> Response:
 
 @pages.post("/projects/<int:pool_project>/remove")
 def remove(pool_project: int) -> Response:
-    """Take a project from the dashboard whose pool project is gone; asked for once more before."""
+    """Take a project from the dashboard that is gone in Label Studio, or from which this backend was removed there.
+
+    Asked for once more before.
+    """
     state = read_state(pool_project)
-    if not any(problem.origin == POOL_GONE for problem in state.problems):
-        raise BadRequest("only a project that is not in Label Studio any more is removed here")
+    if not any(problem.origin in (POOL_GONE, DISCONNECTED) for problem in state.problems):
+        raise BadRequest(
+            "only a project that is not in Label Studio any more, or has this backend no more there, is removed here"
+        )
     if request.form.get("sure") != "yes":
         raise BadRequest("tick the box to say that this project is to be removed from the dashboard")
     state.store.remove_project(state.project.id)

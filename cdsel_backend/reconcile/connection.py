@@ -1,0 +1,57 @@
+"""Whether Label Studio still has this backend for a project: it tells nobody that an admin removed it."""
+
+from __future__ import annotations
+
+import logging
+
+from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
+from cdsel_backend.project.connect import instance_at
+from cdsel_backend.project.wording import backend_connected_again, backend_removed
+from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.telling import say
+from cdsel_backend.store import State
+from cdsel_backend.store.journal import LISTED_FACT
+from cdsel_backend.store.problems import DISCONNECTED
+
+REMOVED, BACK = "BACKEND_REMOVED", "BACKEND_CONNECTED_AGAIN"  # actions of events
+
+log = logging.getLogger(__name__)
+
+
+def look(context: Context, state: State) -> bool:
+    """See whether Settings > Model of the pool project names this backend; returns whether that is new.
+
+    Where it was never seen there, as where the account may not see it, nothing is concluded.
+    """
+    project, pool = state.project.id, state.project.pool_project
+    fact = LISTED_FACT.format(project)
+    try:
+        listed = [str(backend["url"]).rstrip("/") for backend in context.studio.backends(pool)]
+    except (LabelStudioUnreachable, TokenRefused):
+        raise
+    except LabelStudioError as fault:
+        log.debug("project %s: its ML backends cannot be listed: %s", pool, fault)
+        return False
+    there = next((url for url in listed if _is_ours(context, state, url)), None)
+    if there is not None and context.store.fact(fact) != there:
+        context.store.set_fact(fact, there)
+    removed = there is None and context.store.fact(fact) is not None
+    if removed == state.disconnected:
+        return False
+    if removed:
+        address = context.server.public_url or state.project.backend_url or str(context.store.fact(fact))
+        sentence = backend_removed(pool, address)
+        context.store.note_problems(project, DISCONNECTED, [sentence])
+        say(context, pool, REMOVED, [], sentence)
+    else:
+        context.store.note_problems(project, DISCONNECTED, [])
+        say(context, pool, BACK, [], backend_connected_again(pool))
+    return True
+
+
+def _is_ours(context: Context, state: State, url: str) -> bool:
+    """Whether an address is this backend's; one at which nobody answers may be it."""
+    own = {
+        address.rstrip("/") for address in (context.server.public_url, state.project.backend_url) if address
+    }
+    return url in own or instance_at(url) in (None, context.store.instance())
