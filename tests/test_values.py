@@ -225,6 +225,90 @@ def test_a_field_of_many_texts_is_read_in_seconds():
     assert read(values).kind == "numeric"
 
 
+# Parts of years, times, two words for one thing, numbers with bounds
+
+MARCH = ("2020-03-01 to 2020-03-05", "2020-03-23 to 2020-03-28")
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([f"20{18 + i % 4}-{1 + i % 12:02}" for i in range(300)], ("2018-01 to 2018-05", "2021-04 to 2021-12")),
+        ([f"{1 + i % 12:02}/20{18 + i % 4}" for i in range(300)], ("2018-01 to 2018-05", "2021-04 to 2021-12")),
+        ([f"{1 + i % 12:02}.20{18 + i % 4}" for i in range(300)], ("2018-01 to 2018-05", "2021-04 to 2021-12")),
+        ([f"{['Jan', 'Feb', 'Mar'][i % 3]} 20{18 + i % 3}" for i in range(300)], ("2018-01", "2020-03")),
+        (["2020-03", "2020-04-17"] * 150, ("2020-03", "2020-04")),
+        ([f"20{18 + i % 4}-Q{1 + i % 4}" for i in range(300)], ("2018-Q1", "2021-Q4")),
+        ([f"Q{1 + i % 4} 20{18 + i % 4}" for i in range(300)], ("2018-Q1", "2021-Q4")),
+        ([f"2020-W{1 + i % 50:02}" for i in range(500)], ("2020-W01 to 2020-W10", "2020-W41 to 2020-W50")),
+        ([f"{i % 24:02}:{i * 7 % 60:02}" for i in range(300)], ("00:00-04:16", "19:01-23:53")),
+        ([f"{1 + i % 12}:{i % 60:02} {'ap'[i // 12 % 2]}m" for i in range(360)], ("00:11-04:39", "19:18-23:58")),
+        ([f"{i % 5}h {i * 7 % 60}min" for i in range(300)], ("00:00-00:55", "04:03-04:58")),
+        ([f"PT{i % 60}M" for i in range(300)], ("00:00-00:11", "00:48-00:59")),
+        ([f"2020-03-{1 + i % 28:02} 10:30 UTC" for i in range(280)], MARCH),
+        ([f"3/{1 + i % 28}/2020 1:30 PM" for i in range(280)], MARCH),
+        ([f"{i % 9}y {i % 12}m" for i in range(300)], ("0-1.58 years", "7.08-8.92 years")),
+        ([f"~{20 + i % 60}" for i in range(300)], ("20-31", "68-79")),
+        ([">90" if i % 9 == 0 else str(18 + i % 72) for i in range(300)], ("19-31", "83 to >90")),
+        (["90+" if i % 9 == 0 else str(18 + i % 72) for i in range(300)], ("19-31", "83-90")),
+        (["over 90" if i % 9 == 0 else str(18 + i % 72) for i in range(300)], ("19-31", "83 to >90")),
+        (["<5" if i % 4 == 0 else str(5 + i % 60) for i in range(300)], ("<5 to 16", "50-64")),
+    ],
+)  # fmt: skip
+def test_parts_of_years_times_and_bounds_are_cut_like_numbers(values, levels):
+    column = read(values)
+    assert (column.kind, column.excluded) == ("numeric", None)
+    assert (column.levels[0], column.levels[-1]) == levels
+    again = Column.from_meta(json.loads(json.dumps(column.meta())), column.codes)
+    assert again.encode([{"field": value} for value in values]).codes.tolist() == column.codes.tolist()
+
+
+def test_what_only_looks_like_a_time_or_a_number_stays_a_level():
+    for values in (
+        [f"1:{10 * 2 ** (i % 8)}" for i in range(300)],  # titers
+        [f"1:{10 + 5 * (i % 8)}" for i in range(300)],
+        [f"{i % 9 * 10}-{i % 9 * 10 + 9}" for i in range(300)],  # ranges throughout are levels already
+        [f"{i % 5}+" for i in range(300)],
+        [f"{i % 9}0s" for i in range(300)],  # decades of life, not seconds
+    ):
+        column = read(values, "age")
+        assert (column.kind, column.excluded) == ("categorical", None)
+        assert set(column.levels) == set(values)
+
+
+def test_times_of_dicom_are_times_where_the_field_says_so():
+    values = [f"{i % 24:02}{i * 7 % 60:02}{i * 11 % 60:02}.000000" for i in range(300)]
+    assert read(values, "StudyTime").levels[0] == "00:00:00-04:16:08"
+    assert read(values, "StudyTime").excluded is None
+
+
+def test_days_that_spreadsheets_count_are_dates_where_the_field_says_so():
+    values = [str(43_000 + i) for i in range(300)]
+    assert read(values, "StudyDate").levels[0] == "2017-09-22 to 2017-11-20"
+    assert read(values, "StudyDate").excluded is None
+    assert "identifies" in read(values, "accession").excluded
+
+
+@pytest.mark.parametrize(
+    ("words", "levels", "later"),
+    [
+        (["yes", "no", "yes", "TRUE", "0"], ("no", "yes"), {"True": "yes", "N": "no", "maybe": MISSING}),
+        ([True, False, True, 1, 0], ("false", "true"), {"yes": "true", 0: "false"}),
+        (["1", "0"] * 49 + ["yes", "0"], ("0", "1"), {"yes": "1"}),
+        (["male", "F", "male", "M", "female", "F"], ("F", "male"), {"f": "F", "m": "male"}),
+        (["TRUE", "FALSE"], ("FALSE", "TRUE"), {"yes": "TRUE"}),
+        (["yes", "no", "maybe", "TRUE"], ("maybe", "no", "TRUE", "yes"), {"y": MISSING}),
+        (["1", "2", "yes"], ("1", "2", "yes"), {"true": MISSING}),
+    ],
+)
+def test_two_words_for_one_thing_are_one_level(words, levels, later):
+    """Apart they would be levels that name the table from which a row comes."""
+    column = read(words * 20)
+    assert column.levels == levels
+    encoded = column.encode([{"field": word} for word in later])
+    assert encoded.names.tolist() == list(later.values())
+
+
 # Groups
 
 

@@ -22,12 +22,18 @@ from numpy.typing import NDArray
 
 from cdsel_backend.counted import number_of
 from cdsel_backend.pool.fields import Fields
+from cdsel_backend.pool.synonyms import level_of, spellings
 from cdsel_backend.pool.values import (
+    MONTH_AS_NUMBER,
     MOSTLY,
     Reading,
     ambiguous_dates,
+    clock_text,
+    date_text,
     find_reading,
+    has_sign,
     in_ascii,
+    number_text,
     several_units,
 )
 
@@ -110,6 +116,10 @@ _AMOUNT_WORD = re.compile(
 # Not numbers, though `float` reads them: 12E3 and 1_2, which no program writes for a number (those have a point or a
 # sign: 1.2e4, 1e-05), and more digits than a float is sure to tell apart.
 _DAYS_AS_NUMBERS = re.compile(r"(?:19|20)\d{6}(?:\d{6}.*|\.0)?")
+_TIMES_AS_NUMBERS = re.compile(r"(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?:\.\d+)?")  # as DICOM writes them
+_NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_AGE_WORD = re.compile(r"age|decade|jahrzehnt|alter", re.IGNORECASE)
+_DATE_WORDS = ("date", "datum")
 _ZERO_FIRST = re.compile(r"0\d+")  # of codes, such as postal ones: amounts are seldom written so
 _NO_NUMBER = re.compile(r"\d+(?:[eE_]\d+)+|\d{16,}(?:\.0)?")
 
@@ -182,14 +192,17 @@ class Column:
             names = _names_of_numbers(numbers, self.edges, self.levels)
         elif self.reading is not None:
             other = OTHER if OTHER in self.levels else MISSING
-            found = [
-                _with_unit(_text(x), self.reading) if math.isfinite(x) else MISSING for x in numbers.tolist()
-            ]
+            found = [_named(x, self.reading) if math.isfinite(x) else MISSING for x in numbers.tolist()]
             names = [level if level in self.levels else other for level in found]
         else:
             folded = {level.casefold(): level for level in self.levels}
             other = OTHER if OTHER in self.levels else MISSING
-            names = [MISSING if v is None else folded.get(_text(v).casefold(), other) for v in values]
+            texts = {v: _text(v) for v in values if v is not None}
+            found_levels = {
+                v: folded.get(text.casefold()) or level_of(text, set(self.levels) - {OTHER, MISSING}) or other
+                for v, text in texts.items()
+            }
+            names = [MISSING if v is None else found_levels[v] for v in values]
         levels = self.levels if MISSING in self.levels else (*self.levels, MISSING)
         return replace(self, levels=levels, codes=_codes(names, levels))
 
@@ -225,15 +238,27 @@ def _read_column(name: str, fields: Fields) -> Column:
         return _column(name, values, excluded="holds nested values")
     if not filled:
         return _column(name, values, excluded="is empty")
+    alike = spellings(_counted(cleaned, fields.codes[name]))
+    if alike:
+        return _column(name, [None if value is None else alike[_text(value)] for value in values])
     dated = sum(isinstance(value, datetime) for value in filled) >= MOSTLY * len(filled)
     numbers = _numbers(values, dated=dated)
     plain = int(np.isfinite(numbers).sum())
-    if plain < len(filled) or _DAYS_AS_NUMBERS.fullmatch(str(_first(raw, values)).strip()):
+    first = str(_first(raw, values)).strip()
+    clock = _last_word(name) == "time" and bool(_TIMES_AS_NUMBERS.fullmatch(first))
+    if plain < len(filled) or clock or _DAYS_AS_NUMBERS.fullmatch(first) or MONTH_AS_NUMBER.fullmatch(first):
         texts = [tidy(str(given)) for given, value in zip(raw, values, strict=True) if value is not None]
-        reading = find_reading(texts)
-        if reading is not None and (reading.dates or sum(map(_is_read(reading), texts)) > plain):
+        reading = find_reading(texts, clock=clock)
+        if reading is not None and reading.unit == "s" and _AGE_WORD.search(name):
+            reading = None  # 20s, 30s: decades of life
+        if reading is not None and (
+            reading.dates or reading.times or sum(map(_is_read(reading), texts)) > plain
+        ):
             read = _read_numbers(raw, values, reading)
             return _numeric(name, read, dated=bool(reading.dates), reading=reading)
+    if plain >= MOSTLY * len(filled) and _last_word(name) in _DATE_WORDS and _are_serial(numbers):
+        reading = Reading(dates="serial")
+        return _numeric(name, _read_numbers(raw, values, reading), dated=True, reading=reading)
     if plain >= MOSTLY * len(filled):
         if (
             not dated
@@ -249,6 +274,28 @@ def _read_column(name: str, fields: Fields) -> Column:
     elif why and (units := several_units(texts)):
         why = f"holds numbers in several units ({', '.join(units)}); give them in one"
     return _column(name, values, excluded=why)
+
+
+def _counted(
+    values: Sequence[str | float | datetime | None], codes: NDArray[np.integer[Any]]
+) -> Counter[str]:
+    """How often each text occurs, given the different values and the code of each item; nothing where they are many."""
+    counts: Counter[str] = Counter()
+    if len(values) <= _MAX_LEVELS:
+        for value, count in zip(values, np.bincount(codes, minlength=len(values)).tolist(), strict=True):
+            if value is not None and count:
+                counts[_text(value)] += count
+    return counts
+
+
+def _last_word(name: str) -> str:
+    return ([""] + [found[0] for found in _NAME_PART.finditer(name)])[-1].casefold()
+
+
+def _are_serial(numbers: NDArray[np.float64]) -> bool:
+    """Whether numbers are days as spreadsheets count them, of 1954 to 2064."""
+    known = numbers[np.isfinite(numbers)]
+    return bool(len(known) and known.min() >= 20_000 and known.max() <= 60_000)
 
 
 def _first(raw: Sequence[object], values: Sequence[object]) -> object:
@@ -362,7 +409,7 @@ def _column(
     reading: Reading | None = None,
 ) -> Column:
     """Make a categorical column; spellings that differ in case only are one level, the commonest names it."""
-    spelled = [None if value is None else _with_unit(_text(value), reading) for value in values]
+    spelled = [None if value is None else _named(value, reading) for value in values]
     counts = Counter(text for text in spelled if text is not None)
     named: dict[str, str] = {}
     sizes: Counter[str] = Counter()
@@ -371,12 +418,21 @@ def _column(
     kept = [
         level for level, _ in sizes.most_common(_MAX_LEVELS if len(sizes) <= _MAX_LEVELS else _MAX_LEVELS - 1)
     ]
-    all_numbers = all(isinstance(value, float) for value in values if value is not None)
+    all_numbers = (reading is None or not reading.times) and all(
+        isinstance(value, float) for value in values if value is not None
+    )
     kept.sort(key=(lambda level: (float(level.split()[0]), level)) if all_numbers else str.casefold)
     allowed = set(kept)
     levels = [MISSING if text is None else named[text.casefold()] for text in spelled]
     names = [level if level in allowed or level == MISSING else OTHER for level in levels]
     return _finish(Column(name, "categorical", _with_special(kept, names), _EMPTY, excluded), names)
+
+
+def _named(value: str | float | datetime, reading: Reading | None) -> str:
+    """A level by the one value that it has."""
+    if reading is not None and reading.times and isinstance(value, float):
+        return clock_text(value, exact=bool(value % 60))
+    return _with_unit(_text(value), reading)
 
 
 def _with_unit(level: str, reading: Reading | None) -> str:
@@ -394,7 +450,7 @@ def _numeric(
     plain = [number if math.isfinite(number) else None for number in numbers.tolist()]
     if len(distinct) <= _BINS + 1 and not dated:
         return replace(_column(name, plain, reading=reading), reading=reading)
-    unit = reading is not None and bool(reading.unit)
+    unit = reading is not None and bool(reading.unit or reading.times)
     if whole and not unit and len(distinct) <= _MAX_CODES and _named_as(name) == "code":
         return _column(name, plain, excluded=_why_not([_text(number) for number in known.tolist()]))
     looks_like_id = len(distinct) > 120 or name.casefold().endswith(("id", "_no", "number", "index"))
@@ -405,7 +461,7 @@ def _numeric(
     cuts = np.quantile(known, np.arange(1, bins) / bins, method="higher")
     # Every cut falls on the least value where most are that; it is set against the others then.
     edges = tuple(np.unique(cuts[cuts > distinct[0]]).tolist() or distinct[1:2].tolist())
-    labels = [_with_unit(label, reading) for label in _ranges(known, edges, dated=dated)]
+    labels = [_with_unit(label, reading) for label in _ranges(known, edges, dated=dated, reading=reading)]
     names = _names_of_numbers(numbers, edges, labels)
     return _finish(
         Column(name, "numeric", _with_special(labels, names), _EMPTY, excluded, edges, dated, reading), names
@@ -414,7 +470,7 @@ def _numeric(
 
 def _named_as(name: str) -> Literal["", "amount", "code"]:
     """What a field's name says that its whole numbers are."""
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    parts = re.findall(_NAME_PART, name)
     for word in map(str.casefold, reversed(parts)):
         if _AMOUNT_WORD.fullmatch(word):
             return "amount"
@@ -423,16 +479,31 @@ def _named_as(name: str) -> Literal["", "amount", "code"]:
     return ""
 
 
-def _ranges(known: NDArray[np.float64], edges: tuple[float, ...], *, dated: bool) -> list[str]:
+def _ranges(
+    known: NDArray[np.float64], edges: tuple[float, ...], *, dated: bool, reading: Reading | None
+) -> list[str]:
     """Name each level by the least and the greatest value in it: `31-45`."""
     part = np.digitize(known, edges)
     bounds = [(known[part == i].min(), known[part == i].max()) for i in range(len(edges) + 1)]
     if dated:
-        labels = [" to ".join(dict.fromkeys(_day(x) for x in pair)) for pair in bounds]
+        kind = reading.dates if reading is not None else ""
+        labels = [" to ".join(dict.fromkeys(_day(x, kind) for x in pair)) for pair in bounds]
+        return _distinct(labels)
+    if reading is not None and reading.times:
+        exact = bool((known % 60).any())
+        labels = ["-".join(dict.fromkeys(clock_text(x, exact=exact) for x in pair)) for pair in bounds]
         return _distinct(labels)
     dash = " to " if known.min() < -TINY else "-"
+    # Where all are `< 5`, `< 7`, no level need say so.
+    signed = reading is not None and any(not has_sign(x) for x in known[:1000].tolist())
     for digits in range(3, 18):
-        labels = [dash.join(dict.fromkeys(_short(x, digits) for x in pair)) for pair in bounds]
+        labels = []
+        for pair in bounds:
+            ends = [_short(x, digits) for x in pair]
+            if signed:
+                ends = [number_text(x, end) for x, end in zip(pair, ends, strict=True)]
+            between = " to " if any(end[0] in "<>" for end in ends) else dash
+            labels.append(between.join(dict.fromkeys(ends)))
         if len(set(labels)) == len(labels):
             break
     return _distinct(labels)
@@ -445,9 +516,9 @@ def _distinct(labels: list[str]) -> list[str]:
     return [f"{label} ({i})" for i, label in enumerate(labels, 1)]
 
 
-def _day(seconds: float) -> str:
+def _day(seconds: float, kind: str = "") -> str:
     """The day of a time in seconds since 1970, UTC; the first or the last there is, where a zone leads beyond it."""
-    return datetime.fromtimestamp(min(max(seconds, _FIRST_TIME), _LAST_TIME), timezone.utc).date().isoformat()
+    return date_text(datetime.fromtimestamp(min(max(seconds, _FIRST_TIME), _LAST_TIME), timezone.utc), kind)
 
 
 def _short(x: float, digits: int) -> str:
