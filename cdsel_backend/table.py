@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -21,6 +22,8 @@ Row = Mapping[str, str]
 Cells = Mapping[str, object]
 """A row of a CSV file that we write: column -> cell."""
 GZIP = b"\x1f\x8b"  # the first bytes of a compressed file
+BROKEN = 3  # rows that cannot be read that a message names
+TITLES = 20  # lines above a header, at most
 LINES = 500  # of a CSV file that are written at once
 BYTE_ORDER_MARK = "\ufeff"  # spreadsheets read UTF-8 only with it
 
@@ -32,45 +35,139 @@ class UsageError(ValueError):
 def read_table(path: Path) -> list[Row]:
     """Read a CSV table with a header, in UTF-8 or UTF-16; the delimiter may be a comma, a semicolon or a tab.
 
-    Raises UsageError when it cannot be read as one, or has no rows.
+    Cells that a row lacks at its end are empty. The header again, as where tables were put together, says nothing; its
+    line keeps its number.
+
+    Raises UsageError when it cannot be read as one, has no rows, or one of them cannot be read.
     """
+    rows: list[Row] = []
+    broken: list[str] = []
     try:
         with path.open("rb") as file:
-            lines, delimiter = csv_source(file)
-            reader = csv.DictReader(lines, delimiter=delimiter)
-            names = [name for name in reader.fieldnames or () if name]
-            if names and names[0].lstrip()[:1] in ("[", "{"):
-                raise UsageError(
-                    f"--metadata: {path} is JSON, and a CSV table is needed: choose CSV where Label Studio exports "
-                    "annotations, or write one with a row for each image"
-                )
-            double = next((name for name in names if names.count(name) > 1), None)
-            if double is not None:
-                raise UsageError(
-                    f"--metadata: {path} names the column {double!r} more than once: rename one of them"
-                )
-            rows: list[Row] = [
-                # The header again, as where tables were put together, says nothing; its line keeps its number.
-                {key: "" if key == value and again else value or "" for key, value in row.items() if key}
-                for row in reader
-                for again in [all(value == key for key, value in row.items())]
-            ]
+            names, found = csv_cells(file)
+            for number, cells in enumerate(found, start=1):
+                if isinstance(cells, str):
+                    broken.append(f"row {number}: {cells}")
+                elif len(cells) > len(names):
+                    count = number_of(len(cells), "value")
+                    broken.append(f"row {number}: {count} for {number_of(len(names), 'column')}")
+                elif cells:
+                    again = [cell.strip() for cell in cells] == names
+                    cells = [""] * len(names) if again else cells + [""] * (len(names) - len(cells))
+                    rows.append({name: cell for name, cell in zip(names, cells, strict=True) if name})
+    except UsageError as fault:
+        raise UsageError(f"--metadata: {path}: {fault}") from fault
     except UnicodeError as fault:
         raise UsageError(
             f'--metadata: {path} is no text in UTF-8: save it as "CSV UTF-8" ({fault})'
         ) from fault
-    except csv.Error as fault:
-        raise UsageError(
-            f"--metadata: line {reader.line_num + 1} of {path} is no row of a CSV table ({fault}): a cell has at most "
-            f"{csv.field_size_limit():,} characters, and what begins with a quotation mark ends with one"
-        ) from fault
-    except (OSError, EOFError, zlib.error) as fault:
+    except (csv.Error, OSError, EOFError, zlib.error) as fault:
         raise UsageError(f"--metadata: {path} cannot be read as a CSV table in UTF-8 ({fault})") from fault
+    if broken:
+        named = "; ".join(broken[:BROKEN])
+        more = f"; and {number_of(len(broken) - BROKEN, 'more row')}" if len(broken) > BROKEN else ""
+        raise UsageError(
+            f"--metadata: {number_of(len(broken), 'row')} of {path} cannot be read: {named}{more}. "
+            "Correct them: a cell that holds the separator stands in quotation marks, and each has two"
+        )
     if not rows:
         if not "".join(names).isprintable():
             raise UsageError(f"--metadata: {path} cannot be read as a CSV table (its header is no text)")
         raise UsageError(f"--metadata: {path} has no rows below its header")
     return rows
+
+
+def csv_cells(file: BinaryIO) -> tuple[list[str], Iterator[list[str] | str]]:
+    """The names of the columns of a CSV file, "" where one has none, and of each row its cells, or why it has none.
+
+    Raises UsageError where its header cannot be used.
+    """
+    lines, delimiter = csv_source(file)
+    names = [plain_text(name).strip() for name in next(csv.reader(lines, delimiter=delimiter), [])]
+    if names and names[0][:1] in ("[", "{"):
+        raise UsageError(
+            "it is JSON, and a CSV table is needed: choose CSV where Label Studio exports annotations, or write one "
+            "with a row for each image"
+        )
+    double = sorted({name for name in names if name and names.count(name) > 1})
+    if double:
+        raise UsageError(
+            f"its header names {', '.join(map(repr, double))} more than once: rename one of the columns"
+        )
+    return names, _cells(lines, delimiter, names)
+
+
+def _cells(lines: Iterator[str], delimiter: str, names: Sequence[str]) -> Iterator[list[str] | str]:
+    """The cells of each row, or why it could not be read; `names` are those of the columns.
+
+    A quotation mark that is never closed costs its own line: those that its cell would have swallowed are read again.
+    """
+    width = len(names)
+    ahead: deque[str] = deque()
+    taken: list[str] = []
+
+    def feed() -> Iterator[str]:
+        while line := ahead.popleft() if ahead else next(lines, ""):
+            taken.append(line)
+            yield line
+
+    reader = csv.reader(feed(), delimiter=delimiter)
+    while True:
+        taken.clear()
+        try:
+            cells = next(reader, None)
+            reason = ""
+        except csv.Error as error:
+            long = _too_long(taken, delimiter, names)
+            cells, reason = [], long or f"no row of a table ({error})"
+        if cells is None:
+            return
+        if len(taken) > 1 and (reason or not _is_one_row(taken, delimiter, width)):
+            reason = "a quotation mark is not closed"
+            ahead.extendleft(reversed(taken[1:]))
+        if reason:
+            reader = csv.reader(feed(), delimiter=delimiter)
+        yield reason or [plain_text(cell) for cell in _without_end(cells, width)]
+
+
+def _too_long(lines: Sequence[str], delimiter: str, names: Sequence[str]) -> str:
+    """That a row of one line has a cell which is longer than cells are read, with the fix; "" where it has none."""
+    most = csv.field_size_limit()
+    if len(lines) != 1 or len(lines[0]) <= most:
+        return ""
+    csv.field_size_limit(len(lines[0]))
+    try:
+        cells = next(csv.reader(lines, delimiter=delimiter), [])
+    finally:
+        csv.field_size_limit(most)
+    named = [name for name, cell in zip(names, cells, strict=False) if len(cell) > most]
+    return (
+        f"the cell of column {named[0]!r} has more than {most:,} characters, which is no metadata: shorten it, "
+        "close its quotation mark, or leave the column out of the table"
+        if named
+        else ""
+    )
+
+
+def _is_one_row(lines: Sequence[str], delimiter: str, width: int) -> bool:
+    """Whether lines are one row with as many cells as it should have, whose quotation marks are where they belong."""
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    return len(rows) == 1 and len(_without_end(rows[0], width)) == width
+
+
+def _without_end(cells: list[str], width: int) -> list[str]:
+    """The cells of a row without the empty ones that spreadsheets end rows with."""
+    return cells if any(cells[width:]) else cells[:width]
+
+
+def plain_text(text: str) -> str:
+    """A text without what databases refuse: NUL, and halves of surrogate pairs."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def decoded(file: BinaryIO, newline: str | None = None) -> io.TextIOWrapper:
@@ -102,7 +199,31 @@ def csv_source(file: BinaryIO) -> tuple[Iterator[str], str]:
             lines = itertools.chain([below], lines)
             break
         header = below
-    return itertools.chain([header], lines), named[1] if named else max(",;\t", key=header.count)
+    ahead = [header, *itertools.islice(lines, TITLES)]
+    filled = [number for number, line in enumerate(ahead) if line.strip()] or [0]
+    titles = _titles([ahead[number] for number in filled], named[1] if named else "")
+    header, *ahead = ahead[filled[titles] :]
+    return itertools.chain([header], ahead, lines), named[1] if named else _delimiter(header)
+
+
+def _delimiter(line: str) -> str:
+    """What separates the cells of a line."""
+    return max(",;\t", key=line.count)
+
+
+def _titles(lines: Sequence[str], delimiter: str) -> int:
+    """How many lines are above a table's header: they have a cell at most, and those that follow have several."""
+
+    def cells(line: str) -> int:
+        try:
+            row = next(csv.reader([line], delimiter=delimiter or _delimiter(line)), [])
+        except csv.Error:
+            return 0
+        return sum(bool(cell.strip()) for cell in row)
+
+    first = next((number for number, line in enumerate(lines) if cells(line) > 1), 0)
+    below = [cells(line) for line in lines[first + 1 : first + 2]]
+    return first if first == 1 or all(count > 1 for count in below) else 0
 
 
 def require(rows: Sequence[Row], option: str, column: str) -> None:

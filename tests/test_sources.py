@@ -26,6 +26,7 @@ from cdsel_backend.project.source import take_in
 from cdsel_backend.server.pool_command import whole_address
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.store import Store
+from cdsel_backend.table import UsageError, read_table
 
 KEY = b"a secret"
 
@@ -215,6 +216,8 @@ def test_a_bad_row_costs_only_itself(folder: Path) -> None:
         b"path,site\npath,site\n0.png,a\n path, site\n1.png,b\n",
         b"# of 2020\n# by a, b, c\npath,site\n0.png,a\n1.png,b\n",
         b"#,path,site\n,0.png,a\n,1.png,b\n",
+        b"Export of 2024-05-01;;;\n\npath;site\n0.png;a\n1.png;b\n",
+        b'"Export, of 2024-05-01"\nwritten by x\npath,site\n0.png,a\n1.png,b\n',
     ],
     ids=[
         "empty lines first",
@@ -225,6 +228,8 @@ def test_a_bad_row_costs_only_itself(folder: Path) -> None:
         "header again",
         "comments first",
         "no comment",
+        "title",
+        "two titles",
     ],
 )
 def test_tables_as_spreadsheets_save_them(table: bytes, folder: Path) -> None:
@@ -238,15 +243,35 @@ def test_tables_as_spreadsheets_save_them(table: bytes, folder: Path) -> None:
 
 @pytest.mark.parametrize("rest", ["", '6.png,"f",9\n'], ids=["to the end", "to the next one"])
 def test_a_quotation_mark_that_is_not_closed_costs_its_own_row(rest: str, folder: Path) -> None:
-    text = 'path,site,note\n0.png,a,"two\nlines, ""quoted"""\n1.png,b,5" wide\n2.png,"b,6\n3.png,c,\n'
+    text = 'path,site,note\n0.png,a,"two\n\nlines, ""quoted"""\n1.png,b,5" wide\n2.png,"b,6\n3.png,c,\n'
     text += '4.png,d,"7\n5.png,e,8\n'
     (folder / "pool.csv").write_text(text + rest)
     listed = items(source(folder / "pool.csv"))
     assert [item.image for item in listed if item.problem is None][:4] == ["0.png", "1.png", "3.png", "5.png"]
-    assert listed[0].data["note"] == 'two\nlines, "quoted"'
+    assert listed[0].data["note"] == 'two\n\nlines, "quoted"'
     assert [item.problem for item in listed if item.problem] == [
         f"row {number}: a quotation mark is not closed" for number in (3, 5)
     ]
+    with pytest.raises(
+        UsageError, match=r"^--metadata: 2 rows of .*: row 3: a quotation mark is not closed; row 5: "
+    ):
+        read_table(folder / "pool.csv")  # as `cdsel simulate` does, where vectors may stand beside the rows
+
+
+def test_a_backtest_has_all_rows_of_a_table_or_none(folder: Path) -> None:
+    path = folder / "t.csv"
+    path.write_text("Export of 2024-05-01,,\npath,site,note\n0.png,a\n,,\n\n1.png,b,x,\n2.png,c,\n")
+    assert read_table(path) == [
+        {"path": "0.png", "site": "a", "note": ""},
+        {"path": "", "site": "", "note": ""},
+        {"path": "1.png", "site": "b", "note": "x"},
+        {"path": "2.png", "site": "c", "note": ""},
+    ]
+    path.write_text("path,site\n" + "0.png,a, b\n" * 5)
+    with pytest.raises(
+        UsageError, match=r"row 1: 3 values for 2 columns; .*; and 2 more rows\. Correct them"
+    ):
+        read_table(path)
 
 
 TABLES = {

@@ -5,13 +5,11 @@ CSV and JSON lines may be compressed by gzip.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import math
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from cdsel_backend.counted import number_of
@@ -19,7 +17,7 @@ from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.folder import may_be_dicom
 from cdsel_backend.sources.storage import is_remote, said_of
-from cdsel_backend.table import csv_source, decoded, plain_path
+from cdsel_backend.table import UsageError, csv_cells, decoded, plain_path, plain_text
 
 NAMES = (
     "image",
@@ -132,94 +130,21 @@ def _image_column(row: Mapping[str, Any], named: str | None) -> str:
 
 
 def _csv_rows(file: BinaryIO) -> Iterator[Row]:
-    lines, delimiter = csv_source(file)
-    names = [_text(name).strip() for name in next(csv.reader(lines, delimiter=delimiter), [])]
+    try:
+        names, rows = csv_cells(file)
+    except UsageError as error:
+        raise SourceError(str(error)) from error
     if not any(names):
         raise SourceError("the table is empty: a header and a row for each image are needed")
-    double = sorted({name for name in names if name and names.count(name) > 1})
-    if double:
-        raise SourceError(
-            f"its header names {', '.join(map(repr, double))} more than once: rename one of the columns"
-        )
-    for number, cells in enumerate(_cells(lines, delimiter, names), start=1):
+    for number, cells in enumerate(rows, start=1):
         if isinstance(cells, str):
             yield number, cells
+        elif not any(cells) or [cell.strip() for cell in cells] == names:  # the header again
             continue
-        if not any(cells) or [_text(cell).strip() for cell in cells] == names:  # the header again
-            continue
-        if len(cells) != len(names):
+        elif len(cells) != len(names):
             yield number, f"{number_of(len(cells), 'value')} for {number_of(len(names), 'column')}"
-            continue
-        yield (
-            number,
-            {name: _text(cell) for name, cell in zip(names, cells, strict=True) if name and cell != ""},
-        )
-
-
-def _cells(lines: Iterator[str], delimiter: str, names: Sequence[str]) -> Iterator[list[str] | str]:
-    """The cells of each row, or why it could not be read; `names` are those of the columns.
-
-    A quotation mark that is never closed costs its own line: those that its cell would have swallowed are read again.
-    """
-    width = len(names)
-    ahead: deque[str] = deque()
-    taken: list[str] = []
-
-    def feed() -> Iterator[str]:
-        while line := ahead.popleft() if ahead else next(lines, ""):
-            taken.append(line)
-            yield line
-
-    reader = csv.reader(feed(), delimiter=delimiter)
-    while True:
-        taken.clear()
-        try:
-            cells = next(reader, None)
-            reason = ""
-        except csv.Error as error:
-            long = _too_long(taken, delimiter, names)
-            cells, reason = [], long or f"no row of a table ({error})"
-        if cells is None:
-            return
-        if len(taken) > 1 and (reason or not _is_one_row(taken, delimiter, width)):
-            reason = "a quotation mark is not closed"
-            ahead.extendleft(reversed(taken[1:]))
-        if reason:
-            reader = csv.reader(feed(), delimiter=delimiter)
-        yield reason or _without_end(cells, width)
-
-
-def _too_long(lines: Sequence[str], delimiter: str, names: Sequence[str]) -> str:
-    """That a row of one line has a cell which is longer than cells are read, with the fix; "" where it has none."""
-    most = csv.field_size_limit()
-    if len(lines) != 1 or len(lines[0]) <= most:
-        return ""
-    csv.field_size_limit(len(lines[0]))
-    try:
-        cells = next(csv.reader(lines, delimiter=delimiter), [])
-    finally:
-        csv.field_size_limit(most)
-    named = [name for name, cell in zip(names, cells, strict=False) if len(cell) > most]
-    return (
-        f"the cell of column {named[0]!r} has more than {most:,} characters, which is no metadata: shorten it, "
-        "close its quotation mark, or leave the column out of the table"
-        if named
-        else ""
-    )
-
-
-def _is_one_row(lines: Sequence[str], delimiter: str, width: int) -> bool:
-    """Whether lines are one row with as many cells as it should have, whose quotation marks are where they belong."""
-    try:
-        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
-    except csv.Error:
-        return False
-    return len(rows) == 1 and len(_without_end(rows[0], width)) == width
-
-
-def _without_end(cells: list[str], width: int) -> list[str]:
-    """The cells of a row without the empty ones that spreadsheets end rows with."""
-    return cells if any(cells[width:]) else cells[:width]
+        else:
+            yield number, {name: cell for name, cell in zip(names, cells, strict=True) if name and cell != ""}
 
 
 def _json_rows(file: BinaryIO) -> Iterator[Row]:
@@ -250,13 +175,13 @@ def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row whose values any database can keep as JSON; what it cannot, such as bytes, is left out."""
-    plain = {_text(str(name)): _value(value) for name, value in row.items()}
+    plain = {plain_text(str(name)): _value(value) for name, value in row.items()}
     return {name: value for name, value in plain.items() if value is not _LEFT_OUT}
 
 
 def _value(value: Any) -> Any:
     if isinstance(value, str):
-        return _text(value)
+        return plain_text(value)
     if isinstance(value, Mapping):
         return _plain(value)
     if isinstance(value, (list, tuple)):
@@ -268,13 +193,6 @@ def _value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (int, float)) else _LEFT_OUT
-
-
-def _text(text: str) -> str:
-    """A text without what databases refuse: NUL, and halves of surrogate pairs."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 READERS: Mapping[str, Callable[[BinaryIO], Iterator[Row]]] = {
