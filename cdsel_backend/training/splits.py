@@ -60,11 +60,15 @@ def grouped_folds(
     np.add.at(counts, (group, labels), 1)
     order = rng.permutation(len(counts))
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
-    filled = np.zeros((folds, counts.shape[1]), dtype=np.int64)
+    labels_of, commonest = counts.tolist(), counts.argmax(axis=1).tolist()
+    # Lists, because there are thousands of groups and few folds.
+    filled, total = [[0] * counts.shape[1] for _ in range(folds)], [0] * folds
     fold_of = np.empty(len(counts), dtype=np.int64)
-    for member in order:
-        label = counts[member].argmax()
-        fold = np.lexsort((filled.sum(axis=1), filled[:, label]))[0]
-        filled[fold] += counts[member]
+    for member in order.tolist():
+        label = commonest[member]
+        fold = min(zip((row[label] for row in filled), total, range(folds), strict=True))[2]
+        for each, count in enumerate(labels_of[member]):
+            filled[fold][each] += count
+            total[fold] += count
         fold_of[member] = fold
     return fold_of[group]
