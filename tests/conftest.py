@@ -58,7 +58,14 @@ NOT_FAST = ("slow", "long", "versions", "label_studio_ml")
 """Marks of tests that are not fast, wherever they stand."""
 STUDIO, SECOND_STUDIO = "a Label Studio", "a second Label Studio"
 """Two processes share the tests with the session's Label Studio: together they take a third of the run."""
-LOOPS = ("books", "loop", "presence_loop", "refill")  # half of the time of those tests
+LOOPS = (
+    "books",
+    "loop",
+    "lost_and_restored",
+    "presence_loop",
+    "refill",
+    "reused_numbers",
+)  # half of their time
 FILLED = "a filled project"
 """To fill the project that many tests look at takes a quarter of a minute: once is enough."""
 TOGETHER = {"gallery_browser": FILLED, "pages_browser": FILLED}
@@ -79,6 +86,8 @@ LONGEST = (
     "reconcile",
 )
 """Groups that start first, or a process would begin the last of them when all others are done."""
+SESSION_CLIENTS: list[LabelStudio] = []
+"""One, once the session's Label Studio runs."""
 SERVERS = {"studio", "new_postgresql", "chromium", "filled"}  # fixtures that start or train something large
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 """The first that is found is used: without windows of its own Chromium takes a third of the time for a page."""
@@ -139,8 +148,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def studio() -> Iterator[LocalStudio]:
     """A running Label Studio. Local files may lie in folders of `studio.document_root`."""
+    from cdsel_backend.labelstudio.client import LabelStudio
+
     with LocalStudio(legacy_token=True) as running:
+        SESSION_CLIENTS.append(LabelStudio(running.url, running.token))
         yield running
+        SESSION_CLIENTS.clear()
 
 
 @pytest.fixture(scope="session")
@@ -156,6 +169,17 @@ def client(studio: LocalStudio) -> LabelStudio:
     from cdsel_backend.labelstudio.client import LabelStudio
 
     return LabelStudio(studio.url, studio.token)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_projects_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Delete what a file's tests left in the session's Label Studio: backends would go on asking for it, and list it
+    all in search of a queue that was lost."""
+    yield
+    if any("studio" in servers_of(item) for item in request.session.items if item.path == request.path):
+        for client in SESSION_CLIENTS:
+            for project in list(client.projects()):
+                client.request("DELETE", f"/api/projects/{project['id']}/")
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def remember_config(store: Store, studio: LabelStudio, queue: int, text: str) ->
 def ensure_config(
     studio: LabelStudio,
     state: State,
-    queue: int,
+    found: Json,
     label_config: str,
     tell: Callable[[str], None],
     *,
@@ -59,14 +59,14 @@ def ensure_config(
 
     Args:
         studio, state: the project's.
-        queue: its number.
+        found: the queue's project, as Label Studio has it now.
         label_config: the pool's.
         tell: gets the sentence that a change is kept, once for each.
         former: the pool's of before, which the queue has where nothing is remembered of it.
     """
     store = state.store
-    settings, fact = state.settings, _fact(studio, queue)
-    found, space = studio.project(queue), label_space(label_config, settings.learn, settings.ignore_classes)
+    settings, queue = state.settings, int(found["id"])
+    fact, space = _fact(studio, queue), label_space(label_config, settings.learn, settings.ignore_classes)
     own, wanted = str(found["label_config"]), queue_config(label_config)
     written, announced = store.fact(fact) or (queue_config(former) if former else "", "")
     # The pool's own is ours, too: pasted there, it says that the queue shall follow again.

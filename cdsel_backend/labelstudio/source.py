@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
-from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.client import LabelStudio, Newest
 from cdsel_backend.labelstudio.fields import ImageField
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.pool.decode import UnreadableImage
@@ -130,16 +130,19 @@ class LabelStudioPool:
             long_ago = time.time() - known.seen_at > OVERLAP.total_seconds()
             mark = replace(known, last=newest.last, settled=known.settled or long_ago)
         return TaskListing(
-            self._items(known),
+            self._items(known, newest),
             complete=known is None,
             watermark=json.dumps(astuple(mark)),
             total=newest.total,
         )
 
-    def _items(self, known: _Watermark | None) -> Iterator[TaskItem]:
+    def _items(self, known: _Watermark | None, newest: Newest) -> Iterator[TaskItem]:
         tasks = partial(self._studio.tasks, self._project, with_annotations=True)
-        # What has a higher id is new, however old it says it is.
-        parts = [tasks()] if known is None else [tasks(changed_since=known.since()), tasks(after=known.last)]
+        parts = [tasks()] if known is None else []
+        if known is not None and not (known.settled and newest.changed == known.changed):
+            parts.append(tasks(changed_since=known.since()))
+        if known is not None and newest.last > known.last:
+            parts.append(tasks(after=known.last))  # what has a higher id is new, however old it says it is
         seen: set[str] = set()
         for task in chain.from_iterable(parts):
             key = str(task["id"])

@@ -47,8 +47,8 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     for queue in queues:
         space = space_of(state)
         if queue != project.pool_project:
-            known_project(context.store, context.studio, queue)
-            kept = keep_config(context, state, queue, project.label_config)
+            there = known_project(context.store, context.studio, queue)
+            kept = keep_config(context, state, there, project.label_config)
             space = kept.space
             disordered.append(order_problem(queue, kept.found))
             changed.append(kept.problem)
@@ -69,13 +69,13 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         context.store.update_project(project.id, queue_synced_at=now)
 
 
-def keep_config(context: Context, state: State, queue: int, label_config: str, *, former: str = "") -> Kept:
+def keep_config(context: Context, state: State, found: Json, label_config: str, *, former: str = "") -> Kept:
     """Make a queue's labeling config that of the pool, or say that somebody's own is kept (`ensure_config`)."""
 
     def tell(message: str) -> None:
-        say(context, queue, CONFIG_KEPT, [], message)
+        say(context, int(found["id"]), CONFIG_KEPT, [], message)
 
-    return ensure_config(context.studio, state, queue, label_config, tell, former=former)
+    return ensure_config(context.studio, state, found, label_config, tell, former=former)
 
 
 def compare(context: Context, state: State, name: str, tasks: Sequence[Json], now: float) -> bool:

@@ -195,8 +195,8 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
         if queue == state.project.pool_project:
             continue  # whose labeling config it is
         try:
-            known_project(context.store, context.studio, queue)
-            kept = keep_config(context, state, queue, found, former=known)
+            there = known_project(context.store, context.studio, queue)
+            kept = keep_config(context, state, there, found, former=known)
         except LabelStudioError as fault:
             if fault.status != REFUSED:
                 raise
