@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 
 import pytest
@@ -69,6 +70,22 @@ def test_pages_say_since_when_and_an_admin_dismisses(store, tmp_path):
     assert "broke" not in page
     assert client.get(f"/projects/{POOL}/status.json").json["problems"] == []
     assert "broke" not in client.get("/metrics").text
+
+
+def test_a_full_disk_is_said_although_the_database_on_it_takes_no_note(store, tmp_path, monkeypatch):
+    project = store.connect_project(STUDIO_URL, POOL, label_config=LABEL_CONFIG)
+    store.note_problems(project, "worker", ["late"])
+    store.add_event(POOL, NOTHING_NEW, {"sentence": "no label is new"}, handled=True)
+    client = create_app(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store).test_client()
+    full = shutil.disk_usage(tmp_path)._replace(free=10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    late, disk, *others = client.get(f"/projects/{POOL}/status.json").json["problems"]
+    assert (late, others) == ("late", [])
+    for name in ("", "/activity"):
+        assert disk in client.get(f"/projects/{POOL}{name}").text
+    assert "The disk of the data folder has 1 MB left" in disk
+    assert "2 problems" in client.get("/projects").text
+    assert "No label is new." in client.get(f"/projects/{POOL}/activity").text
 
 
 @pytest.mark.long

@@ -9,8 +9,7 @@ from itertools import groupby
 from flask import render_template
 
 from cdsel_backend.project.wording import brought, event_text, outcome
-from cdsel_backend.server.pages.blueprint import number_of, pages, read_state
-from cdsel_backend.server.status import project_status
+from cdsel_backend.server.pages.blueprint import number_of, pages, read_state, status_of
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import REPEATS_FACT
 from cdsel_backend.store.records import Event, Request
@@ -30,7 +29,7 @@ def activity(pool_project: int) -> str:
     return render_template(
         "activity.html",
         state=state,
-        status=project_status(state),
+        status=status_of(state),
         pulses=store.pulses(),
         due=len(open_events),
         oldest=min((event.received_at for event in open_events), default=None),
@@ -97,12 +96,16 @@ def runs(events: Sequence[Event], state: State) -> list[Run]:
                 times=len(rows),
                 seconds=max(0.0, *took) if handled else None,
                 result=_result(action, rows, state) if handled else "",
-                reason=sentence,
+                reason=_as_sentence(sentence) if sentence else None,
                 source=source,
                 tasks=[task for event in rows for task in event.payload.get("tasks") or ()],
             )
         )
     return found
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def _result(action: str, rows: Sequence[Event], state: State) -> str:

@@ -19,11 +19,13 @@ from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnav
 
 from cdsel_backend.counted import form
 from cdsel_backend.project.wording import outcome, value_text
+from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.pages.messages import message
 from cdsel_backend.server.service import Service
+from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.faults import sentence
-from cdsel_backend.store.records import Project
+from cdsel_backend.store.records import Json, Project
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +133,13 @@ def find(pool_project: int) -> Project:
 def read_state(pool_project: int) -> State:
     """The state of the project that is called so in an address."""
     return State(Service.current().store, find(pool_project).id)
+
+
+def status_of(state: State) -> Json:
+    """A project's status, and what keeps the whole backend from its work, of which a full disk takes no note."""
+    status, machine = project_status(state), find_problems(Service.current().server, state.store)
+    found = len(status["found"])
+    return {**status, "problems": [*status["problems"][:found], *machine, *status["problems"][found:]]}
 
 
 def who() -> str:

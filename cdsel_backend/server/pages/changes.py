@@ -27,8 +27,7 @@ from cdsel_backend.project.wording import (
     value_text,
 )
 from cdsel_backend.selection import describe, strategies
-from cdsel_backend.server.pages.blueprint import find, pages, read_state, who
-from cdsel_backend.server.status import project_status
+from cdsel_backend.server.pages.blueprint import find, pages, read_state, status_of, who
 from cdsel_backend.settings import LAYERS, ProjectSettings, accept, names_in
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import ACCOUNTS_FACT
@@ -303,7 +302,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
     return render_template(
         "settings.html",
         state=state,
-        status=project_status(state),
+        status=status_of(state),
         rows=rows,
         shown={**values, **_shown()},
         faults=faults,

@@ -15,9 +15,8 @@ from cdsel_backend import figures
 from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, labels_by_level
 from cdsel_backend.counted import number_of
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pool_table import PoolTable, PoolTables
-from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 
 EXAMPLES, EXAMPLE_LEVELS = 6, 4  # images of a level, and levels
@@ -51,7 +50,7 @@ def confounders(pool_project: int) -> str:
     return render_template(
         "confounders.html",
         state=state,
-        status=project_status(state),
+        status=status_of(state),
         report=report,
         measured=measured,
         verdicts=tuple(Verdict),

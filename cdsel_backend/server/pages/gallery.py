@@ -11,10 +11,9 @@ from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.counted import form
 from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageFilter
-from cdsel_backend.server.pages.blueprint import number_of, page_number, pages, read_state, who
+from cdsel_backend.server.pages.blueprint import number_of, page_number, pages, read_state, status_of, who
 from cdsel_backend.server.pages.found import Found, find_images
 from cdsel_backend.server.pages.image_rows import columns_of, image_rows
-from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive
 from cdsel_backend.table import csv_lines
@@ -38,7 +37,7 @@ class Chip:
 def gallery(pool_project: int) -> str:
     """A page of the images that the address asks for."""
     state = read_state(pool_project)
-    status = project_status(state)
+    status = status_of(state)
     if not status["items"]:
         return render_template("gallery.html", state=state, status=status, found=None)
     found = find_images(state, request.args.to_dict(flat=False))

@@ -9,7 +9,7 @@ from flask import render_template, request
 from cdsel_backend.labels import display_label
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.view import seconds_of
-from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.found import find_images
 from cdsel_backend.server.pages.gallery import SHOWN, address
 from cdsel_backend.server.pages.image_rows import annotator, image_rows
@@ -17,7 +17,6 @@ from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.server.pages.thumbnails import item_of
 from cdsel_backend.server.people import names_of
 from cdsel_backend.server.service import Service
-from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive, Item
 from cdsel_backend.training import ModelFormatError
@@ -54,7 +53,7 @@ def image(pool_project: int, item: int) -> str:
     return render_template(
         "image.html",
         state=state,
-        status=project_status(state),
+        status=status_of(state),
         item=row,
         row=next(image_rows(found, [item]), None) if listed else None,
         position=position,

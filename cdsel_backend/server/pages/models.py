@@ -10,11 +10,10 @@ from werkzeug.exceptions import BadRequest
 from cdsel_backend import figures
 from cdsel_backend.labels import label_names
 from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
-from cdsel_backend.server.pages.blueprint import pages, read_state, who
+from cdsel_backend.server.pages.blueprint import pages, read_state, status_of, who
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pages.review import SHOWN, SHOWN_FIRST, VERDICTS, disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
-from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json, Training
 from cdsel_backend.training import ModelFormatError, evaluate
@@ -37,7 +36,7 @@ def models(pool_project: int) -> str:
     return render_template(
         "models.html",
         state=state,
-        status=project_status(state),
+        status=status_of(state),
         curve=accuracy_curve(state),
         insight=found,
         verdicts=VERDICTS,

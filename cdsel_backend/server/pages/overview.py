@@ -9,13 +9,12 @@ from flask import Response, jsonify, render_template, request
 from cdsel_backend import figures
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.wording import budget_in_hours, lowering, next_step, overruled
-from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.changes import BUDGETS, last_budget_change
 from cdsel_backend.server.pages.models import WORST, accuracy_curve, measures
 from cdsel_backend.server.pages.queue import queue_rows
 from cdsel_backend.server.pages.review import VERDICTS, disputed, latest_insight, suspects
 from cdsel_backend.server.service import Service
-from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 
@@ -46,7 +45,7 @@ def projects_json() -> Response:
 def project(pool_project: int) -> str:
     """What confounds, what the budget bought, what comes next."""
     state = read_state(pool_project)
-    status = project_status(state)
+    status = status_of(state)
     acting = [finding for finding in status["confounders"] if finding["acts"]]
     waiting = [row for row in queue_rows(state) if row.state == "open"][:STRIP]
     return render_template(
@@ -76,7 +75,7 @@ def project(pool_project: int) -> str:
 @pages.get("/projects/<int:pool_project>/status.json")
 def status_json(pool_project: int) -> Response:
     """One project, for scripts and for what is live on the pages."""
-    return jsonify(project_status(read_state(pool_project)))
+    return jsonify(status_of(read_state(pool_project)))
 
 
 @pages.get("/pictures.css")
@@ -128,4 +127,4 @@ def worst_group(state: State) -> WorstGroup | None:
 
 def _all() -> list[Json]:
     store = Service.current().store
-    return [project_status(State(store, row.id)) for row in store.projects()]
+    return [status_of(State(store, row.id)) for row in store.projects()]

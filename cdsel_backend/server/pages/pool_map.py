@@ -11,10 +11,9 @@ from flask import Response, render_template
 from numpy.typing import NDArray
 
 from cdsel_backend.server.facets import STATES, Facet, state_codes
-from cdsel_backend.server.pages.blueprint import pages, read_state
+from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pages.found import facets_of
-from cdsel_backend.server.status import project_status
 
 MOST = 200_000  # images that are drawn: browsers take no more dots without waiting
 
@@ -23,7 +22,7 @@ MOST = 200_000  # images that are drawn: browsers take no more dots without wait
 def pool_map(pool_project: int) -> str:
     """The page; the script fetches the points."""
     state = read_state(pool_project)
-    return render_template("map.html", state=state, status=project_status(state))
+    return render_template("map.html", state=state, status=status_of(state))
 
 
 @pages.get("/projects/<int:pool_project>/map.bin")

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from flask import render_template, request
 
 from cdsel_backend.labels import display_label
-from cdsel_backend.server.pages.blueprint import page_number, pages, read_state
+from cdsel_backend.server.pages.blueprint import page_number, pages, read_state, status_of
 from cdsel_backend.server.pages.review import tasks_of
-from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 
 PAGE = 18
@@ -42,7 +41,7 @@ def queue(pool_project: int) -> str:
     return render_template(
         "queue.html",
         state=state,
-        status=project_status(state),
+        status=status_of(state),
         rows=shown,
         tasks=tasks_of(state, [row.item for row in shown]),
         found=len(rows),
