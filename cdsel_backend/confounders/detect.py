@@ -118,9 +118,8 @@ def _measure(pool: _Pool, columns: Sequence[Column], rng: np.random.Generator) -
             p[i, j] = independence_p(table, rng, p.size)
             utility[i, j] = information(table)
             decides[i] = decides[i] or _decides(table, target)
-    intervals = probe.intervals([column.codes for column in columns]) if probe else [None] * len(columns)
     best, adjusted = strongest(v, p, SIGNIFICANT)
-    given = _given_label(probe, columns, [targets[j] for j in best], len(pool.labels), rng)
+    intervals, given = _given_label(probe, columns, [targets[j] for j in best], len(pool.labels), rng)
     found = []
     for i, column in enumerate(columns):
         target = targets[best[i]]
@@ -154,12 +153,13 @@ def _given_label(
     targets: Sequence[Target],
     n: int,
     rng: np.random.Generator,
-) -> list[dict[str, Any]]:
-    """Return the fields of findings that say how well variables are read among images of one label."""
+) -> tuple[list[tuple[float, float] | None], list[dict[str, Any]]]:
+    """Return how far variables are read (95 % intervals), and the fields of findings that say how well among images of
+    one label."""
     found: list[dict[str, Any]] = [{} for _ in columns]
     if probe is None:
-        return found
-    asked, pairs, measured = [], [], []
+        return [None] * len(columns), found
+    asked, measured = [], []
     for i, (column, target) in enumerate(zip(columns, targets, strict=True)):
         labels = np.full(n, -1, dtype=np.int64)
         if target.is_label:
@@ -167,17 +167,17 @@ def _given_label(
         probed = probe.given_label(column.codes, labels, rng, len(columns))
         if probed is not None:
             asked.append(i)
-            pairs.append((column.codes, labels))
-            measured.append(probed)
-    intervals = probe.intervals_given_label(pairs, measured)
-    for i, probed, (codes, labels), interval in zip(asked, measured, pairs, intervals, strict=True):
+            measured.append((column.codes, labels, probed))
+    intervals = probe.intervals([column.codes for column in columns], measured)
+    inside = intervals[len(columns) :]
+    for i, (codes, labels, probed), interval in zip(asked, measured, inside, strict=True):
         found[i] = {
             "given_label": probed.auroc,
             "given_label_p": probed.p,
             "given_label_interval": interval,
             "detectability": probe.detectability(codes, labels, rng),
         }
-    return found
+    return intervals[: len(columns)], found
 
 
 def _dependence(

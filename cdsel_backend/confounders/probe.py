@@ -78,17 +78,35 @@ class Probe:
 
         return float(observed), permutation_p(reached, _PERMUTATIONS, tests)
 
-    def intervals(self, variables: Sequence[NDArray[np.int64]]) -> list[tuple[float, float] | None]:
-        """Return a 95 % interval of the AUROC of each variable (n,); None where `auroc` is none."""
-        sampled = [codes[self.rows] for codes in variables]
+    def intervals(
+        self,
+        variables: Sequence[NDArray[np.int64]],
+        given_label: Sequence[tuple[NDArray[np.int64], NDArray[np.int64], GivenLabel]] = (),
+    ) -> list[tuple[float, float] | None]:
+        """Return a 95 % interval of the AUROC of each variable (n,), then of each given the label.
+
+        The latter are asked for by (variable (n,), labels (n,), what `given_label` found of them); all together,
+        because fitting the probe without each block costs more than measuring it. None where there is no AUROC. Where
+        there is nothing to read given the label, the direction that is fitted anew in each part of the jackknife is
+        chance, and the jackknife too wide by half: no such interval is wider than that of permuted variables.
+        """
+        sampled = [codes[self.rows] for codes in (*variables, *(codes for codes, _, _ in given_label))]
+        inside = [labels[self.rows] for _, labels, _ in given_label]
         probed = [_probed(codes) for codes in sampled]
 
         def area(i: int, hat: NDArray[np.float32], kept: NDArray[np.bool_]) -> float | None:
-            if not len(probed[i]):
-                return None
-            return float(macro_auroc(hat, sampled[i][kept].reshape(1, -1), probed[i])[0])
+            codes = sampled[i][kept].reshape(1, -1)
+            if i >= len(variables):
+                found = Inside.of(inside[i - len(variables)][kept]).auroc(hat, codes, probed[i])
+                return None if found is None else float(found[0])
+            return float(macro_auroc(hat, codes, probed[i])[0]) if len(probed[i]) else None
 
-        return self._jackknife(len(variables), area)
+        found = self._jackknife(len(sampled), area)
+        for i, (_, _, measured) in enumerate(given_label, start=len(variables)):
+            interval, reach = found[i], 1.96 * measured.spread
+            if interval is not None:
+                found[i] = max(interval[0], measured.auroc - reach), min(interval[1], measured.auroc + reach)
+        return found
 
     def given_label(
         self, codes: NDArray[np.int64], labels: NDArray[np.int64], rng: np.random.Generator, tests: int = 1
@@ -121,34 +139,6 @@ class Probe:
 
         p = permutation_p(reached, _PERMUTATIONS, tests)
         return GivenLabel(float(observed[0]), p, float(np.std(chance)))
-
-    def intervals_given_label(
-        self,
-        variables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-        measured: Sequence[GivenLabel],
-    ) -> list[tuple[float, float] | None]:
-        """Return a 95 % interval of each AUROC that `given_label` finds for (variable (n,), labels (n,)).
-
-        Where there is nothing to read, the direction that is fitted anew in each part of the jackknife is chance, and
-        the jackknife too wide by half: no interval is wider than that of permuted variables.
-        """
-        sampled = [(codes[self.rows], labels[self.rows]) for codes, labels in variables]
-        probed = [_probed(codes) for codes, _ in sampled]
-
-        def area(i: int, hat: NDArray[np.float32], kept: NDArray[np.bool_]) -> float | None:
-            codes, labels = sampled[i]
-            found = Inside.of(labels[kept]).auroc(hat, codes[kept].reshape(1, -1), probed[i])
-            return None if found is None else float(found[0])
-
-        found = self._jackknife(len(variables), area)
-        for i, (interval, given_label) in enumerate(zip(found, measured, strict=True)):
-            if interval is not None:
-                reach = 1.96 * given_label.spread
-                found[i] = (
-                    max(interval[0], given_label.auroc - reach),
-                    min(interval[1], given_label.auroc + reach),
-                )
-        return found
 
     def detectability(
         self, codes: NDArray[np.int64], labels: NDArray[np.int64], rng: np.random.Generator

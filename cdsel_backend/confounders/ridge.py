@@ -33,11 +33,18 @@ def out_of_fold(inverse: NDArray[np.float64], folds: NDArray[np.int64]) -> NDArr
     With G the `inverse`, what the items F are off by when they were left out is (G_FF)^-1 (G y)_F (the leave-one-out
     formula of Rasmussen & Williams 2006, section 5.4.2, for several items at once).
     """
+    # Folds side by side, so that parts of the matrix are slices.
+    order = np.argsort(folds, kind="stable")
+    ends = np.cumsum(np.unique(folds, return_counts=True)[1])
+    beside = inverse.take(order, axis=0).take(order, axis=1)
     hat = np.zeros(inverse.shape, dtype=np.float32)
-    for fold in np.unique(folds):
-        own, others = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        hat[np.ix_(own, others)] = -np.linalg.solve(inverse[np.ix_(own, own)], inverse[np.ix_(own, others)])
-    return hat
+    for start, end in zip((0, *ends[:-1]), ends, strict=True):
+        own = slice(start, end)
+        others = np.hstack([beside[own, :start], beside[own, end:]])
+        weights = np.linalg.solve(beside[own, own], others)
+        hat[own, :start], hat[own, end:] = -weights[:, :start], -weights[:, start:]
+    back = np.argsort(order)
+    return np.asarray(hat.take(back, axis=0).take(back, axis=1))
 
 
 def without(inverse: NDArray[np.float64], left_out: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -46,6 +53,8 @@ def without(inverse: NDArray[np.float64], left_out: NDArray[np.bool_]) -> NDArra
     The inverse of a part of a matrix is the Schur complement of the rest in the inverse of the whole.
     """
     out, kept = np.flatnonzero(left_out), np.flatnonzero(~left_out)
-    across = inverse[np.ix_(out, kept)]
-    correction = across.T @ np.linalg.solve(inverse[np.ix_(out, out)], across)
-    return np.asarray(inverse[np.ix_(kept, kept)] - correction, dtype=np.float64)
+    rows = inverse.take(out, axis=0)
+    across = rows.take(kept, axis=1)
+    rest = inverse.take(kept, axis=0).take(kept, axis=1)
+    rest -= across.T @ np.linalg.solve(rows.take(out, axis=1), across)
+    return np.asarray(rest)
