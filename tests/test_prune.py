@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from cdsel_backend.cli import main
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import Store
+from cdsel_backend.store import Store, vector_shards
 
 ALONE, SHARED = "backbone-alone", "backbone-shared"
 
@@ -44,4 +47,40 @@ def test_vectors_of_a_removed_project_are_freed_unless_another_has_its_backbone(
     assert f"{SHARED}: stays, though a project was removed: project 3 has the same backbone" in said
     assert f"\n{size:,} bytes freed" in prune()
     assert sorted(Store(server.database_url).vectors_kept.backbones()) == ["backbone-of-a-model", SHARED]
+    store.close()
+
+
+def test_a_prune_that_is_stopped_or_refused_says_so_and_leaves_no_half(tmp_path, monkeypatch):
+    store = Store(f"sqlite:///{tmp_path}/cdsel.sqlite3", tmp_path / "vectors")
+    kept, hashes = store.vectors_kept, [f"{n:064}" for n in range(9)]
+    kept.append(ALONE, hashes, np.ones((9, 4)))
+    real = shutil.rmtree
+
+    def stopped(path, **options):
+        if not options:  # of what is being deleted, not of what an earlier command left
+            (path / "form.json").unlink()
+            raise KeyboardInterrupt
+        real(path, **options)
+
+    monkeypatch.setattr(vector_shards.shutil, "rmtree", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        kept.remove(ALONE)
+    assert kept.backbones() == []
+    assert kept.append(ALONE, hashes[:2], np.full((2, 6), 2)).tolist() == [0, 1]  # nothing of the former
+    monkeypatch.setattr(vector_shards.shutil, "rmtree", real)
+    again = Store(f"sqlite:///{tmp_path}/cdsel.sqlite3", tmp_path / "vectors").vectors_kept
+    assert [path.name for path in (tmp_path / "vectors").iterdir()] == again.backbones() == [ALONE]
+
+    def refused(path, target):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(vector_shards.Path, "rename", refused)
+    environment = {
+        "CDSEL_DATA_DIR": str(tmp_path),
+        "CDSEL_DATABASE_URL": "",
+        "LABEL_STUDIO_API_KEY": "0" * 40,
+    }
+    answer = CliRunner().invoke(main, ["pool", "prune"], env=environment)
+    assert (answer.exit_code, again.count(ALONE)) == (1, 2)
+    assert "cannot be deleted (Permission denied): see that you may write to" in answer.output
     store.close()

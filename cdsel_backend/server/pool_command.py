@@ -210,7 +210,13 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
             f"{backbone}: {number_of(kept.count(backbone), 'vector')}, {number_of(kept.size_bytes(backbone), 'byte')}"
         )
         if not dry_run:
-            kept.remove(backbone)
+            try:
+                kept.remove(backbone)
+            except OSError as fault:
+                raise click.ClickException(
+                    f"the vectors of {backbone} cannot be deleted ({fault.strerror}): see that you may write to "
+                    f"{shelf.server.vectors_folder}, and run the same command again"
+                ) from None
     click.echo(f"{number_of(freed, 'byte')} {'would be freed' if dry_run else 'freed'}")
 
 

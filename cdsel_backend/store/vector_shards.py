@@ -21,6 +21,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from cdsel_backend.store.vector_shelf import KEY, Shelf, damaged_rows, restored
 from cdsel_backend.store.vectors import BLOCK, DamagedVectors
 from cdsel_backend.whole_file import write_whole
 
+REMOVED = ".removed-"  # begins the name of a folder that is being deleted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -41,8 +43,10 @@ class VectorShards:
     """Vectors in files of a folder, on a disk or on storage that several machines share."""
 
     def __init__(self, folder: Path) -> None:
-        """Use a folder, which is made with the first vector."""
+        """Use a folder, which is made with the first vector; what was being deleted there is deleted to the end."""
         self._folder = folder
+        for left in folder.glob(f"{REMOVED}*"):
+            shutil.rmtree(left, ignore_errors=True)
         self._shelves: dict[str, tuple[tuple[int, int], Shelf]] = {}
         self._guard = threading.RLock()
 
@@ -160,13 +164,19 @@ class VectorShards:
 
     def backbones(self) -> list[str]:
         """See `VectorStore.backbones`."""
-        return sorted(path.parent.name for path in self._folder.glob("*/form.json"))
+        names = (path.parent.name for path in self._folder.glob("*/form.json"))
+        return sorted(name for name in names if _NAME.fullmatch(name))
 
     def remove(self, backbone: str) -> None:
         """See `VectorStore.remove`."""
         with self._guard:
             self._shelves.pop(backbone, None)
-            shutil.rmtree(self._path(backbone), ignore_errors=True)
+            aside = self._folder / f"{REMOVED}{backbone}"
+            shutil.rmtree(aside, ignore_errors=True)
+            # Under its own name a half of it would be taken for vectors, should this be stopped.
+            with suppress(FileNotFoundError):
+                self._path(backbone).rename(aside)
+                shutil.rmtree(aside)
 
     def size_bytes(self, backbone: str) -> int:
         """See `VectorStore.size_bytes`."""

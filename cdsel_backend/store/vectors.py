@@ -80,7 +80,13 @@ class VectorStore(Protocol):
         """Return the fingerprints that vectors are kept for."""
 
     def remove(self, backbone: str) -> None:
-        """Delete every vector of a backbone; none is no error."""
+        """Delete every vector of a backbone; none is no error.
+
+        Stopped midway, it leaves nothing that would be read.
+
+        Raises:
+            OSError: they cannot be deleted, or not all of them.
+        """
 
     def size_bytes(self, backbone: str) -> int:
         """Return what the vectors of a backbone take up on disk, in bytes."""
