@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from made import column
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cdsel_backend.confounders import fit_representation
@@ -25,7 +24,6 @@ from cdsel_backend.training import (
 )
 from cdsel_backend.training.head import HeadModel, unseen_scores
 from cdsel_backend.training.kernel import MOST, VARIANCES
-from cdsel_backend.training.logistic import fit_logistic
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
 from cdsel_backend.training.shares import level_shares
 from cdsel_backend.training.splits import grouped_folds
@@ -209,27 +207,6 @@ def test_the_kernel_is_chosen_by_what_labels_left_out_say():
     scores = np.exp(-distance / 32) @ head.coefficients.T + head.intercepts
     p = softmax(scores / head.describe()["temperature"], axis=1)
     np.testing.assert_allclose(p, head.predict(vectors, []), atol=1e-5)
-
-
-@pytest.mark.parametrize("classes", [2, 3, 5])
-@pytest.mark.parametrize("c", [0.05, 2.0, 16.0])
-def test_the_logistic_fit_is_that_of_scikit_learn(classes, c):
-    rng = np.random.default_rng(classes)
-    features = rng.normal(size=(200, 30))
-    y = np.concatenate([np.arange(classes), rng.integers(0, classes, 200 - classes)])
-    features[np.arange(200), y] += 1
-    weights = rng.uniform(0.2, 3, 200)
-    theirs = LogisticRegression(C=c, max_iter=1000).fit(features, y, sample_weight=weights)
-    coefficients, intercepts = fit_logistic(features, y, weights, c)
-    np.testing.assert_allclose(coefficients, theirs.coef_, atol=2e-4)
-    np.testing.assert_allclose(intercepts, theirs.intercept_, atol=2e-4)
-
-
-def test_a_feature_that_is_not_finite_is_refused_instead_of_fitted():
-    features = np.random.default_rng(0).normal(size=(20, 3))
-    features[4, 1] = np.nan
-    with pytest.raises(ValueError, match="not finite"):
-        fit_logistic(features, np.arange(20) % 2, np.ones(20), 1.0)
 
 
 def test_where_the_classes_lie_apart_along_a_line_the_head_is_linear():

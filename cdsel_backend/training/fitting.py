@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.kernel import VARIANCES
-from cdsel_backend.training.logistic import fit_logistic
 from cdsel_backend.training.splits import grouped_folds
 
 Array = NDArray[np.float64]
@@ -58,17 +57,20 @@ class Sample:
         r = self.features.shape[1]
         scale = float(np.sqrt(_LEVEL_VARIANCE / self.c))
         indicators = scale * self.indicators
-        classes, y = np.unique(self.y[used], return_inverse=True)
-        features = np.hstack([self.features, indicators])[used]
-        coefficients, own = fit_logistic(features, y, self.weights[used], self.c)
+        from sklearn.linear_model import LogisticRegression  # slow to load
+
+        model = LogisticRegression(C=self.c, max_iter=1000)
+        model.fit(
+            np.hstack([self.features, indicators])[used], self.y[used], sample_weight=self.weights[used]
+        )
         every = np.zeros((self.n_classes, r + indicators.shape[1]))
         intercepts = np.full(self.n_classes, -20.0)
-        if len(classes) == 2:
+        if len(model.classes_) == 2:
             # One sigmoid, written as two scores whose difference it is.
-            every[classes] = np.vstack([-coefficients, coefficients]) / 2
-            intercepts[classes] = np.concatenate([-own, own]) / 2
+            every[model.classes_] = np.vstack([-model.coef_, model.coef_]) / 2
+            intercepts[model.classes_] = np.concatenate([-model.intercept_, model.intercept_]) / 2
         else:
-            every[classes], intercepts[classes] = coefficients, own
+            every[model.classes_], intercepts[model.classes_] = model.coef_, model.intercept_
         return Fit(every[:, :r], intercepts, every[:, r:] * scale)
 
     def out_of_fold(self, groups: NDArray[np.int64] | None, rng: np.random.Generator) -> tuple[Array, Array]:
