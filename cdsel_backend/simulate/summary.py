@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 from scipy.stats import t
 
 from cdsel_backend.simulate.outcome import Result
@@ -213,8 +214,7 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
         return None
     budgets = np.array(findings.budgets, dtype=float)
     ours_name, theirs_name = (" + ".join(p) for p in (DEFAULT, BASELINE))
-    once = np.arange(ours.shape[1])[None]
-    (saved,), (target,) = (found.tolist() for found in _saved(ours, theirs, budgets, once))
+    saved, target = _saved(ours.mean(axis=1), theirs.mean(axis=1), budgets)
     rise = estimate(theirs[-1] - theirs[0])
     why = None
     if measured.sum() < SEEDS_OF_A_SAVING:
@@ -236,7 +236,9 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
             f"No saving of labels is claimed{where}: {why}.",
         )
     draws = np.random.default_rng(0).integers(ours.shape[1], size=(_RESAMPLES, ours.shape[1]))
-    found, _ = _saved(ours, theirs, budgets, draws)
+    found = np.array(
+        [_saved(ours[:, draw].mean(axis=1), theirs[:, draw].mean(axis=1), budgets)[0] for draw in draws]
+    )
     low, high = (float(x) for x in np.quantile(found, [0.025, 0.975]))
     at_least = saved >= float(budgets[-1] - budgets[0])
     where = _where(findings.correlations if correlation is None else (correlation,))
@@ -259,38 +261,17 @@ def labels_saved(findings: Findings, correlation: str | None = None) -> Saving |
 
 
 def _saved(
-    ours: NDArray[np.float64],
-    theirs: NDArray[np.float64],
-    budgets: NDArray[np.float64],
-    draws: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return for each of `draws` (r, s) of seeds the labels saved for what `theirs` reaches at the largest budget, and
-    what that is; `ours`, `theirs`: (budgets, seeds)."""
-    curves, wanted = (isotonic(values[:, draws].mean(axis=2).T) for values in (ours, theirs))
-    target = wanted[:, -1]
-    reached = curves >= target[:, None]
-    first, rows = reached.argmax(axis=1), np.arange(len(draws))
-    before = np.maximum(first - 1, 0)
-    rise = np.where(first > 0, curves[rows, first] - curves[rows, before], 1.0)
-    part = (target - curves[rows, before]) / np.where(reached[:, -1], rise, 1.0)
-    needed = np.where(first > 0, budgets[before] + part * (budgets[first] - budgets[before]), budgets[0])
-    return np.where(reached[:, -1], budgets[-1] - needed, 0.0), target
-
-
-def isotonic(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rising curve nearest to each row of values (r, k), by the min-max formula: k is small, r is not.
-
-    At i it is the greatest, over beginnings at or before i, of the least mean up to an end at or after i (Barlow et al.
-    1972, ch. 1).
-    """
-    k = values.shape[1]
-    rising = np.full_like(values, -np.inf)
-    for start in range(k):
-        least = np.full(len(values), np.inf)
-        for end in reversed(range(start, k)):
-            least = np.minimum(least, values[:, start : end + 1].mean(axis=1))
-            rising[:, end] = np.maximum(rising[:, end], least)
-    return rising
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], budgets: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return the labels saved for what `theirs` reaches at the largest budget, and what that is."""
+    curve, target = isotonic_regression(ours).x, float(isotonic_regression(theirs).x[-1])
+    if not curve[-1] >= target:
+        return 0.0, target
+    first = int(np.argmax(curve >= target))
+    if first == 0:
+        return float(budgets[-1] - budgets[0]), target
+    part = (target - curve[first - 1]) / (curve[first] - curve[first - 1])
+    return float(budgets[-1] - (budgets[first - 1] + part * (budgets[first] - budgets[first - 1]))), target
 
 
 def _where(correlations: Sequence[str]) -> str:
