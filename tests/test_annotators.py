@@ -532,6 +532,25 @@ def test_a_queue_that_was_deleted_leaves_its_labels_and_hands_on_what_was_open(c
         context.studio.submit(task["id"], SPACE.result_for("benign"))
     context.store.update_project(project, layers={**state.project.layers, "dashboard": {"paused": True}})
     assert "lost queues" not in go_on().project.problems
+    if named:
+        an_account_that_was_removed_is_said_and_its_open_images_go_to_others(context, project, go_on)
+
+
+def an_account_that_was_removed_is_said_and_its_open_images_go_to_others(context, project, go_on):
+    layers = state_of(context, project).project.layers
+    more = {"paused": False, "overlap": 0.0, "budget": 14, "annotators": {ANN: 20, BOB: 20}}
+    context.store.update_project(project, layers={**layers, "dashboard": more})
+    before = go_on()
+    assert before.placed[BOB] & before.open
+    (organization,) = context.studio.get("/api/organizations")
+    user = before.annotators[BOB].user
+    context.studio.request("DELETE", f"/api/organizations/{organization['id']}/memberships/{user}/")
+    state = go_on()
+    assert f"Label Studio knows no account {BOB}" in state.project.problems["annotators"][0]
+    assert state.open == before.open
+    assert state.open <= state.placed[ANN]
+    assert state.labels == before.labels
+    context.studio.request("DELETE", f"/api/users/{user}/")  # the address is free for the tests that follow
 
 
 def test_no_queue_is_forgotten_where_not_even_the_pool_is_found(crew_project):

@@ -6,7 +6,12 @@ import logging
 import time
 
 from cdsel_backend.counted import number_of
-from cdsel_backend.labelstudio.client import NotFound
+from cdsel_backend.labelstudio.client import (
+    LabelStudioError,
+    LabelStudioUnreachable,
+    NotFound,
+    TokenRefused,
+)
 from cdsel_backend.labelstudio.placing import EVERYONE, stranded
 from cdsel_backend.labelstudio.queue_projects import (
     ensure_queue_project,
@@ -96,16 +101,27 @@ def find_queues(context: Context, state: State) -> None:
 
 
 def look_up(context: Context, state: State) -> None:
-    """Ask Label Studio for the accounts of `annotators` that it did not know yet."""
-    known = state.annotators
-    missing = [
-        email for email in state.settings.annotators if email not in known or known[email].user is None
-    ]
-    if missing:
+    """Ask Label Studio for the accounts of `annotators`: which it knows now, and which were removed there."""
+    known, named = state.annotators, state.settings.annotators
+    if not named:
+        return
+    try:
         users = context.studio.users()
+    except (LabelStudioUnreachable, TokenRefused):
+        raise
+    except LabelStudioError:  # those that are known stay so
+        if named.keys() <= known.keys() and all(known[email].user is not None for email in named):
+            return
+        raise
+    if sorted(users) != context.store.fact(ACCOUNTS_FACT):
         context.store.set_fact(ACCOUNTS_FACT, sorted(users))
+    # An empty list is none: there is at least the account of our token.
+    changed = [
+        email for email in named if email not in known or (users and known[email].user != users.get(email))
+    ]
+    if changed:
         context.store.set_annotators(
-            state.project.id, {email: {"user": users.get(email)} for email in missing}
+            state.project.id, {email: {"user": users.get(email)} for email in changed}
         )
 
 
