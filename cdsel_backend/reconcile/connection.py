@@ -24,6 +24,8 @@ def look(context: Context, state: State) -> bool:
     Where it was never seen there, as where the account may not see it, nothing is concluded.
     """
     project, pool = state.project.id, state.project.pool_project
+    if not state.project.backend_url and not context.server.public_url:
+        return False  # nobody connected us yet
     fact = LISTED_FACT.format(project)
     try:
         listed = [str(backend["url"]).rstrip("/") for backend in context.studio.backends(pool)]
