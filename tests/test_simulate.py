@@ -197,7 +197,7 @@ def test_a_patient_is_one_however_the_id_is_written():
 
 def test_a_column_named_twice_is_refused(tmp_path: Path):
     (tmp_path / "t.csv").write_text("file,site,site\na.png,x,y\n")
-    with pytest.raises(UsageError, match="names the column 'site' more than once"):
+    with pytest.raises(UsageError, match="header names 'site' more than once: rename"):
         read_table(tmp_path / "t.csv")
 
 
