@@ -25,7 +25,9 @@ Array = NDArray[np.float64]
 
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
-_PRIOR_AUROC, _PRIOR_PAIRS = 0.70, 12.0
+_PRIOR_AUROC, _PRIOR_PAIRS = 0.75, 12.0
+"""What is believed of the AUROC before any pair is seen, the mean of six tasks, and how many pairs of labels that is
+worth; simulate/EVIDENCE.md has what others cost."""
 _ROUNDS = 8
 
 
@@ -89,7 +91,7 @@ def expected_accuracy(
 ) -> float:
     """Return the recall to expect of every class when all are recognised equally well, from out-of-fold scores (m, c).
 
-    The pairwise AUROC inside levels (Hand & Till 2001), weighted by what each pair knows and drawn towards .70 when
+    The pairwise AUROC inside levels (Hand & Till 2001), weighted by what each pair knows and drawn towards .75 when
     all know little, becomes the recall of the equal-variance normal model: the integral of phi(x - d) Phi(x)^(C-1).
     """
     won = weight = 0.0
