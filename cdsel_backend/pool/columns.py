@@ -289,7 +289,7 @@ def _counted(
 
 
 def _last_word(name: str) -> str:
-    return ([""] + [found[0] for found in _NAME_PART.finditer(name)])[-1].casefold()
+    return str(["", *_NAME_PART.findall(name)][-1]).casefold()
 
 
 def _are_serial(numbers: NDArray[np.float64]) -> bool:
@@ -470,8 +470,7 @@ def _numeric(
 
 def _named_as(name: str) -> Literal["", "amount", "code"]:
     """What a field's name says that its whole numbers are."""
-    parts = re.findall(_NAME_PART, name)
-    for word in map(str.casefold, reversed(parts)):
+    for word in map(str.casefold, reversed(_NAME_PART.findall(name))):
         if _AMOUNT_WORD.fullmatch(word):
             return "amount"
         if _CODE_WORD.fullmatch(word):

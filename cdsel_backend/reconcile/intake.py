@@ -131,9 +131,8 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     else:
         list_tasks(context, state, space)
     connection.look(context, state)
-    if not context.read_state(
-        project.id
-    ).disconnected:  # whoever removed this backend wants no webhook to it, either
+    # Whoever removed this backend wants no webhook to it, either.
+    if not context.read_state(project.id).disconnected:
         refused = ensure_webhooks(context, state, state.sources)
         context.store.note_problems(project.id, webhooks.ORIGIN, refused)
     if state.settings.delivery == "queue_project":

@@ -13,10 +13,9 @@ from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
 from cdsel_backend.store.records import Json
 
-POOL_GONE = "pool project"  # the origin of the problem that the pool project is not in Label Studio any more
-DISCONNECTED = (
-    "connection"  # the origin of the problem that Label Studio has this backend no more for a project
-)
+# Origins of problems: the pool project is not in Label Studio any more; this backend was removed from it there.
+POOL_GONE = "pool project"
+DISCONNECTED = "connection"
 
 MOST_TASKS = 10_000  # that are kept of one problem
 

@@ -190,12 +190,20 @@ def within_group_auc(
     for mask in inside or [np.ones(len(labels), dtype=bool)]:
         for code in range(probabilities.shape[1]):
             positive, given = labels[mask] == code, probabilities[mask, code]
-            yes, no = given[positive], np.sort(given[~positive])
-            if min(len(yes), len(no)) < LEAST_OUTCOME:
-                continue
-            below, not_above = (no.searchsorted(yes, side) for side in ("left", "right"))
-            areas.append((below.sum() + not_above.sum()) / 2 / (len(yes) * len(no)))  # of equals, one half
+            yes, no = given[positive], given[~positive]
+            if min(len(yes), len(no)) >= LEAST_OUTCOME:
+                areas.append(auroc(yes, no))
     return float(np.mean(areas)) if areas else None
+
+
+def auroc(yes: Array, no: Array) -> float:
+    """Return the share of pairs in which the score of `yes` (n,) is above that of `no` (m,); of equals, one half.
+
+    By counts in sorted order: a bootstrap asks for it thousands of times.
+    """
+    ordered = np.sort(no)
+    won = ordered.searchsorted(yes, "left").sum() + ordered.searchsorted(yes, "right").sum()
+    return float(won / 2 / (len(yes) * len(no)))
 
 
 def calibration_error(probabilities: Array, labels: NDArray[np.int64], weights: Array) -> float:

@@ -19,6 +19,7 @@ import scipy
 from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.evaluate import auroc
 from cdsel_backend.training.shares import Shares
 
 Array = NDArray[np.float64]
@@ -101,16 +102,15 @@ def expected_accuracy(
         for a in range(classes):
             for b in range(a + 1, classes):
                 margin = scores[:, a] - scores[:, b]
-                x, y = margin[inside & (labels == a)], np.sort(margin[inside & (labels == b)])
+                x, y = margin[inside & (labels == a)], margin[inside & (labels == b)]
                 if len(x) and len(y):
-                    below = np.searchsorted(y, x, "left") + np.searchsorted(y, x, "right")
                     pairs = len(x) * len(y) / (len(x) + len(y))
-                    won, weight = won + pairs * float(below.mean()) / (2 * len(y)), weight + pairs
+                    won, weight = won + pairs * auroc(x, y), weight + pairs
     weight /= max(len(columns), 1)
     won /= max(len(columns), 1)
-    auroc = (won + _PRIOR_PAIRS * _PRIOR_AUROC) / (weight + _PRIOR_PAIRS)
+    believed = (won + _PRIOR_PAIRS * _PRIOR_AUROC) / (weight + _PRIOR_PAIRS)
     x = np.linspace(-8, 16, 4801)
-    separation = scipy.stats.norm.ppf(np.clip(auroc, 0.5, 0.999))
+    separation = scipy.stats.norm.ppf(np.clip(believed, 0.5, 0.999))
     norm = scipy.stats.norm
     return float((norm.pdf(x - separation) * norm.cdf(x) ** (classes - 1)).sum() * (x[1] - x[0]))
 
