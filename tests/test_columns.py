@@ -255,11 +255,44 @@ def test_real_metadata():
         ("site A", "site\u00a0A", "site  A", "\u200bsite A\ufeff"),
         ("0", "-0", -0.0),
         (None, "#N/A", "n.a.", ".", "<NA>", "undefined"),
+        (
+            None,
+            "N.A",
+            "n / a",
+            "(null)",
+            "[missing]",
+            "???",
+            "0000-00-00",
+            "#NV",
+            "#WERT!",
+            "--/--/----",
+            "Not applicable",
+            "ohne Angabe",
+            "unk.",
+            "non renseigné",
+            "NaT",
+            "未知",
+        ),
+        ("Orléans", "orleans", "Orle\u0301ans", "ORLÉANS"),
+        ("St. Mary", "St.Mary", "st._mary", '"St. Mary"', "'St. Mary"),
+        ("ＧＥ", "GE"),
     ],
 )
 def test_what_looks_the_same_is_one_level(values):
     (column,) = read_columns([{"x": value} for value in values] + [{"x": "other"}])
     assert len(set(column.names[:-1].tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("site 11", "site1 1"), ("A-1", "A1"), ("'s-Hertogenbosch", "s-Hertogenbosch"), ("empty", None), ("か", "が"),
+        ("Rh-", "Rh+"), ("и", "й"),
+    ],
+)  # fmt: skip
+def test_what_only_resembles_stays_apart(values):
+    (column,) = read_columns([{"x": value} for value in values])
+    assert len(set(column.names.tolist())) == len(values)
 
 
 def test_whole_numbers_are_written_in_full():

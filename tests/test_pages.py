@@ -22,7 +22,9 @@ from paged import CONFIG, cells, client, embedded, label, post, project, push, t
 from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
+from cdsel_backend.confounders import detect
 from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.pool.columns import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.changed import audit_rows, moved
 from cdsel_backend.project.wording import next_step
@@ -430,6 +432,14 @@ def test_numbers_say_their_bounds_and_may_be_empty_where_none_means_something(cl
     settings = State(store, project).settings
     assert (settings.group_cap, settings.near_duplicate) == (None, None)
     assert post(client, "/settings", fields="random_share", random_share="").status_code == 422
+
+
+def test_the_report_says_how_many_values_are_no_numbers(client, store, project):
+    rows = [{"age": "see note" if i == 3 else 20 + i % 60} for i in range(60)]
+    report = detect(np.random.default_rng(0).random((60, 8)), read_columns(rows), np.full(60, -1))
+    store.update_project(project, report=report.to_json())
+    page = client.get(f"/projects/{POOL}/confounders").text
+    assert "1 value is no number, such as &#39;see note&#39;, and counts as missing." in page
 
 
 def test_confounders_are_chosen_by_name_or_left_to_the_report(client, store, project):

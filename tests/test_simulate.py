@@ -281,6 +281,14 @@ def test_a_picture_of_several_rows_is_one_and_what_cannot_be_tested_is_said():
         of_table([row | {"diagnosis": ""} for row in rows], vectors)
 
 
+def test_odd_values_among_numbers_are_said():
+    rows, vectors = history()
+    rows = [row | {"dose": "see note" if i == 3 else str(i % 40)} for i, row in enumerate(rows)]
+    assert of_table(rows, vectors).notes == (
+        "dose: 1 value is no number, such as 'see note', and counts as missing.",
+    )
+
+
 def test_a_class_of_few_images_is_said():
     assert labelled("rare", "rare").notes == ("Too few images to learn or measure: rare (2).",)
 

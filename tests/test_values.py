@@ -253,6 +253,27 @@ MARCH = ("2020-03-01 to 2020-03-05", "2020-03-23 to 2020-03-28")
         (["90+" if i % 9 == 0 else str(18 + i % 72) for i in range(300)], ("19-31", "83-90")),
         (["over 90" if i % 9 == 0 else str(18 + i % 72) for i in range(300)], ("19-31", "83 to >90")),
         (["<5" if i % 4 == 0 else str(5 + i % 60) for i in range(300)], ("<5 to 16", "50-64")),
+        ([f"{24 + i % 18}+{i % 7}" for i in range(300)], ("24+0-27+2 weeks", "38+1-41+6 weeks")),
+        ([f"{24 + i % 18}w{i % 7}d" for i in range(300)], ("24+0-27+2 weeks", "38+1-41+6 weeks")),
+        ([f"SSW {24 + i % 18} {i % 7}/7" for i in range(300)], ("24+0-27+2 weeks", "38+1-41+6 weeks")),
+        ([f"${1_000 + 31 * i:,}.50" for i in range(300)], ("1000-2830 $", "8440-10300 $")),
+        ([f"{1_000 + 31 * i:_},50 €".replace("_", ".") for i in range(300)], ("1000-2830 €", "8440-10300 €")),
+        ([f"CHF {1_000 + 31 * i:_}.-".replace("_", "'") for i in range(300)], ("1000-2829 CHF", "8440-10269 CHF")),
+        ([f"(${i})" if i % 2 else f"USD {i}" for i in range(300)], ("-299 to -181 $", "180 to 298 $")),
+        ([f"{20 + i % 60}±{i % 3}" for i in range(300)], ("20-31", "68-79")),
+        ([f"{20 + i % 60} +/- {i % 3} mm" for i in range(300)], ("20-31 mm", "68-79 mm")),
+        ([f"{1 + i % 9}.5 x 10^{3 + i % 2}" for i in range(300)], ("1500-3500", "65000-95000")),
+        ([f"'{20 + i % 60}" for i in range(300)], ("20-31", "68-79")),
+        ([f'="{20 + i % 60}"' for i in range(300)], ("20-31", "68-79")),
+        ([f"{['Mar', 'Apr'][i % 2]}-{10 + i % 12}" for i in range(300)], ("2010-03 to 2011-04", "2019-04 to 2021-04")),
+        ([f"{1 + i % 28}-Mar-20" for i in range(280)], MARCH),
+        ([f"{1 + i % 28}. März 2020" for i in range(280)], MARCH),
+        ([f"{1 + i % 28} mars 2020" for i in range(280)], MARCH),
+        ([f"{1 + i % 28} de marzo de 2020" for i in range(280)], MARCH),
+        ([f"2020-03-{1 + i % 28:02}" if i % 2 else f"{1 + i % 28:02}.03.2020" for i in range(280)], MARCH),
+        ([f"3/{1 + i % 28}/2020" if i % 2 else f"{1 + i % 28} Mar 2020" for i in range(280)], MARCH),
+        ([f"3/{1 + i % 28}/2020" if i % 2 else f"{1 + i % 28:02}.03.2020" for i in range(280)], MARCH),
+        ([43_891 + i % 28 if i % 2 else f"2020-03-{1 + i % 28:02}" for i in range(280)], MARCH),
     ],
 )  # fmt: skip
 def test_parts_of_years_times_and_bounds_are_cut_like_numbers(values, levels):
@@ -265,6 +286,10 @@ def test_parts_of_years_times_and_bounds_are_cut_like_numbers(values, levels):
 
 def test_what_only_looks_like_a_time_or_a_number_stays_a_level():
     for values in (
+        ["3+3", "3+4", "4+3", "4+4", "4+5", "5+4", "5+5", "3+5"] * 40,  # a Gleason score
+        [f"{1 + i % 4}-Mar" for i in range(300)],
+        ["20/20", "20/25", "20/40", "20/200"] * 40,
+        ["256 x 256", "512 x 512"] * 40,
         [f"1:{10 * 2 ** (i % 8)}" for i in range(300)],  # titers
         [f"1:{10 + 5 * (i % 8)}" for i in range(300)],
         [f"{i % 9 * 10}-{i % 9 * 10 + 9}" for i in range(300)],  # ranges throughout are levels already
@@ -287,6 +312,52 @@ def test_days_that_spreadsheets_count_are_dates_where_the_field_says_so():
     assert read(values, "StudyDate").levels[0] == "2017-09-22 to 2017-11-20"
     assert read(values, "StudyDate").excluded is None
     assert "identifies" in read(values, "accession").excluded
+
+
+@pytest.mark.parametrize(
+    ("a_second", "name"), [(1, "created_at"), (1_000, "timestamp"), (1_000_000, "AcquisitionTime")]
+)
+def test_seconds_since_1970_are_dates_where_the_field_says_that_it_is_a_time(a_second, name):
+    values = [(1_583_020_800 + 86_400 * (i % 28)) * a_second for i in range(280)]
+    column = read(values, name)
+    assert (column.dated, column.levels[0], column.levels[-1]) == (True, *MARCH)
+    assert read([str(value) for value in values], name).levels == column.levels
+    assert column.encode([{name: values[0]}, {name: 7}]).names.tolist() == [MARCH[0], MISSING]
+    for other in ("accession", "patient_id", "exposure_time", "seen"):
+        assert not read(values, other).dated
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "parts"),
+    [
+        ("blood_pressure", "{}/{}", ("blood_pressure (systolic)", "blood_pressure (diastolic)")),
+        ("BP", "{} / {} mmHg", ("BP (systolic)", "BP (diastolic)")),
+        ("size", "{} x {} mm", ("size (1st number)", "size (2nd number)")),
+        ("lesion", "{}mm × {}mm", ("lesion (1st number)", "lesion (2nd number)")),
+    ],
+)
+def test_two_numbers_in_one_field_are_two_variables(name, form, parts):
+    """As texts they would be an identifier, and neither number would be looked at."""
+    rows = [{name: form.format(90 + i % 90, 50 + i % 60)} for i in range(300)]
+    whole, *found = read_columns(rows)
+    assert parts[0] in whole.excluded
+    assert tuple(column.name for column in found) == parts
+    for column, level in zip(found, ("90-104", "50-61"), strict=True):
+        assert column.levels[0].startswith(level)
+        again = Column.from_meta(json.loads(json.dumps(column.meta())), column.codes)
+        assert again.encode(rows).codes.tolist() == column.codes.tolist()
+        assert again.encode([{name: "none"}, {}]).names.tolist() == [MISSING, MISSING]
+    assert {column.excluded for column in read_columns(rows, ignore=[name])} == {"ignored in the settings"}
+
+
+def test_odd_values_of_a_field_of_numbers_are_counted_with_an_example():
+    column = read(["see note" if i % 50 == 0 else 20 + i % 60 for i in range(300)])
+    assert column.note == "6 values are no number, such as 'see note', and count as missing"
+    days = read(["soon"] + [f"{1 + i % 28:02}.03.2020" for i in range(100)])
+    assert days.note == "1 value is no date, such as 'soon', and counts as missing"
+    assert read([20 + i % 60 for i in range(300)] + [None, "n/a"]).note == ""
+    many = read([f"{i} o'clock" if i % 10 == 0 else i / 7 for i in range(300)])
+    assert "because 30 values are no number, such as" in many.excluded
 
 
 @pytest.mark.parametrize(

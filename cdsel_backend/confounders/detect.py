@@ -75,9 +75,11 @@ def detect(
     findings.sort(key=_strength, reverse=True)
     findings = merge(findings, {column.name: column for column in columns})
     findings.sort(key=_strength, reverse=True)
+    notes = {column.name: f"{column.note}." for column in columns if column.note}
+    findings = [replace(finding, note=notes.get(finding.variable, "")) for finding in (*findings, *left_out)]
     enough = len(finite) >= _FEW_IMAGES
     latent = latent_groups(pool.vectors, [*judged, *_label_columns(pool.labels)], rng) if enough else ()
-    return Report((*findings, *left_out), latent)
+    return Report(tuple(findings), latent)
 
 
 @dataclass(frozen=True, eq=False)

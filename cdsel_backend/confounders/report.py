@@ -45,6 +45,8 @@ class Finding:
     detectability: float | None = None
     figures: str = ""
     """What stands in brackets at the end of `sentence`."""
+    note: str = ""
+    """A sentence on the values of the variable, such as how many are no numbers; empty where there is none."""
 
     @property
     def from_file(self) -> bool:

@@ -20,77 +20,40 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
-from cdsel_backend.pool.fields import Fields
-from cdsel_backend.pool.synonyms import level_of, spellings
-from cdsel_backend.pool.values import (
+from cdsel_backend.counted import form, listed, number_of
+from cdsel_backend.pool.dates import (
     MONTH_AS_NUMBER,
     MOSTLY,
-    Reading,
+    Style,
     ambiguous_dates,
     clock_text,
     date_text,
+    unix_style,
+)
+from cdsel_backend.pool.fields import Fields
+from cdsel_backend.pool.no_value import is_no_value
+from cdsel_backend.pool.parts import part_names, parts_of
+from cdsel_backend.pool.synonyms import level_of, spellings
+from cdsel_backend.pool.values import (
+    Reading,
     find_reading,
     has_sign,
     in_ascii,
     number_text,
     several_units,
+    weeks_text,
 )
 
 MISSING = "(missing)"
 OTHER = "(other)"
 FILE_PREFIX = "image: "  # begins the names of variables that the image's file says of itself
 
-_MISSING_WORDS = frozenset(
-    {
-        "",
-        "?",
-        "-",
-        "--",
-        "n/a",
-        "na",
-        "nan",
-        "none",
-        "null",
-        "nil",
-        "unknown",
-        "unk",
-        "missing",
-        "not available",
-        "not specified",
-        "undefined",
-        "n.a.",
-        "#n/a",
-        "<na>",
-        ".",
-        "---",
-        "–",
-        "—",
-        "…",
-        "\\n",  # as databases write NULL
-        "#ref!",
-        "#value!",
-        "#div/0!",
-        "#name?",
-        "#num!",
-        "#null!",
-        "(blank)",
-        "no data",
-        "not known",
-        "not recorded",
-        "not reported",
-        "k.a.",
-        "k. a.",
-        "keine angabe",
-        "nicht bekannt",
-        "unbekannt",
-        "inconnu",
-        "desconocido",
-        "sconosciuto",
-        "onbekend",
-    }
-)
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+_QUOTES = ("'", '"', "=")
+_QUOTED = re.compile(r"""(?:="|"|')(?P<text>[^"']+)["']""")
+_MARKED_AS_TEXT = re.compile(r"'(?P<text>(?!s[- ]|t ).+)")  # but 's-Hertogenbosch, 't Gooi
+_ACCENTS = re.compile(r"([a-z])[\u0300-\u036f]+")
+_BLANKS = re.compile(r"(?<!\d)[ _]+|[ _]+(?!\d)")
 _MAX_LEVELS = 50  # the rest of a long list of levels becomes OTHER
 _MAX_LETTERS = 80  # of a level's name
 _BINS = 5
@@ -109,8 +72,8 @@ _CODE_WORD = re.compile(
     "reader|technician|physician|batch|source|dataset|cohort|country|region)(?:id)?|id"
 )
 _AMOUNT_WORD = re.compile(
-    "age|angle|confidence|count|days?|distance|dose|duration|experience|hours?|length|months?|rating|score|size|stay|"
-    "thickness|time|visits?|weeks?|weight|years?"
+    "age|angle|cells|confidence|costs?|count|days?|distance|dose|duration|experience|hours?|length|months?|pressure|price|rating|score|size|stay|"
+    "temperature|thickness|time|visits?|volume|weeks?|weight|years?"
 )
 
 # Not numbers, though `float` reads them: 12E3 and 1_2, which no program writes for a number (those have a point or a
@@ -120,6 +83,14 @@ _TIMES_AS_NUMBERS = re.compile(r"(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?:\.\d+)?")  # 
 _NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _AGE_WORD = re.compile(r"age|decade|jahrzehnt|alter", re.IGNORECASE)
 _DATE_WORDS = ("date", "datum")
+_DIGITS = re.compile(r"\d{9,19}(?:\.\d+)?")
+_MOMENT_WORD = re.compile(
+    "timestamps?|ts|epoch|unix|time|date|datum|datetime|zeit|zeitstempel|created|updated|modified|acquired|uploaded|"
+    "taken|recorded|at|utc"
+)
+_SPAN_WORD = re.compile(
+    "exposure|echo|repetition|inversion|fluoroscopy|trigger|delay|duration|elapsed|dwell|integration"
+)
 _ZERO_FIRST = re.compile(r"0\d+")  # of codes, such as postal ones: amounts are seldom written so
 _NO_NUMBER = re.compile(r"\d+(?:[eE_]\d+)+|\d{16,}(?:\.0)?")
 
@@ -130,7 +101,9 @@ class Column:
 
     `codes` (n,) int64 index `levels`. `edges` holds, for a numeric column, the lower bound of every level after
     the first (seconds since 1970 where it is `dated`). `reading` is how texts are read as its numbers, where they are
-    not plain ones. `excluded` says why it is no candidate confounder.
+    not plain ones. `excluded` says why it is no candidate confounder. `part_of` names the field where the variable is
+    one of several numbers in its texts, the `part`-th. `odd` values of the field, such as `example`, are not what the
+    others are, and count as missing.
     """
 
     name: str
@@ -141,6 +114,10 @@ class Column:
     edges: tuple[float, ...] = ()
     dated: bool = False
     reading: Reading | None = None
+    part_of: str = ""
+    part: int = 0
+    odd: int = 0
+    example: str = ""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -163,6 +140,10 @@ class Column:
             "edges": list(self.edges),
             "dated": self.dated,
             "reading": None if self.reading is None else self.reading.meta(),
+            "part_of": self.part_of,
+            "part": self.part,
+            "odd": self.odd,
+            "example": self.example,
         }
 
     @classmethod
@@ -172,20 +153,38 @@ class Column:
         return cls(**{**meta, **lists, "reading": Reading.from_meta(meta.get("reading"))}, codes=codes)
 
     @property
+    def field(self) -> str:
+        """The field of the tasks that holds the variable."""
+        return self.part_of or self.name
+
+    @property
+    def note(self) -> str:
+        """What to know of its values besides: how many are odd ones; empty where none is."""
+        if not self.odd:
+            return ""
+        values, count = form(self.odd, "value is", "values are"), form(self.odd, "counts", "count")
+        times = self.reading is not None and self.reading.times
+        what = "date" if self.dated else "time" if times else "number"
+        return f"{self.odd:,} {values} no {what}, such as {self.example!r}, and {count} as missing"
+
+    @property
     def names(self) -> NDArray[np.str_]:
         """(n,): the level of each item by name."""
         return np.asarray(self.levels, dtype=np.str_)[self.codes]
 
     def encode_field(self, fields: Fields) -> Column:
         """As `encode`, for items whose metadata are laid out by field, this one among them: each value is read once."""
-        encoded = self.encode([{self.name: value} for value in fields.values[self.name]])
-        return encoded.take(fields.codes[self.name].astype(np.int64))
+        encoded = self.encode([{self.field: value} for value in fields.values[self.field]])
+        return encoded.take(fields.codes[self.field].astype(np.int64))
 
     def encode(self, rows: Sequence[Mapping[str, object]]) -> Column:
         """Return this variable for other items, with these levels and edges; what is unseen joins the missing."""
-        values = [_clean(row.get(self.name)) for row in rows]
+        given = [row.get(self.field) for row in rows]
+        if self.part_of:
+            given = [_part(value, self.part) for value in given]
+        values = [_clean(value) for value in given]
         if self.reading is not None:
-            numbers = _read_numbers([row.get(self.name) for row in rows], values, self.reading)
+            numbers = _read_numbers(given, values, self.reading)
         else:
             numbers = _numbers(values, dated=self.dated)
         if self.kind == "numeric":
@@ -195,11 +194,16 @@ class Column:
             found = [_named(x, self.reading) if math.isfinite(x) else MISSING for x in numbers.tolist()]
             names = [level if level in self.levels else other for level in found]
         else:
-            folded = {level.casefold(): level for level in self.levels}
+            # What a level is called exactly goes first: versions made before spellings were folded may have both.
+            folded = {_fold(level): level for level in self.levels}
+            folded |= {level.casefold(): level for level in self.levels}
             other = OTHER if OTHER in self.levels else MISSING
             texts = {v: _text(v) for v in values if v is not None}
             found_levels = {
-                v: folded.get(text.casefold()) or level_of(text, set(self.levels) - {OTHER, MISSING}) or other
+                v: folded.get(text.casefold())
+                or folded.get(_fold(text))
+                or level_of(text, set(self.levels) - {OTHER, MISSING})
+                or other
                 for v, text in texts.items()
             }
             names = [MISSING if v is None else found_levels[v] for v in values]
@@ -221,12 +225,38 @@ def read_columns(
         if field.startswith("cdsel_"):
             continue
         column = _read_column(field, fields)
-        if field in ignore:
-            column = replace(column, excluded="ignored in the settings")
-        elif field == groups:
+        parts = [] if field == groups or column.kind == "numeric" else _read_parts(field, fields)
+        if parts:
+            names = listed(part.name for part in parts)
+            column = replace(
+                column, excluded=f"holds {len(parts)} numbers in each value: they are the variables {names}"
+            )
+        if field == groups:
             column = replace(column, excluded="identifies the group that images are split by")
-        columns.append(column)
+        columns += [
+            replace(own, excluded="ignored in the settings") if {own.name, field} & set(ignore) else own
+            for own in (column, *parts)
+        ]
     return columns
+
+
+def _read_parts(field: str, fields: Fields) -> list[Column]:
+    """The variables of a field whose texts hold several numbers each; none where they do not."""
+    if field.startswith(FILE_PREFIX):
+        return []
+    values = fields.values[field]
+    texts = {tidy(value) for value in values if isinstance(value, str)}
+    found = []
+    for part, name in enumerate(part_names(field, [text for text in texts if not is_no_value(text)])):
+        own = Fields(fields.n, {name: [_part(value, part) for value in values]}, {name: fields.codes[field]})
+        found.append(replace(_read_column(name, own), part_of=field, part=part))
+    return found
+
+
+def _part(value: object, part: int) -> str | None:
+    """One of the numbers of a text that holds several."""
+    parts = parts_of(tidy(value)) if isinstance(value, str) else ()
+    return parts[part] if part < len(parts) else None
 
 
 def _read_column(name: str, fields: Fields) -> Column:
@@ -241,6 +271,14 @@ def _read_column(name: str, fields: Fields) -> Column:
     alike = spellings(_counted(cleaned, fields.codes[name]))
     if alike:
         return _column(name, [None if value is None else alike[_text(value)] for value in values])
+
+    def numeric(found: NDArray[np.float64], reading: Reading | None, *, dated: bool) -> Column:
+        odd = Counter(
+            str(raw[i]).strip() for i in np.flatnonzero(~np.isfinite(found)).tolist() if values[i] is not None
+        )
+        column = _numeric(name, found, dated=dated, reading=reading)
+        return replace(column, odd=odd.total(), example=_text(odd.most_common(1)[0][0])) if odd else column
+
     dated = sum(isinstance(value, datetime) for value in filled) >= MOSTLY * len(filled)
     numbers = _numbers(values, dated=dated)
     plain = int(np.isfinite(numbers).sum())
@@ -254,11 +292,13 @@ def _read_column(name: str, fields: Fields) -> Column:
         if reading is not None and (
             reading.dates or reading.times or sum(map(_is_read(reading), texts)) > plain
         ):
-            read = _read_numbers(raw, values, reading)
-            return _numeric(name, read, dated=bool(reading.dates), reading=reading)
+            return numeric(_read_numbers(raw, values, reading), reading, dated=bool(reading.dates))
+    if style := _unix(name, [tidy(str(given)) for given in fields.values[name] if given is not None]):
+        reading = Reading(dates=style)
+        return numeric(_read_numbers(raw, values, reading), reading, dated=True)
     if plain >= MOSTLY * len(filled) and _last_word(name) in _DATE_WORDS and _are_serial(numbers):
         reading = Reading(dates="serial")
-        return _numeric(name, _read_numbers(raw, values, reading), dated=True, reading=reading)
+        return numeric(_read_numbers(raw, values, reading), reading, dated=True)
     if plain >= MOSTLY * len(filled):
         if (
             not dated
@@ -266,13 +306,23 @@ def _read_column(name: str, fields: Fields) -> Column:
             and any(_ZERO_FIRST.fullmatch(str(value).strip()) for value in fields.values[name])
         ):
             return _column(name, values, excluded=_why_not([_text(value) for value in filled]))
-        return _numeric(name, numbers, dated=dated)
+        return numeric(numbers, None, dated=dated)
     texts = [_text(value) for value in filled]
     why = _why_not(texts)
     if why and ambiguous_dates(texts):
         why = "holds dates of which nothing says what is the day, the month or the century; write them as 2020-01-31"
     elif why and (units := several_units(texts)):
         why = f"holds numbers in several units ({', '.join(units)}); give them in one"
+    elif why and plain >= len(filled) / 2:
+        odd = [
+            str(given).strip()
+            for given, number, value in zip(raw, numbers, values, strict=True)
+            if value is not None and not math.isfinite(number)
+        ]
+        why += (
+            f", because {number_of(len(odd), 'value is', 'values are')} no number, such as {_text(odd[0])!r}; correct "
+            "them, or leave them empty"
+        )
     return _column(name, values, excluded=why)
 
 
@@ -290,6 +340,18 @@ def _counted(
 
 def _last_word(name: str) -> str:
     return str(["", *_NAME_PART.findall(name)][-1]).casefold()
+
+
+def _unix(name: str, texts: Sequence[str]) -> Style:
+    """In what a field counts time since 1970; nothing where its name names no time, or its numbers do not fit."""
+    words = [word.casefold() for word in _NAME_PART.findall(name)]
+    if not any(map(_MOMENT_WORD.fullmatch, words)) or any(map(_SPAN_WORD.fullmatch, words)):
+        return ""
+    if _named_as(name) == "code":
+        return ""
+    numbers = [float(text) for text in texts if _DIGITS.fullmatch(text)]
+    known = len(texts) - sum(map(is_no_value, texts))
+    return unix_style(min(numbers), max(numbers)) if numbers and len(numbers) == known else ""
 
 
 def _are_serial(numbers: NDArray[np.float64]) -> bool:
@@ -340,7 +402,7 @@ def _clean(value: object) -> str | float | datetime | None:
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     text = tidy(str(value))
-    if text.casefold() in _MISSING_WORDS:
+    if is_no_value(text):
         return None
     if _NO_NUMBER.fullmatch(text):
         return text.removesuffix(".0")
@@ -352,10 +414,31 @@ def _clean(value: object) -> str | float | datetime | None:
 
 
 def tidy(text: str) -> str:
-    """A text as all programs would write what looks the same: composed letters, single blanks, nothing invisible."""
+    """A text as all programs would write what looks the same: composed letters, single blanks, nothing invisible.
+
+    Without the marks of spreadsheets and tables around it: `'045`, `="045"`, `"GE"`.
+    """
     if not text.isascii():
         text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    if text[:1] in _QUOTES:
+        if found := _QUOTED.fullmatch(text):
+            return found["text"].strip()
+        if found := _MARKED_AS_TEXT.fullmatch(text):
+            return found["text"]
+    return text
+
+
+def _fold(text: str) -> str:
+    """A level's name without what two tables may write differently: case, accents of Latin letters, width, blanks.
+
+    Blanks between two numbers stay.
+    """
+    folded = text.casefold()
+    if not folded.isascii():
+        folded = _ACCENTS.sub(r"\1", unicodedata.normalize("NFKD", folded))
+        folded = unicodedata.normalize("NFC", folded).casefold()
+    return _BLANKS.sub("", folded) or folded
 
 
 def _date(text: str) -> str | datetime:
@@ -392,7 +475,7 @@ def _text(value: str | float | datetime) -> str:
 
 def _why_not(texts: Sequence[str]) -> str | None:
     """Say why text values make no candidate, or None."""
-    distinct = len({text.casefold() for text in texts})
+    distinct = len({_fold(text) for text in set(texts)})
     if distinct > max(4, len(texts) / 2):
         if np.mean([text.count(" ") for text in texts]) > 4:
             return "is free text"
@@ -408,13 +491,13 @@ def _column(
     excluded: str | None = None,
     reading: Reading | None = None,
 ) -> Column:
-    """Make a categorical column; spellings that differ in case only are one level, the commonest names it."""
+    """Make a categorical column; spellings that differ in case, accents or blanks are one level, as the commonest."""
     spelled = [None if value is None else _named(value, reading) for value in values]
     counts = Counter(text for text in spelled if text is not None)
     named: dict[str, str] = {}
     sizes: Counter[str] = Counter()
     for text, count in counts.most_common():
-        sizes[named.setdefault(text.casefold(), text)] += count
+        sizes[named.setdefault(_fold(text), text)] += count
     kept = [
         level for level, _ in sizes.most_common(_MAX_LEVELS if len(sizes) <= _MAX_LEVELS else _MAX_LEVELS - 1)
     ]
@@ -423,13 +506,16 @@ def _column(
     )
     kept.sort(key=(lambda level: (float(level.split()[0]), level)) if all_numbers else str.casefold)
     allowed = set(kept)
-    levels = [MISSING if text is None else named[text.casefold()] for text in spelled]
+    level = {text: named[_fold(text)] for text in counts}
+    levels = [MISSING if text is None else level[text] for text in spelled]
     names = [level if level in allowed or level == MISSING else OTHER for level in levels]
     return _finish(Column(name, "categorical", _with_special(kept, names), _EMPTY, excluded), names)
 
 
 def _named(value: str | float | datetime, reading: Reading | None) -> str:
     """A level by the one value that it has."""
+    if reading is not None and reading.gestation and isinstance(value, float):
+        return _with_unit(weeks_text(value), reading)
     if reading is not None and reading.times and isinstance(value, float):
         return clock_text(value, exact=bool(value % 60))
     return _with_unit(_text(value), reading)
@@ -451,11 +537,14 @@ def _numeric(
     if len(distinct) <= _BINS + 1 and not dated:
         return replace(_column(name, plain, reading=reading), reading=reading)
     unit = reading is not None and bool(reading.unit or reading.times)
+    # An identifier is written as it is: without thousands, a sign or an error, and in a field of another name.
+    numbered = name.casefold().endswith(("id", "_no", "number", "index"))
+    amount = reading is not None or (_named_as(name) == "amount" and not numbered)
     if whole and not unit and len(distinct) <= _MAX_CODES and _named_as(name) == "code":
         return _column(name, plain, excluded=_why_not([_text(number) for number in known.tolist()]))
-    looks_like_id = len(distinct) > 120 or name.casefold().endswith(("id", "_no", "number", "index"))
+    looks_like_id = len(distinct) > 120 or numbered
     excluded = None
-    if whole and not unit and looks_like_id and len(distinct) > len(known) / 2:
+    if whole and not amount and looks_like_id and len(distinct) > len(known) / 2:
         excluded = f"identifies: {len(distinct)} different whole numbers in {number_of(len(known), 'item')}"
     bins = int(np.clip(len(known) // 20, 2, _BINS))
     cuts = np.quantile(known, np.arange(1, bins) / bins, method="higher")
@@ -493,12 +582,13 @@ def _ranges(
         labels = ["-".join(dict.fromkeys(clock_text(x, exact=exact) for x in pair)) for pair in bounds]
         return _distinct(labels)
     dash = " to " if known.min() < -TINY else "-"
+    gestation = reading is not None and reading.gestation
     # Where all are `< 5`, `< 7`, no level need say so.
     signed = reading is not None and any(not has_sign(x) for x in known[:1000].tolist())
     for digits in range(3, 18):
         labels = []
         for pair in bounds:
-            ends = [_short(x, digits) for x in pair]
+            ends = [weeks_text(x) if gestation else _short(x, digits) for x in pair]
             if signed:
                 ends = [number_text(x, end) for x, end in zip(pair, ends, strict=True)]
             between = " to " if any(end[0] in "<>" for end in ends) else dash

@@ -107,7 +107,7 @@ class EmbeddedPool(PoolView):
 
     def encoded(self, variable: Column, rows: NDArray[np.int64]) -> Column:
         """A variable of a model over some rows, by the model's own levels."""
-        if variable.name in self.typed.fields.values:
+        if variable.field in self.typed.fields.values:
             return variable.encode_field(self.typed.fields).take(rows)
         parts = [
             variable.encode([item.metadata for item in self.items(rows[start : start + _ITEMS])])

@@ -26,7 +26,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Item, Json
 from cdsel_backend.training import one_side_each
 
-FORM = 8  # of the files
+FORM = 9  # of the files
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,7 @@ def make_typed(state: State) -> TypedPool:
         held_out=held_out,
         groups=np.fromiter((numbers[key] for key in keys), dtype=np.int64, count=len(keys)),
         shared=shared,
-        fields=fields.only({column.name for column in columns if column.excluded is None}),
+        fields=fields.only({column.field for column in columns if column.excluded is None}),
         unread=None if settings.group is None else unread_groups(settings.group, grouped),
     )
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders import Report, detect, first_sentence, labels_by_level, verdict_changes
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
+from cdsel_backend.project.typed import FORM
 from cdsel_backend.project.versions import predecessors, provenance, prune
 from cdsel_backend.reconcile import equal
 from cdsel_backend.reconcile.context import Context
@@ -67,11 +68,12 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
     automatic = settings.confounders == "auto"
     named = () if automatic else tuple(settings.confounders)
     known = {column.name for column in pool.columns}
-    missing = [
-        name
-        for name in (*named, *settings.ignore, *([settings.group] if settings.group else ()))
-        if name not in known
-    ]
+    missing = [name for name in (*named, *settings.ignore) if name not in known]
+    if settings.group and settings.group not in {column.field for column in pool.columns}:
+        missing.append(settings.group)
+    # Who names a field of several numbers means all of them.
+    parts = {name: [column.name for column in pool.columns if column.part_of == name] for name in named}
+    named = tuple(part for name in named for part in parts[name] or [name])
     context.store.note_problems(
         state.project.id,
         "metadata",
@@ -169,6 +171,7 @@ def report_key(context: Context, state: State) -> ReportKey:
     embedded, _, _ = context.store.embedding_progress(state.project.id)
     labels = state.trained_labels | (state.label_changes if training_due(context, state) else {})
     parts = [
+        FORM,
         state.project.backbone,
         embedded,
         state.project.pool_version,

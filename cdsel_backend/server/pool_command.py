@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import chain, islice
 
 import click
 import numpy as np
 
 from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.pool.columns import Column, read_columns
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.server.shelf import Shelf, open_shelf
@@ -18,6 +20,7 @@ from cdsel_backend.sources.storage import is_remote
 from cdsel_backend.store import State, Store
 
 EVENT, REMOVED = "SOURCE_ADDED", "SOURCE_REMOVED"
+TYPED = 100_000  # images whose metadata `cdsel pool add` looks at, a few seconds
 REASONS = 10  # of images that cannot be used, shown
 
 
@@ -100,6 +103,9 @@ def add(
     for item in unusable:
         click.echo(f"left out: {item.key or item.task}: {item.problem}", err=True)
     _, left_out, total = shelf.store.embedding_progress(state.project.id)
+    for column in added_variables(state):
+        if column.note:
+            click.echo(f"{column.name}: {column.note}.", err=True)
     click.echo(
         f"{number_of(counts[1], 'image is', 'images are')} new and {counts[2]:,} changed; the pool has {total:,}, "
         f"{left_out:,} of them left out. The worker embeds what is new."
@@ -218,6 +224,13 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
                     f"{shelf.server.vectors_folder}, and run the same command again"
                 ) from None
     click.echo(f"{number_of(freed, 'byte')} {'would be freed' if dry_run else 'freed'}")
+
+
+def added_variables(state: State) -> list[Column]:
+    """The metadata of the pool's first images, typed."""
+    image = space_of(state).image
+    items = chain.from_iterable(state.store.iter_items(state.project.id))
+    return read_columns(image.metadata(item.metadata) for item in islice(items, TYPED))
 
 
 def whole_address(address: str) -> str:

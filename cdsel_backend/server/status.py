@@ -77,6 +77,7 @@ def project_status(state: State) -> Json:
                 "associated": finding.associated,
                 "sentence": finding.sentence,
                 "statement": finding.statement,
+                "note": finding.note,
             }
             for finding in report.findings
         ],

@@ -70,7 +70,12 @@ def check_columns(
     options = {"--label": [label], "--confounder": named, "--group": groups, "--ignore": ignore}
     for option, columns in options.items():
         for column in columns:
-            require(rows, option, column)
+            part = column.rpartition(" (")[0]  # one of several numbers in a column
+            require(
+                rows,
+                option,
+                part if option == "--confounder" and part in (rows[0] if rows else ()) else column,
+            )
     if label in named:
         raise UsageError(f"--confounder: {label!r} is the --label itself; name another column")
     check_classes(label, Counter(filter(None, (label_of(row.get(label) or "") for row in rows))))
@@ -125,6 +130,7 @@ def load_dataset(
         ignore=ignore,
         groups=group,
     )
+    notes += [f"{column.name}: {column.note}." for column in columns if column.note]
     if len(set(unique)) < 2:
         raise UsageError(
             f"--group: column {group!r} holds one patient or lesion for all images, and none is left to test on; name "
