@@ -17,6 +17,7 @@ from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.selection import Problem, SelectionOptions, repeats, select, strategies
 from cdsel_backend.selection.methods import ji2025
 from cdsel_backend.selection.neighbours import distinct
+from cdsel_backend.server.app import create_app
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Directive
@@ -143,6 +144,28 @@ def test_equal_files_are_asked_for_once_and_use_the_budget_once(world):
     world.label(state.open)
     assert not world.step(select_round)
     assert project_status(world.state())["repeats"] == 10
+
+
+def test_a_selected_image_whose_copy_is_labelled_meanwhile_is_not_pushed(world):
+    assert world.step(select_round)
+    chosen = {row.item for row in world.state().selections}
+    pairs = [pair if pair[0] in chosen else pair[::-1] for pair in world.pairs]
+    labelled, skipped = pairs[0][1], pairs[1][1]
+    world.store.replace_labels(
+        world.project, POOL, rows_of({labelled: ("benign", "2026-01-01"), skipped: (None, "2026-01-01")})
+    )
+    state = world.state()
+    assert state.repeated == {pairs[0][0], pairs[1][0]}
+    assert chosen - {row.item for row in state.waiting} == state.repeated
+    page = create_app(world.context.server, world.store).test_client().get(f"/projects/{POOL}/activity").text
+    assert "2 selected images are not pushed: another task with the same file is labelled" in page
+    world.push()
+    assert chosen - world.state().pushed == {pairs[0][0], pairs[1][0]}
+    assert world.state().used_images == len(chosen) - 1
+    world.store.replace_labels(world.project, POOL, [])
+    assert {row.item for row in world.state().waiting} == {pairs[0][0], pairs[1][0]}, (
+        "a label can be taken back"
+    )
 
 
 def test_contradicting_metadata_and_labels_of_one_picture_are_named(world):

@@ -273,6 +273,18 @@ class PoolItems(Database):
             shown.setdefault(content or (row.image or row.id,), set()).add(row.id)
         return [items for items in shown.values() if len(items) > 1]
 
+    def showing(self, project: int, contents: Collection[str]) -> list[tuple[int, str]]:
+        """Items with an annotation or a task in a queue that show one of some files: (item, content)."""
+        table, labels, selections = schema.items.c, schema.labels.c, schema.selections.c
+        of_worth = union(
+            select(labels.item).where(labels.project == project),
+            select(selections.item).where(selections.project == project, selections.queue_task.is_not(None)),
+        )
+        query = select(table.id, table.content_hash).where(table.project == project, table.id.in_(of_worth))
+        with reading(self.engine) as connection:
+            parts = (query.where(table.content_hash.in_(part)) for part in chunks(sorted(contents)))
+            return [(row.id, row.content_hash) for part in parts for row in connection.execute(part)]
+
     def noted(self, project: int, *, limit: int | None = None) -> list[Item]:
         """Items of the pool that are used though something is odd about their file, which their `note` says."""
         return self._with(project, schema.items.c.note, limit)

@@ -317,8 +317,34 @@ class State:
         """Selected images that are still to enter the queue, in rank order.
 
         One that was labelled elsewhere, left the pool, became unusable, was deleted from its queue or is excluded is
-        not pushed.
+        not pushed, nor are those of `repeated`.
         """
+        return [row for row in self._unpushed if row.item not in self.repeated]
+
+    @cached_property
+    def repeated(self) -> set[int]:
+        """Selected images that are not pushed, because another that shows the same file is now labelled, skipped or in
+        a queue: its copy was labelled in the pool project, or their files are equal only now."""
+        contents = {
+            item: row.content_hash
+            for item, row in self._store.items_by_id({row.item for row in self._unpushed}).items()
+            if row.content_hash is not None
+        }
+        known = self._store.showing(self.project.id, set(contents.values()))
+        worth = self.labels.keys() | self.pushed | self.skipped
+        shown = {content for item, content in known if item in worth}
+        repeated: set[int] = set()
+        for row in self._unpushed:
+            content = contents.get(row.item)
+            if content in shown:
+                repeated.add(row.item)
+            elif content is not None:
+                shown.add(content)
+        return repeated
+
+    @cached_property
+    def _unpushed(self) -> list[Selection]:
+        """Selected images that may still enter the queue as far as they themselves go, in rank order."""
         unpushed = [
             row for row in self.selections if row.withdrawn_at is None and row.item not in self.pushed
         ]

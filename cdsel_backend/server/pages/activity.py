@@ -34,6 +34,7 @@ def activity(pool_project: int) -> str:
         due=len(open_events),
         oldest=min((event.received_at for event in open_events), default=None),
         selected=len(state.waiting),
+        repeated=len(state.repeated),
         unusable=store.unusable(state.project.id, limit=SHOWN),
         noted=store.noted(state.project.id, limit=SHOWN),
         events=runs(store.events(state.sources, limit=EVENTS), state)[:SHOWN],
