@@ -1,55 +1,39 @@
-"""A round and a training as pure functions: arrays in, picks with reasons or a model out.
+"""A round as a pure function: arrays in, picks with reasons out.
 
-The loop of a project (`reconcile`) and the backtest (`simulate`) both come here, so that a backtest tests what
-production does. What they differ in is where the arrays come from and where the results go.
+The loop of a project (`reconcile`) and the backtest (`simulate`) both come here, and to `training.train_model`, so that
+a backtest tests what production does. What they differ in is where the arrays come from and where the results go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders import fit_representation
-from cdsel_backend.confounders.representation import Representation, centre, level_effects
+from cdsel_backend.confounders.representation import centre, level_effects
 from cdsel_backend.labels import SINGLE, LabelKind
-from cdsel_backend.pool.columns import Column
-from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.selection import Selection, SelectionOptions, problem_for, select
-from cdsel_backend.training import Model, train_model
-from cdsel_backend.training.head import Recipe
+from cdsel_backend.training import Model, Pool
 
 FIRST_STRENGTH = 0.5  # of centring, until a model has chosen its own
 _SEEDS = 1000  # rounds of one project that get a seed of their own
 
 
 @dataclass(frozen=True, eq=False)
-class RoundPool:
-    """What a round and a training read of a pool of n items.
+class RoundPool(Pool):
+    """What a round reads of a pool of n items, and a training, too.
 
-    `vectors` (n, d); `columns`: the confounders over the n items; `classes` and `kind` of the labels; `groups` (n,)
-    patient or lesion, negative = unknown; `images` (n,): equal numbers show the same picture, which is chosen once.
+    `classes` and `kind` of the labels; `groups` (n,) patient or lesion, negative = unknown; `images` (n,): equal
+    numbers show the same picture, which is chosen once.
     """
 
-    vectors: VectorRows
-    columns: Sequence[Column]
     classes: tuple[str, ...]
     kind: LabelKind = SINGLE
     groups: NDArray[np.int64] | None = None
     images: NDArray[np.int64] | None = None
-
-    @cached_property
-    def finite(self) -> NDArray[np.bool_]:
-        """(n,): which vectors are finite."""
-        return finite_rows(self.vectors)
-
-    @cached_property
-    def representation(self) -> Representation:
-        """Fitted on the whole pool. Raises ValueError where no vector is finite."""
-        return fit_representation(self.vectors, finite=self.finite)
 
     @cached_property
     def projected(self) -> NDArray[np.float32]:
@@ -120,36 +104,3 @@ def next_round(
         options=options,
     )
     return select(strategy, problem, size)
-
-
-def train_round(
-    pool: RoundPool,
-    labels: NDArray[np.integer],
-    *,
-    trainable: NDArray[np.bool_] | None = None,
-    represents: NDArray[np.float64] | None = None,
-    strength: float | None = None,
-    recipe: Recipe = "deconfounded",
-    seed: int,
-) -> Model:
-    """Train a model on the labels so far; `trainable` (n,) leaves out those held out, `represents` (n,) says how
-    they were chosen, the rest as for `train_head`.
-
-    The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels where the labels do not
-    suffice for a model.
-    """
-    return train_model(
-        pool.vectors,
-        pool.columns,
-        labels,
-        classes=pool.classes,
-        kind=pool.kind,
-        groups=pool.groups,
-        trainable=trainable,
-        represents=represents,
-        strength=strength,
-        recipe=recipe,
-        representation=pool.representation,
-        finite=pool.finite,
-        seed=seed,
-    )

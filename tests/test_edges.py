@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.round import RoundPool, next_round, strength_of, train_round
+from cdsel_backend.round import RoundPool, next_round, strength_of
 from cdsel_backend.selection import SelectionOptions
-from cdsel_backend.training import NotEnoughLabels, evaluate
+from cdsel_backend.training import NotEnoughLabels, TrainingLabels, evaluate, train_model
 
 N = 40
 FIRST = np.arange(N)
@@ -81,7 +81,9 @@ def test_a_round_and_a_training_answer_or_say_what_is_missing(shape: str, labell
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             with suppress(NotEnoughLabels):
-                model = train_round(pool, labels.astype(np.int64), seed=0)
+                model = train_model(
+                    pool, TrainingLabels(labels.astype(np.int64), pool.classes, groups=groups)
+                )
             assert (model is None) == (len(np.unique(labels[taken & finite])) < 2), name
             if model is not None:
                 probabilities = model.predict(vectors, columns)

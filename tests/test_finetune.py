@@ -21,6 +21,9 @@ from cdsel_backend.store import State, Store
 from cdsel_backend.training import (
     ModelFormatError,
     NotEnoughLabels,
+    Pool,
+    TrainingLabels,
+    TrainingOptions,
     TunedModel,
     finetune,
     load,
@@ -89,9 +92,9 @@ def tune(case, known=None, **options):
         activations[:, 0],
         activations[rows, 1:],
         [site],
-        labels,
-        classes=["x", "y"],
-        **{"groups": np.arange(N) // 2, "trainable": trainable, **options},
+        TrainingLabels(
+            labels, ["x", "y"], **{"groups": np.arange(N) // 2, "trainable": trainable, **options}
+        ),
     )
 
 
@@ -106,10 +109,11 @@ def test_it_learns_what_the_frozen_network_does_not_show(case, tuned):
     unseen = known < 0
     net.reset()
     frozen = net.vectors(activations[:, 0])
-    options = {"classes": ["x", "y"], "trainable": trainable, "recipe": "plain"}
+    learned, plain = TrainingLabels(known, ["x", "y"], trainable=trainable), TrainingOptions(recipe="plain")
     right = []
     for vectors in (frozen, tuned.vectors):
-        said = train_head(vectors, [site], known, **options).predict(vectors[unseen], [site.take(unseen)])
+        head = train_head(Pool(vectors, [site]), learned, plain)
+        said = head.predict(vectors[unseen], [site.take(unseen)])
         right.append((said.argmax(axis=1) == truth[unseen]).mean())
     assert right[1] > right[0], right
     after = tuned.head.predict(tuned.vectors[unseen], [site.take(unseen)])
@@ -213,7 +217,7 @@ def test_a_class_from_one_patient_is_said_instead_of_a_crash(case):
 
 def test_a_tuned_model_is_kept_and_one_that_was_damaged_is_refused(case, tuned, tmp_path):
     known, site = case[4], case[6]
-    base = train_head(tuned.vectors[:, ::2], [site], known, classes=["x", "y"])
+    base = train_head(Pool(tuned.vectors[:, ::2], [site]), TrainingLabels(known, ["x", "y"]))
     model = TunedModel(base, tuned.head, tuned.changes, "f" * 32, {"gain": tuned.gain}, "depths", "close")
     save(model, tmp_path / "v1")
     back = load(tmp_path / "v1")

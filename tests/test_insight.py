@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labels import PRESENCE
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.training import NotEnoughLabels
+from cdsel_backend.training import NotEnoughLabels, Pool, TrainingLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import FEWEST, learning_curve, power_law
 from cdsel_backend.training.labels_saved import labels_saved_sentence, too_few
@@ -54,7 +54,9 @@ def test_no_head_is_asked_about_what_it_was_trained_on_or_a_relative_of_it():
     vectors = np.repeat(rng.normal(size=(200, 32)), 3, axis=0)
     labels[:300] = np.repeat(rng.integers(0, 2, 100), 3)
     held_out = groups % 5 == 0
-    found = cross_fit(vectors, columns, labels, classes=CLASSES, groups=groups, trainable=~held_out)
+    found = cross_fit(
+        Pool(vectors, columns), TrainingLabels(labels, CLASSES, groups=groups, trainable=~held_out)
+    )
     said = found.at_full_size()
     assert (found.rows == np.arange(300)).all()
     assert np.isfinite(said).all()
@@ -72,7 +74,9 @@ def test_no_head_is_asked_about_a_patient_it_was_trained_on_where_only_some_imag
     vectors = rng.normal(size=(150, 96))[groups] + 0.1 * rng.normal(size=(600, 96))
     held_out = groups % 5 == 0
     chance = ~held_out & (rng.random(600) < 0.3)
-    said = cross_fit(vectors, [], labels, classes=CLASSES, groups=groups, trainable=chance).at_full_size()
+    said = cross_fit(
+        Pool(vectors, []), TrainingLabels(labels, CLASSES, groups=groups, trainable=chance)
+    ).at_full_size()
     related = ~chance & ~held_out & np.isin(groups, groups[chance])
     assert np.isfinite(said).all()
     assert abs((said[related].argmax(axis=1) == labels[related]).mean() - 0.5) < 0.15
@@ -81,7 +85,7 @@ def test_no_head_is_asked_about_a_patient_it_was_trained_on_where_only_some_imag
 def test_too_few_labels_for_folds_are_told():
     vectors, columns, labels, *_ = world(labelled=4)
     with pytest.raises(NotEnoughLabels, match="too few for 5 folds"):
-        cross_fit(vectors, columns, labels, classes=CLASSES)
+        cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
 
 
 # the curve
@@ -144,16 +148,16 @@ def test_a_flat_curve_says_hardly_and_a_noisy_one_that_it_cannot_be_told():
 
 def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
     vectors, columns, labels, *_ = world(labelled=30)
-    unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+    unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
     own = [column.take(unseen.rows) for column in columns]
     few = learning_curve(unseen, labels[:30], own, CLASSES, labels_now=30, labels_more=16, asked=20)
     assert few["sentence"] == f"Not known yet: 30 of the {FEWEST} labels needed can be trained on."
     vectors, columns, labels, *_ = world(labelled=60)
     labels[:60] = 0
     labels[:2] = 1
-    unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+    unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
     own = [column.take(unseen.rows) for column in columns]
-    again = cross_fit(vectors, columns, labels, classes=CLASSES)
+    again = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
     np.testing.assert_array_equal(unseen.probabilities, again.probabilities)
     rare = learning_curve(unseen, labels[:60], own, CLASSES, labels_now=60, labels_more=16, asked=20)
     assert rare["worth"] == "cannot tell"
@@ -161,7 +165,7 @@ def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
 
 def test_a_real_curve_rises_to_what_all_labels_reach():
     vectors, columns, labels, *_ = world(n=600, labelled=300)
-    unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+    unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
     own = [column.take(unseen.rows) for column in columns]
     found = learning_curve(unseen, labels[:300], own, CLASSES, labels_now=300, labels_more=20, asked=20)
     assert set(found["curves"]) == {"worst_group_accuracy", "balanced_accuracy"}
@@ -253,7 +257,7 @@ def noisy():
     """What unseen heads say of 500 labels of which a tenth are wrong, the labels, and which are wrong."""
     vectors, columns, labels, _, wrong = world(n=800, labelled=500, signal=1.5, noise=0.1, seed=2)
     with threadpool_limits(1, user_api="blas"):
-        unseen = cross_fit(vectors, columns, labels, classes=CLASSES)
+        unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
     return unseen, labels, wrong
 
 
@@ -282,7 +286,7 @@ def test_a_rare_label_of_a_site_is_no_more_suspicious_than_another():
     for seed in range(4):
         vectors, columns, labels, _, _ = world(n=900, labelled=600, seed=seed)
         for name, given in (("aware", columns), ("unaware", [])):
-            unseen = cross_fit(vectors, given, labels, classes=CLASSES)
+            unseen = cross_fit(Pool(vectors, given), TrainingLabels(labels, CLASSES))
             issues = label_issues(unseen.at_full_size(), labels[unseen.rows])
             rare = columns[0].codes[unseen.rows] != labels[unseen.rows]
             suspected[name].append((issues[rare].mean(), issues[~rare].mean()))
@@ -341,7 +345,7 @@ def test_several_classes_an_image_have_a_curve_a_share_and_suspects():
     other = (vectors[:, 2] + 0.5 * rng.normal(size=700) > 0).astype(np.int8)
     labels = np.stack([single, np.where(single >= 0, other, -1)], axis=1).astype(np.int8)
     labels[:100, 1] = -1  # the second class came later
-    unseen = cross_fit(vectors, columns, labels, classes=("effusion", "mass"), kind=PRESENCE)
+    unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, ("effusion", "mass"), kind=PRESENCE))
     own, given = [column.take(unseen.rows) for column in columns], labels[unseen.rows]
     found = learning_curve(
         unseen, given, own, ("effusion", "mass"), labels_now=400, labels_more=20, asked=20, kind=PRESENCE

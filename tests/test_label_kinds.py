@@ -14,9 +14,9 @@ from cdsel_backend.confounders import detect
 from cdsel_backend.labels import KINDS, PRESENCE, SINGLE, LabelKind, SeveralLabels, kind_of, majority
 from cdsel_backend.labels.single import Single
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.round import RoundPool, next_round, train_round
+from cdsel_backend.round import RoundPool, next_round
 from cdsel_backend.selection import SelectionOptions
-from cdsel_backend.training import answers_for, evaluate
+from cdsel_backend.training import TrainingLabels, answers_for, evaluate, train_model
 from cdsel_backend.training.cross_fit import cross_fit
 from cdsel_backend.training.curve import learning_curve
 from cdsel_backend.training.random_share import RandomShare, tell
@@ -169,7 +169,8 @@ def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
         assert all(reason.sentence for reason in chosen.reasons)
         taken[chosen.indices] = True
         labels[chosen.indices] = truth[chosen.indices]
-        model = train_round(pool, labels, seed=0)
+        learned = TrainingLabels(labels, CLASSES, kind=kind, groups=pool.groups)
+        model = train_model(pool, learned)
         assert answers_for(model, kind)
         assert sum(answers_for(model, other) for other in (SINGLE, PRESENCE)) == 1
         probabilities = model.predict(pool.vectors, pool.columns)
@@ -201,7 +202,7 @@ def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
     assert found["within_group_auc"] > 0.75
     assert 0 <= found["calibration_error"] < 0.2
     assert ("by_class" in found) == kind.several
-    unseen = cross_fit(pool.vectors, pool.columns, labels, classes=CLASSES, kind=kind, groups=pool.groups)
+    unseen = cross_fit(pool, learned)
     assert (unseen.rows == np.flatnonzero(taken)).all()
     given, said = labels[unseen.rows], unseen.at_full_size()
     own = [pool.columns[0].take(unseen.rows)]

@@ -7,7 +7,7 @@ import pytest
 
 from cdsel_backend.labels import PRESENCE
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.training import train_head
+from cdsel_backend.training import Pool, TrainingLabels, train_head
 from cdsel_backend.training.one_class import one_class_levels
 
 CLASSES = ("benign", "malignant")
@@ -32,7 +32,7 @@ def test_what_is_said_is_what_the_model_does(of_the_rare: int, said: bool) -> No
     known = np.full(n, -1)
     known[rows] = truth[rows]
     found = one_class_levels([column.take(rows)], truth[rows], CLASSES)
-    model = train_head(vectors, [column], known, classes=CLASSES)
+    model = train_head(Pool(vectors, [column]), TrainingLabels(known, CLASSES))
     recall = (model.predict(vectors, [column])[rare].argmax(axis=1) == 1).mean()
     if said:
         (sentence,) = found

@@ -21,7 +21,10 @@ from cdsel_backend.training import (
     HeadModel,
     ModelFormatError,
     NotEnoughLabels,
+    Pool,
     PresenceModel,
+    TrainingLabels,
+    TrainingOptions,
     evaluate,
     load,
     save,
@@ -54,7 +57,12 @@ def trained():
     vectors, columns, labels = world()
     some = labels.copy()
     some[400:] = -1
-    return train_presence(vectors, columns, some, classes=CLASSES), vectors, columns, labels
+    return (
+        train_presence(Pool(vectors, columns), TrainingLabels(some, CLASSES, kind=PRESENCE)),
+        vectors,
+        columns,
+        labels,
+    )
 
 
 # labels as text
@@ -114,7 +122,7 @@ def test_each_class_is_de_confounded_like_a_choice_between_present_and_absent(tr
     model, vectors, columns, labels = trained
     for code, name in enumerate(CLASSES[:2]):
         own = np.where(np.arange(900) < 400, labels[:, code], -1).astype(np.int64)
-        head = train_head(vectors, columns, own, classes=("absent", "present"))
+        head = train_head(Pool(vectors, columns), TrainingLabels(own, ("absent", "present")))
         expected = head.predict(vectors, columns)[:, 1]
         assert np.array_equal(model.predict(vectors, columns)[:, code], expected), name
 
@@ -126,7 +134,9 @@ def test_it_is_fairer_than_a_plain_one_where_the_site_goes_with_the_class():
         test = np.arange(2000) >= 300
         for recipe, found in worst.items():
             model = train_presence(
-                vectors, columns, labels, classes=CLASSES, trainable=~test, recipe=recipe, seed=seed
+                Pool(vectors, columns),
+                TrainingLabels(labels, CLASSES, trainable=~test, kind=PRESENCE),
+                TrainingOptions(recipe=recipe, seed=seed),
             )
             own = [column.take(np.flatnonzero(test)) for column in columns]
             metrics = evaluate(model.predict(vectors[test], own), labels[test], own, CLASSES, kind=PRESENCE)
@@ -138,7 +148,9 @@ def test_the_same_labels_give_the_same_model(trained, tmp_path):
     model, vectors, columns, labels = trained
     some = np.where(np.arange(900)[:, None] < 400, labels, -1)
     save(model, tmp_path / "one")
-    save(train_presence(vectors, columns, some, classes=CLASSES), tmp_path / "two")
+    save(
+        train_presence(Pool(vectors, columns), TrainingLabels(some, CLASSES, kind=PRESENCE)), tmp_path / "two"
+    )
     for name in ("model.safetensors", "model.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -179,7 +191,7 @@ def test_answers_that_nobody_was_asked_for_are_not_trained_on(trained):
     some = np.where(np.arange(900)[:, None] < 400, labels, -1)
     asked = some.copy()
     asked[200:400, 1] = -1
-    other = train_presence(vectors, columns, asked, classes=CLASSES)
+    other = train_presence(Pool(vectors, columns), TrainingLabels(asked, CLASSES, kind=PRESENCE))
     assert np.array_equal(other.predict(vectors, columns)[:, 0], model.predict(vectors, columns)[:, 0])
     assert other.describe()["counts"]["nodule"] == int(labels[:200, 1].sum())
 
@@ -190,12 +202,14 @@ def test_held_out_and_unfinished_rows_are_left_alone():
     flipped = labels.copy()
     flipped[150:] = 1 - flipped[150:]
     models = [
-        train_presence(vectors, columns, one, classes=CLASSES, trainable=trainable)
+        train_presence(
+            Pool(vectors, columns), TrainingLabels(one, CLASSES, trainable=trainable, kind=PRESENCE)
+        )
         for one in (labels, flipped)
     ]
     assert np.array_equal(*(model.predict(vectors, columns) for model in models))
     vectors[3] = np.nan
-    model = train_presence(vectors, columns, labels, classes=CLASSES)
+    model = train_presence(Pool(vectors, columns), TrainingLabels(labels, CLASSES, kind=PRESENCE))
     assert model.describe()["n"] == 299
     found = model.predict(vectors, columns)
     assert np.isnan(found[3]).all()
@@ -208,20 +222,28 @@ def test_what_is_missing_for_a_model_is_said():
         NotEnoughLabels, match="'effusion' is only present, in 60 labels; 'nodule' is not labelled"
     ):
         train_presence(
-            vectors, columns, np.array([[1, -1]] * 60, dtype=np.int8), classes=("effusion", "nodule")
+            Pool(vectors, columns),
+            TrainingLabels(np.array([[1, -1]] * 60, dtype=np.int8), ("effusion", "nodule"), kind=PRESENCE),
         )
     with pytest.raises(NotEnoughLabels, match="held out"):
-        train_presence(vectors, columns, labels, classes=CLASSES, trainable=np.zeros(60, dtype=bool))
+        train_presence(
+            Pool(vectors, columns),
+            TrainingLabels(labels, CLASSES, trainable=np.zeros(60, dtype=bool), kind=PRESENCE),
+        )
     with pytest.raises(ValueError, match="labels are"):
-        train_presence(vectors, columns, labels[:, :2], classes=CLASSES)
+        train_presence(Pool(vectors, columns), TrainingLabels(labels[:, :2], CLASSES, kind=PRESENCE))
     with pytest.raises(ValueError, match="strength"):
-        train_presence(vectors, columns, labels, classes=CLASSES, strength=2)
+        train_presence(
+            Pool(vectors, columns),
+            TrainingLabels(labels, CLASSES, kind=PRESENCE),
+            TrainingOptions(strength=2),
+        )
 
 
 def test_a_class_that_every_image_shows_is_said_to_be_shown():
     vectors, columns, labels = world(120)
     labels[:, 2] = 1
-    model = train_presence(vectors, columns, labels, classes=CLASSES)
+    model = train_presence(Pool(vectors, columns), TrainingLabels(labels, CLASSES, kind=PRESENCE))
     assert (model.predict(vectors, columns)[:, 2] == 1).all()
     assert model.describe()["left_out"] == {"hernia": "only present, in 120 labels"}
 
@@ -460,7 +482,7 @@ def test_a_model_of_other_classes_answers_for_those_it_knows(trained):
 def test_a_head_of_other_classes_shares_out_what_it_says_of_one_that_is_gone():
     vectors, columns, labels = world(300)
     one = (labels[:, 0] + 2 * labels[:, 1]).astype(np.int64)
-    head = train_model(vectors, columns, one, classes=("a", "b", "c", "d"))
+    head = train_model(Pool(vectors, columns), TrainingLabels(one, ("a", "b", "c", "d")))
     assert isinstance(head, HeadModel)
     now = answers(head, space("d", "new", "a", kind="single"), vectors, metadata(columns))
     assert now.sum(axis=1) == pytest.approx(np.ones(300))

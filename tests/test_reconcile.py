@@ -36,7 +36,7 @@ from cdsel_backend.store import PoolTask
 from cdsel_backend.store.leases import training_lease
 from cdsel_backend.store.problems import DISCONNECTED
 from cdsel_backend.store.records import Activity, Became, Outcome, Request, Step
-from cdsel_backend.training import HeadModel, TunedModel, load, save, train_head
+from cdsel_backend.training import HeadModel, Pool, TrainingLabels, TunedModel, load, save, train_head
 
 
 @pytest.fixture
@@ -465,14 +465,14 @@ def test_images_without_a_patient_are_each_alone(tmp_path, word):
     assert np.bincount(pool.groups).max() == (54 if word == 7 else 2)
 
 
-@pytest.mark.parametrize("moment", ["train_round", "load_version"])
+@pytest.mark.parametrize("moment", ["train_model", "load_version"])
 def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(world, monkeypatch, moment):
     """Before the comparison, and just before its outcome is recorded."""
     world.round()
     world.round()
     first, second = (row.version for row in world.state().trainings)
     assert world.state().project.champion == second
-    real = {name: getattr(learn, name) for name in ("train_round", "load_version")}
+    real = {name: getattr(learn, name) for name in ("train_model", "load_version")}
     compared = []
 
     def load(server, state, version):
@@ -490,7 +490,7 @@ def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(wor
 
     monkeypatch.setattr(learn, moment, with_an_admin)
     world.round()
-    assert compared == ([first] if moment == "train_round" else [second, first])
+    assert compared == ([first] if moment == "train_model" else [second, first])
     third = world.state().trainings[-1]
     assert third.outcome == Outcome(Became.PROMOTED, predecessors(world.state())[0])
     assert world.state().project.champion == third.version
@@ -578,7 +578,8 @@ def test_a_fine_tuned_model_answers_with_the_mean_of_both_heads_where_an_image_h
     own = pool.vectors
     tuned = np.abs(own)
     base, head = (
-        train_head(vectors, pool.confounders, pool.labels, classes=pool.classes) for vectors in (own, tuned)
+        train_head(Pool(vectors, pool.confounders), TrainingLabels(pool.labels, pool.classes))
+        for vectors in (own, tuned)
     )
     seen = np.arange(10, 20)
     items = pool.items(seen)

@@ -17,7 +17,6 @@ from PIL import Image
 from cdsel_backend.cli import main
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.round import train_round
 from cdsel_backend.selection import Problem, select, strategies
 from cdsel_backend.simulate import comparisons, measures, report, runner
 from cdsel_backend.simulate.command import simulate
@@ -48,7 +47,7 @@ from cdsel_backend.simulate.run import Run, make_scene
 from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.table import UsageError, image_file, read_table
-from cdsel_backend.training import finetune
+from cdsel_backend.training import TrainingLabels, TrainingOptions, finetune, train_model
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
 
@@ -387,7 +386,11 @@ def test_strength_zero_of_the_curve_knows_no_confounder():
     scene = make_scene(data, "natural", 0, 1)
     run = Run(scene, "random", "deconfounded", 60, plan(rounds=3))
     run.select([])
-    unaware = train_round(replace(scene.round_pool, columns=()), run.labels, seed=scene.seed)
+    unaware = train_model(
+        replace(scene.round_pool, columns=()),
+        TrainingLabels(run.labels, data.classes, groups=scene.pool.groups),
+        TrainingOptions(seed=scene.seed),
+    )
     np.testing.assert_allclose(run.probabilities(run.train(0.0)), run.probabilities(unaware), atol=1e-6)
 
 

@@ -9,12 +9,14 @@ from made import column
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from cdsel_backend.confounders import fit_representation
 from cdsel_backend.pool.columns import Column, read_columns
 from cdsel_backend.training import (
     RECIPES,
     ModelFormatError,
     NotEnoughLabels,
+    Pool,
+    TrainingLabels,
+    TrainingOptions,
     evaluate,
     is_held_out,
     load,
@@ -99,7 +101,9 @@ def test_the_deconfounded_head_is_fair_where_the_plain_one_is_not():
         vectors, site, labels, rng = confounded(seed=seed)
         known = some(labels, 120, rng)
         heads = {
-            recipe: train_head(vectors, [site], known, classes=("no", "yes"), recipe=recipe)
+            recipe: train_head(
+                Pool(vectors, [site]), TrainingLabels(known, ("no", "yes")), TrainingOptions(recipe=recipe)
+            )
             for recipe in ("plain", "deconfounded")
         }
         test, test_site, test_labels, _ = confounded(n=3000, rho=0.0, seed=100 + seed)
@@ -115,8 +119,10 @@ def test_several_classes_and_several_variables():
     vectors, site, labels, rng = confounded(n=1500, classes=3, rho=0.7, signal=2)
     sex = column("sex", rng.integers(0, 2, 1500))
     known = some(labels, 300, rng)
-    model = train_head(vectors, [site, sex], known, classes=("x", "y", "z"))
-    plain = train_head(vectors, [site, sex], known, classes=("x", "y", "z"), recipe="plain")
+    model = train_head(Pool(vectors, [site, sex]), TrainingLabels(known, ("x", "y", "z")))
+    plain = train_head(
+        Pool(vectors, [site, sex]), TrainingLabels(known, ("x", "y", "z")), TrainingOptions(recipe="plain")
+    )
     test, test_site, test_labels, test_rng = confounded(n=3000, classes=3, rho=0, seed=9, signal=2)
     test_sex = column("sex", test_rng.integers(0, 2, 3000))
     p = model.predict(test, [test_site, test_sex])
@@ -134,7 +140,7 @@ def test_without_confounding_nothing_is_lost():
         known = some(labels, 150, rng)
         right = [
             (
-                train_head(vectors, [site], known, classes="ny", recipe=recipe)
+                train_head(Pool(vectors, [site]), TrainingLabels(known, "ny"), TrainingOptions(recipe=recipe))
                 .predict(vectors, [site])
                 .argmax(1)
                 == labels
@@ -150,9 +156,11 @@ def test_strength_runs_from_plain_to_fair():
     known = some(labels, 200, rng)
 
     def head(strength):
-        return train_head(vectors, [site], known, classes=("no", "yes"), strength=strength)
+        return train_head(
+            Pool(vectors, [site]), TrainingLabels(known, ("no", "yes")), TrainingOptions(strength=strength)
+        )
 
-    blind = train_head(vectors, [], known, classes=("no", "yes"))
+    blind = train_head(Pool(vectors, []), TrainingLabels(known, ("no", "yes")))
     np.testing.assert_array_equal(head(0.0).predict(vectors, [site]), blind.predict(vectors, [site]))
     worst = [worst_group(head(strength), vectors, site, labels) for strength in (0.0, 0.25, 1.0)]
     assert worst[0] < worst[1] < worst[2]
@@ -168,7 +176,9 @@ def test_a_level_with_one_class_only_is_left_to_it():
     labels = np.where(site == 1, rng.integers(0, 2, 2000), 0)
     vectors = rng.standard_normal((2000, 24)).astype(np.float32)
     vectors[:, 0] += labels
-    model = train_head(vectors, [column("site", site)], some(labels, 400, rng), classes=("no", "yes"))
+    model = train_head(
+        Pool(vectors, [column("site", site)]), TrainingLabels(some(labels, 400, rng), ("no", "yes"))
+    )
     called = model.predict(vectors, [column("site", site)]).argmax(axis=1)
     assert called[site == 0].mean() < 0.1
     assert 0.35 < called[site == 1].mean() < 0.65
@@ -179,7 +189,11 @@ def test_the_same_labels_give_the_same_head(recipe):
     vectors, site, labels, rng = confounded()
     known, groups = some(labels, 100, rng), np.arange(900) // 3
     first, second = (
-        train_head(vectors, [site], known, classes=("no", "yes"), groups=groups, recipe=recipe, seed=4)
+        train_head(
+            Pool(vectors, [site]),
+            TrainingLabels(known, ("no", "yes"), groups=groups),
+            TrainingOptions(recipe=recipe, seed=4),
+        )
         for _ in range(2)
     )
     for name, array in first.parts()[0].items():
@@ -194,7 +208,7 @@ def test_the_kernel_is_chosen_by_what_labels_left_out_say():
     radius = np.linalg.norm(vectors[:, :2], axis=1) / np.linalg.norm(vectors, axis=1)
     rings, noise = (radius > np.median(radius)).astype(np.int64), rng.integers(0, 2, 1200)
     heads = {
-        name: train_head(vectors, [], some(labels, 300, rng), classes=("no", "yes"))
+        name: train_head(Pool(vectors, []), TrainingLabels(some(labels, 300, rng), ("no", "yes")))
         for name, labels in (("rings", rings), ("noise", noise))
     }
     assert heads["rings"].describe()["kernel"] == max(VARIANCES)
@@ -217,7 +231,7 @@ def test_where_the_classes_lie_apart_along_a_line_the_head_is_linear():
     for score, linear in ((vectors[:, 0], True), (vectors[:, 0] * vectors[:, 1] * 5, False)):
         labels = (score + noise > 0).astype(np.int64)
         model = train_head(
-            vectors, [site], np.where(np.arange(1500) < 400, labels, -1), classes=("no", "yes")
+            Pool(vectors, [site]), TrainingLabels(np.where(np.arange(1500) < 400, labels, -1), ("no", "yes"))
         )
         assert (model.describe()["kernel"] == 0) == (len(model.landmarks) == 0) == linear
         same = HeadModel.from_parts(*model.parts())
@@ -231,7 +245,7 @@ def test_a_level_may_tell_the_classes_apart_in_its_own_way():
     site = column("site", rng.integers(0, 2, 1600))
     labels = (vectors[:, 0] * vectors[:, 1] * (1 - 2 * site.codes) > 0).astype(np.int64)
     known = np.where(np.arange(1600) < 500, labels, -1)
-    model = train_head(vectors, [site], known, classes=("no", "yes"))
+    model = train_head(Pool(vectors, [site]), TrainingLabels(known, ("no", "yes")))
     assert model.landmarks.shape[1] == model.representation.axes.shape[1] + 2
     right = model.predict(vectors, [site])[500:].argmax(axis=1) == labels[500:]
     assert right.mean() > 0.6
@@ -248,7 +262,9 @@ def test_ten_thousand_labels_train_in_seconds():
     labels = (vectors[:, 0] * vectors[:, 1] > 0).astype(np.int64)  # to no line, so that the kernel is taken
     known = np.where(np.arange(12_000) < 10_000, labels, -1)
     started = time.process_time()
-    model = train_head(vectors, [column("site", rng.integers(0, 2, 12_000))], known, classes=("no", "yes"))
+    model = train_head(
+        Pool(vectors, [column("site", rng.integers(0, 2, 12_000))]), TrainingLabels(known, ("no", "yes"))
+    )
     assert time.process_time() - started < 15
     assert len(model.landmarks) == MOST
 
@@ -258,20 +274,21 @@ def test_held_out_labels_do_not_matter():
     trainable = rng.random(900) < 0.8
     heads = [
         train_head(
-            vectors, [site], np.where(trainable, labels, other), classes=("no", "yes"), trainable=trainable
+            Pool(vectors, [site]),
+            TrainingLabels(np.where(trainable, labels, other), ("no", "yes"), trainable=trainable),
         ).coefficients
         for other in (labels, 1 - labels)
     ]
     np.testing.assert_array_equal(*heads)
 
 
-def test_a_given_representation_saves_the_fit_and_changes_nothing():
+def test_a_representation_is_fitted_once_for_all_trainings_of_a_pool_and_changes_nothing():
     vectors, site, labels, rng = confounded()
-    known = some(labels, 100, rng)
-    given = fit_representation(vectors)
-    first = train_head(vectors, [site], known, classes="ny", representation=given)
-    second = train_head(vectors, [site], known, classes="ny")
-    np.testing.assert_array_equal(first.predict(vectors, [site]), second.predict(vectors, [site]))
+    pool, known = Pool(vectors, [site]), TrainingLabels(some(labels, 100, rng), "ny")
+    first, second = train_head(pool, known), train_head(pool, known)
+    assert first.representation is second.representation is pool.representation
+    alone = train_head(Pool(vectors, [site]), known)
+    np.testing.assert_array_equal(first.predict(vectors, [site]), alone.predict(vectors, [site]))
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])
@@ -280,7 +297,9 @@ def test_a_handful_of_labels_trains(count):
     known = np.full(900, -1)
     rows = np.r_[np.flatnonzero(labels == 0)[: count - 1], np.flatnonzero(labels == 1)[:1]]
     known[rows] = labels[rows]
-    model = train_head(vectors, [site], known, classes=("no", "yes", "never"), groups=np.zeros(900, int))
+    model = train_head(
+        Pool(vectors, [site]), TrainingLabels(known, ("no", "yes", "never"), groups=np.zeros(900, int))
+    )
     p = model.predict(vectors, [site])
     assert np.isfinite(p).all()
     np.testing.assert_allclose(p.sum(axis=1), 1)
@@ -290,12 +309,14 @@ def test_a_handful_of_labels_trains(count):
 def test_not_enough_labels_says_so():
     vectors, site, labels, _ = confounded()
     with pytest.raises(NotEnoughLabels, match="there are no labels"):
-        train_head(vectors, [site], np.full(900, -1), classes=("no", "yes"))
+        train_head(Pool(vectors, [site]), TrainingLabels(np.full(900, -1), ("no", "yes")))
     one = np.where(labels == 1, 1, -1)
     with pytest.raises(NotEnoughLabels, match="say 'yes'"):
-        train_head(vectors, [site], one, classes=("no", "yes"))
+        train_head(Pool(vectors, [site]), TrainingLabels(one, ("no", "yes")))
     with pytest.raises(NotEnoughLabels, match="held out"):
-        train_head(vectors, [site], labels, classes=("no", "yes"), trainable=np.zeros(900, bool))
+        train_head(
+            Pool(vectors, [site]), TrainingLabels(labels, ("no", "yes"), trainable=np.zeros(900, bool))
+        )
 
 
 def test_scores_of_labels_not_seen_are_0_where_those_used_are_of_one_class():
@@ -307,18 +328,18 @@ def test_scores_of_labels_not_seen_are_0_where_those_used_are_of_one_class():
 
 def test_unseen_levels_absent_variables_and_broken_vectors_are_predicted():
     vectors, site, labels, rng = confounded()
-    model = train_head(vectors, [site], some(labels, 100, rng), classes=("no", "yes"))
+    model = train_head(Pool(vectors, [site]), TrainingLabels(some(labels, 100, rng), ("no", "yes")))
     strange = Column("site", "categorical", ("elsewhere",), np.zeros(3, int))
     np.testing.assert_array_equal(model.predict(vectors[:3], [strange]), model.predict(vectors[:3], []))
     vectors[1] = np.nan
     assert np.isnan(model.predict(vectors[:3], [site.take(np.arange(3))])).all(axis=1).tolist() == [0, 1, 0]
     vectors[5] = np.inf
-    assert np.isfinite(train_head(vectors, [site], labels, classes="ny").coefficients).all()
+    assert np.isfinite(train_head(Pool(vectors, [site]), TrainingLabels(labels, "ny")).coefficients).all()
 
 
 def test_probabilities_are_calibrated_for_balanced_groups():
     vectors, site, labels, rng = confounded(n=3000, rho=0.0)
-    model = train_head(vectors, [site], some(labels, 400, rng), classes=("no", "yes"))
+    model = train_head(Pool(vectors, [site]), TrainingLabels(some(labels, 400, rng), ("no", "yes")))
     assert evaluate(model.predict(vectors, [site]), labels, [site], ("no", "yes"))["calibration_error"] < 0.06
 
 
@@ -507,7 +528,11 @@ def test_wrong_shapes_are_refused():
 @pytest.fixture(scope="module")
 def trained():
     vectors, site, labels, rng = confounded()
-    return train_head(vectors, [site], some(labels, 100, rng), classes=("no", "yes")), vectors, site
+    return (
+        train_head(Pool(vectors, [site]), TrainingLabels(some(labels, 100, rng), ("no", "yes"))),
+        vectors,
+        site,
+    )
 
 
 def test_a_model_comes_back_the_same(trained, tmp_path):
@@ -576,7 +601,7 @@ def test_a_model_knows_its_levels_again_in_a_pool_that_grew(tmp_path):
     site = np.where(age > 50, np.where(rng.random(900) < 0.05, "rare", "north"), "south")
     rows = [{"age": float(a), "site": str(s)} for a, s in zip(age, site, strict=True)]
     columns = read_columns(rows)
-    model = train_head(vectors, columns, some(labels, 300, rng), classes=("no", "yes"))
+    model = train_head(Pool(vectors, columns), TrainingLabels(some(labels, 300, rng), ("no", "yes")))
     save(model, tmp_path / "v1")
     model = load(tmp_path / "v1")
     more = [{"age": float(a), "site": f"site {n}"} for n in range(60) for a in rng.uniform(10, 99, 40)]
@@ -615,18 +640,13 @@ def test_ham10000_natural_pool():
     lesions = [row["lesion_id"] for row in rows]
     held = is_held_out(lesions, share=0.4)
     pool, test = np.flatnonzero(~held), np.flatnonzero(held)
-    representation = fit_representation(vectors[pool])
+    embedded = Pool(vectors[pool], [site.take(pool)])
     worst: dict[str, list[float]] = {"plain": [], "deconfounded": []}
     for seed in range(3):
         known = some(labels[pool], 200, np.random.default_rng(seed))
         for recipe, found in worst.items():
             model = train_head(
-                vectors[pool],
-                [site.take(pool)],
-                known,
-                classes=("benign", "malignant"),
-                recipe=recipe,
-                representation=representation,
+                embedded, TrainingLabels(known, ("benign", "malignant")), TrainingOptions(recipe=recipe)
             )
             metrics = evaluate(
                 model.predict(vectors[test], [site.take(test)]),

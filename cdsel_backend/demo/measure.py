@@ -7,13 +7,19 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders import fit_representation
 from cdsel_backend.counted import number_of
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.pool.columns import read_columns
 from cdsel_backend.store.records import Json
-from cdsel_backend.training import NotEnoughLabels, evaluate, train_head
+from cdsel_backend.training import (
+    NotEnoughLabels,
+    Pool,
+    TrainingLabels,
+    TrainingOptions,
+    evaluate,
+    train_head,
+)
 
 PLAIN_DRAWS = 10
 HEADLINES = ("accuracy", "balanced_accuracy", "group_balanced_accuracy", "worst_group_accuracy")
@@ -80,19 +86,13 @@ def measure_plain(
         `draws`, how many sets could be trained and measured, and the mean of each of HEADLINES; None without any.
     """
     truth = np.array([images.classes.index(name) for name in images.truth], dtype=np.int64)
-    representation = fit_representation(vectors)
+    pool, plain = Pool(vectors, []), TrainingOptions(recipe="plain")
     results = []
     for mask in labelled:
         outside = np.isin(rows, fresh(images, mask))
         try:
-            head = train_head(
-                vectors,
-                [],
-                np.where(mask[rows], truth[rows], -1),
-                classes=images.classes,
-                recipe="plain",
-                representation=representation,
-            )
+            labels = np.where(mask[rows], truth[rows], -1)
+            head = train_head(pool, TrainingLabels(labels, images.classes), plain)
         except NotEnoughLabels:
             continue
         if outside.any():

@@ -20,7 +20,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item
 from cdsel_backend.store.vectors import VectorStore
-from cdsel_backend.training import one_side_each
+from cdsel_backend.training import TrainingLabels, TrainingOptions, one_side_each
 
 Vectors = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Item ids (m,), ascending, and their vectors (m, d)."""
@@ -78,6 +78,24 @@ class EmbeddedPool(PoolView):
     def held_out(self) -> NDArray[np.bool_]:
         """Rows whose labels are for evaluation only: fixed by the hash of their group."""
         return self.typed.held_out
+
+    @property
+    def training_labels(self) -> TrainingLabels:
+        """The labels as a training reads them, but for those that are held out."""
+        return TrainingLabels(
+            self.labels,
+            self.classes,
+            kind=self.kind,
+            groups=self.groups,
+            trainable=~self.held_out,
+            represents=self.represents,
+        )
+
+    @property
+    def training_options(self) -> TrainingOptions:
+        """How the project's settings train."""
+        settings = self.state.settings
+        return TrainingOptions(strength=settings.strength, seed=settings.seed)
 
     @cached_property
     def repeats(self) -> NDArray[np.bool_]:

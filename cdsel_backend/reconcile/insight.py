@@ -14,9 +14,9 @@ labels of the random share and would flatter itself, and those it has not seen, 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.reconcile.context import Context
@@ -63,7 +63,7 @@ def insight(pool: EmbeddedPool) -> Json | None:
 
 def _insight(pool: EmbeddedPool) -> Json:
     settings, kind = pool.state.settings, pool.kind
-    unseen = _cross_fit(pool, ~pool.held_out)
+    unseen = cross_fit(pool.round_pool, pool.training_labels, pool.training_options)
     labels, said = pool.labels[unseen.rows], unseen.at_full_size()
     share = random_share(pool, unseen)
     columns = [column.take(unseen.rows) for column in pool.confounders]
@@ -76,7 +76,8 @@ def _insight(pool: EmbeddedPool) -> Json:
     if saved is None:
         by_chance = np.zeros(len(pool.ids), dtype=bool)
         by_chance[unseen.rows[drawn]] = True
-        chance = _cross_fit(pool, by_chance)
+        drawn_labels = replace(pool.training_labels, trainable=by_chance)
+        chance = cross_fit(pool.round_pool, drawn_labels, pool.training_options)
         saved = labels_saved_sentence(
             unseen, chance, labels, columns, pool.classes, kind=kind, seed=settings.seed
         )
@@ -111,21 +112,6 @@ def _insight(pool: EmbeddedPool) -> Json:
         ),
         "suspects": _suspects(pool, unseen),
     }
-
-
-def _cross_fit(pool: EmbeddedPool, trainable: NDArray[np.bool_]) -> Unseen:
-    return cross_fit(
-        pool.vectors,
-        pool.confounders,
-        pool.labels,
-        classes=pool.classes,
-        kind=pool.kind,
-        groups=pool.groups,
-        trainable=trainable,
-        represents=pool.represents,
-        strength=pool.state.settings.strength,
-        seed=pool.state.settings.seed,
-    )
 
 
 def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:

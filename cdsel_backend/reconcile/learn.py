@@ -21,7 +21,6 @@ from cdsel_backend.project.versions import predecessors, provenance, prune
 from cdsel_backend.reconcile import equal
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.tuning import try_fine_tune
-from cdsel_backend.round import train_round
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Activity, Became, Json, Outcome, Request, Step
 from cdsel_backend.training import (
@@ -32,6 +31,7 @@ from cdsel_backend.training import (
     load,
     load_meta,
     save,
+    train_model,
 )
 
 VERDICT_CHANGED = "VERDICT_CHANGED"  # an event of our own, for the activity page
@@ -261,14 +261,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     # What has no vector is not seen: its label is learned once its image can be read.
     labels = {str(item): state.labels[item] for item in pool.ids.tolist() if item in state.labels}
     try:
-        model = train_round(
-            pool.round_pool,
-            pool.labels,
-            trainable=~pool.held_out,
-            represents=pool.represents,
-            strength=state.settings.strength,
-            seed=state.settings.seed,
-        )
+        model = train_model(pool.round_pool, pool.training_labels, pool.training_options)
     except NotEnoughLabels as fault:
         context.store.add_training(
             state.project.id,

@@ -67,7 +67,7 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
     asked = state.settings.training
     if not isinstance(base, HeadModel):
         return _stays(base, asked, "a fine-tune needs labels of one class an image")
-    trained = pool.labelled & ~pool.held_out
+    trained = pool.training_labels.usable
     if asked == "auto" and trained.sum() < ENOUGH_LABELS:
         why = f"{number_of(trained.sum(), 'label')} to train on; it is tried from {ENOUGH_LABELS}, where there is a GPU"
         return _stays(base, asked, why)
@@ -110,13 +110,8 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         own,
         np.stack(altered) if altered else np.zeros((0, VIEWS, *network.shape), dtype=np.float16),
         [column.take(rows) for column in pool.confounders],
-        np.asarray(pool.labels[rows], dtype=np.int64),
-        classes=pool.classes,
-        groups=pool.groups[rows],
-        trainable=~pool.held_out[rows],
-        represents=pool.represents[rows],
-        strength=settings.strength,
-        seed=settings.seed,
+        pool.training_labels.take(rows),
+        pool.training_options,
         progress=lambda done, total: context.show(state, Activity(Step.FINE_TUNING, done, total)),
     )
     facts = {

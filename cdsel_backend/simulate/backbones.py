@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from cdsel_backend.confounders.probe import fit_probe
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.simulate.dataset import Dataset
-from cdsel_backend.training import NotEnoughLabels, train_head
+from cdsel_backend.training import NotEnoughLabels, Pool, TrainingLabels, TrainingOptions, train_head
 from cdsel_backend.training.evaluate import within_group_auc
 from cdsel_backend.training.splits import grouped_folds
 
@@ -49,18 +49,12 @@ def rate(data: Dataset, seed: int = 0) -> Rating:
 
 def _ranks(data: Dataset, seed: int) -> float | None:
     fold = grouped_folds(data.labels, data.groups, _FOLDS, np.random.default_rng(seed))
+    pool = Pool(data.vectors, data.columns)
+    labels = TrainingLabels(data.labels, data.classes, groups=data.groups)
     said = np.full((len(data), len(data.classes)), np.nan)
     for out in range(_FOLDS):
         try:
-            head = train_head(
-                data.vectors,
-                data.columns,
-                data.labels,
-                classes=data.classes,
-                groups=data.groups,
-                trainable=fold != out,
-                seed=seed,
-            )
+            head = train_head(pool, replace(labels, trainable=fold != out), TrainingOptions(seed=seed))
         except NotEnoughLabels:
             continue
         tested = np.flatnonzero(fold == out)

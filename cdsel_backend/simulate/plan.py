@@ -9,7 +9,7 @@ from cdsel_backend.counted import number_of
 from cdsel_backend.selection import Ji2025Options, SelectionOptions
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.worlds import make_world
-from cdsel_backend.training.head import Recipe
+from cdsel_backend.training.inputs import Recipe
 
 DEFAULT = ("confounder_aware", "deconfounded")
 BASELINE = ("random", "plain")

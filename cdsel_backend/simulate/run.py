@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.round import RoundPool, next_round, seed_of_round, strength_of, train_round
+from cdsel_backend.round import RoundPool, next_round, seed_of_round, strength_of
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.plan import ORACLE, Plan
 from cdsel_backend.simulate.selected import cell_counts, draw_equally
 from cdsel_backend.simulate.worlds import make_world
-from cdsel_backend.training import Model, NotEnoughLabels
-from cdsel_backend.training.head import Recipe
+from cdsel_backend.training import Model, NotEnoughLabels, TrainingLabels, TrainingOptions, train_model
+from cdsel_backend.training.inputs import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +85,18 @@ class Run:
 
     @property
     def represents(self) -> NDArray[np.float64]:
-        """(n,): as `train_head` wants it; the oracle knows the odds at which it drew from each (label, level) cell."""
+        """(n,): as in `TrainingLabels`; the oracle knows the odds at which it drew from each (label, level) cell."""
         if self.strategy != ORACLE:
             return self.by_chance.astype(np.float64)
         pool = self.scene.pool
         odds = cell_counts(pool, self.taken) / np.maximum(cell_counts(pool), 1)
         return np.asarray(1 / np.maximum(odds[pool.labels, pool.columns[0].codes], 1e-9))
+
+    @property
+    def training_labels(self) -> TrainingLabels:
+        """The labels bought so far, as a training reads them."""
+        pool = self.scene.pool
+        return TrainingLabels(self.labels, pool.classes, groups=pool.groups, represents=self.represents)
 
     def select(self, shared: list[Picks] | None) -> None:
         """Take the budget in rounds.
@@ -115,15 +121,13 @@ class Run:
 
     def train(self, strength: float | None = None) -> Model | None:
         """Return the head of the labels so far, or None where they do not suffice; `strength` overrides the choice."""
+        options = TrainingOptions(
+            recipe=self.training,
+            strength=self.strength if strength is None else strength,
+            seed=self.scene.seed,
+        )
         try:
-            return train_round(
-                self.scene.round_pool,
-                self.labels,
-                represents=self.represents,
-                strength=self.strength if strength is None else strength,
-                recipe=self.training,
-                seed=self.scene.seed,
-            )
+            return train_model(self.scene.round_pool, self.training_labels, options)
         except NotEnoughLabels:
             return None
 

@@ -82,7 +82,7 @@ def run_unit(data: Dataset, correlation: str, seed: int, strategy: str, plan: Pl
                     outcome, data.name, run, f"strength={strength:g}", given,
                     positive=plan.positive, trade_off=True,
                 )  # fmt: skip
-            trial = tune(scene.pool, scene.test, run.labels, run.represents, head, seed) if tuned else None
+            trial = tune(scene.pool, scene.test, run.training_labels, head, seed) if tuned else None
             for name in tuned:
                 kept = trial is not None and (
                     name == "backbone" or (budget >= ENOUGH_LABELS and not trial.loses)

@@ -13,7 +13,7 @@ from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.split import SplitNetwork
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.pictures import cut_network
-from cdsel_backend.training import NotEnoughLabels, TunedModel
+from cdsel_backend.training import NotEnoughLabels, TrainingLabels, TrainingOptions, TunedModel
 from cdsel_backend.training.finetune import balancing_rows, fine_tune
 
 
@@ -28,33 +28,27 @@ class Trial:
 def tune(
     pool: Dataset,
     test: Dataset,
-    labels: NDArray[np.int64],
-    represents: NDArray[np.float64],
+    labels: TrainingLabels,
     base: NDArray[np.float64],
     seed: int,
 ) -> Trial | None:
-    """Fine-tune on the labelled items of the pool (n,), -1 = unlabelled, as a project's training does.
+    """Fine-tune on the labels of the pool, as a project's training does.
 
-    `represents` (n,) is as for `train_head`.
     `base` (m, c) are the head's probabilities of the test set; the fine-tune's are the mean of both. None where the
     labels do not suffice.
     """
     assert pool.pictures is not None
     assert test.pictures is not None
-    labelled = labels >= 0
-    used = np.union1d(np.flatnonzero(labelled), balancing_rows(len(pool)))
+    used = np.union1d(np.flatnonzero(labels.usable), balancing_rows(len(pool)))
     network = _network(pool.pictures.backbone, pool.pictures.features, pool.pictures.view)
     try:
         tuned = fine_tune(
             network,
             pool.pictures.activations(pool.rows[used], slice(0, 1))[:, 0],
-            pool.pictures.activations(pool.rows[labelled], slice(1, None)),
+            pool.pictures.activations(pool.rows[labels.usable], slice(1, None)),
             [column.take(used) for column in pool.columns],
-            labels[used],
-            classes=pool.classes,
-            groups=pool.groups[used],
-            represents=represents[used],
-            seed=seed,
+            labels.take(used),
+            TrainingOptions(seed=seed),
         )
     except NotEnoughLabels:
         return None

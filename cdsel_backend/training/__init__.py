@@ -1,7 +1,8 @@
 """From labels to a model one can trust: heads, evaluation by group, model versions."""
 
 from cdsel_backend.training.evaluate import evaluate
-from cdsel_backend.training.head import RECIPES, HeadModel, NotEnoughLabels, train_head
+from cdsel_backend.training.head import HeadModel, NotEnoughLabels, train_head
+from cdsel_backend.training.inputs import RECIPES, Pool, TrainingLabels, TrainingOptions
 from cdsel_backend.training.kinds import Model, answers_for, train_model
 from cdsel_backend.training.model_files import ModelFormatError, load, load_meta, save
 from cdsel_backend.training.presence import PresenceModel, train_presence
@@ -14,7 +15,10 @@ __all__ = [
     "Model",
     "ModelFormatError",
     "NotEnoughLabels",
+    "Pool",
     "PresenceModel",
+    "TrainingLabels",
+    "TrainingOptions",
     "TunedModel",
     "answers_for",
     "evaluate",

@@ -9,18 +9,15 @@ be too few for most groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders.representation import fit_representation
 from cdsel_backend.counted import number_of
-from cdsel_backend.labels import SINGLE, LabelKind
-from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.groups import alone_or_together
-from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.training.head import NotEnoughLabels
+from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions
 from cdsel_backend.training.kinds import train_model
 from cdsel_backend.training.splits import grouped_folds
 
@@ -50,42 +47,28 @@ class Unseen:
         return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), dtype=np.float64)
 
 
-def cross_fit(
-    vectors: VectorRows,
-    columns: Sequence[Column],
-    labels: NDArray[np.integer],
-    *,
-    classes: Sequence[str],
-    kind: LabelKind = SINGLE,
-    groups: NDArray[np.int64] | None = None,
-    trainable: NDArray[np.bool_] | None = None,
-    represents: NDArray[np.float64] | None = None,
-    strength: float | None = None,
-    seed: int = 0,
-) -> Unseen:
-    """Train the heads; arguments as for `train_model` over a pool of n.
+def cross_fit(pool: Pool, labels: TrainingLabels, options: TrainingOptions = DEFAULTS) -> Unseen:
+    """Train the heads.
 
     Where a label makes several decisions (a head each) there is one draw a fold and three sizes. The same input gives
     the same answer. Raises NotEnoughLabels where fewer than `FOLDS` labels may be trained on.
     """
-    finite = finite_rows(vectors)
-    labelled = kind.labelled(labels)
-    rows = np.flatnonzero(labelled & finite)
-    inside = np.ones(len(rows), dtype=bool) if trainable is None else trainable[rows]
+    kind, classes = labels.kind, labels.classes
+    labelled = kind.labelled(labels.values)
+    rows = np.flatnonzero(labelled & pool.finite)
+    inside = labels.usable[rows]
     if inside.sum() < FOLDS:
         few = number_of(int(inside.sum()), "label to train on is", "labels to train on are")
         raise NotEnoughLabels(f"{few} too few for {FOLDS} folds.")
-    others = np.flatnonzero(~labelled & finite)
+    others = np.flatnonzero(~labelled & pool.finite)
     spaced = np.linspace(0, len(others) - 1, min(len(others), _UNLABELLED)).astype(np.int64)
-    pool = np.concatenate([rows, others[spaced]])
-    vectors, columns, labels = vectors[pool], [column.take(pool) for column in columns], labels[pool]
-    groups = None if groups is None else groups[pool]
-    represents = None if represents is None else represents[pool]
-    representation = fit_representation(vectors)
-    m, rng = len(rows), np.random.default_rng(seed)
-    relatives = alone_or_together(None if groups is None else groups[:m], m)
-    own = [column.take(np.arange(m)) for column in columns]
-    mixes = np.unique(kind.codes(labels[:m]), axis=0, return_inverse=True)[1].ravel()
+    looked_at = np.concatenate([rows, others[spaced]])
+    pool, labels = pool.take(looked_at), labels.take(looked_at)
+    m, rng = len(rows), np.random.default_rng(options.seed)
+    groups = None if labels.groups is None else labels.groups[:m]
+    relatives = alone_or_together(groups, m)
+    own = [column.take(np.arange(m)) for column in pool.columns]
+    mixes = np.unique(kind.codes(labels.values[:m]), axis=0, return_inverse=True)[1].ravel()
     one_head = len(kind.decisions(classes)) == 1
     trained = np.flatnonzero(inside)
     draws: list[NDArray[np.float64]] = []
@@ -108,23 +91,10 @@ def cross_fit(
                 used = np.zeros(len(pool), dtype=bool)
                 used[order if index == len(sizes) - 1 else order[:size]] = True
                 try:
-                    model = train_model(
-                        vectors,
-                        columns,
-                        labels,
-                        classes=classes,
-                        kind=kind,
-                        groups=groups,
-                        trainable=used,
-                        represents=represents,
-                        strength=strength,
-                        representation=representation,
-                        finite=np.ones(len(pool), dtype=bool),
-                        seed=seed,
-                    )
+                    model = train_model(pool, replace(labels, trainable=used), options)
                 except NotEnoughLabels:
                     continue
-                found = model.predict(vectors[:m], own)
+                found = model.predict(pool.vectors[:m], own)
                 said[index, tested] = found[tested]
             draws.append(said)
     return Unseen(rows, sizes, np.stack(draws))

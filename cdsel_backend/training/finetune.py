@@ -31,6 +31,7 @@ from cdsel_backend.pool.split import SplitNetwork
 from cdsel_backend.training.evaluate import within_group_auc
 from cdsel_backend.training.fitting import sample_weights
 from cdsel_backend.training.head import HeadModel, NotEnoughLabels, train_head, unseen_scores
+from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions
 from cdsel_backend.training.splits import grouped_folds
 
 VIEWS = 2  # altered copies of each training image
@@ -87,43 +88,34 @@ def fine_tune(
     own: NDArray[np.float16],
     altered: NDArray[np.float16],
     columns: Sequence[Column],
-    labels: NDArray[np.int64],
+    labels: TrainingLabels,
+    options: TrainingOptions = DEFAULTS,
     *,
-    classes: Sequence[str],
-    groups: NDArray[np.int64] | None = None,
-    trainable: NDArray[np.bool_] | None = None,
-    represents: NDArray[np.float64] | None = None,
-    strength: float | None = None,
-    seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> FineTuned:
-    """Fine-tune on the labelled and trainable of n items; the others help to fit and to balance the head.
+    """Fine-tune on the usable of n labels of one class an image; the other items help to fit and to balance the head.
 
     Args:
         network: the backbone; its tail is left as tuned.
         own: (n, *shape) activations of the items, as `network` gives them.
         altered: (t, v, *shape) of v altered copies of each of the t training items, in order; v may be 0.
         columns: the confounders over the n items.
-        labels: (n,) into `classes`, -1 = unlabelled.
-        classes: their names.
-        groups: (n,) patient or lesion, negative = unknown: one fold holds all of a group.
-        trainable: (n,), False = held out for evaluation, never trained on.
-        represents, strength: as for `train_head`.
-        seed: same input and seed, same result: bit for bit on the CPU with the same number of threads.
+        labels: of the n items; one fold holds all of a group.
+        options: how the head is trained; same input and seed, same result: bit for bit on the CPU with the same
+            number of threads.
         progress: called with how many of how many stages of training are done.
 
     Raises:
         NotEnoughLabels: fewer than 20 labels, or fewer than 6 of every class but one, or all those of one patient.
     """
-    usable = labels >= 0 if trainable is None else (labels >= 0) & trainable
+    seed, usable = options.seed, labels.usable
     rows = np.flatnonzero(usable)
-    _require(labels[rows], classes, None if groups is None else groups[rows])
-    fair = bool(columns) and (strength is None or strength > 0)
-    training = np.where(usable, labels, -1)
-    task = _Task(network, own[rows], altered, [column.take(rows) for column in columns], labels[rows])
-    split = grouped_folds(
-        task.codes, None if groups is None else groups[rows], _FOLDS, np.random.default_rng(seed)
-    )
+    learned = labels.take(rows)
+    _require(learned)
+    fair = options.correction(columns) > 0
+    training = np.where(usable, labels.values, -1)
+    task = _Task(network, own[rows], altered, [column.take(rows) for column in columns], learned.values)
+    split = grouped_folds(task.codes, learned.groups, _FOLDS, np.random.default_rng(seed))
     total = (_FOLDS + 1) * _STAGES
     with _deterministic():
         network.reset()
@@ -144,7 +136,7 @@ def fine_tune(
         stages = _STAGES - int(np.argmax(ranks[::-1]))  # of equal ones the longest
         tuned_scores, frozen_scores = (np.zeros((len(rows), len(task.present))) for _ in range(2))
         for fold, kept in enumerate(runs):
-            used = np.ones(len(labels), dtype=bool)
+            used = np.ones(len(training), dtype=bool)
             used[rows[split == fold]] = False
             task.restore(kept[stages - 1])
             for scores, vectors in ((tuned_scores, network.vectors(own)), (frozen_scores, frozen)):
@@ -152,35 +144,25 @@ def fine_tune(
         task.run(np.ones(len(rows), dtype=bool), frozen[rows], stages, seed * 1000 + _FOLDS)
         progress(total, total)
         vectors = network.vectors(own)
-    head = train_head(
-        vectors,
-        columns,
-        training,
-        classes=classes,
-        groups=groups,
-        represents=represents,
-        strength=strength,
-        out_of_fold=tuned_scores,
-        seed=seed,
-    )
+    head = train_head(Pool(vectors, columns), labels, options, out_of_fold=tuned_scores)
     together = (tuned_scores + frozen_scores) / 2
     gain, error = _gain(together, frozen_scores, task.codes, task.columns, np.random.default_rng(seed))
     return FineTuned(network.changes(), vectors, head, gain, error, stages)
 
 
-def _require(
-    labels: NDArray[np.int64], classes: Sequence[str], groups: NDArray[np.int64] | None = None
-) -> None:
-    counts = np.bincount(labels, minlength=len(classes))
-    if len(labels) < FEWEST_LABELS or np.sort(counts)[-2:].min() < 2 * _FOLDS:
+def _require(labels: TrainingLabels) -> None:
+    """Raise NotEnoughLabels where these labels, all of them to train on, do not suffice."""
+    values, classes = labels.values, labels.classes
+    counts = np.bincount(values, minlength=len(classes))
+    if len(values) < FEWEST_LABELS or np.sort(counts)[-2:].min() < 2 * _FOLDS:
         said = ", ".join(f"{count} {name!r}" for name, count in zip(classes, counts, strict=True))
         raise NotEnoughLabels(
             f"A fine-tune needs {FEWEST_LABELS} labels, {2 * _FOLDS} of each of two classes, besides those held out "
             f"for evaluation; so far there are {said}."
         )
     # A fold takes a group whole: of a class that all comes from one, the others would know nothing.
-    units = alone_or_together(groups, len(labels))
-    patients = [len(np.unique(units[labels == code])) for code in range(len(classes))]
+    units = alone_or_together(labels.groups, len(values))
+    patients = [len(np.unique(units[values == code])) for code in range(len(classes))]
     if np.sort(patients)[-2:].min() < 2:
         only = ", ".join(
             repr(name)
@@ -202,7 +184,7 @@ class _Task:
         own: NDArray[np.float16],
         altered: NDArray[np.float16],
         columns: Sequence[Column],
-        labels: NDArray[np.int64],
+        labels: NDArray[np.integer],
     ) -> None:
         if len(own) != len(altered):
             raise ValueError(f"{len(own)} items are trained on, but {len(altered)} have altered copies")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy
@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders.representation import Representation, fit_representation, level_shift
 from cdsel_backend.counted import number_of
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.pool.vectors import VectorRows, finite_rows
 from cdsel_backend.training.fitting import Sample, Weighting, choose, sample_weights
+from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions
 from cdsel_backend.training.kernel import VARIANCES, similarity, spread, whitening, with_levels
 from cdsel_backend.training.offsets import expected_accuracy, fair_offsets
 from cdsel_backend.training.shares import level_shares
 
-Recipe = Literal["plain", "group_balanced", "deconfounded"]
-RECIPES: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
 _ARRAYS = ("landmarks", "coefficients", "intercepts", "offsets", "present")
 
 _PLAIN_C = 0.1
@@ -146,57 +144,37 @@ class HeadModel:
 
 
 def train_head(
-    vectors: VectorRows,
-    columns: Sequence[Column],
-    labels: NDArray[np.int64],
+    pool: Pool,
+    labels: TrainingLabels,
+    options: TrainingOptions = DEFAULTS,
     *,
-    classes: Sequence[str],
-    groups: NDArray[np.int64] | None = None,
-    trainable: NDArray[np.bool_] | None = None,
-    represents: NDArray[np.float64] | None = None,
-    strength: float | None = None,
-    recipe: Recipe = "deconfounded",
-    representation: Representation | None = None,
-    finite: NDArray[np.bool_] | None = None,
     out_of_fold: NDArray[np.float64] | None = None,
-    seed: int = 0,
 ) -> HeadModel:
-    """Train on the labelled and trainable items of a pool of n.
+    """Train on the usable of n labels of one class an image.
 
-    vectors (n, d); columns: the confounders over the n items; labels (n,), -1 = unlabelled; groups (n,) patient or
-    lesion, negative = unknown; trainable (n,), False = held out; represents (n,): for how many items of its level a
-    labelled one speaks, 0 where it was chosen for what it is (see `level_shares`). `representation` saves fitting it
-    on the pool again, and `finite` (n,), which vectors are finite, reading all of them.
-
-    Recipes: `deconfounded` gives every level an intercept in training, so that what tells the levels apart is not
-    taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
-    `strength` in [0, 1] (None: all the way, in levels where more than one class occurs). `plain`: class weights,
-    nothing else, linear in the vectors. `group_balanced`: (class, level) weights. `out_of_fold` (m, p), of the m
-    training rows in order for the p classes among them, replaces the scores by which accuracy and temperature are
-    judged: vectors of a fine-tuned backbone have seen the labels, so their own folds would flatter (see
-    `unseen_scores`).
+    `out_of_fold` (m, p), of the m training rows in order for the p classes among them, replaces the scores by which
+    accuracy and temperature are judged: vectors of a fine-tuned backbone have seen the labels, so their own folds
+    would flatter (see `unseen_scores`).
 
     The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels without labels of two
-    classes, and ValueError for a strength outside [0, 1].
+    classes.
     """
-    if strength is not None and not 0 <= strength <= 1:
-        raise ValueError(f"strength is {strength}; it lies between 0 (plain) and 1 (de-confounded)")
-    rows = _training_rows(vectors, labels, trainable, classes)
-    representation = representation or fit_representation(vectors)
-    seen, y = np.unique(labels[rows], return_inverse=True)
+    rows = _training_rows(pool, labels)
+    columns, classes, seed = pool.columns, labels.classes, options.seed
+    seen, y = np.unique(labels.values[rows], return_inverse=True)
     own = [column.take(rows) for column in columns]
-    strength = 1.0 if strength is None else strength
-    fair = recipe == "deconfounded" and strength > 0 and len(columns) > 0
-    weighting: Weighting = "cell" if recipe == "group_balanced" else "class"
-    z = representation.project(vectors[rows]).astype(np.float64)
+    strength = options.correction(columns)
+    fair = strength > 0
+    weighting: Weighting = "cell" if options.recipe == "group_balanced" else "class"
+    z = pool.representation.project(pool.vectors[rows]).astype(np.float64)
     sample, landmarks, back = _sample(
         z,
         y,
         sample_weights(y, own, weighting),
         own if fair else (),
-        kernel=recipe == "deconfounded",
+        kernel=options.recipe == "deconfounded",
     )
-    of_rows, own_scores = None if groups is None else groups[rows], None
+    of_rows, own_scores = None if labels.groups is None else labels.groups[rows], None
     if len(landmarks):
         linear = replace(sample, features=z, c=_LINEAR_C)
         sample, own_scores = choose(sample.with_variances(), linear, of_rows, seed)
@@ -216,16 +194,14 @@ def train_head(
     offsets: NDArray[np.float64] = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
     if fair:
-        pool = _evenly(np.flatnonzero(finite_rows(vectors) if finite is None else finite), rows)
-        of_pool = [column.take(pool) for column in columns]
-        projected = representation.project(vectors[pool]).astype(np.float64)
+        spaced = _evenly(np.flatnonzero(pool.finite), rows)
+        of_pool = [column.take(spaced) for column in columns]
+        projected = pool.representation.project(pool.vectors[spaced]).astype(np.float64)
+        represents = None if labels.represents is None else labels.represents[rows]
         intercepts, offsets = fair_offsets(
             _scores(projected, landmarks, coefficients, levels, of_pool),
             of_pool,
-            [
-                level_shares(column, rows, y, len(seen), None if represents is None else represents[rows])
-                for column in columns
-            ],
+            [level_shares(column, rows, y, len(seen), represents) for column in columns],
             accuracy=accuracy,
             strength=strength,
         )
@@ -233,8 +209,8 @@ def train_head(
     out_of_fold += level_shift(offsets, levels, own, len(y))
     temperature = _temperature(out_of_fold, y, sample_weights(y, own, "cell" if fair else "class"))
     description = Description(
-        recipe,
-        float(strength) if fair else 0.0,
+        options.recipe,
+        strength,
         weighting,
         len(rows),
         {classes[c]: int((y == i).sum()) for i, c in enumerate(seen)},
@@ -244,7 +220,7 @@ def train_head(
         sample.c if len(landmarks) else 0.0,
     )
     return HeadModel(
-        representation,
+        pool.representation,
         landmarks,
         coefficients,
         intercepts,
@@ -323,20 +299,15 @@ def _scores(
     return found
 
 
-def _training_rows(
-    vectors: VectorRows,
-    labels: NDArray[np.int64],
-    trainable: NDArray[np.bool_] | None,
-    classes: Sequence[str],
-) -> NDArray[np.int64]:
+def _training_rows(pool: Pool, labels: TrainingLabels) -> NDArray[np.int64]:
     """Return the items to train on. Raises NotEnoughLabels with the reason."""
-    labelled = np.flatnonzero(labels >= 0 if trainable is None else (labels >= 0) & trainable)
-    rows: NDArray[np.int64] = labelled[np.isfinite(vectors[labelled]).all(axis=1)]
-    seen = np.unique(labels[rows])
+    labelled = np.flatnonzero(labels.usable)
+    rows: NDArray[np.int64] = labelled[np.isfinite(pool.vectors[labelled]).all(axis=1)]
+    seen = np.unique(labels.values[rows])
     if len(seen) < 2:
-        held = "" if trainable is None else " (labels held out for evaluation do not count)"
+        held = "" if labels.trainable is None else " (labels held out for evaluation do not count)"
         they = "the only label says" if len(rows) == 1 else f"all {number_of(len(rows), 'label')} say"
-        found = f"{they} {classes[seen[0]]!r}" if len(seen) else "there are no labels"
+        found = f"{they} {labels.classes[seen[0]]!r}" if len(seen) else "there are no labels"
         raise NotEnoughLabels(f"A model needs labels of at least two classes, but {found}{held}.")
     return rows
 

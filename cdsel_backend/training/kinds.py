@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cdsel_backend.labels import SINGLE, LabelKind
-from cdsel_backend.pool.columns import Column
-from cdsel_backend.pool.vectors import VectorRows
+from cdsel_backend.labels import PRESENCE, SINGLE, LabelKind
 from cdsel_backend.training.head import HeadModel, train_head
+from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions
 from cdsel_backend.training.presence import PresenceModel, train_presence
 from cdsel_backend.training.tuned import TunedModel
 
 Model = HeadModel | PresenceModel | TunedModel
 
 
-def train_model(
-    vectors: VectorRows,
-    columns: Sequence[Column],
-    labels: NDArray[np.integer],
-    *,
-    kind: LabelKind = SINGLE,
-    **options: Any,
-) -> Model:
-    """Train `train_presence` where each class is a decision of its own, else `train_head`, with what both take.
+def train_model(pool: Pool, labels: TrainingLabels, options: TrainingOptions = DEFAULTS) -> Model:
+    """Train `train_presence` where each class is a decision of its own, else `train_head`.
 
-    labels: the values of n items, as their kind has them. Raises NotEnoughLabels.
+    The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels where the labels do not
+    suffice for a model.
     """
-    codes = kind.codes(labels)
-    if kind.several:
-        return train_presence(vectors, columns, codes, **options)
-    return train_head(vectors, columns, codes[:, 0], **options)
+    codes = labels.kind.codes(labels.values)
+    if labels.kind.several:
+        return train_presence(pool, replace(labels, values=codes, kind=PRESENCE), options)
+    return train_head(pool, replace(labels, values=codes[:, 0], kind=SINGLE), options)
 
 
 def answers_for(model: Model, kind: LabelKind) -> bool:

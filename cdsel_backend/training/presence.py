@@ -8,18 +8,18 @@ class under `left_out`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders.representation import Representation, fit_representation
 from cdsel_backend.counted import number_of
+from cdsel_backend.labels import SINGLE
 from cdsel_backend.labels.presence import OUTCOMES
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.pool.vectors import VectorRows, finite_rows
-from cdsel_backend.training.head import HeadModel, NotEnoughLabels, Recipe, train_head
+from cdsel_backend.training.head import HeadModel, NotEnoughLabels, train_head
+from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions
 
 _SHARED = "representation."
 
@@ -109,64 +109,32 @@ class PresenceModel:
         return cls(classes, heads, left_out, int(described["n"]))
 
 
-def train_presence(
-    vectors: VectorRows,
-    columns: Sequence[Column],
-    labels: NDArray[np.integer],
-    *,
-    classes: Sequence[str],
-    groups: NDArray[np.int64] | None = None,
-    trainable: NDArray[np.bool_] | None = None,
-    represents: NDArray[np.float64] | None = None,
-    strength: float | None = None,
-    recipe: Recipe = "deconfounded",
-    representation: Representation | None = None,
-    finite: NDArray[np.bool_] | None = None,
-    seed: int = 0,
-) -> PresenceModel:
-    """Train on the labelled and trainable items of a pool of n; arguments as for `train_head`.
-
-    labels (n, c): 1 where the image shows the class, 0 where not, -1 where nobody said.
+def train_presence(pool: Pool, labels: TrainingLabels, options: TrainingOptions = DEFAULTS) -> PresenceModel:
+    """Train on the usable of n labels of the kind `PRESENCE`.
 
     The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels where no class has both
-    outcomes, and ValueError for labels of another shape or a strength outside [0, 1].
+    outcomes, and ValueError for labels of another shape.
     """
-    if labels.shape != (len(vectors), len(classes)):
-        raise ValueError(f"labels are {labels.shape}, not {(len(vectors), len(classes))}")
-    if strength is not None and not 0 <= strength <= 1:
-        raise ValueError(f"strength is {strength}; it lies between 0 (plain) and 1 (de-confounded)")
-    finite = finite_rows(vectors) if finite is None else finite
-    usable = finite & (True if trainable is None else trainable)
+    values, classes = labels.values, labels.classes
+    if values.shape != (len(pool), len(classes)):
+        raise ValueError(f"labels are {values.shape}, not {(len(pool), len(classes))}")
+    usable = pool.finite & labels.usable
     heads: dict[str, HeadModel] = {}
     left_out: dict[str, tuple[int, int]] = {}
     for code, name in enumerate(classes):
-        own = np.where(usable, labels[:, code], -1).astype(np.int64)
+        own = np.where(usable, values[:, code], -1).astype(np.int64)
         outcomes = np.unique(own[own >= 0])
         if len(outcomes) < 2:
             left_out[name] = (int(outcomes[0]) if len(outcomes) else -1, int((own >= 0).sum()))
             continue
-        representation = representation or fit_representation(vectors, finite=finite)
-        heads[name] = train_head(
-            vectors,
-            columns,
-            own,
-            classes=OUTCOMES,
-            groups=groups,
-            represents=represents,
-            strength=strength,
-            recipe=recipe,
-            representation=representation,
-            finite=finite,
-            seed=seed,
-        )
+        heads[name] = train_head(pool, replace(labels, values=own, classes=OUTCOMES, kind=SINGLE), options)
     if not heads:
-        held = "" if trainable is None else " (labels held out for evaluation do not count)"
+        held = "" if labels.trainable is None else " (labels held out for evaluation do not count)"
         found = "; ".join(f"{name!r} is {_outcome_text(*seen)}" for name, seen in left_out.items())
         raise NotEnoughLabels(
             f"A model needs a class that some images show and others do not, but so far {found}{held}."
         )
-    n = int((usable & (labels >= 0).any(axis=1)).sum())
-    return PresenceModel(tuple(classes), heads, left_out, n)
+    return PresenceModel(tuple(classes), heads, left_out, int(usable.sum()))
 
 
 def _outcome_text(outcome: int, n: int) -> str:

@@ -22,7 +22,7 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import DEFAULT, load_network
 from cdsel_backend.pool.split import SplitNetwork, tuned_reading
-from cdsel_backend.training import train_head
+from cdsel_backend.training import Pool, TrainingLabels, train_head
 from cdsel_backend.training.finetune import VIEWS, fine_tune
 
 
@@ -55,11 +55,11 @@ def main() -> None:
     network.reset()
     vectors = network.vectors(own)
     started = time.perf_counter()
-    train_head(vectors, columns, labels, classes=["x", "y"])
+    train_head(Pool(vectors, columns), TrainingLabels(labels, ["x", "y"]))
     head = time.perf_counter() - started
 
     started = time.perf_counter()
-    found = fine_tune(network, own, learners[:, 1:], columns, labels, classes=["x", "y"])
+    found = fine_tune(network, own, learners[:, 1:], columns, TrainingLabels(labels, ["x", "y"]))
     tune = time.perf_counter() - started
     print(
         json.dumps(

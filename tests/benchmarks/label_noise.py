@@ -27,7 +27,7 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.simulate.dataset import Dataset, load_dataset, read_embeddings, two_levels
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.table import read_table
-from cdsel_backend.training import evaluate, train_head
+from cdsel_backend.training import Pool, TrainingLabels, TrainingOptions, evaluate, train_head
 from cdsel_backend.training.cross_fit import cross_fit
 from cdsel_backend.training.suspects import find_suspects, label_issues
 
@@ -52,7 +52,9 @@ def run_seed(data: Dataset, rho: str, seed: int, budget: int) -> list[dict[str, 
             labels[rows] = pool.labels[rows]
             labels[wrong] = (labels[wrong] + 1) % len(data.classes)
             head = train_head(
-                pool.vectors, pool.columns, labels, classes=data.classes, groups=pool.groups, seed=seed
+                Pool(pool.vectors, pool.columns),
+                TrainingLabels(labels, data.classes, groups=pool.groups),
+                TrainingOptions(seed=seed),
             )
             metrics = evaluate(
                 head.predict(test.vectors, test.columns), test.labels, test.columns, data.classes
@@ -74,7 +76,11 @@ def _found(
     wrong: NDArray[np.bool_],
     seed: int,
 ) -> dict[str, float]:
-    unseen = cross_fit(pool.vectors, columns, labels, classes=pool.classes, groups=pool.groups, seed=seed)
+    unseen = cross_fit(
+        Pool(pool.vectors, columns),
+        TrainingLabels(labels, pool.classes, groups=pool.groups),
+        TrainingOptions(seed=seed),
+    )
     said, given, wrong = unseen.at_full_size(), labels[unseen.rows], wrong[unseen.rows]
     listed = np.zeros(len(given), dtype=bool)
     listed[[one.row for one in find_suspects(said, given)]] = True

@@ -21,10 +21,9 @@ from label_noise import add_data_arguments, read_data
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from cdsel_backend.confounders import fit_representation
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.worlds import make_world
-from cdsel_backend.training import evaluate, is_held_out, train_head
+from cdsel_backend.training import Pool, TrainingLabels, evaluate, is_held_out, train_head
 from cdsel_backend.training.cross_fit import cross_fit
 from cdsel_backend.training.curve import learning_curve
 
@@ -40,8 +39,9 @@ def run_seed(
     trainable = ~is_held_out([str(group) for group in pool.groups])
     with threadpool_limits(1, user_api="blas"):
         labels = _labelled(pool, np.arange(budget))  # the pool is in a random order
+        embedded = Pool(pool.vectors, pool.columns)
         unseen = cross_fit(
-            pool.vectors, pool.columns, labels, classes=pool.classes, groups=pool.groups, trainable=trainable
+            embedded, TrainingLabels(labels, pool.classes, groups=pool.groups, trainable=trainable)
         )
         now = int(trainable[unseen.rows].sum())
         answer = learning_curve(
@@ -53,19 +53,15 @@ def run_seed(
             labels_more=round(more * now / budget),
             asked=more,
         )
-        representation = fit_representation(pool.vectors)
         reached = np.zeros((repeats, 2, len(MEASURES)))
         for repeat in range(repeats):
             order = np.random.default_rng(1000 + repeat).permutation(len(pool))
             for place, size in enumerate((budget, budget + more)):
                 head = train_head(
-                    pool.vectors,
-                    pool.columns,
-                    _labelled(pool, order[:size]),
-                    classes=pool.classes,
-                    groups=pool.groups,
-                    trainable=trainable,
-                    representation=representation,
+                    embedded,
+                    TrainingLabels(
+                        _labelled(pool, order[:size]), pool.classes, groups=pool.groups, trainable=trainable
+                    ),
                 )
                 found = evaluate(
                     head.predict(test.vectors, test.columns), test.labels, test.columns, data.classes

@@ -58,7 +58,7 @@ STEPS = {step.__name__ for step in loop.STEPS} | {
 COMPUTATIONS = (
     (EightPixels, "embed_prepared"),
     (learn, "detect"),
-    (learn, "train_round"),
+    (learn, "train_model"),
     (rounds, "next_round"),
 )
 FILES = {

@@ -1,0 +1,116 @@
+"""What a training is given: the pool, its labels, and how to train on them.
+
+Everything that trains takes these three (`train_head`, `train_presence`, `train_model`, `cross_fit`, `fine_tune`), so
+that what a training is to know of an item, or to do in another way, is a field here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdsel_backend.confounders.representation import Representation, fit_representation
+from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import VectorRows, finite_rows
+
+Recipe = Literal["plain", "group_balanced", "deconfounded"]
+RECIPES: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """n items: `vectors` (n, d), and `columns`, the confounders over the n items.
+
+    What is derived from all of the vectors is computed once.
+    """
+
+    vectors: VectorRows
+    columns: Sequence[Column]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def take(self, rows: NDArray[np.int64]) -> Pool:
+        """Return some items as a pool of their own."""
+        return Pool(self.vectors[rows], [column.take(rows) for column in self.columns])
+
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        """(n,): which vectors are finite."""
+        return finite_rows(self.vectors)
+
+    @cached_property
+    def representation(self) -> Representation:
+        """Fitted on the whole pool. Raises ValueError where no vector is finite."""
+        return fit_representation(self.vectors, finite=self.finite)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingLabels:
+    """The labels of n items, and what a training is to know of these.
+
+    `values` are as `kind` has them: (n,) int64 into `classes` where an image has one, (n, c) of 1 (shown), 0 (not) and
+    -1 where it may show several; -1 = unlabelled. `groups` (n,) int64: patient or lesion, negative = unknown.
+    `trainable` (n,) bool: False = held out for evaluation, never trained on. `represents` (n,) float64: for how many
+    items of its level a labelled one speaks, 0 where it was chosen for what it is (see `level_shares`).
+    """
+
+    values: NDArray[np.integer]
+    classes: Sequence[str]
+    _: KW_ONLY
+    kind: LabelKind = SINGLE
+    groups: NDArray[np.int64] | None = None
+    trainable: NDArray[np.bool_] | None = None
+    represents: NDArray[np.float64] | None = None
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(n,): which items have a label to train on."""
+        labelled = self.kind.labelled(self.values)
+        return labelled if self.trainable is None else labelled & self.trainable
+
+    def take(self, rows: NDArray[np.int64]) -> TrainingLabels:
+        """Return the labels of some items."""
+        return replace(
+            self,
+            values=self.values[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            trainable=None if self.trainable is None else self.trainable[rows],
+            represents=None if self.represents is None else self.represents[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How to train; the same input and `seed` give the same model, bit for bit on one machine.
+
+    Recipes: `deconfounded` gives every level an intercept in training, so that what tells the levels apart is not
+    taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
+    `strength` in [0, 1] (None: all the way, in levels where more than one class occurs). `plain`: class weights,
+    nothing else, linear in the vectors. `group_balanced`: (class, level) weights.
+
+    Raises ValueError for a strength outside [0, 1].
+    """
+
+    recipe: Recipe = "deconfounded"
+    strength: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.strength is not None and not 0 <= self.strength <= 1:
+            raise ValueError(f"strength is {self.strength}; it lies between 0 (plain) and 1 (de-confounded)")
+
+    def correction(self, columns: Sequence[Column]) -> float:
+        """Return how far scores are corrected between the levels of these confounders, in [0, 1]; 0: not at all."""
+        if self.recipe != "deconfounded" or not columns:
+            return 0.0
+        return 1.0 if self.strength is None else float(self.strength)
+
+
+DEFAULTS = TrainingOptions()
