@@ -11,7 +11,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cdsel_backend.counted import number_of
-from cdsel_backend.settings import ServerSettings, read_server_settings
+from cdsel_backend.server.shelf import read_settings
+from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store, archive
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -24,7 +25,7 @@ def backup(file: Path) -> None:
 
     FILE holds the database, the vectors and the models. Label Studio's own data are not in it: back them up, too.
     """
-    server = _settings()
+    server = read_settings()
     if not server.data_dir.is_dir():
         raise click.ClickException(
             f"CDSEL_DATA_DIR: {server.data_dir} is no folder: there is nothing to back up"
@@ -58,7 +59,7 @@ def restore(file: Path, replace: bool) -> None:
     Stop `cdsel serve` first. What was pushed or labelled since is in Label Studio: the backend takes it back when it
     starts, before it selects.
     """
-    server = _settings()
+    server = read_settings()
     if replace:
         _refuse_while_it_runs(server)
     try:
@@ -77,13 +78,6 @@ def restore(file: Path, replace: bool) -> None:
         click.echo(
             "The database is not in it: restore it by `pg_restore` from the dump made with it.", err=True
         )
-
-
-def _settings() -> ServerSettings:
-    try:
-        return read_server_settings()
-    except ValueError as fault:
-        raise click.ClickException(str(fault)) from None
 
 
 def _sqlite_file(server: ServerSettings) -> Path | None:

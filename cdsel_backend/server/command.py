@@ -15,11 +15,13 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.logs import start_log
-from cdsel_backend.settings import ServerSettings, environment_layer, read_server_settings
+from cdsel_backend.server.shelf import opening, read_settings
+from cdsel_backend.settings import ServerSettings, environment_layer
+from cdsel_backend.store import Store
+from cdsel_backend.store.data_folder import OtherFolder, claim_folder
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +71,7 @@ def check_settings(verbose: bool) -> ServerSettings:
         click.ClickException: a variable is missing or has no usable value; the message names it.
     """
     os.umask(0o077)  # whatever any of our processes writes is for this account alone
-    try:
-        server = read_server_settings()
-    except ValueError as fault:
-        raise click.ClickException(str(fault)) from None
+    server = read_settings()
     start_log(server.log_format, verbose=verbose)
     _, faults = environment_layer()
     if faults:
@@ -122,20 +121,15 @@ def _is_loopback(host: str) -> bool:
 
 def open_once(server: ServerSettings) -> None:
     """Make folder and tables before two processes would both do it, and say clearly when that fails."""
-    from cdsel_backend.store import Store
-    from cdsel_backend.store.data_folder import OtherFolder, claim_folder
-    from cdsel_backend.store.faults import not_opened
-
     try:
-        server.data_dir.mkdir(parents=True, exist_ok=True)
-        server.data_dir.chmod(0o700)  # one that an earlier version made lets others read
-        store = Store(server.database_url, server.vectors_folder)
-        claim_folder(store, server.data_dir)
-        for file in server.data_dir.glob("*.sqlite3*"):
-            file.chmod(0o600)
-        store.close()
-    except (OSError, SQLAlchemyError) as fault:
-        raise click.ClickException(not_opened(fault, server.data_dir, server.database_url)) from None
+        with opening(server):
+            server.data_dir.mkdir(parents=True, exist_ok=True)
+            server.data_dir.chmod(0o700)  # one that an earlier version made lets others read
+            store = Store(server.database_url, server.vectors_folder)
+            claim_folder(store, server.data_dir)
+            for file in server.data_dir.glob("*.sqlite3*"):
+                file.chmod(0o600)
+            store.close()
     except OtherFolder as fault:
         raise click.ClickException(str(fault)) from None
 
@@ -187,7 +181,6 @@ def _web(
     from cdsel_backend.project.connect import Connector
     from cdsel_backend.server.app import create_app
     from cdsel_backend.server.listen import listen
-    from cdsel_backend.store import Store
 
     start_log(server.log_format, verbose=verbose)
     stopping = _until_told(parent)
