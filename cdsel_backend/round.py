@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import centre, level_effects
 from cdsel_backend.labels import SINGLE, LabelKind
-from cdsel_backend.selection import Selection, SelectionOptions, problem_for, select
+from cdsel_backend.selection import Selection, SelectionOptions, problem_for, repeats, select
 from cdsel_backend.training import Model, Pool
 
 FIRST_STRENGTH = 0.5  # of centring, until a model has chosen its own
@@ -34,6 +34,10 @@ class RoundPool(Pool):
     kind: LabelKind = SINGLE
     groups: NDArray[np.int64] | None = None
     images: NDArray[np.int64] | None = None
+
+    def counted(self, labelled: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(n,): which items the pool consists of: each picture once, since one is asked for once."""
+        return self.finite if self.images is None else self.finite & ~repeats(self.images, labelled)
 
     @cached_property
     def projected(self) -> NDArray[np.float32]:

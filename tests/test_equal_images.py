@@ -12,8 +12,10 @@ from cdsel_backend.pool.columns import MISSING, Column
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.wording import conflicting_labels
 from cdsel_backend.reconcile import equal
+from cdsel_backend.reconcile.insight import first_of_each, random_share
 from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.round import RoundPool
 from cdsel_backend.selection import Problem, SelectionOptions, repeats, select, strategies
 from cdsel_backend.selection.methods import ji2025
 from cdsel_backend.selection.neighbours import distinct
@@ -21,7 +23,7 @@ from cdsel_backend.server.app import create_app
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Directive
-from cdsel_backend.training import is_held_out, one_side_each
+from cdsel_backend.training import TrainingLabels, is_held_out, one_side_each, train_head
 
 
 def blank_scans(rng, *, blanks=270, others=30):
@@ -103,6 +105,21 @@ def test_metadata_contradict_each_other_only_between_files_of_one_picture():
     assert equal.differences(np.arange(6), [site]) == {}
 
 
+def test_a_training_counts_a_picture_once_however_many_files_show_it():
+    """Labels speak for pictures; scores of the pool that counted files would shift a level of many copies."""
+    blank, problem = blank_scans(np.random.default_rng(0))
+    labels = np.where(np.arange(300) % 4 == 1, np.arange(300) // 4 % 2, -1)
+    labels[blank] = -1
+    labels[np.flatnonzero(blank)[0]] = 0
+    pool = RoundPool(problem.vectors, problem.columns, ("a", "b"), images=problem.images)
+    rows = np.flatnonzero(~repeats(problem.images, labels >= 0))
+    alone = RoundPool(problem.vectors[rows], [c.take(rows) for c in problem.columns], ("a", "b"))
+    alone.__dict__["representation"] = pool.representation
+    given = TrainingLabels(labels, ("a", "b"))
+    models = [train_head(pool, given), train_head(alone, given.take(rows))]
+    np.testing.assert_allclose(*(model.offsets for model in models), atol=1e-6)
+
+
 @pytest.fixture
 def world(tmp_path):
     """A pool in which ten pictures were exported a second time, to another address; two of them under another site."""
@@ -144,6 +161,22 @@ def test_equal_files_are_asked_for_once_and_use_the_budget_once(world):
     world.label(state.open)
     assert not world.step(select_round)
     assert project_status(world.state())["repeats"] == 10
+
+
+def test_the_random_share_speaks_for_pictures(world):
+    one, other = world.pairs[0]
+    labels = {one: ("benign", "1"), other: ("benign", "1"), world.pairs[1][0]: ("benign", "1")}
+    world.store.replace_labels(world.project, POOL, rows_of(labels))
+    pool = read_pool(world.state())
+
+    class Unseen:
+        rows = np.flatnonzero(pool.labelled)
+
+    share = random_share(pool, Unseen)
+    assert share.size == 160
+    assert first_of_each(pool.vectors.positions[Unseen.rows], share).tolist() == [True, True, False]
+    drawn = replace(share, drawn=np.array([False, False, True]), round=np.array([3, 1, 2]))
+    assert first_of_each(pool.vectors.positions[Unseen.rows], drawn).tolist() == [False, True, True]
 
 
 def test_a_selected_image_whose_copy_is_labelled_meanwhile_is_not_pushed(world):

@@ -17,6 +17,7 @@ import logging
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.reconcile.context import Context
@@ -66,6 +67,7 @@ def _insight(pool: EmbeddedPool) -> Json:
     unseen = cross_fit(pool.round_pool, pool.training_labels, pool.training_options)
     labels, said = pool.labels[unseen.rows], unseen.at_full_size()
     share = random_share(pool, unseen)
+    once = first_of_each(pool.vectors.positions[unseen.rows], share)
     columns = [column.take(unseen.rows) for column in pool.confounders]
     trained = ~pool.held_out[unseen.rows]
     now, drawn = int(trained.sum()), share.drawn & trained
@@ -82,7 +84,7 @@ def _insight(pool: EmbeddedPool) -> Json:
             unseen, chance, labels, columns, pool.classes, kind=kind, seed=settings.seed
         )
     return {
-        "random_share": tell(share, labels, said, pool.classes, kind=kind),
+        "random_share": tell(share.among(once), labels[once], said[once], pool.classes, kind=kind),
         "curve": learning_curve(
             unseen,
             labels,
@@ -118,19 +120,30 @@ def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:
     """Which of the labels were drawn by chance, and when; images that were skipped are no part of the pool.
 
     Nor are those that were excluded without a label: none of them could be drawn. What an admin put first was taken
-    before the draws of its round, half a round earlier.
+    before the draws of its round, half a round earlier. Files that show one picture are one: it is drawn once.
     """
     selected = {row.item: row for row in pool.state.selections}
     rows = [selected.get(int(item)) for item in pool.ids[unseen.rows]]
     left_out = pool.state.skipped | (pool.state.excluded - pool.state.labels.keys())
+    pictures = pool.vectors.positions
+    never = np.isin(pool.ids, np.fromiter(left_out, dtype=np.int64, count=len(left_out)))
+    never = np.setdiff1d(pictures[never], pictures[unseen.rows])
     return RandomShare(
         np.array(
             [0 if row is None else 2 * row.round - bool(row.reason.get("put_first")) for row in rows],
             dtype=np.int64,
         ),
         np.array([row is not None and bool(row.reason.get("drawn_at_random")) for row in rows]),
-        len(pool.ids) - sum(int(item) in left_out for item in pool.ids),
+        len(np.setdiff1d(pictures, never)),
     )
+
+
+def first_of_each(pictures: NDArray[np.int64], share: RandomShare) -> NDArray[np.bool_]:
+    """Which of labelled items (m,) were the first of those that show their picture, by its number (m,)."""
+    order = np.lexsort((~share.drawn, share.round))
+    first = np.zeros(len(pictures), dtype=bool)
+    first[order[np.unique(pictures[order], return_index=True)[1]]] = True
+    return first
 
 
 def _suspects(pool: EmbeddedPool, unseen: Unseen) -> list[Json]:

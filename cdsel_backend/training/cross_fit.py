@@ -60,7 +60,7 @@ def cross_fit(pool: Pool, labels: TrainingLabels, options: TrainingOptions = DEF
     if inside.sum() < FOLDS:
         few = number_of(int(inside.sum()), "label to train on is", "labels to train on are")
         raise NotEnoughLabels(f"{few} too few for {FOLDS} folds.")
-    others = np.flatnonzero(~labelled & pool.finite)
+    others = np.flatnonzero(~labelled & pool.counted(labelled))
     spaced = np.linspace(0, len(others) - 1, min(len(others), _UNLABELLED)).astype(np.int64)
     looked_at = np.concatenate([rows, others[spaced]])
     pool, labels = pool.take(looked_at), labels.take(looked_at)

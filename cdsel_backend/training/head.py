@@ -194,14 +194,15 @@ def train_head(
     offsets: NDArray[np.float64] = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
     if fair:
-        spaced = _evenly(np.flatnonzero(pool.finite), rows)
+        counted = np.union1d(np.flatnonzero(pool.counted(labels.kind.labelled(labels.values))), rows)
+        spaced = _evenly(counted, rows)
         of_pool = [column.take(spaced) for column in columns]
         projected = pool.representation.project(pool.vectors[spaced]).astype(np.float64)
         represents = None if labels.represents is None else labels.represents[rows]
         intercepts, offsets = fair_offsets(
             _scores(projected, landmarks, coefficients, levels, of_pool),
             of_pool,
-            [level_shares(column, rows, y, len(seen), represents) for column in columns],
+            [level_shares(column, rows, y, len(seen), represents, counted) for column in columns],
             accuracy=accuracy,
             strength=strength,
         )

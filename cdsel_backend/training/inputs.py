@@ -45,6 +45,10 @@ class Pool:
         """(n,): which vectors are finite."""
         return finite_rows(self.vectors)
 
+    def counted(self, labelled: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(n,): which items the pool consists of, to a training that knows labels of those `labelled` (n,)."""
+        return self.finite
+
     @cached_property
     def representation(self) -> Representation:
         """Fitted on the whole pool. Raises ValueError where no vector is finite."""

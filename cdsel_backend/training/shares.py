@@ -44,15 +44,19 @@ def level_shares(
     labels: NDArray[np.int64],
     classes: int,
     represents: Array | None = None,
+    among: NDArray[np.int64] | None = None,
 ) -> Shares:
     """Return the shares of the classes in the levels of a column over a pool of n items.
 
     `rows` (m,) are the labelled items and `labels` (m,) their classes. `represents` (m,) says for how many items each
     speaks: equal where chance alone chose inside the level, inverse odds where they are known, 0 for what was chosen
-    otherwise. None: nothing is known of how they came, and all count as drawn.
+    otherwise. None: nothing is known of how they came, and all count as drawn. `among` are the items that the levels
+    consist of, the labelled ones with them; None: all.
     """
     levels = len(column.levels)
-    size = np.bincount(column.codes, minlength=levels).astype(np.float64)
+    size = np.bincount(column.codes if among is None else column.codes[among], minlength=levels).astype(
+        np.float64
+    )
     weights = np.ones(len(rows)) if represents is None else represents
     by_chance = weights > 0
     drawn, known = _counts(column.codes[rows], labels, weights, levels, classes)
