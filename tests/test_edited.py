@@ -12,7 +12,7 @@ import pytest
 from desk import Desk, make_pool
 
 from cdsel_backend.labelstudio.client import LabelStudioError
-from cdsel_backend.reconcile import replaced
+from cdsel_backend.reconcile import replacements
 from cdsel_backend.reconcile.learn import detect_confounders
 
 
@@ -55,12 +55,12 @@ def test_metadata_that_are_corrected_in_the_pool_are_read_again_and_a_changed_ad
     changed = items[labelled["id"]]
     assert (changed.image, changed.content_hash) == ("/another.jpg", None)  # to be read
     desk.store.add_vectors("b", [(changed.id, "f" * 64, np.ones(16, np.float32))])
-    replaced.compare(desk.state(), {changed.id: "f" * 64})
+    replacements.compare(desk.state(), {changed.id: "f" * 64})
     assert detect_confounders(desk.context, desk.state())
     after = desk.go_on()
     assert {finding["variable"] for finding in after.project.report["findings"]} >= {"site", "camera"}
     assert after.labels == before.labels
-    (words,) = after.project.problems[replaced.ORIGIN]
+    (words,) = after.project.problems[replacements.ORIGIN]
     assert f"the picture of task {labelled['id']} in the pool was replaced" in words
     assert desk.said("TASKS_WITHDRAWN") == []
     assert (after.item_count, after.withdrawn, problems(desk)) == (30, set(), [])

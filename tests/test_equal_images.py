@@ -11,7 +11,7 @@ from world import POOL, QUEUE, World, rows_of
 from cdsel_backend.pool.columns import MISSING, Column
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.wording import conflicting_labels
-from cdsel_backend.reconcile import equal
+from cdsel_backend.reconcile import equal_images
 from cdsel_backend.reconcile.insight import first_of_each, random_share
 from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.reconcile.rounds import select_round
@@ -100,9 +100,9 @@ def test_metadata_contradict_each_other_only_between_files_of_one_picture():
     left_out = Column("id", "categorical", ("1", "2"), np.array([0, 1, 0, 1, 0, 1]), excluded="identifies")
     folder = Column("folder", "categorical", ("x", "y"), np.array([0, 1, 0, 1, 0, 1]))
     images = np.array([1, 1, 2, 3, 2, 3])
-    found = equal.differences(images, [site, left_out, folder])
+    found = equal_images.differences(images, [site, left_out, folder])
     assert {name: rows.nonzero()[0].tolist() for name, rows in found.items()} == {"site": [3, 5]}
-    assert equal.differences(np.arange(6), [site]) == {}
+    assert equal_images.differences(np.arange(6), [site]) == {}
 
 
 def test_a_training_counts_a_picture_once_however_many_files_show_it():
@@ -203,12 +203,12 @@ def test_a_selected_image_whose_copy_is_labelled_meanwhile_is_not_pushed(world):
 
 def test_contradicting_metadata_and_labels_of_one_picture_are_named(world):
     world.step(detect_confounders)
-    (sentence,) = world.state().project.problems[equal.ORIGIN]
+    (sentence,) = world.state().project.problems[equal_images.ORIGIN]
     assert sentence.startswith(
         "2 pictures of the pool are there several times, byte for byte, with different metadata ('id' and 'site'), "
         "such as task 100 and task 5000: correct"
     )
-    tasks = world.store.problem_tasks(world.project)[equal.ORIGIN]
+    tasks = world.store.problem_tasks(world.project)[equal_images.ORIGIN]
     assert sorted(task.task for task in tasks) == [100, 101, 5000, 5001]
     pool = read_pool(world.state())
     sides = dict(

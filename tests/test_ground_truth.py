@@ -6,7 +6,7 @@ import pytest
 from conftest import LABEL_CONFIG
 from desk import SPACE, Desk, account, make_pool
 
-from cdsel_backend.export.labelled import results_of
+from cdsel_backend.export.labelled_set import results_of
 from cdsel_backend.labelstudio.mirroring import is_mirrored
 from cdsel_backend.server.people import disagreements
 

@@ -11,7 +11,7 @@ from filled import QUEUE
 
 from cdsel_backend.cli import main
 from cdsel_backend.export.label_files import coco
-from cdsel_backend.export.labelled import LabelledImage
+from cdsel_backend.export.labelled_set import LabelledImage
 from cdsel_backend.labels import presence_text
 from cdsel_backend.labelstudio.labels import parse_label_space, space_of
 from cdsel_backend.labelstudio.marks import read_mark

@@ -26,7 +26,7 @@ from cdsel_backend.confounders import detect
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.columns import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
-from cdsel_backend.project.changed import audit_rows, moved
+from cdsel_backend.project.audit import audit_rows, moved
 from cdsel_backend.project.wording import next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app

@@ -13,7 +13,7 @@ from world import POOL, QUEUE, SIZE, World
 
 from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.pool.errors import BackboneError
-from cdsel_backend.project.changed import audit_rows
+from cdsel_backend.project.audit import audit_rows
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import load_champion, model_folder, predict
 from cdsel_backend.project.versions import predecessors

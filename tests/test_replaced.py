@@ -11,9 +11,9 @@ from desk import Desk, make_pool
 from PIL import Image
 from world import QUEUE, World, rows_of
 
-from cdsel_backend.project.former import remember_tasks
+from cdsel_backend.project.content_history import remember_tasks
 from cdsel_backend.project.source import take_in
-from cdsel_backend.reconcile import replaced
+from cdsel_backend.reconcile import replacements
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.store import PoolTask
 from cdsel_backend.store.journal import REPEATS_FACT
@@ -35,13 +35,13 @@ def patch(world, item, digest):
     remember_tasks(world.state(), [task])
     world.store.change_pool(world.project, [task])
     world.store.add_vectors("b", [(item, digest, np.ones(16, dtype=np.float32))])
-    replaced.compare(world.state(), {item: digest})
-    replaced.report(world.state())
+    replacements.compare(world.state(), {item: digest})
+    replacements.report(world.state())
     return row.task
 
 
 def messages(world):
-    return world.state().project.problems.get(replaced.ORIGIN, [])
+    return world.state().project.problems.get(replacements.ORIGIN, [])
 
 
 def test_a_label_of_a_former_picture_is_named_until_it_is_given_anew(world):
@@ -59,17 +59,17 @@ def test_a_label_of_a_former_picture_is_named_until_it_is_given_anew(world):
     assert f"the picture of task {task} in" in messages(world)[1]
     assert "somebody has begun to label" in messages(world)[1]
     world.label([first], at="2999-01-01T00:00:00Z")
-    replaced.report(world.state())
+    replacements.report(world.state())
     (left,) = messages(world)
     assert f"the picture of task {task} in" in left
     # Whoever was at it has submitted what she saw: it is newer than the picture, and still of the former one.
     world.label([waiting], at="2999-01-01T00:00:00Z")
-    replaced.report(world.state())
+    replacements.report(world.state())
     (left,) = messages(world)
     assert f"the picture of task {task} in" in left
     assert "the label is of the former picture" in left
     world.label([waiting], at="2999-01-02T00:00:00Z")
-    replaced.report(world.state())
+    replacements.report(world.state())
     assert messages(world) == []
 
 
@@ -99,8 +99,8 @@ def test_a_file_of_a_source_outside_label_studio_that_is_written_anew_is_another
         Image.new("RGB", (9, 9), "white").save(folder / name)
     os.utime(folder / "b.png", (1, 1))  # copied anew
     assert list(take_in(world.store, source, tmp_path / "data", again=True))[-1] == (3, 0, 3)
-    replaced.compare(world.state(), read()[1])
-    replaced.report(world.state())
+    replacements.compare(world.state(), read()[1])
+    replacements.report(world.state())
     (message,) = messages(world)
     assert message.startswith(
         "the picture of a.png in the pool was replaced by another after it was labelled"
@@ -125,7 +125,7 @@ def test_an_open_task_with_a_former_picture_leaves_the_queue_and_comes_back_with
     desk.look()
     read = {item: f"{number}" * 64 for number, item in enumerate(ours.values())}
     desk.store.add_vectors("b", [(item, digest, np.ones(16, np.float32)) for item, digest in read.items()])
-    replaced.compare(desk.state(), read)
+    replacements.compare(desk.state(), read)
     state = desk.go_on()
     assert (len(state.open), len(state.labels), len(state.used)) == (5, 1, 6)
     addresses = {items[task["data"]["cdsel_item"]]: task["data"]["image"] for task in desk.tasks()}
@@ -156,7 +156,7 @@ def test_a_task_whose_picture_moved_in_the_pool_shows_it_by_the_new_address(stud
     desk.look()
     read = {item.id: item.content_hash for item in moved.values()}  # the same pictures
     desk.store.add_vectors("b", [(item, digest, np.ones(16, np.float32)) for item, digest in read.items()])
-    replaced.compare(desk.state(), read)
+    replacements.compare(desk.state(), read)
     before = {task["id"]: task["data"] for task in desk.tasks()}
     state = desk.go_on()
     after = {task["id"]: task for task in desk.tasks()}
@@ -174,7 +174,7 @@ def test_a_task_whose_picture_moved_in_the_pool_shows_it_by_the_new_address(stud
     (words,) = desk.said("TASKS_MOVED")
     assert words.startswith("3 tasks show their images by the new address")
     assert messages(desk) == []
-    replaced.compare(desk.state(), read)
+    replacements.compare(desk.state(), read)
     desk.go_on()
     assert len(desk.said("TASKS_MOVED")) == 1
 
@@ -186,7 +186,7 @@ def test_two_changes_before_a_look_count_from_what_was_labelled(world):
         task = PoolTask(row.task, {**row.data, "image": name}, name)
         remember_tasks(world.state(), [task])
         world.store.change_pool(world.project, [task])
-    replaced.compare(world.state(), {item: row.content_hash})
+    replacements.compare(world.state(), {item: row.content_hash})
     assert messages(world) == []
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cdsel_backend.export.labelled import LabelledImage
+from cdsel_backend.export.labelled_set import LabelledImage
 from cdsel_backend.labelstudio.marks import OURS, without_ours
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.pool.columns import FILE_PREFIX

@@ -13,8 +13,8 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from cdsel_backend.labels import PRESENCE, SINGLE, LabelKind
+from cdsel_backend.labelstudio.conditions import conditions_of
 from cdsel_backend.labelstudio.fields import ImageField, UnresolvableField
-from cdsel_backend.labelstudio.shown_when import conditions_of
 from cdsel_backend.labelstudio.space import LabelSpace, UnknownLabel
 from cdsel_backend.store import State
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdsel_backend.labels import SINGLE, LabelKind, SeveralLabels
+from cdsel_backend.labelstudio.conditions import Condition, is_drawn
 from cdsel_backend.labelstudio.fields import ImageField
-from cdsel_backend.labelstudio.shown_when import Condition, is_drawn
 from cdsel_backend.store.records import Json
 
 

@@ -14,9 +14,9 @@ from PIL import Image, ImageCms, ImageOps, Jpeg2KImagePlugin
 
 from cdsel_backend.pool import dicom
 from cdsel_backend.pool.depth import PART, Layout, read_layout, read_values, to_eight_bits
+from cdsel_backend.pool.gif_truncation import ENOUGH
 from cdsel_backend.pool.room import Room
-from cdsel_backend.pool.truncated import complete
-from cdsel_backend.pool.truncated_gif import ENOUGH
+from cdsel_backend.pool.truncation import complete
 
 MAX_PIXELS = 80_000_000
 """Default bound on width x height: 240 MB as RGB. A larger picture, where the bound is raised, is reduced to it."""

@@ -25,7 +25,7 @@ from cdsel_backend.labelstudio.client import (
 )
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.labelstudio.trust import certificates
-from cdsel_backend.project.changed import audit_rows, moved
+from cdsel_backend.project.audit import audit_rows, moved
 from cdsel_backend.project.identity import note_project
 from cdsel_backend.project.wording import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.project.typed import TypedPool, group_key, typed_pool
+from cdsel_backend.project.metadata import TypedPool, group_key, typed_pool
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.round import RoundPool
 from cdsel_backend.selection import repeats

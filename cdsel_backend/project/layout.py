@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.project.kept import key_of, read_kept, write_kept
-from cdsel_backend.project.typed import TypedPool, is_typed, pool_key, typed_pool
+from cdsel_backend.project.array_file import key_of, read_arrays, write_arrays
+from cdsel_backend.project.metadata import TypedPool, is_typed, pool_key, typed_pool
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 
@@ -36,7 +36,7 @@ def keep_layout(server: ServerSettings, state: State) -> bool:
     if key_of(path) == key and is_typed(state, server):
         return False
     layout = make_layout(state, server)
-    write_kept(path, key, {"ids": layout.pool.ids, "places": layout.places}, {})
+    write_arrays(path, key, {"ids": layout.pool.ids, "places": layout.places}, {})
     return True
 
 
@@ -54,7 +54,7 @@ def make_layout(state: State, server: ServerSettings | None = None) -> Layout:
 def read_layout(server: ServerSettings, state: State) -> Layout | None:
     """The layout that the worker kept; None where there is none, or one of another moment."""
     key = pool_key(state)
-    kept = read_kept(_path(server, state), key)
+    kept = read_arrays(_path(server, state), key)
     if kept is None or not is_typed(state, server):
         return None
     pool, places = typed_pool(state, server), kept[0]["places"]

@@ -15,7 +15,7 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.patience import list_in_time
 from cdsel_backend.pool.source import Listing, PoolSource, SourceError, SourceItem
-from cdsel_backend.project.former import remember_files
+from cdsel_backend.project.content_history import remember_files
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State, Store

@@ -21,8 +21,8 @@ from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.edited import note_edits
-from cdsel_backend.reconcile.telling import say
+from cdsel_backend.reconcile.edits import note_edits
+from cdsel_backend.reconcile.notices import say
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json, QueueTask

@@ -8,7 +8,7 @@ from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreac
 from cdsel_backend.project.connect import instance_at
 from cdsel_backend.project.wording import backend_connected_again, backend_removed
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.telling import say
+from cdsel_backend.reconcile.notices import say
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import LISTED_FACT
 from cdsel_backend.store.problems import DISCONNECTED

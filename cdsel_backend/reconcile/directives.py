@@ -9,8 +9,8 @@ from cdsel_backend.counted import form, number_of
 from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.reconcile.books import WITHDRAWN
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.notices import say
 from cdsel_backend.reconcile.taking_out import take_out
-from cdsel_backend.reconcile.telling import say
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive
 

@@ -18,7 +18,7 @@ from cdsel_backend.pool.patience import storages
 from cdsel_backend.pool.prepare import Embedded
 from cdsel_backend.pool.processes import ProcessStream
 from cdsel_backend.project.source import ProjectPool, source_item
-from cdsel_backend.reconcile import replaced
+from cdsel_backend.reconcile import replacements
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.embedding_processes import (
     SAMPLE,
@@ -195,7 +195,7 @@ class _Results:
     def commit(self) -> None:
         """Keep all of it, and begin anew."""
         store, state = self.context.store, self.state
-        replaced.compare(state, store.keep_read(self.backbone, self.read))
+        replacements.compare(state, store.keep_read(self.backbone, self.read))
         store.note_unusable(self.faults)
         if self.hosts:
             note_hosts(self.context, state, sorted(self.hosts.values()))

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report, detect, first_sentence, labels_by_level, verdict_changes
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
+from cdsel_backend.project.metadata import FORM
 from cdsel_backend.project.serving import load_champion, load_version, model_folder, predict, trained_on
-from cdsel_backend.project.typed import FORM
 from cdsel_backend.project.versions import predecessors, provenance, prune
-from cdsel_backend.reconcile import equal
+from cdsel_backend.reconcile import equal_images
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.tuning import try_fine_tune
 from cdsel_backend.store import State
@@ -80,7 +80,7 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
         [f"no task has a metadata field {name!r}; {_fields_like(name, known)}" for name in missing]
         + ([pool.typed.unread] if pool.typed.unread else []),
     )
-    equal.report(context, pool)
+    equal_images.report(context, pool)
     report = detect(
         pool.vectors,
         pool.columns,

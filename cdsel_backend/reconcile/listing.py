@@ -15,7 +15,7 @@ from itertools import islice
 
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.source import LabelStudioPool, TaskItem
-from cdsel_backend.project.former import remember_tasks
+from cdsel_backend.project.content_history import remember_tasks
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import PoolTask, State

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
 from cdsel_backend.labelstudio.labels import settings_refusal
 from cdsel_backend.project.layout import keep_layout
-from cdsel_backend.project.predicted import keep_predicted
+from cdsel_backend.project.pool_predictions import keep_predictions
 from cdsel_backend.project.wording import refused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import withdraw_excluded
@@ -26,10 +26,10 @@ from cdsel_backend.reconcile.idle import Standing, rests, settle
 from cdsel_backend.reconcile.intake import sync
 from cdsel_backend.reconcile.learn import check_champion, detect_confounders, update_report
 from cdsel_backend.reconcile.mirror import mirror
-from cdsel_backend.reconcile.moved import readdress
+from cdsel_backend.reconcile.moves import readdress
 from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
-from cdsel_backend.reconcile.replaced import withdraw_replaced
+from cdsel_backend.reconcile.replacements import withdraw_replaced
 from cdsel_backend.reconcile.rounds import preannotate, push, refill, select_round
 from cdsel_backend.reconcile.training_process import explain_apart, train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned
@@ -61,7 +61,7 @@ def lay_out(context: Context, state: State) -> bool:
     """Lay the pool out for the map, and ask the champion about it for map and gallery, again whenever either moved."""
     if keep_layout(context.server, state):
         return True
-    return keep_predicted(context.server, state, context.predictions)
+    return keep_predictions(context.server, state, context.predictions)
 
 
 STEPS: tuple[Callable[[Context, State], bool], ...] = (

@@ -16,9 +16,9 @@ from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.project.display import Display
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import predict_pool
-from cdsel_backend.project.shown import Shown
 from cdsel_backend.reconcile import connection
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import first_rows
@@ -232,11 +232,11 @@ def push(context: Context, state: State) -> bool:
     context.show(state, Activity(Step.FILLING_QUEUE, 0, len(state.waiting)))
     if state.settings.delivery == "queue_project" and open_queues(context, state):
         return True
-    shown = Shown(context.studio, context.server, state)
+    display = Display(context.studio, context.server, state)
 
     def show(item: Item) -> str | None:
         try:
-            return shown.address(item)
+            return display.address(item)
         except UnreadableImage as fault:
             log.warning("project %s: task %s is left out: %s", state.project.pool_project, item.task, fault)
             context.store.note_unusable([(item.id, str(fault), time.time() + pause_after(item.attempts))])

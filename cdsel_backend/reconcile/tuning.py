@@ -18,7 +18,7 @@ from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Activity, Json, Step
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
-from cdsel_backend.training.tuned import ENOUGH_LABELS
+from cdsel_backend.training.tuned_model import ENOUGH_LABELS
 
 log = logging.getLogger(__name__)
 

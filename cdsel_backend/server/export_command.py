@@ -30,7 +30,7 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
     Regions are read from Label Studio, so label-studio and coco need it running where annotators draw.
     """
     from cdsel_backend.export.label_files import coco, label_studio_json, labels_csv
-    from cdsel_backend.export.labelled import labelled_set
+    from cdsel_backend.export.labelled_set import labelled_set
     from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
     from cdsel_backend.labelstudio.labels import space_of
     from cdsel_backend.training import ModelFormatError

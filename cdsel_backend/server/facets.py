@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.project.predicted import Predicted
+from cdsel_backend.project.pool_predictions import PoolPredictions
 from cdsel_backend.server.people import names_of
 from cdsel_backend.server.pool_table import PoolTable
 from cdsel_backend.store import State
@@ -65,7 +65,7 @@ class Facet:
         return np.asarray(found)
 
 
-def facets(state: State, table: PoolTable, predicted: Predicted | None) -> list[Facet]:
+def facets(state: State, table: PoolTable, predicted: PoolPredictions | None) -> list[Facet]:
     """Every facet of a pool: the variables first, confounders at their head, then what people and the model say."""
     return [
         *_variables(state, table),
@@ -128,7 +128,7 @@ def _by_class(table: PoolTable, key: str, decided: NDArray[np.integer[Any]], non
         yield Facet(f"{key}.{decision.name}", f"{key}: {decision.name}", levels, codes, grey=len(levels) - 1)
 
 
-def _predictions(state: State, table: PoolTable, said: Predicted) -> Iterator[Facet]:
+def _predictions(state: State, table: PoolTable, said: PoolPredictions) -> Iterator[Facet]:
     kind = table.space.kind
     none = (said.outcomes < 0).all(axis=1)
     if kind.several:

@@ -17,7 +17,7 @@ from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.pool.columns import MISSING, Column, read_columns
 from cdsel_backend.pool.fields import Fields
 from cdsel_backend.project.layout import Layout, make_layout, read_layout
-from cdsel_backend.project.typed import TypedPool, pool_key
+from cdsel_backend.project.metadata import TypedPool, pool_key
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store

@@ -19,9 +19,9 @@ from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.label_cells import label_of
 from cdsel_backend.pool.network import DEFAULT as DEFAULT_BACKBONE
 from cdsel_backend.selection import missing_peers, strategies
+from cdsel_backend.simulate.checkpoint import Checkpoint
 from cdsel_backend.simulate.compare import compare
 from cdsel_backend.simulate.dataset import Dataset, two_levels
-from cdsel_backend.simulate.kept import Kept
 from cdsel_backend.simulate.option_types import Budgets, Correlations, Names
 from cdsel_backend.simulate.outcome import Outcome
 from cdsel_backend.simulate.output import write
@@ -195,10 +195,12 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         )
         for fault in check_budgets(sets, plan):
             raise UsageError(f"{fault}; ask for less")
-        kept = Kept(out, sets, plan, [given[name] for name in ("backbone", "features", "view")])
+        checkpoint = Checkpoint(out, sets, plan, [given[name] for name in ("backbone", "features", "view")])
         tell, outcome = teller(progress), Outcome()
         try:
-            for number, found in enumerate(run_plan(sets, plan, jobs or os.cpu_count() or 1, kept), start=1):
+            for number, found in enumerate(
+                run_plan(sets, plan, jobs or os.cpu_count() or 1, checkpoint), start=1
+            ):
                 outcome.add(found)
                 tell("Running strategies", number, len(plan.units))
         except KeyboardInterrupt as stopped:
@@ -212,7 +214,7 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         "positive": data.classes[plan.positive], "items": len(data), "notes": notes,
     }  # fmt: skip
     write(console, out, data, sets, plan, outcome, settings)
-    kept.remove()
+    checkpoint.remove()
 
 
 def _strategies(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

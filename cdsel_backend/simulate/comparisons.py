@@ -10,7 +10,7 @@ from cdsel_backend.figures import Line, Point, Tone
 from cdsel_backend.simulate.plan import BASELINE, DEFAULT, ORACLE, TUNED
 from cdsel_backend.simulate.section import Section, label, place_of, shown, usable
 from cdsel_backend.simulate.summary import FAIR, WITHIN, WORST, Findings, Pipeline, estimate
-from cdsel_backend.training.tuned import ENOUGH_LABELS
+from cdsel_backend.training.tuned_model import ENOUGH_LABELS
 
 
 def curves(findings: Findings) -> Section:

@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cdsel_backend import __version__
+from cdsel_backend.simulate.cells import cell_counts
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.outcome import GroupResult, Outcome, Result
 from cdsel_backend.simulate.plan import DEFAULT, ORACLE, Plan
 from cdsel_backend.simulate.report import Setting, render
 from cdsel_backend.simulate.section import label, place_of, shown
-from cdsel_backend.simulate.selected import cell_counts
 from cdsel_backend.simulate.summary import FAIR, WORST, Findings, Saving, labels_saved
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.whole_file import whole_file

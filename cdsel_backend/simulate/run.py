@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.round import RoundPool, next_round, seed_of_round, strength_of
+from cdsel_backend.simulate.cells import cell_counts, draw_equally
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.plan import ORACLE, Plan
-from cdsel_backend.simulate.selected import cell_counts, draw_equally
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.training import Model, NotEnoughLabels, TrainingLabels, TrainingOptions, train_model
 from cdsel_backend.training.inputs import Recipe

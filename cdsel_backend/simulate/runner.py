@@ -14,8 +14,9 @@ import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 
+from cdsel_backend.simulate.cells import cell_counts, cramers_v_ratio
+from cdsel_backend.simulate.checkpoint import Checkpoint
 from cdsel_backend.simulate.dataset import Dataset
-from cdsel_backend.simulate.kept import Kept
 from cdsel_backend.simulate.outcome import Cell, GroupResult, Outcome, Result
 from cdsel_backend.simulate.plan import (
     ACCURACIES,
@@ -30,29 +31,28 @@ from cdsel_backend.simulate.plan import (
 )
 from cdsel_backend.simulate.ranking import rank
 from cdsel_backend.simulate.run import Picks, Run, make_scene
-from cdsel_backend.simulate.selected import cell_counts, cramers_v_ratio
 from cdsel_backend.simulate.tuning import tune
 from cdsel_backend.training import evaluate
-from cdsel_backend.training.tuned import ENOUGH_LABELS
+from cdsel_backend.training.tuned_model import ENOUGH_LABELS
 
 
-def run_plan(sets: dict[str, Dataset], plan: Plan, jobs: int, kept: Kept) -> Iterator[Outcome]:
-    """Yield the outcome of every unit: of those `kept` at once, of others as they are done and kept, too.
+def run_plan(sets: dict[str, Dataset], plan: Plan, jobs: int, checkpoint: Checkpoint) -> Iterator[Outcome]:
+    """Yield the outcome of every unit: of those in `checkpoint` at once, of others as they are done and put there.
 
     `sets` holds each correlation's dataset. Units run in `jobs` processes of one thread each. What a strategy or a
     training raises comes through.
     """
-    done = [unit for unit in plan.units if unit in kept]
-    yield from map(kept.read, done)
+    done = [unit for unit in plan.units if unit in checkpoint]
+    yield from map(checkpoint.read, done)
     left = [unit for unit in plan.units if unit not in set(done)]
     with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
-        work = (delayed(_run_and_keep)(sets[unit[0]], unit, plan, kept) for unit in left)
+        work = (delayed(_run_and_keep)(sets[unit[0]], unit, plan, checkpoint) for unit in left)
         yield from Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(work)
 
 
-def _run_and_keep(data: Dataset, unit: Unit, plan: Plan, kept: Kept) -> Outcome:
+def _run_and_keep(data: Dataset, unit: Unit, plan: Plan, checkpoint: Checkpoint) -> Outcome:
     outcome = run_unit(data, *unit, plan)
-    kept.write(unit, outcome)
+    checkpoint.write(unit, outcome)
     return outcome
 
 

@@ -7,7 +7,7 @@ from cdsel_backend.training.kinds import Model, answers_for, train_model
 from cdsel_backend.training.model_files import ModelFormatError, load, load_meta, save
 from cdsel_backend.training.presence import PresenceModel, train_presence
 from cdsel_backend.training.splits import is_held_out, one_side_each
-from cdsel_backend.training.tuned import TunedModel
+from cdsel_backend.training.tuned_model import TunedModel
 
 __all__ = [
     "RECIPES",

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.accuracies import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 from cdsel_backend.training.cells import Cells
 from cdsel_backend.training.cross_fit import Unseen
-from cdsel_backend.training.judged import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 
 FEWEST = 40  # labels trained on, below which no curve is drawn
 WIDEST = 0.08  # of the gain's interval: a wider one tells nothing that an admin could go by

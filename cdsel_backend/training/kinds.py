@@ -8,7 +8,7 @@ from cdsel_backend.labels import PRESENCE, SINGLE, LabelKind
 from cdsel_backend.training.head import HeadModel, train_head
 from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions
 from cdsel_backend.training.presence import PresenceModel, train_presence
-from cdsel_backend.training.tuned import TunedModel
+from cdsel_backend.training.tuned_model import TunedModel
 
 Model = HeadModel | PresenceModel | TunedModel
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from cdsel_backend.labels import SINGLE, LabelKind
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.accuracies import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 from cdsel_backend.training.cross_fit import Unseen
 from cdsel_backend.training.curve import WORDS, gain_text, power_law
-from cdsel_backend.training.judged import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 
 FEWEST = 100  # labels drawn by chance and trained on, below which the comparison is hopeless
 _STEPS = 100

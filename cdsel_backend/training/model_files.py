@@ -22,7 +22,7 @@ from safetensors.numpy import save as save_tensors
 from cdsel_backend.training.head import HeadModel
 from cdsel_backend.training.kinds import Model
 from cdsel_backend.training.presence import PresenceModel
-from cdsel_backend.training.tuned import TunedModel
+from cdsel_backend.training.tuned_model import TunedModel
 
 FORMATS: Mapping[str, type[HeadModel] | type[PresenceModel] | type[TunedModel]] = {
     "cdsel-head": HeadModel,

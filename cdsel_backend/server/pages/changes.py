@@ -16,7 +16,7 @@ from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.project.changed import audit_rows, resolved
+from cdsel_backend.project.audit import audit_rows, resolved
 from cdsel_backend.project.wording import (
     budget_in_hours,
     few_labels,

@@ -12,8 +12,8 @@ from werkzeug.exceptions import BadRequest
 from cdsel_backend.counted import form
 from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageFilter
 from cdsel_backend.server.pages.blueprint import number_of, page_number, pages, read_state, status_of, who
-from cdsel_backend.server.pages.found import Found, find_images
 from cdsel_backend.server.pages.image_rows import columns_of, image_rows
+from cdsel_backend.server.pages.image_search import FoundImages, find_images
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive
 from cdsel_backend.table import csv_lines
@@ -152,7 +152,7 @@ def address(pool_project: int, wanted: ImageFilter, *, page: int = 1, item: int 
     return _address(pool_project, arguments, item)
 
 
-def _csv_address(pool_project: int, found: Found) -> str:
+def _csv_address(pool_project: int, found: FoundImages) -> str:
     arguments = urlencode(found.filter.arguments(), doseq=True)
     return url_for("pages.gallery_csv", pool_project=pool_project) + (f"?{arguments}" if arguments else "")
 
@@ -165,7 +165,7 @@ def _address(pool_project: int, arguments: Mapping[str, Sequence[str]], item: in
     return f"{path}?{urlencode(arguments, doseq=True)}" if arguments else path
 
 
-def _chips(pool_project: int, found: Found) -> list[Chip]:
+def _chips(pool_project: int, found: FoundImages) -> list[Chip]:
     wanted = found.filter
     chips = [
         Chip(facet.name, level, address(pool_project, wanted.without(facet.key, level)))

@@ -10,9 +10,9 @@ from cdsel_backend.labels import display_label
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
-from cdsel_backend.server.pages.found import find_images
 from cdsel_backend.server.pages.gallery import SHOWN, address
 from cdsel_backend.server.pages.image_rows import annotator, image_rows
+from cdsel_backend.server.pages.image_search import find_images
 from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.server.pages.thumbnails import item_of
 from cdsel_backend.server.people import names_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cdsel_backend.labels import display_label
 from cdsel_backend.server.facets import VARIABLE
-from cdsel_backend.server.pages.found import Found
+from cdsel_backend.server.pages.image_search import FoundImages
 from cdsel_backend.server.people import names_of
 from cdsel_backend.store import Store
 from cdsel_backend.store.database import chunks
@@ -65,7 +65,7 @@ class ImageRow:
         }
 
 
-def image_rows(found: Found, ids: Sequence[int]) -> Iterator[ImageRow]:
+def image_rows(found: FoundImages, ids: Sequence[int]) -> Iterator[ImageRow]:
     """What is known of some images, in their order; only their items are read, and not all at once."""
     state = found.state
     chosen = {row.item: row for row in state.selections}
@@ -83,7 +83,7 @@ def image_rows(found: Found, ids: Sequence[int]) -> Iterator[ImageRow]:
                 )
 
 
-def columns_of(found: Found, ids: Sequence[int]) -> list[str]:
+def columns_of(found: FoundImages, ids: Sequence[int]) -> list[str]:
     """The columns of a CSV file of some images: the fields of their tasks follow what is known of every image."""
     return [*KNOWN, *data_columns(found.state.store, ids)]
 

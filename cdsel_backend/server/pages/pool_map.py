@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cdsel_backend.server.facets import STATES, Facet, state_codes
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.confounders import pool_tables
-from cdsel_backend.server.pages.found import facets_of
+from cdsel_backend.server.pages.image_search import facets_of
 
 MOST = 200_000  # images that are drawn: browsers take no more dots without waiting
 

@@ -15,7 +15,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Item
 
 
-class Shown:
+class Display:
     """The addresses by which annotators of a project see its images.
 
     An image that has an address of its own keeps it where browsers show its file. Of one that no browser shows (TIFF,

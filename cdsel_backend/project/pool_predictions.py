@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import LabelSpace, space_of
+from cdsel_backend.project.array_file import key_of, read_arrays, write_arrays
 from cdsel_backend.project.embedded import read_pool
-from cdsel_backend.project.kept import key_of, read_kept, write_kept
+from cdsel_backend.project.metadata import pool_key
 from cdsel_backend.project.serving import Predictions, predict
-from cdsel_backend.project.typed import pool_key
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.training import Model
@@ -27,7 +27,7 @@ BLOCK = 16_384  # images asked about at once
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
+class PoolPredictions:
     """What a model says of n images.
 
     `ids` (n,) ascending; `outcomes` (n, q) int16 of each decision that a label makes, -1 where there is none; `doubt`
@@ -38,7 +38,7 @@ class Predicted:
     outcomes: NDArray[np.int16]
     doubt: NDArray[np.float32]
 
-    def among(self, ids: NDArray[np.int64]) -> Predicted:
+    def among(self, ids: NDArray[np.int64]) -> PoolPredictions:
         """Return the same of other images (m,), ascending."""
         at = np.searchsorted(self.ids, ids)
         known = at < len(self.ids)
@@ -46,10 +46,10 @@ class Predicted:
         outcomes = np.full((len(ids), self.outcomes.shape[1]), -1, dtype=np.int16)
         doubt = np.full(len(ids), np.nan, dtype=np.float32)
         outcomes[known], doubt[known] = self.outcomes[at[known]], self.doubt[at[known]]
-        return Predicted(ids, outcomes, doubt)
+        return PoolPredictions(ids, outcomes, doubt)
 
 
-def keep_predicted(server: ServerSettings, state: State, predictions: Predictions) -> bool:
+def keep_predictions(server: ServerSettings, state: State, predictions: Predictions) -> bool:
     """Keep what the champion says of the pool in a file, again when either changed; returns whether it was written.
 
     Raises:
@@ -65,11 +65,11 @@ def keep_predicted(server: ServerSettings, state: State, predictions: Prediction
         return False
     made = ask(model, state, server)
     arrays: dict[str, NDArray[Any]] = {"ids": made.ids, "outcomes": made.outcomes, "doubt": made.doubt}
-    write_kept(path, key, arrays, {})
+    write_arrays(path, key, arrays, {})
     return True
 
 
-def ask(model: Model, state: State, server: ServerSettings) -> Predicted:
+def ask(model: Model, state: State, server: ServerSettings) -> PoolPredictions:
     """Ask a model about the whole pool, block by block."""
     pool = read_pool(state, server)
     kind = pool.kind
@@ -80,20 +80,20 @@ def ask(model: Model, state: State, server: ServerSettings) -> Predicted:
         outcomes.append(kind.decided(said).astype(np.int16))
         sure = np.stack([part.max(axis=1) for part in kind.by_decision(said)], axis=1)
         doubt.append((1 - sure.min(axis=1)).astype(np.float32))
-    return Predicted(pool.ids, np.concatenate(outcomes), np.concatenate(doubt))
+    return PoolPredictions(pool.ids, np.concatenate(outcomes), np.concatenate(doubt))
 
 
-def read_predicted(server: ServerSettings, state: State) -> Predicted | None:
+def read_predictions(server: ServerSettings, state: State) -> PoolPredictions | None:
     """What the worker kept of the present champion, perhaps of a pool that moved since; None where there is none."""
     path = _path(server, state)
     key = key_of(path)
     if state.project.champion is None or key is None or key.split(" ")[0] != _model_key(state):
         return None
-    kept = read_kept(path, key)
+    kept = read_arrays(path, key)
     if kept is None:
         return None
     arrays = kept[0]
-    return Predicted(arrays["ids"], cast(NDArray[np.int16], arrays["outcomes"]), arrays["doubt"])
+    return PoolPredictions(arrays["ids"], cast(NDArray[np.int16], arrays["outcomes"]), arrays["doubt"])
 
 
 def _model_key(state: State) -> str:

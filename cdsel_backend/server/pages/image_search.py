@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
-from cdsel_backend.project.predicted import Predicted, read_predicted
+from cdsel_backend.project.pool_predictions import PoolPredictions, read_predictions
 from cdsel_backend.server.facets import VARIABLE, Facet, facets
 from cdsel_backend.server.image_filter import BadFilter, ImageFilter
 from cdsel_backend.server.pages.confounders import pool_tables
@@ -19,9 +19,9 @@ from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
 
 
-def predicted_of(state: State) -> Predicted | None:
+def predicted_of(state: State) -> PoolPredictions | None:
     """What the worker kept of the champion's predictions."""
-    return read_predicted(Service.current().server, state)
+    return read_predictions(Service.current().server, state)
 
 
 def facets_of(state: State, table: PoolTable) -> list[Facet]:
@@ -30,7 +30,7 @@ def facets_of(state: State, table: PoolTable) -> list[Facet]:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundImages:
     """The images that a filter lets through.
 
     `facets` of the embedded images, `beside` of the others; `ids` (m,): items in the order that the filter asks for,
@@ -81,7 +81,7 @@ class Found:
         ]
 
 
-def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> Found:
+def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> FoundImages:
     """Read a filter from the parameters of an address, and find its images, embedded or not.
 
     Raises:
@@ -108,7 +108,7 @@ def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> Found:
     ids = others.ids[more]
     # What was embedded between the two looks at the pool is in both.
     ids = np.concatenate([table.ids[rows], ids[~np.isin(ids, table.ids)]])
-    return Found(state, table, every, beside, wanted, ids)
+    return FoundImages(state, table, every, beside, wanted, ids)
 
 
 def _others(table: PoolTable) -> PoolTable:
@@ -127,7 +127,7 @@ def _searched(state: State, text: str) -> NDArray[np.int64]:
 
 
 def _ordered(
-    state: State, table: PoolTable, rows: NDArray[np.int64], order: str, predicted: Predicted | None
+    state: State, table: PoolTable, rows: NDArray[np.int64], order: str, predicted: PoolPredictions | None
 ) -> NDArray[np.int64]:
     """Rows in the order that is asked for; what has no place in it comes last, by task."""
     if order == "rank":

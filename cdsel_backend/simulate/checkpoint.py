@@ -20,7 +20,7 @@ FOLDER = ".cdsel-unfinished"
 """Of the folder for the results. It goes when they are written."""
 
 
-class Kept:
+class Checkpoint:
     """The outcomes of units, a file each, of one plan on the same data by the same version.
 
     Raises UsageError where no folder can be made in `out`.

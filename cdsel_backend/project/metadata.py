@@ -20,7 +20,7 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.pool.columns import Column, read_columns
 from cdsel_backend.pool.fields import Fields
 from cdsel_backend.pool.groups import group_id, unread_groups
-from cdsel_backend.project.kept import key_of, read_kept, write_kept
+from cdsel_backend.project.array_file import key_of, read_arrays, write_arrays
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item, Json
@@ -108,12 +108,12 @@ def typed_pool(state: State, server: ServerSettings | None = None) -> TypedPool:
     if server is None:
         return make_typed(state)
     key, path = pool_key(state), _path(server, state)
-    kept = read_kept(path, key)
+    kept = read_arrays(path, key)
     if kept is not None:
         return TypedPool.from_kept(*kept)
     made = make_typed(state)
     if len(made.ids):
-        write_kept(path, key, made.arrays(), made.meta())
+        write_arrays(path, key, made.arrays(), made.meta())
     return made
 
 

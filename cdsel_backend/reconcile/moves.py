@@ -1,6 +1,6 @@
 """Pictures whose address in the pool moved while they are in a queue: their tasks there get the address of now.
 
-`replaced.compare` finds them: the content is what it was. Whoever is at such a task loses nothing by it.
+`replacements.compare` finds them: the content is what it was. Whoever is at such a task loses nothing by it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import is_shown_as
 from cdsel_backend.pool.decode import UnreadableImage
-from cdsel_backend.project.former import forget_moved, moved_items
-from cdsel_backend.project.shown import Shown
+from cdsel_backend.project.content_history import forget_moved, moved_items
+from cdsel_backend.project.display import Display
 from cdsel_backend.project.source import source_item
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.edited import rewrite
+from cdsel_backend.reconcile.edits import rewrite
+from cdsel_backend.reconcile.notices import say
 from cdsel_backend.reconcile.taking_out import is_in_place, task_of
-from cdsel_backend.reconcile.telling import say
 from cdsel_backend.store import State
 
 MOVED = "TASKS_MOVED"  # action of an event
@@ -32,7 +32,7 @@ def readdress(context: Context, state: State) -> bool:
     moved = moved_items(state)
     if not moved:
         return False
-    space, shown = space_of(state), Shown(context.studio, context.server, state)
+    space, display = space_of(state), Display(context.studio, context.server, state)
     items = {item: row for item, row in context.store.items_by_id(moved).items() if row.source is None}
     given: dict[int, list[int]] = {}
     for row in state.tasks:
@@ -44,7 +44,7 @@ def readdress(context: Context, state: State) -> bool:
         if task is None or is_shown_as(source_item(item), space.image.read(task["data"])):
             continue
         try:
-            address = shown.address(item)
+            address = display.address(item)
         except UnreadableImage as fault:
             log.warning(
                 "project %s: task %s keeps its address: %s", state.project.pool_project, task["id"], fault

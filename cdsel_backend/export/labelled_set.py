@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.pool.groups import group_id
+from cdsel_backend.project.metadata import group_key, typed_pool
 from cdsel_backend.project.serving import model_folder
-from cdsel_backend.project.typed import group_key, typed_pool
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State

@@ -13,12 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 from cdsel_backend.counted import form, listed, number_of
-from cdsel_backend.project.former import forget, former_contents, note_moved
+from cdsel_backend.project.content_history import forget, former_contents, note_moved
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.reconcile.books import WITHDRAWN
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.notices import say
 from cdsel_backend.reconcile.taking_out import is_in_place, take_out
-from cdsel_backend.reconcile.telling import say
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Item

@@ -23,8 +23,8 @@ from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by, w
 from cdsel_backend.labelstudio.source import is_shown_as
 from cdsel_backend.project.source import source_item
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.notices import say
 from cdsel_backend.reconcile.taking_out import is_in_place
-from cdsel_backend.reconcile.telling import say
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Item, Json, QueueTask, Selection, Shown

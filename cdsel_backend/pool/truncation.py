@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from cdsel_backend.pool import truncated_gif
+from cdsel_backend.pool import gif_truncation
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of PNG's colour types
@@ -38,7 +38,7 @@ def complete(data: bytes) -> Completed | None:
     if data.startswith(_PNG):
         return _complete_png(data)
     if data.startswith((b"GIF87a", b"GIF89a")):
-        found = truncated_gif.complete(data)
+        found = gif_truncation.complete(data)
         return None if found is None else Completed(*found)
     if data.startswith(b"BM"):
         return _complete_bmp(data)

@@ -27,7 +27,7 @@ def key_of(path: Path) -> str | None:
         return None
 
 
-def read_kept(path: Path, key: str) -> tuple[dict[str, NDArray[Any]], Json] | None:
+def read_arrays(path: Path, key: str) -> tuple[dict[str, NDArray[Any]], Json] | None:
     """The arrays and what JSON held beside them; None where there is no such file, or one of another key."""
     if key_of(path) != key:
         return None
@@ -38,7 +38,7 @@ def read_kept(path: Path, key: str) -> tuple[dict[str, NDArray[Any]], Json] | No
         return {name: kept[name] for name in kept.files if name != HEAD}, head["meta"]
 
 
-def write_kept(path: Path, key: str, arrays: Mapping[str, NDArray[Any]], meta: Json) -> None:
+def write_arrays(path: Path, key: str, arrays: Mapping[str, NDArray[Any]], meta: Json) -> None:
     """Keep arrays under a key, in the place of what is there."""
     head = json.dumps({"key": key, "meta": meta}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
