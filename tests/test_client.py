@@ -369,7 +369,11 @@ def test_a_backend_behind_basic_auth_gets_its_events(client, project):
         events = [request for request in seen if request[1] == "/webhook"]
         assert len(events) == 2  # TASKS_CREATED, ANNOTATION_CREATED
         assert all(headers["authorization"] == pair for _, _, headers in events)
+        called = len(seen)
+        assert [known["url"] for known in client.backends_known(project) or ()] == [row["url"]]
+        assert len(seen) == called, "no backend is called for it"
         client.request("DELETE", f"/api/ml/{backend}")
+        assert client.backends_known(project) == []
 
 
 def test_local_storage_is_added_once(client, project, studio):

@@ -50,6 +50,17 @@ def test_vectors_of_a_removed_project_are_freed_unless_another_has_its_backbone(
     store.close()
 
 
+def test_a_folder_without_vectors_is_said(tmp_path):
+    for command, what in (("verify", "check"), ("prune", "delete")):
+        said = CliRunner().invoke(main, ["pool", command], env={"CDSEL_DATA_DIR": str(tmp_path)})
+        assert said.exit_code == 0
+        assert f"No vectors are kept in {tmp_path / 'vectors'}: there is nothing to {what}." in said.output
+    said = CliRunner().invoke(main, ["models", "list"], env={"CDSEL_DATA_DIR": str(tmp_path)})
+    assert said.exit_code == 2
+    assert "no project is connected" in said.output
+    assert "CDSEL_DATA_DIR" in said.output
+
+
 def test_a_prune_that_is_stopped_or_refused_says_so_and_leaves_no_half(tmp_path, monkeypatch):
     store = Store(f"sqlite:///{tmp_path}/cdsel.sqlite3", tmp_path / "vectors")
     kept, hashes = store.vectors_kept, [f"{n:064}" for n in range(9)]

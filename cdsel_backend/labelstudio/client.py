@@ -313,6 +313,16 @@ class LabelStudio(Connection):
         """
         return list(self.get("/api/ml", {"project": project_id}))
 
+    def backends_known(self, project_id: int) -> list[Json] | None:
+        """What `backends` gives, as Label Studio knows it: it calls none of them, but counts the project's predictions.
+
+        None where it does not say, as old releases may.
+        """
+        asked = {"extended": "true", "include_live_models": "true"}
+        found = self.get(f"/api/projects/{project_id}/model-versions/", asked)
+        live = found.get("live") if isinstance(found, dict) else None
+        return None if live is None else list(live)
+
     def connect_backend(
         self,
         project_id: int,

@@ -18,6 +18,25 @@ REMOVED, BACK = "BACKEND_REMOVED", "BACKEND_CONNECTED_AGAIN"  # actions of event
 log = logging.getLogger(__name__)
 
 
+def glance(context: Context, state: State) -> bool:
+    """`look`, where Label Studio's list differs from what is known; of each poll the one request, and a small one."""
+    seen = context.store.fact(LISTED_FACT.format(state.project.id))
+    if seen is None:
+        return False
+    try:
+        known = context.studio.backends_known(state.project.pool_project)
+    except (LabelStudioUnreachable, TokenRefused):
+        raise
+    except LabelStudioError:
+        return False  # the look at the pool asks in another way
+    if (
+        known is None
+        or any(str(backend["url"]).rstrip("/") == seen for backend in known) != state.disconnected
+    ):
+        return False
+    return look(context, state)
+
+
 def look(context: Context, state: State) -> bool:
     """See whether Settings > Model of the pool project names this backend; returns whether that is new.
 

@@ -83,6 +83,8 @@ def sync(context: Context, state: State) -> bool:
             due = list(state.queues.values())
     if due:
         sync_queues(context, state, due, now)
+        if every and not pool_due:
+            connection.glance(context, state)
     state = context.read_state(project.id)
     if pool_due:
         if first:

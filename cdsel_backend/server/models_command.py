@@ -154,7 +154,12 @@ def project_state(store: Store, pool_project: int | None) -> State:
     if pool_project is not None:
         projects = [row for row in projects if row.pool_project == pool_project]
     if len(projects) != 1:
-        connected = ", ".join(str(row.pool_project) for row in store.projects()) or "none"
+        connected = ", ".join(str(row.pool_project) for row in store.projects())
+        if not connected:
+            raise click.UsageError(
+                "no project is connected to the database of this environment: set CDSEL_DATA_DIR or CDSEL_DATABASE_URL "
+                "to that of `cdsel serve`, or connect this backend in Label Studio under Settings > Model"
+            )
         named = (
             "name one project with --project"
             if pool_project is None

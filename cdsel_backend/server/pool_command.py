@@ -170,7 +170,10 @@ def verify(shelf: Shelf) -> None:
     """Check every vector against its checksum and its image's; what is damaged, lost or another's is embedded again."""
     store, kept = shelf.store, shelf.store.vectors_kept
     total = 0
-    for backbone in sorted({*kept.backbones(), *(one.backbone for one in store.projects() if one.backbone)}):
+    backbones = sorted({*kept.backbones(), *(one.backbone for one in store.projects() if one.backbone)})
+    if not backbones:
+        click.echo(_nothing_kept(shelf, "check"))
+    for backbone in backbones:
         damaged = kept.verify(backbone)
         if len(damaged):
             kept.forget(backbone, damaged)
@@ -202,6 +205,8 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
             if backbone in said:
                 users[backbone].add(one.pool_project)
     left = {one.backbone for one in store.projects(removed=True)}
+    if not users:
+        click.echo(_nothing_kept(shelf, "delete"))
     freed = 0
     for backbone, projects in users.items():
         if projects:
@@ -224,6 +229,13 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
                     f"{shelf.server.vectors_folder}, and run the same command again"
                 ) from None
     click.echo(f"{number_of(freed, 'byte')} {'would be freed' if dry_run else 'freed'}")
+
+
+def _nothing_kept(shelf: Shelf, what: str) -> str:
+    return (
+        f"No vectors are kept in {shelf.server.vectors_folder}: there is nothing to {what}. If images are embedded "
+        "already, set CDSEL_DATA_DIR to that of `cdsel serve`."
+    )
 
 
 def added_variables(state: State) -> list[Column]:
