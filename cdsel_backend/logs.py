@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Literal
 
-from cdsel_backend.counted import form
+from cdsel_backend.phrases import form
 
 LogFormat = Literal["text", "json"]
 

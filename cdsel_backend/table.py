@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import unquote
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 
 Row = Mapping[str, str]
 Cells = Mapping[str, object]

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 import cdsel_backend
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.label_cells import is_several, label_of
 from cdsel_backend.store.records import Json
 from cdsel_backend.table import UsageError, read_table, require, require_images

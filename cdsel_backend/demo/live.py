@@ -20,13 +20,13 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.demo.measure import measure_champion, measure_plain, random_labels
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.phrases import number_of
 from cdsel_backend.store.records import Json, Step
 
 LOOK_SECONDS = 0.5

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import read_columns
 from cdsel_backend.store.records import Json
 from cdsel_backend.training import (

@@ -15,7 +15,6 @@ from pathlib import Path
 from rich.console import Console
 from typing_extensions import Self
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.demo.annotator import Annotator
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages, label_config, read_images
@@ -24,6 +23,7 @@ from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN, 
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.phrases import number_of
 from cdsel_backend.store.records import Json
 from cdsel_backend.whole_file import write_whole
 

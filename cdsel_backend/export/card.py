@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.counted import number_of
 from cdsel_backend.export.version import WholeVersion
+from cdsel_backend.phrases import number_of
 from cdsel_backend.project.wording import outcome
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json

@@ -10,7 +10,6 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.connection import (
     Connection,
@@ -20,6 +19,7 @@ from cdsel_backend.labelstudio.connection import (
     TokenRefused,
     read_json,
 )
+from cdsel_backend.phrases import number_of
 from cdsel_backend.store.records import Json
 
 if TYPE_CHECKING:  # settings load what selects, which takes a while

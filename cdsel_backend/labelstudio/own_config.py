@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
-from cdsel_backend.counted import form
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import (
     LabelSpace,
@@ -21,6 +20,7 @@ from cdsel_backend.labelstudio.labels import (
     parse_label_space,
     queue_config,
 )
+from cdsel_backend.phrases import form
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Json
 

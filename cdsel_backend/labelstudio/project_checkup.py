@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from urllib.parse import urlsplit
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.checkup import CheckResult, Level, ask_health
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, NotFound
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.store.records import Json
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import form, listed, number_of
+from cdsel_backend.phrases import form, listed, number_of
 from cdsel_backend.pool.dates import (
     MONTH_AS_NUMBER,
     MOSTLY,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import is_missing, tidy
 
 _WHOLE = re.compile(r"^(\d+)\.0$")

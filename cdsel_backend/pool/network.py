@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.errors import BackboneError
 
 DEFAULT = "tf_efficientnet_lite0"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from cdsel_backend.counted import form, listed, number_of, numbered
 from cdsel_backend.labels import display_label
 from cdsel_backend.labels.pace import FEWEST_TIMES
+from cdsel_backend.phrases import form, listed, number_of, numbered
 from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import POOL_GONE

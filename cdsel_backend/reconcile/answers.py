@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cdsel_backend.counted import form, number_of, numbered
 from cdsel_backend.labelstudio.labels import LabelSpace, UnknownLabel
+from cdsel_backend.phrases import form, number_of, numbered
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from cdsel_backend.counted import form, number_of, numbered
 from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
@@ -18,6 +17,7 @@ from cdsel_backend.labelstudio.marks import is_row_of, named_items, read_mark
 from cdsel_backend.labelstudio.own_config import Kept, ensure_config
 from cdsel_backend.labelstudio.queue_projects import order_problem
 from cdsel_backend.labelstudio.space import LabelSpace
+from cdsel_backend.phrases import form, number_of, numbered
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
 from cdsel_backend.reconcile.context import Context

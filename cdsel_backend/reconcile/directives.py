@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import form, number_of
+from cdsel_backend.phrases import form, number_of
 from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.reconcile.books import WITHDRAWN
 from cdsel_backend.reconcile.context import Context

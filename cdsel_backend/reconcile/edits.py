@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cdsel_backend.counted import form, listed, number_of
 from cdsel_backend.labelstudio.client import (
     LabelStudioError,
     LabelStudioUnreachable,
@@ -21,6 +20,7 @@ from cdsel_backend.labelstudio.client import (
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by, with_ours
 from cdsel_backend.labelstudio.source import is_shown_as
+from cdsel_backend.phrases import form, listed, number_of
 from cdsel_backend.project.source import source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.notices import say

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import form, listed, number_of
+from cdsel_backend.phrases import form, listed, number_of
 from cdsel_backend.pool.columns import FILE_PREFIX, MISSING, Column
 from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.reconcile.context import Context

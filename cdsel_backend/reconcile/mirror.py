@@ -6,10 +6,10 @@ import hashlib
 import json
 import time
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.export.labelled_set import results_of
 from cdsel_backend.labelstudio.labels import UnknownLabel, space_of
 from cdsel_backend.labelstudio.mirroring import due, mirrored
+from cdsel_backend.phrases import number_of
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State

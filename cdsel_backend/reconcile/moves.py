@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import is_shown_as
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.content_history import forget_moved, moved_items
 from cdsel_backend.project.display import Display

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.client import (
     LabelStudioError,
     LabelStudioUnreachable,
@@ -21,6 +20,7 @@ from cdsel_backend.labelstudio.queue_projects import (
     status_line,
     with_line,
 )
+from cdsel_backend.phrases import number_of
 from cdsel_backend.project.addresses import dashboard
 from cdsel_backend.project.identity import known_project, note_project
 from cdsel_backend.project.wording import early_training

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.embed import Embedder, embed_images
 from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.project.source import ProjectPool, source_item

@@ -10,8 +10,8 @@ from typing import Any, Generic, Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind, OneClass
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
 
 

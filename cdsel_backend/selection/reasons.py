@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import Strata, quotas_of

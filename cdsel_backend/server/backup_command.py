@@ -10,7 +10,7 @@ import click
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.server.shelf import read_settings
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store, archive

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import click
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.checkup import CheckResult, check_backend, check_studio, check_switches
 from cdsel_backend.labelstudio.client import (
     LabelStudio,
@@ -18,6 +17,7 @@ from cdsel_backend.labelstudio.client import (
 )
 from cdsel_backend.labelstudio.project_checkup import check_connection, check_project, check_webhooks
 from cdsel_backend.labelstudio.releases import token_advice
+from cdsel_backend.phrases import number_of
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.wording import connected_elsewhere, refused
 from cdsel_backend.server import machine_checkup

@@ -26,7 +26,7 @@ from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import BadRequest, TooManyRequests
 from werkzeug.wrappers import Response as AnyResponse
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.project.addresses import WEBHOOK_HEADER, project_of_token
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cdsel_backend.counted import form, number_of
+from cdsel_backend.phrases import form, number_of
 from cdsel_backend.server.models_command import out_option, project_option, project_state
 from cdsel_backend.server.shelf import open_shelf
 from cdsel_backend.whole_file import not_written, write_whole

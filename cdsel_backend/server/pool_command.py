@@ -9,8 +9,8 @@ from itertools import chain, islice
 import click
 import numpy as np
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column, read_columns
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.server.models_command import found_version, project_option, project_state
 from cdsel_backend.server.shelf import Shelf, open_shelf

@@ -10,7 +10,7 @@ import click
 from PIL import Image
 from rich.console import Console
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.adapt import LEAST_BATCH, Adaptation, adapt
 from cdsel_backend.pool.backbones import find_device
 from cdsel_backend.pool.decode import UnreadableImage, decode

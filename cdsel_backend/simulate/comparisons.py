@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cdsel_backend import figures
-from cdsel_backend.counted import listed
 from cdsel_backend.figures import Line, Point, Tone
+from cdsel_backend.phrases import listed
 from cdsel_backend.simulate.plan import BASELINE, DEFAULT, ORACLE, TUNED
 from cdsel_backend.simulate.section import Section, label, place_of, shown, usable
 from cdsel_backend.simulate.summary import FAIR, WITHIN, WORST, Findings, Pipeline, estimate

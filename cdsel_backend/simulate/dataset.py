@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
-from cdsel_backend.counted import form, number_of
+from cdsel_backend.phrases import form, number_of
 from cdsel_backend.pool.backbones import View, load_backbone
 from cdsel_backend.pool.columns import MISSING, Column, read_columns
 from cdsel_backend.pool.decode import UnreadableImage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.selection import Ji2025Options, SelectionOptions
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.worlds import make_world

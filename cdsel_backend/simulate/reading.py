@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.simulate.dataset import (
     Dataset,
     check_columns,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select, update
 
-from cdsel_backend.counted import number_of, numbered
+from cdsel_backend.phrases import number_of, numbered
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange, columns

@@ -29,7 +29,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.store import vector_shelf
 from cdsel_backend.store.vector_shelf import KEY, Shelf, damaged_rows, restored
 from cdsel_backend.store.vectors import BLOCK, DamagedVectors

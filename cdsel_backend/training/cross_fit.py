@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.training.head import NotEnoughLabels
 from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions

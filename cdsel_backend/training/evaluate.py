@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column, joint_codes
 from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.training.cells import Cells, cells_of

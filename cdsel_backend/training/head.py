@@ -14,7 +14,7 @@ import scipy
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import Representation, fit_representation, level_shift
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.fitting import Sample, Weighting, choose, sample_weights
 from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions

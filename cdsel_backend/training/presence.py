@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE
 from cdsel_backend.labels.presence import OUTCOMES
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.head import HeadModel, NotEnoughLabels, train_head
 from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions

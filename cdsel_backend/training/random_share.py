@@ -16,8 +16,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.counted import number_of
 from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.phrases import number_of
 
 FEWEST = 15
 """Labels of the random share, below which nothing is estimated: as for a group of the held-out labels."""

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
 
-from cdsel_backend.counted import form
+from cdsel_backend.phrases import form
 from cdsel_backend.project.wording import outcome, value_text
 from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.pages.messages import message

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend import figures
 from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, labels_by_level
-from cdsel_backend.counted import number_of
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pool_table import PoolTable, PoolTables

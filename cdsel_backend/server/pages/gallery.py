@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest
 
-from cdsel_backend.counted import form
+from cdsel_backend.phrases import form
 from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageFilter
 from cdsel_backend.server.pages.blueprint import number_of, page_number, pages, read_state, status_of, who
 from cdsel_backend.server.pages.image_rows import columns_of, image_rows

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdsel_backend.counted import form, listed, number_of, numbered
+from cdsel_backend.phrases import form, listed, number_of, numbered
 from cdsel_backend.server.pages.blueprint import breakable
 
 ROOT = Path(__file__).parents[1] / "cdsel_backend"
@@ -74,7 +74,7 @@ def test_whatever_is_counted_for_a_person_agrees_with_its_number():
         if not set(path.parts).intersection(APART)
         and (lines := disagreeing(path.read_text(encoding="utf-8")))
     }
-    assert found == {}, "say it with cdsel_backend.counted"
+    assert found == {}, "say it with cdsel_backend.phrases"
     assert disagreeing("f'{len(rows)} labels'") == ["1: {len(rows)} labels"]
     pages = {
         path.name: re.findall(r"\{\{ '?s'? if [^}]*\}\}", path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Counted things in sentences: numbers agree with their nouns and verbs, and long lists are cut.
+"""Phrases for what is counted: numbers agree with their nouns and verbs, and long lists are cut.
 
 Whatever says how many of something there are to a person says it with these.
 """
