@@ -15,7 +15,8 @@ from cdsel_backend.pool import runtime
 from cdsel_backend.pool import runtime_openvino as openvino
 from cdsel_backend.pool.backbones import Backbone, load_backbone
 from cdsel_backend.pool.network import load_network
-from cdsel_backend.pool.runtime import CLOSE, SAME, Adaptive, TorchRuntime, agreement, make_runtime
+from cdsel_backend.pool.runtime import CLOSE, SAME, Adaptive, TorchRuntime, agreement
+from cdsel_backend.pool.runtime_choice import make_runtime
 from cdsel_backend.pool.runtime_cuda import CudaRuntime, find_cuda
 
 CPU = torch.device("cpu")

@@ -19,7 +19,8 @@ from cdsel_backend.pool.depths import MIDDLE, Depths, Encoder, Features, find_de
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.folding import fold_batch_norm
 from cdsel_backend.pool.network import DEFAULT, Network, load_network
-from cdsel_backend.pool.runtime import Precision, Runtime, make_runtime
+from cdsel_backend.pool.runtime import Precision, Runtime
+from cdsel_backend.pool.runtime_choice import make_runtime
 
 View = Literal["close", "fast"]
 

@@ -1,4 +1,4 @@
-"""Runtimes: what runs a backbone on the machine at hand, as fast as it goes.
+"""Runtimes: what runs a backbone on the machine at hand.
 
 A runtime gives the vectors of prepared pictures. All of them agree: one of float32 to a cosine of .9999 with torch on
 the CPU, one of bfloat16 to .999, and both are checked on real pictures before they are used. A vector's fingerprint
@@ -8,13 +8,11 @@ have to be embedded again whenever the worker moves to another machine. `CDSEL_P
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -60,52 +58,6 @@ class Runtime(Protocol):
 
 Finder = Callable[[Pixels, Vectors], "Runtime | None"]
 """From real pictures and their vectors: a faster runtime that agrees on them; None where there is none."""
-
-
-def make_runtime(
-    encoder: nn.Module,
-    device: torch.device,
-    *,
-    key: str,
-    precision: Precision = "auto",
-    cache: Path | None = None,
-) -> Runtime:
-    """The runtime of a network on a device.
-
-    It starts as torch in float32. After `WORTH` real pictures a faster one takes over, where there is one and it
-    agrees on them: OpenVINO on a CPU, bfloat16 on a GPU.
-
-    Args:
-        encoder: (m, height, width, 3) uint8 -> (m, dim) float32, in evaluation, on `device`.
-        device: a CPU; or "cuda" for all GPUs of this machine, "cuda:1" for one of them.
-        key: names the network for the cache: its fingerprint.
-        precision: "float32" keeps bfloat16 out.
-        cache: a folder where compiled networks are kept between runs.
-    """
-    # Here, not above: each brings libraries that the other does without.
-    if device.type == "cuda":
-        from cdsel_backend.pool.runtime_cuda import CudaRuntime, all_gpus, find_cuda
-
-        gpus = all_gpus(device)
-        start = CudaRuntime(encoder, gpus, fallback=_on_cpu(encoder))
-        return Adaptive(start, lambda pixels, vectors: find_cuda(encoder, gpus, pixels, vectors, precision))
-    torch_cpu = TorchRuntime(encoder)
-    if device.type != "cpu":
-        return TorchRuntime(encoder, device)
-    from cdsel_backend.pool import runtime_openvino as openvino
-
-    if not openvino.available():
-        return torch_cpu
-    kept = openvino.load(key, cache, precision)
-    if kept is not None:
-        return kept
-    return Adaptive(
-        torch_cpu, lambda pixels, vectors: openvino.find(encoder, key, cache, pixels, vectors, precision)
-    )
-
-
-def _on_cpu(encoder: nn.Module) -> Callable[[], Runtime]:
-    return lambda: TorchRuntime(copy.deepcopy(encoder).to("cpu"))
 
 
 class TorchRuntime:

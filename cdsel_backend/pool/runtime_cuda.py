@@ -79,7 +79,7 @@ class CudaRuntime:
         """Copy a network to each device.
 
         Args:
-            encoder: see `runtime.make_runtime`; it stays as it is.
+            encoder: see `runtime_choice.make_runtime`; it stays as it is.
             devices: where it shall run.
             fallback: makes the runtime that takes over when no device has memory for one picture.
             half: compute in bfloat16, by autocast: normalisations stay in float32.

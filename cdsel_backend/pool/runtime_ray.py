@@ -20,7 +20,8 @@ from torch import nn
 
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.network import ready_timm
-from cdsel_backend.pool.runtime import Pixels, Precision, Vectors, make_runtime, run_all
+from cdsel_backend.pool.runtime import Pixels, Precision, Vectors, run_all
+from cdsel_backend.pool.runtime_choice import make_runtime
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class RayWorker:
     """What runs on another machine: the network with the runtime that suits it there."""
 
     def __init__(self, encoder: bytes, key: str, precision: Precision) -> None:
-        """Unpack the network; `key` and `precision`: see `runtime.make_runtime`."""
+        """Unpack the network; `key` and `precision`: see `runtime_choice.make_runtime`."""
         ready_timm()  # before pickle imports it
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._runtime = make_runtime(pickle.loads(encoder), device, key=key, precision=precision)
@@ -54,10 +55,10 @@ class RayRuntime:
         """Connect and start the workers; waits for the first.
 
         Args:
-            encoder: see `runtime.make_runtime`.
+            encoder: see `runtime_choice.make_runtime`.
             address: of the cluster, such as "ray://host:10001"; "auto" for the one that this machine belongs to.
-            key: see `runtime.make_runtime`.
-            precision: see `runtime.make_runtime`.
+            key: see `runtime_choice.make_runtime`.
+            precision: see `runtime_choice.make_runtime`.
 
         Raises:
             BackboneError: Ray is not installed, the cluster does not answer, or no worker starts.

@@ -3,6 +3,7 @@
 To add a kind of source, write a `PoolSource` in a module of its own and name it in `open_source`.
 """
 
-from cdsel_backend.sources.opening import SourceOptions, open_source
+from cdsel_backend.sources.opening import open_source
+from cdsel_backend.sources.options import SourceOptions
 
 __all__ = ["SourceOptions", "open_source"]

@@ -10,12 +10,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from cdsel_backend.pool import dicom
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.patience import StorageFails, read_in_time, storages
 from cdsel_backend.pool.source import SourceError
+from cdsel_backend.sources.options import SourceOptions
 from cdsel_backend.sources.storage import (
     Trouble,
     blaming,
@@ -27,9 +28,6 @@ from cdsel_backend.sources.storage import (
     words_of,
 )
 from cdsel_backend.sources.walk import Found, stamp_of, walk_local, walk_remote
-
-if TYPE_CHECKING:
-    from cdsel_backend.sources.opening import SourceOptions
 
 MAX_BYTES = 200 * 1024 * 1024
 HEADER_BYTES = 256 * 1024  # asked of a storage to read a DICOM header

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
-
 from cdsel_backend.pool.source import PoolSource, SourceError
 from cdsel_backend.sources.files import MAX_BYTES, Files
+from cdsel_backend.sources.folder import FolderSource
+from cdsel_backend.sources.manifest import ManifestSource, reader_of
+from cdsel_backend.sources.options import DEFAULTS, SourceOptions
 from cdsel_backend.sources.storage import is_remote
 
 _FIXES = {
@@ -26,36 +25,9 @@ _FIXES = {
 """What people name that is not read: how names end -> what to do."""
 
 
-@dataclass(frozen=True)
-class SourceOptions:
-    """How a source is to be read; what an admin names once, in `cdsel pool add`.
-
-    Attributes:
-        image: the column with the images' paths (tables); None takes the first that is named like one.
-        root: where those paths start; None takes the folder of the table.
-        frame: of DICOM files with several frames the one to use, from 0; None takes the middle one.
-        burned_in: whether DICOM files that say that their pixels show who the patient is may be used.
-    """
-
-    image: str | None = None
-    root: str | None = None
-    frame: int | None = None
-    burned_in: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-    @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> SourceOptions:
-        """Read what `to_json` gave, of this version or another."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in kept.items() if name in known})
-
-
 def open_source(
     address: str,
-    options: SourceOptions = SourceOptions(),
+    options: SourceOptions = DEFAULTS,
     *,
     key: bytes,
     max_bytes: int = MAX_BYTES,
@@ -74,9 +46,6 @@ def open_source(
     Raises:
         SourceError: there is no such file or folder, or it is of no kind that can be read.
     """
-    from cdsel_backend.sources.folder import FolderSource
-    from cdsel_backend.sources.manifest import ManifestSource, reader_of
-
     name = address.rstrip("/").replace("\\", "/").rpartition("/")[2].lower()
     if reader_of(name) is not None:
         folder = address.replace("\\", "/").rpartition("/")[0] or ("" if is_remote(address) else ".")

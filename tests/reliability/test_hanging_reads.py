@@ -23,7 +23,7 @@ from cdsel_backend.pool.prepare import Preparation
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.sources.files import MAX_BYTES, Files
-from cdsel_backend.sources.opening import SourceOptions
+from cdsel_backend.sources.options import SourceOptions
 from cdsel_backend.store import Store
 
 
