@@ -350,6 +350,25 @@ def test_two_numbers_in_one_field_are_two_variables(name, form, parts):
     assert {column.excluded for column in read_columns(rows, ignore=[name])} == {"ignored in the settings"}
 
 
+@pytest.mark.parametrize(
+    ("usual", "far", "name"),
+    [
+        (list(range(20, 90)), 999, "999"),
+        (list(range(20, 90)), -1, "-1"),
+        ([x / 10 for x in range(5, 60)], "-9", "-9"),
+        ([f"2020-01-{day:02}" for day in range(1, 29)], "1900-01-01", "1900-01-01"),
+        ([f"{day:02}.01.2020" for day in range(1, 29)], "31.12.9999", "9999-12-31"),
+    ],
+)
+def test_values_that_stand_for_missing_ones_are_named(usual, far, name):
+    """999 among ages would stretch the oldest range, in silence."""
+    assert read(usual * 5 + [far] * 4).note == (
+        f"4 values are {name}, far from the others: leave them empty if they mean that the value is missing"
+    )
+    assert read(usual * 5).note == ""
+    assert read([99, 99, *range(60, 99)] * 3).note == ""
+
+
 def test_odd_values_of_a_field_of_numbers_are_counted_with_an_example():
     column = read(["see note" if i % 50 == 0 else 20 + i % 60 for i in range(300)])
     assert column.note == "6 values are no number, such as 'see note', and count as missing"

@@ -61,6 +61,8 @@ _BINS = 5
 _FIRST_TIME = datetime(1, 1, 1, tzinfo=timezone.utc).timestamp()
 _LAST_TIME = datetime(9999, 12, 31, tzinfo=timezone.utc).timestamp()
 TINY = 1e-300  # what is smaller is 0 to a reader
+_STAND_INS = frozenset(sign * number for sign in (1, -1) for number in (9, 99, 999, 9999, 99999)) | {-1.0}
+_FEWEST_FOR_FAR = 7  # different values: fewer are levels, each by its own name
 _MAX_CODES = 30  # different whole numbers that can be codes
 
 # Whole numbers are codes, without an order to cut at, where the last word of the field's name that is in either list is
@@ -103,7 +105,8 @@ class Column:
     the first (seconds since 1970 where it is `dated`). `reading` is how texts are read as its numbers, where they are
     not plain ones. `excluded` says why it is no candidate confounder. `part_of` names the field where the variable is
     one of several numbers in its texts, the `part`-th. `odd` values of the field, such as `example`, are not what the
-    others are, and count as missing.
+    others are, and count as missing; `far` are all `far_value`, which lies far from the others and may mean that they
+    are missing.
     """
 
     name: str
@@ -118,6 +121,8 @@ class Column:
     part: int = 0
     odd: int = 0
     example: str = ""
+    far: int = 0
+    far_value: str = ""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -144,6 +149,8 @@ class Column:
             "part": self.part,
             "odd": self.odd,
             "example": self.example,
+            "far": self.far,
+            "far_value": self.far_value,
         }
 
     @classmethod
@@ -159,13 +166,19 @@ class Column:
 
     @property
     def note(self) -> str:
-        """What to know of its values besides: how many are odd ones; empty where none is."""
-        if not self.odd:
-            return ""
-        values, count = form(self.odd, "value is", "values are"), form(self.odd, "counts", "count")
-        times = self.reading is not None and self.reading.times
-        what = "date" if self.dated else "time" if times else "number"
-        return f"{self.odd:,} {values} no {what}, such as {self.example!r}, and {count} as missing"
+        """What to know of its values besides: how many are odd, or may stand for missing ones; empty where none is."""
+        said = []
+        if self.odd:
+            values, count = form(self.odd, "value is", "values are"), form(self.odd, "counts", "count")
+            times = self.reading is not None and self.reading.times
+            what = "date" if self.dated else "time" if times else "number"
+            said.append(f"{self.odd:,} {values} no {what}, such as {self.example!r}, and {count} as missing")
+        if self.far:
+            said.append(
+                f"{self.far:,} values are {self.far_value}, far from the others: leave them empty if they mean that "
+                "the value is missing"
+            )
+        return "; ".join(said)
 
     @property
     def names(self) -> NDArray[np.str_]:
@@ -277,7 +290,13 @@ def _read_column(name: str, fields: Fields) -> Column:
             str(raw[i]).strip() for i in np.flatnonzero(~np.isfinite(found)).tolist() if values[i] is not None
         )
         column = _numeric(name, found, dated=dated, reading=reading)
-        return replace(column, odd=odd.total(), example=_text(odd.most_common(1)[0][0])) if odd else column
+        if odd:
+            column = replace(column, odd=odd.total(), example=_text(odd.most_common(1)[0][0]))
+        far = _far(found[np.isfinite(found)], dated=dated)
+        if far is None or column.excluded is not None:
+            return column
+        text = _day(far, reading.dates if reading else "") if dated else _short(far, 15)
+        return replace(column, far=int((found == far).sum()), far_value=text)
 
     dated = sum(isinstance(value, datetime) for value in filled) >= MOSTLY * len(filled)
     numbers = _numbers(values, dated=dated)
@@ -555,6 +574,19 @@ def _numeric(
     return _finish(
         Column(name, "numeric", _with_special(labels, names), _EMPTY, excluded, edges, dated, reading), names
     )
+
+
+def _far(known: NDArray[np.float64], *, dated: bool) -> float | None:
+    """The least or greatest value, where it occurs several times, lies far from the others, and often means missing."""
+    values, counts = np.unique(known, return_counts=True)
+    if len(values) < _FEWEST_FOR_FAR:
+        return None
+    for far, others, count in ((values[-1], values[:-1], counts[-1]), (values[0], values[1:], counts[0])):
+        gap = min(abs(far - others[0]), abs(far - others[-1]))
+        alone = far < 0 <= others[0] or gap > others[-1] - others[0]
+        if count > 1 and alone and (dated or far in _STAND_INS):
+            return float(far)
+    return None
 
 
 def _named_as(name: str) -> Literal["", "amount", "code"]:

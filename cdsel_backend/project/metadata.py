@@ -26,7 +26,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Item, Json
 from cdsel_backend.training import one_side_each
 
-FORM = 9  # of the files
+FORM = 10  # of the files
 
 
 @dataclass(frozen=True, eq=False)
