@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -63,6 +63,7 @@ _LAST_TIME = datetime(9999, 12, 31, tzinfo=timezone.utc).timestamp()
 TINY = 1e-300  # what is smaller is 0 to a reader
 _STAND_INS = frozenset(sign * number for sign in (1, -1) for number in (9, 99, 999, 9999, 99999)) | {-1.0}
 _FEWEST_FOR_FAR = 7  # different values: fewer are levels, each by its own name
+_FIRST_VALUES = 100  # one of them at least holds several numbers, where most of a field do
 _MAX_CODES = 30  # different whole numbers that can be codes
 
 # Whole numbers are codes, without an order to cut at, where the last word of the field's name that is in either list is
@@ -258,6 +259,8 @@ def _read_parts(field: str, fields: Fields) -> list[Column]:
     if field.startswith(FILE_PREFIX):
         return []
     values = fields.values[field]
+    if not any(isinstance(value, str) and parts_of(tidy(value)) for value in values[:_FIRST_VALUES]):
+        return []
     texts = {tidy(value) for value in values if isinstance(value, str)}
     found = []
     for part, name in enumerate(part_names(field, [text for text in texts if not is_no_value(text)])):
@@ -304,13 +307,13 @@ def _read_column(name: str, fields: Fields) -> Column:
     first = str(_first(raw, values)).strip()
     clock = _last_word(name) == "time" and bool(_TIMES_AS_NUMBERS.fullmatch(first))
     if plain < len(filled) or clock or _DAYS_AS_NUMBERS.fullmatch(first) or MONTH_AS_NUMBER.fullmatch(first):
-        texts = [tidy(str(given)) for given, value in zip(raw, values, strict=True) if value is not None]
+        tidied = [tidy(str(given)) for given in fields.values[name]]
+        codes = fields.codes[name].tolist()
+        texts = [tidied[code] for code, value in zip(codes, values, strict=True) if value is not None]
         reading = find_reading(texts, clock=clock)
         if reading is not None and reading.unit == "s" and _AGE_WORD.search(name):
             reading = None  # 20s, 30s: decades of life
-        if reading is not None and (
-            reading.dates or reading.times or sum(map(_is_read(reading), texts)) > plain
-        ):
+        if reading is not None and (reading.dates or reading.times or reading.count(Counter(texts)) > plain):
             return numeric(_read_numbers(raw, values, reading), reading, dated=bool(reading.dates))
     if style := _unix(name, [tidy(str(given)) for given in fields.values[name] if given is not None]):
         reading = Reading(dates=style)
@@ -383,15 +386,17 @@ def _first(raw: Sequence[object], values: Sequence[object]) -> object:
     return next(given for given, value in zip(raw, values, strict=True) if value is not None)
 
 
-def _is_read(reading: Reading) -> Callable[[str], bool]:
-    return lambda text: reading.number(text) is not None
-
-
 def _read_numbers(raw: Sequence[object], values: Sequence[object], reading: Reading) -> NDArray[np.float64]:
     """Return (n,): the numbers that a reading finds, nan for what is missing or none."""
     found = np.full(len(raw), np.nan)
+    known: dict[str, float | None] = {}
     for i, (given, value) in enumerate(zip(raw, values, strict=True)):
-        number = None if value is None else reading.number(tidy(str(given)))
+        if value is None:
+            continue
+        text = str(given)
+        if text not in known:
+            known[text] = reading.number(tidy(text))
+        number = known[text]
         if number is not None:
             found[i] = number
     return found
@@ -515,8 +520,10 @@ def _column(
     counts = Counter(text for text in spelled if text is not None)
     named: dict[str, str] = {}
     sizes: Counter[str] = Counter()
+    level: dict[str, str] = {}
     for text, count in counts.most_common():
-        sizes[named.setdefault(_fold(text), text)] += count
+        level[text] = named.setdefault(_fold(text), text)
+        sizes[level[text]] += count
     kept = [
         level for level, _ in sizes.most_common(_MAX_LEVELS if len(sizes) <= _MAX_LEVELS else _MAX_LEVELS - 1)
     ]
@@ -525,7 +532,6 @@ def _column(
     )
     kept.sort(key=(lambda level: (float(level.split()[0]), level)) if all_numbers else str.casefold)
     allowed = set(kept)
-    level = {text: named[_fold(text)] for text in counts}
     levels = [MISSING if text is None else level[text] for text in spelled]
     names = [level if level in allowed or level == MISSING else OTHER for level in levels]
     return _finish(Column(name, "categorical", _with_special(kept, names), _EMPTY, excluded), names)

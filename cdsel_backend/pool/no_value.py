@@ -25,12 +25,15 @@ _MARKS = re.compile(r"[-–—−?._… /:]*|\\n|∅|['\"]+")  # \N: as database
 _NO_DATE = re.compile(r"0{4}[-/.]00[-/.]00(?:[ t]00:00(?::00)?)?|00[-/.]00[-/.]0{4}|0{8}")
 _CELL_ERROR = re.compile(r"#[¡¿]?[\w/]+[!?]|#n/?[adv]|#div/0")
 _PATTERNS = (_MARKS, _SHORT, _NO_DATE, _CELL_ERROR)
+_FIRST_LETTERS = "nkso0"  # of what the patterns match, besides marks
 _BRACKETS = re.compile(r"\((.*)\)|\[(.*)\]|<(.*)>|\{(.*)\}")
 
 
 def is_no_value(text: str) -> bool:
     """Whether a text, without blanks around it, says that a value is missing: `k.A.`, `(null)`, `0000-00-00`, `#NV`."""
     word = text.casefold()
+    if word[:1].isalnum() and word[0] not in _FIRST_LETTERS:  # nearly all values
+        return word.rstrip(" .") in _WORDS
     if found := _BRACKETS.fullmatch(word):
         word = next(part for part in found.groups() if part is not None).strip()
         if word in _IN_BRACKETS:

@@ -164,6 +164,10 @@ class Reading:
             return number * _YEARS[unit]
         return number if unit.casefold() in ("", self.unit.casefold()) else None
 
+    def count(self, texts: Mapping[str, int]) -> int:
+        """Return how many of some texts, with how often each occurs, say a number."""
+        return sum(count for text, count in texts.items() if self.number(text) is not None)
+
     def meta(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return asdict(self)
@@ -190,7 +194,7 @@ def find_reading(texts: Sequence[str], *, clock: bool = False) -> Reading | None
         loose = replace(best, loose=True)
         if sum(loose.number(text) is not None for text in looked_at) > share * len(looked_at):
             best = loose
-    if best is None or sum(best.number(text) is not None for text in texts) < MOSTLY * len(texts):
+    if best is None or best.count(Counter(texts)) < MOSTLY * len(texts):
         return None
     return best
 
