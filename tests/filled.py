@@ -18,7 +18,7 @@ from serving import running
 
 from cdsel_backend.demo.sample import IMAGE_COLUMN, LABEL_COLUMN, draw_sample
 from cdsel_backend.labelstudio.queue import PUSHED
-from cdsel_backend.reconcile import learn, rounds
+from cdsel_backend.reconcile import confounders, rounds, training
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.insight import explain
 from cdsel_backend.reconcile.loop import lay_out
@@ -100,7 +100,7 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
         [(usable[-2][0], "the JPEG file is truncated", 0.0), (usable[-1][0], "404: no such file", 0.0)]
     )
     context = Context(store, server, None)  # type: ignore[arg-type]  # none of the steps below calls Label Studio
-    assert learn.detect_confounders(context, State(store, project))
+    assert confounders.detect_confounders(context, State(store, project))
     labels = []
     for number in range(ROUNDS):
         assert rounds.select_round(context, State(store, project))
@@ -127,11 +127,11 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
         store.add_event(QUEUE, PUSHED, {"tasks": tasks}, handled=True, seconds=0.4)
         store.add_event(QUEUE, "ANNOTATION_CREATED", {"tasks": [5000 + row.rank for row in done[-1:]]})
         if number < ROUNDS - 1:
-            learn.detect_confounders(context, State(store, project))
-            assert learn.train(context, State(store, project))
+            confounders.detect_confounders(context, State(store, project))
+            assert training.train(context, State(store, project))
             if number == ROUNDS - 2:  # the pages show the last one
                 assert explain(context, State(store, project))
-            learn.update_report(context, State(store, project))
+            confounders.update_report(context, State(store, project))
     answers = {"answers": 1, "withdrawn": 0, "images": 0}
     store.handle_events([event.id for event in store.open_events([POOL, QUEUE])], answers)
     state = State(store, project)

@@ -12,10 +12,11 @@ from world import rows_of
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.project.source import take_in
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.embedding import embed
-from cdsel_backend.reconcile.learn import detect_confounders, train
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.training import train
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 

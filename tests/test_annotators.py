@@ -18,8 +18,8 @@ from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.labelstudio.placing import plan, stranded
 from cdsel_backend.labelstudio.queue_projects import queue_title, status_line, with_line
 from cdsel_backend.reconcile.books import sync_queues
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.queues import annotator_problems, describe, find_annotators
 from cdsel_backend.reconcile.rounds import push, select_round

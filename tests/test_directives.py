@@ -7,8 +7,8 @@ import pytest
 from world import World
 
 from cdsel_backend.project.embedded import read_pool
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.insight import random_share
-from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.selection import neutral_sentence
 from cdsel_backend.store.records import Directive

@@ -13,7 +13,7 @@ from desk import Desk, make_pool
 
 from cdsel_backend.labelstudio.client import LabelStudioError
 from cdsel_backend.reconcile import replacements
-from cdsel_backend.reconcile.learn import detect_confounders
+from cdsel_backend.reconcile.confounders import detect_confounders
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from cdsel_backend.pool.columns import MISSING, Column
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.wording import conflicting_labels
 from cdsel_backend.reconcile import equal_images
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.insight import first_of_each, random_share
-from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.round import RoundPool
 from cdsel_backend.selection import Problem, SelectionOptions, repeats, select, strategies

@@ -14,8 +14,8 @@ from world import SIZE, World
 from cdsel_backend.confounders import Report, Verdict
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioUnreachable
 from cdsel_backend.reconcile import embedding
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.embedding import embed
-from cdsel_backend.reconcile.learn import detect_confounders
 from cdsel_backend.store import PoolTask, State
 from cdsel_backend.store.records import Request
 

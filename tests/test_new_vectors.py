@@ -7,8 +7,9 @@ import pytest
 from world import SIZE, World
 
 from cdsel_backend.project.serving import load_champion
-from cdsel_backend.reconcile.learn import detect_confounders, train, training_due
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.training import train, training_due
 
 
 @pytest.fixture

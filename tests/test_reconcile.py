@@ -18,19 +18,13 @@ from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.serving import load_champion, model_folder, predict
 from cdsel_backend.project.versions import predecessors
 from cdsel_backend.project.wording import early_training, outcome
-from cdsel_backend.reconcile import learn, loop
+from cdsel_backend.reconcile import loop, training
+from cdsel_backend.reconcile.confounders import detect_confounders, update_report
 from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.reconcile.idle import rests
-from cdsel_backend.reconcile.learn import (
-    check_champion,
-    detect_confounders,
-    held_out_metrics,
-    not_worse,
-    train,
-    update_report,
-)
 from cdsel_backend.reconcile.loop import check_settings, waiting_for
 from cdsel_backend.reconcile.rounds import preannotate, select_round
+from cdsel_backend.reconcile.training import check_champion, held_out_metrics, not_worse, train
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import PoolTask
 from cdsel_backend.store.leases import training_lease
@@ -472,15 +466,15 @@ def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(wor
     world.round()
     first, second = (row.version for row in world.state().trainings)
     assert world.state().project.champion == second
-    real = {name: getattr(learn, name) for name in ("train_model", "load_version")}
+    real = {name: getattr(training, name) for name in ("train_model", "load_version")}
     compared = []
 
     def load(server, state, version):
         compared.append(version)
         return real["load_version"](server, state, version)
 
-    monkeypatch.setattr(learn, "load_version", load)
-    hooked = getattr(learn, moment)
+    monkeypatch.setattr(training, "load_version", load)
+    hooked = getattr(training, moment)
 
     def with_an_admin(*arguments, **options):
         found = hooked(*arguments, **options)
@@ -488,7 +482,7 @@ def test_a_champion_chosen_while_a_training_runs_is_what_it_is_compared_with(wor
             world.store.set_champion(world.project, first, who="admin")
         return found
 
-    monkeypatch.setattr(learn, moment, with_an_admin)
+    monkeypatch.setattr(training, moment, with_an_admin)
     world.round()
     assert compared == ([first] if moment == "train_model" else [second, first])
     third = world.state().trainings[-1]

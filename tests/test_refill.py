@@ -13,8 +13,9 @@ from world import World
 from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.reconcile import rounds
-from cdsel_backend.reconcile.learn import detect_confounders, train, training_due
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.rounds import refill, select_round
+from cdsel_backend.reconcile.training import train, training_due
 from cdsel_backend.store.leases import training_lease
 
 HOLDER = "a training"

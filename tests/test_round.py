@@ -9,8 +9,9 @@ import pytest
 from world import World
 
 from cdsel_backend.project.embedded import read_pool
-from cdsel_backend.reconcile.learn import detect_confounders, train
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.training import train
 from cdsel_backend.selection import SelectionOptions
 from cdsel_backend.simulate.dataset import Dataset, load_dataset
 from cdsel_backend.simulate.plan import Plan

@@ -15,9 +15,10 @@ from world import World
 
 from cdsel_backend.project.serving import load_champion, model_folder
 from cdsel_backend.project.versions import kept
-from cdsel_backend.reconcile.learn import check_champion, detect_confounders
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.training import check_champion
 from cdsel_backend.reconcile.training_process import ORIGIN, explain_apart, train_apart
 from cdsel_backend.store.leases import explaining_lease
 from cdsel_backend.store.records import Request

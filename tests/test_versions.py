@@ -10,7 +10,7 @@ from world import World
 
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import NEWEST, aliases, kept, predecessors, provenance
-from cdsel_backend.reconcile.learn import train
+from cdsel_backend.reconcile.training import train
 from cdsel_backend.server.models_command import models
 from cdsel_backend.training.model_files import load
 

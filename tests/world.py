@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from conftest import LABEL_CONFIG
 
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.learn import detect_confounders, train
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.training import train
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store
 

@@ -13,6 +13,7 @@ from cdsel_backend.project.serving import model_folder
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Became, Json, Training
+from cdsel_backend.training import load_meta
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 NEWEST, PROMOTIONS = 10, 5  # versions kept beside the champion: the newest, and the last that were promoted
@@ -33,6 +34,17 @@ def provenance(state: State, labels: Mapping[str, str]) -> Json:
         "backbone": state.project.backbone,
         "libraries": {"python": platform.python_version()} | {name: installed(name) for name in _LIBRARIES},
     }
+
+
+def group_of(server: ServerSettings, state: State, version: str) -> str | None:
+    """The setting `group` as it was when a version was trained.
+
+    Raises:
+        ModelFormatError: the version's folder is damaged; the message names the file.
+    """
+    meta = load_meta(model_folder(server, state.project.id) / version)
+    group: str | None = meta.get("settings", {}).get("group")
+    return group
 
 
 def was_promoted(training: Training) -> bool:

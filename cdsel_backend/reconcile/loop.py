@@ -19,18 +19,19 @@ from cdsel_backend.labelstudio.labels import settings_refusal
 from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.project.pool_predictions import keep_predictions
 from cdsel_backend.project.wording import refused
+from cdsel_backend.reconcile.confounders import detect_confounders, update_report
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import withdraw_excluded
 from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.reconcile.idle import Standing, rests, settle
 from cdsel_backend.reconcile.intake import sync
-from cdsel_backend.reconcile.learn import check_champion, detect_confounders, update_report
 from cdsel_backend.reconcile.mirror import mirror
 from cdsel_backend.reconcile.moves import readdress
 from cdsel_backend.reconcile.owner import holds
 from cdsel_backend.reconcile.queues import describe, find_annotators, forget_lost
 from cdsel_backend.reconcile.replacements import withdraw_replaced
 from cdsel_backend.reconcile.rounds import preannotate, push, refill, select_round
+from cdsel_backend.reconcile.training import check_champion
 from cdsel_backend.reconcile.training_process import explain_apart, train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import State

@@ -28,8 +28,8 @@ from cdsel_backend.project.wording import few_labels
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.deaths import forget_death, last_death, note_death
 from cdsel_backend.reconcile.insight import explain, unexplained
-from cdsel_backend.reconcile.learn import train, training_due
 from cdsel_backend.reconcile.processes import End, renewing
+from cdsel_backend.reconcile.training import train, training_due
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, State, Store
 from cdsel_backend.store.leases import explaining_lease, training_lease

@@ -128,9 +128,10 @@ def drawn(size: int) -> dict[str, object]:
     import numpy as np
     from world import World
 
+    from cdsel_backend.reconcile.confounders import detect_confounders, update_report
     from cdsel_backend.reconcile.insight import explain
-    from cdsel_backend.reconcile.learn import detect_confounders, train, update_report
     from cdsel_backend.reconcile.rounds import select_round
+    from cdsel_backend.reconcile.training import train
 
     rng = np.random.default_rng(0)
     malignant = np.arange(size) % 2 == 0

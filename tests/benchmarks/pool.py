@@ -32,10 +32,11 @@ import numpy as np
 from sqlalchemy import insert
 
 from cdsel_backend.project.embedded import read_pool
+from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.learn import detect_confounders, train
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.rounds import select_round
+from cdsel_backend.reconcile.training import train
 from cdsel_backend.round import next_round
 from cdsel_backend.selection import SelectionOptions
 from cdsel_backend.server.inbox import Inbox

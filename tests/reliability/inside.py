@@ -12,8 +12,8 @@ from PIL import Image
 
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.insight import explain
-from cdsel_backend.reconcile.learn import train
 from cdsel_backend.reconcile.processes import End, Target, TrainingProcesses
+from cdsel_backend.reconcile.training import train
 from cdsel_backend.reconcile.training_process import FAILED, _main
 from cdsel_backend.reconcile.worker import Worker
 from cdsel_backend.store import LeaseLost

@@ -36,7 +36,7 @@ import cdsel_backend.pool.backbones as backbones
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import LabelSpace, parse_label_space
 from cdsel_backend.labelstudio.queue_projects import queue_projects
-from cdsel_backend.reconcile import embedding, learn, loop, rounds
+from cdsel_backend.reconcile import confounders, embedding, loop, rounds, training
 from cdsel_backend.reconcile import worker as working
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
@@ -57,8 +57,8 @@ STEPS = {step.__name__ for step in loop.STEPS} | {
 }
 COMPUTATIONS = (
     (EightPixels, "embed_prepared"),
-    (learn, "detect"),
-    (learn, "train_model"),
+    (confounders, "detect"),
+    (training, "train_model"),
     (rounds, "next_round"),
 )
 FILES = {
