@@ -61,7 +61,7 @@ def test_while_a_model_is_trained_the_queue_gets_what_it_needs_and_the_new_model
         queue, "push", lambda *_, most: asked.append(most) or push(world, world.state().waiting[:most])
     )
     monkeypatch.setattr(rounds, "open_queues", lambda *_: False)
-    monkeypatch.setattr(rounds, "Shown", lambda *_: None)
+    monkeypatch.setattr(rounds, "Display", lambda *_: None)
     assert world.store.take_lease(training_lease(world.project), HOLDER)
     assert not world.step(refill), "ten open images last for a while: the model is waited for"
     assert not world.step(select_round)
