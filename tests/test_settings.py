@@ -205,6 +205,11 @@ def test_settings_are_taken_as_people_type_them(name, typed, meant):
         ("backbone", " ", "at least 1 character"),
         ("group", "a\0b", "a character that no text has"),
         ("ignore", ["site", "\ud800"], "a character that no text has"),
+        ("budget", "1.000", "a whole number alone"),
+        ("random_share", 10, "write at most 1"),
+        ("paused", "maybe", "write true or false"),
+        ("group", ["patient"], "a text in quotation marks"),
+        ("annotators", ["ann@example.org"], "how many images it gets"),
         pytest.param("strategy", "x" * 9000, "strategy 'xxx", id="long"),
     ],
 )
@@ -220,13 +225,16 @@ def test_a_refusal_says_how_to_write_it_and_is_no_page_long(name, typed, words):
     [
         ('{"budget": 15, "budget": 80}', "they name 'budget' more than once"),
         ('{"a":' * 100_000, "cannot be used"),
+        ("{“budget”: 15}", "straight double quotation marks"),
+        ("{'budget': 15}", "straight double quotation marks"),
         ('{"budget": ' + "9" * 5000 + "}", "cannot be used"),
     ],
 )
 def test_extra_parameters_that_json_would_take_or_choke_on_are_refused(raw, words):
     with pytest.raises(ValueError, match=words):
         parse_layer(raw)
-    assert parse_layer('\ufeff{"budget": 3}') == {"budget": 3}
+    assert parse_layer('\ufeff{"budget":\u00a03}\u200b') == {"budget": 3}
+    assert parse_layer(" \n") == {}
 
 
 def test_an_empty_variable_is_not_set():

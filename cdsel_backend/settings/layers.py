@@ -12,16 +12,28 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cdsel_backend.settings.project import ProjectSettings
+from cdsel_backend.settings.project import WHOLE_NUMBER, ProjectSettings
 from cdsel_backend.settings.server import allowed_weights
 from cdsel_backend.settings.weights import weights_refusal
 
 LONGEST_REASON = 600  # letters; a value may be a page of text
+_ACCOUNTS = 'write each account with how many images it gets: {"ann@example.org": 100}'
 _UNREAD = {
-    "int_parsing": "write a whole number alone, such as 200",
-    "float_parsing": "write a number alone, with a point: 0.5",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), WHOLE_NUMBER),
+    **dict.fromkeys(("float_parsing", "float_type"), "write a number alone, with a point: 0.5"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "write true or false"),
+    "string_type": 'write a text in quotation marks, such as "patient"',
     "string_unicode": "it holds a character that no text has (half of a pair)",
+    "list_type": 'write a list of names, such as ["site", "age"]',
+    "dict_type": _ACCOUNTS,
+    "literal_error": "write {expected}",
+    "less_than_equal": "write at most {le}",
+    "less_than": "write less than {lt}",
+    "greater_than_equal": "write at least {ge}",
+    "greater_than": "write more than {gt}",
 }
+_BLANKS = str.maketrans({"\u00a0": " ", "\u200b": None, "\ufeff": None})  # as pasted from a text or a page
+_CURLY = ("“", "”", "„", "‘", "’")
 
 LAYERS = ("environment", "labeling config", "extra parameters", "dashboard")
 
@@ -67,12 +79,18 @@ def parse_layer(raw: object) -> dict[str, Any]:
     Raises:
         ValueError: the text is no JSON object; the message says where.
     """
-    if raw is None or raw == "":
+    text = raw.translate(_BLANKS).strip() if isinstance(raw, str) else None
+    if raw is None or text == "":
         return {}
-    if isinstance(raw, str):
+    if text is not None:
         try:
-            raw = json.loads(raw.removeprefix("\ufeff"), object_pairs_hook=_each_once)
+            raw = json.loads(text, object_pairs_hook=_each_once)
         except json.JSONDecodeError as fault:
+            if '"' not in text and any(mark in text for mark in ("'", *_CURLY)):
+                raise ValueError(
+                    "the extra parameters are no valid JSON: write straight double quotation marks around names, as in "
+                    '{"budget": 200, "round_size": 20}'
+                ) from None
             raise ValueError(
                 f"the extra parameters are no valid JSON ({fault.msg} at line {fault.lineno}, column {fault.colno}); "
                 'write for example {"budget": 200, "round_size": 20}'
@@ -131,7 +149,11 @@ def accept(
 
 def _reason(error: ErrorDetails) -> str:
     """What is wrong with a value, as a sentence."""
-    message = _UNREAD.get(error["type"], error["msg"].removeprefix("Value error, "))
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in _UNREAD:
+        message = _UNREAD[error["type"]]
+        for name, limit in (error.get("ctx") or {}).items():
+            message = message.replace(f"{{{name}}}", f"{limit:g}" if isinstance(limit, float) else str(limit))
     return message if len(message) <= LONGEST_REASON else f"{message[:LONGEST_REASON]} …"
 
 

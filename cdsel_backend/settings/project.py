@@ -35,7 +35,13 @@ def _split_commas(value: object) -> object:
 
 
 def _auto_or_names(value: object) -> object:
-    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _split_commas(value)
+    names = _split_commas(value)
+    alone = (
+        names[0].strip().lower()
+        if isinstance(names, list) and len(names) == 1 and isinstance(names[0], str)
+        else ""
+    )
+    return "auto" if alone == "auto" else [] if alone in _NOTHING and alone else names
 
 
 def _quotas(value: object) -> object:
@@ -72,6 +78,7 @@ def _refuse_no_text(value: object) -> None:
         _refuse_no_text(part)
 
 
+WHOLE_NUMBER = "write a whole number alone, such as 200"
 _ADDRESS = re.compile(r"[^@\s:,]+@[^@\s:,]+")
 _NOTHING = ("", "none", "null")  # how people write that a setting that may be left out is not set
 
@@ -166,6 +173,8 @@ changes; a task that a person annotated there is left alone. False: nothing more
         if not isinstance(value, str):
             return value
         value = value.strip()
+        if int in (kind, *get_args(kind)) and "." in value:
+            raise ValueError(WHOLE_NUMBER)  # 1.000 may be a thousand
         if type(None) in get_args(kind) and value.lower() in _NOTHING:
             return None
         return value.lower() if get_origin(kind) is Literal and value.lower() in get_args(kind) else value
