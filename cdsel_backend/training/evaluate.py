@@ -53,72 +53,44 @@ def evaluate(
 
     Raises ValueError for shapes that do not fit, and where an item has no label.
     """
-    n = len(labels)
-    if probabilities.shape != (n, len(classes)):
-        raise ValueError(
-            f"probabilities are {probabilities.shape}, not {(n, len(classes))}, for "
-            f"{number_of(len(classes), 'class', 'classes')}"
-        )
-    codes = kind.codes(labels)
-    asked = codes >= 0
-    if n and not asked.any(axis=1).all():
-        raise ValueError("evaluate needs a label for every item; leave the unlabelled out")
-    decisions, by_decision = kind.decisions(classes), kind.by_decision(probabilities)
-    right = kind.decided(probabilities) == codes
-    cells = cells_of(labels, columns, classes, 1, kind=kind)
-    sizes, patients = cells.members.sum(axis=0), patients_of(cells.members, groups)
-    reliable = (sizes >= minimum) & (patients >= MIN_PATIENTS if groups is not None else True)
+    codes = _codes_of(probabilities, labels, classes, kind)
+    n, right = len(labels), kind.decided(probabilities) == codes
+    cells, outcomes = (cells_of(labels, by, classes, 1, kind=kind) for by in (columns, ()))
+    sizes = cells.members.sum(axis=0)
+    patients = None if groups is None else patients_of(cells.members, groups)
+    reliable = (sizes >= minimum) & (True if patients is None else patients >= MIN_PATIENTS)
     judged = cells.take(reliable)
-    outcomes = cells_of(labels, [], classes, 1, kind=kind)
-    counted = _comparable(outcomes, min(minimum, LEAST_OUTCOME))
-    balanced = outcomes.take(np.isin(outcomes.column, counted))
-    once = np.ones((1, n))
-
-    def accuracies(some: Cells, weights: Array = once) -> Array:
-        inside = some.members.astype(np.float64)
-        return weighted_shares(inside * right[:, some.column], inside, weights)
-
-    listed: list[dict[str, Any]] = [
-        {"group": name, "n": int(size), "accuracy": float(accuracy), "unreliable": not judged_too}
-        for name, size, accuracy, judged_too in zip(
-            cells.names, sizes, accuracies(cells)[0], reliable.tolist(), strict=True
-        )
-    ]
-    if groups is not None:
-        listed = [{**group, "patients": int(count)} for group, count in zip(listed, patients, strict=True)]
+    balanced = outcomes.take(np.isin(outcomes.column, _comparable(outcomes, min(minimum, LEAST_OUTCOME))))
     reasons: dict[str, str] = {}
     if n < minimum:
         reasons["accuracy"] = f"only {number_of(n, 'held-out label')}; {minimum} are needed"
-    if not len(counted):
+    if not balanced.names:
         reasons["balanced_accuracy"] = "too few held-out labels of some class"
     if len(judged.names) < 2:
         reasons["group_balanced_accuracy"] = few_groups(sizes, minimum)
         reasons["worst_group_accuracy"] = reasons["group_balanced_accuracy"]
-    made = np.flatnonzero(asked.any(axis=0))
-    every = Cells(tuple(map(str, made)), asked[:, made], made)
+    every = _decided(codes)
     measures: dict[str, Callable[[Array], Array]] = {
-        "accuracy": lambda w: accuracies(every, w).mean(axis=1),
-        "balanced_accuracy": lambda w: _by_decision(balanced, accuracies(balanced, w)).mean(axis=1),
-        "group_balanced_accuracy": lambda w: accuracies(judged, w).mean(axis=1),
-        "worst_group_accuracy": lambda w: accuracies(judged, w).min(axis=1),
+        "accuracy": lambda w: _accuracies(right, every, w).mean(axis=1),
+        "balanced_accuracy": lambda w: _by_decision(balanced, _accuracies(right, balanced, w)).mean(axis=1),
+        "group_balanced_accuracy": lambda w: _accuracies(right, judged, w).mean(axis=1),
+        "worst_group_accuracy": lambda w: _accuracies(right, judged, w).min(axis=1),
     }
-    strata = _joint(cells.members) if len(decisions) == 1 else joint_codes(columns, n)
+    once = np.ones((1, n))
+    strata = _joint(cells.members) if codes.shape[1] == 1 else joint_codes(columns, n)
     resampled = resample(strata, groups, np.random.default_rng(seed)) if n else np.zeros((0, 0))
-    headlines: dict[str, Any] = {"n": n}
+    headlines: dict[str, Any] = {"n": n} | dict.fromkeys(measures)
     intervals: dict[str, list[float]] = {}
     for name, measure in measures.items():
-        headlines[name] = None
         if name not in reasons:
             headlines[name] = float(measure(once)[0])
             intervals[name] = _interval(measure(resampled))
-    is_judged = "worst_group_accuracy" not in reasons
-    headlines["worst_group"] = judged.names[int(accuracies(judged)[0].argmin())] if is_judged else None
-    headlines["groups"] = listed
-    rows = [np.flatnonzero(made_here) for made_here in asked.T]
-    areas = [
-        within_group_auc(p[own], codes[own, number], [column.take(own) for column in columns])
-        for number, (p, own) in enumerate(zip(by_decision, rows, strict=True))
-    ]
+    of_judged = _accuracies(right, judged, once)[0]
+    has_worst = "worst_group_accuracy" not in reasons
+    headlines["worst_group"] = judged.names[int(of_judged.argmin())] if has_worst else None
+    headlines["groups"] = _listed(cells, _accuracies(right, cells, once)[0], reliable, patients)
+    by_decision = kind.by_decision(probabilities)
+    areas = [_area(p, codes[:, number], columns) for number, p in enumerate(by_decision)]
     errors = [
         _fair_error(p, codes[:, number], judged.take(judged.column == number))
         for number, p in enumerate(by_decision)
@@ -132,17 +104,70 @@ def evaluate(
         if not found:
             reasons[name] = reason
     if kind.several:
+        of_balanced = _accuracies(right, balanced, once)[0]
         headlines["by_class"] = {
             decision.name: {
-                "n": len(rows[number]),
+                "n": int((codes[:, number] >= 0).sum()),
                 "present": int((codes[:, number] == 1).sum()),
-                "balanced_accuracy": _of(number, balanced, accuracies(balanced), np.mean),
-                "worst_group_accuracy": _of(number, judged, accuracies(judged), np.min),
+                "balanced_accuracy": _of(number, balanced, of_balanced, np.mean),
+                "worst_group_accuracy": _of(number, judged, of_judged, np.min),
                 "within_group_auc": areas[number],
             }
-            for number, decision in enumerate(decisions)
+            for number, decision in enumerate(kind.decisions(classes))
         }
     return {**headlines, "intervals": intervals, "reasons": reasons}
+
+
+def _codes_of(
+    probabilities: Array, labels: NDArray[np.integer], classes: Sequence[str], kind: LabelKind
+) -> NDArray[np.int64]:
+    """Return (n, q): the outcome of each decision, -1 where nobody decided. Raises ValueError as `evaluate` does."""
+    if probabilities.shape != (len(labels), len(classes)):
+        raise ValueError(
+            f"probabilities are {probabilities.shape}, not {(len(labels), len(classes))}, for "
+            f"{number_of(len(classes), 'class', 'classes')}"
+        )
+    codes = kind.codes(labels)
+    if len(labels) and not (codes >= 0).any(axis=1).all():
+        raise ValueError("evaluate needs a label for every item; leave the unlabelled out")
+    return codes
+
+
+def _decided(codes: NDArray[np.int64]) -> Cells:
+    """Return a group for each decision that anybody made: all of its items."""
+    asked = codes >= 0
+    made = np.flatnonzero(asked.any(axis=0))
+    return Cells(tuple(map(str, made)), asked[:, made], made)
+
+
+def _accuracies(right: NDArray[np.bool_], cells: Cells, weights: Array) -> Array:
+    """Return (b, g): the accuracy in each group under each row of weights (b, n).
+
+    `right` (n, q): which decisions are as the label says.
+    """
+    inside = cells.members.astype(np.float64)
+    return weighted_shares(inside * right[:, cells.column], inside, weights)
+
+
+def _listed(
+    cells: Cells, accuracies: Array, reliable: NDArray[np.bool_], patients: NDArray[np.int64] | None
+) -> list[dict[str, Any]]:
+    """Return every group with its size and accuracy (g,), and where patients are known, of how many it is."""
+    listed: list[dict[str, Any]] = [
+        {"group": name, "n": int(size), "accuracy": float(accuracy), "unreliable": not is_reliable}
+        for name, size, accuracy, is_reliable in zip(
+            cells.names, cells.members.sum(axis=0), accuracies, reliable.tolist(), strict=True
+        )
+    ]
+    if patients is None:
+        return listed
+    return [{**group, "patients": int(count)} for group, count in zip(listed, patients, strict=True)]
+
+
+def _area(probabilities: Array, codes: NDArray[np.int64], columns: Sequence[Column]) -> float | None:
+    """Return `within_group_auc` of one decision, codes (n,), on the items for which it was made."""
+    own = np.flatnonzero(codes >= 0)
+    return within_group_auc(probabilities[own], codes[own], [column.take(own) for column in columns])
 
 
 def _comparable(outcomes: Cells, least: int) -> NDArray[np.int64]:
@@ -164,8 +189,8 @@ def _by_decision(cells: Cells, accuracies: Array) -> Array:
 
 
 def _of(number: int, cells: Cells, accuracies: Array, summary: Callable[[Array], Any]) -> float | None:
-    """Return the summary of one decision's groups, from accuracies (1, g); None where it has none."""
-    own = accuracies[0, cells.column == number]
+    """Return the summary of one decision's groups, from accuracies (g,); None where it has none."""
+    own = accuracies[cells.column == number]
     return float(summary(own)) if len(own) else None
 
 
