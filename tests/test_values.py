@@ -365,6 +365,9 @@ def test_values_that_stand_for_missing_ones_are_named(usual, far, name):
     assert read(usual * 5 + [far] * 4).note == (
         f"4 values are {name}, far from the others: leave them empty if they mean that the value is missing"
     )
+    assert read(usual * 5 + [far]).note.startswith(
+        f"1 value is {name}, far from the others: leave it empty if it"
+    )
     assert read(usual * 5).note == ""
     assert read([99, 99, *range(60, 99)] * 3).note == ""
 

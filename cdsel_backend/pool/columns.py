@@ -175,9 +175,13 @@ class Column:
             what = "date" if self.dated else "time" if times else "number"
             said.append(f"{self.odd:,} {values} no {what}, such as {self.example!r}, and {count} as missing")
         if self.far:
+            values, they, mean = (
+                form(self.far, *words)
+                for words in (("value is", "values are"), ("it", "them"), ("it means", "they mean"))
+            )
             said.append(
-                f"{self.far:,} values are {self.far_value}, far from the others: leave them empty if they mean that "
-                "the value is missing"
+                f"{self.far:,} {values} {self.far_value}, far from the others: leave {they} empty if {mean} that the "
+                "value is missing"
             )
         return "; ".join(said)
 
@@ -583,14 +587,14 @@ def _numeric(
 
 
 def _far(known: NDArray[np.float64], *, dated: bool) -> float | None:
-    """The least or greatest value, where it occurs several times, lies far from the others, and often means missing."""
-    values, counts = np.unique(known, return_counts=True)
+    """The least or greatest value, where it lies far from the others, and is one that often means missing."""
+    values = np.unique(known)
     if len(values) < _FEWEST_FOR_FAR:
         return None
-    for far, others, count in ((values[-1], values[:-1], counts[-1]), (values[0], values[1:], counts[0])):
+    for far, others in ((values[-1], values[:-1]), (values[0], values[1:])):
         gap = min(abs(far - others[0]), abs(far - others[-1]))
         alone = far < 0 <= others[0] or gap > others[-1] - others[0]
-        if count > 1 and alone and (dated or far in _STAND_INS):
+        if alone and (dated or far in _STAND_INS):
             return float(far)
     return None
 

@@ -55,8 +55,9 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
     automatic = settings.confounders == "auto"
     named = () if automatic else tuple(settings.confounders)
     known = {column.name for column in pool.columns}
+    fields = {column.field for column in pool.columns}
     missing = [name for name in (*named, *settings.ignore) if name not in known]
-    if settings.group and settings.group not in {column.field for column in pool.columns}:
+    if settings.group and settings.group not in fields:
         missing.append(settings.group)
     # Who names a field of several numbers means all of them.
     parts = {name: [column.name for column in pool.columns if column.part_of == name] for name in named}
@@ -64,7 +65,7 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
     context.store.note_problems(
         state.project.id,
         "metadata",
-        [f"no task has a metadata field {name!r}; {_fields_like(name, known)}" for name in missing]
+        [f"no task has a metadata field {name!r}; {_fields_like(name, fields)}" for name in missing]
         + ([pool.typed.unread] if pool.typed.unread else []),
     )
     equal_images.report(context, pool)
