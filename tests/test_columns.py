@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdsel_backend.pool.columns import MISSING, OTHER, read_columns
+from cdsel_backend.pool.column_reading import read_columns
+from cdsel_backend.pool.columns import MISSING, OTHER
 
 HAM = Path(__file__).parents[1].parent / "shared/data/ham10000_site"
 

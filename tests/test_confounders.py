@@ -16,7 +16,8 @@ from cdsel_backend.confounders.association import (
 )
 from cdsel_backend.confounders.dependence import partial_dependence
 from cdsel_backend.confounders.probe import fit_probe
-from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.pool.column_reading import read_columns
+from cdsel_backend.pool.columns import Column
 
 HAM = Path(__file__).parents[1].parent / "shared/data/ham10000_site"
 needs_ham = pytest.mark.skipif(not HAM.exists(), reason="needs ../shared/data/ham10000_site")

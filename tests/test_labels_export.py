@@ -16,7 +16,7 @@ from cdsel_backend.labels import presence_text
 from cdsel_backend.labelstudio.labels import parse_label_space, space_of
 from cdsel_backend.labelstudio.marks import read_mark
 from cdsel_backend.labelstudio.queue_projects import OUR_LINE, status_line
-from cdsel_backend.pool.columns import read_columns
+from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.store.records import Item
 
 REGIONS = (

@@ -24,7 +24,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.labelstudio.labels import parse_label_space
-from cdsel_backend.pool.columns import read_columns
+from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.audit import audit_rows, moved
 from cdsel_backend.project.wording import next_step

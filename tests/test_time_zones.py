@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from cdsel_backend.labelstudio.source import _Watermark
-from cdsel_backend.pool.columns import read_columns
+from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.server.pages.blueprint import moment
 

@@ -9,7 +9,8 @@ from made import column
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.pool.column_reading import read_columns
+from cdsel_backend.pool.columns import Column
 from cdsel_backend.training import (
     RECIPES,
     ModelFormatError,

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from cdsel_backend.pool.columns import MISSING, Column, read_columns
+from cdsel_backend.pool.column_reading import read_columns
+from cdsel_backend.pool.columns import MISSING, Column
 from cdsel_backend.pool.groups import group_id, unread_groups
 from cdsel_backend.pool.values import Reading, find_reading
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
 from cdsel_backend.phrases import number_of
-from cdsel_backend.pool.columns import read_columns
+from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.store.records import Json
 from cdsel_backend.training import (
     NotEnoughLabels,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.phrases import number_of
-from cdsel_backend.pool.columns import is_missing, tidy
+from cdsel_backend.pool.cleaning import is_missing, tidy
 
 _WHOLE = re.compile(r"^(\d+)\.0$")
 _NESTED = (Mapping, list, tuple, set, frozenset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from cdsel_backend.pool.columns import tidy
+from cdsel_backend.pool.cleaning import tidy
 
 NO_LABEL = frozenset({"", "?", "-", "--", ".", "n/a", "na", "n.a.", "#n/a", "<na>", "nan", "null"})
 """What programs write where there is no label. "none" and "unknown" may be classes and stay."""

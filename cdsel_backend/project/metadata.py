@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.pool.column_reading import read_columns
+from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.fields import Fields
 from cdsel_backend.pool.groups import group_id, unread_groups
 from cdsel_backend.project.array_file import key_of, read_arrays, write_arrays

@@ -11,7 +11,8 @@ import numpy as np
 
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.phrases import number_of
-from cdsel_backend.pool.columns import Column, read_columns
+from cdsel_backend.pool.column_reading import read_columns
+from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.server.shelf import Shelf, open_shelf

@@ -14,7 +14,8 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import LabelSpace, space_of
-from cdsel_backend.pool.columns import MISSING, Column, read_columns
+from cdsel_backend.pool.column_reading import read_columns
+from cdsel_backend.pool.columns import MISSING, Column
 from cdsel_backend.pool.fields import Fields
 from cdsel_backend.project.layout import Layout, make_layout, read_layout
 from cdsel_backend.project.metadata import TypedPool, pool_key

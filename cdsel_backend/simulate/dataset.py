@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders import detect
 from cdsel_backend.phrases import form, number_of
 from cdsel_backend.pool.backbones import View, load_backbone
-from cdsel_backend.pool.columns import MISSING, Column, read_columns
+from cdsel_backend.pool.column_reading import read_columns
+from cdsel_backend.pool.columns import MISSING, Column
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.embed import embed_images
