@@ -265,6 +265,15 @@ MARCH = ("2020-03-01 to 2020-03-05", "2020-03-23 to 2020-03-28")
         ([f"{20 + i % 60} +/- {i % 3} mm" for i in range(300)], ("20-31 mm", "68-79 mm")),
         ([f"{1 + i % 9}.5 x 10^{3 + i % 2}" for i in range(300)], ("1500-3500", "65000-95000")),
         ([f"'{20 + i % 60}" for i in range(300)], ("20-31", "68-79")),
+        ([f"{20 + i % 60} Jahre" for i in range(300)], ("20-31 years", "68-79 years")),
+        ([f"{20 + i % 60} ans" for i in range(300)], ("20-31 years", "68-79 years")),
+        ([f"{20 + i % 60} Stk." for i in range(300)], ("20-31 Stk.", "68-79 Stk.")),
+        ([f"{20 + i % 60} ml/min/1.73m2" for i in range(300)], ("20-31 ml/min/1.73m2", "68-79 ml/min/1.73m2")),
+        ([f"{20 + i % 60} ° C" for i in range(300)], ("20-31 °C", "68-79 °C")),
+        ([f"2020:03:{1 + i % 28:02} 10:11:12" for i in range(280)], MARCH),  # as EXIF writes them
+        ([f"202003{1 + i % 28:02}T101112" for i in range(280)], MARCH),
+        ([f"Mo, {1 + i % 28:02}.03.2020" for i in range(280)], MARCH),
+        ([f"Tue Mar {1 + i % 28:2d} 10:11:12 2020" for i in range(280)], MARCH),
         ([f'="{20 + i % 60}"' for i in range(300)], ("20-31", "68-79")),
         ([f"{['Mar', 'Apr'][i % 2]}-{10 + i % 12}" for i in range(300)], ("2010-03 to 2011-04", "2019-04 to 2021-04")),
         ([f"{1 + i % 28}-Mar-20" for i in range(280)], MARCH),
@@ -335,6 +344,8 @@ def test_seconds_since_1970_are_dates_where_the_field_says_that_it_is_a_time(a_s
         ("BP", "{} / {} mmHg", ("BP (systolic)", "BP (diastolic)")),
         ("size", "{} x {} mm", ("size (1st number)", "size (2nd number)")),
         ("lesion", "{}mm × {}mm", ("lesion (1st number)", "lesion (2nd number)")),
+        ("spacing", "{}\\{}", ("spacing (1st number)", "spacing (2nd number)")),
+        ("spacing", "[{}, {}]", ("spacing (1st number)", "spacing (2nd number)")),
     ],
 )
 def test_two_numbers_in_one_field_are_two_variables(name, form, parts):
@@ -373,6 +384,16 @@ def test_values_that_stand_for_missing_ones_are_named(usual, far, name):
     assert read([99, 99, *range(60, 99)] * 3).note == ""
 
 
+def test_lists_of_two_numbers_are_two_variables():
+    rows = [{"PixelSpacing": [0.1 + i / 400, 0.5 + i / 400]} for i in range(300)]
+    whole, *found = read_columns(rows)
+    assert "holds 2 numbers" in whole.excluded
+    assert [column.levels[0] for column in found] == ["0.1-0.247", "0.5-0.647"]
+    assert found[0].encode(rows).codes.tolist() == found[0].codes.tolist()
+    few = read_columns([{"PixelSpacing": [0.5, 0.5] if i % 2 else [0.7, 0.7]} for i in range(60)])
+    assert few[1].levels == few[2].levels == ("0.5", "0.7")
+
+
 def test_odd_values_of_a_field_of_numbers_are_counted_with_an_example():
     column = read(["see note" if i % 50 == 0 else 20 + i % 60 for i in range(300)])
     assert column.note == "6 values are no number, such as 'see note', and count as missing"
@@ -391,6 +412,7 @@ def test_odd_values_of_a_field_of_numbers_are_counted_with_an_example():
         (["1", "0"] * 49 + ["yes", "0"], ("0", "1"), {"yes": "1"}),
         (["male", "F", "male", "M", "female", "F"], ("F", "male"), {"f": "F", "m": "male"}),
         (["TRUE", "FALSE"], ("FALSE", "TRUE"), {"yes": "TRUE"}),
+        (["pos", "negative", "pos", "positive", "neg", "negative"], ("negative", "pos"), {"positiv": "pos"}),
         (["yes", "no", "maybe", "TRUE"], ("maybe", "no", "TRUE", "yes"), {"y": MISSING}),
         (["1", "2", "yes"], ("1", "2", "yes"), {"true": MISSING}),
     ],

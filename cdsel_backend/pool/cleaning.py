@@ -106,9 +106,16 @@ def level_text(value: str | float | datetime) -> str:
     return text[: _MAX_LETTERS - len(mark)] + mark
 
 
+def in_one(value: object) -> str:
+    """A value as one text, a short list as DICOM writes it; empty for what else holds values."""
+    if isinstance(value, (list, tuple)):
+        return "\\".join(map(str, value)) if 1 < len(value) < 4 else ""
+    return "" if isinstance(value, (Mapping, set, frozenset)) else tidy(str(value))
+
+
 def part_of_text(value: object, part: int) -> str | None:
     """One of the numbers of a text that holds several."""
-    parts = parts_of(tidy(value)) if isinstance(value, str) else ()
+    parts = parts_of(in_one(value))
     return parts[part] if part < len(parts) else None
 
 

@@ -22,6 +22,7 @@ from cdsel_backend.phrases import listed, number_of
 from cdsel_backend.pool.cleaning import (
     clean,
     fold,
+    in_one,
     level_text,
     part_of_text,
     plain_numbers,
@@ -84,15 +85,20 @@ def _read_parts(field: str, fields: Fields) -> list[Column]:
     if field.startswith(FILE_PREFIX):
         return []
     values = fields.values[field]
-    if not any(isinstance(value, str) and parts_of(tidy(value)) for value in values[:_FIRST_VALUES]):
+    if not any(parts_of(in_one(value)) for value in values[:_FIRST_VALUES]):
         return []
-    texts = {tidy(value) for value in values if isinstance(value, str)}
+    texts = {in_one(value) for value in values}
+    filled = [text for text in texts if not is_no_value(text)]
+    lists = any(isinstance(value, (list, tuple)) for value in values)
     found = []
-    for part, name in enumerate(part_names(field, [text for text in texts if not is_no_value(text)])):
+    for part, name in enumerate(part_names(field, filled, levels=not lists)):
         own = Fields(
             fields.n, {name: [part_of_text(value, part) for value in values]}, {name: fields.codes[field]}
         )
-        found.append(replace(_read_column(name, own), part_of=field, part=part))
+        column = _read_column(name, own)
+        if column.kind == "numeric" and not any("/" in text for text in texts):
+            column = replace(column, excluded=None)  # but 1234/2020 may be a case
+        found.append(replace(column, part_of=field, part=part))
     return found
 
 

@@ -36,9 +36,10 @@ MOSTLY = 0.95  # of a field's texts must be read as one thing for the field to b
 
 _ZONE = r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})?(?:\[[A-Za-z/_+-]+\])?"
 _TIME = rf"(?:,?[T ](\d{{1,2}}):(\d{{2}})(?::(\d{{2}})(?:[.,]\d+)?)?\s*([AaPp][Mm])?\s*{_ZONE})?"
-_COMPACT = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)(?:\.\d+)?)?(?:\.0)?")
-_YEAR_FIRST = re.compile(rf"(\d{{4}})([-/.])(\d{{1,2}})\2(\d{{1,2}}){_TIME}")
-_YEAR_LAST = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}){_TIME}")
+_COMPACT = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(?:T?(\d\d)(\d\d)(\d\d)(?:\.\d+)?)?(?:\.0)?")
+_YEAR_FIRST = re.compile(rf"(\d{{4}})([-/.:])(\d{{1,2}})\2(\d{{1,2}}){_TIME}")
+_WEEKDAY = r"(?:[^\W\d_]{2,10}[.,]{0,2} )?"
+_YEAR_LAST = re.compile(rf"{_WEEKDAY}(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}){_TIME}")
 _YEAR_SHORT = re.compile(r"\d{1,2}([-/.])\d{1,2}\1\d{2}")
 _MONTH_NAMES = tuple(
     tuple(names.split())
@@ -58,7 +59,9 @@ _MONTH_NAMES = tuple(
     )
 )
 _MONTH = r"(?P<month>[^\W\d_]{3,10})\.?"
-_WEEKDAY = r"(?:[^\W\d_]{2,10}[.,]{0,2} )?"
+_OF_C = re.compile(
+    r"[^\W\d_]{3} ([^\W\d_]{3}) {1,2}(\d{1,2}) (\d\d:\d\d:\d\d)(?: [A-Z]{3,5})? (\d{4})"
+)  # asctime
 _MONTH_NAMED = (
     re.compile(
         rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?:st|nd|rd|th|er|º)?(?:[-/.]| |\. | de ){_MONTH}(?:[-/. ,]+| de )"
@@ -225,6 +228,7 @@ def date_text(moment: datetime, style: Style | str) -> str:
 
 
 def _month_named(text: str) -> datetime | None:
+    text = _OF_C.sub(r"\2 \1 \4 \3", text)
     for pattern in _MONTH_NAMED:
         found = pattern.fullmatch(text)
         number = _month_of(found["month"]) if found else None

@@ -19,6 +19,10 @@ _FAMILIES = tuple(
             "m male man mann männlich masculin masculino maschile homme hombre",
             "f w female woman frau weiblich féminin femenino femminile femme mujer",
         ),
+        (
+            "pos positive positiv positif positivo +",
+            "neg negative negativ négatif negativo",
+        ),
         ("l left lt links gauche izquierda sinistra", "r right rt rechts droite derecha destra"),
     )
 )

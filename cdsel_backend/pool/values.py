@@ -48,27 +48,35 @@ _FROM_TO = re.compile(
 _PLAIN_SHARE = (
     0.5  # of a field's texts must be numbers as they stand, where `90+` or `60-70` are read as numbers, too
 )
+_MEANINGS = """
+years: year yr yrs y yo y.o y/o jahr jahre jahren j an ans año años ano anos anno anni jaar
+months: month monat monate monaten mois mes meses mese mesi mês maand maanden
+weeks: week woche wochen semaine semaines semana semanas settimana settimane weken
+days: day tag tage tagen jour jours día días dia dias giorno giorni dag dagen
+h: hours hour stunde stunden std heure heures hora horas ora ore
+min: minutes minuten
+s: sec
+%: percent pct
+lb: lbs pounds
+um: µm μm
+ug: µg μg
+ul: µl μl
+€: eur euro euros
+$: usd us$
+£: gbp"""
 _WORDS = {
-    **dict.fromkeys(
-        ("year", "yr", "yrs", "y", "yo", "y.o", "y/o", "years old", "year old", "yrs old"), "years"
-    ),
     **{
-        "month": "months",
-        "week": "weeks",
-        "day": "days",
-        "percent": "%",
-        "pct": "%",
-        "sec": "s",
-        "hours": "h",
+        word: unit
+        for unit, words in (line.split(":", 1) for line in _MEANINGS.split("\n") if line)
+        for word in words.split()
     },
-    **{"µm": "um", "μm": "um", "µg": "ug", "µl": "ul", "μl": "ul"},
-    **{"eur": "€", "euro": "€", "euros": "€", "usd": "$", "us$": "$", "gbp": "£"},
+    **dict.fromkeys(("years old", "year old", "yrs old"), "years"),
 }
 _UNIT_NAMES = """
 % ‰ years months weeks days h min s ms nm um mm cm m km in ng ug mg g kg ul ml cl dl l mv v kv kvp ua ma mas gy cgy mgy
 sv msv hz khz mhz ghz t mt bq kbq mbq gbq mci ° °c °f deg bpm mmhg kpa px pixels dpi ppi mol mmol umol iu miu hu db
-cells copies nl pl fl hpf $ € £ ¥ ₹ ₽ ₩ ₺ r$ kr kr. zł ft fr fr. rs rs. chf cad aud nzd jpy cny inr brl sek nok dkk pln
-czk huf rub try mxn zar sgd hkd krw ils"""
+cells copies lb oz ft nl pl fl hpf $ € £ ¥ ₹ ₽ ₩ ₺ r$ kr kr. zł ft fr fr. rs rs. chf cad aud nzd jpy cny inr brl sek nok
+dkk pln czk huf rub try mxn zar sgd hkd krw ils"""
 _UNITS = frozenset(_UNIT_NAMES.split())
 _IN_ASCII = str.maketrans("−－＋．，％＜＞٪٫’", "--+.,%<>%.'", "٬")
 _GROUPED = {
@@ -110,6 +118,7 @@ _WHOLE_WEEKS = re.compile(
     r"(?:(?:GA|SSW|EG|SA)[:\s]*)?(\d{1,2})\s*(?:SSW|SA|weeks?|wks?|wochen?|w)?", re.IGNORECASE
 )
 _LEAST_GESTATION, _LAST_GESTATION = 12, 46  # weeks; 3+4, 4+3 may be sums of a score
+_WITH_A_WORD = re.compile(rf"{_NUMBER} (?P<word>[^\W\d_]\S{{1,19}})")
 _NOTHING = 1e-300  # what is smaller is `< 0` or `> 0`
 _POWER = re.compile(r"\^?([23])$|([²³])$")
 
@@ -122,7 +131,8 @@ class Reading:
     Numbers carry the `unit`; ages are in years, dates in seconds since 1970 (UTC where they name no zone); a month, a
     quarter and a week are their first day, and `serial` dates the days that spreadsheets count. `times` are times of
     day, or durations, in seconds. Where a reading is `loose`, `90+` and `over 90` are 90 or just beyond, and `60-70`
-    is 65. `gestation` is in weeks: 38+2 is 38 weeks and 2 days.
+    is 65. `gestation` is in weeks: 38+2 is 38 weeks and 2 days. Where
+    the unit is the field's `own_unit`, it is none that is known, but stands behind nearly all of its numbers.
     """
 
     decimal: Literal[".", ","] = "."
@@ -133,6 +143,7 @@ class Reading:
     times: bool = False
     loose: bool = False
     gestation: bool = False
+    own_unit: bool = False
 
     def number(self, text: str) -> float | None:
         """Return the number that a text says, or None."""
@@ -156,6 +167,8 @@ class Reading:
             age = _AGE.fullmatch(text)
             if age:
                 return int(age[1]) * _LETTERS[age[2].lower()]
+        if self.own_unit:
+            text = text.removesuffix(f" {self.unit}")
         quantity = _quantity(_joined(_ABOUT.sub("", bare(text), count=1), self.parted), self.decimal)
         if quantity is None:
             return None
@@ -231,7 +244,16 @@ def _candidates(texts: Sequence[str], *, clock: bool) -> list[Reading]:
             found.append(Reading(decimal=decimal, parted=parted, unit="years", ages=True))
         named = sorted((unit for unit in units if unit), key=lambda unit: (-units[unit], unit))
         found += [Reading(decimal=decimal, parted=parted, unit=unit) for unit in (named[0] if named else "",)]
+        if own := _own_unit(texts):
+            found.append(Reading(decimal=decimal, parted=parted, unit=own, own_unit=True))
     return found
+
+
+def _own_unit(texts: Sequence[str]) -> str:
+    """The word that stands behind the numbers of nearly all texts, such as `20 Stk.`; empty where there is none."""
+    words = Counter(found["word"] for found in map(_WITH_A_WORD.fullmatch, texts) if found)
+    word, count = words.most_common(1)[0] if words else ("", 0)
+    return word if count >= max(_LEAST_TIMES, MOSTLY * len(texts)) else ""
 
 
 def _parted(texts: Sequence[str]) -> Literal["", " ", "'"]:
@@ -321,7 +343,7 @@ def _unit(text: str) -> str | None:
 
 def bare(text: str) -> str:
     """A text with its number first, as `float` writes it: money with its currency last, without `± 2` and `x 10^3`."""
-    text = in_ascii(text)
+    text = in_ascii(text).replace("° C", "°C").replace("° F", "°F")
     for pattern in _MONEY:
         found = pattern.fullmatch(text)
         if found:

@@ -27,7 +27,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Item, Json
 from cdsel_backend.training import one_side_each
 
-FORM = 10  # of the files
+FORM = 11  # of the files
 
 
 @dataclass(frozen=True, eq=False)
