@@ -20,14 +20,7 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.selection import Problem, select, strategies
 from cdsel_backend.simulate import comparisons, measures, report, runner
 from cdsel_backend.simulate.command import simulate
-from cdsel_backend.simulate.dataset import (
-    Dataset,
-    embed_folder,
-    load_dataset,
-    read_embeddings,
-    two_levels,
-    with_pictures,
-)
+from cdsel_backend.simulate.dataset import Dataset, load_dataset, two_levels
 from cdsel_backend.simulate.outcome import GroupResult
 from cdsel_backend.simulate.outcome import Result as Line
 from cdsel_backend.simulate.plan import (
@@ -45,6 +38,7 @@ from cdsel_backend.simulate.plan import (
 from cdsel_backend.simulate.ranking import RATES, rank
 from cdsel_backend.simulate.run import Run, make_scene
 from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
+from cdsel_backend.simulate.vectors import embed_folder, read_embeddings, with_pictures
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.table import UsageError, image_file, read_table
 from cdsel_backend.training import TrainingLabels, TrainingOptions, finetune, train_model

@@ -9,14 +9,8 @@ from typing import Any
 from rich.progress import Progress
 
 from cdsel_backend.phrases import number_of
-from cdsel_backend.simulate.dataset import (
-    Dataset,
-    check_columns,
-    embed_folder,
-    load_dataset,
-    read_embeddings,
-    with_pictures,
-)
+from cdsel_backend.simulate.dataset import Dataset, check_columns, load_dataset
+from cdsel_backend.simulate.vectors import embed_folder, read_embeddings, with_pictures
 from cdsel_backend.table import Row
 
 

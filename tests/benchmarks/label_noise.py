@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.simulate.dataset import Dataset, load_dataset, read_embeddings, two_levels
+from cdsel_backend.simulate.dataset import Dataset, load_dataset, two_levels
+from cdsel_backend.simulate.vectors import read_embeddings
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.table import read_table
 from cdsel_backend.training import Pool, TrainingLabels, TrainingOptions, evaluate, train_head
