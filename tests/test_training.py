@@ -398,6 +398,20 @@ def test_expected_accuracy_follows_the_normal_model():
         assert expected_accuracy(scores, labels, [], classes) == pytest.approx(seen, abs=0.01)
 
 
+def test_expected_accuracy_lets_go_of_its_prior_where_labels_are_clear():
+    labels = np.arange(40) % 2
+    noise = np.random.default_rng(0).normal(size=(40, 2))
+    found = [
+        expected_accuracy(noise + apart * np.eye(2)[labels], labels, [], 2) for apart in (-1, 0, 0.5, 1, 2, 9)
+    ]
+    assert found == sorted(found)
+    assert found[0] < 0.57  # whatever was expected, forty labels say it
+    assert found[-1] > 0.95
+    of_one_class = expected_accuracy(noise[:1], labels[:1], [], 2)
+    assert 0.65 < of_one_class < 0.69  # nothing is known: an AUROC of about .73
+    assert expected_accuracy(np.zeros((40, 2)), labels, [], 2) < 0.6  # all scores equal
+
+
 # evaluation
 
 

@@ -19,16 +19,17 @@ import scipy
 from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.training.evaluate import auroc
 from cdsel_backend.training.shares import Shares
 
 Array = NDArray[np.float64]
 
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
-_PRIOR_AUROC, _PRIOR_PAIRS = 0.75, 12.0
-"""What is believed of the AUROC before any pair is seen, the mean of six tasks, and how many pairs of labels that is
-worth; simulate/EVIDENCE.md has what others cost."""
+_PRIOR_AUROC, _PRIOR_SCALE, _PRIOR_FREEDOM = 0.73, 0.2, 2.0
+"""What is believed of d before any label: Student's t about the d of this AUROC, its scale and its degrees of freedom.
+
+With so few of those, labels that clearly show another d prevail; simulate/EVIDENCE.md has what other priors cost.
+"""
 _ROUNDS = 8
 
 
@@ -92,27 +93,50 @@ def expected_accuracy(
 ) -> float:
     """Return the recall to expect of every class when all are recognised equally well, from out-of-fold scores (m, c).
 
-    The pairwise AUROC inside levels (Hand & Till 2001), weighted by what each pair knows and drawn towards .75 when
-    all know little, becomes the recall of the equal-variance normal model: the integral of phi(x - d) Phi(x)^(C-1).
+    Scores are taken for normal, of equal variance, with the means of two classes d standard deviations apart inside a
+    level (Cohen's d). Its estimate has the variance 1 / w + d^2 / (2 f), for w pairs of labels and f degrees of freedom
+    (Hedges and Olkin 1985); with a prior of heavy tails, as for effect sizes in general (Rouder et al. 2009), it gives
+    how likely each d is, and so the mean of the recall, which is the integral of phi(x - d / sqrt 2) Phi(x)^(C-1).
     """
-    won = weight = 0.0
-    for inside in [column.codes == code for column in columns for code in range(len(column.levels))] or [
-        labels >= 0
-    ]:
-        for a in range(classes):
-            for b in range(a + 1, classes):
-                margin = scores[:, a] - scores[:, b]
+    norm, student = scipy.stats.norm, scipy.stats.t
+    d = np.linspace(0, 4, 201)
+    log_likely = student.logpdf(d, _PRIOR_FREEDOM, np.sqrt(2) * norm.ppf(_PRIOR_AUROC), _PRIOR_SCALE)
+    seen, pairs, freedom = _separation(scores, labels, columns, classes)
+    if pairs and freedom > 1:
+        variance = 1 / pairs + d**2 / (2 * freedom)
+        log_likely -= (seen - d) ** 2 / (2 * variance) + np.log(variance) / 2
+    likely = scipy.special.softmax(log_likely)
+    x = np.linspace(-8, 16, 961)
+    recall = norm.pdf(x - d[:, None] / np.sqrt(2)) @ norm.cdf(x) ** (classes - 1) * (x[1] - x[0])
+    return float(likely @ recall)
+
+
+def _separation(
+    scores: Array, labels: NDArray[np.int64], columns: Sequence[Column], classes: int
+) -> tuple[float, float, float]:
+    """Return Cohen's d of the classes inside levels, by how many pairs of labels, and its degrees of freedom.
+
+    n labels of one class and m of the other in a level are n m / (n + m) pairs. The standard deviation is that inside
+    classes and levels. Of several columns, the pairs and the degrees of freedom are those of one in the mean.
+    """
+    level_masks = [column.codes == code for column in columns for code in range(len(column.levels))]
+    weighted = pairs = freedom = 0.0
+    for a in range(classes):
+        for b in range(a + 1, classes):
+            margin = scores[:, a] - scores[:, b]
+            apart = weight = squares = free = 0.0
+            for inside in level_masks or [labels >= 0]:
                 x, y = margin[inside & (labels == a)], margin[inside & (labels == b)]
+                for values in (x, y):
+                    squares += float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
+                    free += max(len(values) - 1, 0)
                 if len(x) and len(y):
-                    pairs = len(x) * len(y) / (len(x) + len(y))
-                    won, weight = won + pairs * auroc(x, y), weight + pairs
-    weight /= max(len(columns), 1)
-    won /= max(len(columns), 1)
-    believed = (won + _PRIOR_PAIRS * _PRIOR_AUROC) / (weight + _PRIOR_PAIRS)
-    x = np.linspace(-8, 16, 4801)
-    separation = scipy.stats.norm.ppf(np.clip(believed, 0.5, 0.999))
-    norm = scipy.stats.norm
-    return float((norm.pdf(x - separation) * norm.cdf(x) ** (classes - 1)).sum() * (x[1] - x[0]))
+                    own = len(x) * len(y) / (len(x) + len(y))
+                    apart, weight = apart + own * float(x.mean() - y.mean()), weight + own
+            deviation = max(np.sqrt(squares / max(free, 1)), 1e-12)
+            weighted, pairs, freedom = weighted + apart / deviation, pairs + weight, freedom + free
+    several = max(len(columns), 1)
+    return float(np.clip(weighted / max(pairs, 1e-12), -4, 4)), pairs / several, freedom / several
 
 
 def _fair(shares: Array, accuracy: float) -> Array:
