@@ -398,7 +398,7 @@ def test_expected_accuracy_follows_the_normal_model():
         assert expected_accuracy(scores, labels, [], classes) == pytest.approx(seen, abs=0.01)
 
 
-def test_expected_accuracy_lets_go_of_its_prior_where_labels_are_clear():
+def test_expected_accuracy_follows_clear_labels_rather_than_its_prior():
     labels = np.arange(40) % 2
     noise = np.random.default_rng(0).normal(size=(40, 2))
     found = [

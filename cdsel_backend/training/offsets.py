@@ -26,9 +26,10 @@ Array = NDArray[np.float64]
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
 _PRIOR_AUROC, _PRIOR_SCALE, _PRIOR_FREEDOM = 0.73, 0.2, 2.0
-"""What is believed of d before any label: Student's t about the d of this AUROC, its scale and its degrees of freedom.
+"""The prior of d: Student's t about the d of this AUROC, its scale and its degrees of freedom.
 
-With so few of those, labels that clearly show another d prevail; simulate/EVIDENCE.md has what other priors cost.
+With so few of those it is heavy-tailed, and labels that clearly show another d prevail; simulate/EVIDENCE.md has what
+other priors cost.
 """
 _ROUNDS = 8
 
@@ -93,22 +94,22 @@ def expected_accuracy(
 ) -> float:
     """Return the recall to expect of every class when all are recognised equally well, from out-of-fold scores (m, c).
 
-    Scores are taken for normal, of equal variance, with the means of two classes d standard deviations apart inside a
-    level (Cohen's d). Its estimate has the variance 1 / w + d^2 / (2 f), for w pairs of labels and f degrees of freedom
-    (Hedges and Olkin 1985); with a prior of heavy tails, as for effect sizes in general (Rouder et al. 2009), it gives
-    how likely each d is, and so the mean of the recall, which is the integral of phi(x - d / sqrt 2) Phi(x)^(C-1).
+    Scores are taken as normal with equal variance; inside a level the means of two classes lie d standard deviations
+    apart (Cohen's d), and the recall is the integral of phi(x - d / sqrt 2) Phi(x)^(C-1). It is averaged over the
+    posterior of d: the estimate has the variance 1 / w + d^2 / (2 f), for w pairs of labels and f degrees of freedom
+    (Hedges and Olkin 1985), and the prior is heavy-tailed, as is usual for effect sizes (Rouder et al. 2009).
     """
     norm, student = scipy.stats.norm, scipy.stats.t
     d = np.linspace(0, 4, 201)
-    log_likely = student.logpdf(d, _PRIOR_FREEDOM, np.sqrt(2) * norm.ppf(_PRIOR_AUROC), _PRIOR_SCALE)
+    log_posterior = student.logpdf(d, _PRIOR_FREEDOM, np.sqrt(2) * norm.ppf(_PRIOR_AUROC), _PRIOR_SCALE)
     seen, pairs, freedom = _separation(scores, labels, columns, classes)
     if pairs and freedom > 1:
         variance = 1 / pairs + d**2 / (2 * freedom)
-        log_likely -= (seen - d) ** 2 / (2 * variance) + np.log(variance) / 2
-    likely = scipy.special.softmax(log_likely)
+        log_posterior -= (seen - d) ** 2 / (2 * variance) + np.log(variance) / 2
+    posterior = scipy.special.softmax(log_posterior)
     x = np.linspace(-8, 16, 961)
     recall = norm.pdf(x - d[:, None] / np.sqrt(2)) @ norm.cdf(x) ** (classes - 1) * (x[1] - x[0])
-    return float(likely @ recall)
+    return float(posterior @ recall)
 
 
 def _separation(
