@@ -33,6 +33,12 @@ cli.main(["waits"])
 """
 
 
+def _heed_signals() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and `nohup` has it ignore the end of the terminal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_line_the_status_of_the_signal_and_nothing_half_written(tmp_path: Path, number: signal.Signals):
     file = tmp_path / "labels.csv"
@@ -42,8 +48,7 @@ def test_one_line_the_status_of_the_signal_and_nothing_half_written(tmp_path: Pa
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell has what it starts in the background ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_heed_signals,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
