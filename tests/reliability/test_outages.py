@@ -128,7 +128,7 @@ def test_a_project_that_is_gone_or_of_another_label_studio_stands_still_and_says
         assert "not in Label Studio any more" in next_step(State(store, number), images=6, read=6)
         studio.projects.update(kept)
         eventually(lambda: store.project(number).activity.step is Step.WAITING_FOR_LABELS, "it stays")
-        assert not store.project(number).problems
+        eventually(lambda: not store.project(number).problems, "still said to be gone")
 
 
 def test_a_personal_token_that_is_revoked_is_noticed_though_its_access_token_is_good(monkeypatch):
