@@ -14,8 +14,8 @@ _CODE_WORD = re.compile(
     "reader|technician|physician|batch|source|dataset|cohort|country|region)(?:id)?|id"
 )
 _AMOUNT_WORD = re.compile(
-    "age|angle|cells|confidence|costs?|count|days?|distance|dose|duration|experience|hours?|length|months?|pressure|price|rating|score|size|stay|"
-    "temperature|thickness|time|visits?|volume|weeks?|weight|years?"
+    "age|angle|cells|confidence|costs?|count|days?|distance|dose|duration|experience|hours?|length|months?|"
+    "pressure|price|rating|score|size|stay|temperature|thickness|time|visits?|volume|weeks?|weight|years?"
 )
 _NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _AGE_WORD = re.compile(r"age|decade|jahrzehnt|alter", re.IGNORECASE)

@@ -13,6 +13,7 @@ effect on the score whatever its shape. No label of a rare (class, level) cell i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import scipy
@@ -99,17 +100,24 @@ def expected_accuracy(
     posterior of d: the estimate has the variance 1 / w + d^2 / (2 f), for w pairs of labels and f degrees of freedom
     (Hedges and Olkin 1985), and the prior is heavy-tailed, as is usual for effect sizes (Rouder et al. 2009).
     """
-    norm, student = scipy.stats.norm, scipy.stats.t
-    d = np.linspace(0, 4, 201)
-    log_posterior = student.logpdf(d, _PRIOR_FREEDOM, np.sqrt(2) * norm.ppf(_PRIOR_AUROC), _PRIOR_SCALE)
+    d, log_prior, recall = _before_labels(classes)
+    log_posterior = log_prior.copy()
     seen, pairs, freedom = _separation(scores, labels, columns, classes)
     if pairs and freedom > 1:
         variance = 1 / pairs + d**2 / (2 * freedom)
         log_posterior -= (seen - d) ** 2 / (2 * variance) + np.log(variance) / 2
-    posterior = scipy.special.softmax(log_posterior)
+    return float(scipy.special.softmax(log_posterior) @ recall)
+
+
+@lru_cache
+def _before_labels(classes: int) -> tuple[Array, Array, Array]:
+    """Return values of d (k,), the log of their prior density, and the recall that each gives."""
+    norm, student = scipy.stats.norm, scipy.stats.t
+    d = np.linspace(0, 4, 201, dtype=np.float64)
     x = np.linspace(-8, 16, 961)
+    log_prior = student.logpdf(d, _PRIOR_FREEDOM, np.sqrt(2) * norm.ppf(_PRIOR_AUROC), _PRIOR_SCALE)
     recall = norm.pdf(x - d[:, None] / np.sqrt(2)) @ norm.cdf(x) ** (classes - 1) * (x[1] - x[0])
-    return float(posterior @ recall)
+    return d, log_prior, recall
 
 
 def _separation(
