@@ -15,8 +15,10 @@ from sqlalchemy import create_engine, inspect, text
 
 from cdsel_backend.cli import main
 from cdsel_backend.confounders import Report
+from cdsel_backend.project.source import take_in
+from cdsel_backend.round import seed_of_round
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import Selected, State, Store
 from cdsel_backend.store.migrations import HEAD, KNOWN, VERSION_TABLE, NewerDatabase, alembic_config, migrate
 from cdsel_backend.store.schema import metadata
 
@@ -197,3 +199,28 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path, monkeypa
     assert not inspect(engine).has_table(VERSION_TABLE)
     engine.dispose()
     Store(url, tmp_path / "vectors").close()
+
+
+def test_either_database_keeps_what_is_long_or_large(database_url, tmp_path):
+    """A signed address of more bytes than an index of PostgreSQL holds; a date as the seed."""
+    signed = [f"https://images.example/{name}.png?token=" + "é7-" * 1500 for name in "ab"]
+    (tmp_path / "pool.csv").write_text("image,site\n" + "".join(f"{one},north\n" for one in signed))
+    store = Store(database_url, tmp_path / "vectors")
+    project = store.connect_project("http://studio", 1, layers={})
+    kept = store.add_source(project, str(tmp_path / "pool.csv"), {})
+    for new in (2, 0):
+        assert list(take_in(store, kept, tmp_path, again=True))[-1] == (2, new, 0)
+    items = store.items(project)
+    assert [item.image for item in items] == signed
+    assert len({item.key for item in items}) == 2
+    seed = seed_of_round(20261127, 1)
+    store.add_round(
+        project,
+        1,
+        [Selected(items[0].id, 1, 1.0, "because", {})],
+        strategy="s",
+        seed=seed,
+        model_version=None,
+    )
+    assert [one.seed for one in store.rounds(project)] == [seed]
+    store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from cdsel_backend.whole_file import write_first
 
 KEY_FILE = "identifiers.key"  # the secret that identifiers of DICOM headers are hashed with
 KEY_BYTES = 32
+LONGEST_KEY_BYTES = 2000  # of an item's key: an index of PostgreSQL holds no more than 2,704
+KEPT_KEY_BYTES = 200  # of the beginning of a longer one
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def take_in(
     seen = new = changed = 0
     parts = in_parts(listing.items)
     while part := list_in_time(source.address, lambda: next(parts, None)):
+        part = [replace(item, key=bounded_key(item.key)) for item in part]
         known = store.known_items(source.id, [item.key for item in part])
         if listing.complete:
             part = _once(part, known, gone)
@@ -123,6 +127,14 @@ def take_in(
     below = tuple(unlisted)
     store.withdraw(source.project, [item for key, item in gone.items() if not key.startswith(below)])
     store.note_listing(source.id, listing.watermark)
+
+
+def bounded_key(key: str) -> str:
+    """A key that every database can index: of a longer one, as a signed address may be, its beginning and a digest."""
+    data = key.encode()
+    if len(data) <= LONGEST_KEY_BYTES:
+        return key
+    return data[:KEPT_KEY_BYTES].decode("utf-8", "ignore") + hashlib.sha256(data).hexdigest()
 
 
 def secret(folder: Path) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -27,6 +28,8 @@ from sqlalchemy import Text as AnyText
 from sqlalchemy.engine import Dialect
 
 metadata = MetaData()
+
+LargeInteger = BigInteger().with_variant(Integer, "sqlite")  # of 64 bits; all of SQLite's are
 
 
 class Text(TypeDecorator[str]):
@@ -154,7 +157,7 @@ rounds = Table(
     _project(),
     Column("number", Integer, primary_key=True),
     Column("strategy", String(100), nullable=False),
-    Column("seed", Integer, nullable=False),
+    Column("seed", LargeInteger, nullable=False),
     Column("model_version", String(100)),  # the champion that helped to choose it
     Column("created_at", Float, nullable=False),
 )
