@@ -693,6 +693,11 @@ def test_groups_are_shown_with_n_and_those_left_out_are_named():
         "fewer than 15 test images: lesion malignant, site b in 10 of 12 seeds (correlation 0.8)."
         in section.caption
     )
+    few = measures.groups(findings, [one for one in made if one.n > 20 or one.seed < 10], "lesion")
+    assert few is not None
+    assert "lesion malignant, site a 0.600" in few.title, (
+        "a group that is left out in every seed is no lowest one"
+    )
     whole = measures.groups(findings, [one for one in made if one.n > 20], "lesion")
     assert whole is not None
     assert "No group is left out" in whole.caption
@@ -746,6 +751,7 @@ def test_the_command_writes_what_it_promises(folder: Path):
     summary = json.loads((folder / "out" / "summary.json").read_text())
     assert summary["settings"]["seeds"] == 2
     assert summary["settings"]["confounder"] == ["site"]
+    assert summary["settings"]["backbone"] is None, "the vectors were given"
     mean = np.mean(
         [float(r["value"]) for r in rows if (r["strategy"], r["training"], r["metric"]) == (*BASELINE, WORST)]
     )
@@ -758,6 +764,8 @@ def test_the_command_writes_what_it_promises(folder: Path):
     html = (folder / "out" / "report.html").read_text()
     assert summary["saving"]["sentence"] in html
     assert "oracle" in html
+    assert "--embeddings" in html
+    assert not {"--backbone", "--features", "--view"} & set(re.findall(r"--[a-z]+", html))
     assert summary["run"]["version"].startswith("cdsel-backend ")
     for fact in summary["run"].values():
         assert fact in html

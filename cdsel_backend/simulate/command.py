@@ -32,6 +32,7 @@ from cdsel_backend.table import UsageError, read_table
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_OF_IMAGES = ("images", "backbone", "features", "view", "cache")  # options that say nothing of given vectors
 
 
 @click.command()
@@ -209,7 +210,8 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
     notes = list(data.notes)
     if "ji2025" in names:
         notes.append("ji2025 reduces by PCA here: t-SNE, its other way, takes seconds a round.")
-    settings = {key: _json(value) for key, value in given.items()} | {
+    unread = _OF_IMAGES if given["embeddings"] and not set(trainings) & set(TUNED) else ()
+    settings = {key: None if key in unread else _json(value) for key, value in given.items()} | {
         "strategy": list(names), "confounder": [c.name for c in data.columns], "left_out": list(absent),
         "positive": data.classes[plan.positive], "items": len(data), "notes": notes,
     }  # fmt: skip

@@ -35,10 +35,12 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
         if not names:
             continue
         own = [found[correlation, name] for name in names]
-        titles = []
-        for name, row in zip(names, own, strict=True):
+        titles, counted = [], []
+        for position, (name, row) in enumerate(zip(names, own, strict=True)):
             some = next(iter(row.values()))
             judged = sum(result.judged for result in some)
+            if judged:
+                counted.append(position)
             titles.append(
                 f"{name} (n {_range([result.n for result in some])}){'' if judged else ', left out'}"
             )
@@ -61,7 +63,8 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
             )
             means = means or values
         worst = min(
-            range(len(names)), key=lambda row: means[row].mean if np.isfinite(means[row].mean) else 2.0
+            counted or range(len(names)),
+            key=lambda row: means[row].mean if np.isfinite(means[row].mean) else 2.0,
         )
         lowest.append(f"{names[worst]} {means[worst].text('')}")
         panels.append(figures.dots(titles, marks, x_label="accuracy", title=place_of(correlation)))
@@ -75,7 +78,7 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
     caption = (
         "A group is a label within a level of the confounder; n is its number of test images, from the smallest to "
         f"the largest over the seeds. Dots are means over the seeds with {budget} labels, lines their 95 % intervals. "
-        "The worst group of the other figures is the worst of each seed, and so lies below the lowest mean here. "
+        "The worst group of the other figures is the worst of each seed, of those that are not left out there. "
     )
     title = f"Lowest accuracy of a group under {label(first)}, {budget} labels: {'; '.join(dict.fromkeys(lowest))}"
     return Section(
@@ -243,12 +246,8 @@ def seconds(findings: Findings) -> Section:
         if p[1] == training and p[0] != ORACLE
     }
     order = sorted(spent, key=lambda name: spent[name])
-    ours = spent.get(DEFAULT[0])
-    title = (
-        f"{DEFAULT[0]} takes {ours:.2g} s to choose {budget} images"
-        if ours is not None
-        else f"{order[0]} is the fastest to choose {budget} images"
-    )
+    first = DEFAULT[0] if DEFAULT[0] in spent else order[0]
+    title = f"{first} takes {spent[first]:.2g} s to choose {budget} images, in the mean"
     picture = figures.bars(
         order,
         [max(spent[n], 1e-4) for n in order],
@@ -257,7 +256,7 @@ def seconds(findings: Findings) -> Section:
         log=True,
     )
     caption = (
-        f"Seconds of selection for {budget} labels in all rounds together, one processor thread, without the training "
+        f"Mean seconds of selection for {budget} labels in all rounds, one processor thread, without the training "
         f"between the rounds (trained {training}). Each step to the right is ten times longer."
     )
     return Section(title, [picture], caption)

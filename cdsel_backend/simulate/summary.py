@@ -41,10 +41,11 @@ class Estimate:
         return self.high < 0
 
     def text(self, sign: str = "+") -> str:
-        """Return the mean and its interval as text; `sign` "" for what is no difference."""
+        """Return the mean and its interval as text; `sign` "" for a share, whose interval ends at 0 and at 1."""
         if not self.n:
             return "not measured"
-        interval = f"{self.low:{sign}.3f} to {self.high:{sign}.3f}" if self.n > 1 else "one seed, no interval"
+        low, high = (self.low, self.high) if sign else (max(self.low, 0.0), min(self.high, 1.0))
+        interval = f"{low:{sign}.3f} to {high:{sign}.3f}" if self.n > 1 else "one seed, no interval"
         return f"{self.mean:{sign}.3f} ({interval})"
 
     def to_json(self) -> dict[str, float | int]:
