@@ -86,8 +86,15 @@ def test_monochrome1_is_turned() -> None:
     one = grey(draw(RAMP, PhotometricInterpretation="MONOCHROME1", WindowCenter=2048, WindowWidth=4096))
     two = grey(draw(RAMP, WindowCenter=2048, WindowWidth=4096))
     assert np.abs(one + two - 255).max() <= 1
-    again = draw(RAMP, PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="INVERSE")
-    assert np.abs(grey(again) - grey(draw(RAMP))).max() <= 1
+    for kind, shape, turned in (
+        ("MONOCHROME1", "INVERSE", True),  # one inversion, which digital X-rays state twice
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME1", "IDENTITY", True),
+        ("MONOCHROME2", "IDENTITY", False),
+    ):
+        shown = grey(draw(RAMP, PhotometricInterpretation=kind, PresentationLUTShape=shape))
+        plain = grey(draw(RAMP))
+        assert np.abs(shown - (255 - plain if turned else plain)).max() <= 1, (kind, shape)
 
 
 def test_a_voi_table_is_applied() -> None:
@@ -104,6 +111,33 @@ def test_a_voi_table_is_applied() -> None:
     shown = grey(out.getvalue())[0]
     assert set(shown[:32]) == {0}
     assert set(shown[32:]) == {255}
+
+
+def test_a_voi_table_of_fewer_bits_than_it_says_is_not_dark() -> None:
+    def shown(bits: int, values: np.ndarray) -> np.ndarray:
+        table = Dataset()
+        table.LUTDescriptor, table.LUTData = [4096, 0, bits], values.astype("<u2").tobytes()
+        return grey(draw(RAMP, VOILUTSequence=[table]))
+
+    rising = np.arange(4096)
+    assert np.abs(shown(16, rising) - shown(12, rising)).max() == 0
+    assert shown(12, rising // 2).max() == 126  # half of the range: dark because somebody meant it
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_slope_below_zero_turns_values_and_not_the_window(function: str) -> None:
+    window = {"WindowWidth": 800, "VOILUTFunction": function}
+    falling = grey(draw(RAMP, RescaleSlope="-1", RescaleIntercept="4095", WindowCenter=1000, **window))
+    assert np.abs(falling - grey(draw(4095 - RAMP, WindowCenter=1000, **window))).max() <= 1
+
+
+def test_a_window_is_applied_whatever_its_function_is_called() -> None:
+    wanted = grey(draw(RAMP, WindowCenter=1000, WindowWidth=800))
+    for function in ("", "OTHER"):
+        assert (grey(draw(RAMP, WindowCenter=1000, WindowWidth=800, VOILUTFunction=function)) == wanted).all()
+    small = {"RescaleSlope": "0.0001", "RescaleIntercept": "0", "VOILUTFunction": "LINEAR_EXACT"}
+    narrow = grey(draw(RAMP, WindowCenter=0.1, WindowWidth=0.05, **small))  # of parametric maps
+    assert (np.unique(narrow[RAMP < 740]), np.unique(narrow[RAMP > 1260])) == (0, 255)
 
 
 def test_without_a_window_grey_is_stretched() -> None:

@@ -30,6 +30,10 @@ _MOST_INFLATED = 2**30  # bytes of a file that is deflated as a whole
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 OLDEST = 90  # years: higher ages identify, and become this
 HASH_DIGITS = 12
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # how a window is applied
+_SPARE_BITS = (
+    2  # of a VOI table that has more than it uses, from which it is taken to be of those that it uses
+)
 
 ALLOWED = (
     "Modality",
@@ -88,7 +92,7 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
     """Decode a DICOM file as a viewer shows it, as an 8-bit RGB picture.
 
     The modality transform is applied, then the first VOI LUT or window of the header; where it has none, grey is
-    stretched so that its .5 and 99.5 percentiles become black and white. MONOCHROME1 and an inverse presentation are
+    stretched so that its .5 and 99.5 percentiles become black and white. MONOCHROME1, or an inverse presentation, is
     turned so that the picture is as on a light box; colours become RGB.
 
     Args:
@@ -115,6 +119,8 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
         kept = _without_pixels(dataset)
         values = _values(data, kept, index)
         _take_from_groups(kept, index)
+        if str(kept.get("VOILUTFunction") or "") not in _FUNCTIONS:
+            kept.pop("VOILUTFunction", None)  # empty, or of nobody's: as where there is none
         return Image.fromarray(_to_rgb(values, kept))
 
 
@@ -236,7 +242,8 @@ def _to_rgb(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
     if values.ndim != 2 or not kind.startswith("MONOCHROME"):
         raise UnreadableDicom(f"a DICOM picture of a kind that is not known ({kind}, shape {values.shape})")
     low, high = _limits(values, dataset)
-    inverse = (kind == "MONOCHROME1") != (dataset.get("PresentationLUTShape") == "INVERSE")
+    # Files of the modules for digital X-rays say both of one inversion (PS3.3 C.8.11.3: Presentation LUT Shape).
+    inverse = kind == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE"
     shown = np.empty((*values.shape, 3), dtype=np.uint8)
     for part in parts(values):
         grey = _scaled(_windowed(values[part], dataset), low, high)
@@ -259,7 +266,7 @@ def _limits(values: NDArray[Any], dataset: Dataset) -> tuple[float, float]:
     from pydicom.pixels.processing import apply_voi_lut
 
     if dataset.get("VOILUTSequence"):
-        return 0.0, 2.0 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
+        return 0.0, _white_of_table(dataset)
     if _window(dataset):
         # What the window's ends become depends on the header: two values far outside show it.
         low, high = map(float, apply_voi_lut(np.array([-1e12, 1e12]), dataset))
@@ -274,6 +281,19 @@ def _limits(values: NDArray[Any], dataset: Dataset) -> tuple[float, float]:
     return (low, high) if high > low else (float(sample.min()), float(sample.max()))
 
 
+def _white_of_table(dataset: Dataset) -> float:
+    """What the first VOI table gives for white: the end of its range.
+
+    Many tables of 10 or 12 bits say that they have 16: then the range is that of the bits which their values use.
+    """
+    from pydicom.pixels.processing import apply_voi_lut
+
+    entries, first, bits = map(int, dataset.VOILUTSequence[0].LUTDescriptor)
+    values = np.arange(first, first + (entries or 2**16), dtype=np.int64)
+    used = int(np.max(apply_voi_lut(values, dataset))).bit_length()
+    return 2.0 ** (used if 0 < used <= bits - _SPARE_BITS else bits) - 1
+
+
 def _window(dataset: Dataset) -> bool:
     """Whether the header has a window that can be applied."""
     try:
@@ -281,11 +301,13 @@ def _window(dataset: Dataset) -> bool:
         width = float(width[0] if isinstance(width, (list, tuple)) or hasattr(width, "__len__") else width)
     except (AttributeError, TypeError, ValueError, IndexError):
         return False
-    return dataset.get("WindowCenter") not in (None, "") and width >= 1
+    least = 1 if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" else np.nextafter(0, 1)
+    return dataset.get("WindowCenter") not in (None, "") and width >= least
 
 
 def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    span = max(float(high) - float(low), 1e-12)
+    """`low` becomes black and `high` white, whichever is larger: under a slope below 0 a window gives the reverse."""
+    span = float(high) - float(low) or 1e-12
     return np.asarray((np.clip((values.astype(np.float32) - low) / span, 0, 1) * 255).round(), dtype=np.uint8)
 
 
