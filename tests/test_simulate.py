@@ -504,6 +504,9 @@ def test_the_interval_is_students():
     made = estimate(values)
     assert (made.mean, made.n) == (2.0, 3)
     assert made.high - made.mean == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
+    wide = estimate(np.array([0.1, 0.9]))
+    assert wide.text("") == "0.500 (0.000 to 1.000)"  # an accuracy; a difference goes on
+    assert wide.text() == "+0.500 (-4.582 to +5.582)"
 
 
 def test_labels_saved_are_read_off_between_the_budgets():

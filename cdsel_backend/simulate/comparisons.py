@@ -20,7 +20,7 @@ def curves(findings: Findings) -> Section:
     for i, correlation in enumerate(findings.correlations):
         drawn = []
         for pipeline in findings.pipelines:
-            marks = [estimate(seeds) for seeds in findings.cube(pipeline, WORST)[i]]
+            marks = [estimate(seeds).as_share() for seeds in findings.cube(pipeline, WORST)[i]]
             low, high = np.clip([[m.low for m in marks], [m.high for m in marks]], 0, 1)
             tone = tones.get(pipeline, "other")
             if pipeline[0] == ORACLE and tone == "other":

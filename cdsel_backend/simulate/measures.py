@@ -50,7 +50,8 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
         means: list[Estimate] = []
         for pipeline, tone in pipelines.items():
             values = [
-                estimate(np.array([result.accuracy for result in row.get(pipeline, [])])) for row in own
+                estimate(np.array([result.accuracy for result in row.get(pipeline, [])])).as_share()
+                for row in own
             ]
             marks.append(
                 Dots(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend import figures
+from cdsel_backend.phrases import number_of
 from cdsel_backend.simulate import comparisons, measures
 from cdsel_backend.simulate.outcome import Outcome
 from cdsel_backend.simulate.plan import DEFAULT
@@ -60,7 +61,8 @@ def render(findings: Findings, saving: Saving | None, outcome: Outcome, setting:
     return environment.get_template("report.html").render(
         style=figures.STYLE,
         dataset=setting.dataset,
-        counts=f"{len(findings.pipelines)} pipelines, {findings.seeds} seeds, {cells:,} runs",
+        counts=f"{number_of(len(findings.pipelines), 'pipeline')}, {number_of(findings.seeds, 'seed')}, "
+        f"{number_of(cells, 'run')}",
         headline=headline(findings),
         answer=saving.sentence if saving else "",
         sections=[section for section in sections if section is not None],
@@ -96,8 +98,9 @@ def _compared(findings: Findings, a: tuple[str, str], b: tuple[str, str], kind: 
 
 def _methods(findings: Findings) -> list[str]:
     """Say in whole sentences how the numbers came about."""
+    each = "The one seed" if findings.seeds == 1 else f"Each of {findings.seeds} seeds"
     said = [
-        f"Each of {findings.seeds} seeds draws {TEST_SHARE:.0%} of the patients (or lesions) as a test set, which no "
+        f"{each} draws {TEST_SHARE:.0%} of the patients (or lesions) as a test set, which no "
         "pipeline selects from or trains on. The pool is made of the others: on the natural pool as they are (at most "
         f"{MOST_NATURAL:,} images), at a correlation rho resampled from two levels of the confounder so that the "
         f"positive label has share rho in the first and 1 - rho in the second (at most {MOST_RESAMPLED:,} images). "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,9 +44,13 @@ class Estimate:
         """Return the mean and its interval as text; `sign` "" for a share, whose interval ends at 0 and at 1."""
         if not self.n:
             return "not measured"
-        low, high = (self.low, self.high) if sign else (max(self.low, 0.0), min(self.high, 1.0))
-        interval = f"{low:{sign}.3f} to {high:{sign}.3f}" if self.n > 1 else "one seed, no interval"
+        ends = self if sign else self.as_share()
+        interval = f"{ends.low:{sign}.3f} to {ends.high:{sign}.3f}" if self.n > 1 else "one seed, no interval"
         return f"{self.mean:{sign}.3f} ({interval})"
+
+    def as_share(self) -> Estimate:
+        """Return it as that of what lies between 0 and 1, where its interval ends, too."""
+        return replace(self, low=max(self.low, 0.0), high=min(self.high, 1.0))
 
     def to_json(self) -> dict[str, float | int]:
         """Return the fields."""
