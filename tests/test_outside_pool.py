@@ -16,13 +16,16 @@ from test_dicom import draw
 
 from cdsel_backend.cli import main
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.marks import read_mark
+from cdsel_backend.labelstudio.queue_projects import queues_by_their_tasks
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.queues import write_line
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import State, Store, schema
+from cdsel_backend.store import PoolTask, State, Store, schema
 
 SIZE = 10
 
@@ -130,6 +133,16 @@ def test_from_a_table_to_labels(world, folder, studio):
             else:
                 assert picture == (folder / item.key).read_bytes()
             assert data["cdsel_reason"]
+
+    # A project of Label Studio whose tasks have the numbers of these images is another pool: this is not its queue.
+    numbers = {data["cdsel_item"] for data in tasks.values()}
+    other = store.connect_project(studio.url, 10**6, label_config=LABEL_CONFIG)
+    store.sync_pool(other, [PoolTask(n, {"image": f"/{n}.png"}, f"/{n}.png") for n in sorted(numbers)])
+    by_task, space = store.items_by_task(other, numbers), space_of(State(store, other))
+    assert len(by_task) == 6
+    assert not any(read_mark(data, by_task, space) for data in tasks.values())
+    assert queues_by_their_tasks(context.studio, State(store, other)) == {}
+    store.remove_project(other)
 
     task = min(tasks)
     result = [

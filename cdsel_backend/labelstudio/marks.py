@@ -57,8 +57,9 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
         # after the books were lost its number may be another image's.
         holds = data.get("cdsel_key") == key_mark(item)
     else:
+        # A task with a key shows an image from outside Label Studio, whose number there may be that of any task.
         shown = SourceItem(str(item.task), item.image, item.data)
-        holds = is_shown_as(shown, space.image.read(data))
+        holds = "cdsel_key" not in data and is_shown_as(shown, space.image.read(data))
     if not holds:
         return None
     number, sentence = data.get("cdsel_round"), data.get("cdsel_reason")

@@ -62,15 +62,17 @@ def queues_by_their_tasks(studio: LabelStudio, state: State) -> dict[str, int]:
     """The queues whose description was changed so that their mark is gone, by the marks of their tasks: whose -> id.
 
     A queue is a project that shows annotators why an image was selected, and one of whose first tasks shows an image
-    of the pool and says so; of several of one annotator, the oldest is.
+    of the pool and says so; of several of one annotator, the oldest is. No connected project is the queue of another.
     """
     queues: dict[str, int] = {}
+    connected = {one.pool_project for one in state.store.projects()}
     for project in sorted(studio.projects("label_config"), key=lambda project: int(project["id"])):
         number, config = int(project["id"]), project.get("label_config") or ""
-        marked = NUMBERED.search(project.get("description") or "")
+        description = project.get("description") or ""
         if (
-            number == state.project.pool_project
-            or marked
+            number in connected
+            or OUR_LINE.search(description)
+            or NUMBERED.search(description)
             or not any(f"${field}" in config for field in QUEUE_LINE)
         ):
             continue
