@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 
 
@@ -27,7 +28,7 @@ def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 def proxied(
     seed: int, labelled: int, n: int = 1200, dim: int = 64, *, noise: bool = False
-) -> tuple[NDArray[np.float32], list[Column], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], list[Column], Labels]:
     """A label that shows, so many of them given; a `site` that shows by itself, a `proxy` that follows the label."""
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 2, n)
@@ -39,4 +40,4 @@ def proxied(
     some = rng.permutation(n)[:labelled]
     given[some] = label[some]
     columns = {"site": site, "proxy": proxy} | ({"noise": rng.integers(0, 2, n)} if noise else {})
-    return vectors, [column(name, codes) for name, codes in columns.items()], given
+    return vectors, [column(name, codes) for name, codes in columns.items()], Labels(given, ("no", "yes"))

@@ -16,6 +16,7 @@ from cdsel_backend.confounders.association import (
 )
 from cdsel_backend.confounders.dependence import partial_dependence
 from cdsel_backend.confounders.probe import fit_probe
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.columns import Column
 
@@ -217,7 +218,7 @@ def test_verdicts_in_words():
         1000
     )  # the label itself does not show, so neither does what goes with it
     vectors[:, 0] = rng.standard_normal(1000) + 1.5 * site.codes
-    report = detect(vectors, columns, labels, classes=("no", "yes"))
+    report = detect(vectors, columns, Labels(labels, ("no", "yes")))
     assert report.confounders[0] in ("site", "copy")
     assert {finding(report, name).verdict for name in ("site", "copy")} == {"confounder", "left out"}
     assert "duplicate" in finding(report, ({"site", "copy"} - set(report.confounders)).pop()).sentence
@@ -234,9 +235,9 @@ def test_a_few_patients_with_many_images_make_no_consequence():
     patients = np.repeat(np.arange(6), 15)
     labels = np.array([0, 0, 0, 1, 1, 1])[patients]
     vectors = rng.standard_normal((90, 16)).astype(np.float32)
-    report = detect(vectors, [column("site", labels.copy())], labels, groups=patients)
+    report = detect(vectors, [column("site", labels.copy())], Labels(labels, (), groups=patients))
     assert "consequence" not in finding(report, "site").sentence
-    alone = detect(vectors, [column("site", labels.copy())], labels)
+    alone = detect(vectors, [column("site", labels.copy())], Labels(labels, ()))
     assert "consequence" in finding(alone, "site").sentence
 
 
@@ -244,7 +245,7 @@ def test_one_confounder_is_found_among_forty_columns():
     """With 399 permutations no p-value could survive the adjustment for more than twenty variables."""
     vectors, labels, site, rng = planted(0.7)
     others = [column(f"note{i}", rng.integers(0, 3, len(labels))) for i in range(40)]
-    report = detect(vectors, [*others, site], labels)
+    report = detect(vectors, [*others, site], Labels(labels, ()))
     assert report.confounders == ("site",)
 
 
@@ -252,7 +253,7 @@ def test_what_goes_with_the_label_but_does_not_show():
     vectors, labels, _, rng = planted(0.0)
     vectors[:, 1] = rng.standard_normal(1000)
     linked = column("linked", np.where(rng.random(1000) < 0.7, labels, 1 - labels))
-    assert finding(detect(vectors, [linked], labels), "linked").verdict == "associated only"
+    assert finding(detect(vectors, [linked], Labels(labels, ())), "linked").verdict == "associated only"
 
 
 def test_the_admin_has_the_last_word():
@@ -260,7 +261,11 @@ def test_the_admin_has_the_last_word():
     noise = column("noise", rng.integers(0, 2, 1000))
     excluded = Column("device", "categorical", ("a", "b"), rng.integers(0, 2, 1000), excluded="identifies")
     report = detect(
-        vectors, [site, noise, excluded], labels, forced_in=("noise", "device"), forced_out=("site",)
+        vectors,
+        [site, noise, excluded],
+        Labels(labels, ()),
+        forced_in=("noise", "device"),
+        forced_out=("site",),
     )
     assert set(report.confounders) == {"noise", "device"}
     assert finding(report, "site").verdict == "forced out"
@@ -269,7 +274,7 @@ def test_the_admin_has_the_last_word():
 
 def test_before_any_label_clusters_stand_in():
     vectors, _, site, rng = planted(0.7, encoded=6)
-    report = detect(vectors, [site, column("noise", rng.integers(0, 2, 1000))], np.full(1000, -1))
+    report = detect(vectors, [site, column("noise", rng.integers(0, 2, 1000))], Labels(np.full(1000, -1), ()))
     assert report.confounders == ("site",)
     assert finding(report, "site").associated_with == "clusters"
     assert "clusters of the images" in finding(report, "site").sentence
@@ -277,9 +282,9 @@ def test_before_any_label_clusters_stand_in():
 
 def test_the_report_survives_json_and_repeats():
     vectors, labels, site, _ = planted(0.7)
-    report = detect(vectors, [site], labels, seed=3)
+    report = detect(vectors, [site], Labels(labels, ()), seed=3)
     assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
-    assert detect(vectors, [site], labels, seed=3) == report
+    assert detect(vectors, [site], Labels(labels, ()), seed=3) == report
     assert Report.from_json(None) == Report()
 
 
@@ -287,7 +292,7 @@ def test_a_model_that_leans_on_the_site_is_told():
     vectors, labels, site, rng = planted(0.7)
     score = 2.0 * site.codes - 1 + rng.standard_normal(1000)
     p = 1 / (1 + np.exp(-score))
-    report = detect(vectors, [site], labels, predictions=np.stack([1 - p, p], axis=1))
+    report = detect(vectors, [site], Labels(labels, ()), predictions=np.stack([1 - p, p], axis=1))
     assert finding(report, "site").dependence > 0.2
     assert "of the model's score" in finding(report, "site").sentence
 
@@ -296,9 +301,9 @@ def test_a_cluster_no_variable_explains_is_a_latent_group():
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((800, 16)).astype(np.float32)
     vectors[:160, :8] += 6
-    report = detect(vectors, [column("noise", rng.integers(0, 2, 800))], np.full(800, -1))
+    report = detect(vectors, [column("noise", rng.integers(0, 2, 800))], Labels(np.full(800, -1), ()))
     assert any(120 <= group.size <= 200 for group in report.latent)
-    explained = detect(vectors, [column("device", np.arange(800) < 160)], np.full(800, -1))
+    explained = detect(vectors, [column("device", np.arange(800) < 160)], Labels(np.full(800, -1), ()))
     assert not any(120 <= group.size <= 200 for group in explained.latent)
 
 
@@ -307,14 +312,19 @@ def test_tiny_pools_get_a_report(n):
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((n, 8)).astype(np.float32)
     site = Column("site", "categorical", ("a", "b"), rng.integers(0, 2, n))
-    assert len(detect(vectors, [site], rng.integers(-1, 2, n), groups=np.arange(n)).findings) == 1
+    assert len(detect(vectors, [site], Labels(rng.integers(-1, 2, n), (), groups=np.arange(n))).findings) == 1
 
 
 def test_broken_vectors_are_left_out_and_equal_ones_say_nothing():
     vectors, labels, site, _ = planted(0.7)
     vectors[::7] = np.nan
-    assert detect(vectors, [site], labels).confounders == ("site",)
-    assert finding(detect(np.ones((100, 4)), [site.take(np.arange(100))], labels[:100]), "site").encoded < 0.7
+    assert detect(vectors, [site], Labels(labels, ())).confounders == ("site",)
+    assert (
+        finding(
+            detect(np.ones((100, 4)), [site.take(np.arange(100))], Labels(labels[:100], ())), "site"
+        ).encoded
+        < 0.7
+    )
 
 
 # how often it is right
@@ -330,7 +340,7 @@ def test_power_over_strengths():
             vectors, labels, site, rng = planted(strength, seed=seed)
             noise = [column(f"noise {i}", rng.integers(0, 3, 1000)) for i in range(3)]
             labels[rng.permutation(1000)[200:]] = -1
-            found += detect(vectors, [site, *noise], labels).confounders == ("site",)
+            found += detect(vectors, [site, *noise], Labels(labels, ())).confounders == ("site",)
         power[strength] = found / 8
     print("power", power)
     assert power[0.2] >= 0.4
@@ -340,7 +350,7 @@ def test_power_over_strengths():
 @needs_ham
 def test_ham10000(ham):
     vectors, columns, labels, groups = ham
-    report = detect(vectors, columns, labels, groups=groups, classes=("benign", "malignant"))
+    report = detect(vectors, columns, Labels(labels, ("benign", "malignant"), groups=groups))
     assert report.findings[0].variable == report.confounders[0] == "site"
     order = [one.variable for one in report.findings]
     assert order.index("sex") > order.index("site")

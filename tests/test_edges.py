@@ -8,6 +8,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.round import RoundPool, next_round, strength_of
 from cdsel_backend.selection import SelectionOptions
@@ -90,7 +91,7 @@ def test_a_round_and_a_training_answer_or_say_what_is_missing(shape: str, labell
                 np.testing.assert_allclose(probabilities[finite].sum(axis=1), 1, err_msg=name)
                 rows = np.flatnonzero(taken & finite)
                 own = [column.take(rows) for column in columns]
-                measured = evaluate(probabilities[rows], labels[rows], own, pool.classes, minimum=3)
+                measured = evaluate(probabilities[rows], Labels(labels[rows], pool.classes), own, minimum=3)
                 assert measured["n"] == len(rows)
             for strategy in ("confounder_aware", "stratified", "uherding"):
                 found = next_round(

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from cdsel_backend.labels import PRESENCE
+from cdsel_backend.labels import PRESENCE, Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training import NotEnoughLabels, Pool, TrainingLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import FEWEST, learning_curve, power_law
 from cdsel_backend.training.labels_saved import labels_saved_sentence, too_few
-from cdsel_backend.training.random_share import RandomShare, tell, wilson
+from cdsel_backend.training.random_share import RandomShare, pool_estimates, wilson
 from cdsel_backend.training.suspects import LISTED, find_suspects, label_issues
 
 CLASSES = ("benign", "malignant")
@@ -114,7 +114,7 @@ def test_the_gain_of_a_known_curve_lies_in_its_interval_and_the_round_is_worth_i
     law = lambda n: 0.9 - 2.0 * n**-0.5  # noqa: E731
     unseen, labels = planted([law(n) for n in (40.0, 57.0, 80.0, 113.0, 160.0)])
     site = [Column("site", "categorical", ("a", "b"), np.arange(len(labels)) // 2 % 2)]
-    found = learning_curve(unseen, labels, site, CLASSES, labels_now=160, labels_more=80, asked=100)
+    found = learning_curve(unseen, Labels(labels, CLASSES), site, labels_now=160, labels_more=80, asked=100)
     for curve in found["curves"].values():
         assert curve["interval"][0] < law(240) - law(160) < curve["interval"][1]
         assert curve["twice"]["interval"][0] < law(320) - law(160) < curve["twice"]["interval"][1]
@@ -129,7 +129,7 @@ def test_the_gain_of_a_known_curve_lies_in_its_interval_and_the_round_is_worth_i
 
 def test_a_small_round_on_a_curve_that_rises_is_worth_it_little_by_little():
     unseen, labels = planted([0.9 - 2.0 * n**-0.5 for n in (40.0, 57.0, 80.0, 113.0, 160.0)], items=6000)
-    found = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=4, asked=5)
+    found = learning_curve(unseen, Labels(labels, CLASSES), [], labels_now=160, labels_more=4, asked=5)
     assert found["worth"] == "slowly"
     assert "the curve still rises" in found["sentence"]
     assert found["twice"].startswith("Twice the labels: +4.")
@@ -137,11 +137,11 @@ def test_a_small_round_on_a_curve_that_rises_is_worth_it_little_by_little():
 
 def test_a_flat_curve_says_hardly_and_a_noisy_one_that_it_cannot_be_told():
     unseen, labels = planted([0.7] * 5, items=6000)
-    flat = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=16, asked=20)
+    flat = learning_curve(unseen, Labels(labels, CLASSES), [], labels_now=160, labels_more=16, asked=20)
     assert flat["worth"] == "hardly"
     assert "hardly one more image right in a hundred" in flat["sentence"]
     unseen, labels = planted([0.5, 0.55, 0.6, 0.65, 0.6], items=30, draws=5)
-    noisy = learning_curve(unseen, labels, [], CLASSES, labels_now=160, labels_more=160, asked=200)
+    noisy = learning_curve(unseen, Labels(labels, CLASSES), [], labels_now=160, labels_more=160, asked=200)
     assert noisy["worth"] == "cannot tell"
     assert "interval" in noisy["sentence"]
 
@@ -150,7 +150,7 @@ def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
     vectors, columns, labels, *_ = world(labelled=30)
     unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
     own = [column.take(unseen.rows) for column in columns]
-    few = learning_curve(unseen, labels[:30], own, CLASSES, labels_now=30, labels_more=16, asked=20)
+    few = learning_curve(unseen, Labels(labels[:30], CLASSES), own, labels_now=30, labels_more=16, asked=20)
     assert few["sentence"] == f"Not known yet: 30 of the {FEWEST} labels needed can be trained on."
     vectors, columns, labels, *_ = world(labelled=60)
     labels[:60] = 0
@@ -159,7 +159,7 @@ def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
     own = [column.take(unseen.rows) for column in columns]
     again = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
     np.testing.assert_array_equal(unseen.probabilities, again.probabilities)
-    rare = learning_curve(unseen, labels[:60], own, CLASSES, labels_now=60, labels_more=16, asked=20)
+    rare = learning_curve(unseen, Labels(labels[:60], CLASSES), own, labels_now=60, labels_more=16, asked=20)
     assert rare["worth"] == "cannot tell"
 
 
@@ -167,7 +167,9 @@ def test_a_real_curve_rises_to_what_all_labels_reach():
     vectors, columns, labels, *_ = world(n=600, labelled=300)
     unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
     own = [column.take(unseen.rows) for column in columns]
-    found = learning_curve(unseen, labels[:300], own, CLASSES, labels_now=300, labels_more=20, asked=20)
+    found = learning_curve(
+        unseen, Labels(labels[:300], CLASSES), own, labels_now=300, labels_more=20, asked=20
+    )
     assert set(found["curves"]) == {"worst_group_accuracy", "balanced_accuracy"}
     balanced = found["curves"]["balanced_accuracy"]
     assert balanced["values"][-1] > balanced["values"][0]
@@ -223,10 +225,14 @@ def test_error_and_prevalence_of_the_pool_are_told_once_there_are_enough():
     n = 40
     labels = np.arange(n) % 2
     said = np.eye(2)[np.where(np.arange(n) < 10, 1 - labels, labels)]
-    few = tell(RandomShare(np.ones(n, int), np.arange(n) % 4 == 0, 1000), labels, said, CLASSES)
+    few = pool_estimates(
+        RandomShare(np.ones(n, int), np.arange(n) % 4 == 0, 1000), Labels(labels, CLASSES), said
+    )
     assert few["error"] is None
     assert few["sentence"] == "Too few yet: 10 of the 15 labels needed were drawn by chance."
-    enough = tell(RandomShare(np.ones(n, int), np.ones(n, bool), 1000), labels, said, CLASSES)
+    enough = pool_estimates(
+        RandomShare(np.ones(n, int), np.ones(n, bool), 1000), Labels(labels, CLASSES), said
+    )
     assert enough["n"] == n
     assert enough["error"]["value"] == pytest.approx(0.25)
     assert enough["prevalence"]["malignant"]["value"] == pytest.approx(0.5)
@@ -237,12 +243,10 @@ def test_a_class_that_came_later_is_estimated_from_those_who_were_asked_for_it()
     labels[:20, 0] = 1
     labels[:30, 1] = -1
     labels[30:35, 1] = 1
-    found = tell(
+    found = pool_estimates(
         RandomShare(np.ones(40, int), np.ones(40, bool), 10_000),
-        labels,
+        Labels(labels, ("a", "b"), kind=PRESENCE),
         np.full((40, 2), 0.4),
-        ("a", "b"),
-        kind=PRESENCE,
     )
     assert found["prevalence"]["a"]["value"] == pytest.approx(0.5)
     assert found["prevalence"]["b"]["value"] == pytest.approx(0.5)
@@ -274,7 +278,7 @@ def test_suspected_labels_are_those_of_cleanlab(noisy):
 
 def test_planted_wrong_labels_are_found_far_oftener_than_by_chance(noisy):
     unseen, labels, wrong = noisy
-    found = find_suspects(unseen.at_full_size(), labels[unseen.rows])
+    found = find_suspects(unseen.at_full_size(), Labels(labels[unseen.rows], ()))
     assert len(found) == LISTED * 500
     assert wrong[[unseen.rows[one.row] for one in found]].mean() >= 0.5, "by chance it would be 0.1"
     assert all(one.own < one.likelihood and one.label != one.other for one in found)
@@ -302,7 +306,7 @@ def test_suspects_of_several_classes_an_image_name_the_class():
     said = np.where(labels == 1, 0.9, 0.1) + rng.uniform(-0.05, 0.05, labels.shape)
     said[7, 1] = 0.03 if labels[7, 1] else 0.97
     labels[:, 0][5:9] = -1
-    (only,) = find_suspects(said, labels, kind=PRESENCE)
+    (only,) = find_suspects(said, Labels(labels, (), kind=PRESENCE))
     assert (only.row, only.column, only.label, only.other) == (7, 1, labels[7, 1], 1 - labels[7, 1])
 
 
@@ -320,7 +324,7 @@ def test_labels_saved_are_read_off_the_curve_where_the_difference_is_clear():
     law = lambda n: 0.95 - 2.0 * n**-0.5  # noqa: E731
     queue, labels = planted_at(law, 4000, [80, 113, 160, 226, 320], seed=0)
     chance, _ = planted_at(lambda n: law(n / 2), 4000, [100, 140, 200], seed=1)
-    words = labels_saved_sentence(queue, chance, labels, [], CLASSES)
+    words = labels_saved_sentence(queue, chance, Labels(labels, CLASSES), [])
     assert words.startswith("200 labels of the queue bring +")
     few, many = map(int, re.search(r"of the queue \((\d+) to (\d+)\)\.$", words).groups())
     assert few <= 100 <= many < 150
@@ -330,7 +334,9 @@ def test_labels_saved_cannot_be_told_where_the_difference_is_not_clear_or_few_we
     law = lambda n: 0.95 - 2.0 * n**-0.5  # noqa: E731
     queue, labels = planted_at(law, 200, [80, 113, 160, 226, 320], seed=0)
     chance, _ = planted_at(law, 200, [100, 140, 200], seed=1)
-    assert labels_saved_sentence(queue, chance, labels, [], CLASSES).endswith("saves labels is not known.")
+    assert labels_saved_sentence(queue, chance, Labels(labels, CLASSES), []).endswith(
+        "saves labels is not known."
+    )
     assert "12 of the 100 labels needed to train on were drawn by chance" in too_few(12, 100)
     assert too_few(100, 100).startswith("All labels were drawn by chance")
     assert too_few(100, 300) is None
@@ -348,13 +354,22 @@ def test_several_classes_an_image_have_a_curve_a_share_and_suspects():
     unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, ("effusion", "mass"), kind=PRESENCE))
     own, given = [column.take(unseen.rows) for column in columns], labels[unseen.rows]
     found = learning_curve(
-        unseen, given, own, ("effusion", "mass"), labels_now=400, labels_more=20, asked=20, kind=PRESENCE
+        unseen,
+        Labels(given, ("effusion", "mass"), kind=PRESENCE),
+        own,
+        labels_now=400,
+        labels_more=20,
+        asked=20,
     )
     assert found["worth"] != "cannot tell"
     assert found["curves"]["balanced_accuracy"]["values"][-1] > 0.8
     share = RandomShare(np.ones(400, int), np.ones(400, bool), 100_000)
-    told = tell(share, given, unseen.at_full_size(), ("effusion", "mass"), kind=PRESENCE)
+    told = pool_estimates(share, Labels(given, ("effusion", "mass"), kind=PRESENCE), unseen.at_full_size())
     assert told["prevalence"]["effusion"]["value"] == pytest.approx((given[:, 0] == 1).mean())
     assert 0.02 < told["error"]["value"] < 0.25
-    listed = [one for one in find_suspects(unseen.at_full_size(), given, kind=PRESENCE) if one.column == 0]
+    listed = [
+        one
+        for one in find_suspects(unseen.at_full_size(), Labels(given, (), kind=PRESENCE))
+        if one.column == 0
+    ]
     assert wrong[[unseen.rows[one.row] for one in listed]].mean() > 0.3, "by chance it would be 0.05"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cdsel_backend.confounders import detect
-from cdsel_backend.labels import KINDS, PRESENCE, SINGLE, LabelKind, SeveralLabels, kind_of, majority
+from cdsel_backend.labels import KINDS, PRESENCE, SINGLE, LabelKind, Labels, SeveralLabels, kind_of, majority
 from cdsel_backend.labels.single import Single
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.round import RoundPool, next_round
@@ -19,7 +19,7 @@ from cdsel_backend.selection import SelectionOptions
 from cdsel_backend.training import TrainingLabels, answers_for, evaluate, train_model
 from cdsel_backend.training.cross_fit import cross_fit
 from cdsel_backend.training.curve import learning_curve
-from cdsel_backend.training.random_share import RandomShare, tell
+from cdsel_backend.training.random_share import RandomShare, pool_estimates
 from cdsel_backend.training.suspects import find_suspects
 
 CLASSES = ("0", "1", "2")
@@ -177,10 +177,7 @@ def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
     (finding,) = detect(
         pool.vectors,
         pool.columns,
-        labels,
-        groups=pool.groups,
-        classes=CLASSES,
-        kind=kind,
+        Labels(labels, CLASSES, kind=kind, groups=pool.groups),
         predictions=probabilities,
     ).findings
     assert finding.associated_with == "label"
@@ -191,11 +188,8 @@ def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
     assert probabilities is not None
     found = evaluate(
         probabilities[rest],
-        truth[rest],
+        Labels(truth[rest], CLASSES, kind=kind, groups=pool.groups[rest]),
         [pool.columns[0].take(rest)],
-        CLASSES,
-        kind=kind,
-        groups=pool.groups[rest],
     )
     assert found["accuracy"] > 0.6
     assert found["worst_group_accuracy"] <= found["group_balanced_accuracy"]
@@ -206,14 +200,16 @@ def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
     assert (unseen.rows == np.flatnonzero(taken)).all()
     given, said = labels[unseen.rows], unseen.at_full_size()
     own = [pool.columns[0].take(unseen.rows)]
-    curve = learning_curve(unseen, given, own, CLASSES, kind=kind, labels_now=240, labels_more=20, asked=20)
+    curve = learning_curve(
+        unseen, Labels(given, CLASSES, kind=kind), own, labels_now=240, labels_more=20, asked=20
+    )
     assert curve["curves"]["balanced_accuracy"]["values"]
     share = RandomShare(np.ones(240, int), np.ones(240, bool), n)
-    told = tell(share, given, said, CLASSES, kind=kind)
+    told = pool_estimates(share, Labels(given, CLASSES, kind=kind), said)
     assert set(told["prevalence"]) == set(CLASSES)
     assert 0 < told["error"]["value"] < 0.4
     outcomes = [len(decision.outcomes) for decision in kind.decisions(CLASSES)]
-    for one in find_suspects(said, given, kind=kind):
+    for one in find_suspects(said, Labels(given, (), kind=kind)):
         assert one.label == kind.codes(given)[one.row, one.column] != one.other < outcomes[one.column]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cdsel_backend.labels import PRESENCE
+from cdsel_backend.labels import PRESENCE, Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training import Pool, TrainingLabels, train_head
 from cdsel_backend.training.one_class import one_class_levels
@@ -31,7 +31,7 @@ def test_what_is_said_is_what_the_model_does(of_the_rare: int, said: bool) -> No
     rows = np.r_[common[: 150 - of_the_rare], rare[:of_the_rare], south[:150]]
     known = np.full(n, -1)
     known[rows] = truth[rows]
-    found = one_class_levels([column.take(rows)], truth[rows], CLASSES)
+    found = one_class_levels(Labels(truth[rows], CLASSES), [column.take(rows)])
     model = train_head(Pool(vectors, [column]), TrainingLabels(known, CLASSES))
     recall = (model.predict(vectors, [column])[rare].argmax(axis=1) == 1).mean()
     if said:
@@ -46,16 +46,16 @@ def test_what_is_said_is_what_the_model_does(of_the_rare: int, said: bool) -> No
 def test_few_labels_levels_without_any_and_labels_that_all_agree_say_nothing() -> None:
     labels = np.array([0, 0, 0, 1, 1, 0])
     column = site([0, 0, 0, 1, 1, 1], ("north", "south", "empty"))
-    assert one_class_levels([column], labels, CLASSES) == []
-    assert one_class_levels([column], np.zeros(6, dtype=np.int64), CLASSES) == []
-    assert one_class_levels([], labels, CLASSES) == []
+    assert one_class_levels(Labels(labels, CLASSES), [column]) == []
+    assert one_class_levels(Labels(np.zeros(6, dtype=np.int64), CLASSES), [column]) == []
+    assert one_class_levels(Labels(labels, CLASSES), []) == []
     nobody = np.zeros(0, dtype=np.int64)
-    assert one_class_levels([site(nobody)], nobody, CLASSES) == []
+    assert one_class_levels(Labels(nobody, CLASSES), [site(nobody)]) == []
 
 
 def test_of_several_classes_an_image_the_class_is_named() -> None:
     rng = np.random.default_rng(0)
     codes = np.repeat([0, 1], 200)
     labels = np.stack([codes & (rng.random(400) < 0.5), rng.random(400) < 0.5], axis=1).astype(np.int8)
-    (sentence,) = one_class_levels([site(codes)], labels, ("effusion", "mass"), kind=PRESENCE)
+    (sentence,) = one_class_levels(Labels(labels, ("effusion", "mass"), kind=PRESENCE), [site(codes)])
     assert sentence.startswith("site north: 200 of 200 labels are effusion absent.")

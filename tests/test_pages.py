@@ -23,6 +23,7 @@ from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.confounders import detect
+from cdsel_backend.labels import Labels
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
@@ -436,7 +437,7 @@ def test_numbers_say_their_bounds_and_may_be_empty_where_none_means_something(cl
 
 def test_the_report_says_how_many_values_are_no_numbers(client, store, project):
     rows = [{"age": "see note" if i == 3 else 20 + i % 60} for i in range(60)]
-    report = detect(np.random.default_rng(0).random((60, 8)), read_columns(rows), np.full(60, -1))
+    report = detect(np.random.default_rng(0).random((60, 8)), read_columns(rows), Labels(np.full(60, -1), ()))
     store.update_project(project, report=report.to_json())
     page = client.get(f"/projects/{POOL}/confounders").text
     assert "1 value is no number, such as &#39;see note&#39;, and counts as missing." in page

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cdsel_backend.confounders import detect
-from cdsel_backend.labels import PRESENCE, display_label, majority, presence_text
+from cdsel_backend.labels import PRESENCE, Labels, display_label, majority, presence_text
 from cdsel_backend.labels.presence import NONE, largest_doubt, rarest_probabilities, rarest_shown
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.columns import Column
@@ -139,7 +139,9 @@ def test_it_is_fairer_than_a_plain_one_where_the_site_goes_with_the_class():
                 TrainingOptions(recipe=recipe, seed=seed),
             )
             own = [column.take(np.flatnonzero(test)) for column in columns]
-            metrics = evaluate(model.predict(vectors[test], own), labels[test], own, CLASSES, kind=PRESENCE)
+            metrics = evaluate(
+                model.predict(vectors[test], own), Labels(labels[test], CLASSES, kind=PRESENCE), own
+            )
             found.append(metrics["by_class"]["effusion"]["worst_group_accuracy"])
     assert np.mean(worst["deconfounded"]) > np.mean(worst["plain"]) + 0.1
 
@@ -255,7 +257,7 @@ def test_the_metrics_agree_with_scikit_learn_class_by_class(trained):
     model, vectors, columns, labels = trained
     own = [column.take(np.arange(400, 900)) for column in columns]
     probabilities, truth = model.predict(vectors[400:], own), labels[400:]
-    metrics = evaluate(probabilities, truth, own, CLASSES, kind=PRESENCE)
+    metrics = evaluate(probabilities, Labels(truth, CLASSES, kind=PRESENCE), own)
     guessed = probabilities >= 0.5
     assert metrics["n"] == 500
     assert metrics["accuracy"] == pytest.approx((guessed == truth).mean())
@@ -291,10 +293,10 @@ def test_the_metrics_agree_with_scikit_learn_class_by_class(trained):
 
 def test_its_keys_are_those_of_a_single_choice(trained):
     model, vectors, columns, labels = trained
-    presence = evaluate(model.predict(vectors, columns), labels, columns, CLASSES, kind=PRESENCE)
+    presence = evaluate(model.predict(vectors, columns), Labels(labels, CLASSES, kind=PRESENCE), columns)
     one = labels[:, 0].astype(np.int64)
     two = np.stack([1 - labels[:, 0], labels[:, 0]], axis=1).astype(float)
-    single = evaluate(two, one, columns, ("no", "yes"))
+    single = evaluate(two, Labels(one, ("no", "yes")), columns)
     assert presence.keys() == single.keys() | {"by_class"}
     assert presence["intervals"].keys() == single["intervals"].keys()
 
@@ -307,7 +309,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_promise():
         labels = (rng.random((n, 2)) < 0.5).astype(np.int8)
         right = rng.random((n, 2)) < 0.8
         probabilities = np.where(right, labels, 1 - labels) * 0.8 + 0.1
-        metrics = evaluate(probabilities, labels, [], ("a", "b"), seed=seed, kind=PRESENCE)
+        metrics = evaluate(probabilities, Labels(labels, ("a", "b"), kind=PRESENCE), [], seed=seed)
         low, high = metrics["intervals"]["balanced_accuracy"]
         held += low <= 0.8 <= high
     assert held >= 52  # 95 % of 60 is 57; below 52 has probability .005
@@ -320,32 +322,34 @@ def test_patients_with_all_their_images_make_intervals_wider_and_few_of_them_no_
     right = np.repeat(rng.random((40, 2)) < 0.7, 5, axis=0)
     probabilities = np.where(right, labels, 1 - labels) * 0.8 + 0.1
     by_image, by_patient = (
-        evaluate(probabilities, labels, [], ("a", "b"), groups=groups, kind=PRESENCE)
+        evaluate(probabilities, Labels(labels, ("a", "b"), kind=PRESENCE, groups=groups), [])
         for groups in (None, patient)
     )
     for name, interval in by_image["intervals"].items():
         assert by_patient[name] == by_image[name]
         assert np.ptp(by_patient["intervals"][name]) > 1.5 * np.ptp(interval)
     assert all(30 < one["patients"] <= 40 for one in by_patient["groups"])
-    few = evaluate(probabilities, labels, [], ("a", "b"), groups=patient // 10, kind=PRESENCE)
+    few = evaluate(probabilities, Labels(labels, ("a", "b"), kind=PRESENCE, groups=patient // 10), [])
     assert few["worst_group_accuracy"] is None
     assert all(one["unreliable"] and one["patients"] == 4 for one in few["groups"])
 
 
 def test_few_labels_are_said_to_be_few():
     _, columns, labels = world(12)
-    metrics = evaluate(np.full(labels.shape, 0.5), labels, columns, CLASSES, kind=PRESENCE)
+    metrics = evaluate(np.full(labels.shape, 0.5), Labels(labels, CLASSES, kind=PRESENCE), columns)
     assert metrics["worst_group_accuracy"] is None
     assert "two groups" in metrics["reasons"]["worst_group_accuracy"]
     assert all(one["unreliable"] for one in metrics["groups"])
-    nothing = evaluate(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int8), [], CLASSES, kind=PRESENCE)
+    nothing = evaluate(np.zeros((0, 3)), Labels(np.zeros((0, 3), dtype=np.int8), CLASSES, kind=PRESENCE), [])
     assert nothing["n"] == 0
     assert nothing["accuracy"] is None
     assert nothing.keys() - {"by_class"} == metrics.keys() - {"by_class"}
     with pytest.raises(ValueError, match="leave the unlabelled out"):
-        evaluate(np.full((20, 3), 0.9), np.full((20, 3), -1, dtype=np.int8), [], CLASSES, kind=PRESENCE)
+        evaluate(
+            np.full((20, 3), 0.9), Labels(np.full((20, 3), -1, dtype=np.int8), CLASSES, kind=PRESENCE), []
+        )
     with pytest.raises(ValueError, match="classes"):
-        evaluate(np.zeros((2, 2)), np.zeros((2, 2), dtype=np.int8), [], CLASSES, kind=PRESENCE)
+        evaluate(np.zeros((2, 2)), Labels(np.zeros((2, 2), dtype=np.int8), CLASSES, kind=PRESENCE), [])
 
 
 # confounders
@@ -356,21 +360,21 @@ def test_a_variable_is_judged_by_the_class_it_goes_with():
     rng = np.random.default_rng(1)
     coin = Column("coin", "categorical", ("heads", "tails"), rng.integers(0, 2, 800))
     some = np.where(np.arange(800)[:, None] < 300, labels, -1).astype(np.int8)
-    report = detect(vectors, [coin, *columns], some, classes=CLASSES, kind=PRESENCE)
+    report = detect(vectors, [coin, *columns], Labels(some, CLASSES, kind=PRESENCE))
     by_name = {one.variable: one for one in report.findings}
     assert report.confounders == ("site",)
     assert by_name["site"].associated_class == "effusion"
     assert "the presence of 'effusion'" in by_name["site"].sentence
     assert by_name["site"].associated > 0.5
     assert by_name["coin"].verdict == "neither"
-    assert report == detect(vectors, [coin, *columns], some, classes=CLASSES, kind=PRESENCE)
+    assert report == detect(vectors, [coin, *columns], Labels(some, CLASSES, kind=PRESENCE))
 
 
 def test_before_the_labels_clusters_stand_in():
     vectors, columns, labels = world(300)
     few = np.full_like(labels, -1)
     few[:10] = labels[:10]
-    (finding,) = detect(vectors, columns, few, classes=CLASSES, kind=PRESENCE).findings
+    (finding,) = detect(vectors, columns, Labels(few, CLASSES, kind=PRESENCE)).findings
     assert finding.associated_with == "clusters"
     assert finding.associated_class is None
 
@@ -385,7 +389,7 @@ def test_labels_at_random_name_nothing_associated():
     named = 0
     for seed in range(12):
         shuffled = labels[np.random.default_rng(seed).permutation(300)]
-        report = detect(vectors, variables, shuffled, classes=CLASSES, kind=PRESENCE, seed=seed)
+        report = detect(vectors, variables, Labels(shuffled, CLASSES, kind=PRESENCE), seed=seed)
         named += any(one.verdict in ("confounder", "associated only") for one in report.findings)
     assert named <= 3  # 5 % of 12 is .6; above 3 has probability .002
 
@@ -395,7 +399,7 @@ def test_a_variable_that_decides_a_class_is_its_consequence():
     drain = Column("drain", "categorical", ("no", "yes"), labels[:, 0].astype(np.int64))
     by_name = {
         one.variable: one
-        for one in detect(vectors, [drain, *columns], labels, classes=CLASSES, kind=PRESENCE).findings
+        for one in detect(vectors, [drain, *columns], Labels(labels, CLASSES, kind=PRESENCE)).findings
     }
     assert by_name["drain"].verdict == "left out"
     assert "'effusion'" in by_name["drain"].sentence
@@ -406,11 +410,11 @@ def test_how_far_the_model_depends_on_the_variable():
     vectors, columns, labels = world(400)
     south = (columns[0].codes == 0).astype(float)
     leaky = np.stack([0.2 + 0.6 * south, np.full(400, 0.5), np.zeros(400)], axis=1)
-    found = detect(vectors, columns, labels, classes=CLASSES, kind=PRESENCE, predictions=leaky)
+    found = detect(vectors, columns, Labels(labels, CLASSES, kind=PRESENCE), predictions=leaky)
     assert found.findings[0].dependence > 0.3
     fair = np.clip(labels * 0.6 + 0.2 + np.random.default_rng(0).normal(size=labels.shape) * 0.05, 0, 1)
     assert (
-        detect(vectors, columns, labels, classes=CLASSES, kind=PRESENCE, predictions=fair)
+        detect(vectors, columns, Labels(labels, CLASSES, kind=PRESENCE), predictions=fair)
         .findings[0]
         .dependence
         < 0.05

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from world import World
 
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.reconcile.insight import explain
 from cdsel_backend.training.cross_fit import Unseen
@@ -35,7 +36,7 @@ def test_the_estimate_is_that_of_the_heads_that_have_not_seen_the_label():
     probabilities = np.stack([1.0 - said, said], axis=1)[None, None]
     probabilities[:, :, 5] = np.nan  # never tested
     found = provisional(
-        Unseen(np.arange(80), np.array([64]), probabilities), labels, [site], ("benign", "malignant")
+        Unseen(np.arange(80), np.array([64]), probabilities), Labels(labels, ("benign", "malignant")), [site]
     )
     assert found["n"] == 79
     groups = {one["group"]: one for one in found["groups"]}

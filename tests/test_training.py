@@ -9,6 +9,7 @@ from made import column
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training import (
@@ -341,7 +342,10 @@ def test_unseen_levels_absent_variables_and_broken_vectors_are_predicted():
 def test_probabilities_are_calibrated_for_balanced_groups():
     vectors, site, labels, rng = confounded(n=3000, rho=0.0)
     model = train_head(Pool(vectors, [site]), TrainingLabels(some(labels, 400, rng), ("no", "yes")))
-    assert evaluate(model.predict(vectors, [site]), labels, [site], ("no", "yes"))["calibration_error"] < 0.06
+    assert (
+        evaluate(model.predict(vectors, [site]), Labels(labels, ("no", "yes")), [site])["calibration_error"]
+        < 0.06
+    )
 
 
 # offsets
@@ -421,7 +425,7 @@ def test_evaluation_against_plain_formulas():
     labels, site = rng.integers(0, 2, n), column("site", rng.integers(0, 2, n))
     score = labels + site.codes + rng.standard_normal(n)
     p = 1 / (1 + np.exp(-(score - 1)))
-    metrics = evaluate(np.stack([1 - p, p], axis=1), labels, [site], ("no", "yes"))
+    metrics = evaluate(np.stack([1 - p, p], axis=1), Labels(labels, ("no", "yes")), [site])
     right = (p > 0.5) == labels
     cells = {(c, s): right[(labels == c) & (site.codes == s)].mean() for c in (0, 1) for s in (0, 1)}
     assert metrics["accuracy"] == pytest.approx(right.mean())
@@ -439,7 +443,7 @@ def test_evaluation_against_plain_formulas():
         assert high - low < 0.12
     assert metrics["reasons"] == {}
     assert json.loads(json.dumps(metrics)) == metrics
-    assert evaluate(np.stack([1 - p, p], axis=1), labels, [site], ("no", "yes")) == metrics
+    assert evaluate(np.stack([1 - p, p], axis=1), Labels(labels, ("no", "yes")), [site]) == metrics
 
 
 def test_intervals_cover_the_truth():
@@ -449,7 +453,7 @@ def test_intervals_cover_the_truth():
         labels = rng.integers(0, 2, 200)
         right = rng.random(200) < 0.7
         p = np.where(right == labels, 0.8, 0.2)
-        low, high = evaluate(np.stack([1 - p, p], axis=1), labels, [], "ny", seed=seed)["intervals"][
+        low, high = evaluate(np.stack([1 - p, p], axis=1), Labels(labels, "ny"), [], seed=seed)["intervals"][
             "accuracy"
         ]
         covered += low <= 0.7 <= high
@@ -469,7 +473,7 @@ def test_intervals_cover_the_truth_where_patients_have_many_images(name):
         # The less lucky of two equal classes is expected below what is true of both.
         truth = 0.7 if name != "worst_group_accuracy" else 0.7 - 0.56 * 0.25 / np.sqrt(12)
         for groups in (patient, None):
-            low, high = evaluate(p, labels, [], "ny", groups=groups, seed=seed)["intervals"][name]
+            low, high = evaluate(p, Labels(labels, "ny", groups=groups), [], seed=seed)["intervals"][name]
             covered += groups is not None and low <= truth <= high
             alone += groups is None and low <= truth <= high
     assert covered >= 54 > alone
@@ -480,7 +484,7 @@ def test_a_group_of_few_patients_is_listed_but_not_judged():
     site = column("site", np.tile(np.repeat([0, 1], 30), 2))
     p = np.eye(2)[labels]
     patients = np.r_[np.arange(90) // 2, np.arange(30) // 10 + 50]
-    metrics = evaluate(p, labels, [site], ("no", "yes"), groups=patients)
+    metrics = evaluate(p, Labels(labels, ("no", "yes"), groups=patients), [site])
     assert [(one["patients"], one["unreliable"]) for one in metrics["groups"]] == [
         (15, False),
         (15, False),
@@ -488,11 +492,11 @@ def test_a_group_of_few_patients_is_listed_but_not_judged():
         (3, True),
     ]
     assert metrics["worst_group"]
-    few = evaluate(p, labels, [site], ("no", "yes"), groups=np.arange(120) // 10)
+    few = evaluate(p, Labels(labels, ("no", "yes"), groups=np.arange(120) // 10), [site])
     assert few["worst_group_accuracy"] is None
     assert few["reasons"]["worst_group_accuracy"].endswith("15 held-out labels of 5 patients")
-    unknown = evaluate(p, labels, [site], ("no", "yes"), groups=np.full(120, -1))
-    whole = evaluate(p, labels, [site], ("no", "yes"))
+    unknown = evaluate(p, Labels(labels, ("no", "yes"), groups=np.full(120, -1)), [site])
+    whole = evaluate(p, Labels(labels, ("no", "yes")), [site])
     assert unknown["intervals"] == whole["intervals"]
 
 
@@ -501,7 +505,7 @@ def test_small_groups_are_listed_but_not_judged():
     site = column("site", np.r_[np.zeros(100, int), [1]])
     p = np.stack([1.0 - labels, labels], axis=1)
     p[-1] = [1, 0]
-    metrics = evaluate(p, labels, [site], ("no", "yes"))
+    metrics = evaluate(p, Labels(labels, ("no", "yes")), [site])
     assert metrics["worst_group_accuracy"] == 1.0
     assert [(group["group"], group["unreliable"]) for group in metrics["groups"]] == [
         ("no, site a", False),
@@ -514,9 +518,8 @@ def test_small_groups_are_listed_but_not_judged():
 def test_too_few_labels_give_a_reason_instead_of_a_number(n):
     metrics = evaluate(
         np.full((n, 2), 0.5),
-        np.zeros(n, int),
+        Labels(np.zeros(n, int), ("no", "yes")),
         [Column("site", "categorical", ("a", "b"), np.zeros(n, int))],
-        ("no", "yes"),
     )
     for name in (
         "accuracy",
@@ -532,9 +535,9 @@ def test_too_few_labels_give_a_reason_instead_of_a_number(n):
 
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="not \\(2, 2\\)"):
-        evaluate(np.ones((2, 3)), np.zeros(2, int), [], ("no", "yes"))
+        evaluate(np.ones((2, 3)), Labels(np.zeros(2, int), ("no", "yes")), [])
     with pytest.raises(ValueError, match="leave the unlabelled out"):
-        evaluate(np.ones((1, 2)), np.array([-1]), [], ("no", "yes"))
+        evaluate(np.ones((1, 2)), Labels(np.array([-1]), ("no", "yes")), [])
 
 
 # model versions
@@ -665,9 +668,8 @@ def test_ham10000_natural_pool():
             )
             metrics = evaluate(
                 model.predict(vectors[test], [site.take(test)]),
-                labels[test],
+                Labels(labels[test], ("benign", "malignant")),
                 [site.take(test)],
-                ("benign", "malignant"),
             )
             found.append(metrics["worst_group_accuracy"])
     print("worst group", worst)

@@ -19,6 +19,7 @@ from cdsel_backend.confounders import (
 from cdsel_backend.confounders.association import conditional_information, cramers_v_interval, information
 from cdsel_backend.confounders.judge import Measured, judge
 from cdsel_backend.confounders.probe import fit_probe
+from cdsel_backend.labels import Labels
 
 
 def verdicts(report):
@@ -35,7 +36,7 @@ def verdicts(report):
 def test_what_only_follows_the_label_is_no_confounder(labelled, proxy):
     """CASES 23. In 100 seeds: tests/benchmarks/planted.py."""
     for seed in (1, 2, 3):
-        report = detect(*proxied(seed, labelled), classes=("no", "yes"))
+        report = detect(*proxied(seed, labelled))
         found = verdicts(report)
         assert found["site"] is Verdict.CONFOUNDER
         assert found["proxy"] in proxy
@@ -50,7 +51,7 @@ def test_what_only_follows_the_label_is_no_confounder(labelled, proxy):
 
 def test_a_confounder_that_one_of_848_values_carries_is_found():
     """As wide as the default's vectors; it lies in no direction of great variance (tests/benchmarks/planted.py)."""
-    found = verdicts(detect(*proxied(0, 1200, dim=848), classes=("no", "yes")))
+    found = verdicts(detect(*proxied(0, 1200, dim=848)))
     assert found["site"] is Verdict.CONFOUNDER
     assert found["proxy"] in {Verdict.ASSOCIATED_ONLY, Verdict.NOT_KNOWN_YET}
 
@@ -71,7 +72,7 @@ def test_patients_are_permuted_and_not_their_images():
 
 def test_labels_of_few_images_are_compared_though_the_pool_is_large():
     vectors, columns, labels = proxied(0, 60, n=6000)
-    (site, _) = detect(vectors, columns, labels, classes=("no", "yes")).findings
+    (site, _) = detect(vectors, columns, labels).findings
     assert site.variable == "site"
     assert site.given_label > 0.85
 
@@ -80,8 +81,8 @@ def test_given_one_label_or_none_there_is_nothing_to_say():
     vectors, columns, labels = proxied(0, 0, n=300)
     rng = np.random.default_rng(0)
     probe = fit_probe(vectors, None, rng)
-    assert probe.given_label(columns[0].codes, labels, rng) is None
-    assert probe.detectability(columns[0].codes, labels, rng) == 0.0
+    assert probe.given_label(columns[0].codes, labels.values, rng) is None
+    assert probe.detectability(columns[0].codes, labels.values, rng) == 0.0
 
 
 def test_information_agrees_with_its_definition():
@@ -130,8 +131,8 @@ def test_strata_stay_while_few_labels_hide_a_confounder():
     given = np.full(n, -1)
     given[some] = label[some]
     columns = [column("site", site), column("noise", noise)]
-    before = detect(vectors, columns, np.full(n, -1), classes=("no", "yes"))
-    report = detect(vectors, columns, given, classes=("no", "yes"))
+    before = detect(vectors, columns, Labels(np.full(n, -1), ("no", "yes")))
+    report = detect(vectors, columns, Labels(given, ("no", "yes")))
     assert before.confounders == report.confounders == ("site",)
     assert verdicts(report)["site"] is Verdict.NOT_KNOWN_YET
     assert not verdicts(report)["noise"].acts
@@ -139,7 +140,7 @@ def test_strata_stay_while_few_labels_hide_a_confounder():
     (change,) = [one for one in verdict_changes(before, report) if one.variable == "site"]
     assert (change.before, change.after) == (Verdict.SUSPECTED, Verdict.NOT_KNOWN_YET)
     assert "(0.00 to 0.6" in change.sentence
-    known = detect(vectors, columns, label, classes=("no", "yes"))
+    known = detect(vectors, columns, Labels(label, ("no", "yes")))
     assert verdicts(known)["site"] is Verdict.CONFOUNDER
 
 
@@ -149,10 +150,10 @@ def test_few_labels_that_follow_the_site_wholly_do_not_drop_it():
     few = np.full(len(site), -1)
     some = np.concatenate([np.flatnonzero(site.codes == level)[:15] for level in (0, 1)])
     few[some] = site.codes[some]
-    (found,) = detect(vectors, [site], few, classes=("no", "yes")).findings
+    (found,) = detect(vectors, [site], Labels(few, ("no", "yes"))).findings
     assert found.verdict is Verdict.NOT_KNOWN_YET
     assert "consequence of the label" in found.sentence
-    (found,) = detect(vectors, [site], site.codes.copy(), classes=("no", "yes")).findings
+    (found,) = detect(vectors, [site], Labels(site.codes.copy(), ("no", "yes"))).findings
     assert found.verdict is Verdict.LEFT_OUT
 
 

@@ -27,7 +27,7 @@ from cdsel_backend.confounders.probe import Probe, fit_probe
 from cdsel_backend.confounders.report import Finding, Report
 from cdsel_backend.confounders.targets import FEW_LABELS, Target, read_targets, strongest
 from cdsel_backend.confounders.verdict import Verdict
-from cdsel_backend.labels import SINGLE, Decision, LabelKind
+from cdsel_backend.labels import Decision, Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows, finite_rows
 
@@ -38,11 +38,8 @@ _CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest labe
 def detect(
     vectors: VectorRows,
     columns: Sequence[Column],
-    labels: NDArray[np.integer],
+    labels: Labels,
     *,
-    groups: NDArray[np.int64] | None = None,
-    classes: Sequence[str] = (),
-    kind: LabelKind = SINGLE,
     forced_in: Collection[str] = (),
     forced_out: Collection[str] = (),
     predictions: NDArray[np.float64] | None = None,
@@ -50,20 +47,21 @@ def detect(
 ) -> Report:
     """Judge every variable of a pool of n items, the strongest first.
 
-    vectors (n, d); labels: the values of the n items, as their kind has them, -1 = unlabelled. Where a label makes
-    several decisions, a variable is judged by the one with which it is associated most closely, p-values being adjusted
-    over variables and decisions; groups (n,) patient or lesion, negative =
-    unknown. predictions (n, c): a model's probabilities, NaN where none, best out of fold; with them the model's
-    dependence on each variable given the label is tested. The same seed gives the same report.
+    vectors (n, d). Where a label makes several decisions, a variable is judged by the one with which it is associated
+    most closely, p-values being adjusted over variables and decisions. predictions (n, c): a model's probabilities, NaN
+    where none, best out of fold; with them the model's dependence on each variable given the label is tested. Variables
+    of `forced_in` and `forced_out` are, or are not, confounders whatever is measured. The same seed gives the same
+    report.
     """
     rng = np.random.default_rng(seed)
     finite = np.flatnonzero(finite_rows(vectors))
+    labels = labels.take(finite)
     pool = _Pool(
         vectors=vectors if len(finite) == len(vectors) else vectors[finite],
-        labels=kind.codes(labels[finite]),
-        decisions=kind.decisions(classes),
-        groups=None if groups is None else groups[finite],
-        predictions=None if predictions is None else kind.by_decision(predictions[finite]),
+        labels=labels.codes,
+        decisions=labels.decisions,
+        groups=labels.groups,
+        predictions=None if predictions is None else labels.kind.by_decision(predictions[finite]),
     )
     columns = [column.take(finite) for column in columns]
     judged = [column for column in columns if column.excluded is None or column.name in forced_in]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.demo.backend import LocalBackend
 from cdsel_backend.demo.images import LabelledImages
+from cdsel_backend.labels import Labels
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.store.records import Json
@@ -47,7 +48,7 @@ def measure_champion(
         confounders: the variables whose levels, with the classes, make the groups.
 
     Returns:
-        What `training.evaluate` returns, and `measured_on` in words; only that when nothing is left to measure.
+        What `training.evaluate` returns, and `measured_on` as a sentence; only that when nothing is left to measure.
     """
     rows = fresh(images, np.array([task in offered for task in task_ids], dtype=bool))
     tasks = [{"id": task_ids[row], "data": dict(images.metadata[row])} for row in rows]
@@ -130,4 +131,4 @@ def _evaluate(
     truth = np.array([images.classes.index(images.truth[row]) for row in tested], dtype=np.int64)
     columns = {column.name: column for column in read_columns(images.metadata, groups=images.group)}
     named = [columns[name].take(tested) for name in confounders if name in columns]
-    return evaluate(probabilities, truth, named, images.classes, seed=0)
+    return evaluate(probabilities, Labels(truth, images.classes), named)

@@ -72,10 +72,7 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
     report = detect(
         pool.vectors,
         pool.columns,
-        pool.labels,
-        groups=pool.groups,
-        classes=pool.classes,
-        kind=pool.kind,
+        pool.training_labels,
         forced_in=tuple(name for name in named if name in known),
         forced_out=() if automatic else tuple(known - set(named)),
         predictions=_champion_says(context, pool),

@@ -29,7 +29,7 @@ from cdsel_backend.training.curve import learning_curve
 from cdsel_backend.training.labels_saved import labels_saved_sentence, too_few
 from cdsel_backend.training.one_class import one_class_levels
 from cdsel_backend.training.provisional import provisional
-from cdsel_backend.training.random_share import RandomShare, tell
+from cdsel_backend.training.random_share import RandomShare, pool_estimates
 from cdsel_backend.training.suspects import find_suspects
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,9 @@ def insight(pool: EmbeddedPool) -> Json | None:
 
 
 def _insight(pool: EmbeddedPool) -> Json:
-    settings, kind = pool.state.settings, pool.kind
+    settings = pool.state.settings
     unseen = cross_fit(pool.round_pool, pool.training_labels, pool.training_options)
-    labels, said = pool.labels[unseen.rows], unseen.at_full_size()
+    labels, said = pool.training_labels.take(unseen.rows), unseen.at_full_size()
     share = random_share(pool, unseen)
     once = first_of_each(pool.vectors.positions[unseen.rows], share)
     columns = [column.take(unseen.rows) for column in pool.confounders]
@@ -80,38 +80,21 @@ def _insight(pool: EmbeddedPool) -> Json:
         by_chance[unseen.rows[drawn]] = True
         drawn_labels = replace(pool.training_labels, trainable=by_chance)
         chance = cross_fit(pool.round_pool, drawn_labels, pool.training_options)
-        saved = labels_saved_sentence(
-            unseen, chance, labels, columns, pool.classes, kind=kind, seed=settings.seed
-        )
+        saved = labels_saved_sentence(unseen, chance, labels, columns, seed=settings.seed)
     return {
-        "random_share": tell(share.among(once), labels[once], said[once], pool.classes, kind=kind),
+        "random_share": pool_estimates(share.among(once), labels.take(once), said[once]),
         "curve": learning_curve(
             unseen,
             labels,
             columns,
-            pool.classes,
-            kind=kind,
             labels_now=now,
             labels_more=round(asked * now / len(labels)),
             asked=asked,
             seed=settings.seed,
         ),
         "saved": saved,
-        "provisional": provisional(
-            unseen,
-            labels,
-            columns,
-            pool.classes,
-            kind=kind,
-            groups=pool.groups[unseen.rows],
-            seed=settings.seed,
-        ),
-        "one_class": one_class_levels(
-            [column.take(np.flatnonzero(trained)) for column in columns],
-            labels[trained],
-            pool.classes,
-            kind=kind,
-        ),
+        "provisional": provisional(unseen, labels, columns, seed=settings.seed),
+        "one_class": one_class_levels(labels.take(trained), [column.take(trained) for column in columns]),
         "suspects": _suspects(pool, unseen),
     }
 
@@ -148,10 +131,9 @@ def first_of_each(pictures: NDArray[np.int64], share: RandomShare) -> NDArray[np
 
 def _suspects(pool: EmbeddedPool, unseen: Unseen) -> list[Json]:
     listed: list[Json] = []
-    kind = pool.kind
-    decisions = kind.decisions(pool.classes)
-    for suspect in find_suspects(unseen.at_full_size(), pool.labels[unseen.rows], kind=kind):
-        decision = decisions[suspect.column]
+    labels = pool.training_labels.take(unseen.rows)
+    for suspect in find_suspects(unseen.at_full_size(), labels):
+        decision = labels.decisions[suspect.column]
         listed.append(
             {
                 "item": int(pool.ids[unseen.rows[suspect.row]]),

@@ -182,15 +182,8 @@ def held_out_metrics(model: Model, pool: EmbeddedPool, rows: NDArray[np.bool_]) 
     tested = np.flatnonzero(rows)
     columns = [column.take(tested) for column in pool.confounders]
     probabilities = predict(model, pool, tested)
-    return evaluate(
-        probabilities,
-        pool.labels[tested],
-        columns,
-        pool.classes,
-        kind=pool.kind,
-        groups=pool.groups[tested],
-        seed=pool.state.settings.seed,
-    )
+    labels = pool.training_labels.take(tested)
+    return evaluate(probabilities, labels, columns, seed=pool.state.settings.seed)
 
 
 def not_worse(candidate: Json, champion: Json) -> bool:

@@ -13,7 +13,7 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.training import NotEnoughLabels, Pool, TrainingLabels, TrainingOptions, train_head
-from cdsel_backend.training.evaluate import within_group_auc
+from cdsel_backend.training.ranking import within_group_auc
 from cdsel_backend.training.splits import grouped_folds
 
 MOST = 3000  # items that are looked at

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import detect
+from cdsel_backend.labels import Labels
 from cdsel_backend.phrases import form, number_of
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.columns import MISSING, Column
@@ -204,7 +205,8 @@ def check_classes(label: str, counts: Counter[str]) -> list[str]:
 def _with_confounders(data: Dataset, named: Sequence[str]) -> Dataset:
     by_name = {column.name: column for column in data.columns}
     if not named:
-        report = detect(data.vectors, data.columns, data.labels, groups=data.groups, classes=data.classes)
+        labels = Labels(data.labels, data.classes, groups=data.groups)
+        report = detect(data.vectors, data.columns, labels)
         named = report.confounders
         if not named:
             raise UsageError("--confounder auto: no column confounds here; name one to test against it")

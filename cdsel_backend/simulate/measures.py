@@ -14,7 +14,7 @@ from cdsel_backend.simulate.plan import DEFAULT, ORACLE
 from cdsel_backend.simulate.ranking import RATES, Ranking
 from cdsel_backend.simulate.section import Section, label, place_of, shown, usable
 from cdsel_backend.simulate.summary import FAIR, WITHIN, WORST, Estimate, Findings, Pipeline, estimate
-from cdsel_backend.training.evaluate import MIN_GROUP
+from cdsel_backend.training.evaluation import MIN_GROUP
 
 
 def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> Section | None:

@@ -17,7 +17,7 @@ from cdsel_backend.simulate.plan import DEFAULT
 from cdsel_backend.simulate.section import label
 from cdsel_backend.simulate.summary import SEEDS_OF_A_SAVING, WORST, Findings, Saving
 from cdsel_backend.simulate.worlds import MOST_NATURAL, MOST_RESAMPLED, TEST_SHARE
-from cdsel_backend.training.evaluate import MIN_GROUP
+from cdsel_backend.training.evaluation import MIN_GROUP
 
 
 @dataclass(frozen=True)

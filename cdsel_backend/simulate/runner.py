@@ -14,6 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 
+from cdsel_backend.labels import Labels
 from cdsel_backend.simulate.cells import cell_counts, cramers_v_ratio
 from cdsel_backend.simulate.checkpoint import Checkpoint
 from cdsel_backend.simulate.dataset import Dataset
@@ -104,13 +105,7 @@ def _note(
 ) -> None:
     """Add what a finished run measured with these probabilities of the test set."""
     scene, test = run.scene, run.scene.test
-    measured = evaluate(
-        probabilities,
-        test.labels,
-        test.columns,
-        test.classes,
-        seed=scene.seed,
-    )
+    measured = evaluate(probabilities, Labels(test.labels, test.classes), test.columns, seed=scene.seed)
     values = {metric: measured[metric] for metric in ACCURACIES}
     if not trade_off:
         table = cell_counts(scene.pool, run.taken)

@@ -1,6 +1,6 @@
 """From labels to a model one can trust: heads, evaluation by group, model versions."""
 
-from cdsel_backend.training.evaluate import evaluate
+from cdsel_backend.training.evaluation import evaluate
 from cdsel_backend.training.head import HeadModel, NotEnoughLabels, train_head
 from cdsel_backend.training.inputs import RECIPES, Pool, TrainingLabels, TrainingOptions
 from cdsel_backend.training.kinds import Model, answers_for, train_model

@@ -7,34 +7,32 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.cells import Cells, cells_of
-from cdsel_backend.training.evaluate import LEAST_OUTCOME, MIN_GROUP
+from cdsel_backend.training.evaluation import MIN_GROUP
+from cdsel_backend.training.ranking import LEAST_OUTCOME
 
 RESAMPLES = 400
 Array = NDArray[np.float64]
 
 
-def judged_cells(
-    labels: NDArray[np.integer],
-    columns: Sequence[Column],
-    classes: Sequence[str],
-    *,
-    kind: LabelKind = SINGLE,
-) -> dict[str, Cells]:
+def judged_cells(labels: Labels, columns: Sequence[Column]) -> dict[str, Cells]:
     """Return what `worst_group_accuracy` and `balanced_accuracy` go by, where two groups or more have enough labels."""
     found = {
-        "worst_group_accuracy": cells_of(labels, columns, classes, MIN_GROUP, kind=kind),
-        "balanced_accuracy": cells_of(labels, [], classes, LEAST_OUTCOME, kind=kind),
+        "worst_group_accuracy": cells_of(labels, columns, MIN_GROUP),
+        "balanced_accuracy": cells_of(labels, [], LEAST_OUTCOME),
     }
     return {name: cells for name, cells in found.items() if len(cells.names) > 1}
 
 
-def rights(probabilities: Array, labels: NDArray[np.integer], *, kind: LabelKind = SINGLE) -> Array:
-    """Return (draws, s, m, q): 1 where a decision is right, 0 where wrong, NaN where it was not tested."""
-    decided = kind.decided(probabilities)
-    return np.where(decided >= 0, decided == kind.codes(labels), np.nan)
+def rights(probabilities: Array, labels: Labels) -> Array:
+    """Return (draws, s, m, q): 1 where a decision is right, 0 where wrong, NaN where it was not tested.
+
+    probabilities (draws, s, m, c) of the m labels, as `Unseen` has them.
+    """
+    decided = labels.kind.decided(probabilities)
+    return np.where(decided >= 0, decided == labels.codes, np.nan)
 
 
 def resampled(groupings: Sequence[Cells], items: int, rng: np.random.Generator) -> Array:

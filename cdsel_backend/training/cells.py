@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 
 
@@ -26,19 +26,12 @@ class Cells:
         return Cells(names, self.members[:, kept], self.column[kept])
 
 
-def cells_of(
-    labels: NDArray[np.integer],
-    columns: Sequence[Column],
-    classes: Sequence[str],
-    least: int,
-    *,
-    kind: LabelKind = SINGLE,
-) -> Cells:
-    """Return the groups of at least `least` labels: a class, or its presence and absence, within each level.
+def cells_of(labels: Labels, columns: Sequence[Column], least: int) -> Cells:
+    """Return the groups of at least `least` of m labels: a class, or its presence and absence, within each level.
 
-    labels: the values of m items, as their kind has them; without columns the outcomes are the groups.
+    Without `columns` the outcomes are the groups.
     """
-    codes = kind.codes(labels)
+    codes = labels.codes
     levels = [
         (f", {column.name} {level}", column.codes == code)
         for column in columns
@@ -47,7 +40,7 @@ def cells_of(
     found = [
         (f"{decision.group(outcome)}{level}", inside & (codes[:, number] == outcome), number)
         for level, inside in levels
-        for number, decision in enumerate(kind.decisions(classes))
+        for number, decision in enumerate(labels.decisions)
         for outcome in range(len(decision.outcomes))
     ]
     found = [cell for cell in found if cell[1].sum() >= max(least, 1)]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.labels.labels import of_rows
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.training.head import NotEnoughLabels
@@ -53,53 +54,76 @@ def cross_fit(pool: Pool, labels: TrainingLabels, options: TrainingOptions = DEF
     Where a label makes several decisions (a head each) there is one draw a fold and three sizes. The same input gives
     the same answer. Raises NotEnoughLabels where fewer than `FOLDS` labels may be trained on.
     """
-    kind, classes = labels.kind, labels.classes
-    labelled = kind.labelled(labels.values)
+    labelled = labels.labelled
     rows = np.flatnonzero(labelled & pool.finite)
-    inside = labels.usable[rows]
-    if inside.sum() < FOLDS:
-        few = number_of(int(inside.sum()), "label to train on is", "labels to train on are")
+    trainable = np.flatnonzero(labels.usable[rows])
+    if len(trainable) < FOLDS:
+        few = number_of(len(trainable), "label to train on is", "labels to train on are")
         raise NotEnoughLabels(f"{few} too few for {FOLDS} folds.")
     others = np.flatnonzero(~labelled & pool.counted(labelled))
     spaced = np.linspace(0, len(others) - 1, min(len(others), _UNLABELLED)).astype(np.int64)
     looked_at = np.concatenate([rows, others[spaced]])
-    pool, labels = pool.take(looked_at), labels.take(looked_at)
-    m, rng = len(rows), np.random.default_rng(options.seed)
-    groups = None if labels.groups is None else labels.groups[:m]
-    relatives = alone_or_together(groups, m)
-    own = [column.take(np.arange(m)) for column in pool.columns]
-    mixes = np.unique(kind.codes(labels.values[:m]), axis=0, return_inverse=True)[1].ravel()
-    one_head = len(kind.decisions(classes)) == 1
-    trained = np.flatnonzero(inside)
+    own, pool, labels = labels.take(rows), pool.take(looked_at), labels.take(looked_at)
+    rng = np.random.default_rng(options.seed)
+    one_head = len(own.decisions) == 1
+    shares = SHARES if one_head else SHARES[::2]
     draws: list[NDArray[np.float64]] = []
-    sizes: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    sizes: NDArray[np.int64] | None = None
     for _ in range(_REPEATS if one_head else 1):
-        fold = np.full(m, -1)
-        fold[trained] = grouped_folds(
-            mixes[trained].astype(np.int64), None if groups is None else groups[trained], FOLDS, rng
-        )
-        if not len(sizes):
-            most = len(trained) - int(np.bincount(fold[trained]).max())
-            sizes = _sizes(most, SHARES if one_head else SHARES[::2])
-        for out in range(FOLDS):
-            order = rng.permutation(trained[fold[trained] != out])
-            # Not, what is never trained on but is of the same patient as something that is.
-            tested = (fold == out) | ~(inside | np.isin(relatives, relatives[order]))
-            said = np.full((len(sizes), m, len(classes)), np.nan)
-            for index, size in enumerate(sizes):
-                # The largest takes all there is: what it says is used beyond the curve.
-                used = np.zeros(len(pool), dtype=bool)
-                used[order if index == len(sizes) - 1 else order[:size]] = True
-                try:
-                    model = train_model(pool, replace(labels, trainable=used), options)
-                except NotEnoughLabels:
-                    continue
-                found = model.predict(pool.vectors[:m], own)
-                said[index, tested] = found[tested]
+        fold_of = _folds(own, trainable, rng)
+        if sizes is None:
+            sizes = _sizes(len(trainable) - int(np.bincount(fold_of[trainable]).max()), shares)
+        for fold in range(FOLDS):
+            learned = rng.permutation(trainable[fold_of[trainable] != fold])
+            # The largest takes all there is: what it says is used beyond the curve.
+            beginnings = [*(learned[:size] for size in sizes[:-1]), learned]
+            said = _draw(pool, labels, options, beginnings, len(rows))
+            said[:, (fold_of != fold) & ~_unrelated(own, trainable, learned)] = np.nan
             draws.append(said)
+    assert sizes is not None
     return Unseen(rows, sizes, np.stack(draws))
 
 
+def _folds(own: TrainingLabels, trainable: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return (m,): the fold of each of m labelled items, -1 for those that are not `trainable` (positions)."""
+    mixes = np.unique(own.codes, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+    found = np.full(len(own), -1)
+    found[trainable] = grouped_folds(mixes[trainable], of_rows(own.groups, trainable), FOLDS, rng)
+    return found
+
+
+def _unrelated(
+    own: TrainingLabels, trainable: NDArray[np.int64], learned: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return (m,): which labelled items are never trained on, nor of the patient of one that is `learned` now."""
+    relatives = alone_or_together(own.groups, len(own))
+    found = ~np.isin(relatives, relatives[learned])
+    found[trainable] = False
+    return found
+
+
+def _draw(
+    pool: Pool,
+    labels: TrainingLabels,
+    options: TrainingOptions,
+    beginnings: Sequence[NDArray[np.int64]],
+    m: int,
+) -> NDArray[np.float64]:
+    """Return (s, m, c): what the heads of s `beginnings`, items trained on, say of the first m; NaN without a head."""
+    found = np.full((len(beginnings), m, len(labels.classes)), np.nan)
+    columns = [column.take(np.arange(m)) for column in pool.columns]
+    for index, learned in enumerate(beginnings):
+        used = np.zeros(len(pool), dtype=bool)
+        used[learned] = True
+        try:
+            model = train_model(pool, replace(labels, trainable=used), options)
+        except NotEnoughLabels:
+            continue
+        found[index] = model.predict(pool.vectors[:m], columns)
+    return found
+
+
 def _sizes(most: int, shares: Sequence[float]) -> NDArray[np.int64]:
+    """Return (s,): the numbers of labels to train on, rising, those of fewer than `FEWEST` left out but for `most`."""
     sizes = np.unique([round(share * most) for share in shares])
     return np.asarray(sizes[(sizes >= FEWEST) | (sizes == most)], dtype=np.int64)

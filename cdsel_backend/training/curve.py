@@ -15,7 +15,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.accuracies import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 from cdsel_backend.training.cells import Cells
@@ -66,11 +66,9 @@ class Outlook(TypedDict, total=False):
 
 def learning_curve(
     unseen: Unseen,
-    labels: NDArray[np.integer],
+    labels: Labels,
     columns: Sequence[Column],
-    classes: Sequence[str],
     *,
-    kind: LabelKind = SINGLE,
     labels_now: int,
     labels_more: int,
     asked: int,
@@ -98,7 +96,7 @@ def learning_curve(
     }
     if labels_now < FEWEST or len(unseen.sizes) < 3:
         return answer | _cannot(f"{labels_now} of the {FEWEST} labels needed can be trained on")
-    right = rights(unseen.probabilities, labels, kind=kind)
+    right = rights(unseen.probabilities, labels)
     complete = np.isfinite(right).any(axis=(2, 3)).all(axis=0)  # sizes at which every draw had a head
     if complete.sum() < 3:
         return answer | _cannot("some class is too rare to train on fewer labels than there are")
@@ -106,7 +104,7 @@ def learning_curve(
     ahead = [int(sizes[-1]), labels_now, labels_now + labels_more, 2 * labels_now]
     answer |= {"sizes": sizes.tolist(), "ahead": ahead}
     rng = np.random.default_rng(seed)
-    judged = judged_cells(labels, columns, classes, kind=kind)
+    judged = judged_cells(labels, columns)
     items = resampled(list(judged.values()), len(labels), rng)
     draws = rng.multinomial(len(right), np.full(len(right), 1 / len(right)), size=RESAMPLES)
     for name, cells in judged.items():

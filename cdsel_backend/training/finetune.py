@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.pool.split import SplitNetwork
-from cdsel_backend.training.evaluate import within_group_auc
 from cdsel_backend.training.fitting import sample_weights
 from cdsel_backend.training.head import HeadModel, NotEnoughLabels, train_head, unseen_scores
 from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions
+from cdsel_backend.training.ranking import within_group_auc
 from cdsel_backend.training.splits import grouped_folds
 
 VIEWS = 2  # altered copies of each training image

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import Representation, fit_representation
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
+from cdsel_backend.labels.labels import of_rows
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows, finite_rows
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Recipe = Literal["plain", "group_balanced", "deconfounded"]
 RECIPES: tuple[Recipe, ...] = ("plain", "group_balanced", "deconfounded")
@@ -56,37 +60,28 @@ class Pool:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingLabels:
+class TrainingLabels(Labels):
     """The labels of n items, and what a training is to know of these.
 
-    `values` are as `kind` has them: (n,) int64 into `classes` where an image has one, (n, c) of 1 (shown), 0 (not) and
-    -1 where it may show several; -1 = unlabelled. `groups` (n,) int64: patient or lesion, negative = unknown.
     `trainable` (n,) bool: False = held out for evaluation, never trained on. `represents` (n,) float64: for how many
     items of its level a labelled one speaks, 0 where it was chosen for what it is (see `level_shares`).
     """
 
-    values: NDArray[np.integer]
-    classes: Sequence[str]
     _: KW_ONLY
-    kind: LabelKind = SINGLE
-    groups: NDArray[np.int64] | None = None
     trainable: NDArray[np.bool_] | None = None
     represents: NDArray[np.float64] | None = None
 
     @property
     def usable(self) -> NDArray[np.bool_]:
         """(n,): which items have a label to train on."""
-        labelled = self.kind.labelled(self.values)
-        return labelled if self.trainable is None else labelled & self.trainable
+        return self.labelled if self.trainable is None else self.labelled & self.trainable
 
-    def take(self, rows: NDArray[np.int64]) -> TrainingLabels:
-        """Return the labels of some items."""
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Self:
+        """Return the labels of the items of `rows` (positions or a mask)."""
         return replace(
-            self,
-            values=self.values[rows],
-            groups=None if self.groups is None else self.groups[rows],
-            trainable=None if self.trainable is None else self.trainable[rows],
-            represents=None if self.represents is None else self.represents[rows],
+            super().take(rows),
+            trainable=of_rows(self.trainable, rows),
+            represents=of_rows(self.represents, rows),
         )
 
 

@@ -19,7 +19,7 @@ def train_model(pool: Pool, labels: TrainingLabels, options: TrainingOptions = D
     The same input gives the same model, bit for bit on one machine. Raises NotEnoughLabels where the labels do not
     suffice for a model.
     """
-    codes = labels.kind.codes(labels.values)
+    codes = labels.codes
     if labels.kind.several:
         return train_presence(pool, replace(labels, values=codes, kind=PRESENCE), options)
     return train_head(pool, replace(labels, values=codes[:, 0], kind=SINGLE), options)

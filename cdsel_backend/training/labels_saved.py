@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.accuracies import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 from cdsel_backend.training.cross_fit import Unseen
@@ -24,22 +23,19 @@ _STEPS = 100
 def labels_saved_sentence(
     queue: Unseen,
     chance: Unseen,
-    labels: NDArray[np.integer],
+    labels: Labels,
     columns: Sequence[Column],
-    classes: Sequence[str],
     *,
-    kind: LabelKind = SINGLE,
     seed: int = 0,
 ) -> str:
     """Compare heads trained on all labels (`queue`) with heads trained on those drawn by chance, on the same labels.
 
-    labels: the values of the m rows of both, with their columns. Goes by the worst group where it can be estimated,
-    else by balanced accuracy; intervals (95 %) by bootstrap over labels and draws.
+    `labels` are those of the m rows of both, `columns` their confounders. Goes by the worst group where it can be
+    estimated, else by balanced accuracy; intervals (95 %) by bootstrap over labels and draws.
     """
-    cells = judged_cells(labels, columns, classes, kind=kind)
+    cells = judged_cells(labels, columns)
     right, theirs = (
-        rights(probabilities, labels, kind=kind)
-        for probabilities in (queue.probabilities, chance.probabilities[:, -1:])
+        rights(probabilities, labels) for probabilities in (queue.probabilities, chance.probabilities[:, -1:])
     )
     complete = np.isfinite(right).any(axis=(2, 3)).all(axis=0)
     if not cells or complete.sum() < 3 or not np.isfinite(theirs).any(axis=(2, 3)).all():

@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.offsets import occurs
 from cdsel_backend.training.shares import level_shares
 
 
-def one_class_levels(
-    columns: Sequence[Column],
-    labels: NDArray[np.integer],
-    classes: Sequence[str],
-    *,
-    kind: LabelKind = SINGLE,
-) -> list[str]:
+def one_class_levels(labels: Labels, columns: Sequence[Column]) -> list[str]:
     """Return a sentence for each level whose labels make a model take it to hold one class (see `offsets.occurs`).
 
-    columns: the confounders over the m labelled items that a model is trained on; labels: their values, as their
-    kind has them. Levels without a label, and decisions of which all labels agree, are passed over.
+    `labels` are those of the m items that a model is trained on, `columns` the confounders over these. Levels without
+    a label, and decisions of which all labels agree, are passed over.
     """
     found = []
-    for decision, outcomes in zip(kind.decisions(classes), kind.codes(labels).T, strict=True):
+    for decision, outcomes in zip(labels.decisions, labels.codes.T, strict=True):
         rows = np.flatnonzero(outcomes >= 0)
         seen, codes = np.unique(outcomes[rows], return_inverse=True)
         if len(seen) < 2:

@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.cross_fit import Unseen
-from cdsel_backend.training.evaluate import evaluate
+from cdsel_backend.training.evaluation import evaluate
 from cdsel_backend.training.random_share import wilson
 
 MIN_GROUP = 8
-"""Labels of a group from which it is given; `evaluate.MIN_GROUP` holds for what models are judged by."""
+"""Labels of a group from which it is given; `evaluation.MIN_GROUP` holds for what models are judged by."""
 _KEPT = (
     "n",
     "worst_group_accuracy",
@@ -33,12 +32,9 @@ _KEPT = (
 
 def provisional(
     unseen: Unseen,
-    labels: NDArray[np.integer[Any]],
+    labels: Labels,
     columns: Sequence[Column],
-    classes: Sequence[str],
     *,
-    kind: LabelKind = SINGLE,
-    groups: NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure what the largest heads of `unseen` say of labels that they have not seen, as `evaluate` does.
@@ -51,14 +47,11 @@ def provisional(
         `worst_group`, `groups` (each with its `interval`) and `intervals`.
     """
     said = unseen.at_full_size()
-    tested = np.flatnonzero(np.isfinite(said).all(axis=1) & kind.labelled(labels))
+    tested = np.flatnonzero(np.isfinite(said).all(axis=1) & labels.labelled)
     found = evaluate(
         said[tested],
-        labels[tested],
+        labels.take(tested),
         [column.take(tested) for column in columns],
-        classes,
-        kind=kind,
-        groups=None if groups is None else groups[tested],
         seed=seed,
         minimum=MIN_GROUP,
     )

@@ -16,7 +16,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
 from cdsel_backend.phrases import number_of
 
 FEWEST = 15
@@ -32,7 +32,7 @@ class Estimate(TypedDict):
 
 
 class PoolEstimates(TypedDict, total=False):
-    """What the random share tells of the pool; `tell` says what each field holds."""
+    """What the random share tells of the pool; `pool_estimates` says what each field holds."""
 
     n: int
     error: Estimate | None
@@ -86,24 +86,18 @@ def wilson(mean: float, n: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def tell(
-    share: RandomShare,
-    labels: NDArray[np.integer],
-    probabilities: NDArray[np.float64],
-    classes: tuple[str, ...],
-    *,
-    kind: LabelKind = SINGLE,
-) -> PoolEstimates:
-    """Return `n` draws, and `error` and `prevalence` (by class) of the pool, or none with `sentence` that say why.
+def pool_estimates(share: RandomShare, labels: Labels, probabilities: NDArray[np.float64]) -> PoolEstimates:
+    """Return `n` draws, and `error` and `prevalence` (by class) of the pool, or none with a `sentence` that says why.
 
-    labels: the values of m items, as their kind has them; probabilities (m, c) of heads that have not seen them, NaN
-    where there was none. Where a label makes several decisions, the error is the mean over those that were made.
+    `labels` are those of the m items of `share`; probabilities (m, c) of heads that have not seen them, NaN where
+    there was none. Where a label makes several decisions, the error is the mean over those that were made.
     """
     n = int(share.drawn.sum())
     answer: PoolEstimates = {"n": n, "error": None, "prevalence": None}
     if n < FEWEST:
         return {**answer, "sentence": f"Too few yet: {n} of the {FEWEST} labels needed were drawn by chance."}
-    shown = kind.shows(labels, len(classes))
+    kind, classes = labels.kind, labels.classes
+    shown = kind.shows(labels.values, len(classes))
     prevalence: dict[str, Estimate] = {}
     answer["prevalence"] = prevalence
     for name, column in zip(classes, shown.T, strict=True):
@@ -111,7 +105,7 @@ def tell(
         if (own := share.among(asked_for)).drawn.any():
             prevalence[name] = own.estimate(column[asked_for].astype(np.float64))
     if np.isfinite(probabilities).all():
-        codes = kind.codes(labels)
+        codes = labels.codes
         misses = (codes >= 0) & (kind.decided(probabilities) != codes)
         answer["error"] = share.estimate(misses.sum(axis=1) / np.maximum((codes >= 0).sum(axis=1), 1))
     return {**answer, "sentence": f"From {number_of(n, 'label')} drawn by chance."}

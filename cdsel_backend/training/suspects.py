@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.labels import SINGLE, LabelKind
+from cdsel_backend.labels import Labels
 
 LISTED = 0.05  # of the labels: further down the list most are right
 MOST = 50
@@ -51,15 +51,13 @@ def label_issues(probabilities: NDArray[np.float64], labels: NDArray[np.integer]
     return found
 
 
-def find_suspects(
-    probabilities: NDArray[np.float64], labels: NDArray[np.integer], *, kind: LabelKind = SINGLE
-) -> list[Suspect]:
+def find_suspects(probabilities: NDArray[np.float64], labels: Labels) -> list[Suspect]:
     """List the least likely of the suspected labels, at most `LISTED` of all and `MOST`, the worst first.
 
-    probabilities (m, c) as for `label_issues`; labels: the values of m items, as their kind has them. They are ranked
-    by the probability of the label less that of the likeliest other outcome.
+    probabilities (m, c) of the m labels as for `label_issues`. They are ranked by the probability of the label less
+    that of the likeliest other outcome.
     """
-    decisions = zip(kind.by_decision(probabilities), kind.codes(labels).T, strict=True)
+    decisions = zip(labels.kind.by_decision(probabilities), labels.codes.T, strict=True)
     found = [suspect for column, (p, codes) in enumerate(decisions) for suspect in _ranked(p, codes, column)]
     found.sort(key=lambda suspect: suspect.own - suspect.likelihood)
     return found[: min(round(LISTED * len(labels)), MOST)]

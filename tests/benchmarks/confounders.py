@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 from cdsel_backend.confounders import detect
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     columns[0] = Column("planted", "categorical", ("a", "b"), planted)
     vectors[:, 0] += 2 * planted
     started = time.perf_counter()
-    report = detect(vectors, columns, labels, groups=rng.integers(0, n // 2, n), classes=("no", "yes"))
+    report = detect(vectors, columns, Labels(labels, ("no", "yes"), groups=rng.integers(0, n // 2, n)))
     print(
         json.dumps(
             {

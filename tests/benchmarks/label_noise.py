@@ -23,6 +23,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.simulate.dataset import Dataset, load_dataset, two_levels
 from cdsel_backend.simulate.vectors import read_embeddings
@@ -58,7 +59,7 @@ def run_seed(data: Dataset, rho: str, seed: int, budget: int) -> list[dict[str, 
                 TrainingOptions(seed=seed),
             )
             metrics = evaluate(
-                head.predict(test.vectors, test.columns), test.labels, test.columns, data.classes
+                head.predict(test.vectors, test.columns), Labels(test.labels, data.classes), test.columns
             )
             told = {name: float(metrics[name]) for name in MEASURES}
             for prefix, columns in (("", pool.columns), ("unaware_", ())):
@@ -84,7 +85,7 @@ def _found(
     )
     said, given, wrong = unseen.at_full_size(), labels[unseen.rows], wrong[unseen.rows]
     listed = np.zeros(len(given), dtype=bool)
-    listed[[one.row for one in find_suspects(said, given)]] = True
+    listed[[one.row for one in find_suspects(said, Labels(given, ()))]] = True
     issues = label_issues(said, given)
     site = pool.columns[0].codes
     counts = np.zeros((len(pool.classes), 2))

@@ -21,6 +21,7 @@ from label_noise import add_data_arguments, read_data
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from cdsel_backend.labels import Labels
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.training import Pool, TrainingLabels, evaluate, is_held_out, train_head
@@ -46,9 +47,8 @@ def run_seed(
         now = int(trainable[unseen.rows].sum())
         answer = learning_curve(
             unseen,
-            labels[unseen.rows],
+            Labels(labels[unseen.rows], pool.classes),
             [column.take(unseen.rows) for column in pool.columns],
-            pool.classes,
             labels_now=now,
             labels_more=round(more * now / budget),
             asked=more,
@@ -64,7 +64,7 @@ def run_seed(
                     ),
                 )
                 found = evaluate(
-                    head.predict(test.vectors, test.columns), test.labels, test.columns, data.classes
+                    head.predict(test.vectors, test.columns), Labels(test.labels, data.classes), test.columns
                 )
                 reached[repeat, place] = [found[name] for name in MEASURES]
     truth = np.diff(reached.mean(axis=0), axis=0)[0]

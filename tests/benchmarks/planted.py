@@ -27,7 +27,7 @@ def main() -> None:
         counts: dict[str, Counter[str]] = {}
         for seed in range(options.seeds):
             vectors, columns, labels = proxied(seed, labelled, dim=options.dim, noise=True)
-            for finding in detect(vectors, columns, labels, classes=("no", "yes"), seed=seed).findings:
+            for finding in detect(vectors, columns, labels, seed=seed).findings:
                 counts.setdefault(finding.variable, Counter())[str(finding.verdict)] += 1
         found[str(labelled)] = {name: dict(counter) for name, counter in counts.items()}
     print(json.dumps({"seeds": options.seeds, "dim": options.dim, "verdicts": found}))

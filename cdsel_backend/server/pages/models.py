@@ -8,7 +8,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend import figures
-from cdsel_backend.labels import label_names
+from cdsel_backend.labels import Labels, label_names
 from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of, who
 from cdsel_backend.server.pages.confounders import pool_tables
@@ -86,13 +86,11 @@ def champion_now(state: State) -> Json | None:
         return None
     tested = np.array([row for row in asked if int(table.ids[row]) in expected], dtype=np.int64)
     said = [expected[item] for item in table.ids[tested].tolist()]
+    labels = Labels(view.labels, view.classes, kind=view.kind, groups=table.layout.pool.groups)
     return evaluate(
         np.array(said).reshape(len(tested), len(view.classes)),
-        view.labels[tested],
+        labels.take(tested),
         [column.take(tested) for column in view.confounders],
-        view.classes,
-        kind=view.kind,
-        groups=table.layout.pool.groups[tested],
         seed=state.settings.seed,
     )
 
