@@ -66,7 +66,7 @@ class Front:
             if os.getpid() not in self._apps:
                 server = self.settings()
                 open_once(server)
-                store = Store(server.database_url, server.vectors_folder)
+                store = Store.open(server)
                 insecure = not server.asks_password
                 self._apps[os.getpid()] = create_app(server, store, insecure=insecure)
             return self._apps[os.getpid()]

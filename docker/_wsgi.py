@@ -13,6 +13,6 @@ from cdsel_backend.store import Store
 
 server = check_settings(verbose=False)
 open_once(server)
-store = Store(server.database_url, server.vectors_folder)
+store = Store.open(server)
 threading.Thread(target=Connector(server, store).run, args=(threading.Event(),), daemon=True).start()
 app = create_app(server, store, insecure=not server.asks_password)

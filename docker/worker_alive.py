@@ -7,6 +7,6 @@ from cdsel_backend.settings import read_server_settings
 from cdsel_backend.store import Store
 
 server = read_server_settings()
-store = Store(server.database_url, server.vectors_folder)
+store = Store.open(server)
 own = [one for one in store.pulses() if one.holder.startswith(f"{socket.gethostname()}:")]
 sys.exit(0 if any(not one.dead and not one.stuck for one in own) else 1)

@@ -63,7 +63,7 @@ def fill(folder: Path, address: str, images: Path) -> Filled:
     server = ServerSettings(
         data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token", image_hosts="127.0.0.1"
     )
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     rows = _rows(images)
     project = store.connect_project(
         STUDIO_URL,

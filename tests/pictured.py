@@ -84,7 +84,7 @@ class Pictured:
         self.images = folder / "images"
         self.table, shown = draw_folder(self.images, n)
         self.server = ServerSettings(data_dir=folder / "data", label_studio_api_key="0" * 40, device="cpu")
-        self.store = Store(self.server.database_url, self.server.vectors_folder)
+        self.store = Store.open(self.server)
         self.context = Context(
             self.store, self.server, LabelStudio("http://127.0.0.1:9", "0" * 40)
         )  # nobody is asked

@@ -124,7 +124,7 @@ def test_annotators_see_every_image_of_a_label_studio_below_a_path_by_another_na
             image_hosts=HERE,
             public_url="http://127.0.0.1:9",
         )
-        store = Store(server.database_url, server.vectors_folder)
+        store = Store.open(server)
         ours = store.connect_project(
             studio.url,
             project,

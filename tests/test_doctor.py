@@ -240,7 +240,7 @@ def check_that_a_refused_webhook_is_no_end(guarded, folder):
         data_dir=folder / "other", label_studio_url=guarded.url, public_url="http://127.0.0.1:9090"
     )
     server.data_dir.mkdir()
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     project = store.connect_project(
         guarded.url, pool, label_config=LABEL_CONFIG, queue_project=pool, backbone="b"
     )

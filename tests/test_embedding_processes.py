@@ -215,7 +215,7 @@ def test_whatever_error_there_is_arrives_with_its_message():
 def project(tmp_path, folder):
     """A project whose pool is the folder: its context, and what reads its state."""
     server = ServerSettings(data_dir=tmp_path, label_studio_api_key="0" * 40, device="cpu")
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     context = Context(store, server, LabelStudio("http://127.0.0.1:9", "0" * 40))
     layers = {"backbone": NETWORK, "backbone_weights": "random", "view": "fast"}
     number = store.connect_project(

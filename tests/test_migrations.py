@@ -171,7 +171,7 @@ def test_a_newer_database_is_refused_by_name_and_left_alone(database_url, tmp_pa
 @pytest.mark.parametrize("command", [["serve"], ["models", "list"], ["doctor"]])
 def test_every_command_refuses_a_newer_database_in_one_sentence(tmp_path, command):
     server = ServerSettings(data_dir=tmp_path)
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     with store.engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     store.close()

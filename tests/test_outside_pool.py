@@ -69,7 +69,7 @@ def world(studio, browser, tmp_path):
     )
     reply = browser.post("/api/projects", json={"title": "Outside", "label_config": LABEL_CONFIG})
     queue = reply.json()["id"]
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     settings = {"budget": 6, "round_size": 6, "group": "patient"}
     project = store.connect_project(
         studio.url, queue, label_config=LABEL_CONFIG, layers={"extra parameters": settings}

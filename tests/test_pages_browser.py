@@ -349,7 +349,7 @@ def large(tmp_path_factory):
     server = ServerSettings(
         data_dir=folder, label_studio_url=STUDIO_URL, label_studio_api_key="token", image_hosts="127.0.0.1"
     )
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     project = store.connect_project(
         STUDIO_URL, POOL, title="A large pool", label_config=LABEL_CONFIG, backbone="b"
     )

@@ -17,7 +17,7 @@ ALONE, SHARED = "backbone-alone", "backbone-shared"
 
 def test_vectors_of_a_removed_project_are_freed_unless_another_has_its_backbone(tmp_path):
     server = ServerSettings(data_dir=tmp_path, label_studio_api_key="0" * 40)
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     removed = [
         store.connect_project("http://studio", n, backbone=name) for n, name in ((1, ALONE), (2, SHARED))
     ]

@@ -48,7 +48,7 @@ class World:
 
     def __init__(self, folder, *, given=None, **settings):
         self.server = ServerSettings(data_dir=folder, label_studio_api_key="0" * 40)
-        self.store = Store(self.server.database_url, self.server.vectors_folder)
+        self.store = Store.open(self.server)
         self.context = Context(self.store, self.server, None)  # no step below calls Label Studio
         self.project = self.store.connect_project(
             "http://studio",

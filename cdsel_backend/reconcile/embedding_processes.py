@@ -55,7 +55,7 @@ class PoolImages:
         address = (self.server.database_url, str(self.server.vectors_folder))
         if address not in _stores:
             start_log(self.server.log_format)
-            _stores[address] = Store(self.server.database_url, self.server.vectors_folder)
+            _stores[address] = Store.open(self.server)
         store = _stores[address]
         source = ProjectPool(studio_at(self.server, self.studio_url), State(store, self.project))
         return partial(_read, source), Kept(store.vectors_kept, self.backbone)

@@ -166,7 +166,7 @@ def _work(
         SystemExit: with the status `FAILED`, where it failed.
     """
     start_log(server.log_format)
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     with (
         closing(store),
         _ending_with(parent, store, name, holder),

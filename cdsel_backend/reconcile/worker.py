@@ -83,7 +83,7 @@ class Worker:
 
     def __init__(self, server: ServerSettings) -> None:
         self.server = server
-        self.store = Store(server.database_url, server.vectors_folder)
+        self.store = Store.open(server)
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.contexts: dict[str, Context] = {}
         self.trainings = TrainingProcesses()

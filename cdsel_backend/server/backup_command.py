@@ -107,7 +107,7 @@ def _refuse_while_it_runs(server: ServerSettings) -> None:
     if file is None or not file.exists():
         return
     try:
-        store = Store(server.database_url, server.vectors_folder)
+        store = Store.open(server)
         pulses = store.pulses()
         store.close()
     except SQLAlchemyError:

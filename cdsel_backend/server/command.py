@@ -125,7 +125,7 @@ def open_once(server: ServerSettings) -> None:
         with opening(server):
             server.data_dir.mkdir(parents=True, exist_ok=True)
             server.data_dir.chmod(0o700)  # one that an earlier version made lets others read
-            store = Store(server.database_url, server.vectors_folder)
+            store = Store.open(server)
             claim_folder(store, server.data_dir)
             for file in server.data_dir.glob("*.sqlite3*"):
                 file.chmod(0o600)
@@ -184,7 +184,7 @@ def _web(
 
     start_log(server.log_format, verbose=verbose)
     stopping = _until_told(parent)
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     connector = Connector(server, store)
     threading.Thread(target=connector.run, args=(stopping,), daemon=True).start()
     app = create_app(server, store, listens_at=host, insecure=insecure)

@@ -73,7 +73,7 @@ def examine() -> Iterator[CheckResult]:
     yield machine_checkup.check_disk(server)
     database = machine_checkup.check_database(server)
     yield database
-    store = Store(server.database_url, server.vectors_folder) if database.level == "ok" else None
+    store = Store.open(server) if database.level == "ok" else None
     try:
         states = [State(store, project.id) for project in store.projects()] if store is not None else []
         if store is not None:

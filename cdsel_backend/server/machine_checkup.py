@@ -91,7 +91,7 @@ def check_database(server: ServerSettings) -> CheckResult:
         fix = "`cdsel serve` makes it; if there should be one, see CDSEL_DATA_DIR"
         return CheckResult("database", "warning", f"{url.database} is not there yet", fix)
     try:
-        Store(server.database_url, server.vectors_folder).close()
+        Store.open(server).close()
     except SQLAlchemyError as fault:
         fix = "see that the database server runs and lets this account in, or correct CDSEL_DATABASE_URL"
         return CheckResult("database", "problem", f"{shown} does not open: {reason_of(fault)}", fix)

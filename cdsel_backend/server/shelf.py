@@ -55,6 +55,6 @@ def open_shelf(context: click.Context) -> Shelf:
     """
     server = read_settings()
     with opening(server):
-        store = Store(server.database_url, server.vectors_folder)
+        store = Store.open(server)
     context.call_on_close(store.close)
     return Shelf(server, store)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store.directives import Directives
 from cdsel_backend.store.embeddings import Embeddings
 from cdsel_backend.store.journal import Journal
@@ -14,8 +17,21 @@ from cdsel_backend.store.search import Search
 from cdsel_backend.store.sources import Sources
 from cdsel_backend.store.trainings import Trainings
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class Store(
     Projects, PoolItems, Embeddings, Sources, Queue, Directives, Search, Trainings, Journal, Leases, Pulses
 ):
     """The state of every project, in one database: each part says what it keeps."""
+
+    @classmethod
+    def open(cls, server: ServerSettings) -> Self:
+        """The state in the database and the folder of vectors that a server's settings name.
+
+        Raises:
+            OSError: the data folder cannot be used.
+            NewerDatabase, sqlalchemy.exc.SQLAlchemyError: see `open_database`.
+        """
+        return cls(server.database_url, server.vectors_folder)

@@ -110,7 +110,7 @@ class Worker:
                 return backbone
 
         self.server = ServerSettings(data_dir=data, label_studio_api_key="0" * 40)
-        self.store = Store(self.server.database_url, self.server.vectors_folder)
+        self.store = Store.open(self.server)
         self.context = Own(self.store, self.server, LabelStudio(NOBODY, "0" * 40))
         self.project = self.store.connect_project(
             NOBODY, 1, label_config=CONFIG, queue_project=1, layers={"extra parameters": settings or {}}

@@ -45,7 +45,7 @@ PART, POOL, QUEUE, DIM, LABELS, LOOKS = 20_000, 12, 13, 16, 2_000, 5
 def filled(folder: Path, n: int) -> tuple[ServerSettings, Store, int]:
     """A pool of n embedded images of four sites, 2,000 of them labelled."""
     server = ServerSettings(data_dir=folder, label_studio_url="http://127.0.0.1:9", label_studio_api_key="t")
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     project = store.connect_project(
         server.label_studio_url, POOL, label_config=CONFIG, queue_project=QUEUE, backbone="b"
     )

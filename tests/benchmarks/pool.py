@@ -180,7 +180,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
         "training": "head",
         "preannotate": False,
     }
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     project = store.connect_project(
         "http://127.0.0.1:9",
         3,
@@ -196,7 +196,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     results["disk_ratio"] = size / (2 * args.dim * args.items)
     store.close()
 
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     context = Context(store, server, None)  # type: ignore[arg-type]  # no step below asks Label Studio
     with timed(results, "open"):
         first = next(iter(store.iter_vectors(project, "b")))

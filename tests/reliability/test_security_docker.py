@@ -146,7 +146,7 @@ from cdsel_backend.server.app import create_app
 folder = pathlib.Path(cdsel_backend.__file__).parent
 assert str(folder).startswith(sys.argv[1]), folder
 server = ServerSettings(data_dir=pathlib.Path(sys.argv[2]))
-client = create_app(server, Store(server.database_url, server.vectors_folder)).test_client()
+client = create_app(server, Store.open(server)).test_client()
 for path in ("/health", "/projects", "/help"):
     answer = client.get(path, headers={"Host": "localhost"})
     assert answer.status_code == 200, (path, answer.status_code)

@@ -62,7 +62,7 @@ def test_a_moved_address_leaves_no_webhook_behind_and_only_ours_goes(studio, tmp
     pool = client.create_project("A backend that moves", LABEL_CONFIG)
     theirs = client.ensure_webhook(pool, "http://127.0.0.1:11/webhook", {})
     server = ServerSettings(data_dir=tmp_path, label_studio_url=studio.url, label_studio_api_key=studio.token)
-    store = Store(server.database_url, server.vectors_folder)
+    store = Store.open(server)
     app = create_app(server, store)
     with running_app(app) as former, running_app(app) as present:
         number = client.connect_backend(pool, former, "cdsel", "{}", None)
