@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders.representation import centre, level_effects
 from cdsel_backend.labels import SINGLE, LabelKind
-from cdsel_backend.selection import Selection, SelectionOptions, problem_for, repeats, select
+from cdsel_backend.selection import Pictures, Selection, SelectionOptions, problem_for, select
 from cdsel_backend.training import Model, Pool
 
 FIRST_STRENGTH = 0.5  # of centring, until a model has chosen its own
@@ -26,18 +26,18 @@ _SEEDS = 1000  # rounds of one project that get a seed of their own
 class RoundPool(Pool):
     """What a round reads of a pool of n items, and a training, too.
 
-    `classes` and `kind` of the labels; `groups` (n,) patient or lesion, negative = unknown; `images` (n,): equal
-    numbers show the same picture, which is chosen once.
+    `classes` and `kind` of the labels; `groups` (n,) patient or lesion, negative = unknown; `pictures`: which
+    items show the same, which is chosen once.
     """
 
     classes: tuple[str, ...]
     kind: LabelKind = SINGLE
     groups: NDArray[np.int64] | None = None
-    images: NDArray[np.int64] | None = None
+    pictures: Pictures | None = None
 
     def counted(self, labelled: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(n,): which items the pool consists of: each picture once, since one is asked for once."""
-        return self.finite if self.images is None else self.finite & ~repeats(self.images, labelled)
+        return self.finite if self.pictures is None else self.finite & ~self.pictures.repeats(labelled)
 
     @cached_property
     def projected(self) -> NDArray[np.float32]:
@@ -103,7 +103,7 @@ def next_round(
         taken=taken,
         probabilities=probabilities,
         groups=pool.groups,
-        images=pool.images,
+        pictures=pool.pictures,
         seed=seed,
         options=options,
     )

@@ -16,7 +16,7 @@ from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.insight import first_of_each, random_share
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.round import RoundPool
-from cdsel_backend.selection import Problem, SelectionOptions, repeats, select, strategies
+from cdsel_backend.selection import Pictures, Problem, SelectionOptions, select, strategies
 from cdsel_backend.selection.methods import ji2025
 from cdsel_backend.selection.neighbours import distinct
 from cdsel_backend.server.app import create_app
@@ -43,7 +43,7 @@ def blank_scans(rng, *, blanks=270, others=30):
         n_classes=2,
         taken=labels >= 0,
         probabilities=np.column_stack([np.linspace(0.1, 0.5, n), np.linspace(0.9, 0.5, n)]),
-        images=np.where(blank, n, np.arange(n)),
+        pictures=Pictures.of(np.where(blank, n, np.arange(n))),
     )
 
 
@@ -57,7 +57,7 @@ def test_a_picture_that_fills_the_pool_is_chosen_once_and_weighs_as_one(strategy
     assert chosen.reasons[at].copies == int(blank.sum()) - 1
     assert "the same file as 269 other images" in chosen.reasons[at].sentence
     # What is chosen is what is chosen of the pool without the further files.
-    rows = np.flatnonzero(~repeats(problem.images, problem.taken))
+    rows = np.flatnonzero(~problem.pictures.repeats(problem.taken))
     alone = Problem(
         vectors=problem.vectors[rows],
         columns=[column.take(rows) for column in problem.columns],
@@ -71,10 +71,10 @@ def test_a_picture_that_fills_the_pool_is_chosen_once_and_weighs_as_one(strategy
 
 
 def test_what_shows_a_taken_picture_is_not_free_and_takes_no_part_of_its_strata():
-    images = np.array([5, 5, 7, 8, 7, 5])
-    assert repeats(images, np.zeros(6, dtype=bool)).nonzero()[0].tolist() == [1, 4, 5]
+    pictures = Pictures.of(np.array([5, 5, 7, 8, 7, 5]))
+    assert pictures.repeats(np.zeros(6, dtype=bool)).nonzero()[0].tolist() == [1, 4, 5]
     taken = np.array([False, True, False, False, True, False])
-    assert repeats(images, taken).nonzero()[0].tolist() == [0, 2, 5]
+    assert pictures.repeats(taken).nonzero()[0].tolist() == [0, 2, 5]
 
 
 def test_files_of_one_picture_are_on_one_side_whoever_it_is_said_to_be_of():
@@ -111,8 +111,8 @@ def test_a_training_counts_a_picture_once_however_many_files_show_it():
     labels = np.where(np.arange(300) % 4 == 1, np.arange(300) // 4 % 2, -1)
     labels[blank] = -1
     labels[np.flatnonzero(blank)[0]] = 0
-    pool = RoundPool(problem.vectors, problem.columns, ("a", "b"), images=problem.images)
-    rows = np.flatnonzero(~repeats(problem.images, labels >= 0))
+    pool = RoundPool(problem.vectors, problem.columns, ("a", "b"), pictures=problem.pictures)
+    rows = np.flatnonzero(~problem.pictures.repeats(labels >= 0))
     alone = RoundPool(problem.vectors[rows], [c.take(rows) for c in problem.columns], ("a", "b"))
     alone.__dict__["representation"] = pool.representation
     given = TrainingLabels(labels, ("a", "b"))
@@ -232,7 +232,7 @@ def test_contradicting_metadata_and_labels_of_one_picture_are_named(world):
 def test_of_pictures_with_equal_vectors_the_first_covers_all(strategy):
     """As copies with other bytes have: they were taken for covered before any was chosen."""
     blank, problem = blank_scans(np.random.default_rng(0), blanks=2000, others=200)
-    free = replace(problem, images=None, labels=np.full(2200, -1), taken=np.zeros(2200, dtype=bool))
+    free = replace(problem, pictures=None, labels=np.full(2200, -1), taken=np.zeros(2200, dtype=bool))
     free = replace(free, probabilities=None, columns=[], options=SelectionOptions(random_share=0))
     chosen = select(strategy, free, 20)
     (at,) = np.flatnonzero(blank[chosen.indices])
@@ -251,7 +251,7 @@ def test_ji2025_places_each_vector_once(monkeypatch):
     monkeypatch.setattr(ji2025, "reduce_to_plane", measured)
     _, problem = blank_scans(np.random.default_rng(0), blanks=2000, others=40)
     free = replace(
-        problem, images=None, labels=np.full(2040, -1), taken=np.zeros(2040, dtype=bool), probabilities=None
+        problem, pictures=None, labels=np.full(2040, -1), taken=np.zeros(2040, dtype=bool), probabilities=None
     )
     assert len(select("ji2025", free, 20)) == 20
     assert sizes == [41]

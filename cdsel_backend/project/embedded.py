@@ -15,7 +15,7 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.project.metadata import TypedPool, group_key, typed_pool
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.round import RoundPool
-from cdsel_backend.selection import repeats
+from cdsel_backend.selection import Pictures
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item
@@ -65,9 +65,7 @@ class EmbeddedPool(PoolView):
     @cached_property
     def round_pool(self) -> RoundPool:
         """The pool as a round and a training read it."""
-        return RoundPool(
-            self.vectors, self.confounders, self.classes, self.kind, self.groups, self.vectors.positions
-        )
+        return RoundPool(self.vectors, self.confounders, self.classes, self.kind, self.groups, self.pictures)
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -98,9 +96,9 @@ class EmbeddedPool(PoolView):
         return TrainingOptions(strength=settings.strength, seed=settings.seed)
 
     @cached_property
-    def repeats(self) -> NDArray[np.bool_]:
-        """Rows (n,) that show the same picture, byte for byte, as another that is taken or comes before."""
-        return repeats(self.vectors.positions, self.taken)
+    def pictures(self) -> Pictures:
+        """Which rows show the same picture, byte for byte."""
+        return Pictures.of(self.vectors.positions)
 
     def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
         """Labelled rows that are held out now, and were when images were split by `group`.

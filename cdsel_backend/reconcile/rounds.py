@@ -66,8 +66,9 @@ def select_round(context: Context, state: State) -> bool:
         context.store.handle_events(asked)
         return False
     pool = read_pool(state, context.server)
-    _note_repeats(context, pool)
-    if (pool.taken | pool.repeats).all():
+    repeats = pool.pictures.repeats(pool.taken)
+    _note_repeats(context, state, int(repeats.sum()))
+    if (pool.taken | repeats).all():
         return _exhausted(context, state, key, asked)
     context.show(state, Activity(Step.SELECTING, 0, size))
     number = state.rounds[-1].number + 1 if state.rounds else 1
@@ -191,9 +192,9 @@ def selection_key(context: Context, state: State, size: int) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def _note_repeats(context: Context, pool: EmbeddedPool) -> None:
+def _note_repeats(context: Context, state: State, count: int) -> None:
     """Keep how many images of the pool repeat another, for the activity page."""
-    name, count = REPEATS_FACT.format(pool.state.project.id), int(pool.repeats.sum())
+    name = REPEATS_FACT.format(state.project.id)
     if count != (context.store.fact(name) or 0):
         context.store.set_fact(name, count)
 

@@ -3,7 +3,8 @@
 A strategy is one function in one file of `methods/`; `registry.py` says what it must offer.
 """
 
-from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions, problem_for, repeats
+from cdsel_backend.selection.pictures import Pictures
+from cdsel_backend.selection.problem import Ji2025Options, Problem, SelectionOptions, problem_for
 from cdsel_backend.selection.reasons import (
     PUT_FIRST,
     Reason,
@@ -16,6 +17,7 @@ from cdsel_backend.selection.registry import describe, missing_peers, reads_mode
 __all__ = [
     "PUT_FIRST",
     "Ji2025Options",
+    "Pictures",
     "Problem",
     "Reason",
     "Selection",
@@ -25,7 +27,6 @@ __all__ = [
     "neutral_sentence",
     "problem_for",
     "reads_model",
-    "repeats",
     "select",
     "sentence_without_label",
     "strategies",

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from cdsel_backend.labels import SINGLE, LabelKind, OneClass
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.vectors import finite_rows
+from cdsel_backend.selection.pictures import Pictures
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ class Problem:
     """(n,): patient or lesion; negative = unknown, a group of its own."""
     finite: NDArray[np.bool_] | None = None
     """(n,): which vectors are finite, where that is known without reading them."""
-    images: NDArray[np.int64] | None = None
-    """(n,): items of the same number show the same picture, byte for byte, and are one; none: no two do."""
+    pictures: Pictures | None = None
+    """Which of the n items show the same picture, byte for byte, and are one; none: no two do."""
     seed: int = 0
     options: SelectionOptions = field(default_factory=SelectionOptions)
 
@@ -140,7 +142,7 @@ class Problem:
             raise ValueError(f"vectors must be (items, dimensions), not {vectors.shape}")
         lengths = {"labels": len(self.labels), "taken": len(self.taken)}
         lengths |= {f"column {column.name}": len(column.codes) for column in self.columns}
-        arrays |= {"groups": self.groups, "finite": self.finite, "images": self.images}
+        arrays |= {"groups": self.groups, "finite": self.finite, "pictures": self.pictures}
         lengths |= {name: len(array) for name, array in arrays.items() if array is not None}
         n = lengths.get("vectors", len(self.taken))
         for name, length in lengths.items():
@@ -167,16 +169,13 @@ class Problem:
 
         So a picture that fills the pool weighs no more than another, for any strategy.
         """
-        finite = np.isfinite(self.vectors).all(axis=1) if self.finite is None else self.finite
-        return np.asarray(finite if self.images is None else finite & ~repeats(self.images, self.taken))
+        finite = finite_rows(self.vectors) if self.finite is None else self.finite
+        return finite if self.pictures is None else finite & ~self.pictures.repeats(self.taken)
 
-    @cached_property
+    @property
     def copies(self) -> NDArray[np.int64] | None:
-        """(n,): how many other items show the same picture; none where no two do."""
-        if self.images is None:
-            return None
-        _, inverse, sizes = np.unique(self.images, return_inverse=True, return_counts=True)
-        return np.asarray(sizes[inverse] - 1, dtype=np.int64) if len(sizes) < len(self) else None
+        """(n,): how many other items show the same picture; None where no two do."""
+        return None if self.pictures is None else self.pictures.copies
 
     @cached_property
     def uncertainty(self) -> NDArray[np.float64] | None:
@@ -194,19 +193,6 @@ class Problem:
     def random(self) -> np.random.Generator:
         """The generator of this round: other draws in another round, the same ones in a repeated round."""
         return np.random.default_rng((self.seed, int(self.taken.sum())))
-
-
-def repeats(images: NDArray[np.int64], taken: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return (n,): the items not `taken` (n,) that show the picture of one that is, or of one before them.
-
-    Items show the same picture where their numbers in `images` (n,) are equal.
-    """
-    order = np.lexsort((~taken, images))  # the taken ones of each picture first, then by position
-    first = np.ones(len(images), dtype=bool)
-    first[1:] = images[order][1:] != images[order][:-1]
-    found = np.zeros(len(images), dtype=bool)
-    found[order] = ~first
-    return found & ~taken
 
 
 def problem_for(
