@@ -24,7 +24,7 @@ from cdsel_backend.labelstudio.client import (
     PredictionsRefused,
     TokenRefused,
 )
-from cdsel_backend.labelstudio.connection import RightMissing
+from cdsel_backend.labelstudio.errors import RightMissing
 from cdsel_backend.labelstudio.labels import parse_label_space, queue_config
 
 CONFIG = (

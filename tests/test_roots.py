@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.connection import LabelStudioUnreachable
+from cdsel_backend.labelstudio.errors import LabelStudioUnreachable
 from cdsel_backend.labelstudio.images import ImageReader, ImageUnavailable
 from cdsel_backend.pool.roots import ImageRoots, OutsideRoot, TooLarge
 from cdsel_backend.settings import ServerSettings, read_server_settings

@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from cdsel_backend.labelstudio import connection
-from cdsel_backend.labelstudio.connection import (
-    Connection,
+from cdsel_backend.labelstudio.connection import Connection
+from cdsel_backend.labelstudio.errors import (
     LabelStudioError,
     LabelStudioUnreachable,
     NotFound,

@@ -1,4 +1,4 @@
-"""A signed connection to one Label Studio, and what can go wrong with it.
+"""A signed connection to one Label Studio.
 
 On label_studio_sdk's own HTTP client, which signs each request and renews the access token of a personal
 token. Its typed methods are left aside: they take two seconds to load, build a pydantic model for every
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +25,22 @@ from label_studio_sdk.core.client_wrapper import SyncClientWrapper
 from label_studio_sdk.core.request_options import RequestOptions
 
 from cdsel_backend.labelstudio.deadline import timed, within
+from cdsel_backend.labelstudio.errors import (
+    FAILED,
+    LabelStudioError,
+    LabelStudioUnreachable,
+    TokenRefused,
+    read_json,
+    reason_in,
+    reason_of,
+    refusal,
+)
 from cdsel_backend.labelstudio.hosts import ImageHosts
-from cdsel_backend.labelstudio.releases import has_personal_tokens, token_advice
+from cdsel_backend.labelstudio.releases import has_personal_tokens
+from cdsel_backend.labelstudio.tokens import is_personal, not_accepted, of_nobody, release_at
 from cdsel_backend.labelstudio.trust import certificates, trust_hint
 from cdsel_backend.pool.roots import ImageRoots
-from cdsel_backend.pool.source import SourceError
 from cdsel_backend.pool.suspension import Suspensions
-from cdsel_backend.settings import where_to_put_token
 from cdsel_backend.store.records import Json
 
 if TYPE_CHECKING:
@@ -45,52 +53,8 @@ ACCESS_SECONDS = (
 )
 PATIENCE = 5  # times the time-out of one wait: what a request may take in all, repetitions included
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
-AWAY = (429, 502, 503, 504)
-FAILED = 500
-FORBIDDEN = 403  # also what its address checks answer, which say nothing of a permission
-_RIGHTS = (
-    (r"POST /api/projects/?$", "make projects"),
-    (r"POST /api/projects/\d+/import/predictions", "import predictions"),
-    (r"POST /api/projects/\d+/import", "import tasks or files"),
-    (r"(PATCH|DELETE) /api/projects/", "change projects"),
-    (r"GET /api/projects/", "see this project"),
-    (r"(POST|PATCH|DELETE) /api/webhooks/", "make or change webhooks"),
-    (r"GET /api/webhooks/", "see webhooks"),
-    (r"GET /api/users/", "see the accounts"),
-    (r"\w+ /api/ml", "see ML backends, or connect them"),
-    (r"\w+ /api/storages/", "see storages, or add them"),
-    (r"POST /api/tasks/\d+/annotations", "label tasks"),
-    (r"(PATCH|DELETE) /api/tasks/", "change or delete tasks"),
-    (r"GET /api/(tasks|predictions)", "see tasks and predictions"),
-)
-"""What a request is about, as a right of an account."""
 NAME_SECONDS = 3600.0  # for which it is not asked again what it calls itself
 PAGE = 1000
-
-
-class LabelStudioError(SourceError):
-    """Label Studio refused a request, or answered what was not expected."""
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        """The HTTP status it answered, where it answered."""
-
-
-class LabelStudioUnreachable(LabelStudioError):
-    """Label Studio does not answer: no connection, no reply in time, or a gateway in front of it says so."""
-
-
-class TokenRefused(LabelStudioError):
-    """Label Studio does not accept the token."""
-
-
-class RightMissing(LabelStudioError):
-    """The account of the token lacks a right, which the message names."""
-
-
-class NotFound(LabelStudioError):
-    """What was asked for does not exist, or not for the token's user."""
 
 
 @dataclass
@@ -130,9 +94,9 @@ class Connection:
         self.image_hosts = ImageHosts.parse(image_hosts)
         self.image_roots = ImageRoots.parse(image_roots)
         self.suspensions = Suspensions()
-        self._personal = api_key.count(".") == 2
+        self._token = api_key
         if not api_key.strip() or not api_key.isascii():
-            raise TokenRefused(self._token_words("is empty or no token"))
+            raise self._refused("is empty or no token")
         try:
             # With a slash at its end, or the SDK forgets a path prefix when it renews the token.
             self._wrapper = SyncClientWrapper(
@@ -142,7 +106,7 @@ class Connection:
                 httpx_client=httpx.Client(timeout=TIMEOUT, follow_redirects=True, verify=certificates()),
             )
         except ApiError as error:
-            raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
+            raise self._refused(reason_in(error.body), error.status_code) from error
         self._http = self._wrapper.httpx_client
         timed(self._http.httpx_client)
         self._access = _Access(time.monotonic())
@@ -234,7 +198,7 @@ class Connection:
         except (httpx.HTTPError, httpx.InvalidURL, ApiError) as error:
             raise self.unreachable(f"POST {path}", error) from error
         if not response.is_success:
-            raise self.refusal(f"POST {path}", response.status_code, _words_of(_body(response)))
+            raise self.refusal(f"POST {path}", response.status_code, reason_of(response))
         return read_json(response)
 
     def request(
@@ -255,7 +219,7 @@ class Connection:
             timeout_in_seconds=int(timeout), max_retries=0 if method == "POST" else RETRIES
         )
         what = f"{method} {path}"
-        if self._personal and time.monotonic() - self._access.since > ACCESS_SECONDS:
+        if is_personal(self._token) and time.monotonic() - self._access.since > ACCESS_SECONDS:
             self.renew_access()
         try:
             with within(PATIENCE * timeout):
@@ -264,9 +228,9 @@ class Connection:
                 )
         except ApiError as error:  # from renewing the token, before the request itself
             if error.status_code in (401, 403, 404):  # 404: a release without personal tokens
-                raise TokenRefused(self._token_words(_words_of(error.body)), error.status_code) from error
+                raise self._refused(reason_in(error.body), error.status_code) from error
             raise LabelStudioUnreachable(
-                f"Label Studio at {self.url} does not renew the access token: {_words_of(error.body)}",
+                f"Label Studio at {self.url} does not renew the access token: {reason_in(error.body)}",
                 error.status_code,
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -274,8 +238,8 @@ class Connection:
         except (
             json.JSONDecodeError
         ) as error:  # likewise from renewing: a page of a gateway, of another server, or of an old release
-            if (release := self._release()) and not has_personal_tokens(release):
-                raise TokenRefused(self._token_words("it cannot be renewed there")) from error
+            if (release := release_at(self.url)) and not has_personal_tokens(release):
+                raise self._refused("it cannot be renewed there") from error
             raise LabelStudioUnreachable(
                 f"{self.url} answers the renewal of the access token without JSON: "
                 "is LABEL_STUDIO_URL really a Label Studio, and is it up?"
@@ -291,13 +255,8 @@ class Connection:
         if response.is_success:
             return response
         if response.status_code in (404, FAILED) and self._without_organisation():
-            raise TokenRefused(
-                f"the account of LABEL_STUDIO_API_KEY belongs to no organisation of {self.url} any more (Label Studio "
-                f"answers {response.status_code}); invite it there again (Organization > Members > Add Members), or "
-                f"make a token of another account, and {where_to_put_token()}",
-                response.status_code,
-            )
-        raise self.refusal(what, response.status_code, _words_of(_body(response)))
+            raise TokenRefused(of_nobody(self.url, response.status_code), response.status_code)
+        raise self.refusal(what, response.status_code, reason_of(response))
 
     def renew_access(self) -> bool:
         """Forget the short-lived token after a 401, so that the next request makes another; whether there is one.
@@ -306,27 +265,13 @@ class Connection:
         """
         self._access.since = time.monotonic()
         self._wrapper._tokens_client._access_token = None
-        return self._personal
+        return is_personal(self._token)
 
     def refusal(self, what: str, status: int, answer: str = "") -> LabelStudioError:
         """The error for an answer of Label Studio that is not a success."""
         if status == 401:
-            return TokenRefused(self._token_words(answer or "401"), status)
-        if status == 404:
-            return NotFound(f"{what}: {answer or 'not found'}", status)
-        if status in AWAY:
-            return LabelStudioUnreachable(
-                f"Label Studio at {self.url} is away or overloaded ({status} {answer})".replace(" )", ")"),
-                status,
-            )
-        if status == FORBIDDEN and "permission" in answer.lower():
-            return RightMissing(
-                f"the account of LABEL_STUDIO_API_KEY may not {_right(what)} ({what}: Label Studio answered {status}: "
-                f"{answer}): give it a role there that may, such as Manager or Administrator, or set "
-                "LABEL_STUDIO_API_KEY to a token of an account that may",
-                status,
-            )
-        return LabelStudioError(f"{what}: Label Studio answered {status}: {answer}", status)
+            return self._refused(answer or "401", status)
+        return refusal(self.url, what, status, answer)
 
     def unreachable(self, what: str, error: Exception) -> LabelStudioUnreachable:
         """The error for a request that found no Label Studio."""
@@ -336,17 +281,9 @@ class Connection:
             + (trust_hint(reason) or "; is it running, and is LABEL_STUDIO_URL right?")
         )
 
-    def _token_words(self, reason: str) -> str:
-        release = self._release()
-        kind = ""
-        if release and self._personal and not has_personal_tokens(release):
-            kind = f"; Label Studio {release} has no personal access tokens"
-        elif release and not self._personal and has_personal_tokens(release):
-            kind = f"; Label Studio {release} refuses legacy tokens unless its organisation allows them"
-        return (
-            f"LABEL_STUDIO_API_KEY is not accepted by {self.url} ({reason}){kind}; {token_advice(release)}, and "
-            f"{where_to_put_token()}"
-        )
+    def _refused(self, reason: str, status: int | None = None) -> TokenRefused:
+        """The error for a token that is not accepted."""
+        return TokenRefused(not_accepted(self.url, self._token, reason), status)
 
     def _without_organisation(self) -> bool:
         """Whether the token's account belongs to no organisation, as after somebody removed it from its own.
@@ -361,55 +298,7 @@ class Connection:
                     "/api/current-user/whoami", method="GET", request_options=options
                 )
             if response.status_code == FAILED:
-                return self._personal and bool(self._release())
+                return is_personal(self._token) and bool(release_at(self.url))
             return response.is_success and response.json().get("active_organization", "") is None
         except (ApiError, httpx.HTTPError, httpx.InvalidURL, ValueError, AttributeError, LabelStudioError):
             return False  # what was asked has failed as it has
-
-    def _release(self) -> str:
-        """The release that Label Studio shows to anybody; "" where it cannot be asked."""
-        try:
-            answer = httpx.get(f"{self.url}/api/version", timeout=ANSWER_TIMEOUT, verify=certificates())
-            return str(answer.json()["release"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            return ""
-
-
-def _right(what: str) -> str:
-    """What an account may not do whose request, as "POST /api/...", is refused."""
-    return next((right for pattern, right in _RIGHTS if re.match(pattern, what)), "do this")
-
-
-def read_json(response: httpx.Response) -> Any:
-    """The JSON of an answer.
-
-    Raises:
-        LabelStudioError: it holds none.
-    """
-    try:
-        return response.json()
-    except ValueError as error:
-        raise LabelStudioError(
-            f"{response.request.method} {response.url} did not answer JSON: is LABEL_STUDIO_URL really a Label Studio?"
-        ) from error
-
-
-def _body(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        return response.text[:200] if "html" not in response.headers.get("content-type", "") else ""
-
-
-def _words_of(body: Any) -> str:
-    """What an error's body says, in one line."""
-    if isinstance(body, dict):
-        faults = body.get("validation_errors")
-        if faults:
-            return _words_of(faults)
-        if "detail" in body:
-            return _words_of(body["detail"])
-        return "; ".join(f"{_words_of(value)} ({key})" for key, value in body.items())[:600]
-    if isinstance(body, list):
-        return "; ".join(_words_of(part) for part in body[:5]) + ("; ..." if len(body) > 5 else "")
-    return str(body if body is not None else "")[:400]

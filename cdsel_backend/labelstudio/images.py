@@ -14,8 +14,9 @@ from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 import httpx
 from label_studio_sdk.core.api_error import ApiError
 
-from cdsel_backend.labelstudio.connection import AWAY, Connection, LabelStudioError
+from cdsel_backend.labelstudio.connection import Connection
 from cdsel_backend.labelstudio.deadline import timed, within
+from cdsel_backend.labelstudio.errors import AWAY, LabelStudioError
 from cdsel_backend.labelstudio.home import PORTS, Home
 from cdsel_backend.labelstudio.hosts import (
     CONNECT_SECONDS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.connection import LabelStudioError
+from cdsel_backend.labelstudio.errors import LabelStudioError
 
 TIMEOUT = 120
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 
 from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
 from cdsel_backend.project.connect import instance_at
@@ -12,6 +13,7 @@ from cdsel_backend.reconcile.notices import say
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import LISTED_FACT
 from cdsel_backend.store.problems import DISCONNECTED
+from cdsel_backend.store.records import Json
 
 REMOVED, BACK = "BACKEND_REMOVED", "BACKEND_CONNECTED_AGAIN"  # actions of events
 
@@ -23,17 +25,9 @@ def glance(context: Context, state: State) -> bool:
     seen = context.store.fact(LISTED_FACT.format(state.project.id))
     if seen is None:
         return False
-    try:
-        known = context.studio.backends_known(state.project.pool_project)
-    except (LabelStudioUnreachable, TokenRefused):
-        raise
-    except LabelStudioError:
-        return False  # the look at the pool asks in another way
-    if (
-        known is None
-        or any(str(backend["url"]).rstrip("/") == seen for backend in known) != state.disconnected
-    ):
-        return False
+    known = _addresses(context.studio.backends_known, state.project.pool_project)
+    if known is None or (seen in known) != state.disconnected:
+        return False  # where it does not say, the look at the pool asks in another way
     return look(context, state)
 
 
@@ -46,12 +40,8 @@ def look(context: Context, state: State) -> bool:
     if not state.project.backend_url and not context.server.public_url:
         return False  # nobody connected us yet
     fact = LISTED_FACT.format(project)
-    try:
-        listed = [str(backend["url"]).rstrip("/") for backend in context.studio.backends(pool)]
-    except (LabelStudioUnreachable, TokenRefused):
-        raise
-    except LabelStudioError as fault:
-        log.debug("project %s: its ML backends cannot be listed: %s", pool, fault)
+    listed = _addresses(context.studio.backends, pool)
+    if listed is None:
         return False
     there = next((url for url in listed if _is_ours(context, state, url)), None)
     if there is not None and context.store.fact(fact) != there:
@@ -68,6 +58,22 @@ def look(context: Context, state: State) -> bool:
         context.store.note_problems(project, DISCONNECTED, [])
         say(context, pool, BACK, [], backend_connected_again(pool))
     return True
+
+
+def _addresses(backends: Callable[[int], Sequence[Json] | None], pool: int) -> list[str] | None:
+    """The addresses of a project's ML backends, without a slash at their ends; None where Label Studio does not say.
+
+    Raises:
+        LabelStudioUnreachable, TokenRefused: it could not be asked.
+    """
+    try:
+        listed = backends(pool)
+    except (LabelStudioUnreachable, TokenRefused):
+        raise
+    except LabelStudioError as fault:
+        log.debug("project %s: its ML backends cannot be listed: %s", pool, fault)
+        return None
+    return None if listed is None else [str(backend["url"]).rstrip("/") for backend in listed]
 
 
 def _is_ours(context: Context, state: State, url: str) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cdsel_backend.labelstudio.connection import LabelStudioError
+from cdsel_backend.labelstudio.errors import LabelStudioError
 from cdsel_backend.labelstudio.labels import (
     LabelSpace,
     UnsupportedLabelConfig,

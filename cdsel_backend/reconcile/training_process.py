@@ -21,7 +21,7 @@ from functools import partial
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labelstudio.client import studio_at
-from cdsel_backend.labelstudio.connection import LabelStudioError
+from cdsel_backend.labelstudio.errors import LabelStudioError
 from cdsel_backend.logs import start_log
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.wording import few_labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cdsel_backend.labelstudio.connection import LabelStudioError, RightMissing
+from cdsel_backend.labelstudio.errors import LabelStudioError, RightMissing
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.wording import webhook_refused
 from cdsel_backend.reconcile.context import Context

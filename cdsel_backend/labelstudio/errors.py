@@ -1,0 +1,112 @@
+"""What can go wrong with Label Studio, and what its answers say of that."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+
+from cdsel_backend.pool.source import SourceError
+
+AWAY = (429, 502, 503, 504)
+FAILED = 500
+_FORBIDDEN = 403  # also what its address checks answer, which say nothing of a permission
+_RIGHTS = (
+    (r"POST /api/projects/?$", "make projects"),
+    (r"POST /api/projects/\d+/import/predictions", "import predictions"),
+    (r"POST /api/projects/\d+/import", "import tasks or files"),
+    (r"(PATCH|DELETE) /api/projects/", "change projects"),
+    (r"GET /api/projects/", "see this project"),
+    (r"(POST|PATCH|DELETE) /api/webhooks/", "make or change webhooks"),
+    (r"GET /api/webhooks/", "see webhooks"),
+    (r"GET /api/users/", "see the accounts"),
+    (r"\w+ /api/ml", "see ML backends, or connect them"),
+    (r"\w+ /api/storages/", "see storages, or add them"),
+    (r"POST /api/tasks/\d+/annotations", "label tasks"),
+    (r"(PATCH|DELETE) /api/tasks/", "change or delete tasks"),
+    (r"GET /api/(tasks|predictions)", "see tasks and predictions"),
+)
+"""What a request is about, as a right of an account."""
+
+
+class LabelStudioError(SourceError):
+    """Label Studio refused a request, or answered what was not expected."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status it answered, where it answered."""
+
+
+class LabelStudioUnreachable(LabelStudioError):
+    """Label Studio does not answer: no connection, no reply in time, or a gateway in front of it says so."""
+
+
+class TokenRefused(LabelStudioError):
+    """Label Studio does not accept the token."""
+
+
+class RightMissing(LabelStudioError):
+    """The account of the token lacks a right, which the message names."""
+
+
+class NotFound(LabelStudioError):
+    """What was asked for does not exist, or not for the token's user."""
+
+
+def refusal(url: str, what: str, status: int, answer: str) -> LabelStudioError:
+    """The error for a request `what`, as "POST /api/...", that the Label Studio at `url` refuses for another reason
+    than its token."""
+    if status == 404:
+        return NotFound(f"{what}: {answer or 'not found'}", status)
+    if status in AWAY:
+        return LabelStudioUnreachable(
+            f"Label Studio at {url} is away or overloaded ({status} {answer})".replace(" )", ")"), status
+        )
+    if status == _FORBIDDEN and "permission" in answer.lower():
+        right = next((right for pattern, right in _RIGHTS if re.match(pattern, what)), "do this")
+        return RightMissing(
+            f"the account of LABEL_STUDIO_API_KEY may not {right} ({what}: Label Studio answered {status}: {answer}): "
+            "give it a role there that may, such as Manager or Administrator, or set LABEL_STUDIO_API_KEY to a token "
+            "of an account that may",
+            status,
+        )
+    return LabelStudioError(f"{what}: Label Studio answered {status}: {answer}", status)
+
+
+def read_json(response: httpx.Response) -> Any:
+    """The JSON of an answer.
+
+    Raises:
+        LabelStudioError: it holds none.
+    """
+    try:
+        return response.json()
+    except ValueError as error:
+        raise LabelStudioError(
+            f"{response.request.method} {response.url} did not answer JSON: is LABEL_STUDIO_URL really a Label Studio?"
+        ) from error
+
+
+def reason_of(response: httpx.Response) -> str:
+    """What an answer that is no success says, in one line; "" for a page of HTML."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = response.text[:200] if "html" not in response.headers.get("content-type", "") else ""
+    return reason_in(body)
+
+
+def reason_in(body: Any) -> str:
+    """What an error's body, as JSON or text, says, in one line."""
+    if isinstance(body, dict):
+        faults = body.get("validation_errors")
+        if faults:
+            return reason_in(faults)
+        if "detail" in body:
+            return reason_in(body["detail"])
+        return "; ".join(f"{reason_in(value)} ({key})" for key, value in body.items())[:600]
+    if isinstance(body, list):
+        return "; ".join(reason_in(part) for part in body[:5]) + ("; ..." if len(body) > 5 else "")
+    return str(body if body is not None else "")[:400]
