@@ -14,7 +14,6 @@ import pytest
 from serving import running
 
 from cdsel_backend.demo.process import free_port
-from cdsel_backend.labelstudio import client as module
 from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.client import (
     LabelStudio,
@@ -211,7 +210,7 @@ def test_what_does_not_exist_is_not_found(client):
 
 
 def test_import_keeps_order_and_answers_ids(client, project, monkeypatch):
-    monkeypatch.setattr(module, "IMPORT_CHUNK", 7)
+    monkeypatch.setattr("cdsel_backend.labelstudio.tasks.IMPORT_CHUNK", 7)
     monkeypatch.setattr(connection, "PAGE", 5)
     ids = client.import_tasks(project, image_tasks(20))
     assert client.import_tasks(project, []) == []

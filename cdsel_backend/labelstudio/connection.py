@@ -14,6 +14,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from cdsel_backend.labelstudio.errors import (
     FAILED,
     LabelStudioError,
     LabelStudioUnreachable,
+    NotFound,
     TokenRefused,
     read_json,
     reason_in,
@@ -186,6 +188,11 @@ class Connection:
     def send(self, method: str, path: str, body: Any, **options: Any) -> Any:
         """Send JSON; the JSON that is answered."""
         return read_json(self.request(method, path, body, **options))
+
+    def delete(self, path: str) -> None:
+        """Delete what is at a path; what is gone already is no error."""
+        with suppress(NotFound):
+            self.request("DELETE", path)
 
     def send_file(self, path: str, name: str, data: bytes, *, params: dict[str, Any], timeout: int) -> Any:
         """Send a file as a form does; the JSON that is answered."""

@@ -14,9 +14,10 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
-from cdsel_backend.labelstudio.client import LabelStudio, Newest
+from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.fields import ImageField
 from cdsel_backend.labelstudio.images import ImageReader
+from cdsel_backend.labelstudio.tasks import Newest
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.source import Listing, SourceItem
 
