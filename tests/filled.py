@@ -24,7 +24,7 @@ from cdsel_backend.reconcile.insight import explain
 from cdsel_backend.reconcile.loop import lay_out
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store
-from cdsel_backend.store.records import Activity, Step
+from cdsel_backend.store.activity import Activity, Step
 
 POOL, QUEUE = 12, 13  # ids of Label Studio
 STUDIO_URL = "http://127.0.0.1:9"  # nobody is there: the pages need it for links only

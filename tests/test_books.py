@@ -13,7 +13,7 @@ from test_client import serve
 from cdsel_backend.cli import main
 from cdsel_backend.reconcile.books import deleted_tasks
 from cdsel_backend.reconcile.loop import reconcile
-from cdsel_backend.store.records import Step
+from cdsel_backend.store.activity import Step
 
 ANN, BOB = "ann@books.org", "bob@books.org"
 

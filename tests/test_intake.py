@@ -17,7 +17,7 @@ from cdsel_backend.reconcile import embedding
 from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.store import PoolTask, State
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.activity import Request
 
 BACKBONE = {"backbone": "test_efficientnet", "backbone_weights": "random"}
 

@@ -36,7 +36,8 @@ from cdsel_backend.server.pages.review import VERDICTS, suspects
 from cdsel_backend.server.pages.thumbnails import READERS, SIDE, Thumbnails
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import PoolTask, Selected, State
-from cdsel_backend.store.records import Activity, Became, Outcome, Step
+from cdsel_backend.store.activity import Activity, Step
+from cdsel_backend.store.records import Became, Outcome
 
 PAGES = ("", "/confounders", "/map", "/gallery", "/queue", "/models", "/settings", "/activity")
 __all__ = ["client", "project"]  # fixtures

@@ -35,8 +35,8 @@ from cdsel_backend.selection import describe
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, Selected, State, Store, schema
+from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.database import writing
-from cdsel_backend.store.records import Activity, Step
 
 PAGES = (
     "overview",

@@ -18,8 +18,8 @@ from cdsel_backend.reconcile.worker import Worker
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
+from cdsel_backend.store.activity import Request
 from cdsel_backend.store.problems import NamedTask
-from cdsel_backend.store.records import Request
 
 POOL = 12
 

@@ -27,9 +27,10 @@ from cdsel_backend.reconcile.rounds import preannotate, select_round
 from cdsel_backend.reconcile.training import check_champion, held_out_metrics, not_worse, train
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import PoolTask
+from cdsel_backend.store.activity import Activity, Request, Step
 from cdsel_backend.store.leases import training_lease
 from cdsel_backend.store.problems import DISCONNECTED
-from cdsel_backend.store.records import Activity, Became, Outcome, Request, Step
+from cdsel_backend.store.records import Became, Outcome
 from cdsel_backend.training import HeadModel, Pool, TrainingLabels, TunedModel, load, save, train_head
 
 

@@ -9,8 +9,9 @@ from sqlalchemy import insert
 
 from cdsel_backend.project.wording import doing, outcome
 from cdsel_backend.store import Store, records, schema
+from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.database import writing
-from cdsel_backend.store.records import Activity, Became, Outcome, Step
+from cdsel_backend.store.records import Became, Outcome
 
 
 @pytest.mark.parametrize("step", Step)

@@ -20,8 +20,8 @@ from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.reconcile.training import check_champion
 from cdsel_backend.reconcile.training_process import ORIGIN, explain_apart, train_apart
+from cdsel_backend.store.activity import Request
 from cdsel_backend.store.leases import explaining_lease
-from cdsel_backend.store.records import Request
 from cdsel_backend.training import load
 
 PATIENCE = 120.0

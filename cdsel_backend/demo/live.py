@@ -27,7 +27,8 @@ from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.phrases import number_of
-from cdsel_backend.store.records import Json, Step
+from cdsel_backend.store.activity import Step
+from cdsel_backend.store.records import Json
 
 LOOK_SECONDS = 0.5
 STALL_SECONDS = 300.0  # without any change in the backend's status, the demo gives up

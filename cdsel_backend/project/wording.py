@@ -10,8 +10,9 @@ from cdsel_backend.labels.pace import FEWEST_TIMES
 from cdsel_backend.phrases import form, listed, number_of, numbered
 from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
+from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.problems import POOL_GONE
-from cdsel_backend.store.records import Activity, Became, Item, Json, Outcome, Step
+from cdsel_backend.store.records import Became, Item, Json, Outcome
 
 TASKS_SHOWN = 5  # of annotations that have the same problem
 

@@ -20,7 +20,7 @@ from cdsel_backend.reconcile import equal_images
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.training import training_due
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Step
+from cdsel_backend.store.activity import Activity, Step
 
 VERDICT_CHANGED = "VERDICT_CHANGED"  # an event of our own, for the activity page
 FIELDS_SHOWN = 30  # of a pool, in a problem

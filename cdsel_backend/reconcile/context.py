@@ -16,7 +16,7 @@ from cdsel_backend.project.serving import Predictions
 from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.records import Activity, Request
+from cdsel_backend.store.activity import Activity, Request
 from cdsel_backend.training import TunedModel
 
 if TYPE_CHECKING:

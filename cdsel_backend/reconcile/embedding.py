@@ -28,7 +28,8 @@ from cdsel_backend.reconcile.embedding_processes import (
     start_if_worth,
 )
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.records import Activity, DueItem, ReadImage, Step
+from cdsel_backend.store.activity import Activity, Step
+from cdsel_backend.store.records import DueItem, ReadImage
 
 if TYPE_CHECKING:
     from cdsel_backend.pool.backbones import Backbone

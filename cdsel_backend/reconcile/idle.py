@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import POOL_POLL
-from cdsel_backend.store.records import Activity, Project
+from cdsel_backend.store.activity import Activity
+from cdsel_backend.store.records import Project
 
 LOOK_AGAIN = 300.0  # seconds after which a whole pass is taken in any case
 

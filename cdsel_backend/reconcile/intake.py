@@ -32,7 +32,8 @@ from cdsel_backend.reconcile.listing import bring_in
 from cdsel_backend.reconcile.queues import find_queues, look_up, settle_lost
 from cdsel_backend.reconcile.webhooks import ensure_webhooks
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Json, Request
+from cdsel_backend.store.activity import Request
+from cdsel_backend.store.records import Json
 from cdsel_backend.training import ModelFormatError, load
 
 REQUESTS = frozenset(Request)

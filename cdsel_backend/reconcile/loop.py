@@ -35,7 +35,7 @@ from cdsel_backend.reconcile.training import check_champion
 from cdsel_backend.reconcile.training_process import explain_apart, train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Step
+from cdsel_backend.store.activity import Activity, Step
 
 log = logging.getLogger(__name__)
 

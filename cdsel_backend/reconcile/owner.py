@@ -16,7 +16,7 @@ from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import write_line
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Request, Step
+from cdsel_backend.store.activity import Activity, Request, Step
 
 CHECK_SECONDS = 60.0  # between looks at the line
 REFUSED_SECONDS = 15.0  # likewise, while another backend has it

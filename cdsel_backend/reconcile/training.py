@@ -14,7 +14,8 @@ from cdsel_backend.project.versions import group_of, predecessors, provenance, p
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.tuning import try_fine_tune
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Became, Json, Outcome, Request, Step
+from cdsel_backend.store.activity import Activity, Request, Step
+from cdsel_backend.store.records import Became, Json, Outcome
 from cdsel_backend.training import (
     Model,
     ModelFormatError,

@@ -32,8 +32,8 @@ from cdsel_backend.reconcile.processes import End, renewing
 from cdsel_backend.reconcile.training import train, training_due
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, State, Store
+from cdsel_backend.store.activity import Activity, Request, Step
 from cdsel_backend.store.leases import explaining_lease, training_lease
-from cdsel_backend.store.records import Activity, Request, Step
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from cdsel_backend.project.embedded import EmbeddedPool
 from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Activity, Json, Step
+from cdsel_backend.store.activity import Activity, Step
+from cdsel_backend.store.records import Json
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
 from cdsel_backend.training.tuned_model import ENOUGH_LABELS
 

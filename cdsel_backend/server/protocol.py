@@ -18,9 +18,10 @@ from cdsel_backend.server.events import UnreadableEvent, read_event
 from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.inbox import WAIT_SECONDS
 from cdsel_backend.server.service import Service
+from cdsel_backend.store.activity import Request
 from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.problems import DISCONNECTED
-from cdsel_backend.store.records import Project, Request
+from cdsel_backend.store.records import Project
 
 log = logging.getLogger(__name__)
 protocol = Blueprint("protocol", __name__)

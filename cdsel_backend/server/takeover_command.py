@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cdsel_backend.server.shelf import open_shelf
-from cdsel_backend.store.records import Request
+from cdsel_backend.store.activity import Request
 
 
 @click.command()

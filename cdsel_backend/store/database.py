@@ -26,7 +26,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.migrations import migrate
-from cdsel_backend.store.records import R, columns, records
+from cdsel_backend.store.rows import R, columns, records
 from cdsel_backend.store.vector_shards import VectorShards
 from cdsel_backend.store.vectors import VectorStore
 

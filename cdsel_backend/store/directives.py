@@ -11,7 +11,8 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from cdsel_backend.phrases import number_of, numbered
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange, columns
+from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange
+from cdsel_backend.store.rows import columns
 
 AUDIT_NAMES = {
     Directive.EXCLUDED: "images excluded",

@@ -35,7 +35,8 @@ from sqlalchemy.types import TypeEngine
 from cdsel_backend.store import schema
 from cdsel_backend.store.bulk import Bulk
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import DueItem, ReadImage, columns
+from cdsel_backend.store.records import DueItem, ReadImage
+from cdsel_backend.store.rows import columns
 
 HASHES = 20_000  # content hashes looked up at once
 STREAMED = 4096  # vectors read at once

@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import AuditEntry, Event, columns
+from cdsel_backend.store.records import AuditEntry, Event
+from cdsel_backend.store.rows import columns
 
 ACCOUNTS_FACT = "accounts"  # e-mails of Label Studio's accounts, to choose annotators from
 STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health

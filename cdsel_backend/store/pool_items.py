@@ -24,7 +24,8 @@ from sqlalchemy import (
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.embeddings import add_counts, counting
-from cdsel_backend.store.records import Item, columns, records
+from cdsel_backend.store.records import Item
+from cdsel_backend.store.rows import columns, records
 
 PART = 2000  # tasks taken in by one transaction
 UNREAD = {

@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import reading, writing
 from cdsel_backend.store.problems import Problems, note_times
-from cdsel_backend.store.records import Project, columns
+from cdsel_backend.store.records import Project
+from cdsel_backend.store.rows import columns
 
 REMOVED = "removed"  # before the address of the Label Studio of a project that was taken from the dashboard
 

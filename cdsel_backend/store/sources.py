@@ -14,7 +14,8 @@ from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.embeddings import counting, recount
 from cdsel_backend.store.pool_items import PART, UNREAD, pool_moved, some_items
-from cdsel_backend.store.records import Item, Source, columns, records
+from cdsel_backend.store.records import Item, Source
+from cdsel_backend.store.rows import columns, records
 
 
 class Sources(Database):

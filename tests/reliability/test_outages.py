@@ -26,9 +26,9 @@ from cdsel_backend.reconcile.intake import sync
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.activity import Step
 from cdsel_backend.store.faults import sentence
 from cdsel_backend.store.journal import STUDIO_FACT
-from cdsel_backend.store.records import Step
 
 
 @pytest.fixture

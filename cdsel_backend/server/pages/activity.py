@@ -11,8 +11,9 @@ from flask import render_template
 from cdsel_backend.project.wording import brought, event_text, outcome
 from cdsel_backend.server.pages.blueprint import number_of, pages, read_state, status_of
 from cdsel_backend.store import State
+from cdsel_backend.store.activity import Request
 from cdsel_backend.store.journal import REPEATS_FACT
-from cdsel_backend.store.records import Event, Request
+from cdsel_backend.store.records import Event
 
 SHOWN = 50
 SHOWN_FIRST = 12  # of webhooks and pushes; the others are folded

@@ -30,9 +30,10 @@ from cdsel_backend.selection import describe, strategies
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, status_of, who
 from cdsel_backend.settings import LAYERS, ProjectSettings, accept, names_in
 from cdsel_backend.store import State
+from cdsel_backend.store.activity import Request
 from cdsel_backend.store.journal import ACCOUNTS_FACT
 from cdsel_backend.store.problems import DISCONNECTED, POOL_GONE
-from cdsel_backend.store.records import AuditEntry, Json, Request
+from cdsel_backend.store.records import AuditEntry, Json
 
 LAYER = LAYERS[-1]
 REQUESTS: dict[str, str] = {

@@ -1,0 +1,29 @@
+"""Rows of the database as records: how a record's class says what a query asks for, and how its answer is read."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, Table, select
+
+R = TypeVar("R")
+READ = "read"  # of a field's metadata: what makes its value from what the database holds
+
+
+def columns(kind: type[Any], table: Table) -> Select[Any]:
+    """A query for the columns of a record, in its order."""
+    return select(*(table.c[field.name] for field in fields(kind)))
+
+
+def records(connection: Connection, kind: type[R], query: Select[Any]) -> list[R]:
+    """What a query that `columns` began answers, as records."""
+    found = connection.execute(query)
+    readers = [field.metadata.get(READ) for field in fields(kind)]  # type: ignore[arg-type]
+    if not any(readers):
+        return [kind(*row) for row in found]
+    # Of a record with defaults a query may leave the last columns out.
+    return [
+        kind(*(value if read is None else read(value) for read, value in zip(readers, row, strict=False)))
+        for row in found
+    ]
