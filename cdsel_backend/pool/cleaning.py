@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cdsel_backend.pool.no_value import is_no_value
 from cdsel_backend.pool.parts import parts_of
-from cdsel_backend.pool.values import Reading, in_ascii
+from cdsel_backend.pool.quantities import in_ascii
+from cdsel_backend.pool.values import Reading
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 _QUOTES = ("'", '"', "=")

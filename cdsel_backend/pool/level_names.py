@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from cdsel_backend.pool.cleaning import level_text
 from cdsel_backend.pool.dates import clock_text, date_text
-from cdsel_backend.pool.values import Reading, has_sign, number_text, weeks_text
+from cdsel_backend.pool.gestation import weeks_text
+from cdsel_backend.pool.quantities import has_sign, number_text
+from cdsel_backend.pool.values import Reading
 
 # Beyond them Python writes no day. 0001-01-01T00:00+01:00, with which some programs say that there is none, lies there.
 _FIRST_TIME = datetime(1, 1, 1, tzinfo=timezone.utc).timestamp()

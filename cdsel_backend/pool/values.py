@@ -6,7 +6,6 @@ decided is kept as its `Reading`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,17 +13,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from cdsel_backend.pool.dates import MOSTLY, Style, are_times, date_styles, moment_of, seconds_of
-
-_MARKS: tuple[Literal[".", ","], ...] = (".", ",")
-_LOOKED_AT = 2000  # different texts, evenly spaced, from which the reading is chosen
-
-_NUMBER = r"[+-]?(?:\d+(?:[.,]\d+)*|[.,]\d+)(?:[eE][+-]?\d+)?"
-_QUANTITY = re.compile(
-    rf"(?P<sign><=|>=|[<>≤≥])?\s*(?P<number>{_NUMBER})\s*(?P<unit>[^\d\s<>=][^<>=]{{0,15}})?"
+from cdsel_backend.pool.gestation import GESTATION, LEAST_WEEKS, weeks_of
+from cdsel_backend.pool.quantities import (
+    MARKS,
+    NUMBER,
+    bare,
+    decimal_mark,
+    joined,
+    quantity_of,
+    thousands_mark,
 )
+from cdsel_backend.pool.units import YEARS
+
+_LOOKED_AT = 2000  # different texts, evenly spaced, from which the reading is chosen
 _AGE = re.compile(r"(\d{1,3})([DWMY])", re.IGNORECASE)  # DICOM's "age string"
-_YEARS = {"days": 1 / 365.25, "weeks": 7 / 365.25, "months": 1 / 12, "years": 1.0}
-_LETTERS = {unit[0]: years for unit, years in _YEARS.items()}
+_LETTERS = {unit[0]: years for unit, years in YEARS.items()}
 _LEAST_TIMES = 7  # different texts: fewer are levels as they stand
 _YEARS_AND_MONTHS = re.compile(
     r"(\d{1,3})\s*(?:years?|yrs?|y)\.?,?\s*(?:and\s*)?(\d{1,2})\s*(?:months?|mos?|m)\.?", re.IGNORECASE
@@ -48,79 +51,7 @@ _FROM_TO = re.compile(
 _PLAIN_SHARE = (
     0.5  # of a field's texts must be numbers as they stand, where `90+` or `60-70` are read as numbers, too
 )
-_MEANINGS = """
-years: year yr yrs y yo y.o y/o jahr jahre jahren j an ans año años ano anos anno anni jaar
-months: month monat monate monaten mois mes meses mese mesi mês maand maanden
-weeks: week woche wochen semaine semaines semana semanas settimana settimane weken
-days: day tag tage tagen jour jours día días dia dias giorno giorni dag dagen
-h: hours hour stunde stunden std heure heures hora horas ora ore
-min: minutes minuten
-s: sec
-%: percent pct
-lb: lbs pounds
-um: µm μm
-ug: µg μg
-ul: µl μl
-€: eur euro euros
-$: usd us$
-£: gbp"""
-_WORDS = {
-    **{
-        word: unit
-        for unit, words in (line.split(":", 1) for line in _MEANINGS.split("\n") if line)
-        for word in words.split()
-    },
-    **dict.fromkeys(("years old", "year old", "yrs old"), "years"),
-}
-_UNIT_NAMES = """
-% ‰ years months weeks days h min s ms nm um mm cm m km in ng ug mg g kg ul ml cl dl l mv v kv kvp ua ma mas gy cgy mgy
-sv msv hz khz mhz ghz t mt bq kbq mbq gbq mci ° °c °f deg bpm mmhg kpa px pixels dpi ppi mol mmol umol iu miu hu db
-cells copies lb oz ft nl pl fl hpf $ € £ ¥ ₹ ₽ ₩ ₺ r$ kr kr. zł ft fr fr. rs rs. chf cad aud nzd jpy cny inr brl sek nok
-dkk pln czk huf rub try mxn zar sgd hkd krw ils"""
-_UNITS = frozenset(_UNIT_NAMES.split())
-_IN_ASCII = str.maketrans("−－＋．，％＜＞٪٫’", "--+.,%<>%.'", "٬")
-_GROUPED = {
-    mark: re.compile(
-        rf"(?P<before>(?:[<>≤≥]=?\s*)?[+-]?)(?P<whole>\d{{1,3}}(?:{mark}\d{{3}})+)(?![\d{mark}]\d)(?P<rest>.*)$"
-    )
-    for mark in (" ", "'")
-}
-_CURRENCY = (
-    r"(?:(?:US|CA|AU|NZ|[RCA])?\$|[€£¥₹₽₩₺]|(?:kr|Fr|Rs)\.?|zł|Ft|euros?|(?:EUR|USD|GBP|CHF|CAD|AUD|NZD|JPY|CNY|INR|BRL|"
-    "SEK|NOK|DKK|PLN|CZK|HUF|RUB|TRY|MXN|ZAR|SGD|HKD|KRW|ILS))"
-)
-_AMOUNT = r"(?P<amount>\d[\d.,' ]*?)(?:[.,]?[-–—]{1,2})?"  # also 1'200.-
-_MONEY = (
-    re.compile(
-        rf"(?P<debt>\()?(?P<sign>[<>≤≥]?=?)\s*(?P<minus>[-+]?)\s*(?P<currency>{_CURRENCY})\s*(?P<after>[-+]?)\s*{_AMOUNT}\)?",
-        re.IGNORECASE,
-    ),
-    re.compile(
-        rf"(?P<debt>\()?(?P<sign>[<>≤≥]?=?)\s*(?P<minus>[-+]?)\s*(?P<after>){_AMOUNT}\s*(?P<currency>{_CURRENCY})\)?",
-        re.IGNORECASE,
-    ),
-)
-_PLUS_MINUS = re.compile(
-    rf"(?P<number>{_NUMBER})\s*(?P<unit>[^\d\s±+]{{0,8}}?)\s*(?:±|\+/?-)\s*{_NUMBER}\s*(?P<rest>[^\d]*)"
-)
-_TIMES_TEN = re.compile(
-    r"(?<=\d)\s*[x×·*⋅]\s*10(?:(?:\^|\*\*)\s*([-+]?\d{1,2})|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))(?!\d)", re.IGNORECASE
-)
-_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_GESTATION = re.compile(
-    r"(?:(?:GA|SSW|EG|SA)[:\s]*)?(?P<weeks>\d{1,2})"
-    r"(?:\s*\+\s*(?P<plus>[0-6])(?:/7)?|\s+(?P<of>[0-6])/7|"
-    r"\s*(?:weeks?|wks?|wochen?|w)\.?,?\s*(?:and\s+)?(?P<days>[0-6])\s*(?:days?|tage?|d)\.?)"
-    r"(?:\s*(?:SSW|SA|weeks?|wks?|w))?",
-    re.IGNORECASE,
-)
-_WHOLE_WEEKS = re.compile(
-    r"(?:(?:GA|SSW|EG|SA)[:\s]*)?(\d{1,2})\s*(?:SSW|SA|weeks?|wks?|wochen?|w)?", re.IGNORECASE
-)
-_LEAST_GESTATION, _LAST_GESTATION = 12, 46  # weeks; 3+4, 4+3 may be sums of a score
-_WITH_A_WORD = re.compile(rf"{_NUMBER} (?P<word>[^\W\d_]\S{{1,19}})")
-_NOTHING = 1e-300  # what is smaller is `< 0` or `> 0`
-_POWER = re.compile(r"\^?([23])$|([²³])$")
+_WITH_A_WORD = re.compile(rf"{NUMBER} (?P<word>[^\W\d_]\S{{1,19}})")
 
 
 @dataclass(frozen=True)
@@ -131,8 +62,8 @@ class Reading:
     Numbers carry the `unit`; ages are in years, dates in seconds since 1970 (UTC where they name no zone); a month, a
     quarter and a week are their first day, and `serial` dates the days that spreadsheets count. `times` are times of
     day, or durations, in seconds. Where a reading is `loose`, `90+` and `over 90` are 90 or just beyond, and `60-70`
-    is 65. `gestation` is in weeks: 38+2 is 38 weeks and 2 days. Where
-    the unit is the field's `own_unit`, it is none that is known, but stands behind nearly all of its numbers.
+    is 65. `gestation` is in weeks: 38+2 is 38 weeks and 2 days. Where the unit is the field's `own_unit`, it is none
+    that is known, but stands behind nearly all of its numbers.
     """
 
     decimal: Literal[".", ","] = "."
@@ -151,7 +82,7 @@ class Reading:
             found = moment_of(text, self.dates)
             return None if found is None else found.timestamp()
         if self.gestation:
-            return _gestation(text)
+            return weeks_of(text)
         if self.times:
             return seconds_of(text)
         if self.loose:
@@ -169,12 +100,12 @@ class Reading:
                 return int(age[1]) * _LETTERS[age[2].lower()]
         if self.own_unit:
             text = text.removesuffix(f" {self.unit}")
-        quantity = _quantity(_joined(_ABOUT.sub("", bare(text), count=1), self.parted), self.decimal)
+        quantity = quantity_of(joined(_ABOUT.sub("", bare(text), count=1), self.parted), self.decimal)
         if quantity is None:
             return None
         number, unit = quantity
-        if self.ages and unit in _YEARS:
-            return number * _YEARS[unit]
+        if self.ages and unit in YEARS:
+            return number * YEARS[unit]
         return number if unit.casefold() in ("", self.unit.casefold()) else None
 
     def count(self, texts: Mapping[str, int]) -> int:
@@ -215,7 +146,7 @@ def find_reading(texts: Sequence[str], *, clock: bool = False) -> Reading | None
 def several_units(texts: Sequence[str]) -> tuple[str, ...]:
     """Return the units of texts that are all numbers, where there are two or more; else nothing."""
     looked_at = [bare(text) for text in texts[:_LOOKED_AT]]
-    found = [_quantity(text, ".") or _quantity(text, ",") for text in looked_at]
+    found = [quantity_of(text, ".") or quantity_of(text, ",") for text in looked_at]
     units = {quantity[1] for quantity in found if quantity is not None and quantity[1]}
     many = sum(quantity is not None for quantity in found) >= MOSTLY * len(found)
     return tuple(sorted(units)) if many and len(units) > 1 else ()
@@ -227,19 +158,19 @@ def _candidates(texts: Sequence[str], *, clock: bool) -> list[Reading]:
     if len(texts) >= _LEAST_TIMES and (clock or are_times(texts)):
         found.append(Reading(times=True))
     found += [Reading(dates=style) for style in date_styles(texts)]
-    weeks = [float(week["weeks"]) for week in map(_GESTATION.fullmatch, texts) if week]
-    if len(weeks) >= _LEAST_TIMES and max(weeks) >= _LEAST_GESTATION:
+    weeks = [float(week["weeks"]) for week in map(GESTATION.fullmatch, texts) if week]
+    if len(weeks) >= _LEAST_TIMES and max(weeks) >= LEAST_WEEKS:
         found.append(Reading(unit="weeks", gestation=True))
     texts = [bare(text) for text in texts]
-    parted = _parted(texts)
-    texts = [_joined(text, parted) for text in texts]
-    likelier = _decimal_mark(texts)
-    for decimal in (likelier, *(mark for mark in _MARKS if mark != likelier)):
-        read = (_quantity(text, decimal) for text in texts)
+    parted = thousands_mark(texts)
+    texts = [joined(text, parted) for text in texts]
+    likelier = decimal_mark(texts)
+    for decimal in (likelier, *(mark for mark in MARKS if mark != likelier)):
+        read = (quantity_of(text, decimal) for text in texts)
         units = Counter(quantity[1] for quantity in read if quantity is not None)
         if (
             any(_AGE.fullmatch(text) or _YEARS_AND_MONTHS.fullmatch(text) for text in texts)
-            or sum(unit in _YEARS for unit in units) > 1
+            or sum(unit in YEARS for unit in units) > 1
         ):
             found.append(Reading(decimal=decimal, parted=parted, unit="years", ages=True))
         named = sorted((unit for unit in units if unit), key=lambda unit: (-units[unit], unit))
@@ -256,129 +187,6 @@ def _own_unit(texts: Sequence[str]) -> str:
     return word if count >= max(_LEAST_TIMES, MOSTLY * len(texts)) else ""
 
 
-def _parted(texts: Sequence[str]) -> Literal["", " ", "'"]:
-    """What parts thousands in texts: a blank, of whatever width, or an apostrophe; nothing where that is not sure.
-
-    Whole numbers with blanks that all have as many digits, or begin with 0, may be codes, as of places (75 001).
-    """
-    marks: tuple[Literal[" ", "'"], ...] = (" ", "'")
-    for mark in marks:
-        found = [number for number in map(_GROUPED[mark].match, map(in_ascii, texts)) if number]
-        if not found:
-            continue
-        if any(number["whole"].startswith("0") for number in found):
-            return ""
-        whole = all(number["rest"] == "" for number in found)
-        if mark == " " and whole and len({len(number["whole"]) for number in found}) == 1:
-            return ""
-        return mark
-    return ""
-
-
-def _joined(text: str, parted: str) -> str:
-    """A text whose number has no marks between its thousands."""
-    found = _GROUPED[parted].match(in_ascii(text)) if parted else None
-    if found is None:
-        return text
-    return found["before"] + found["whole"].replace(parted, "") + found["rest"]
-
-
-def _decimal_mark(texts: Sequence[str]) -> Literal[".", ","]:
-    """Return the decimal mark: what stands last where both do, else a comma that cannot part thousands."""
-    commas = [
-        found["number"] for found in map(_QUANTITY.fullmatch, texts) if found and "," in found["number"]
-    ]
-    both = [number for number in commas if "." in number]
-    if both:
-        return "," if all(number.rfind(",") > number.rfind(".") for number in both) else "."
-    if any("." in text for text in texts):
-        return "."
-    thousands = all(re.fullmatch(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", number) for number in commas)
-    return "." if not commas or thousands else ","
-
-
-def _quantity(text: str, decimal: str) -> tuple[float, str] | None:
-    """Return (number, unit) of a text such as `1,5 mm`, `5%` or `< 5`; None for what is no number with a known unit."""
-    found = _QUANTITY.fullmatch(in_ascii(text.strip()))
-    if found is None:
-        return None
-    unit = _unit(found["unit"] or "")
-    number = found["number"]
-    other = "." if decimal == "," else ","
-    whole = re.split(r"[eE]", number)[0].split(decimal)[0]
-    if other in number:
-        grouped = re.fullmatch(rf"[+-]?\d{{1,3}}(?:\{other}\d{{3}})+", whole)
-        if grouped is None or other in number[len(whole) :]:
-            return None
-    plain = number.replace(other, "").replace(decimal, ".")
-    if unit is None or plain.count(".") > 1 or re.fullmatch(r"\d+[eE]\d+|\d{16,}", plain):
-        return None
-    value = float(plain)
-    if not math.isfinite(value):
-        return None
-    if found["sign"] in ("<", ">"):  # just beyond, so that it falls on the right side of a cut
-        value = math.nextafter(value, -math.inf if found["sign"] == "<" else math.inf)
-    return value, unit
-
-
-def in_ascii(text: str) -> str:
-    """A text whose signs and marks of numbers are those of ASCII: the true minus, full-width and Arabic ones."""
-    return text if text.isascii() else text.translate(_IN_ASCII)
-
-
-def _unit(text: str) -> str | None:
-    """Return a known unit in one spelling, "" for none, None for what is no unit."""
-    unit = text.strip().rstrip(".").casefold()
-    if not unit:
-        return ""
-    unit = _WORDS.get(unit, unit)
-    parts = [_WORDS.get(part.strip(), part.strip()) for part in unit.split("/")]
-    known = all(part in _UNITS or _POWER.sub("", part) in _UNITS for part in parts if part or len(parts) == 1)
-    if not known or len(parts) > 2:
-        return None
-    if len(parts) == 1 and parts[0] in _WORDS.values():
-        return parts[0]
-    return re.sub(r"\^?2$", "²", re.sub(r"\^?3$", "³", text.strip()))
-
-
-def bare(text: str) -> str:
-    """A text with its number first, as `float` writes it: money with its currency last, without `± 2` and `x 10^3`."""
-    text = in_ascii(text).replace("° C", "°C").replace("° F", "°F")
-    for pattern in _MONEY:
-        found = pattern.fullmatch(text)
-        if found:
-            minus = "-" if found["debt"] or "-" in found["minus"] + found["after"] else ""
-            return f"{found['sign']}{minus}{found['amount'].strip()} {found['currency']}"
-    found = _PLUS_MINUS.fullmatch(text)
-    if found:
-        text = f"{found['number']} {found['unit'] or found['rest']}".strip()
-    return _TIMES_TEN.sub(_exponent, text)
-
-
-def _exponent(found: re.Match[str]) -> str:
-    power = (found[1] or found[2]).translate(_RAISED)
-    return f"e{power if power[0] in '-+' else f'+{power}'}"
-
-
-def _gestation(text: str) -> float | None:
-    """The weeks of a text such as `38+2` or `38w2d`."""
-    found = _GESTATION.fullmatch(text)
-    if found is not None:
-        days = found["plus"] or found["of"] or found["days"]
-        weeks = int(found["weeks"]) + int(days) / 7
-    elif whole := _WHOLE_WEEKS.fullmatch(text):
-        weeks = float(whole[1])
-    else:
-        return None
-    return weeks if weeks < _LAST_GESTATION else None
-
-
-def weeks_text(weeks: float) -> str:
-    """Weeks of gestation as people write them: 38+2."""
-    days = round(weeks * 7)
-    return f"{days // 7}+{days % 7}"
-
-
 def _tightened(text: str) -> str:
     """A text such as `90+` or `over 90` as a number with a sign."""
     more = _AND_MORE.fullmatch(text)
@@ -387,17 +195,4 @@ def _tightened(text: str) -> str:
     for pattern, sign in _BOUNDS:
         if pattern.match(text):
             return sign + pattern.sub("", text, count=1)
-    return text
-
-
-def has_sign(x: float) -> bool:
-    """Whether a number was read from a text such as `< 5` or `> 90`."""
-    whole = float(f"{x:.12g}")
-    return 0 < abs(x) < _NOTHING or x in (math.nextafter(whole, math.inf), math.nextafter(whole, -math.inf))
-
-
-def number_text(x: float, text: str) -> str:
-    """`text`, which is a number, with the sign that it was read with."""
-    if has_sign(x):
-        return f"{'>' if x > float(f'{x:.12g}') else '<'}{text}"
     return text
