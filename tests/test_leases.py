@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from sqlalchemy import select, update
 
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioUnreachable
+from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.reconcile import worker as worker_module
 from cdsel_backend.reconcile.deaths import LONGEST_PAUSE, forget_death, last_death, note_death
 from cdsel_backend.reconcile.worker import Worker
@@ -263,3 +266,51 @@ def test_a_clock_that_was_set_back_after_a_death_keeps_no_training_waiting(store
     now = time.time
     monkeypatch.setattr("cdsel_backend.reconcile.deaths.time.time", lambda: now() - DAY)
     assert not last_death(store, project).waits("labels")
+
+
+def test_a_setting_that_is_changed_while_label_studio_is_read_stays(store, project):
+    paused, go_on = threading.Event(), threading.Event()
+
+    def lower(layers):
+        paused.set()
+        go_on.wait(60)
+        return {**layers, "dashboard": {"budget": 7}}, [
+            {
+                "who": "ann",
+                "name": "budget",
+                "old": 9,
+                "old_source": "default",
+                "new": 7,
+                "new_source": "dashboard",
+            }
+        ]
+
+    read = {"extra parameters": {"budget": 90}}
+    with ThreadPoolExecutor(2) as threads:
+        changed = threads.submit(store.change_layer, project, lower)
+        assert paused.wait(60)
+        connected = threads.submit(store.connect_project, "http://studio", 1, layers=read)
+        with suppress(TimeoutError):
+            connected.result(0.5)  # it waits, or is done: then it was lost
+        go_on.set()
+        changed.result(60)
+        connected.result(60)
+    assert store.project(project).layers == {**read, "dashboard": {"budget": 7}}
+
+
+def test_what_several_keep_of_one_project_at_once_is_all_kept(store, project):
+    sources = [store.add_source(project, f"/{name}.csv", {}) for name in "ab"]
+    origins = [f"step {number}" for number in range(8)]
+
+    def keep(number):
+        source = sources[number % 2]
+        new = store.take_items(source, [SourceItem(f"{name}.png", f"{name}.png", {}) for name in range(300)])
+        store.note_problems(project, origins[number], ["is wrong"])
+        return new[0]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(keep, range(8))) == 600  # each image of a source once
+    found = store.items(project)
+    assert len({item.task for item in found}) == len(found) == 601
+    assert store.embedding_progress(project) == (0, 0, 601)
+    assert sorted(one.origin for one in store.problems(project)) == origins

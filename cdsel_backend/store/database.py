@@ -174,8 +174,21 @@ def _hold(connection: Connection, name: str, holder: str) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads, from one snapshot."""
-    with engine.connect() as connection, connection.begin():
-        yield connection
+    with engine.connect() as connection:
+        if connection.dialect.name != "sqlite":  # where each statement would see what is new
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
+
+
+def lock_project(connection: Connection, project: int) -> None:
+    """Let nobody else change the row of a project until the transaction ends: what is read of it is still so then.
+
+    SQLite has one writer at a time. On PostgreSQL it comes before all that depends on it is read, and no item may be
+    changed afterwards: other transactions change items first, and the counts in the project's row last.
+    """
+    table = schema.projects
+    connection.execute(select(table.c.id).where(table.c.id == project).with_for_update(key_share=True))
 
 
 def chunks(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 
 from cdsel_backend.phrases import number_of, numbered
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.database import Database, chunks, lock_project, reading, writing
 from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange
 from cdsel_backend.store.rows import columns
 
@@ -33,6 +33,7 @@ class Directives(Database):
         `directive`: None makes them as every other image again. The worker is woken.
         """
         with writing(self.engine) as connection:
+            lock_project(connection, project)
             known = _known(connection, project, items)
             wanted = [(item, directive, known.get(item)) for item in sorted(items)]
             return _change(connection, project, wanted, name=AUDIT_NAMES[directive], who=who)
@@ -44,6 +45,7 @@ class Directives(Database):
         """
         table = schema.directives.c
         with writing(self.engine) as connection:
+            lock_project(connection, project)
             last = select(func.max(table.change)).where(table.project == project).scalar_subquery()
             rows = connection.execute(
                 select(table.item, table.former, table.directive).where(

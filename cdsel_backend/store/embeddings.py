@@ -34,7 +34,7 @@ from sqlalchemy.types import TypeEngine
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.bulk import Bulk
-from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.database import Database, chunks, lock_project, reading, writing
 from cdsel_backend.store.records import DueItem, ReadImage
 from cdsel_backend.store.rows import columns
 
@@ -358,6 +358,9 @@ def add_counts(connection: Connection, project: int, counts: Sequence[int]) -> N
 def recount(connection: Connection, project: int) -> None:
     """Count the items of a project anew."""
     items, table = schema.items.c, schema.projects
+    lock_project(
+        connection, project
+    )  # what another transaction has added by now is in its row and in its items
     found = connection.execute(select(*_COUNTS).where(items.project == project, ~items.gone)).one()
     counts = {name: int(count or 0) for name, count in zip(_NAMES, found, strict=True)}
     connection.execute(update(table).where(table.c.id == project).values(counts))

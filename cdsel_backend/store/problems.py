@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, delete, insert, select, update
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, reading, writing
+from cdsel_backend.store.database import Database, lock_project, reading, writing
 from cdsel_backend.store.records import Json
 
 # Origins of problems: the pool project is not in Label Studio any more; this backend was removed from it there.
@@ -53,6 +53,7 @@ class Problems(Database):
         """
         table = schema.projects
         with writing(self.engine) as connection:
+            lock_project(connection, project)
             known = _tasks(connection, project)
             named = {name: rows for name, rows in known.items() if name != origin}
             named |= {origin: [list(task) for task in tasks[:MOST_TASKS]]} if sentences and tasks else {}
@@ -89,6 +90,7 @@ class Problems(Database):
     def dismiss_problem(self, project: int, origin: str, message: str, *, who: str) -> bool:
         """Say no more of a problem until it is found anew; returns whether there is such a problem."""
         with writing(self.engine) as connection:
+            lock_project(connection, project)
             query = select(schema.projects.c.problems).where(schema.projects.c.id == project)
             found = (connection.scalars(query).one() or {}).get(origin, ())
             # Forms change blanks.

@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import reading, writing
+from cdsel_backend.store.database import lock_project, reading, writing
 from cdsel_backend.store.problems import Problems, note_times
 from cdsel_backend.store.records import Project
 from cdsel_backend.store.rows import columns
@@ -51,6 +51,7 @@ class Projects(Problems):
             with suppress(IntegrityError), writing(self.engine) as connection:
                 connection.execute(insert(table).values(**first))
         with writing(self.engine) as connection:
+            lock_project(connection, connection.scalars(select(table.c.id).where(here)).one())
             row = connection.execute(select(table.c.id, table.c.layers, table.c.problems).where(here)).one()
             wrong = {**row.problems, **(problems or {})}
             wrong = {origin: list(listed) for origin, listed in wrong.items() if listed}
@@ -132,6 +133,7 @@ class Projects(Problems):
         """
         table, now = schema.projects, time.time()
         with writing(self.engine) as connection:
+            lock_project(connection, project)
             row = connection.execute(
                 select(table.c.layers, table.c.pool_project).where(table.c.id == project)
             ).one()

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.database import Database, chunks, lock_project, reading, writing
 from cdsel_backend.store.embeddings import counting, recount
 from cdsel_backend.store.pool_items import PART, UNREAD, pool_moved, some_items
 from cdsel_backend.store.records import Item, Source
@@ -26,6 +26,8 @@ class Sources(Database):
         table, projects = schema.sources, schema.projects
         with writing(self.engine) as connection:
             here = (table.c.project == project) & (table.c.address == address)
+            _lock_sources(connection, project)
+            lock_project(connection, project)
             known = connection.scalar(select(table.c.id).where(here))
             values = {"options": dict(options), "watermark": "", "removed": False}
             if known is None:
@@ -81,6 +83,7 @@ class Sources(Database):
         """Take in what a source lists, unless it was removed; returns how many items are new, and how many changed."""
         table, sources = schema.items, schema.sources
         with writing(self.engine) as connection:
+            _lock_sources(connection, source.project)
             if connection.scalar(select(sources.c.removed).where(sources.c.id == source.id)):
                 return 0, 0
             known = {
@@ -135,6 +138,16 @@ def in_parts(items: Iterator[SourceItem]) -> Iterator[list[SourceItem]]:
     """Parts of a listing that one transaction takes in."""
     while part := list(islice(items, PART)):
         yield part
+
+
+def _lock_sources(connection: Connection, project: int) -> None:
+    """Let nobody else list sources of a project until the transaction ends.
+
+    The worker and `cdsel pool add` may list at the same time, and would give new items the same numbers.
+    """
+    table = schema.sources.c
+    here = select(table.id).where(table.project == project).order_by(table.id)
+    connection.execute(here.with_for_update(key_share=True))
 
 
 def _values(item: SourceItem) -> dict[str, Any]:
