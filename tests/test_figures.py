@@ -10,7 +10,7 @@ import pytest
 
 from cdsel_backend import figures
 from cdsel_backend.figures import Line, Point
-from cdsel_backend.figures.plane import _ticks
+from cdsel_backend.figures.plane import round_ticks
 
 NASTY = "<script>alert('x')</script>&\""
 
@@ -160,7 +160,7 @@ def test_ticks_are_round_and_inside():
     for _ in range(200):
         low = float(rng.normal())
         high = low + float(10 ** rng.uniform(-4, 4))
-        ticks = _ticks(low, high, 5)
+        ticks = round_ticks(low, high, 5)
         assert 2 <= len(ticks) <= 7
         assert low - 1e-9 <= ticks[0]
         assert ticks[-1] <= high * (1 + 1e-9) + 1e-9

@@ -4,9 +4,11 @@ Every picture follows the reader's light or dark setting and fits a telephone's 
 its numbers. Text is escaped here, so names may come from anywhere.
 """
 
+from cdsel_backend.figures.bars import bars
 from cdsel_backend.figures.curves import Line, Point, lines, pareto, scatter
-from cdsel_backend.figures.levels import Dots, bars, dots, heat_table, mosaic
+from cdsel_backend.figures.dots import Dots, dots
 from cdsel_backend.figures.style import STYLE, Mark, Tone, legend, row_legend
+from cdsel_backend.figures.tables import heat_table, mosaic
 
 __all__ = [
     "STYLE",

@@ -29,9 +29,12 @@ class Plane:
             raise ValueError("there is no finite point to draw")
         self.height, self.x_label, self.y_label, self.title = height, x_label, y_label, title
         self.left, self.right, self.top, self.bottom = 42.0, WIDTH - 14, 40.0, height - 38
-        self.x_low, self.x_high = _padded(float(x.min()), float(x.max()))
-        self.y_low, self.y_high = _padded(float(y.min()), float(y.max()))
-        self.x_ticks, self.y_ticks = _ticks(self.x_low, self.x_high, 4), _ticks(self.y_low, self.y_high, 5)
+        self.x_low, self.x_high = padded(float(x.min()), float(x.max()))
+        self.y_low, self.y_high = padded(float(y.min()), float(y.max()))
+        self.x_ticks, self.y_ticks = (
+            round_ticks(self.x_low, self.x_high, 4),
+            round_ticks(self.y_low, self.y_high, 5),
+        )
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Return where a point lies in the picture."""
@@ -84,13 +87,14 @@ def path_points(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _padded(low: float, high: float) -> tuple[float, float]:
+def padded(low: float, high: float) -> tuple[float, float]:
+    """Return a range with some room at both ends."""
     gap = (high - low) * 0.07 or max(abs(high) * 0.05, 0.05)
     return low - gap, high + gap
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
-    """Return round numbers from low to high."""
+def round_ticks(low: float, high: float, about: int) -> list[float]:
+    """Return round numbers from low to high, `about` so many."""
     raw = (high - low) / about
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * k for k in (1, 2, 2.5, 5, 10) if unit * k >= raw)
