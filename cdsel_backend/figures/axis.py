@@ -41,7 +41,8 @@ class Axis:
 
     def number(self, value: float, bottom: float) -> str:
         """Return a value as text below the rows."""
-        return f'<text class="soft" x="{self.at(value):.1f}" y="{bottom + 14:.1f}" text-anchor="middle">{value:g}</text>'
+        x = self.at(value)
+        return f'<text class="soft" x="{x:.1f}" y="{bottom + 14:.1f}" text-anchor="middle">{value:g}</text>'
 
     def name(self, text: str, bottom: float) -> str:
         """Return what the axis shows as text below the numbers."""
