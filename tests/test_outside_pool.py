@@ -15,6 +15,8 @@ from sqlalchemy import update
 from test_dicom import draw
 
 from cdsel_backend.cli import main
+from cdsel_backend.export.label_files import label_studio_json
+from cdsel_backend.export.labelled_set import labelled_set
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import read_mark
@@ -154,6 +156,11 @@ def test_from_a_table_to_labels(world, folder, studio):
     store.add_event(queue, "ANNOTATION_CREATED", {"tasks": [task]})
     reconcile(context, project)
     assert State(store, project).labels == {shown[task]: "malignant"}
+    # Exported, the label is on the picture that its annotator saw: without one Label Studio takes no task.
+    labelled = labelled_set(context.server, State(store, project))
+    (made,) = json.loads(label_studio_json(labelled, space_of(State(store, project))))
+    assert made["data"]["image"] == tasks[task]["image"]
+    assert made["data"]["site"] == tasks[task]["site"]
     assert len(list(context.studio.tasks(queue))) == 6
     # A task of the queue is asked for by its own number, whatever number an item has.
     assert Service(context.server, store)._items(state, queue, [{"id": task}]) == {task: shown[task]}

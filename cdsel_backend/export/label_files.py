@@ -23,11 +23,13 @@ def label_studio_json(images: Sequence[LabelledImage], space: LabelSpace) -> str
     """Return tasks with their annotations, as Label Studio imports them.
 
     What we know of an image stands in its data under names that begin with `cdsel_`, which no confounder is made of,
-    and none of which marks a task as one of our queue.
+    and none of which marks a task as one of our queue. An image from outside Label Studio is the picture that was
+    uploaded for its annotators.
     """
     tasks = [
         {
             "data": without_ours(image.item.data)
+            | _picture_of(image, space)
             | {f"{OURS}{name}": value for name, value in image.facts().items()},
             "annotations": [
                 {"result": space.result_for(image.label) if image.result is None else list(image.result)}
@@ -36,6 +38,13 @@ def label_studio_json(images: Sequence[LabelledImage], space: LabelSpace) -> str
         for image in images
     ]
     return json.dumps(tasks, ensure_ascii=False, indent=1)
+
+
+def _picture_of(image: LabelledImage, space: LabelSpace) -> dict[str, Any]:
+    """The field with the picture of an image from outside Label Studio, which its own data do not have."""
+    if image.item.source is None or space.image.plain is None:
+        return {}
+    return {space.image.plain: image.shown or image.item.image}
 
 
 def labels_csv(images: Sequence[LabelledImage], classes: Sequence[str], *, several: bool) -> str:

@@ -30,7 +30,7 @@ class LabelledImage:
     served then) say how it was selected, and are None for an image that was labelled without; `at_random` that it
     belongs to a round's random share. `weight` is that of its label in the training of the champion, None where it was
     not trained on. `model_version` is the champion. `result` holds the annotation's parts as Label Studio has them,
-    None where they were not asked for.
+    None where they were not asked for. `shown` is the address of the picture that annotators saw, if known.
     """
 
     item: Item
@@ -46,6 +46,7 @@ class LabelledImage:
     weight: float | None
     model_version: str | None
     result: Sequence[Json] | None = None
+    shown: str | None = None
 
     def facts(self) -> dict[str, object]:
         """What we know of it beside its data and its label: name -> value."""
@@ -108,6 +109,7 @@ def labelled_set(
                 None if np.isnan(weights[row]) else round(float(weights[row]), 6),
                 state.project.champion,
                 results.get(item.id),
+                chosen.shown.address if chosen and chosen.shown else None,
             )
         )
     return images

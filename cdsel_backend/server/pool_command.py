@@ -162,7 +162,7 @@ def stats(shelf: Shelf) -> None:
         {"backbone": name, "vectors": kept.count(name), "bytes": kept.size_bytes(name)}
         for name in kept.backbones()
     ]
-    click.echo(json.dumps({"projects": projects, "vectors": vectors}, indent=2))
+    click.echo(json.dumps({"projects": projects, "vectors": vectors}, indent=2, ensure_ascii=False))
 
 
 @pool.command()
