@@ -223,4 +223,8 @@ def test_either_database_keeps_what_is_long_or_large(database_url, tmp_path):
         model_version=None,
     )
     assert [one.seed for one in store.rounds(project)] == [seed]
+    assert store.project_of(2**31) is None  # a number that somebody typed
+    # By its name an image from outside Label Studio is found, too.
+    (found,) = store.items_with_text(project, "Example/B")
+    assert store.items_by_id([found])[found].image == signed[1]
     store.close()

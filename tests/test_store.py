@@ -298,3 +298,10 @@ def test_whose_queue_a_project_of_label_studio_is(store, project):
         ("ann@x.org", 7),
         ("bob@x.org", 8),
     ]
+
+
+@pytest.mark.parametrize("typed", ["Hauptstraße", "HAUPTSTRASSE", "straße 7", "ße", "İzmir", "20.5"])
+def test_an_image_is_found_by_any_text_of_its_fields(store, project, typed):
+    data = [{"site": "Hauptstraße 7", "city": {"name": "İzmir"}, "age": 20.5}, {"site": "Hauptplatz"}]
+    store.sync_pool(project, [PoolTask(n, one, f"/{n}.jpg") for n, one in enumerate(data, 1)])
+    assert store.items_with_text(project, typed) == [store.items(project)[0].id]

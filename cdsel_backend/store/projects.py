@@ -18,6 +18,8 @@ from cdsel_backend.store.rows import columns
 
 REMOVED = "removed"  # before the address of the Label Studio of a project that was taken from the dashboard
 
+MAX_ID = 2**31 - 1  # of a number that every database can hold, and Label Studio gives
+
 
 class Projects(Problems):
     """The connected projects and their settings."""
@@ -93,6 +95,8 @@ class Projects(Problems):
 
     def project_of(self, source: int, studio_url: str = "") -> Project | None:
         """The project whose pool, or one of whose queues, is this project of Label Studio; "": of any."""
+        if not 0 < source <= MAX_ID:
+            return None
         table, own = schema.projects.c, schema.annotators.c
         personal = select(own.project).where(own.queue_project == source)
         here = [table.studio_url == studio_url] if studio_url else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import Text, cast, func, or_, select
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading
@@ -17,23 +17,29 @@ class Search(Database):
     """Items found by what the fields of their tasks say."""
 
     def items_with_text(self, project: int, text: str) -> list[int]:
-        """Items of the pool one of whose fields contains a text, upper or lower case alike; ascending."""
+        """Items of the pool one of whose fields, or whose name in its source, contains a text; ascending.
+
+        Upper and lower case are alike.
+        """
         table, wanted = schema.items.c, text.casefold()
         query = (
-            select(table.id, table.data)
+            select(table.id, table.data, table.key)
             .where(table.project == project, ~table.gone)
             .order_by(table.id)
             .execution_options(yield_per=2000)
         )
-        # The database looks for the longest part that its text of the JSON holds as it is, and we for the whole.
-        part = max(PLAIN.findall(wanted), key=len, default="")
+        # The database looks for the longest part that its text of the JSON holds as it is, and we for the whole. What
+        # may be folded out of another letter may stand nowhere in it: ss, which is ß there.
+        parts = (part for plain in PLAIN.findall(text) for part in plain.lower().split("ss"))
+        part = max(parts, key=len, default="")
         if part:
-            query = query.where(func.lower(cast(table.data, Text)).contains(part, autoescape=True))
+            texts = (cast(table.data, Text), table.key)
+            query = query.where(or_(*(func.lower(said).contains(part, autoescape=True) for said in texts)))
         with reading(self.engine) as connection:
             return [
                 item
-                for item, data in connection.execute(query)
-                if any(wanted in said for said in _texts(data))
+                for item, data, key in connection.execute(query)
+                if any(wanted in said for said in _texts([data, key]))
             ]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.project.pool_predictions import PoolPredictions, read_predictions
+from cdsel_backend.server.bounds import MAX_ID
 from cdsel_backend.server.facets import VARIABLE, Facet, facets
 from cdsel_backend.server.image_filter import BadFilter, ImageFilter
 from cdsel_backend.server.pages.confounders import pool_tables
@@ -120,7 +121,7 @@ def _others(table: PoolTable) -> PoolTable:
 def _searched(state: State, text: str) -> NDArray[np.int64]:
     """Items whose fields hold a text, and those whose task has it as its number, in the pool or in a queue."""
     items = state.store.items_with_text(state.project.id, text)
-    if text.isascii() and text.isdigit() and len(text) < 19:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and int(text) <= MAX_ID:
         items += [item.id for item in state.store.items_by_task(state.project.id, [int(text)]).values()]
         items += [row.item for row in state.tasks if row.queue_task == int(text)]
     return np.array(items, dtype=np.int64)
