@@ -218,39 +218,18 @@ class Connection:
         timeout: float = TIMEOUT,
         renewed: bool = False,
     ) -> httpx.Response:
-        """One request; every answer but a success is raised as a LabelStudioError."""
+        """One request; every answer but a success is raised as a LabelStudioError.
+
+        Args:
+            method, path, body, params: what is asked; the body is sent as JSON.
+            timeout: seconds of one wait.
+            renewed: whether it was asked before, with a short-lived token that was refused.
+        """
         if method != "GET":
             self._permit()
-        # The SDK repeats a request on lost connections and on 408, 409, 429 and 5xx.
-        options = RequestOptions(
-            timeout_in_seconds=int(timeout), max_retries=0 if method == "POST" else RETRIES
-        )
-        what = f"{method} {path}"
         if is_personal(self._token) and time.monotonic() - self._access.since > ACCESS_SECONDS:
             self.renew_access()
-        try:
-            with within(PATIENCE * timeout):
-                response = self._http.request(
-                    path, method=method, params=params, json=body, request_options=options
-                )
-        except ApiError as error:  # from renewing the token, before the request itself
-            if error.status_code in (401, 403, 404):  # 404: a release without personal tokens
-                raise self._refused(reason_in(error.body), error.status_code) from error
-            raise LabelStudioUnreachable(
-                f"Label Studio at {self.url} does not renew the access token: {reason_in(error.body)}",
-                error.status_code,
-            ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self.unreachable(what, error) from error
-        except (
-            json.JSONDecodeError
-        ) as error:  # likewise from renewing: a page of a gateway, of another server, or of an old release
-            if (release := release_at(self.url)) and not has_personal_tokens(release):
-                raise self._refused("it cannot be renewed there") from error
-            raise LabelStudioUnreachable(
-                f"{self.url} answers the renewal of the access token without JSON: "
-                "is LABEL_STUDIO_URL really a Label Studio, and is it up?"
-            ) from error
+        response = self._exchange(method, path, body, params, timeout)
         if response.status_code == 401 and not renewed and self.renew_access():
             return self.request(method, path, body, params=params, timeout=timeout, renewed=True)
         if response.history and method != "GET":
@@ -263,7 +242,46 @@ class Connection:
             return response
         if response.status_code in (404, FAILED) and self._without_organisation():
             raise TokenRefused(of_nobody(self.url, response.status_code), response.status_code)
-        raise self.refusal(what, response.status_code, reason_of(response))
+        raise self.refusal(f"{method} {path}", response.status_code, reason_of(response))
+
+    def _exchange(
+        self, method: str, path: str, body: Any, params: dict[str, Any] | None, timeout: float
+    ) -> httpx.Response:
+        """Send a request, and return what is answered, whatever it is.
+
+        Raises:
+            LabelStudioUnreachable, TokenRefused: nothing is answered, or the token was not renewed before.
+        """
+        # The SDK repeats a request on lost connections and on 408, 409, 429 and 5xx.
+        retries = 0 if method == "POST" else RETRIES
+        options = RequestOptions(timeout_in_seconds=int(timeout), max_retries=retries)
+        try:
+            with within(PATIENCE * timeout):
+                return self._http.request(
+                    path, method=method, params=params, json=body, request_options=options
+                )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self.unreachable(f"{method} {path}", error) from error
+        except (ApiError, json.JSONDecodeError) as error:
+            raise self._not_renewed(error) from error
+
+    def _not_renewed(self, error: ApiError | json.JSONDecodeError) -> LabelStudioError:
+        """The error for a short-lived token that the SDK could not renew, before it sent the request itself."""
+        if isinstance(
+            error, json.JSONDecodeError
+        ):  # a page of a gateway, of another server, or of an old release
+            if (release := release_at(self.url)) and not has_personal_tokens(release):
+                return self._refused("it cannot be renewed there")
+            return LabelStudioUnreachable(
+                f"{self.url} answers the renewal of the access token without JSON: "
+                "is LABEL_STUDIO_URL really a Label Studio, and is it up?"
+            )
+        if error.status_code in (401, 403, 404):  # 404: a release without personal tokens
+            return self._refused(reason_in(error.body), error.status_code)
+        return LabelStudioUnreachable(
+            f"Label Studio at {self.url} does not renew the access token: {reason_in(error.body)}",
+            error.status_code,
+        )
 
     def renew_access(self) -> bool:
         """Forget the short-lived token after a 401, so that the next request makes another; whether there is one.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cdsel_backend.labelstudio.errors import LabelStudioError
@@ -33,7 +34,7 @@ from cdsel_backend.reconcile.queues import find_queues, look_up, settle_lost
 from cdsel_backend.reconcile.webhooks import ensure_webhooks
 from cdsel_backend.store import State
 from cdsel_backend.store.activity import Request
-from cdsel_backend.store.records import Json
+from cdsel_backend.store.records import Event, Json
 from cdsel_backend.training import ModelFormatError, load
 
 REQUESTS = frozenset(Request)
@@ -44,54 +45,15 @@ POOL_POLL = 10  # the pool is listed once in so many polls of the queue
 
 
 def sync(context: Context, state: State) -> bool:
-    """Bring tasks and labels in from Label Studio, when an event says so or a poll is due."""
+    """Bring tasks and labels in from Label Studio, when an event says so or a poll is due; returns whether it was."""
     project, now = state.project, time.time()
     events = context.store.open_events(state.sources)
-    poll = context.server.poll_seconds
-    # A project that was updated, as by our own line in its description, holds the same tasks.
-    told = [event for event in events if event.action != UPDATED]
-    # The books may have been restored since: nothing is chosen before this process has looked.
-    first = project.id not in context.looked
-    pool_due = (
-        first
-        or is_over(project.pool_synced_at, poll * POOL_POLL, now)
-        or any(
-            event.source == project.pool_project and event.received_at > project.pool_synced_at
-            for event in told
-        )
-    )
-    if len(told) < len(events) and not pool_due:
-        found = context.studio.project(project.pool_project)
-        pool_due = (found["title"], found["label_config"], least_labels(found)) != (
-            project.title,
-            project.label_config,
-            project.least_labels,
-        )
-    every = is_over(project.queue_synced_at, poll, now) or any(
-        event.action in REQUESTS and event.received_at > project.queue_synced_at for event in told
-    )
-    labelled_in = {event.source for event in told if event.action not in REQUESTS}
-    due = [queue for queue in state.queues.values() if every or queue in labelled_in]
-    if not pool_due and not due:
+    due = _due(context, state, events, now)
+    if not due.pool and not due.queues:
         context.store.handle_events([event.id for event in events if event.action == UPDATED])
         return False
-    before = _known(state) if told else None
-    if pool_due:
-        sync_pool(context, state, now)
-        state = context.read_state(project.id)
-        # The queues' labeling config follows that of the pool, and says how their answers are to be read.
-        if first or state.project.label_config != project.label_config:
-            due = list(state.queues.values())
-    if due:
-        sync_queues(context, state, due, now)
-        if every and not pool_due:
-            connection.glance(context, state)
-    state = context.read_state(project.id)
-    if pool_due:
-        if first:
-            take_back_in_place(context, state)
-            state = context.read_state(project.id)
-        withdraw_left(context, state, now)
+    before = _known(state) if due.told else None
+    state = _look(context, state, due, now)
     problem = other_answers_problem(state, space_of(state)) if state.project.label_config else []
     context.store.note_problems(project.id, "answers", problem)
     state = context.read_state(project.id)
@@ -100,6 +62,75 @@ def sync(context: Context, state: State) -> bool:
     context.store.handle_events(handled, None if before is None else _brought(before, _known(state)))
     context.looked.add(project.id)
     return True
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What of a project is to be looked at in Label Studio: the `pool`, and `queues` by their projects.
+
+    `first`: this process has not looked yet. `every`: all queues are due. `told`: an event is the cause, or one of the
+    causes.
+    """
+
+    first: bool
+    pool: bool
+    every: bool
+    queues: Sequence[int]
+    told: bool
+
+
+def _due(context: Context, state: State, events: Sequence[Event], now: float) -> _Due:
+    """What events and the time since the last looks ask for."""
+    project, poll = state.project, context.server.poll_seconds
+    # A project that was updated, as by our own line in its description, holds the same tasks.
+    told = [event for event in events if event.action != UPDATED]
+    # The books may have been restored since: nothing is chosen before this process has looked.
+    first = project.id not in context.looked
+    pool = (
+        first
+        or is_over(project.pool_synced_at, poll * POOL_POLL, now)
+        or any(
+            event.source == project.pool_project and event.received_at > project.pool_synced_at
+            for event in told
+        )
+        or (len(told) < len(events) and _pool_project_changed(context, state))
+    )
+    every = is_over(project.queue_synced_at, poll, now) or any(
+        event.action in REQUESTS and event.received_at > project.queue_synced_at for event in told
+    )
+    labelled_in = {event.source for event in told if event.action not in REQUESTS}
+    queues = [queue for queue in state.queues.values() if every or queue in labelled_in]
+    return _Due(first, pool, every, queues, bool(told))
+
+
+def _pool_project_changed(context: Context, state: State) -> bool:
+    """Whether what the books hold of the pool project itself is another in Label Studio."""
+    project = state.project
+    found = context.studio.project(project.pool_project)
+    known = (project.title, project.label_config, project.least_labels)
+    return (found["title"], found["label_config"], least_labels(found)) != known
+
+
+def _look(context: Context, state: State, due: _Due, now: float) -> State:
+    """Take in what is due, the pool before the queues; returns the state after that."""
+    project, queues = state.project, due.queues
+    if due.pool:
+        sync_pool(context, state, now)
+        state = context.read_state(project.id)
+        # The queues' labeling config follows that of the pool, and says how their answers are to be read.
+        if due.first or state.project.label_config != project.label_config:
+            queues = list(state.queues.values())
+    if queues:
+        sync_queues(context, state, queues, now)
+        if due.every and not due.pool:
+            connection.glance(context, state)
+    state = context.read_state(project.id)
+    if due.pool:
+        if due.first:
+            take_back_in_place(context, state)
+            state = context.read_state(project.id)
+        withdraw_left(context, state, now)
+    return state
 
 
 def _known(state: State) -> tuple[dict[tuple[int, int], str], int]:

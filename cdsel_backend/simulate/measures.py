@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend import figures
-from cdsel_backend.figures import Dots, Line
+from cdsel_backend.figures import Dots, Line, Tone
 from cdsel_backend.simulate.outcome import Cell, GroupResult
 from cdsel_backend.simulate.plan import DEFAULT, ORACLE
 from cdsel_backend.simulate.ranking import RATES, Ranking
 from cdsel_backend.simulate.section import Section, label, place_of, shown, usable
 from cdsel_backend.simulate.summary import FAIR, WITHIN, WORST, Estimate, Findings, Pipeline, estimate
 from cdsel_backend.training.evaluation import MIN_GROUP
+
+Rows = Mapping[Pipeline, Sequence[GroupResult]]
+"""Of one group: what each pipeline reached, by seed."""
 
 
 def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> Section | None:
@@ -23,52 +26,19 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
     `column`: that of the labels, whose values may say little by themselves.
     """
     budget, pipelines = findings.budgets[-1], usable(findings)
-    found: dict[tuple[str, str], dict[Pipeline, list[GroupResult]]] = {}
+    found: dict[str, dict[str, dict[Pipeline, list[GroupResult]]]] = {}
     for result in results:
         if result.budget == budget and (result.strategy, result.training) in pipelines:
-            rows = found.setdefault((result.correlation, f"{column} {result.group}"), {})
+            rows = found.setdefault(result.correlation, {}).setdefault(f"{column} {result.group}", {})
             rows.setdefault((result.strategy, result.training), []).append(result)
     panels, out, lowest = [], [], []
-    first = next(iter(pipelines))
     for correlation in findings.correlations:
-        names = sorted(group for c, group in found if c == correlation)
-        if not names:
+        if correlation not in found:
             continue
-        own = [found[correlation, name] for name in names]
-        titles, counted = [], []
-        for position, (name, row) in enumerate(zip(names, own, strict=True)):
-            some = next(iter(row.values()))
-            judged = sum(result.judged for result in some)
-            if judged:
-                counted.append(position)
-            titles.append(
-                f"{name} (n {_range([result.n for result in some])}){'' if judged else ', left out'}"
-            )
-            if judged < len(some):
-                out.append(f"{name} in {len(some) - judged} of {len(some)} seeds ({place_of(correlation)})")
-        marks = []
-        means: list[Estimate] = []
-        for pipeline, tone in pipelines.items():
-            values = [
-                estimate(np.array([result.accuracy for result in row.get(pipeline, [])])).as_share()
-                for row in own
-            ]
-            marks.append(
-                Dots(
-                    label(pipeline),
-                    [v.mean for v in values],
-                    [v.low for v in values],
-                    [v.high for v in values],
-                    tone,
-                )
-            )
-            means = means or values
-        worst = min(
-            counted or range(len(names)),
-            key=lambda row: means[row].mean if np.isfinite(means[row].mean) else 2.0,
-        )
-        lowest.append(f"{names[worst]} {means[worst].text('')}")
-        panels.append(figures.dots(titles, marks, x_label="accuracy", title=place_of(correlation)))
+        own = dict(sorted(found[correlation].items()))
+        panels.append(_panel(own, pipelines, place_of(correlation)))
+        out += _left_out(own, place_of(correlation))
+        lowest.append(_lowest(own, next(iter(pipelines))))
     if not panels:
         return None
     left_out = (
@@ -81,10 +51,49 @@ def groups(findings: Findings, results: Sequence[GroupResult], column: str) -> S
         f"the largest over the seeds. Dots are means over the seeds with {budget} labels, lines their 95 % intervals. "
         "The worst group of the other figures is the worst of each seed, of those that are not left out there. "
     )
+    first = next(iter(pipelines))
     title = f"Lowest accuracy of a group under {label(first)}, {budget} labels: {'; '.join(dict.fromkeys(lowest))}"
     return Section(
         title, panels, caption + left_out, figures.legend([(label(p), tone) for p, tone in pipelines.items()])
     )
+
+
+def _panel(own: Mapping[str, Rows], pipelines: Mapping[Pipeline, Tone], title: str) -> str:
+    """Draw the accuracy of each group under each pipeline."""
+    marks = []
+    for pipeline, tone in pipelines.items():
+        values = [_accuracy(rows, pipeline) for rows in own.values()]
+        low, high = [v.low for v in values], [v.high for v in values]
+        marks.append(Dots(label(pipeline), [v.mean for v in values], low, high, tone))
+    names = []
+    for name, rows in own.items():
+        seeds = next(iter(rows.values()))
+        judged = any(result.judged for result in seeds)
+        names.append(f"{name} (n {_range([result.n for result in seeds])}){'' if judged else ', left out'}")
+    return figures.dots(names, marks, x_label="accuracy", title=title)
+
+
+def _left_out(own: Mapping[str, Rows], place: str) -> list[str]:
+    """Return the groups that are not judged in every seed, and in how many not."""
+    out = []
+    for name, rows in own.items():
+        seeds = next(iter(rows.values()))
+        if missing := sum(not result.judged for result in seeds):
+            out.append(f"{name} in {missing} of {len(seeds)} seeds ({place})")
+    return out
+
+
+def _lowest(own: Mapping[str, Rows], pipeline: Pipeline) -> str:
+    """Return the worst group under a pipeline with its accuracy: of those judged in some seed, else of all."""
+    judged = [name for name, rows in own.items() if any(row.judged for row in next(iter(rows.values())))]
+    means = {name: _accuracy(own[name], pipeline) for name in judged or own}
+    worst = min(means, key=lambda name: means[name].mean if np.isfinite(means[name].mean) else 2.0)
+    return f"{worst} {means[worst].text('')}"
+
+
+def _accuracy(rows: Rows, pipeline: Pipeline) -> Estimate:
+    """Return the mean accuracy of a group over the seeds."""
+    return estimate(np.array([result.accuracy for result in rows.get(pipeline, [])])).as_share()
 
 
 def roc(findings: Findings, rankings: Mapping[Cell, Sequence[Ranking]], positive: str) -> Section | None:
@@ -166,27 +175,12 @@ def numbers(findings: Findings) -> Section:
     """Every mean as a table."""
     rows = findings.ranked() + [p for p in findings.pipelines if p[0] == ORACLE]
     cells = [(c, b) for c in findings.correlations for b in findings.budgets]
-    values = [
-        [
-            estimate(findings.cube(p, WORST)[i, j]).mean
-            for i in range(len(findings.correlations))
-            for j in range(len(findings.budgets))
-        ]
-        for p in rows
-    ]
-    fair = [
-        [
-            estimate(findings.cube(p, FAIR)[i, j]).mean
-            for i in range(len(findings.correlations))
-            for j in range(len(findings.budgets))
-        ]
-        for p in rows
-    ]
+    worst, fair = (_means(findings, rows, metric) for metric in (WORST, FAIR))
     names = [label(p) for p in rows]
     columns = [f"{c if c == 'natural' else f'ρ {c}'} · {b}" for c, b in cells]
     bounds = [i for i, p in enumerate(rows) if p[0] == ORACLE]
     panels = [
-        figures.heat_table(values, names, columns, corner="worst-group accuracy", bounds=bounds),
+        figures.heat_table(worst, names, columns, corner="worst-group accuracy", bounds=bounds),
         "<details><summary>The same table for group-balanced accuracy</summary>"
         + figures.heat_table(fair, names, columns, corner="group-balanced accuracy", bounds=bounds)
         + "</details>",
@@ -202,6 +196,18 @@ def numbers(findings: Findings) -> Section:
         f"{findings.overall(best, WORST).text('')}, and is shown above {lower} of {len(others)} others"
     )
     return Section(title, ["".join(panels)], caption)
+
+
+def _means(findings: Findings, rows: Sequence[Pipeline], metric: str) -> list[list[float]]:
+    """Return for each pipeline the means over the seeds, by correlation and number of labels."""
+    return [
+        [
+            estimate(findings.cube(pipeline, metric)[i, j]).mean
+            for i in range(len(findings.correlations))
+            for j in range(len(findings.budgets))
+        ]
+        for pipeline in rows
+    ]
 
 
 def tables(

@@ -96,7 +96,7 @@ def test_an_account_that_was_removed_from_its_organisation_is_named(token, answe
     monkeypatch.delenv("LABEL_STUDIO_API_KEY_FILE", raising=False)
     with fake_studio() as studio:
         client = LabelStudio(studio.url, TOKEN)
-        client._personal = token.count(".") == 2
+        client._token = token
         studio.open_paths = {"/api/version"}
         ordinary = studio.answer
         studio.answer = lambda method, path, query, body: (
