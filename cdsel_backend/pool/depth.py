@@ -92,37 +92,13 @@ def to_eight_bits(values: NDArray[Any], layout: Layout) -> tuple[NDArray[np.uint
     alpha = None
     if values.ndim == 3 and values.shape[2] == 4:
         values, alpha = values[..., :3], values[..., 3]
-    whole = np.issubdtype(values.dtype, np.integer)
-    every = max(1, values.size // _SAMPLE)
-    if alpha is None:
-        few = values.reshape(-1)[::every]
-    else:  # which reshaping would copy whole
-        few = values[np.unravel_index(np.arange(0, values.size, every), values.shape)]
-    few = few[np.isfinite(few)]
-    if not few.size:
-        few = values[np.isfinite(values)]
-    if not few.size:
-        raise ValueError("no finite pixel value")
-    top = layout.top
-    if top is None and few.min() >= 0:
-        top = next((end for end in _OPEN_RANGES if few.max() <= end), None)
-    low, high = (float(end) for end in np.percentile(few, [0.5, 99.5]))
-    windowed = top is None or not (high - low >= USED * top or _is_eight_bits(few, values, top))
-    if windowed and high <= low:
-        low, high = float(few.min()), float(few.max())
-    elif not windowed:
-        low, high = 0.0, float(top or 1.0)
+    window = _window(values, layout.top)
     # The opacity of a picture that uses 12 of 16 bits is as dark as its values: the same everywhere, it says nothing.
-    if alpha is not None and (layout.alpha == "none" or (windowed and 0 < alpha.min() == alpha.max())):
+    if alpha is not None and (layout.alpha == "none" or (window.fitted and 0 < alpha.min() == alpha.max())):
         alpha = None
     shown = np.empty(values.shape, dtype=np.uint8)
     for part in parts(values):
-        if not windowed and whole and top is not None and top >= 255:
-            grey = (values[part].astype(np.float64) * (256 / (top + 1))).astype(np.uint8)
-        else:
-            scaled = (values[part].astype(np.float32) - low) / max(high - low, 1e-12)
-            scaled = np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0)
-            grey = (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
+        grey = window.grey(values[part])
         if layout.white_is_zero:
             grey = 255 - grey
         if alpha is not None:
@@ -130,7 +106,55 @@ def to_eight_bits(values: NDArray[Any], layout: Layout) -> tuple[NDArray[np.uint
             coloured = grey if layout.alpha == "premultiplied" else grey * opacity
             grey = np.clip(coloured + 255 * (1 - opacity), 0, 255).round().astype(np.uint8)
         shown[part] = grey
-    return shown, windowed
+    return shown, window.fitted
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The values that become black, `low`, and white, `high`. `fitted` to the values of the picture, or their range."""
+
+    low: float
+    high: float
+    fitted: bool
+
+    def grey(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return values as uint8. Whole numbers that use their range keep their upper 8 bits."""
+        if not self.fitted and self.high >= 255 and np.issubdtype(values.dtype, np.integer):
+            return (values.astype(np.float64) * (256 / (self.high + 1))).astype(np.uint8)
+        scaled = (values.astype(np.float32) - self.low) / max(self.high - self.low, 1e-12)
+        scaled = np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0)
+        return np.asarray((np.clip(scaled, 0, 1) * 255).round(), dtype=np.uint8)
+
+
+def _window(values: NDArray[Any], top: float | None) -> _Window:
+    """Return the window for values (h, w) or (h, w, 3) of a range that ends with `top`, None: as the values tell.
+
+    Raises ValueError where no value is finite.
+    """
+    few = _sample(values)
+    if top is None and few.min() >= 0:
+        top = next((end for end in _OPEN_RANGES if few.max() <= end), None)
+    low, high = (float(end) for end in np.percentile(few, [0.5, 99.5]))
+    if top is not None and (high - low >= USED * top or _is_eight_bits(few, values, top)):
+        return _Window(0.0, float(top or 1.0), fitted=False)
+    if high <= low:
+        low, high = float(few.min()), float(few.max())
+    return _Window(low, high, fitted=True)
+
+
+def _sample(values: NDArray[Any]) -> NDArray[Any]:
+    """Return about `_SAMPLE` of the finite values, evenly spaced. Raises ValueError where no value is finite."""
+    every = max(1, values.size // _SAMPLE)
+    if values.flags.c_contiguous:
+        few = values.reshape(-1)[::every]
+    else:  # a picture without its alpha channel, which reshaping would copy whole
+        few = values[np.unravel_index(np.arange(0, values.size, every), values.shape)]
+    few = few[np.isfinite(few)]
+    if not few.size:
+        few = values[np.isfinite(values)]
+    if not few.size:
+        raise ValueError("no finite pixel value")
+    return np.asarray(few)
 
 
 def _is_eight_bits(few: NDArray[Any], values: NDArray[Any], top: float) -> bool:

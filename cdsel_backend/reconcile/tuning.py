@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,13 @@ from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.records import Json
 from cdsel_backend.training import HeadModel, Model, NotEnoughLabels, TunedModel
 from cdsel_backend.training.tuned_model import ENOUGH_LABELS
+
+if TYPE_CHECKING:
+    import torch
+
+    from cdsel_backend.pool.backbones import View
+    from cdsel_backend.pool.depths import Features
+    from cdsel_backend.pool.split import SplitNetwork
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +72,7 @@ def try_fine_tune(
 
 
 def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, killed: bool) -> Trial:
+    """As `try_fine_tune`, where it is asked for. Raises NotEnoughLabels."""
     asked = state.settings.training
     if not isinstance(base, HeadModel):
         return _stays(base, asked, "a fine-tune needs labels of one class an image")
@@ -73,11 +81,9 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         why = f"{number_of(trained.sum(), 'label')} to train on; it is tried from {ENOUGH_LABELS}, where there is a GPU"
         return _stays(base, asked, why)
 
-    # Here, not above: torch is slow to load, and a training of the head alone has no need of it.
-    from cdsel_backend.pool.backbones import find_device
-    from cdsel_backend.pool.network import load_network
-    from cdsel_backend.pool.split import SplitNetwork, tuned_reading
-    from cdsel_backend.training.finetune import VIEWS, balancing_rows, fine_tune
+    from cdsel_backend.pool.backbones import (
+        find_device,  # torch is slow to load: a head alone has no need of it
+    )
 
     device = find_device(context.server.device)
     if asked == "auto" and device.type != "cuda":
@@ -87,29 +93,14 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
             base, asked, "the training before this one was killed, and so might its fine-tune be again"
         )
 
-    settings = state.settings
-    features, view = tuned_reading(device, settings.features, settings.view)
-    network = SplitNetwork(
-        load_network(settings.backbone, weights=settings.backbone_weights),
-        device,
-        features=features,
-        view=view,
-        views=VIEWS,
-        seed=settings.seed,
-    )
-    reading = _Reading(context, state, pool)
-    learners = reading.activations(network, np.flatnonzero(trained))
-    network.views = 0
-    asked_about = pool.labelled | np.isin(pool.ids, list(state.open))
-    asked_about[balancing_rows(len(pool.ids))] = True
-    others = reading.activations(network, np.flatnonzero(asked_about & ~trained))
-    rows = np.array(sorted(learners | others), dtype=np.int64)
-    own = np.stack([(learners.get(row) if row in learners else others[row])[0] for row in rows])  # type: ignore[index]
-    altered = [learners[row][1:] for row in rows if row in learners]
+    from cdsel_backend.training.finetune import fine_tune
+
+    network, features, view = _network(state, device)
+    rows, own, altered = _activations(context, state, pool, network)
     tuned = fine_tune(
         network,
         own,
-        np.stack(altered) if altered else np.zeros((0, VIEWS, *network.shape), dtype=np.float16),
+        altered,
         [column.take(rows) for column in pool.confounders],
         pool.training_labels.take(rows),
         pool.training_options,
@@ -125,12 +116,55 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
     if asked == "auto" and tuned.loses:
         return Trial(base, {"fine_tune": {**facts, "taken": False, "why": "it was worse than the head"}})
     facts = {**facts, "taken": True}
-    fingerprint = network.fingerprint
     hashes = [(item.id, str(item.content_hash)) for item in pool.items(rows)]
     vectors = [(*key, vector) for key, vector in zip(hashes, tuned.vectors, strict=True)]
-    context.store.add_vectors(fingerprint, vectors)
-    model = TunedModel(base, tuned.head, tuned.changes, fingerprint, facts, features, view)
+    context.store.add_vectors(network.fingerprint, vectors)
+    model = TunedModel(base, tuned.head, tuned.changes, network.fingerprint, facts, features, view)
     return Trial(model, {"fine_tune": facts})
+
+
+def _network(state: State, device: torch.device) -> tuple[SplitNetwork, Features, View]:
+    """The project's backbone, cut where a fine-tune begins, and what is read of it."""
+    from cdsel_backend.pool.network import load_network
+    from cdsel_backend.pool.split import SplitNetwork, tuned_reading
+    from cdsel_backend.training.finetune import VIEWS
+
+    settings = state.settings
+    features, view = tuned_reading(device, settings.features, settings.view)
+    network = SplitNetwork(
+        load_network(settings.backbone, weights=settings.backbone_weights),
+        device,
+        features=features,
+        view=view,
+        views=VIEWS,
+        seed=settings.seed,
+    )
+    return network, features, view
+
+
+def _activations(
+    context: Context, state: State, pool: EmbeddedPool, network: SplitNetwork
+) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """The rows (m,) that a fine-tune sees, their activations (m, *shape), and (t, views, *shape) of those learned on.
+
+    Beside these it sees what the model will be asked about, and a sample of the pool. An image that cannot be read now
+    is left out.
+    """
+    from cdsel_backend.training.finetune import VIEWS, balancing_rows
+
+    trained = pool.training_labels.usable
+    reading = _Reading(context, state, pool)
+    learners = reading.activations(network, np.flatnonzero(trained))
+    network.views = 0
+    asked_about = pool.labelled | np.isin(pool.ids, list(state.open))
+    asked_about[balancing_rows(len(pool.ids))] = True
+    others = reading.activations(network, np.flatnonzero(asked_about & ~trained))
+    found = learners | others
+    rows = np.array(sorted(found), dtype=np.int64)
+    own = np.stack([found[row][0] for row in rows.tolist()])
+    altered = [learners[row][1:] for row in rows.tolist() if row in learners]
+    none = np.zeros((0, VIEWS, *network.shape), dtype=np.float16)
+    return rows, own, np.stack(altered) if altered else none
 
 
 def embed_tuned(context: Context, state: State) -> bool:

@@ -97,36 +97,19 @@ def load_dataset(
     column that is not there, fewer than two classes, or no confounder found.
     """
     check_columns(rows, label, confounders, group, ignore)
-    named = [name for name in confounders if name != "auto"]
     texts = [label_of(row.get(label, "")) for row in rows]
-    has_label = np.array([bool(text) for text in texts])
-    finite = np.isfinite(vectors).all(axis=1)
-    kept = np.flatnonzero(has_label & finite)
-    if has_label.any() and not len(kept):
-        raise UsageError(
-            f"none of {number_of(int(has_label.sum()), 'labelled row')} has a usable image or vector"
-        )
-    notes = []
-    for lacking, what in ((~has_label, label), (has_label & ~finite, "usable image")):
-        if count := int(lacking.sum()):
-            have, were = form(count, "has", "have"), form(count, "was", "were")
-            notes.append(f"{number_of(count, 'row')} {have} no {what} and {were} left out.")
+    kept, notes = _usable(vectors, texts, label)
     kept, copies = _without_copies(kept, vectors, texts)
-    notes += copies
     here = [rows[i] for i in kept]
     classes, labels = np.unique([texts[i] for i in kept] or [""], return_inverse=True)
-    notes += check_classes(label, Counter(texts[i] for i in kept))
-    keys = [row[group] if group else "" for row in here]
-    unique = [group_id(key) or f"\0row {i}" for i, key in zip(kept, keys, strict=True)]
-    groups = np.unique(unique, return_inverse=True)[1].astype(np.int64)
-    ours = {label, image_column}
-    columns = read_columns(
-        [{key: value for key, value in row.items() if key not in ours} for row in here],
-        ignore=ignore,
-        groups=group,
-    )
-    notes += [f"{column.name}: {column.note}." for column in columns if column.note]
-    if len(set(unique)) < 2:
+    few = check_classes(label, Counter(texts[i] for i in kept))
+    groups = _groups(here, kept, group)
+    metadata = [
+        {key: value for key, value in row.items() if key not in (label, image_column)} for row in here
+    ]
+    columns = read_columns(metadata, ignore=ignore, groups=group)
+    odd = [f"{column.name}: {column.note}." for column in columns if column.note]
+    if len(np.unique(groups)) < 2:
         raise UsageError(
             f"--group: column {group!r} holds one patient or lesion for all images, and none is left to test on; name "
             "another, or leave it out"
@@ -139,9 +122,38 @@ def load_dataset(
         groups,
         tuple(columns),
         kept,
-        tuple(notes),
+        (*notes, *copies, *few, *odd),
     )
-    return _with_confounders(data, named)
+    return _with_confounders(data, [name for name in confounders if name != "auto"])
+
+
+def _usable(
+    vectors: NDArray[np.float32], texts: Sequence[str], label: str
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the rows with a label text and a finite vector, and notes on the others.
+
+    Raises UsageError where rows have labels, and none of these a vector.
+    """
+    has_label = np.array([bool(text) for text in texts])
+    finite = np.isfinite(vectors).all(axis=1)
+    kept = np.flatnonzero(has_label & finite)
+    if has_label.any() and not len(kept):
+        raise UsageError(
+            f"none of {number_of(int(has_label.sum()), 'labelled row')} has a usable image or vector"
+        )
+    notes = []
+    for lacking, what in ((~has_label, label), (has_label & ~finite, "usable image")):
+        if count := int(lacking.sum()):
+            have, were = form(count, "has", "have"), form(count, "was", "were")
+            notes.append(f"{number_of(count, 'row')} {have} no {what} and {were} left out.")
+    return kept, notes
+
+
+def _groups(rows: Sequence[Row], numbers: NDArray[np.int64], group: str | None) -> NDArray[np.int64]:
+    """Return (m,): the patient or lesion of each row by the column `group`; a row without one is alone."""
+    keys = [group_id(row[group]) if group else "" for row in rows]
+    unique = [key or f"\0row {number}" for number, key in zip(numbers, keys, strict=True)]
+    return np.unique(unique, return_inverse=True)[1].astype(np.int64)
 
 
 def _without_copies(
