@@ -9,7 +9,7 @@ corrected there are not read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from cdsel_backend.labelstudio.client import (
     LabelStudioError,
@@ -47,16 +47,42 @@ def note_edits(
         name: whose queue.
         tasks: all tasks of the queue, `id`, `data`, `created_at` and `annotations` each.
     """
-    store, project, space, queue = context.store, state.project.id, space_of(state), state.queues[name]
-    listed = {int(task["id"]): task for task in tasks}
-    rows = [row for row in state.tasks if row.annotator == name and row.queue_task in listed]
-    items = store.items_by_id({row.item for row in rows})
-    seen: list[tuple[QueueTask, Shown]] = []
-    outdated: list[tuple[QueueTask, Json, Item]] = []
-    pictures: list[tuple[int, Item]] = []
-    metadata: list[tuple[int, Item]] = []
+    queue = state.queues[name]
+    edits = _compare(context, state, name, tasks)
+    _keep(context, state.project.id, edits.seen)
+    problems = _correct(context, state, queue, edits.outdated[:MOST_CORRECTIONS])
+    if edits.pictures:
+        problems.append(_pictures_changed(state, queue, edits.pictures))
+    if edits.metadata:
+        problems.append(_metadata_changed(state, queue, edits.metadata))
+    changed = [*edits.pictures, *edits.metadata]
+    return problems, [
+        NamedTask(queue, task, item.task if item.source is None else None) for task, item in changed
+    ]
+
+
+@dataclass
+class _Edits:
+    """What of the tasks of a queue is another than before, or than the pool has it.
+
+    `seen`: what they show now, where that is to be kept. `outdated`: open tasks whose metadata were corrected in the
+    pool. `pictures`, `metadata`: tasks, by their ids, that somebody changed in the queue.
+    """
+
+    seen: list[tuple[QueueTask, Shown]] = field(default_factory=list)
+    outdated: list[tuple[QueueTask, Json, Item]] = field(default_factory=list)
+    pictures: list[tuple[int, Item]] = field(default_factory=list)
+    metadata: list[tuple[int, Item]] = field(default_factory=list)
+
+
+def _compare(context: Context, state: State, name: str, tasks: Sequence[Json]) -> _Edits:
+    """Compare the tasks of a queue with what they showed before, and with the pool."""
+    space, found = space_of(state), _Edits()
+    by_id = {int(task["id"]): task for task in tasks}
+    rows = [row for row in state.tasks if row.annotator == name and row.queue_task in by_id]
+    items = context.store.items_by_id({row.item for row in rows})
     for row in rows:
-        task, item = listed[row.queue_task or 0], items[row.item]
+        task, item = by_id[row.queue_task or 0], items[row.item]
         if is_in_place(item, row.queue_task) or not is_row_of(row, task, item, space):
             continue
         now, known = shown_by(task, space), row.shown
@@ -65,37 +91,42 @@ def note_edits(
         if same and now.digest != known.digest:
             known = replace(known, digest=now.digest)
         if known != row.shown:
-            seen.append((row, known))
+            found.seen.append((row, known))
         if now.address != known.address and not is_shown_as(source_item(item), now.address):
-            pictures.append((int(task["id"]), item))
-        elif not same:
-            if now.digest != known.digest:
-                metadata.append((int(task["id"]), item))
-            elif row.item in state.open and not task.get("annotations") and not item.gone:
-                outdated.append((row, task, item))
-    _keep(context, project, seen)
-    pool = state.project.pool_project
-    problems = _correct(context, state, queue, outdated[:MOST_CORRECTIONS])
-    if pictures:
-        other, count = "the pool" if state.queue_is_pool else f"the pool (project {pool})", len(pictures)
-        problems.append(
-            f"the {form(count, 'picture')} of {_named(pictures)} in the queue (project {queue}) "
-            f"{form(count, 'was', 'were')} changed there, and {other} has {form(count, 'another', 'others')}: a label "
-            "counts for the pool's picture. Where a new address is right, give it to the image in the pool, too; else "
-            "write the former one into the task again, or delete the task"
-        )
-    if metadata:
-        count = len(metadata)
-        fix = form(count, "the task", "the tasks")
-        fix = "the table that lists it" if state.queue_is_pool else f"{fix} of the pool (project {pool})"
-        problems.append(
-            f"the data of {_named(metadata)} in the queue (project {queue}) were changed there: metadata are not read "
-            f"from the queue. Change {fix}, too: what the pool says counts"
-        )
-    edits = [*pictures, *metadata]
-    return problems, [
-        NamedTask(queue, task, item.task if item.source is None else None) for task, item in edits
-    ]
+            found.pictures.append((int(task["id"]), item))
+        elif same:
+            continue
+        elif now.digest != known.digest:
+            found.metadata.append((int(task["id"]), item))
+        elif row.item in state.open and not task.get("annotations") and not item.gone:
+            found.outdated.append((row, task, item))
+    return found
+
+
+def _pictures_changed(state: State, queue: int, tasks: Sequence[tuple[int, Item]]) -> str:
+    """The sentence on tasks whose picture was changed in a queue."""
+    count, pool = len(tasks), state.project.pool_project
+    other = "the pool" if state.queue_is_pool else f"the pool (project {pool})"
+    return (
+        f"the {form(count, 'picture')} of {_named(tasks)} in the queue (project {queue}) "
+        f"{form(count, 'was', 'were')} changed there, and {other} has {form(count, 'another', 'others')}: a label "
+        "counts for the pool's picture. Where a new address is right, give it to the image in the pool, too; else "
+        "write the former one into the task again, or delete the task"
+    )
+
+
+def _metadata_changed(state: State, queue: int, tasks: Sequence[tuple[int, Item]]) -> str:
+    """The sentence on tasks whose metadata were changed in a queue."""
+    pool_tasks = form(len(tasks), "the task", "the tasks")
+    where = (
+        "the table that lists it"
+        if state.queue_is_pool
+        else f"{pool_tasks} of the pool (project {state.project.pool_project})"
+    )
+    return (
+        f"the data of {_named(tasks)} in the queue (project {queue}) were changed there: metadata are not read "
+        f"from the queue. Change {where}, too: what the pool says counts"
+    )
 
 
 def _correct(
