@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,35 +104,59 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     try:
         model = train_model(pool.round_pool, pool.training_labels, pool.training_options)
     except NotEnoughLabels as fault:
-        context.store.add_training(
-            state.project.id,
-            version=None,
-            outcome=Outcome(Became.NO_MODEL, explanation=str(fault)),
-            metrics={},
-            round=state.complete_rounds,
-            labels=labels,
-        )
-        if _outdated(context, state):  # or the same labels would be tried for ever
-            context.store.update_project(state.project.id, champion=None)
+        _note_no_model(context, state, labels, str(fault))
         context.store.handle_events(requests)
         return True
     trial = try_fine_tune(context, state, pool, model, killed=killed)
     context.store.note_problems(state.project.id, "fine-tune", [trial.problem] if trial.problem else [])
     model = trial.model
     metrics = {**held_out_metrics(model, pool, pool.labelled & pool.held_out), **trial.facts}
+    _save(context, state, model, version, labels, metrics)
+    metrics["seconds"] = round(time.monotonic() - began, 1)
+    if _record(context, pool, model, version, labels, metrics):
+        context.store.note_problems(state.project.id, "model", [])
+    context.store.handle_events(requests)
+    prune(context.server, State(context.store, state.project.id))
+    return True
+
+
+def _note_no_model(context: Context, state: State, labels: Mapping[str, str], why: str) -> None:
+    """Record a training whose labels did not suffice."""
+    context.store.add_training(
+        state.project.id,
+        version=None,
+        outcome=Outcome(Became.NO_MODEL, explanation=why),
+        metrics={},
+        round=state.complete_rounds,
+        labels=labels,
+    )
+    if _outdated(context, state):  # or the same labels would be tried for ever
+        context.store.update_project(state.project.id, champion=None)
+
+
+def _save(
+    context: Context, state: State, model: Model, version: str, labels: Mapping[str, str], metrics: Json
+) -> None:
+    """Write a model into its folder; what a run left there that died before it was recorded is removed."""
     folder = model_folder(context.server, state.project.id) / version
     context.store.confirm_lease()  # or another process may be writing there
-    for stray in (folder, *folder.parent.glob(f".{version}-*")):  # of a run that died before it was recorded
+    for stray in (folder, *folder.parent.glob(f".{version}-*")):
         shutil.rmtree(stray, ignore_errors=True)
-    save(
-        model,
-        folder,
-        {"version": version, "metrics": metrics, **provenance(state, labels)},
-    )
-    metrics["seconds"] = round(time.monotonic() - began, 1)
-    number = None
+    save(model, folder, {"version": version, "metrics": metrics, **provenance(state, labels)})
+
+
+def _record(
+    context: Context,
+    pool: EmbeddedPool,
+    model: Model,
+    version: str,
+    labels: Mapping[str, str],
+    metrics: Json,
+) -> bool:
+    """Judge a model that is saved, and record it with what becomes of it; returns whether it serves now."""
+    state = pool.state
     # Again for as long as somebody puts another champion in force between the look and the record.
-    while number is None:
+    while True:
         champion = context.store.project(state.project.id).champion
         outcome = judge(context, pool, model, metrics, champion)
         promoted = outcome.became is Became.PROMOTED
@@ -145,11 +170,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
             round=state.ended_rounds,
             labels=labels,
         )
-    if promoted:
-        context.store.note_problems(state.project.id, "model", [])
-    context.store.handle_events(requests)
-    prune(context.server, State(context.store, state.project.id))
-    return True
+        if number is not None:
+            return promoted
 
 
 def judge(
