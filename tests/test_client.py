@@ -24,7 +24,8 @@ from cdsel_backend.labelstudio.client import (
     TokenRefused,
 )
 from cdsel_backend.labelstudio.errors import RightMissing
-from cdsel_backend.labelstudio.labels import parse_label_space, queue_config
+from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.queue_config import queue_config
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="label" toName="image" choice="single">'

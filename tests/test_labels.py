@@ -11,15 +11,15 @@ import pytest
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from cdsel_backend.labels import SINGLE
+from cdsel_backend.labelstudio.controls import REGIONS
 from cdsel_backend.labelstudio.fields import ImageField, UnresolvableField
 from cdsel_backend.labelstudio.labels import (
-    REGIONS,
     UnknownLabel,
     UnsupportedLabelConfig,
     label_space,
     parse_label_space,
-    queue_config,
 )
+from cdsel_backend.labelstudio.queue_config import queue_config
 
 TEMPLATES = Path(__file__).parents[1] / "label_config"
 

@@ -6,7 +6,7 @@ import pytest
 from desk import Desk, make_pool
 from test_labels import TEMPLATES
 
-from cdsel_backend.labelstudio.labels import queue_config
+from cdsel_backend.labelstudio.queue_config import queue_config
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image" required="true">'

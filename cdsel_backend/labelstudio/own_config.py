@@ -18,8 +18,8 @@ from cdsel_backend.labelstudio.labels import (
     UnsupportedLabelConfig,
     label_space,
     parse_label_space,
-    queue_config,
 )
+from cdsel_backend.labelstudio.queue_config import queue_config
 from cdsel_backend.phrases import form
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Json

@@ -13,10 +13,11 @@ from html import escape
 from itertools import islice
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.labels import QUEUE_LINE, queue_config, space_of
+from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import ANNOTATOR, named_items, read_mark
 from cdsel_backend.labelstudio.own_config import remember_config
 from cdsel_backend.labelstudio.placing import EVERYONE
+from cdsel_backend.labelstudio.queue_config import QUEUE_LINE, queue_config
 from cdsel_backend.phrases import form
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
