@@ -377,7 +377,9 @@ def test_an_address_means_the_same_wherever_the_worker_runs(monkeypatch, tmp_pat
         (".", str(tmp_path)),
         ("~/pool.csv", "/home/ann/pool.csv"),
         ("file:///data/a/", "/data/a"),
+        ("file:///data/a%20b", "/data/a b"),
         ("s3://bucket/a", "s3://bucket/a"),
+        ("S3://bucket/a/", "s3://bucket/a"),  # or its images would be in the pool twice
         ("https://x.org/a.csv", "https://x.org/a.csv"),
     ):
         assert whole_address(address) == whole

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.network import Network, ready_timm
 
@@ -78,7 +79,10 @@ def adapt(
         BackboneError: the library is not installed, or the pictures are fewer than one step takes.
     """
     if count < options.batch:
-        raise BackboneError(f"{count} pictures are fewer than the {options.batch} of one step")
+        raise BackboneError(
+            f"{number_of(count, 'picture is', 'pictures are')} fewer than the {options.batch} of one step: name a folder with "
+            f"more, or a smaller --batch, of {LEAST_BATCH} or more"
+        )
     where = device or torch.device("cpu")
     with _seeded(seed, where):
         views, loss_of, projection = _parts(network)

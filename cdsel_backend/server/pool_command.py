@@ -19,6 +19,7 @@ from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.sources import SourceOptions
 from cdsel_backend.sources.storage import is_remote
 from cdsel_backend.store import State, Store
+from cdsel_backend.table import plain_path
 
 EVENT, REMOVED = "SOURCE_ADDED", "SOURCE_REMOVED"
 TYPED = 100_000  # images whose metadata `cdsel pool add` looks at, a few seconds
@@ -247,10 +248,11 @@ def added_variables(state: State) -> list[Column]:
 
 
 def whole_address(address: str) -> str:
-    """An address that means the same wherever the worker runs: a path of this machine from its root on."""
+    """An address that means the same wherever the worker runs, in one spelling: a path is that from its root on."""
     if is_remote(address):
-        return address
-    return os.path.abspath(os.path.expanduser(address.removeprefix("file://")))
+        scheme, _, path = address.strip().partition("://")
+        return f"{scheme.lower()}://{path.rstrip('/')}"
+    return os.path.abspath(os.path.expanduser(plain_path(address).removeprefix("file://")))
 
 
 def _state(store: Store, project: int) -> State:
