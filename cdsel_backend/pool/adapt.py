@@ -80,8 +80,8 @@ def adapt(
     """
     if count < options.batch:
         raise BackboneError(
-            f"{number_of(count, 'picture is', 'pictures are')} fewer than the {options.batch} of one step: name a folder with "
-            f"more, or a smaller --batch, of {LEAST_BATCH} or more"
+            f"{number_of(count, 'picture is', 'pictures are')} fewer than the {options.batch} of one step: name a "
+            f"folder with more, or a smaller --batch, of {LEAST_BATCH} or more"
         )
     where = device or torch.device("cpu")
     with _seeded(seed, where):
