@@ -143,9 +143,29 @@ def test_a_window_is_applied_whatever_its_function_is_called() -> None:
 def test_without_a_window_grey_is_stretched() -> None:
     dark = (RAMP // 100).astype(np.uint16)
     assert (grey(draw(dark)).min(), grey(draw(dark)).max()) == (0, 255)
-    assert set(grey(draw(np.full((4, 4), 7, dtype=np.uint8))).ravel()) <= {0, 255}
+    assert set(grey(draw(np.full((4, 4), 7, dtype=np.uint16))).ravel()) <= {0, 255}
     signed = (RAMP.astype(np.int16) - 2000).astype(np.int16)
     np.testing.assert_allclose(grey(draw(signed)), grey(draw(RAMP)), atol=2)
+
+
+def test_a_picture_is_the_same_whatever_it_was_saved_as() -> None:
+    """A site that exports DICOM files must not be told by them from one that exports PNG of the same pictures."""
+    eight = (
+        np.random.default_rng(0).integers(20, 60, (16, 16)).astype(np.uint8)
+    )  # dark, and no stretch shows it so
+    wide = eight.astype(np.uint16)
+    saved = {
+        "8 bits": draw(eight),
+        "16 bits": draw(wide * 257),
+        "12 bits": draw(wide * 16, BitsStored=12, HighBit=11),
+        "rescaled by nothing": draw(eight, RescaleSlope="1", RescaleIntercept="0"),
+        "turned": draw(255 - eight, PhotometricInterpretation="MONOCHROME1"),
+    }
+    for how, data in saved.items():
+        assert (grey(data) == eight).all(), how
+    bright = np.random.default_rng(0).integers(0, 4096, (16, 16)).astype(np.uint16)
+    assert (grey(draw(bright, BitsStored=12, HighBit=11)) == bright // 16).all()
+    assert grey(draw(bright)).max() == 255  # of 16 bits they use few
 
 
 def test_the_middle_frame_or_the_one_that_was_chosen() -> None:

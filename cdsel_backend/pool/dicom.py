@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cdsel_backend.phrases import number_of
-from cdsel_backend.pool.depth import PART, parts
+from cdsel_backend.pool.depth import PART, USED, parts
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -91,9 +91,10 @@ def is_dicom(data: bytes) -> bool:
 def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.Image:
     """Decode a DICOM file as a viewer shows it, as an 8-bit RGB picture.
 
-    The modality transform is applied, then the first VOI LUT or window of the header; where it has none, grey is
-    stretched so that its .5 and 99.5 percentiles become black and white. MONOCHROME1, or an inverse presentation, is
-    turned so that the picture is as on a light box; colours become RGB.
+    The modality transform is applied, then the first VOI LUT or window of the header. Where it has none, stored values
+    that use their range are shown as those of any other file (`depth.to_eight_bits`), so that a picture is the same
+    whatever it was saved as; others are stretched so that their .5 and 99.5 percentiles become black and white.
+    MONOCHROME1, or an inverse presentation, is turned so that the picture is as on a light box; colours become RGB.
 
     Args:
         data: the file's bytes.
@@ -241,12 +242,16 @@ def _to_rgb(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
         return _scaled(values[..., :3], 0, 2 ** int(dataset.BitsStored) - 1)
     if values.ndim != 2 or not kind.startswith("MONOCHROME"):
         raise UnreadableDicom(f"a DICOM picture of a kind that is not known ({kind}, shape {values.shape})")
-    low, high = _limits(values, dataset)
+    top = _top_of_range(values, dataset)
+    low, high = (0.0, float(top)) if top else _limits(values, dataset)
     # Files of the modules for digital X-rays say both of one inversion (PS3.3 C.8.11.3: Presentation LUT Shape).
     inverse = kind == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE"
     shown = np.empty((*values.shape, 3), dtype=np.uint8)
     for part in parts(values):
-        grey = _scaled(_windowed(values[part], dataset), low, high)
+        if top > 255:
+            grey = (values[part].astype(np.float64) * (256 / (top + 1))).clip(0, 255).astype(np.uint8)
+        else:
+            grey = _scaled(values[part] if top else _windowed(values[part], dataset), low, high)
         shown[part] = (255 - grey if inverse else grey)[..., None]
     return shown
 
@@ -271,14 +276,41 @@ def _limits(values: NDArray[Any], dataset: Dataset) -> tuple[float, float]:
         # What the window's ends become depends on the header: two values far outside show it.
         low, high = map(float, apply_voi_lut(np.array([-1e12, 1e12]), dataset))
         return low, high
+    sample = _windowed(_sample(values, dataset), dataset)
+    low, high = map(float, np.percentile(sample, [0.5, 99.5]))
+    return (low, high) if high > low else (float(sample.min()), float(sample.max()))
+
+
+def _top_of_range(values: NDArray[Any], dataset: Dataset) -> int:
+    """The largest that stored values (h, w) can be, where nothing says how to show them and they use that range, or 0.
+
+    Where a header has no table and no window the standard takes stored values for what is to be seen (PS3.3 A.8.3.4).
+    """
+    rescaled = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)) != (
+        1,
+        0,
+    )
+    said = rescaled or _window(dataset) or dataset.get("VOILUTSequence") or dataset.get("ModalityLUTSequence")
+    if said or values.dtype.kind != "u":
+        return 0
+    bits = int(dataset.BitsStored)
+    top: int = 2**bits - 1
+    if bits <= 8:
+        return top
+    low, high = map(float, np.percentile(_sample(values, dataset), [0.5, 99.5]))
+    steps = (2 ** (bits - 8), top // 255)  # between the values of a picture of 8 bits
+    used = high - low >= USED * top or any(not (values % step).any() for step in steps)
+    return top if used else 0
+
+
+def _sample(values: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
+    """Stored values (m,) of a picture, evenly spaced, without what is not finite and what is padding."""
     step = max(1, int(np.ceil(np.sqrt(values.size / PART))))
     sample = values[::step, ::step]
     finite = np.isfinite(sample) if sample.dtype.kind == "f" else np.ones(sample.shape, dtype=bool)
     padding = dataset.get("PixelPaddingValue")
     inside = sample[finite & (sample != padding)] if padding is not None else sample[finite]
-    sample = _windowed(inside if inside.size else sample, dataset)
-    low, high = map(float, np.percentile(sample, [0.5, 99.5]))
-    return (low, high) if high > low else (float(sample.min()), float(sample.max()))
+    return inside if inside.size else sample.ravel()
 
 
 def _white_of_table(dataset: Dataset) -> float:
