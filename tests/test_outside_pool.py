@@ -30,6 +30,14 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store, schema
 
 SIZE = 10
+DELIVERY = {
+    "who": "ann",
+    "name": "delivery",
+    "old": "queue_project",
+    "old_source": "default",
+    "new": "in_place",
+    "new_source": "dashboard",
+}
 
 
 @pytest.fixture
@@ -186,8 +194,15 @@ def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):
     context, project, queue, cdsel = world
     (folder / "pool.csv").unlink()
     assert cdsel("add", "--project", queue, folder).exit_code == 0
-    until_idle(context, project)
     store = context.store
+    # There are no tasks that could be delivered in place: the images are uploaded all the same, and that is said.
+    store.change_layer(
+        project, lambda layers: ({**layers, "dashboard": {"delivery": "in_place"}}, [DELIVERY])
+    )
+    until_idle(context, project)
+    state = State(store, project)
+    assert len(state.open) == len(list(context.studio.tasks(queue))) == 6
+    assert sum("set delivery to queue_project" in one.message for one in state.problems) == 1
     before = {item.key: item.content_hash for item in store.items(project)}
     kept = store.vectors_kept.count(store.project(project).backbone)
     Image.new("RGB", (40, 40), "red").save(folder / "scans" / "new.png")

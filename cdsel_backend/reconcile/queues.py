@@ -73,7 +73,7 @@ def find_annotators(context: Context, state: State) -> bool:
     if unseen and state.settings.delivery == "queue_project":
         look_up(context, state)
         return True
-    messages = annotator_problems(state)
+    messages = delivery_problems(state) + annotator_problems(state)
     if messages != state.project.problems.get(ORIGIN, []):
         context.store.note_problems(state.project.id, ORIGIN, messages)
     return False
@@ -123,6 +123,16 @@ def look_up(context: Context, state: State) -> None:
         context.store.set_annotators(
             state.project.id, {email: {"user": users.get(email)} for email in changed}
         )
+
+
+def delivery_problems(state: State) -> list[str]:
+    """That the delivery which is asked for is none for a pool outside Label Studio, as a sentence."""
+    if not state.queue_is_pool or state.resolved.settings.delivery != "in_place":
+        return []
+    return [
+        "delivery in_place is for tasks of Label Studio, and the images of this pool are none: they are uploaded into "
+        "the connected project, which is their queue; set delivery to queue_project"
+    ]
 
 
 def annotator_problems(state: State) -> list[str]:

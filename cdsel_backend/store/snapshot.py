@@ -43,8 +43,10 @@ class Snapshot:
 
     @property
     def settings(self) -> ProjectSettings:
-        """The settings in force."""
-        return self.resolved.settings
+        """The settings in force; a pool outside Label Studio has no tasks that could be delivered in place."""
+        found = self.resolved.settings
+        outside = self.queue_is_pool and found.delivery == "in_place"
+        return found.model_copy(update={"delivery": "queue_project"}) if outside else found
 
     @cached_property
     def items(self) -> list[Item]:
