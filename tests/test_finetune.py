@@ -25,9 +25,9 @@ from cdsel_backend.training import (
     TrainingLabels,
     TrainingOptions,
     TunedModel,
-    finetune,
     load,
     save,
+    tail,
     train_head,
 )
 from cdsel_backend.training.finetune import VIEWS, fine_tune
@@ -137,7 +137,7 @@ def test_the_same_labels_and_seed_give_the_same_bits_and_held_out_labels_play_no
 
 def test_labels_that_mean_nothing_are_not_taken_for_skill(case, monkeypatch):
     """A tuned network learns any labels by heart; the accuracy that its head expects must not come from those."""
-    monkeypatch.setattr(finetune, "_RATE", 3e-3)  # the small network, too, shall learn by heart
+    monkeypatch.setattr(tail, "_RATE", 3e-3)  # the small network, too, shall learn by heart
     noise = np.where(case[4] >= 0, np.random.default_rng(5).integers(0, 2, N), -1)
     result = tune(case, noise)
     assert result.head.description.accuracy < 0.65

@@ -41,7 +41,7 @@ from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_sav
 from cdsel_backend.simulate.vectors import embed_folder, read_embeddings, with_pictures
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.table import UsageError, image_file, read_table
-from cdsel_backend.training import TrainingLabels, TrainingOptions, finetune, train_model
+from cdsel_backend.training import TrainingLabels, TrainingOptions, tail, train_model
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
 
@@ -390,8 +390,8 @@ def test_strength_zero_of_the_curve_knows_no_confounder():
 
 def test_a_fine_tune_reads_the_images_and_auto_keeps_the_better(tmp_path: Path, monkeypatch):
     """Made images, whose disease shows as stripes; few steps of a small network, so that it learns in seconds."""
-    monkeypatch.setattr(finetune, "_FEWEST_STEPS", 2)
-    monkeypatch.setattr(finetune, "_MOST_STEPS", 2)
+    monkeypatch.setattr(tail, "_FEWEST_STEPS", 2)
+    monkeypatch.setattr(tail, "_MOST_STEPS", 2)
     monkeypatch.setattr(runner, "ENOUGH_LABELS", 30)
     rows, vectors = history(72)
     rng = np.random.default_rng(0)

@@ -17,8 +17,7 @@ together they rank no worse than the better one (simulate/EVIDENCE.md has the fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +27,11 @@ from numpy.typing import NDArray
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.groups import alone_or_together
 from cdsel_backend.pool.split import SplitNetwork
-from cdsel_backend.training.fitting import sample_weights
 from cdsel_backend.training.head import HeadModel, NotEnoughLabels, train_head, unseen_scores
 from cdsel_backend.training.inputs import DEFAULTS, Pool, TrainingLabels, TrainingOptions
 from cdsel_backend.training.ranking import within_group_auc
 from cdsel_backend.training.splits import grouped_folds
+from cdsel_backend.training.tail import TailTraining, deterministic
 
 VIEWS = 2  # altered copies of each training image
 FEWEST_LABELS = 20  # below, a fold teaches a network nothing
@@ -40,12 +39,6 @@ FEWEST_LABELS = 20  # below, a fold teaches a network nothing
 _SAMPLE = 1000  # of the pool, by which the head is balanced
 _FOLDS = 3
 _STAGES = 4  # at whose ends a fine-tune may be stopped
-_BATCH = 16
-_FEWEST_STEPS, _MOST_STEPS = 40, 200  # batches of a stage: once through the labels, within these bounds
-_RATE = 1e-4
-_CLASSIFIER_RATE = 1e-3
-_DECAY = 1e-4
-_SCALE = 10.0  # length of the classifier's inputs, where `_CLASSIFIER_RATE` suits them
 _RESAMPLES = 500
 
 Progress = Callable[[int, int], None]
@@ -108,16 +101,15 @@ def fine_tune(
     Raises:
         NotEnoughLabels: fewer than 20 labels, or fewer than 6 of every class but one, or all those of one patient.
     """
-    seed, usable = options.seed, labels.usable
-    rows = np.flatnonzero(usable)
+    seed, rows = options.seed, np.flatnonzero(labels.usable)
     learned = labels.take(rows)
     _require(learned)
     fair = options.correction(columns) > 0
-    training = np.where(usable, labels.values, -1)
-    task = _Task(network, own[rows], altered, [column.take(rows) for column in columns], learned.values)
+    own_columns = [column.take(rows) for column in columns]
+    task = TailTraining(network, own[rows], altered, own_columns, learned.values)
     split = grouped_folds(task.codes, learned.groups, _FOLDS, np.random.default_rng(seed))
     total = (_FOLDS + 1) * _STAGES
-    with _deterministic():
+    with deterministic():
         network.reset()
         frozen = network.vectors(own)
         runs = []
@@ -125,22 +117,18 @@ def fine_tune(
         for fold in range(_FOLDS):
             used = split != fold
             runs.append(task.run(used, frozen[rows], _STAGES, seed * 1000 + fold))
-            ranked[:, ~used] = unseen_scores(frozen[rows], task.columns, task.codes, used, fair=fair)
-            for scores, weights in zip(ranked, runs[-1], strict=True):
-                task.restore(weights)
-                scores[~used] += unseen_scores(
-                    network.vectors(own[rows]), task.columns, task.codes, used, fair=fair
-                )
+            ranked[:, ~used] = _stage_scores(task, runs[-1], frozen[rows], used, fair=fair)
             progress((fold + 1) * _STAGES, total)
         ranks = [within_group_auc(scores, task.codes, task.columns) or 0.0 for scores in ranked]
         stages = _STAGES - int(np.argmax(ranks[::-1]))  # of equal ones the longest
+        values = np.where(labels.usable, labels.values, -1)
         tuned_scores, frozen_scores = (np.zeros((len(rows), len(task.present))) for _ in range(2))
         for fold, kept in enumerate(runs):
-            used = np.ones(len(training), dtype=bool)
+            used = np.ones(len(values), dtype=bool)
             used[rows[split == fold]] = False
             task.restore(kept[stages - 1])
             for scores, vectors in ((tuned_scores, network.vectors(own)), (frozen_scores, frozen)):
-                scores[split == fold] = unseen_scores(vectors, columns, training, used, fair=fair)
+                scores[split == fold] = unseen_scores(vectors, columns, values, used, fair=fair)
         task.run(np.ones(len(rows), dtype=bool), frozen[rows], stages, seed * 1000 + _FOLDS)
         progress(total, total)
         vectors = network.vectors(own)
@@ -148,6 +136,27 @@ def fine_tune(
     together = (tuned_scores + frozen_scores) / 2
     gain, error = _gain(together, frozen_scores, task.codes, task.columns, np.random.default_rng(seed))
     return FineTuned(network.changes(), vectors, head, gain, error, stages)
+
+
+def _stage_scores(
+    task: TailTraining,
+    stages: Sequence[Sequence[torch.Tensor]],
+    frozen: NDArray[np.float32],
+    used: NDArray[np.bool_],
+    *,
+    fair: bool,
+) -> NDArray[np.float64]:
+    """Return (s, m, p): scores of the m items not `used` (t,) after each stage, of both heads together.
+
+    `stages` are the weights that the tail had after each; `frozen` (t, d) the vectors before any.
+    """
+    of_frozen = unseen_scores(frozen, task.columns, task.codes, used, fair=fair)
+    found = []
+    for weights in stages:
+        task.restore(weights)
+        tuned = task.network.vectors(task.own)
+        found.append(of_frozen + unseen_scores(tuned, task.columns, task.codes, used, fair=fair))
+    return np.stack(found)
 
 
 def _require(labels: TrainingLabels) -> None:
@@ -173,118 +182,6 @@ def _require(labels: TrainingLabels) -> None:
             "A fine-tune needs labels of two classes from two groups (patients or lesions) each, besides those held "
             f"out for evaluation; so far all of {only} are from one."
         )
-
-
-class _Task:
-    """The training items: activations (t, *shape) and (t, v, *shape), columns and labels."""
-
-    def __init__(
-        self,
-        network: SplitNetwork,
-        own: NDArray[np.float16],
-        altered: NDArray[np.float16],
-        columns: Sequence[Column],
-        labels: NDArray[np.integer],
-    ) -> None:
-        if len(own) != len(altered):
-            raise ValueError(f"{len(own)} items are trained on, but {len(altered)} have altered copies")
-        self.network, self.own, self.altered, self.columns = network, own, altered, columns
-        self.present, self.codes = np.unique(labels, return_inverse=True)
-
-    def restore(self, weights: Sequence[torch.Tensor]) -> None:
-        """Give the tail weights that `run` kept."""
-        with torch.no_grad():
-            for weight, kept in zip(self.network.weights, weights, strict=True):
-                weight.copy_(kept)
-
-    def run(
-        self, used: NDArray[np.bool_], frozen: NDArray[np.float32], stages: int, seed: int
-    ) -> list[list[torch.Tensor]]:
-        """Tune the tail on the items `used` (t,), and return its weights after each stage; it has the last of them."""
-        network, device = self.network, self.network.device
-        network.reset()
-        generator = torch.Generator().manual_seed(seed)
-        items = np.flatnonzero(used)
-        chance = torch.from_numpy(
-            sample_weights(self.codes[items], [column.take(items) for column in self.columns], "cell")
-        )
-        classifier = _Classifier(frozen, self.columns, items, len(self.present)).to(device)
-        rates = [
-            {"params": network.weights, "lr": _RATE},
-            {"params": list(classifier.parameters()), "lr": _CLASSIFIER_RATE},
-        ]
-        for weight in network.weights:
-            weight.requires_grad_(True)
-        optimiser = torch.optim.AdamW(rates, weight_decay=_DECAY)
-        steps = int(np.clip(-(-len(items) // _BATCH), _FEWEST_STEPS, _MOST_STEPS))
-        warm = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / steps))
-        target = torch.from_numpy(self.codes).to(device)
-        kept: list[list[torch.Tensor]] = []
-        for _ in range(stages):
-            for _ in range(steps):
-                picked = items[
-                    torch.multinomial(chance, _BATCH, replacement=True, generator=generator).numpy()
-                ]
-                view = torch.randint(self.altered.shape[1] + 1, (_BATCH,), generator=generator).numpy()
-                with network.precision():
-                    vectors = network.tail(network.load(self._views(picked, view)))
-                    loss = torch.nn.functional.cross_entropy(
-                        classifier(vectors.float(), picked), target[picked]
-                    )
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                warm.step()
-            kept.append([weight.detach().clone() for weight in network.weights])
-        for weight in network.weights:
-            weight.requires_grad_(False)
-        return kept
-
-    def _views(self, picked: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.float16]:
-        """One view of each picked item: its own activations for 0, else those of an altered copy."""
-        found = self.own[picked]
-        changed = view > 0
-        found[changed] = self.altered[picked[changed], view[changed] - 1]
-        return found
-
-
-class _Classifier(torch.nn.Module):
-    """Linear on vectors (m, d), standardised as the frozen ones (t, d) were, with an intercept for each level."""
-
-    mean: torch.Tensor
-    factor: torch.Tensor
-    levels: torch.Tensor
-
-    def __init__(
-        self, frozen: NDArray[np.float32], columns: Sequence[Column], items: NDArray[np.int64], classes: int
-    ) -> None:
-        super().__init__()
-        mean, spread = frozen[items].mean(axis=0), frozen[items].std(axis=0)
-        spread += 0.05 * max(float(spread.mean()), 1e-6)  # a dimension that hardly varies is not blown up
-        indicators = [np.eye(len(column.levels))[column.codes] for column in columns]
-        levels = np.hstack([np.zeros((len(frozen), 0)), *indicators])
-        self.register_buffer("mean", torch.from_numpy(mean).float())
-        self.register_buffer("factor", torch.from_numpy(_SCALE / (spread * np.sqrt(len(spread)))).float())
-        self.register_buffer("levels", torch.from_numpy(levels).float())
-        self.slopes = torch.nn.Parameter(torch.zeros(classes, len(spread)))
-        self.level_slopes = torch.nn.Parameter(torch.zeros(classes, levels.shape[1]))
-        self.intercepts = torch.nn.Parameter(torch.zeros(classes))
-
-    def forward(self, vectors: torch.Tensor, items: NDArray[np.int64]) -> torch.Tensor:
-        """Scores (m, p) of vectors (m, d) of the training items with these numbers."""
-        scores = ((vectors - self.mean) * self.factor) @ self.slopes.T + self.intercepts
-        return scores + self.levels[torch.from_numpy(items).to(scores.device)] @ self.level_slopes.T
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Only algorithms that give the same bits each time, where there is a choice."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 def _gain(
