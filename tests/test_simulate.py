@@ -37,7 +37,8 @@ from cdsel_backend.simulate.plan import (
 )
 from cdsel_backend.simulate.ranking import RATES, rank
 from cdsel_backend.simulate.run import Run, make_scene
-from cdsel_backend.simulate.summary import WORST, Findings, estimate, labels_saved
+from cdsel_backend.simulate.saving import labels_saved
+from cdsel_backend.simulate.summary import WORST, Findings, estimate
 from cdsel_backend.simulate.vectors import embed_folder, read_embeddings, with_pictures
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.table import UsageError, image_file, read_table

@@ -150,6 +150,7 @@ def simulate(**given: Any) -> None:
 
 
 def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) -> None:
+    """Run the backtest with the options as they were `given`."""
     names, absent = _strategies(given["strategy"])
     trainings = _known("--training", given["training"], (*TRAININGS, *TUNED))
     if given["group_cap"] and not given["group"]:
@@ -178,45 +179,64 @@ def _simulate(console: Console, *, out: Path, jobs: int | None, **given: Any) ->
         }
         if set(trainings) & set(TUNED):
             sets = read_pictures(given, rows, sets, Path(scratch) / "activations.npy", progress)
-        plan = Plan(
-            strategies=names,
-            trainings=trainings,
-            correlations=given["correlation"],
-            budgets=given["budget"],
-            rounds=given["rounds"],
-            seeds=given["seeds"],
-            first_seed=given["first_seed"],
-            positive=_positive(data, given["positive"]),
-            options=replace(
-                OPTIONS,
-                random_share=given["random_share"],
-                group_cap=given["group_cap"],
-                near_duplicate=given["near_duplicate"],
-            ),
-        )
+        plan = _plan(data, names, trainings, given)
         for fault in check_budgets(sets, plan):
             raise UsageError(f"{fault}; ask for less")
         checkpoint = Checkpoint(out, sets, plan, [given[name] for name in ("backbone", "features", "view")])
-        tell, outcome = teller(progress), Outcome()
-        try:
-            for number, found in enumerate(
-                run_plan(sets, plan, jobs or os.cpu_count() or 1, checkpoint), start=1
-            ):
-                outcome.add(found)
-                tell("Running strategies", number, len(plan.units))
-        except KeyboardInterrupt as stopped:
-            stopped.args = ("What is done is kept: the same command goes on from there.",)
-            raise
-    notes = list(data.notes)
-    if "ji2025" in names:
-        notes.append("ji2025 reduces by PCA here: t-SNE, its other way, takes seconds a round.")
-    unread = _OF_IMAGES if given["embeddings"] and not set(trainings) & set(TUNED) else ()
-    settings = {key: None if key in unread else _json(value) for key, value in given.items()} | {
-        "strategy": list(names), "confounder": [c.name for c in data.columns], "left_out": list(absent),
-        "positive": data.classes[plan.positive], "items": len(data), "notes": notes,
-    }  # fmt: skip
-    write(console, out, data, sets, plan, outcome, settings)
+        outcome = _run(sets, plan, jobs or os.cpu_count() or 1, checkpoint, progress)
+    write(console, out, data, sets, plan, outcome, _settings(data, plan, absent, given))
     checkpoint.remove()
+
+
+def _plan(data: Dataset, names: tuple[str, ...], trainings: tuple[str, ...], given: dict[str, Any]) -> Plan:
+    """Return the runs that the options ask for."""
+    return Plan(
+        strategies=names,
+        trainings=trainings,
+        correlations=given["correlation"],
+        budgets=given["budget"],
+        rounds=given["rounds"],
+        seeds=given["seeds"],
+        first_seed=given["first_seed"],
+        positive=_positive(data, given["positive"]),
+        options=replace(
+            OPTIONS,
+            random_share=given["random_share"],
+            group_cap=given["group_cap"],
+            near_duplicate=given["near_duplicate"],
+        ),
+    )
+
+
+def _run(
+    sets: dict[str, Dataset], plan: Plan, jobs: int, checkpoint: Checkpoint, progress: Progress
+) -> Outcome:
+    """Run a plan, from where its checkpoint stands."""
+    tell, outcome = teller(progress), Outcome()
+    try:
+        for number, found in enumerate(run_plan(sets, plan, jobs, checkpoint), start=1):
+            outcome.add(found)
+            tell("Running strategies", number, len(plan.units))
+    except KeyboardInterrupt as stopped:
+        stopped.args = ("What is done is kept: the same command goes on from there.",)
+        raise
+    return outcome
+
+
+def _settings(data: Dataset, plan: Plan, absent: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as summary.json has them, with what came of those that leave something to be found."""
+    notes = list(data.notes)
+    if "ji2025" in plan.strategies:
+        notes.append("ji2025 reduces by PCA here: t-SNE, its other way, takes seconds a round.")
+    unread = _OF_IMAGES if given["embeddings"] and not set(plan.trainings) & set(TUNED) else ()
+    return {key: None if key in unread else _json(value) for key, value in given.items()} | {
+        "strategy": list(plan.strategies),
+        "confounder": [column.name for column in data.columns],
+        "left_out": list(absent),
+        "positive": data.classes[plan.positive],
+        "items": len(data),
+        "notes": notes,
+    }
 
 
 def _strategies(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -24,8 +25,9 @@ from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.outcome import GroupResult, Outcome, Result
 from cdsel_backend.simulate.plan import DEFAULT, ORACLE, Plan
 from cdsel_backend.simulate.report import Setting, render
+from cdsel_backend.simulate.saving import Saving, labels_saved
 from cdsel_backend.simulate.section import label, place_of, shown
-from cdsel_backend.simulate.summary import FAIR, WORST, Findings, Saving, labels_saved
+from cdsel_backend.simulate.summary import FAIR, WORST, Findings
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.whole_file import whole_file
 
@@ -50,11 +52,7 @@ def write(
     results, groups = sorted(outcome.results, key=sort_key), sorted(outcome.groups, key=sort_key)
     findings = Findings(results, plan.correlations, plan.budgets, plan.seeds, plan.first_seed)
     saving = labels_saved(findings)
-    each = {c: saved.to_json() for c in plan.correlations if (saved := labels_saved(findings, c)) is not None}
-    tables = [
-        {"strategy": s, "training": t, "correlation": c, "budget": b, "counts": table.tolist()}
-        for (s, t, c, b), table in sorted(outcome.tables.items())
-    ]
+    each = {c: labels_saved(findings, c) for c in plan.correlations}
     run = _run_facts(data, sets, plan)
     summary = {
         "run": run,
@@ -63,43 +61,50 @@ def write(
         "classes": list(data.classes),
         "levels": {c: list(dataset.columns[0].levels) for c, dataset in sets.items()},
         "saving": saving.to_json() if saving else None,
-        "saving_by_correlation": each,
-        "tables": tables,
+        "saving_by_correlation": {c: saved.to_json() for c, saved in each.items() if saved is not None},
+        "tables": [
+            {"strategy": s, "training": t, "correlation": c, "budget": b, "counts": table.tolist()}
+            for (s, t, c, b), table in sorted(outcome.tables.items())
+        ],
         **findings.to_json(),
     }
-    pools = {
-        c: sum(
-            (
-                cell_counts(dataset.take(make_world(dataset, c, s, plan.positive).pool))
-                for s in plan.seed_numbers
-            ),
-            np.zeros((len(dataset.classes), len(dataset.columns[0].levels)), dtype=np.int64),
-        )
-        for c, dataset in sets.items()
-    }
-    options = {
-        f"--{key.replace('_', '-')}": value for key, value in settings.items() if key not in _NO_OPTIONS
-    }
-    setting = Setting(
-        dataset=data.name,
-        label=settings["label"],
-        classes=[f"{settings['label']} {name}" for name in data.classes],
-        positive=f"{settings['label']} {data.classes[plan.positive]}",
-        levels={c: dataset.columns[0].levels for c, dataset in sets.items()},
-        pools=pools,
-        run=run | {name: _listed(value) for name, value in options.items() if value not in (None, [], ())},
-        notes=settings["notes"],
-    )
     files = {
         "results.csv": _csv(Result, results),
         "groups.csv": _csv(GroupResult, groups),
         "summary.json": json.dumps(summary, indent=1, allow_nan=False),
-        "report.html": render(findings, saving, outcome, setting),
+        "report.html": render(findings, saving, outcome, _setting(data, sets, plan, settings, run)),
     }
     with ExitStack() as together:  # all are written before the first takes its place
         for name, text in files.items():
             together.enter_context(whole_file(out / name)).write_bytes(text.encode())
     _print(console, findings, saving, out)
+
+
+def _setting(
+    data: Dataset, sets: dict[str, Dataset], plan: Plan, settings: dict[str, Any], run: dict[str, str]
+) -> Setting:
+    """What the report says of the data and of how it was run."""
+    options = {
+        f"--{key.replace('_', '-')}": value for key, value in settings.items() if key not in _NO_OPTIONS
+    }
+    return Setting(
+        dataset=data.name,
+        label=settings["label"],
+        classes=[f"{settings['label']} {name}" for name in data.classes],
+        positive=f"{settings['label']} {data.classes[plan.positive]}",
+        levels={c: dataset.columns[0].levels for c, dataset in sets.items()},
+        pools={c: _pool_counts(dataset, c, plan) for c, dataset in sets.items()},
+        run=run | {name: _listed(value) for name, value in options.items() if value not in (None, [], ())},
+        notes=settings["notes"],
+    )
+
+
+def _pool_counts(dataset: Dataset, correlation: str, plan: Plan) -> NDArray[np.int64]:
+    """Return (classes, levels): how many images of each the pools hold, all seeds together."""
+    counts = np.zeros((len(dataset.classes), len(dataset.columns[0].levels)), dtype=np.int64)
+    for seed in plan.seed_numbers:
+        counts += cell_counts(dataset.take(make_world(dataset, correlation, seed, plan.positive).pool))
+    return counts
 
 
 def _csv(kind: type[Result] | type[GroupResult], rows: Sequence[Result | GroupResult]) -> str:

@@ -14,8 +14,9 @@ from cdsel_backend.phrases import number_of
 from cdsel_backend.simulate import comparisons, measures
 from cdsel_backend.simulate.outcome import Outcome
 from cdsel_backend.simulate.plan import DEFAULT
+from cdsel_backend.simulate.saving import SEEDS_OF_A_SAVING, Saving
 from cdsel_backend.simulate.section import label
-from cdsel_backend.simulate.summary import SEEDS_OF_A_SAVING, WORST, Findings, Saving
+from cdsel_backend.simulate.summary import WORST, Findings
 from cdsel_backend.simulate.worlds import MOST_NATURAL, MOST_RESAMPLED, TEST_SHARE
 from cdsel_backend.training.evaluation import MIN_GROUP
 

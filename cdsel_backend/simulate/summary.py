@@ -1,4 +1,4 @@
-"""What the results say: means, paired differences and the labels saved, each with its interval over the seeds."""
+"""What the results say: means and paired differences, each with its interval over the seeds."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 from scipy.stats import t
 
 from cdsel_backend.simulate.outcome import Result
-from cdsel_backend.simulate.plan import BASELINE, DEFAULT, METRICS, ORACLE
+from cdsel_backend.simulate.plan import DEFAULT, METRICS, ORACLE
 
 Pipeline = tuple[str, str]
 WORST, FAIR, WITHIN = "worst_group_accuracy", "group_balanced_accuracy", "within_group_auc"
-SEEDS_OF_A_SAVING = 10
-"""From which labels saved may be claimed: a bootstrap of fewer repeats hides its own error."""
-_RESAMPLES = 4000
 
 
 @dataclass(frozen=True)
@@ -178,115 +174,6 @@ class Findings:
             "means_over_budgets": _plain(overall),
             "default_minus_other_over_budgets": _plain(gaps),
         }
-
-
-@dataclass(frozen=True)
-class Saving:
-    """How many labels the default saves against random + plain for the same worst-group accuracy.
-
-    `saved` of `budget` labels with its 95 % interval (bootstrap over seeds), 0 where the default never reaches
-    `target`; all None where these runs cannot tell, and `sentence` says why. `at_least`: the smallest budget tried
-    already sufficed, so that more may be saved.
-    """
-
-    budget: int
-    target: float
-    saved: float | None
-    low: float | None
-    high: float | None
-    at_least: bool
-    sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields."""
-        return dict(vars(self))
-
-
-def labels_saved(findings: Findings, correlation: str | None = None) -> Saving | None:
-    """Return the saving over all correlations, or at one; None without both pipelines, two seeds and two budgets.
-
-    Both curves are made to rise alike, by isotonic regression: more labels are taken not to hurt either. A saving is
-    claimed from `SEEDS_OF_A_SAVING` seeds on, and only where the baseline rises with labels beyond its 95 % interval:
-    a baseline that labels do not help would be beaten by fewer of its own.
-    """
-    if not {DEFAULT, BASELINE} <= set(findings.pipelines) or min(findings.seeds, len(findings.budgets)) < 2:
-        return None
-    rows = slice(None) if correlation is None else [findings.correlations.index(correlation)]
-    ours, theirs = (findings.cube(p, WORST)[rows].mean(axis=0) for p in (DEFAULT, BASELINE))
-    measured = np.isfinite(ours + theirs).all(axis=0)  # a seed whose test set is too small has no worst group
-    ours, theirs = ours[:, measured], theirs[:, measured]
-    if measured.sum() < 2:
-        return None
-    budgets = np.array(findings.budgets, dtype=float)
-    ours_name, theirs_name = (" + ".join(p) for p in (DEFAULT, BASELINE))
-    saved, target = _saved(ours.mean(axis=1), theirs.mean(axis=1), budgets)
-    rise = estimate(theirs[-1] - theirs[0])
-    why = None
-    if measured.sum() < SEEDS_OF_A_SAVING:
-        why = f"that takes {SEEDS_OF_A_SAVING} seeds, and {measured.sum()} measured the worst group"
-    elif not rise.above:
-        why = (
-            f"{theirs_name} is not shown to rise with labels, from {theirs[0].mean():.3f} with {budgets[0]:.0f} to "
-            f"{theirs[-1].mean():.3f} with {budgets[-1]:.0f}: {rise.text()}"
-        )
-    if why is not None:
-        where = _where(findings.correlations if correlation is None else (correlation,))
-        return Saving(
-            int(budgets[-1]),
-            target,
-            None,
-            None,
-            None,
-            False,
-            f"No saving of labels is claimed{where}: {why}.",
-        )
-    draws = np.random.default_rng(0).integers(ours.shape[1], size=(_RESAMPLES, ours.shape[1]))
-    found = np.array(
-        [_saved(ours[:, draw].mean(axis=1), theirs[:, draw].mean(axis=1), budgets)[0] for draw in draws]
-    )
-    low, high = (float(x) for x in np.quantile(found, [0.025, 0.975]))
-    at_least = saved >= float(budgets[-1] - budgets[0])
-    where = _where(findings.correlations if correlation is None else (correlation,))
-    reached = (
-        f"the worst-group accuracy that {theirs_name} has with {budgets[-1]:.0f} labels ({target:.3f}{where})"
-    )
-    if low <= 0:
-        sentence = (
-            f"For {reached}, {ours_name} saves no labels that these runs could show "
-            f"(estimate {saved:.0f}, 95 % interval {low:.0f} to {high:.0f})."
-        )
-    else:
-        bound = f", and may save more: fewer than {budgets[0]:.0f} labels were not tried" if at_least else ""
-        least = "at least " if at_least else ""
-        sentence = (
-            f"For {reached}, {ours_name} saves {least}{saved:.0f} of the {budgets[-1]:.0f} labels "
-            f"(95 % interval {low:.0f} to {high:.0f}{bound})."
-        )
-    return Saving(int(budgets[-1]), target, saved, low, high, at_least, sentence)
-
-
-def _saved(
-    ours: NDArray[np.float64], theirs: NDArray[np.float64], budgets: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Return the labels saved for what `theirs` reaches at the largest budget, and what that is."""
-    curve, target = isotonic_regression(ours).x, float(isotonic_regression(theirs).x[-1])
-    if not curve[-1] >= target:
-        return 0.0, target
-    first = int(np.argmax(curve >= target))
-    if first == 0:
-        return float(budgets[-1] - budgets[0]), target
-    part = (target - curve[first - 1]) / (curve[first] - curve[first - 1])
-    return float(budgets[-1] - (budgets[first - 1] + part * (budgets[first] - budgets[first - 1]))), target
-
-
-def _where(correlations: Sequence[str]) -> str:
-    if correlations == ("natural",):
-        return ", on the natural pool"
-    return (
-        f", mean over correlations {', '.join(correlations)}"
-        if len(correlations) > 1
-        else f", at {correlations[0]}"
-    )
 
 
 def _named(pipeline: Pipeline) -> dict[str, Any]:
