@@ -21,7 +21,8 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage
 from cdsel_backend.pool.embed import EmbeddingStream, embed_images
-from cdsel_backend.pool.processes import EmbeddingProcesses, _sendable, processes_for
+from cdsel_backend.pool.process_service import _sendable
+from cdsel_backend.pool.processes import EmbeddingProcesses, processes_for
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile import embedding_processes

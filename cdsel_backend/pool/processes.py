@@ -6,45 +6,26 @@ has a lock, a network and a decoder of its own; what started them hands out the 
 
 from __future__ import annotations
 
-import gc
 import logging
 import multiprocessing
-import os
-import pickle
 import queue
-import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
-from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cdsel_backend.pool.embed import embed_images
-from cdsel_backend.pool.prepare import CORES, Embedded, Known, Source
-from cdsel_backend.pool.source import SourceError
+from cdsel_backend.pool.prepare import CORES, Embedded
+from cdsel_backend.pool.process_service import Load, Opening, Packed, serve, unpacked
 
 if TYPE_CHECKING:  # torch is slow to load, and most who import this need none of it
     import torch
 
-    from cdsel_backend.pool.backbones import Backbone
-
 log = logging.getLogger(__name__)
 
 K = TypeVar("K")
-Load: TypeAlias = "Callable[[], Backbone]"
-"""Loads the backbone; is pickled, and called in a process."""
-Opening: TypeAlias = "Callable[[], tuple[Callable[[Any], bytes], Known]]"
-"""Gives the function that reads an image by its key, and the contents that have a vector; pickled and called there."""
-Packed: TypeAlias = "tuple[list[tuple[Any, ...]], list[int], NDArray[np.float32] | None]"
-"""What came of the images of a chunk without their vectors, the positions of those with a vector, and these (m, d)."""
-
 CHUNK = 256  # images that a process is handed at once
 # Images that a process has: more than its stream gathers before it gives the first, which is a decoder's window, and
 # four batches where all are known.
@@ -175,7 +156,7 @@ class ProcessStream(Generic[K]):
     def take(self, process: _Process, packed: Packed) -> None:
         """What a process has made of the oldest chunk that it had; of a part of it, where an error follows."""
         with self._changed:
-            items = _unpacked(self._open[process].popleft(), packed)
+            items = unpacked(self._open[process].popleft(), packed)
             self._untaken += len(items)
             self._changed.notify_all()
         self._out.put(items)
@@ -237,7 +218,7 @@ class _Process:
         # Spawned, not forked: torch does not survive a fork.
         spawn = multiprocessing.get_context("spawn")
         self._connection, far = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(far, load, opening, list(sample), max_pixels))
+        self._process = spawn.Process(target=serve, args=(far, load, opening, list(sample), max_pixels))
         self._process.start()
         Finalize(self, self._process.kill, exitpriority=1)  # before multiprocessing waits for it at our end
         far.close()
@@ -295,101 +276,3 @@ class _Process:
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.leave(self, error)
-
-
-def _serve(
-    connection: Connection, load: Load, opening: Opening, sample: Sequence[Any], max_pixels: int
-) -> None:
-    """What a process does: it embeds one stream after another, until nobody can send one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but whoever started us decides
-    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def receive() -> None:  # at once: who sends must not wait for us
-        with suppress(EOFError, OSError):
-            while True:
-                inbox.put(connection.recv())
-        os._exit(0)  # nobody is there who would take what we find
-
-    threading.Thread(target=receive, daemon=True).start()
-    backbone = load()
-    read, _ = opening()
-    items: Iterator[tuple[Any, Source]] = ((key, partial(read, key)) for key in sample)
-    for _item in embed_images(backbone, items, max_pixels=max_pixels, decoder=backbone.decoder):
-        pass
-    gc.freeze()  # each of its whole passes would look through all libraries, and stop every thread meanwhile
-    connection.send(None)  # ready
-    while True:
-        _embed(backbone, connection, inbox, inbox.get(), max_pixels)
-
-
-def _embed(
-    backbone: Backbone,
-    connection: Connection,
-    inbox: queue.SimpleQueue[Any],
-    opening: Opening,
-    max_pixels: int,
-) -> None:
-    """Embed the chunks of a stream, and send what comes of them in the same order."""
-    sizes: deque[int] = deque()
-    finished = False
-
-    def chunks() -> Iterator[list[Any]]:
-        nonlocal finished
-        while (chunk := inbox.get()) is not None:
-            sizes.append(len(chunk))
-            yield chunk
-        finished = True
-
-    error = None
-    found: list[Embedded[Any]] = []
-    try:
-        read, known = opening()
-        items: Iterator[tuple[Any, Source]] = (
-            (key, partial(read, key)) for chunk in chunks() for key in chunk
-        )
-        for item in embed_images(
-            backbone, items, known=known, once=True, max_pixels=max_pixels, decoder=backbone.decoder
-        ):
-            found.append(item)
-            if len(found) == sizes[0]:
-                sizes.popleft()
-                connection.send(_packed(found))
-                found = []
-    except Exception as raised:
-        error = raised
-    if found:
-        connection.send(_packed(found))
-    connection.send(None if error is None else _sendable(error))
-    while not finished and inbox.get() is not None:
-        pass
-
-
-def _sendable(error: Exception) -> Exception:
-    """An error as it can be sent: itself, or its message where it does not come out of a pickle as it went in."""
-    kind = SourceError if isinstance(error, SourceError) else RuntimeError
-    plain = kind(str(error) if kind is SourceError else f"{type(error).__name__}: {error}")
-    try:
-        arrived = pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class does
-        return plain
-    return error if str(arrived) == str(error) else plain
-
-
-def _packed(items: Sequence[Embedded[Any]]) -> Packed:
-    vectors = [item.vector for item in items if item.vector is not None]
-    return (
-        [(item.content_hash, item.error, item.note, item.measures, item.retry_after) for item in items],
-        [number for number, item in enumerate(items) if item.vector is not None],
-        np.stack(vectors) if vectors else None,
-    )
-
-
-def _unpacked(keys: Sequence[K], packed: Packed) -> list[Embedded[K]]:
-    rest, numbers, vectors = packed
-    items = [
-        Embedded(key, digest, None, error, note, measures, retry_after)
-        for key, (digest, error, note, measures, retry_after) in zip(keys, rest, strict=False)
-    ]
-    for number, vector in zip(numbers, () if vectors is None else vectors, strict=True):
-        items[number].vector = vector
-    return items

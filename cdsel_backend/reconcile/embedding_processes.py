@@ -51,7 +51,7 @@ class PoolImages:
     backbone: str
 
     def __call__(self) -> tuple[Callable[[DueItem], bytes], Kept]:
-        """See `pool.processes.Opening`."""
+        """See `pool.process_service.Opening`."""
         address = (self.server.database_url, str(self.server.vectors_folder))
         if address not in _stores:
             start_log(self.server.log_format)
