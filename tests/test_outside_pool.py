@@ -22,6 +22,8 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import read_mark
 from cdsel_backend.labelstudio.queue_projects import queues_by_their_tasks
 from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.project.source import take_in
+from cdsel_backend.project.wording import sources_lost
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.queues import write_line
@@ -182,6 +184,26 @@ def test_from_a_table_to_labels(world, folder, studio):
     for number, data in ((one["id"], one["data"]) for one in context.studio.tasks(queue)):
         site = tasks[number]["site"]
         assert data == tasks[number] | {"site": site if number == task else new_names[site]}
+    # The data folder is lost: the project is no pool of its own, and once its source is named again all of it is back.
+    lost = context.server.model_copy(update={"data_dir": context.server.data_dir.with_name("anew")})
+    anew = Context(Store(lost.database_url, lost.vectors_folder), lost, context.studio)
+    again = anew.store.connect_project(studio.url, queue, label_config=LABEL_CONFIG)
+    reconcile(anew, again)
+    assert anew.store.items(again) == []
+    assert [one.message for one in State(anew.store, again).problems] == [sources_lost(queue)]
+    table.write_text(table.read_text().replace("\n", "\nscans/not_there_before.png,west,p0\n", 1))
+    source = anew.store.add_source(again, str(table), {})
+    list(take_in(anew.store, source, lost.data_dir))
+    anew.store.add_event(queue, "SOURCE_ADDED", {})
+    reconcile(anew, again)
+    found, keys = State(anew.store, again), {item.id: item.key for item in anew.store.items(again)}
+    assert {keys[item]: label for item, label in found.labels.items()} == {
+        by_item[shown[task]].key: "malignant"
+    }
+    assert {keys[item] for item in found.open} == {by_item[item].key for item in state.open} - {
+        by_item[shown[task]].key
+    }
+    anew.store.close()
     # Annotators read the description, and files are named by patients.
     store.note_problems(project, "edited tasks", ["the data of task 5 (Doe^Jane/1.dcm) were changed"])
     write_line(context, State(store, project))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from cdsel_backend.labelstudio.marks import Mark, named_items, read_mark, shown_by
+from cdsel_backend.labelstudio.marks import Mark, key_mark, named_items, read_mark, shown_by
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.store import State
 from cdsel_backend.store.queue import Adopted
-from cdsel_backend.store.records import Json
+from cdsel_backend.store.records import Item, Json
 
 NO_REASON = "Selected before this backend's data folder was made or restored; why is not known any more."
 IN_PLACE = "cdsel-round-"
@@ -35,10 +35,11 @@ def adopt_tasks(state: State, space: LabelSpace, queues: Mapping[str, Sequence[J
     if not unknown:
         return 0
     by_task = state.store.items_by_task(state.project.id, named_items(task["data"] for _, task in unknown))
+    by_key = _by_key(state, [task["data"] for _, task in unknown]) if state.queue_is_pool else {}
     found = [
         (mark, name, task)
         for name, task in unknown
-        if (mark := read_mark(task["data"], by_task, space)) is not None
+        if (mark := read_mark(task["data"], by_task | by_key.get(_key(task["data"]), {}), space)) is not None
     ]
     if not found:
         return 0
@@ -54,6 +55,24 @@ def adopt_tasks(state: State, space: LabelSpace, queues: Mapping[str, Sequence[J
         strategy=state.settings.strategy,
     )
     return len(adoption.selected) + len(adoption.recorded) + len(adoption.copies)
+
+
+def _key(data: object) -> object:
+    return data.get("cdsel_key") if isinstance(data, Mapping) else None
+
+
+def _by_key(state: State, tasks: Sequence[object]) -> dict[object, dict[int, Item]]:
+    """What tasks say of images from outside Label Studio: key -> the number that they name -> the item of that key.
+
+    Once the books were lost, and the source was listed anew, an image may have another number than its task says.
+    """
+    named = {_key(data): named_items([data]) for data in tasks}
+    return {
+        mark: dict.fromkeys(named[mark], item)
+        for part in (state.store.iter_items(state.project.id) if named.keys() - {None} else ())
+        for item in part
+        if item.source is not None and (mark := key_mark(item)) in named
+    }
 
 
 def adopt_in_place(state: State, predictions: Iterable[Json]) -> int:

@@ -18,6 +18,7 @@ from cdsel_backend.labelstudio.marks import ANNOTATOR, named_items, read_mark
 from cdsel_backend.labelstudio.own_config import remember_config
 from cdsel_backend.labelstudio.placing import EVERYONE
 from cdsel_backend.labelstudio.queue_config import QUEUE_LINE, queue_config
+from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.phrases import form
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
@@ -83,6 +84,22 @@ def queues_by_their_tasks(studio: LabelStudio, state: State) -> dict[str, int]:
         if data is not None:
             queues.setdefault(_whose(data, str(project.get("title") or ""), state), number)
     return queues
+
+
+def is_queue_of_outside_pool(studio: LabelStudio, project: Json, space: LabelSpace) -> bool:
+    """Whether a project that the books know nothing of holds images from outside Label Studio that we delivered there.
+
+    The first tasks of such a queue have a key, and show pictures that were uploaded into this very project, or our line
+    in its description names no other queue: an export of them that was imported elsewhere is a pool as any other.
+    """
+    number, line = int(project["id"]), OUR_LINE.search(project.get("description") or "")
+    first = [task["data"] for task in islice(studio.tasks(number), FIRST_TASKS)]
+    marked = [data for data in first if isinstance(data.get("cdsel_key"), str) and named_items([data])]
+    if not marked or len(marked) < len(first):
+        return False
+    uploaded = re.compile(rf"/data/upload/{number}/[0-9a-f]+-item-\d+\.\w+$")
+    here = any(uploaded.search(str(space.image.read(data) or "")) for data in marked)
+    return here or (line is not None and " · label in " not in line[0])
 
 
 def _whose(data: Json, title: str, state: State) -> str:

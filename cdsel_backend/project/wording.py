@@ -274,6 +274,15 @@ def backend_removed(pool_project: int, address: str) -> str:
     )
 
 
+def sources_lost(pool_project: int) -> str:
+    """That the images of a project are from a source that this data folder does not know."""
+    return (
+        f"the images of project {pool_project} came from outside Label Studio, and this data folder does not know from "
+        f"where: name their source again by `cdsel pool add --project {pool_project} SOURCE`; their labels and what is "
+        "open come back with it"
+    )
+
+
 def backend_connected_again(pool_project: int) -> str:
     """That Label Studio has this backend again."""
     return f"this backend is under Settings > Model of project {pool_project} in Label Studio again, and goes on there"

@@ -59,6 +59,8 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         edited += sentences
         edited_tasks += found
         foreign = take_answers(context, state, queue, tasks, space)
+        if state.queue_is_pool and not context.store.sources(project.id, removed=True):
+            continue  # whose images they are is known once their source is named again
         strange += foreign.messages(queue, outside=state.queue_is_pool)
         foreign_tasks += [NamedTask(queue, task) for task in foreign.all]
     if set(queues) == set(state.queues.values()):

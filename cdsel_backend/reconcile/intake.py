@@ -17,13 +17,14 @@ from cdsel_backend.labelstudio.labels import (
 )
 from cdsel_backend.labelstudio.mirroring import is_copy
 from cdsel_backend.labelstudio.own_config import another_question
-from cdsel_backend.labelstudio.queue_projects import SEQUENTIAL
+from cdsel_backend.labelstudio.queue_projects import SEQUENTIAL, is_queue_of_outside_pool
 from cdsel_backend.labelstudio.source import TaskItem
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import take_in
 from cdsel_backend.project.view import note_offer
+from cdsel_backend.project.wording import sources_lost
 from cdsel_backend.reconcile import connection, webhooks
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
 from cdsel_backend.reconcile.books import keep_config, sync_queues, take_back_in_place, withdraw_left
@@ -160,6 +161,9 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
     )
     note_offer(context.store, project.id, space.classes, now)
+    if not project.pool_synced_at and is_queue_of_outside_pool(context.studio, found, space):
+        context.store.update_project(project.id, queue_project=project.pool_project)
+        state = context.read_state(project.id)
     if state.queue_is_pool:
         list_sources(context, state, found)
     else:
@@ -170,8 +174,7 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         refused = ensure_webhooks(context, state, state.sources)
         context.store.note_problems(project.id, webhooks.ORIGIN, refused)
     if state.settings.delivery == "queue_project":
-        if not state.queue_is_pool:
-            find_queues(context, context.read_state(project.id))  # by the labeling config that was just read
+        find_queues(context, context.read_state(project.id))  # by the labeling config that was just read
         look_up(context, context.read_state(project.id))
     context.store.update_project(project.id, pool_synced_at=now)
     messages = [refusal, set_aside(context, project.id, space)]
@@ -193,6 +196,8 @@ def list_sources(context: Context, state: State, found: Mapping[str, Any]) -> No
     if found.get("sampling") != SEQUENTIAL:
         context.studio.update_project(state.project.pool_project, sampling=SEQUENTIAL)
     messages = []
+    if not context.store.sources(state.project.id, removed=True):
+        messages.append(sources_lost(state.project.pool_project))
     for source in context.store.sources(state.project.id):
         if is_over(source.listed_at, RELIST_SECONDS, time.time()):
             try:
