@@ -75,12 +75,7 @@ def evaluate(
     of_judged = _accuracies(right, groups.judged, once)[0]
     if "worst_group_accuracy" in known:
         headlines["worst_group"] = groups.judged.names[int(of_judged.argmin())]
-    by_decision = labels.kind.by_decision(probabilities)
-    areas = [_area(p, codes[:, number], columns) for number, p in enumerate(by_decision)]
-    errors = [
-        _fair_error(p, codes[:, number], groups.judged.take(groups.judged.column == number))
-        for number, p in enumerate(by_decision)
-    ]
+    areas, errors = _by_probability(probabilities, codes, labels, columns, groups.judged)
     for name, values, reason in (
         ("within_group_auc", areas, "no group holds enough labels of a class and of others"),
         ("calibration_error", errors, few_judged),
@@ -232,10 +227,16 @@ def _of(number: int, cells: Cells, accuracies: Array, summary: Callable[[Array],
     return float(summary(own)) if len(own) else None
 
 
-def _area(probabilities: Array, codes: NDArray[np.int64], columns: Sequence[Column]) -> float | None:
-    """Return `within_group_auc` of one decision, codes (n,), on the items for which it was made."""
-    own = np.flatnonzero(codes >= 0)
-    return within_group_auc(probabilities[own], codes[own], [column.take(own) for column in columns])
+def _by_probability(
+    probabilities: Array, codes: NDArray[np.int64], labels: Labels, columns: Sequence[Column], judged: Cells
+) -> tuple[list[float | None], list[float | None]]:
+    """Return `within_group_auc` and the calibration error of each decision, on the items for which it was made."""
+    areas, errors = [], []
+    for number, (p, y) in enumerate(zip(labels.kind.by_decision(probabilities), codes.T, strict=True)):
+        own = np.flatnonzero(y >= 0)
+        areas.append(within_group_auc(p[own], y[own], [column.take(own) for column in columns]))
+        errors.append(_fair_error(p, y, judged.take(judged.column == number)))
+    return areas, errors
 
 
 def _fair_error(probabilities: Array, codes: NDArray[np.int64], judged: Cells) -> float | None:
