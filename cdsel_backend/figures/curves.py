@@ -52,31 +52,39 @@ def lines(
     edges = [floats(values) for c in curves for values in (c.y, c.low, c.high) if values is not None]
     plane = Plane(xs, np.concatenate(edges) if edges else np.zeros(0), 270.0, x_label, y_label, title)
     plane.x_ticks = sorted(set(xs[np.isfinite(xs)].tolist())) if len(set(xs.tolist())) <= 6 else plane.x_ticks
-    body = []
-    for curve in sorted(curves, key=lambda c: ORDER.index(c.tone)):
-        x, y = floats(curve.x), floats(curve.y)
-        kept = np.isfinite(x) & np.isfinite(y)
-        points = [plane.at(a, b) for a, b in zip(x[kept], y[kept], strict=True)]
-        band = ""
-        if curve.low is not None and curve.high is not None and curve.tone != "other":
-            low, high = floats(curve.low), floats(curve.high)
-            known = kept & np.isfinite(low) & np.isfinite(high)
-            ring = [plane.at(a, b) for a, b in zip(x[known], high[known], strict=True)]
-            ring += [plane.at(a, b) for a, b in zip(x[known][::-1], low[known][::-1], strict=True)]
-            band = f'<polygon class="band" points="{path_points(ring)}"/>' if ring else ""
-            if len(ring) == 2:  # an area of no width
-                band = f'<polyline class="path" points="{path_points(ring)}"/>'
-        dots = "".join(
-            f'<circle class="mark" cx="{px:.1f}" cy="{py:.1f}" r="{2.4 if curve.tone == "other" else 3.6}">'
-            f"<title>{escape(curve.name)}, {escape(x_label)} {a:g}: {b:.3f}</title></circle>"
-            for (px, py), a, b in zip(points, x[kept], y[kept], strict=True)
-            if marks
-        )
-        body.append(
-            f'<g class="{curve.tone}">{band}<polyline class="path" points="{path_points(points)}">'
-            f"<title>{escape(curve.name)}</title></polyline>{dots}</g>"
-        )
-    return plane.svg(body)
+    ordered = sorted(curves, key=lambda c: ORDER.index(c.tone))
+    return plane.svg([_curve(curve, plane, marks=marks) for curve in ordered])
+
+
+def _curve(curve: Line, plane: Plane, *, marks: bool) -> str:
+    """Return a curve with its interval behind it, and with `marks` a mark at each point."""
+    x, y = floats(curve.x), floats(curve.y)
+    kept = np.isfinite(x) & np.isfinite(y)
+    points = [plane.at(a, b) for a, b in zip(x[kept], y[kept], strict=True)]
+    radius = 2.4 if curve.tone == "other" else 3.6
+    dots = "".join(
+        f'<circle class="mark" cx="{px:.1f}" cy="{py:.1f}" r="{radius}">'
+        f"<title>{escape(curve.name)}, {escape(plane.x_label)} {a:g}: {b:.3f}</title></circle>"
+        for (px, py), a, b in zip(points, x[kept], y[kept], strict=True)
+        if marks
+    )
+    return (
+        f'<g class="{curve.tone}">{_band(curve, plane)}<polyline class="path" points="{path_points(points)}">'
+        f"<title>{escape(curve.name)}</title></polyline>{dots}</g>"
+    )
+
+
+def _band(curve: Line, plane: Plane) -> str:
+    """Return the area of a curve's interval, "" where it has none, or is one of many curves in the background."""
+    if curve.low is None or curve.high is None or curve.tone == "other":
+        return ""
+    x, low, high = floats(curve.x), floats(curve.low), floats(curve.high)
+    known = np.isfinite(x) & np.isfinite(floats(curve.y)) & np.isfinite(low) & np.isfinite(high)
+    ring = [plane.at(a, b) for a, b in zip(x[known], high[known], strict=True)]
+    ring += [plane.at(a, b) for a, b in zip(x[known][::-1], low[known][::-1], strict=True)]
+    if len(ring) == 2:  # an area of no width
+        return f'<polyline class="path" points="{path_points(ring)}"/>'
+    return f'<polygon class="band" points="{path_points(ring)}"/>' if ring else ""
 
 
 def scatter(

@@ -211,19 +211,20 @@ class Connector:
         layers = read_layers(space, ours["extra_params"], known.layers if known is not None else {})
         layers.problems[CONNECTIONS] = several_connections(own)
         address = self._server.public_url or str(ours["url"]).rstrip("/")
-        if known is not None and DISCONNECTED in known.problems:
-            self._store.add_event(source, "SETUP", {})  # the worker looks whether it is there again
-        if known is not None and known.backend_url == address and not stale(known, layers):
-            return True
+        if known is not None:
+            if DISCONNECTED in known.problems:
+                self._store.add_event(source, "SETUP", {})  # the worker looks whether it is there again
+            if known.backend_url == address and not stale(known, layers):
+                return True
         for sentences in layers.problems.values():
             if sentences:
                 log.warning("project %s: %s", source, "; ".join(sentences))
-        if known is not None and known.backend_url and known.backend_url != address:
-            self._forget_address(studio, known.id, known.backend_url)
-        if known is not None:
-            self._audit(known.id, layers)
         if known is None:
             note_project(self._store, studio, found)
+        else:
+            if known.backend_url and known.backend_url != address:
+                self._forget_address(studio, known.id, known.backend_url)
+            self._audit(known.id, layers)
         self._store.connect_project(
             studio.url,
             source,
