@@ -36,24 +36,27 @@ def rights(probabilities: Array, labels: Labels) -> Array:
 
 
 def resampled(groupings: Sequence[Cells], items: int, rng: np.random.Generator) -> Array:
-    """Return (resamples, m): how often each item is drawn, with replacement among those of the same groups."""
+    """Return (resamples, m): how often each of m `items` is drawn, with replacement among those of the same groups."""
+    # A column of its own, so that items have a stratum without any grouping, too.
     members = np.hstack([np.zeros((items, 1), dtype=bool), *(cells.members for cells in groupings)])
-    kinds = np.unique(members, axis=0, return_inverse=True)[1].ravel()
+    strata = np.unique(members, axis=0, return_inverse=True)[1].ravel()
     weights = np.zeros((RESAMPLES, items))
-    for kind in range(int(kinds.max()) + 1):
-        own = np.flatnonzero(kinds == kind)
+    for stratum in range(int(strata.max()) + 1):
+        own = np.flatnonzero(strata == stratum)
         weights[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=RESAMPLES)
     return weights
 
 
 def accuracies(right: Array, cells: Cells, items: Array, draws: Array) -> Array:
-    """Return (b, s, g): the accuracy of each group at each size, items (b, m) and draws (b, d) so weighted.
+    """Return (b, s, g): the accuracy of each of g groups at each of s sizes, items (b, m) and draws (b, d) so weighted.
 
-    An item weighs the same however many draws tested it.
+    `right` (d, s, m, q) as `rights` gives it. An item weighs the same however many draws tested it. NaN where no item
+    of a group was tested.
     """
     tested = np.isfinite(right)
     share = 1 / np.maximum(tested.sum(axis=0, keepdims=True), 1)
     won = total = np.zeros(1)
+    # Draw by draw: of all at once the arrays would be as large as the draws are many.
     for draw in range(len(right)):
         inside = cells.members * (tested[draw] * share[0])[:, :, cells.column]  # (s, m, g)
         wins = np.where(tested[draw], right[draw], 0)[:, :, cells.column] * inside
