@@ -64,19 +64,7 @@ def add(
     never more than the budget.
     """
     state = _state(shelf.store, project)
-    try:
-        plain = space_of(state).image.plain
-    except ValueError as fault:
-        raise click.ClickException(str(fault)) from None
-    if plain is None or not plain.isidentifier():
-        raise click.ClickException(
-            'the labeling config must show the image by a plain field, such as <Image value="$image"/>'
-        )
-    if not state.queue_is_pool and state.item_count:
-        raise click.ClickException(
-            f"project {project} holds tasks that are its pool: make a project with the same labeling config and "
-            "without tasks, connect it, and add the source there"
-        )
+    _refuse_other_pools(state, project)
     if not source.strip():
         raise click.ClickException(
             "SOURCE is empty: name a table, a folder, or a prefix such as s3://bucket/folder"
@@ -101,15 +89,40 @@ def add(
         stopped.args = ("What was looked at is in the pool: the same command takes in the rest.",)
         raise
     shelf.store.add_event(project, EVENT, {"source": source})
-    unusable = shelf.store.unusable(state.project.id, limit=REASONS)
-    for item in unusable:
+    _report_added(shelf.store, state, new=counts[1], changed=counts[2])
+
+
+def _refuse_other_pools(state: State, project: int) -> None:
+    """See that the connected project can be the queue of a pool outside Label Studio.
+
+    Raises:
+        click.ClickException: its labeling config or its tasks are in the way.
+    """
+    try:
+        plain = space_of(state).image.plain
+    except ValueError as fault:
+        raise click.ClickException(str(fault)) from None
+    if plain is None or not plain.isidentifier():
+        raise click.ClickException(
+            'the labeling config must show the image by a plain field, such as <Image value="$image"/>'
+        )
+    if not state.queue_is_pool and state.item_count:
+        raise click.ClickException(
+            f"project {project} holds tasks that are its pool: make a project with the same labeling config and "
+            "without tasks, connect it, and add the source there"
+        )
+
+
+def _report_added(store: Store, state: State, *, new: int, changed: int) -> None:
+    """Say what came of an addition: images that are left out, what is odd about variables, and the counts."""
+    for item in store.unusable(state.project.id, limit=REASONS):
         click.echo(f"left out: {item.key or item.task}: {item.problem}", err=True)
-    _, left_out, total = shelf.store.embedding_progress(state.project.id)
+    _, left_out, total = store.embedding_progress(state.project.id)
     for column in added_variables(state):
         if column.note:
             click.echo(f"{column.name}: {column.note}.", err=True)
     click.echo(
-        f"{number_of(counts[1], 'image is', 'images are')} new and {counts[2]:,} changed; the pool has {total:,}, "
+        f"{number_of(new, 'image is', 'images are')} new and {changed:,} changed; the pool has {total:,}, "
         f"{left_out:,} of them left out. The worker embeds what is new."
     )
 
