@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from cdsel_backend.phrases import number_of
 from cdsel_backend.simulate.plan import BASELINE, DEFAULT
 from cdsel_backend.simulate.summary import WORST, Findings, estimate
 
@@ -90,7 +91,7 @@ def _sentence(claim: Saving, where: str, fewest: float) -> str:
     """Say what is claimed; `fewest` labels is the smallest budget that was tried."""
     assert claim.low is not None
     reached = (
-        f"the worst-group accuracy that {' + '.join(BASELINE)} has with {claim.budget} labels "
+        f"the worst-group accuracy that {' + '.join(BASELINE)} has with {number_of(claim.budget, 'label')} "
         f"({claim.target:.3f}{where})"
     )
     ours, interval = " + ".join(DEFAULT), f"95 % interval {claim.low:.0f} to {claim.high:.0f}"
@@ -99,9 +100,12 @@ def _sentence(claim: Saving, where: str, fewest: float) -> str:
             f"For {reached}, {ours} saves no labels that these runs could show "
             f"(estimate {claim.saved:.0f}, {interval})."
         )
-    bound = f", and may save more: fewer than {fewest:.0f} labels were not tried" if claim.at_least else ""
-    least = "at least " if claim.at_least else ""
-    return f"For {reached}, {ours} saves {least}{claim.saved:.0f} of the {claim.budget} labels ({interval}{bound})."
+    least, bound = "", ""
+    if claim.at_least:
+        least = "at least "
+        bound = f", and may save more: fewer than {number_of(int(fewest), 'label')} were not tried"
+    of_all = number_of(claim.budget, "label")
+    return f"For {reached}, {ours} saves {least}{claim.saved:.0f} of the {of_all} ({interval}{bound})."
 
 
 def _saved(
