@@ -9,9 +9,14 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from conftest import LABEL_CONFIG
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
+from cdsel_backend.labelstudio.adopting import adopt_tasks
+from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.marks import key_mark
+from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import PoolTask, Selected, State
 from cdsel_backend.store.records import Became, Outcome
 
@@ -305,3 +310,23 @@ def test_an_image_is_found_by_any_text_of_its_fields(store, project, typed):
     data = [{"site": "Hauptstraße 7", "city": {"name": "İzmir"}, "age": 20.5}, {"site": "Hauptplatz"}]
     store.sync_pool(project, [PoolTask(n, one, f"/{n}.jpg") for n, one in enumerate(data, 1)])
     assert store.items_with_text(project, typed) == [store.items(project)[0].id]
+
+
+def test_a_task_of_an_image_from_outside_is_taken_back_by_its_name_and_never_for_another(store):
+    project = store.connect_project("http://studio", 1, label_config=LABEL_CONFIG)
+    for address, keys in (("/a", ["one.png", "two.png"]), ("/b", ["one.png"])):
+        source = store.add_source(project, address, {})
+        store.take_items(source, [SourceItem(key, key, {}) for key in keys])
+    one, two, other = store.items(project)
+    data = [
+        {"cdsel_item": 3, "cdsel_key": key_mark(other)},  # its number and its name
+        {"cdsel_item": 7, "cdsel_key": key_mark(two)},  # its name alone
+        {"cdsel_item": 8, "cdsel_key": key_mark(one)},  # a name that two sources have
+    ]
+    tasks = [
+        {"id": 100 + rank, "created_at": "", "data": {"image": "/x.png", "cdsel_rank": rank, **marks}}
+        for rank, marks in enumerate(data, 1)
+    ]
+    state = State(store, project)
+    assert adopt_tasks(state, space_of(state), {"": tasks}) == 2
+    assert {row.item: row.queue_task for row in store.selections(project)} == {other.id: 101, two.id: 102}

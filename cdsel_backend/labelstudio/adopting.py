@@ -39,7 +39,11 @@ def adopt_tasks(state: State, space: LabelSpace, queues: Mapping[str, Sequence[J
     found = [
         (mark, name, task)
         for name, task in unknown
-        if (mark := read_mark(task["data"], by_task | by_key.get(_key(task["data"]), {}), space)) is not None
+        if (
+            mark := read_mark(task["data"], by_task, space)
+            or read_mark(task["data"], by_key.get(_key(task["data"]), {}), space)
+        )
+        is not None
     ]
     if not found:
         return 0
@@ -67,12 +71,13 @@ def _by_key(state: State, tasks: Sequence[object]) -> dict[object, dict[int, Ite
     Once the books were lost, and the source was listed anew, an image may have another number than its task says.
     """
     named = {_key(data): named_items([data]) for data in tasks}
-    return {
-        mark: dict.fromkeys(named[mark], item)
-        for part in (state.store.iter_items(state.project.id) if named.keys() - {None} else ())
-        for item in part
-        if item.source is not None and (mark := key_mark(item)) in named
-    }
+    found: dict[object, list[Item]] = {}
+    for part in state.store.iter_items(state.project.id) if named.keys() - {None} else ():
+        for item in part:
+            if item.source is not None and (mark := key_mark(item)) in named:
+                found.setdefault(mark, []).append(item)
+    # Two sources may have an image of the same name each: then nothing tells which it is.
+    return {mark: dict.fromkeys(named[mark], items[0]) for mark, items in found.items() if len(items) == 1}
 
 
 def adopt_in_place(state: State, predictions: Iterable[Json]) -> int:
