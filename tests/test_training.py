@@ -567,6 +567,16 @@ def test_a_model_comes_back_the_same(trained, tmp_path):
         save(model, tmp_path / "v1")
 
 
+def test_a_large_pool_is_scored_as_its_images_are_one_by_one(trained, monkeypatch):
+    model, vectors, site = trained
+    assert len(model.landmarks)
+    precise = model.predict(vectors, [site])
+    monkeypatch.setattr("cdsel_backend.training.head._MOST_IN_FLOAT64", 100)
+    quick = model.predict(vectors, [site])
+    assert (quick != precise).any()
+    np.testing.assert_allclose(quick, precise, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json", "checksums.json"])
 def test_damage_is_refused_by_name(trained, tmp_path, name):
     save(trained[0], tmp_path / "v1")

@@ -16,6 +16,7 @@ covariance (Rasmussen & Williams 2006, ch. 3): it ranks better than one on the v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from cdsel_backend.confounders.representation import SCALE, level_shift
 from cdsel_backend.pool.columns import Column
 
 Array = NDArray[np.float64]
+Real = TypeVar("Real", bound=np.floating[Any])
 
 VARIANCES = (2.0, 4.0, 8.0, 16.0)
 """What v is chosen from: the larger, the further a head goes by few labels."""
@@ -34,18 +36,19 @@ MOST = 512
 _LEAST_EIGENVALUE = 1e-6  # of the greatest: what is below is rounding
 
 
-def similarity(items: Array, landmarks: Array, components: int) -> Array:
-    """Return (n, m): the kernel with v = 1 of items (n, k + l) at landmarks (m, k + l).
+def similarity(items: NDArray[Real], landmarks: NDArray[Real], components: int) -> NDArray[Real]:
+    """Return (n, m): the kernel with v = 1 of items (n, k + l) at landmarks (m, k + l), in their precision.
 
     Of each the first k = `components` values are its projected vector, the others its levels (`with_levels`); l may
     be 0, and then all is shared.
     """
-    values = items[:, :components] @ landmarks[:, :components].T
-    values /= SCALE**2
+    values = items[:, :components] @ (landmarks[:, :components].T / SCALE**2)
     values -= 1
     np.exp(values, out=values)
     if landmarks.shape[1] > components:
-        values *= (1 + OWN * (items[:, components:] @ landmarks[:, components:].T)) / (1 + OWN)
+        part = items[:, components:] @ (landmarks[:, components:].T * (OWN / (1 + OWN)))
+        part += 1 / (1 + OWN)
+        values *= part
     return values
 
 
