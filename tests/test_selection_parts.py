@@ -474,7 +474,7 @@ def test_a_neutral_reason_names_no_confounder_and_no_doubt():
 
 
 def test_what_a_strategy_does_not_read_is_not_computed():
-    """A million vectors are not projected, nor is a model asked of them, where chance decides inside the strata."""
+    """A million vectors are not projected for covering where chance decides inside the strata."""
     vectors = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
     site = Column("site", "categorical", ("north", "south"), np.arange(200) % 2)
     labels = np.where(np.arange(200) < 80, np.arange(200) % 2, -1)
@@ -503,7 +503,7 @@ def test_what_a_strategy_does_not_read_is_not_computed():
             20,
         )
 
-    for associated, reads in ((True, []), (False, ["probabilities", "vectors"])):
+    for associated, reads in ((True, ["probabilities"]), (False, ["probabilities", "vectors"])):
         asked.clear()
         lazily, at_once = chosen(associated, later), chosen(associated, lambda _, value: value)
         assert sorted(asked) == reads

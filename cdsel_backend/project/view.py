@@ -77,9 +77,9 @@ class PoolView:
 
     @cached_property
     def represents(self) -> NDArray[np.float64]:
-        """(n,): 1 where chance alone chose the row, among all or inside its stratum, else 0 (`level_shares`)."""
-        drawn = [row.item for row in self.state.selections if row.chosen_by_chance]
-        return np.isin(self.ids, np.array(drawn, dtype=np.int64)).astype(np.float64)
+        """(n,): for how many items each row speaks where chance alone chose it, else 0 (`level_shares`)."""
+        selected = {row.item: row.represents for row in self.state.selections}
+        return np.array([selected.get(item, 0.0) for item in self.ids.tolist()], dtype=np.float64)
 
     @cached_property
     def confounders(self) -> list[Column]:

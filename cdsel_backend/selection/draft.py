@@ -44,6 +44,8 @@ class Draft:
         self.picks: list[Pick] = []
         self.uncertainty: NDArray[np.float64] | None = None
         """(n,) in [0, 1], shown in the reasons: for a strategy to set that goes by it."""
+        self.odds: NDArray[np.float64] | None = None
+        """(n,): how likely chance was to draw each, against the mean of its stratum, where a strategy knows that."""
         self._room = self._group_room()
         self._unit = self._unit_vectors()
 

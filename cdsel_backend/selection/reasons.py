@@ -15,6 +15,7 @@ from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import Strata, quotas_of
 
 _UNSURE = 0.5
+_LIKELIER = 1.25  # odds from which the sentence says that an image was likelier to be drawn
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Reason:
     drawn_at_random: bool
     """Uniformly from the whole pool."""
     by_chance: bool = False
+    odds: float = 1.0
+    """How likely chance was to draw it, against the mean of its stratum."""
     put_first: bool = False
     """By an admin: no strategy chose it, and no chance."""
     copies: int = 0
@@ -54,12 +57,22 @@ class Reason:
         if not why and self.covers:
             why.append("unlike the images chosen before it")
         if not self.stratum:
-            bare = "drawn by chance" if self.by_chance else "chosen for what it adds to the images before it"
+            bare = self._by_chance if self.by_chance else "chosen for what it adds to the images before it"
             return _sentence("; ".join([*(why or [bare]), *self._same]))
         quota = round(self.quota)
         turn = f"image {self.got} of its quota of {quota}" if self.got <= quota else "beyond its quota"
-        rest = "; ".join([*(why or ["drawn by chance"]), *self._same])
+        rest = "; ".join([*(why or [self._by_chance]), *self._same])
         return _sentence(f"{self.stratum}: {turn}{'; ' if why else ', '}{rest}")
+
+    @property
+    def represents(self) -> float:
+        """For how many items of its level it speaks, against one drawn at even odds; 0 where not chance alone chose."""
+        return 1 / self.odds if self.drawn_at_random or self.by_chance else 0.0
+
+    @property
+    def _by_chance(self) -> str:
+        likelier = ", likelier than others because the model is not sure of it"
+        return f"drawn by chance{likelier if self.odds >= _LIKELIER else ''}"
 
     @property
     def _same(self) -> list[str]:
@@ -119,9 +132,9 @@ class Selection:
         return len(self.indices)
 
     @property
-    def by_chance(self) -> NDArray[np.bool_]:
-        """(m,): nothing but chance chose it, among all or inside its stratum, so that it speaks for its levels."""
-        return np.array([reason.drawn_at_random or reason.by_chance for reason in self.reasons], dtype=bool)
+    def represents(self) -> NDArray[np.float64]:
+        """(m,): for how many items of its level each speaks, as in `TrainingLabels`."""
+        return np.array([reason.represents for reason in self.reasons], dtype=np.float64)
 
 
 def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selection:
@@ -154,6 +167,7 @@ def explain(problem: Problem, draft: Draft, found: Sequence[Strata]) -> Selectio
                 uncertainty=None if uncertainty is None else float(uncertainty[pick.index]),
                 drawn_at_random=pick.at_random,
                 by_chance=pick.by_chance,
+                odds=1.0 if draft.odds is None else float(draft.odds[pick.index]),
                 copies=0 if problem.copies is None else int(problem.copies[pick.index]),
             )
         )

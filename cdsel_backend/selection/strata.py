@@ -121,6 +121,15 @@ def quotas_of(
     return _whole(wanted, available, size)
 
 
+def turns(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (m,): which of the items of its code each is, from 0."""
+    order = np.argsort(codes, kind="stable")
+    sizes = np.bincount(codes)
+    found = np.empty(len(codes), dtype=np.int64)
+    found[order] = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return found
+
+
 def _whole(wanted: NDArray[np.float64], available: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Round by largest remainder to the sum `size`, ties to the earlier stratum, never above `available`."""
     result = np.minimum(np.floor(wanted + 1e-9).astype(np.int64), available)

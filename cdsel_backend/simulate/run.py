@@ -31,10 +31,10 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Picks:
-    """What a round chose, in rank order; `by_chance` (m,) says where nothing but chance did; `seconds` it took."""
+    """What a round chose, in rank order; `represents` (m,) is as in `TrainingLabels`; `seconds` it took."""
 
     items: NDArray[np.int64]
-    by_chance: NDArray[np.bool_]
+    represents: NDArray[np.float64]
     seconds: float
 
 
@@ -73,7 +73,7 @@ class Run:
         ends = np.linspace(0, budget, min(plan.rounds, budget) + 1).round().astype(int)
         self.sizes = np.diff(ends).tolist()
         self.taken = np.zeros(len(scene.pool), dtype=bool)
-        self.by_chance = np.zeros(len(scene.pool), dtype=bool)
+        self.drawn = np.zeros(len(scene.pool))
         self.chosen: list[NDArray[np.int64]] = []
         self.model: Model | None = None
         self.seconds = 0.0
@@ -87,7 +87,7 @@ class Run:
     def represents(self) -> NDArray[np.float64]:
         """(n,): as in `TrainingLabels`; the oracle knows the odds at which it drew from each (label, level) cell."""
         if self.strategy != ORACLE:
-            return self.by_chance.astype(np.float64)
+            return self.drawn
         pool = self.scene.pool
         odds = cell_counts(pool, self.taken) / np.maximum(cell_counts(pool), 1)
         return np.asarray(1 / np.maximum(odds[pool.labels, pool.columns[0].codes], 1e-9))
@@ -106,15 +106,15 @@ class Run:
         for number, size in enumerate(self.sizes, start=1):
             if shared is None or number > len(shared):
                 started = time.perf_counter()
-                chosen, by_chance = self._choose(size, number)
-                picks = Picks(chosen, by_chance, time.perf_counter() - started)
+                chosen, represents = self._choose(size, number)
+                picks = Picks(chosen, represents, time.perf_counter() - started)
                 if shared is not None:
                     shared.append(picks)
             else:
                 picks = shared[number - 1]
             self.seconds += picks.seconds
             self.taken[picks.items] = True
-            self.by_chance[picks.items] = picks.by_chance
+            self.drawn[picks.items] = picks.represents
             self.chosen.append(picks.items)
             if shared is None and number < len(self.sizes):
                 self.model = self.train()
@@ -131,13 +131,13 @@ class Run:
         except NotEnoughLabels:
             return None
 
-    def _choose(self, size: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Choose the images of round `number`, from 1, and say which chance chose."""
+    def _choose(self, size: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Choose the images of round `number`, from 1, and say for how many each speaks."""
         scene, pool, model = self.scene, self.scene.pool, self.model
         seed = seed_of_round(scene.seed, number)
         if self.strategy == ORACLE:
             drawn = draw_equally(pool, self.taken, size, np.random.default_rng(seed))
-            return drawn, np.ones(len(drawn), dtype=bool)
+            return drawn, np.ones(len(drawn))
         found = next_round(
             scene.round_pool,
             self.labels,
@@ -149,7 +149,7 @@ class Run:
             seed=seed,
             options=self.options,
         )
-        return found.indices, found.by_chance
+        return found.indices, found.represents
 
     def probabilities(self, model: Model | None) -> NDArray[np.float64]:
         """Return the test set's probabilities; without a head, the commonest label so far is certain."""

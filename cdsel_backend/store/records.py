@@ -276,6 +276,14 @@ class Selection(QueueTask):
         return self.drawn_at_random or bool(self.reason.get("by_chance"))
 
     @property
+    def represents(self) -> float:
+        """For how many items of its level it speaks: 1 / odds where nothing but chance chose it, else 0.
+
+        Selections of earlier versions keep no odds: all images of a stratum had the same.
+        """
+        return 1 / float(self.reason.get("odds", 1.0)) if self.chosen_by_chance else 0.0
+
+    @property
     def levels(self) -> Mapping[str, str]:
         """The levels of the confounders that it was selected with: variable -> level."""
         return dict(self.reason.get("levels") or {})

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
-from cdsel_backend.selection.strata import joint, quotas_of
+from cdsel_backend.selection.strata import joint, quotas_of, turns
 
 
 def fill(problem: Problem, draft: Draft) -> None:
@@ -20,9 +20,6 @@ def fill(problem: Problem, draft: Draft) -> None:
         here = strata.codes[candidates[shuffled]]
         have = strata.counts(problem.taken) + strata.counts(draft.indices)
         quotas = quotas_of(strata.shares, have, strata.counts(candidates), count)
-        by_stratum = np.argsort(here, kind="stable")
-        sizes = np.bincount(here, minlength=len(strata.names))
-        turn = np.arange(len(here)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each in its stratum
-        return rng.permutation(shuffled[by_stratum[turn < np.repeat(quotas, sizes)]])
+        return rng.permutation(shuffled[turns(here) < quotas[here]])
 
     draft.add_batches(propose, by_chance=True)
