@@ -25,7 +25,7 @@ DEFAULT = "tf_efficientnet_lite0"
 RANDOM = "random"
 
 _drawing = threading.Lock()
-_PREPROCESSING_VERSION = 1  # raise it when `decode` or `Backbone.prepare` changes what the network sees
+_PREPROCESSING_VERSION = 2  # raise it when `decode` or `Backbone.prepare` changes what the network sees
 
 
 @dataclass(frozen=True, eq=False)
