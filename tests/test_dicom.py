@@ -149,7 +149,7 @@ def test_without_a_window_grey_is_stretched() -> None:
 
 
 def test_a_picture_is_the_same_whatever_it_was_saved_as() -> None:
-    """A site that exports DICOM files must not be told by them from one that exports PNG of the same pictures."""
+    """A site that exports DICOM files and one that exports PNG of the same pictures have equal vectors."""
     eight = (
         np.random.default_rng(0).integers(20, 60, (16, 16)).astype(np.uint8)
     )  # dark, and no stretch shows it so

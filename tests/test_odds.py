@@ -1,4 +1,4 @@
-"""Draws with known odds: they happen as often as is said, and what they did to the shares is undone."""
+"""Draws with known odds: they happen as often as their odds state, and what they did to the shares is undone."""
 
 from __future__ import annotations
 

@@ -31,9 +31,8 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 OLDEST = 90  # years: higher ages identify, and become this
 HASH_DIGITS = 12
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # how a window is applied
-_SPARE_BITS = (
-    2  # of a VOI table that has more than it uses, from which it is taken to be of those that it uses
-)
+# A VOI table with so many bits more than its values use is taken to be of those that they use.
+_SPARE_BITS = 2
 
 ALLOWED = (
     "Modality",
@@ -286,12 +285,12 @@ def _top_of_range(values: NDArray[Any], dataset: Dataset) -> int:
 
     Where a header has no table and no window the standard takes stored values for what is to be seen (PS3.3 A.8.3.4).
     """
-    rescaled = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)) != (
-        1,
-        0,
+    slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+    rescaled = slope != 1 or intercept != 0
+    stated = (
+        rescaled or _window(dataset) or dataset.get("VOILUTSequence") or dataset.get("ModalityLUTSequence")
     )
-    said = rescaled or _window(dataset) or dataset.get("VOILUTSequence") or dataset.get("ModalityLUTSequence")
-    if said or values.dtype.kind != "u":
+    if stated or values.dtype.kind != "u":
         return 0
     bits = int(dataset.BitsStored)
     top: int = 2**bits - 1

@@ -1,4 +1,4 @@
-"""Draws with known odds: chance decides, but oftener for images whose label the model cannot tell.
+"""Draws with known odds: chance decides, but oftener for images whose label the model is not sure of.
 
 How often a class occurs in a stratum is estimated best from draws in proportion to the standard deviation of what is
 counted (Neyman 1934), and the images that are drawn oftener teach a model more, too. Odds that are known can be undone:

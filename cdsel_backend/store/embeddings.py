@@ -358,9 +358,8 @@ def add_counts(connection: Connection, project: int, counts: Sequence[int]) -> N
 def recount(connection: Connection, project: int) -> None:
     """Count the items of a project anew."""
     items, table = schema.items.c, schema.projects
-    lock_project(
-        connection, project
-    )  # what another transaction has added by now is in its row and in its items
+    # Locked, so that what another transaction has added by now is in its row and in its items.
+    lock_project(connection, project)
     found = connection.execute(select(*_COUNTS).where(items.project == project, ~items.gone)).one()
     counts = {name: int(count or 0) for name, count in zip(_NAMES, found, strict=True)}
     connection.execute(update(table).where(table.c.id == project).values(counts))

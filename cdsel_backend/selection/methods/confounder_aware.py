@@ -5,8 +5,8 @@
 over partitions a (one a confounder, one a declared pair), w_a = 1 / number of partitions, lambda = `options.balance`;
 monotone submodular, so greedy keeps 1 - 1/e of the best. Before the first model the value is coverage of the
 de-confounded pool. From then on it depends on whether a confounder is associated with the label so far. Where one is,
-chance decides inside the strata, at odds that are known: the training reads from the labels how often each class
-occurs in a stratum, so images are drawn oftener where the model cannot tell the label, and their labels count for less
+chance decides inside the strata, at odds that are known: the training reads from the labels how often each class occurs
+in a stratum, so images are drawn oftener where the model is not sure of the label, and their labels count for less
 there (`odds.py`). A hunt for informative images whose odds nobody knows was tried in many ways and does worse. Where
 none is, there is no shortcut to learn, and the value is coverage weighted by the model's doubt (as in UHerding).
 simulate/EVIDENCE.md has the figures.
