@@ -327,3 +327,7 @@ def test_a_round_in_one_line() -> None:
     assert round_line(row) == (
         "round 2: pushed 20, labelled 20, model v2 (not better: v1 stays), accuracy 0.812, worst-group accuracy -"
     )
+    assert ", model v2, " in round_line(row | {"champion": "v2"})
+    assert ", model none of its own (v1 serves), " in round_line(row | {"model_version": None})
+    untrained = round_line(row | {"model_version": None, "champion": None})
+    assert ", model none yet: too few labels of a class, " in untrained

@@ -267,9 +267,11 @@ class Demo:
 def round_line(row: Json) -> str:
     """One finished round in one line."""
     metrics = row["metrics"]
-    model = row["model_version"] or "no model yet: too few labels of a class"
-    if row["champion"] != row["model_version"] and row["champion"]:
-        model += f" (not better: {row['champion']} stays)"
+    own, champion = row["model_version"], row["champion"]
+    if own is None:  # with --labels many rounds are labelled before the first training
+        model = f"none of its own ({champion} serves)" if champion else "none yet: too few labels of a class"
+    else:
+        model = own if champion in (own, None) else f"{own} (not better: {champion} stays)"
     parts = [f"pushed {row['pushed']}", f"labelled {row['labelled']}", f"model {model}"]
     worst = f" ({metrics['worst_group']})" if metrics.get("worst_group") else ""
     return f"round {row['round']}: {', '.join(parts)}, {headlines(metrics)}{worst}"
