@@ -364,9 +364,11 @@ def test_several_classes_an_image_have_a_curve_a_share_and_suspects():
     assert found["worth"] != "cannot tell"
     assert found["curves"]["balanced_accuracy"]["values"][-1] > 0.8
     share = RandomShare(np.ones(400, int), np.ones(400, bool), 100_000)
-    told = pool_estimates(share, Labels(given, ("effusion", "mass"), kind=PRESENCE), unseen.at_full_size())
-    assert told["prevalence"]["effusion"]["value"] == pytest.approx((given[:, 0] == 1).mean())
-    assert 0.02 < told["error"]["value"] < 0.25
+    estimates = pool_estimates(
+        share, Labels(given, ("effusion", "mass"), kind=PRESENCE), unseen.at_full_size()
+    )
+    assert estimates["prevalence"]["effusion"]["value"] == pytest.approx((given[:, 0] == 1).mean())
+    assert 0.02 < estimates["error"]["value"] < 0.25
     listed = [
         one
         for one in find_suspects(unseen.at_full_size(), Labels(given, (), kind=PRESENCE))

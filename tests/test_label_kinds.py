@@ -205,9 +205,9 @@ def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
     )
     assert curve["curves"]["balanced_accuracy"]["values"]
     share = RandomShare(np.ones(240, int), np.ones(240, bool), n)
-    told = pool_estimates(share, Labels(given, CLASSES, kind=kind), said)
-    assert set(told["prevalence"]) == set(CLASSES)
-    assert 0 < told["error"]["value"] < 0.4
+    estimates = pool_estimates(share, Labels(given, CLASSES, kind=kind), said)
+    assert set(estimates["prevalence"]) == set(CLASSES)
+    assert 0 < estimates["error"]["value"] < 0.4
     outcomes = [len(decision.outcomes) for decision in kind.decisions(CLASSES)]
     for one in find_suspects(said, Labels(given, (), kind=kind)):
         assert one.label == kind.codes(given)[one.row, one.column] != one.other < outcomes[one.column]

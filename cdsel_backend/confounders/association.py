@@ -13,6 +13,7 @@ from cdsel_backend.pool.groups import alone_or_together
 
 ASSOCIATED = 0.1  # Cramér's V from which a variable counts as going with the label
 SIGNIFICANT = 0.05  # false discovery rate, or chance of an error where there is one test
+SMOOTHING = 3.0  # labels' worth of trust in the overall shares of the classes
 _PERMUTATIONS = 1999
 _PER_TEST = 24  # permutations that leave a p-value below .05 / tests within reach, with some room
 
@@ -23,6 +24,17 @@ def cross_table(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]
     height = int(a.max(initial=0)) + 1
     table = np.bincount(a * width + b, minlength=height * width).reshape(height, width)
     return table[table.any(axis=1)][:, table.any(axis=0)].astype(np.int64)
+
+
+def smoothed_shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (l, c): the share of each class in each level, by counts (l, c), drawn towards the overall ones.
+
+    These weigh as much as `SMOOTHING` labels.
+    """
+    overall = counts.sum(axis=0) / max(float(counts.sum()), 1e-300)
+    return np.asarray(
+        (counts + SMOOTHING * overall) / (counts.sum(axis=1, keepdims=True) + SMOOTHING), dtype=np.float64
+    )
 
 
 def cramers_v(table: NDArray[np.int64], n: float | None = None) -> float:

@@ -76,8 +76,8 @@ class Backends(Connection):
     def ensure_webhook(self, project_id: int, url: str, headers: Mapping[str, str]) -> int:
         """Have exactly one active webhook to this address with these headers; returns its id.
 
-        One that exists is adopted and mended; the actions an administrator chose for it stay. One that leads elsewhere
-        with the same headers, which hold a secret, is one of ours from a former address, and goes.
+        One that exists is adopted and corrected; the actions an administrator chose for it stay. One that leads
+        elsewhere with the same headers, which hold a secret, is one of ours from a former address, and goes.
         """
         wanted = {"url": url, "headers": dict(headers), "is_active": True, "send_payload": True}
         hooks = sorted(self.webhooks(project_id), key=lambda hook: int(hook["id"]))

@@ -22,7 +22,7 @@ REGIONS = (
     "VectorLabels",
     "Labels",
 )
-"""Controls whose regions carry labels; `<Labels>` goes with `<Rectangle>` and the like."""
+"""Controls whose regions carry labels; `<Labels>` names those of `<Rectangle>`, say."""
 Answer = Literal["single", "multiple", "regions"]
 KINDS: Mapping[Answer, LabelKind] = {"single": SINGLE, "multiple": PRESENCE, "regions": PRESENCE}
 """The kind of label that a control asks for; of several controls, those of an earlier kind are used."""

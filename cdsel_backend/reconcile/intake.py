@@ -53,7 +53,7 @@ def sync(context: Context, state: State) -> bool:
     if not due.pool and not due.queues:
         context.store.handle_events([event.id for event in events if event.action == UPDATED])
         return False
-    before = _known(state) if due.told else None
+    before = _known(state) if due.by_event else None
     state = _look(context, state, due, now)
     problem = other_answers_problem(state, space_of(state)) if state.project.label_config else []
     context.store.note_problems(project.id, "answers", problem)
@@ -69,22 +69,22 @@ def sync(context: Context, state: State) -> bool:
 class _Due:
     """What of a project is to be looked at in Label Studio: the `pool`, and `queues` by their projects.
 
-    `first`: this process has not looked yet. `every`: all queues are due. `told`: an event is the cause, or one of the
-    causes.
+    `first`: this process has not looked yet. `every`: all queues are due. `by_event`: an event is the cause, or one of
+    the causes.
     """
 
     first: bool
     pool: bool
     every: bool
     queues: Sequence[int]
-    told: bool
+    by_event: bool
 
 
 def _due(context: Context, state: State, events: Sequence[Event], now: float) -> _Due:
     """What events and the time since the last looks ask for."""
     project, poll = state.project, context.server.poll_seconds
     # A project that was updated, as by our own line in its description, holds the same tasks.
-    told = [event for event in events if event.action != UPDATED]
+    happened = [event for event in events if event.action != UPDATED]
     # The books may have been restored since: nothing is chosen before this process has looked.
     first = project.id not in context.looked
     pool = (
@@ -92,16 +92,16 @@ def _due(context: Context, state: State, events: Sequence[Event], now: float) ->
         or is_over(project.pool_synced_at, poll * POOL_POLL, now)
         or any(
             event.source == project.pool_project and event.received_at > project.pool_synced_at
-            for event in told
+            for event in happened
         )
-        or (len(told) < len(events) and _pool_project_changed(context, state))
+        or (len(happened) < len(events) and _pool_project_changed(context, state))
     )
     every = is_over(project.queue_synced_at, poll, now) or any(
-        event.action in REQUESTS and event.received_at > project.queue_synced_at for event in told
+        event.action in REQUESTS and event.received_at > project.queue_synced_at for event in happened
     )
-    labelled_in = {event.source for event in told if event.action not in REQUESTS}
+    labelled_in = {event.source for event in happened if event.action not in REQUESTS}
     queues = [queue for queue in state.queues.values() if every or queue in labelled_in]
-    return _Due(first, pool, every, queues, bool(told))
+    return _Due(first, pool, every, queues, bool(happened))
 
 
 def _pool_project_changed(context: Context, state: State) -> bool:

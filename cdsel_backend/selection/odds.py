@@ -11,10 +11,10 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from cdsel_backend.confounders.association import smoothed_shares
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import turns
 
-_PRIOR = 3.0  # labels' worth of trust in the overall shares of the classes, as in `training/shares.py`
 _RAREST = 0.01  # a class is not taken to be rarer than this in a stratum: few labels do not show that it is
 _LEAST = 1e-3  # of a standard deviation: every image can be drawn
 
@@ -30,9 +30,7 @@ def label_deviation(problem: Problem, kinds: NDArray[np.int64]) -> NDArray[np.fl
     known = problem.labels >= 0
     counts = np.zeros((int(kinds.max(initial=0)) + 1, problem.n_classes))
     np.add.at(counts, (kinds[known], problem.labels[known]), 1)
-    overall = counts.sum(axis=0) / max(counts.sum(), 1)
-    shares = (counts + _PRIOR * overall) / (counts.sum(axis=1, keepdims=True) + _PRIOR)
-    likely = np.nan_to_num(problem.probabilities) * np.maximum(shares, _RAREST)[kinds]
+    likely = np.nan_to_num(problem.probabilities) * np.maximum(smoothed_shares(counts), _RAREST)[kinds]
     likely /= np.maximum(likely.sum(axis=1, keepdims=True), 1e-300)
     variance = 1 - np.einsum("ij,ij->i", likely, likely)
     return np.asarray(np.sqrt(np.maximum(variance, _LEAST**2)))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.confounders.association import SMOOTHING, smoothed_shares
 from cdsel_backend.pool.columns import Column
 
 Array = NDArray[np.float64]
 
-_PRIOR = 3.0  # labels' worth of trust in the overall shares of the classes
 _FEWEST = 5.0  # drawn labels below which chosen ones count as drawn
 
 
@@ -35,7 +35,7 @@ class Shares:
     @property
     def if_drawn(self) -> tuple[Array, Array]:
         """The shares (l, c) as they would be had chance drawn all labels, and how many labels' worth (l,) those are."""
-        return _shares(self.seen, self.seen.sum(axis=0) / self.seen.sum()), self.seen.sum(axis=1) + _PRIOR
+        return smoothed_shares(self.seen), self.seen.sum(axis=1) + SMOOTHING
 
 
 def level_shares(
@@ -66,7 +66,7 @@ def level_shares(
         known = drawn.sum(axis=1)
     believed = chosen * _belief(drawn, chosen)
     counts = drawn + believed
-    values = _shares(counts, counts.sum(axis=0) / counts.sum())
+    values = smoothed_shares(counts)
     # The chosen ones are themselves a part of the level; the rest of it is what the others speak for.
     part = (chosen.sum(axis=1) / np.maximum(size, 1))[:, None]
     own = chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
@@ -102,10 +102,3 @@ def _belief(drawn: Array, chosen: Array) -> Array:
     belief = np.ones(len(drawn))
     belief[both] = 1 / (1 + m * tau2 / np.maximum(variance, 1e-9))
     return belief[:, None]
-
-
-def _shares(counts: Array, overall: Array) -> Array:
-    """Return (l, c): shares drawn towards the overall ones by `_PRIOR` labels."""
-    return np.asarray(
-        (counts + _PRIOR * overall) / (counts.sum(axis=1, keepdims=True) + _PRIOR), dtype=np.float64
-    )
