@@ -22,6 +22,22 @@ Row = Mapping[str, str]
 Cells = Mapping[str, object]
 """A row of a CSV file that we write: column -> cell."""
 GZIP = b"\x1f\x8b"  # the first bytes of a compressed file
+_SIGNATURES = (
+    (b"PK\x03\x04", "a spreadsheet (.xlsx) or an archive (.zip)"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a workbook of Excel (.xls)"),
+    (b"PAR1", "a Parquet file"),
+    (b"SQLite format 3\0", "a database of SQLite"),
+    (b"%PDF", "a PDF file"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"$FL2", "a data file of SPSS"),
+    (b"<html", "a web page"),
+    (b"<!doctype", "a web page"),
+    (b"<table", "a web page"),
+    (b"<?xml", "an XML file"),
+)
+"""What is named as a table by mistake: how it begins -> what it is."""
+_LONGEST_SIGNATURE = 64  # bytes looked at, blanks before it among them
 BROKEN = 3  # rows that cannot be read that a message names
 TITLES = 20  # lines above a header, at most
 LINES = 500  # of a CSV file that are written at once
@@ -171,18 +187,38 @@ def plain_text(text: str) -> str:
 
 
 def decoded(file: BinaryIO, newline: str | None = None) -> io.TextIOWrapper:
-    """The text of a file in UTF-8, or in UTF-16 with a mark of its own, as Excel writes "Unicode text".
+    """The text of a file in UTF-8 or UTF-16, as Excel writes "Unicode text".
 
     Whether it is compressed by gzip the file says, whatever its name is: browsers unpack what they download.
+
+    Raises:
+        UsageError: it is no text, but a file of a kind that is known by its first bytes.
     """
-    head = file.read(2)
+    head = file.read(_LONGEST_SIGNATURE)
     file.seek(0)
-    if head == GZIP:
+    if head.startswith(GZIP):
         file = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
-        head = file.read(2)
+        head = file.read(_LONGEST_SIGNATURE)
         file.seek(0)
-    marked = head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return io.TextIOWrapper(file, encoding="utf-16" if marked else "utf-8-sig", newline=newline)
+    begins = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    kind = next((kind for start, kind in _SIGNATURES if begins.startswith(start.lower())), None)
+    if kind is not None:
+        fix = (
+            "name it .parquet"
+            if "Parquet" in kind
+            else "save the table as CSV (UTF-8) in the program that made it, and name that file"
+        )
+        raise UsageError(f"it is {kind}, whatever its name says: {fix}")
+    return io.TextIOWrapper(file, encoding=_encoding(head), newline=newline)
+
+
+def _encoding(head: bytes) -> str:
+    """The encoding of a text by its first bytes; UTF-16 without a mark has NUL beside its first letter."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(head) > 1 and (head[0] == 0) != (head[1] == 0):
+        return "utf-16-be" if head[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
 
 
 def csv_source(file: BinaryIO) -> tuple[Iterator[str], str]:

@@ -396,3 +396,98 @@ def test_a_deflated_file_that_would_fill_the_memory_is_refused(monkeypatch) -> N
     monkeypatch.setattr("cdsel_backend.pool.dicom._MOST_INFLATED", 100_000)
     with pytest.raises(UnreadableImage, match="deflated DICOM file holds more than"):
         decode(deflated)
+
+
+# Tables of headers, and headers that lack something
+
+
+def header_table(descriptor: list[int], data: list[int] | bytes, kind: str = "US") -> list[Dataset]:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [number & 0xFFFF for number in descriptor])
+    item.add_new("LUTData", kind, data)
+    return [item]
+
+
+@pytest.mark.parametrize("name", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_tables_are_read_in_each_form(name: str) -> None:
+    turned = np.repeat(np.arange(256, dtype=np.uint8)[::-1], 16)  # 4,096 entries of 8 bits
+    wanted = np.tile(turned[RAMP[0]].astype(int), (8, 1))
+    if name == "ModalityLUTSequence":  # what it gives is then stretched
+        wanted = np.round((wanted - wanted.min()) / np.ptp(wanted) * 255).astype(int)
+    for descriptor, data, kind in (
+        ([4096, 0, 8], turned.astype(int).tolist(), "US"),
+        ([4096, 0, 8], np.frombuffer(turned.tobytes(), "<u2").astype(int).tolist(), "US"),  # two in a word
+        ([4096, 0, 8], turned.tobytes(), "OW"),
+        ([4095, 0, 8], turned.tobytes(), "OW"),
+        ([4096, 0, 0], turned.astype(int).tolist(), "US"),  # of no bits: those of its entries
+        ([0, 0, 8], np.pad(turned, (0, 2**16 - 4096)).tobytes(), "OW"),  # 0 entries are 65,536
+    ):
+        shown = grey(draw(RAMP, **{name: header_table(descriptor, data, kind)}))
+        assert np.abs(shown - wanted).max() <= 4, (descriptor, kind)
+
+
+def test_the_first_value_of_a_table_may_be_below_zero() -> None:
+    rising = (np.arange(4096) * 16).tolist()
+    plain = grey(draw(RAMP, VOILUTSequence=header_table([4096, 0, 16], rising)))
+    assert plain[0, 0] == 0
+    assert plain[0, -1] > 250
+    for values, first, fields in (
+        (RAMP, -1024, {"BitsStored": 12, "HighBit": 11, "RescaleSlope": 1, "RescaleIntercept": -1024}),
+        (RAMP.astype(np.int16) - 2048, -2048, {}),
+        (RAMP + 40_000, 40_000, {}),
+    ):
+        shown = grey(draw(values, **fields, VOILUTSequence=header_table([4096, first, 16], rising)))
+        assert np.array_equal(shown, plain), first
+
+
+def test_a_table_that_is_too_short_is_named_and_one_without_entries_passed_over() -> None:
+    with pytest.raises(UnreadableDicom, match=r"VOILUTSequence has 100 entries, where .* says 4096: export"):
+        render(draw(RAMP, VOILUTSequence=header_table([4096, 0, 16], [0] * 100)), max_pixels=LIMIT)
+    bare = header_table([4096, 0, 16], [0] * 4096)
+    del bare[0].LUTData
+    window = {"WindowCenter": 1024, "WindowWidth": 512}
+    assert np.array_equal(
+        grey(draw(RAMP, VOILUTSequence=bare, **window)), grey(draw(RAMP, RescaleSlope=None, **window))
+    )
+
+
+def without(data: bytes, *names: str, **fields: object) -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    for name in names:
+        delattr(dataset, name)
+    for name, value in fields.items():
+        setattr(dataset, name, value)
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return out.getvalue()
+
+
+def test_what_viewers_do_without_is_done_without() -> None:
+    colour = np.stack([RAMP // 16, RAMP // 32, RAMP * 0], axis=-1).astype(np.uint8)
+    assert np.array_equal(
+        np.asarray(decode(without(draw(colour), "PlanarConfiguration"))), np.asarray(decode(draw(colour)))
+    )
+    for kind in ("monochrome2", ""):
+        shown = grey(without(draw(RAMP), PhotometricInterpretation=kind))
+        assert np.array_equal(shown, grey(draw(RAMP))), kind
+    numbers = (RAMP / 4096).astype(np.float32)
+    floating = without(
+        draw(RAMP), "PixelData", "BitsStored", "HighBit", "PixelRepresentation", BitsAllocated=32
+    )
+    windowed = without(floating, FloatPixelData=numbers.tobytes(), WindowCenter=2, WindowWidth=4)
+    assert np.all(np.diff(grey(windowed)[0]) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("storage", "words"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.104.1", r"\(Encapsulated PDF Storage\)$"),
+        ("1.2.840.10008.5.1.4.1.1.88.11", r"\(Basic Text SR Storage\)$"),
+        (SecondaryCaptureImageStorage, "its pixels were taken out, or it is cut short; bring it here again"),
+    ],
+)
+def test_a_file_without_a_picture_says_what_it_is(storage: str, words: str) -> None:
+    with pytest.raises(UnreadableDicom, match=words):
+        render(without(draw(RAMP), "PixelData", SOPClassUID=storage), max_pixels=LIMIT)
+    with pytest.raises(UnreadableDicom, match="cut short"):
+        render(draw(RAMP)[:200], max_pixels=LIMIT)

@@ -241,6 +241,77 @@ def test_tables_as_spreadsheets_save_them(table: bytes, folder: Path) -> None:
     ]
 
 
+def test_the_image_column_is_found_from_many_rows_and_rows_without_one_are_named(folder: Path) -> None:
+    first = {"site": "a"}, {"path": "0.png", "site": "b"}, {"path": "1.png"}
+    lines = "\n".join(map(json.dumps, first))
+    tables = {
+        "pool.jsonl": lines.encode(),
+        "list.jsonl": json.dumps(first).encode(),
+        "mark.jsonl": b"\xef\xbb\xbf" + lines.encode(),
+        "wide.jsonl": lines.encode("utf-16"),
+        "pool.csv": b"path,site\n,a\n0.png,b\n1.png,\n",
+        "wide.csv": "path;site\r\n;a\r\n0.png;b\r\n1.png;\r\n".encode("utf-16-le"),  # without a mark
+        "empty.csv": b"image,path,site\n,,a\n,0.png,b\n,1.png,\n",
+    }
+    for name, content in tables.items():
+        (folder / name).write_bytes(content)
+        for image in (None, "path"):
+            listed = items(source(folder / name, image=image))
+            assert [(item.image, dict(item.data)) for item in listed] == [
+                ("", {"site": "a"}),
+                ("0.png", {"site": "b"}),
+                ("1.png", {}),
+            ], name
+            assert "row 1 has no text in its column 'path'" in str(listed[0].problem)
+    arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    from pyarrow import parquet
+
+    rows = [{"image": None, "path": None, "note": None}, {"image": None, "path": "0.png", "note": None}]
+    parquet.write_table(arrow.Table.from_pylist(rows), folder / "pool.parquet")
+    assert [item.image for item in items(source(folder / "pool.parquet"))] == ["", "0.png"]
+    raw = [{"image": {"bytes": b"x", "path": "0.png"}}]
+    parquet.write_table(arrow.Table.from_pylist(raw), folder / "raw.parquet")
+    with pytest.raises(SourceError, match="'image' holds the images themselves: write them as files"):
+        items(source(folder / "raw.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "pool.csv",
+            b"PK\x03\x04 workbook",
+            r"a spreadsheet \(.xlsx\) or .*: save the table as CSV \(UTF-8\)",
+        ),
+        ("pool.jsonl", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"a workbook of Excel \(.xls\)"),
+        ("pool.csv", b" <html><table><tr><td>path", "a web page"),
+        ("pool.csv", b"PAR1 ... PAR1", "name it .parquet"),
+        ("pool.parquet", b"path,site\n0.png,a\n", "no Parquet file, whatever its name says"),
+        ("pool.jsonl", b"path,site\n0.png,a\n", "none of its 2 rows can be read; row 1: no JSON"),
+        (
+            "pool.jsonl",
+            b'[\n {\n  "path": "0.png"\n }\n]\n',
+            r"one object a line is read \(jq -c '\.\[\]' FILE",
+        ),
+        ("pool.jsonl", b'{"image": {"path": "0.png"}}', "'image' holds nested values, such as .*as text"),
+        (
+            "pool.jsonl",
+            b'{"id": 1, "data": {"image": "0.png"}}',
+            r"in 'data' flat, one a line \(jq -c '\.data'\)",
+        ),
+    ],
+)
+def test_a_table_of_another_kind_than_its_name_says_is_refused_with_the_fix(
+    name: str, content: bytes, words: str, folder: Path
+) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(SourceError, match=words):
+        items(source(folder / name))
+    if name.endswith(".csv"):
+        with pytest.raises(UsageError, match=words):
+            read_table(folder / name)
+
+
 @pytest.mark.parametrize("rest", ["", '6.png,"f",9\n'], ids=["to the end", "to the next one"])
 def test_a_quotation_mark_that_is_not_closed_costs_its_own_row(rest: str, folder: Path) -> None:
     text = 'path,site,note\n0.png,a,"two\n\nlines, ""quoted"""\n1.png,b,5" wide\n2.png,"b,6\n3.png,c,\n'
@@ -514,6 +585,8 @@ def hostile(tmp_path: Path) -> Path:
     (folder / "unreadable.png").chmod(0)
     (folder / ".hidden.png").write_bytes(picture(5))
     (folder / "Thumbs.db").write_bytes(b"x")
+    (folder / "study.zip").write_bytes(b"PK")
+    (folder / "photo.HEIC").write_bytes(b"x")
     (folder / "näme with späces ü.png").write_bytes(picture(6))
     return folder
 
@@ -547,6 +620,8 @@ def test_a_hostile_folder_is_listed_with_reasons_in_bounded_memory(hostile: Path
     for name, words in {
         "truncated.jpg": "truncated",
         "empty.jpg": "0 bytes",
+        "study.zip": "an archive is not read: unpack it",
+        "photo.HEIC": "export it as JPEG or PNG",
         "huge.png": "too large",
         "text.jpg": "not an image",
         "page.png": "web page",

@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -22,6 +23,7 @@ from PIL import Image
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.depth import PART, USED, parts
+from cdsel_backend.pool.lookup_tables import LookupTable, UnreadableTable, read_table
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -31,8 +33,6 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 OLDEST = 90  # years: higher ages identify, and become this
 HASH_DIGITS = 12
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # how a window is applied
-# A VOI table with so many bits more than its values use is taken to be of those that they use.
-_SPARE_BITS = 2
 
 ALLOWED = (
     "Modality",
@@ -105,7 +105,11 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
     """
     with _reading():
         dataset = _header(io.BytesIO(data))
-        if "Rows" not in dataset or "Columns" not in dataset or "PhotometricInterpretation" not in dataset:
+        if (
+            not dataset.get("Rows")
+            or not dataset.get("Columns")
+            or "PhotometricInterpretation" not in dataset
+        ):
             raise _without_picture(dataset)
         width, height = int(dataset.Columns), int(dataset.Rows)
         if width * height > max_pixels:
@@ -119,6 +123,8 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
         kept = _without_pixels(dataset)
         values = _values(data, kept, index)
         _take_from_groups(kept, index)
+        for name, usual in (("BitsStored", 8 * values.itemsize), ("PixelRepresentation", 0)):
+            kept.setdefault(name, usual)  # files of floating-point values have neither
         if str(kept.get("VOILUTFunction") or "") not in _FUNCTIONS:
             kept.pop("VOILUTFunction", None)  # empty, or of nobody's: as where there is none
         return Image.fromarray(_to_rgb(values, kept))
@@ -185,8 +191,16 @@ def _refuse_bomb(file: BinaryIO) -> None:
 
 
 def _without_picture(dataset: Dataset) -> UnreadableDicom:
-    kind = f" ({dataset.Modality})" if dataset.get("Modality") else ""
-    return UnreadableDicom(f"a DICOM file without a picture{kind}")
+    from pydicom.uid import UID
+
+    meta = getattr(dataset, "file_meta", None) or dataset
+    storage = UID(str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""))
+    kinds = [str(dataset.get("Modality") or ""), storage.name]
+    said = ", ".join(filter(None, kinds))
+    fix = ""
+    if not said or "Image Storage" in said:
+        fix = ": its pixels were taken out, or it is cut short; bring it here again"
+    return UnreadableDicom(f"a DICOM file without a picture{f' ({said})' if said else ''}{fix}")
 
 
 def _values(data: bytes, header: Dataset, frame: int) -> NDArray[Any]:
@@ -200,7 +214,7 @@ def _values(data: bytes, header: Dataset, frame: int) -> NDArray[Any]:
         return pixel_array(io.BytesIO(data), ds_out=header, index=frame)
     # Deflated as a whole, without a header of its own, or with something odd before the pixels: then all of it is read.
     whole = dcmread(io.BytesIO(data), force=True)
-    if not any(name in whole for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(whole.get(name) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise _without_picture(header)
     meta = getattr(whole, "file_meta", None) or FileMetaDataset()
     if "TransferSyntaxUID" not in meta:
@@ -208,7 +222,18 @@ def _values(data: bytes, header: Dataset, frame: int) -> NDArray[Any]:
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
         whole.file_meta = meta
+    # What viewers do without, and pydicom does not.
+    for read in (whole, header):
+        read.PhotometricInterpretation = _kind_of_pixels(read)
+    if whole.get("SamplesPerPixel", 1) > 1:
+        whole.PlanarConfiguration = int(whole.get("PlanarConfiguration") or 0)
     return pixel_array(whole, index=frame)
+
+
+def _kind_of_pixels(dataset: Dataset) -> str:
+    """The Photometric Interpretation as the standard spells it; where it is empty, what samples are in use for."""
+    usual = "RGB" if dataset.get("SamplesPerPixel", 1) > 1 else "MONOCHROME2"
+    return str(dataset.PhotometricInterpretation or "").strip().upper() or usual
 
 
 def _take_from_groups(dataset: Dataset, frame: int) -> None:
@@ -241,8 +266,9 @@ def _to_rgb(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
         return _scaled(values[..., :3], 0, 2 ** int(dataset.BitsStored) - 1)
     if values.ndim != 2 or not kind.startswith("MONOCHROME"):
         raise UnreadableDicom(f"a DICOM picture of a kind that is not known ({kind}, shape {values.shape})")
-    top = _top_of_range(values, dataset)
-    low, high = (0.0, float(top)) if top else _limits(values, dataset)
+    tables = _Tables.of(dataset)
+    top = _top_of_range(values, dataset, tables)
+    low, high = (0.0, float(top)) if top else _limits(values, dataset, tables)
     # Files of the modules for digital X-rays say both of one inversion (PS3.3 C.8.11.3: Presentation LUT Shape).
     inverse = kind == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE"
     shown = np.empty((*values.shape, 3), dtype=np.uint8)
@@ -250,46 +276,70 @@ def _to_rgb(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
         if top > 255:
             grey = (values[part].astype(np.float64) * (256 / (top + 1))).clip(0, 255).astype(np.uint8)
         else:
-            grey = _scaled(values[part] if top else _windowed(values[part], dataset), low, high)
+            grey = _scaled(values[part] if top else _windowed(values[part], dataset, tables), low, high)
         shown[part] = (255 - grey if inverse else grey)[..., None]
     return shown
 
 
-def _windowed(values: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """The tables of a header: that of the modality transform, and the first of those for viewing (VOI)."""
+
+    modality: LookupTable | None
+    viewing: LookupTable | None
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> _Tables:
+        """Read them. Raises UnreadableDicom for one that does not hold what its descriptor says."""
+        signed = dataset.get("PixelRepresentation") == 1
+        below = signed or _rescale(dataset)[1] < 0
+        try:
+            modality = read_table(dataset, "ModalityLUTSequence", signed=signed)
+            return cls(modality, read_table(dataset, "VOILUTSequence", signed=below and modality is None))
+        except UnreadableTable as error:
+            raise UnreadableDicom(str(error)) from error
+
+
+def _rescale(dataset: Dataset) -> tuple[float, float]:
+    """Slope and intercept of the modality transform."""
+    return float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+
+
+def _windowed(values: NDArray[Any], dataset: Dataset, tables: _Tables) -> NDArray[Any]:
     """Stored values after the modality transform and the header's table or window, where it has one."""
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_windowing
 
-    values = np.nan_to_num(np.asarray(apply_modality_lut(values, dataset), dtype=np.float64))
-    if dataset.get("VOILUTSequence"):
-        return np.asarray(apply_voi_lut(values.round().astype(np.int64), dataset))
-    return np.asarray(apply_voi_lut(values, dataset)) if _window(dataset) else values
+    slope, intercept = _rescale(dataset)
+    modal = (
+        tables.modality.apply(values) if tables.modality else values.astype(np.float64) * slope + intercept
+    )
+    given = np.nan_to_num(np.asarray(modal, dtype=np.float64))
+    if tables.viewing:
+        return tables.viewing.apply(given)
+    return np.asarray(apply_windowing(given, dataset)) if _window(dataset) else given
 
 
-def _limits(values: NDArray[Any], dataset: Dataset) -> tuple[float, float]:
+def _limits(values: NDArray[Any], dataset: Dataset, tables: _Tables) -> tuple[float, float]:
     """What `_windowed` gives for black and for white."""
-    from pydicom.pixels.processing import apply_voi_lut
+    from pydicom.pixels.processing import apply_windowing
 
-    if dataset.get("VOILUTSequence"):
-        return 0.0, _white_of_table(dataset)
+    if tables.viewing:
+        return 0.0, tables.viewing.white
     if _window(dataset):
         # What the window's ends become depends on the header: two values far outside show it.
-        low, high = map(float, apply_voi_lut(np.array([-1e12, 1e12]), dataset))
+        low, high = map(float, apply_windowing(np.array([-1e12, 1e12]), dataset))
         return low, high
-    sample = _windowed(_sample(values, dataset), dataset)
+    sample = _windowed(_sample(values, dataset), dataset, tables)
     low, high = map(float, np.percentile(sample, [0.5, 99.5]))
     return (low, high) if high > low else (float(sample.min()), float(sample.max()))
 
 
-def _top_of_range(values: NDArray[Any], dataset: Dataset) -> int:
+def _top_of_range(values: NDArray[Any], dataset: Dataset, tables: _Tables) -> int:
     """The largest that stored values (h, w) can be, where nothing says how to show them and they use that range, or 0.
 
     Where a header has no table and no window the standard takes stored values for what is to be seen (PS3.3 A.8.3.4).
     """
-    slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
-    rescaled = slope != 1 or intercept != 0
-    stated = (
-        rescaled or _window(dataset) or dataset.get("VOILUTSequence") or dataset.get("ModalityLUTSequence")
-    )
+    stated = _rescale(dataset) != (1, 0) or _window(dataset) or tables.viewing or tables.modality
     if stated or values.dtype.kind != "u":
         return 0
     bits = int(dataset.BitsStored)
@@ -310,19 +360,6 @@ def _sample(values: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
     padding = dataset.get("PixelPaddingValue")
     inside = sample[finite & (sample != padding)] if padding is not None else sample[finite]
     return inside if inside.size else sample.ravel()
-
-
-def _white_of_table(dataset: Dataset) -> float:
-    """What the first VOI table gives for white: the end of its range.
-
-    Many tables of 10 or 12 bits say that they have 16: then the range is that of the bits which their values use.
-    """
-    from pydicom.pixels.processing import apply_voi_lut
-
-    entries, first, bits = map(int, dataset.VOILUTSequence[0].LUTDescriptor)
-    values = np.arange(first, first + (entries or 2**16), dtype=np.int64)
-    used = int(np.max(apply_voi_lut(values, dataset))).bit_length()
-    return 2.0 ** (used if 0 < used <= bits - _SPARE_BITS else bits) - 1
 
 
 def _window(dataset: Dataset) -> bool:
@@ -389,6 +426,10 @@ def _reading() -> Iterator[None]:
         reason = " ".join(str(error).split())
         if "missing dependencies" in reason:
             reason = f"no decoder for its compression is installed (install cdsel-backend[dicom]): {reason}"
+        if "MPEG" in reason or "HEVC" in reason:
+            raise UnreadableDicom(
+                "a video in a DICOM file, which is not read: export its frames as pictures"
+            ) from error
         if "less than expected" in reason:
             raise UnreadableDicom("the DICOM file ends too early: bring it here again") from error
         raise UnreadableDicom(

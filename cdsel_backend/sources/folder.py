@@ -28,6 +28,21 @@ IMAGES = frozenset(
     }
     | {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".dcm", ".dicom", ".ima"}
 )
+NOT_READ = (
+    ((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar"), "an archive is not read: unpack it into the folder"),
+    ((".heic", ".heif"), "HEIC is not read: export it as JPEG or PNG"),
+    (
+        (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd"),
+        "a volume is not read: export its slices as PNG or DICOM",
+    ),
+    (
+        (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".czi"),
+        "a slide is not read: export its tiles as PNG or JPEG",
+    ),
+    ((".mp4", ".avi", ".mov", ".mpg", ".mpeg", ".wmv"), "a video is not read: export its frames as pictures"),
+    ((".cr2", ".cr3", ".nef", ".arw", ".dng", ".psd"), "of no format that is read: export it as JPEG or PNG"),
+)
+"""Images in files that are not read, and which would else be missed: how names end, and why with the fix."""
 FOLDER = "folder"  # the variable that says which folder below the source's an image lies in
 
 
@@ -44,7 +59,8 @@ class FolderSource:
 
     def _items(self) -> Iterator[SourceItem]:
         for found in self._files.list():
-            if found.problem is not None or _is_image(found):
+            problem = found.problem or _not_read(found)
+            if problem is not None or _is_image(found):
                 folder = found.path.rpartition("/")[0]
                 if folder and may_be_dicom(found.path):  # archives name them by the patient
                     folder = self._files.hashed(FOLDER, folder)
@@ -53,7 +69,7 @@ class FolderSource:
                     image=found.path,
                     data={FOLDER: folder} if folder else {},
                     stamp=found.stamp,
-                    problem=found.problem,
+                    problem=problem,
                     unlisted=found.unlisted,
                 )
 
@@ -76,6 +92,13 @@ def may_be_dicom(path: str) -> bool:
         PurePosixPath(path).suffix.lower() in ("", ".dcm", ".dicom", ".ima")
         or PurePosixPath(path).suffix[1:].isdecimal()
     )
+
+
+def _not_read(found: Found) -> str | None:
+    """Why a file that holds an image is not read, by its name; None for another one."""
+    name = PurePosixPath(found.path).name.lower()
+    known = (why for endings, why in NOT_READ if name.endswith(endings))
+    return None if name.startswith(".") else next(known, None)
 
 
 def _is_image(found: Found) -> bool:

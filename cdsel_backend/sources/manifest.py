@@ -9,8 +9,9 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, BinaryIO, cast
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.source import Listing, SourceError, SourceItem
@@ -34,6 +35,9 @@ NAMES = (
 )
 WEB = ("http://", "https://")
 BATCH = 4096  # rows of a Parquet file in memory at once
+LOOKED_AT = (
+    1000  # rows by which the column of the images is chosen: not each record of JSON lines has every key
+)
 
 _LEFT_OUT = object()
 
@@ -84,7 +88,7 @@ class ManifestSource:
         try:
             with self._table.open(self._name) as file:
                 yield from self._from_rows(reader(file))
-        except SourceError as error:
+        except (SourceError, UsageError) as error:
             raise SourceError(f"{self.address}: {error}") from error
         except UnicodeDecodeError as error:
             raise SourceError(f"{self.address} is no text in UTF-8 ({error}): save it as UTF-8") from error
@@ -99,13 +103,15 @@ class ManifestSource:
             raise SourceError(f"{self.address} {said}") from error
 
     def _from_rows(self, rows: Iterator[Row]) -> Iterator[SourceItem]:
-        column = self._image
-        for number, row in rows:
+        ahead = list(islice(rows, LOOKED_AT))
+        read = [row for _, row in ahead if not isinstance(row, str)]
+        if ahead and not read:
+            raise _unread(ahead)
+        column = _image_column(read, self._image) if read else ""
+        for number, row in chain(ahead, rows):
             if isinstance(row, str):
                 yield SourceItem(f"row {number}", "", {}, problem=f"row {number}: {row}")
                 continue
-            if column is None or (number == 1 and column not in row):
-                column = _image_column(row, self._image)
             image = row.get(column)
             data = {name: value for name, value in row.items() if name != column and value is not None}
             if not isinstance(image, str) or not image.strip():
@@ -115,25 +121,58 @@ class ManifestSource:
             yield SourceItem(image.strip(), plain_path(image.strip()), data)
 
 
-def _image_column(row: Mapping[str, Any], named: str | None) -> str:
-    by_name = {name.strip().lower(): name for name in row}
-    if named is not None:
-        if named in row:
-            return named
-        raise SourceError(f"there is no column {named!r}; the columns are {', '.join(row)} (--image)")
-    for name in NAMES:
-        if name in by_name:
-            return by_name[name]
-    raise SourceError(
-        f"which column names the image? The columns are {', '.join(row)}; name it by --image COLUMN"
+def _unread(rows: Sequence[Row]) -> SourceError:
+    """What to raise for a table of whose first rows none can be read."""
+    number, reason = rows[0]
+    return SourceError(
+        f"none of its {number_of(len(rows), 'row')} can be read; row {number}: {reason}. Of JSON one object a line is "
+        "read (jq -c '.[]' FILE writes a list so); a CSV file has a header and as many cells in each row"
     )
 
 
+def _image_column(rows: Sequence[Mapping[str, Any]], named: str | None) -> str:
+    """The column with the images' paths, by the first rows of a table.
+
+    Raises:
+        SourceError: there is none of that name, or of a known one; or it holds something else than text.
+    """
+    filled: dict[str, bool] = {}  # column -> whether one of the rows has text there
+    for row in rows:
+        for name, value in row.items():
+            filled[name] = filled.get(name, False) or (isinstance(value, str) and bool(value.strip()))
+    if named is not None:
+        if named not in filled:
+            raise SourceError(f"there is no column {named!r}; the columns are {', '.join(filled)} (--image)")
+        found = [named]
+    else:
+        by_name = {name.strip().lower(): name for name in reversed(filled)}
+        found = [by_name[name] for name in NAMES if name in by_name]
+        if not found:
+            raise SourceError(
+                f"which column names the image? The columns are {', '.join(filled)}; name it by --image COLUMN"
+                + _nested(rows)
+            )
+    column = next((name for name in found if filled[name]), found[0])
+    values = [value for row in rows if (value := row.get(column)) is not None]
+    if values and all(isinstance(value, (Mapping, list)) for value in values):
+        raise SourceError(
+            f"the column {column!r} holds nested values, such as {str(values[0])[:80]}, where the path of an image is "
+            "needed: write the path as text, in a column of its own, and the images as files"
+        )
+    return column
+
+
+def _nested(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What to do where a record holds the column in another object, as a task of Label Studio does."""
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, Mapping) and {str(inner).lower() for inner in value} & {*NAMES}:
+                return f", or write the object in {name!r} flat, one a line (jq -c '.{name}')"
+    return ""
+
+
 def _csv_rows(file: BinaryIO) -> Iterator[Row]:
-    try:
-        names, rows = csv_cells(file)
-    except UsageError as error:
-        raise SourceError(str(error)) from error
+    names, rows = csv_cells(file)
     if not any(names):
         raise SourceError("the table is empty: a header and a row for each image are needed")
     for number, cells in enumerate(rows, start=1):
@@ -144,7 +183,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
         elif len(cells) != len(names):
             yield number, f"{number_of(len(cells), 'value')} for {number_of(len(names), 'column')}"
         else:
-            yield number, {name: cell for name, cell in zip(names, cells, strict=True) if name and cell != ""}
+            yield number, {name: cell or None for name, cell in zip(names, cells, strict=True) if name}
 
 
 def _json_rows(file: BinaryIO) -> Iterator[Row]:
@@ -157,7 +196,8 @@ def _json_rows(file: BinaryIO) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             yield number, f"no JSON ({error})"
             continue
-        yield number, _plain(row) if isinstance(row, dict) else "no JSON object"
+        for one in row if isinstance(row, list) else [row]:  # a list on a line of its own
+            yield number, _plain(one) if isinstance(one, dict) else "no JSON object"
 
 
 def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
@@ -165,9 +205,26 @@ def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
         from pyarrow import parquet
     except ImportError:
         raise SourceError("Parquet files need pyarrow: install cdsel-backend[parquet]") from None
+    if file.read(4) != b"PAR1":
+        raise SourceError(
+            "it cannot be read: it is no Parquet file, whatever its name says; write it anew, or as CSV"
+        )
+    file.seek(0)
     number = 0
-    table: Any = parquet
-    for batch in table.ParquetFile(file).iter_batches(batch_size=BATCH):
+    table = cast(Any, parquet).ParquetFile(file)
+    schema = table.schema_arrow
+    double = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if double:
+        raise SourceError(
+            f"it names {', '.join(map(repr, double))} more than once: rename one of the columns"
+        )
+    kinds = {field.name: str(field.type) for field in schema if field.name.strip().lower() in NAMES}
+    if kinds and all("binary" in kind for kind in kinds.values()):  # also of datasets: struct<bytes, path>
+        raise SourceError(
+            f"the column {next(iter(kinds))!r} holds the images themselves: write them as files, and their paths into "
+            "that column"
+        )
+    for batch in table.iter_batches(batch_size=BATCH):
         for row in batch.to_pylist():
             number += 1
             yield number, _plain(row)
