@@ -283,6 +283,14 @@ MARCH = ("2020-03-01 to 2020-03-05", "2020-03-23 to 2020-03-28")
         ([f"2020-03-{1 + i % 28:02}" if i % 2 else f"{1 + i % 28:02}.03.2020" for i in range(280)], MARCH),
         ([f"3/{1 + i % 28}/2020" if i % 2 else f"{1 + i % 28} Mar 2020" for i in range(280)], MARCH),
         ([f"3/{1 + i % 28}/2020" if i % 2 else f"{1 + i % 28:02}.03.2020" for i in range(280)], MARCH),
+        ([f"{4 + i % 3}'{i % 12}\"" for i in range(300)], ("4'0\"-4'3\"", "6'5\"-6'11\"")),
+        ([f"{4 + i % 3} ft {i % 12} in" for i in range(300)], ("4'0\"-4'3\"", "6'5\"-6'11\"")),
+        ([f"{4 + i % 5}.{i % 9} % ({20 + i % 60} mmol/mol)" for i in range(300)], ("4-4.8 %", "8-8.8 %")),
+        ([f"{150 + i % 50} cm (5'{i % 12}\")" for i in range(300)], ("150-159 cm", "190-199 cm")),
+        ([f"{1 + i % 12:02}/{(95 + i % 7) % 100:02}" for i in range(300)], ("1995-01 to 1996-04", "2000-08 to 2001-12")),
+        ([f"{1 + i % 9}e3" if i % 2 else f"{1 + i % 9}.5e3" for i in range(300)], ("1000-2000", "8000-9500")),
+        ([f"{20 + i % 60}{' H' if i % 60 > 50 else '*' if i % 60 < 3 else ''}" for i in range(300)], ("20-31", "68-79")),
+        ([f"{i % 9} y {i % 12} m" if i % 9 else f"{i % 12} m" for i in range(300)], ("0-1.58 years", "7.08-8.92 years")),
         ([43_891 + i % 28 if i % 2 else f"2020-03-{1 + i % 28:02}" for i in range(280)], MARCH),
     ],
 )  # fmt: skip
@@ -304,11 +312,26 @@ def test_what_only_looks_like_a_time_or_a_number_stays_a_level():
         [f"1:{10 + 5 * (i % 8)}" for i in range(300)],
         [f"{i % 9 * 10}-{i % 9 * 10 + 9}" for i in range(300)],  # ranges throughout are levels already
         [f"{i % 5}+" for i in range(300)],
+        [f"{1 + i % 9}e3" for i in range(300)],  # codes, as of wards
+        [f"{i % 9} (L)" for i in range(300)],  # the side
+        [f"{i % 40}'" for i in range(300)],  # minutes, or feet
+        [f"{3 + i % 10:02}/15" for i in range(300)],  # points of 15
         [f"{i % 9}0s" for i in range(300)],  # decades of life, not seconds
     ):
         column = read(values, "age")
         assert (column.kind, column.excluded) == ("categorical", None)
         assert set(column.levels) == set(values)
+
+
+def test_month_and_year_of_two_digits_are_read_where_nothing_else_is_meant():
+    months = [f"{1 + i % 12:02}/{18 + i % 7}" for i in range(300)]
+    for name in ("exam_date", "Monat", "monthOfExam"):
+        assert read(months, name).levels[0].startswith("2018-01 to ")
+    days = [f"{1 + i % 12:02}/{1 + i % 28:02}" for i in range(300)]
+    for name, values in (("field", months), ("exam_date", days)):
+        whole, *parts = read_columns([{name: value} for value in values])
+        assert "holds 2 numbers in each value" in whole.excluded
+        assert [column.name for column in parts] == [f"{name} (1st number)", f"{name} (2nd number)"]
 
 
 def test_times_of_dicom_are_times_where_the_field_says_so():
@@ -342,6 +365,7 @@ def test_seconds_since_1970_are_dates_where_the_field_says_that_it_is_a_time(a_s
     [
         ("blood_pressure", "{}/{}", ("blood_pressure (systolic)", "blood_pressure (diastolic)")),
         ("BP", "{} / {} mmHg", ("BP (systolic)", "BP (diastolic)")),
+        ("score", "{} ({})", ("score (1st number)", "score (2nd number)")),
         ("size", "{} x {} mm", ("size (1st number)", "size (2nd number)")),
         ("lesion", "{}mm × {}mm", ("lesion (1st number)", "lesion (2nd number)")),
         ("spacing", "{}\\{}", ("spacing (1st number)", "spacing (2nd number)")),

@@ -39,7 +39,14 @@ from cdsel_backend.pool.column_levels import (
 )
 from cdsel_backend.pool.columns import FILE_PREFIX, Column
 from cdsel_backend.pool.dates import MONTH_AS_NUMBER, MOSTLY, Style, ambiguous_dates, unix_style
-from cdsel_backend.pool.field_words import last_word, named_as, names_age, names_date, names_moment
+from cdsel_backend.pool.field_words import (
+    last_word,
+    named_as,
+    names_age,
+    names_date,
+    names_moment,
+    names_month,
+)
 from cdsel_backend.pool.fields import Fields
 from cdsel_backend.pool.level_names import day, short
 from cdsel_backend.pool.no_value import is_no_value
@@ -206,7 +213,7 @@ def _as_written_numbers(field: _Field) -> Column | None:
     tidied = [tidy(str(given)) for given in field.different]
     codes = field.codes.tolist()
     texts = [tidied[code] for code, value in zip(codes, field.values, strict=True) if value is not None]
-    reading = find_reading(texts, clock=clock)
+    reading = find_reading(texts, clock=clock, month=names_month(field.name))
     if reading is None or (reading.unit == "s" and names_age(field.name)):  # 20s, 30s: decades of life
         return None
     if reading.dates or reading.times or reading.count(Counter(texts)) > field.plain:

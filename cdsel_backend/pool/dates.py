@@ -75,11 +75,13 @@ _MONTH_NAMED = (
 _YEAR = r"(?P<year>(?:19|20)\d\d)"
 _NUMBERED = r"(?P<number>0?[1-9]|1[0-2])"
 _MONTH_AND_SHORT_YEAR = re.compile(rf"{_MONTH}[-/. ]+['’]?(?P<year>\d\d)")
+_MONTH_AND_TWO_DIGITS = re.compile(r"(?P<number>0[1-9]|1[0-2])/(?P<year>\d\d)")
 _MONTHS_ONLY = (
     re.compile(rf"{_YEAR}[-/.]{_NUMBERED}"),
     re.compile(rf"{_NUMBERED}[-/.]{_YEAR}"),
     re.compile(rf"{_MONTH}(?:[-/. ,]+| de ){_YEAR}", re.IGNORECASE),
     _MONTH_AND_SHORT_YEAR,
+    _MONTH_AND_TWO_DIGITS,
 )
 _DAY_OF_MONTH = re.compile(
     rf"{_YEAR}([-/.]){_NUMBERED}\2\d{{1,2}}"
@@ -95,6 +97,7 @@ _PARTS_OF_YEARS: Mapping[Literal["months", "quarters", "weeks"], tuple[re.Patter
     "weeks": _WEEKS,
 }
 MONTH_AS_NUMBER = re.compile(r"(?:0?[1-9]|1[0-2])\.(?:19|20)\d\d|(?:19|20)\d\d\.(?:0[1-9]|1[0-2])")
+_LEAST_MONTHS = 7  # different texts such as 03/20, by which they are told from days
 _SERIAL_START = datetime(1899, 12, 30, tzinfo=timezone.utc)  # the day 0 of spreadsheets
 _SERIAL = re.compile(r"[2-5]\d{4}(?:\.\d+)?")  # among other dates: 1954 to 2064
 _FIRST_UNIX, _LAST_UNIX = 631_152_000, 2_208_988_800  # 1990 to 2040
@@ -121,13 +124,16 @@ _ISO_DURATION = re.compile(
 _DICOM_TIME = re.compile(r"(?P<h>[01]\d|2[0-3])(?P<m>[0-5]\d)(?P<s>[0-5]\d)(?:\.\d+)?")
 
 
-def date_styles(texts: Sequence[str]) -> list[Style]:
-    """The styles worth trying for the dates of a field, the likelier first; nothing where none of the texts is one."""
+def date_styles(texts: Sequence[str], *, month: bool = False) -> list[Style]:
+    """The styles worth trying for the dates of a field, the likelier first; nothing where none of the texts is one.
+
+    `month`: whether the field's name says that they are dates or months.
+    """
     found: list[Style] = [
         style
         for style, patterns in _PARTS_OF_YEARS.items()
         if any(_part_of_year(text, style) for text in texts if any(p.fullmatch(text) for p in patterns))
-        and not (style == "months" and _days_without_year(texts))
+        and not (style == "months" and (_days_without_year(texts) or not _are_months(texts, month)))
     ]
     days: list[Style] = []
     if any(_COMPACT.fullmatch(text) or _YEAR_FIRST.fullmatch(text) for text in texts):
@@ -151,6 +157,21 @@ def _days_without_year(texts: Sequence[str]) -> bool:
     """Whether Mar-05 is a day in March: then numbers of a month's beginning and of its end occur."""
     numbers = {int(found["year"]) for found in map(_MONTH_AND_SHORT_YEAR.fullmatch, texts) if found}
     return bool(numbers) and min(numbers) <= 5 and 28 <= max(numbers) <= 31
+
+
+def _are_months(texts: Sequence[str], named: bool) -> bool:
+    """Whether 03/20, where most texts are such, is March 2020 and not the 20th of March or two numbers.
+
+    A number beyond 31 is a year, and so is each where the field's name says a date and they do not range as days do.
+    """
+    found = [match for match in map(_MONTH_AND_TWO_DIGITS.fullmatch, texts) if match]
+    if len(found) < len(texts) / 2:  # others say what they are
+        return True
+    years = {int(match["year"]) for match in found}
+    days = min(years) <= 5 and 28 <= max(years) <= 31
+    if len(found) < MOSTLY * len(texts) or len(years) == 1:
+        return False
+    return max(years) > 31 or (named and not days and len(found) >= _LEAST_MONTHS)
 
 
 def unix_style(least: float, greatest: float) -> Style:

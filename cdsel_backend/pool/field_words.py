@@ -20,6 +20,7 @@ _AMOUNT_WORD = re.compile(
 _NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _AGE_WORD = re.compile(r"age|decade|jahrzehnt|alter", re.IGNORECASE)
 _DATE_WORDS = ("date", "datum")
+_MONTH_WORDS = frozenset((*_DATE_WORDS, "month", "monat", "mois", "mes"))
 _MOMENT_WORD = re.compile(
     "timestamps?|ts|epoch|unix|time|date|datum|datetime|zeit|zeitstempel|created|updated|modified|acquired|uploaded|"
     "taken|recorded|at|utc"
@@ -52,6 +53,11 @@ def names_age(name: str) -> bool:
 def names_date(name: str) -> bool:
     """Whether a field's name says that it holds dates."""
     return last_word(name) in _DATE_WORDS
+
+
+def names_month(name: str) -> bool:
+    """Whether a field's name says that it holds dates or months."""
+    return not _MONTH_WORDS.isdisjoint(map(str.casefold, _NAME_PART.findall(name)))
 
 
 def names_moment(name: str) -> bool:

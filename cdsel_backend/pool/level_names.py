@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cdsel_backend.pool.cleaning import level_text
 from cdsel_backend.pool.dates import clock_text, date_text
 from cdsel_backend.pool.gestation import weeks_text
+from cdsel_backend.pool.heights import feet_text
 from cdsel_backend.pool.quantities import has_sign, number_text
 from cdsel_backend.pool.values import Reading
 
@@ -23,6 +24,8 @@ def level_of_value(value: str | float | datetime, reading: Reading | None) -> st
     """A level by the one value that it has."""
     if reading is not None and reading.gestation and isinstance(value, float):
         return with_unit(weeks_text(value), reading)
+    if reading is not None and reading.heights and isinstance(value, float):
+        return feet_text(value)
     if reading is not None and reading.times and isinstance(value, float):
         return clock_text(value, exact=bool(value % 60))
     return with_unit(level_text(value), reading)
@@ -47,6 +50,8 @@ def range_names(
         exact = bool((known % 60).any())
         labels = ["-".join(dict.fromkeys(clock_text(x, exact=exact) for x in pair)) for pair in bounds]
         return _distinct(labels)
+    if reading is not None and reading.heights:
+        return _distinct(["-".join(dict.fromkeys(map(feet_text, pair))) for pair in bounds])
     dash = " to " if known.min() < -TINY else "-"
     gestation = reading is not None and reading.gestation
     # Where all are `< 5`, `< 7`, no level need say so.

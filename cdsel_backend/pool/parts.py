@@ -1,5 +1,7 @@
 """Fields whose texts hold several numbers each: a blood pressure 120/80, a size 12 x 8 mm, a pixel spacing 0.5\\0.5.
 
+Of `20 (2)`, too, each number is a variable: whether the second is a deviation, a count or a grade, nothing says.
+
 As one text each is nearly unique; its numbers are variables of their own.
 """
 
@@ -10,8 +12,9 @@ from collections.abc import Sequence
 
 from cdsel_backend.pool.dates import MOSTLY
 
-_PART = re.compile(r"(?P<number>(?:[<>≤≥]\s*)?-?\d+(?:[.,]\d+)?)\s*(?P<unit>[^\W\d_]{0,5}\.?)")
+_PART = re.compile(r"(?P<number>(?:[<>≤≥]\s*)?-?\d+(?:[.,]\d+)?)\s*(?P<unit>%|[^\W\d_]{0,5}\.?)")
 _LIST = re.compile(r"\[(.*)\]|\((.*)\)")
+_BRACKETS = re.compile(r"([^()]+)\(([^()]+)\)")
 _COMMA = re.compile(r",\s*|\s+")
 _BETWEEN = re.compile(r"\s*[x×*⨯]\s*", re.IGNORECASE)
 _PRESSURE = re.compile(
@@ -37,19 +40,25 @@ def part_names(name: str, texts: Sequence[str], *, levels: bool = True) -> tuple
 
 
 def parts_of(text: str) -> tuple[str, ...]:
-    """The numbers of a text, each with the unit behind the last; nothing where they are not several."""
+    """The numbers of a text, each with the unit behind the last; nothing where they are not several.
+
+    Of two of which one stands in brackets each has its own unit.
+    """
     given = _split(text)
     found = [_PART.fullmatch(part.strip()) for part in given]
     parts = [part for part in found if part is not None]
     if not 2 <= len(parts) == len(found) <= len(_ORDINALS):
         return ()
-    return tuple(f"{part['number']} {parts[-1]['unit']}".strip() for part in parts)
+    own = _BRACKETS.fullmatch(text) is not None
+    return tuple(f"{part['number']} {(part if own else parts[-1])['unit']}".strip() for part in parts)
 
 
 def _split(text: str) -> Sequence[str]:
     """The parts of a text: of 120/80, 12 x 8 mm, 0.5\\0.5 (DICOM), [0.5, 0.5] and 48.1, 11.5."""
     if found := _LIST.fullmatch(text):
         return _COMMA.split(next(part for part in found.groups() if part is not None))
+    if found := _BRACKETS.fullmatch(text):
+        return found.groups()
     if "/" in text:
         return text.split("/", 1)
     for mark in ("\\", ", "):

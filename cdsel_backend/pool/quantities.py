@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from cdsel_backend.pool.heights import inches_of
 from cdsel_backend.pool.units import unit_of
 
 MARKS: tuple[Literal[".", ","], ...] = (".", ",")
@@ -38,6 +39,10 @@ _MONEY = (
 )
 _PLUS_MINUS = re.compile(
     rf"(?P<number>{NUMBER})\s*(?P<unit>[^\d\s±+]{{0,8}}?)\s*(?:±|\+/?-)\s*{NUMBER}\s*(?P<rest>[^\d]*)"
+)
+_UNIT = r"[^\d\s<>=()\[\]][^<>=()\[\]]{0,15}?"
+_CONVERTED = re.compile(
+    rf"(?P<given>[<>≤≥]?\s*{NUMBER}\s*(?P<unit>{_UNIT}))\s*[(\[]\s*(?:[<>≤≥]\s*)?(?P<again>{NUMBER}\s*(?P<other>{_UNIT}))\s*[)\]]"
 )
 _TIMES_TEN = re.compile(
     r"(?<=\d)\s*[x×·*⋅]\s*10(?:(?:\^|\*\*)\s*([-+]?\d{1,2})|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))(?!\d)", re.IGNORECASE
@@ -112,13 +117,21 @@ def decimal_mark(texts: Sequence[str]) -> Literal[".", ","]:
 
 
 def bare(text: str) -> str:
-    """A text with its number first, as `float` writes it: money with its currency last, without `± 2` and `x 10^3`."""
+    """A text with its number first, as `float` writes it: money with its currency last, without `± 2` and `x 10^3`.
+
+    What stands behind it in brackets, in another unit, is the same once more: 5.3 % (34 mmol/mol).
+    """
     text = in_ascii(text).replace("° C", "°C").replace("° F", "°F")
     for pattern in _MONEY:
         found = pattern.fullmatch(text)
         if found:
             minus = "-" if found["debt"] or "-" in found["minus"] + found["after"] else ""
             return f"{found['sign']}{minus}{found['amount'].strip()} {found['currency']}"
+    found = _CONVERTED.fullmatch(text)
+    if found and (unit := unit_of(found["unit"])):
+        other = unit_of(found["other"])
+        if (other and other != unit) or inches_of(found["again"]) is not None:
+            return found["given"]
     found = _PLUS_MINUS.fullmatch(text)
     if found:
         text = f"{found['number']} {found['unit'] or found['rest']}".strip()

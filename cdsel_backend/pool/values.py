@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from cdsel_backend.pool.dates import MOSTLY, Style, are_times, date_styles, moment_of, seconds_of
 from cdsel_backend.pool.gestation import GESTATION, LEAST_WEEKS, weeks_of
+from cdsel_backend.pool.heights import are_heights, inches_of
 from cdsel_backend.pool.quantities import (
     MARKS,
     NUMBER,
@@ -28,6 +29,7 @@ from cdsel_backend.pool.units import YEARS
 _LOOKED_AT = 2000  # different texts, evenly spaced, from which the reading is chosen
 _AGE = re.compile(r"(\d{1,3})([DWMY])", re.IGNORECASE)  # DICOM's "age string"
 _LETTERS = {unit[0]: years for unit, years in YEARS.items()}
+_AGE_APART = re.compile(r"(\d{1,3}) ([dwmy])")  # beside ages in words alone: `5 m` may be metres
 _LEAST_TIMES = 7  # different texts: fewer are levels as they stand
 _YEARS_AND_MONTHS = re.compile(
     r"(\d{1,3})\s*(?:years?|yrs?|y)\.?,?\s*(?:and\s*)?(\d{1,2})\s*(?:months?|mos?|m)\.?", re.IGNORECASE
@@ -51,6 +53,12 @@ _FROM_TO = re.compile(
 _PLAIN_SHARE = (
     0.5  # of a field's texts must be numbers as they stand, where `90+` or `60-70` are read as numbers, too
 )
+_POINT_AND_POWER = re.compile(r"\d+[.,]\d+e\d+")
+_WHOLE_AND_POWER = re.compile(r"(\d+)e(\d{1,2})")
+_FLAG = re.compile(r"(?<=[\w%])(?:\s*[*!†↑↓]{1,2}| HH?| LL?|\s?[(\[](?:HH?|LL?|high|low)[)\]])$")
+"""What laboratories mark a number with that is out of range: 5.1 H, 3.2*, 140 (L)."""
+_NUMBERS = re.compile(NUMBER)
+_MOST_FLAGS = 0.5  # of a field's texts: where most have a letter, it is a unit
 _WITH_A_WORD = re.compile(rf"{NUMBER} (?P<word>[^\W\d_]\S{{1,19}})")
 
 
@@ -62,7 +70,9 @@ class Reading:
     Numbers carry the `unit`; ages are in years, dates in seconds since 1970 (UTC where they name no zone); a month, a
     quarter and a week are their first day, and `serial` dates the days that spreadsheets count. `times` are times of
     day, or durations, in seconds. Where a reading is `loose`, `90+` and `over 90` are 90 or just beyond, and `60-70`
-    is 65. `gestation` is in weeks: 38+2 is 38 weeks and 2 days. Where the unit is the field's `own_unit`, it is none
+    is 65. `gestation` is in weeks: 38+2 is 38 weeks and 2 days. `heights` are feet and inches, in inches: 5'11" is 71.
+    With `powers`, 1e3 is 1,000 and no code; marks of what is out of range, such as H in `5.1 H`, are passed over where
+    numbers are `flagged`. Where the unit is the field's `own_unit`, it is none
     that is known, but stands behind nearly all of its numbers.
     """
 
@@ -75,6 +85,9 @@ class Reading:
     loose: bool = False
     gestation: bool = False
     own_unit: bool = False
+    heights: bool = False
+    powers: bool = False
+    flagged: bool = False
 
     def number(self, text: str) -> float | None:
         """Return the number that a text says, or None."""
@@ -85,6 +98,12 @@ class Reading:
             return weeks_of(text)
         if self.times:
             return seconds_of(text)
+        if self.heights:
+            return inches_of(text)
+        if self.flagged:
+            text = _FLAG.sub("", text)
+        if self.powers:
+            text = _WHOLE_AND_POWER.sub(r"\1e+\2", text)
         if self.loose:
             between = _FROM_TO.fullmatch(text)
             if between:
@@ -95,7 +114,7 @@ class Reading:
             both = _YEARS_AND_MONTHS.fullmatch(text)
             if both:
                 return int(both[1]) + int(both[2]) / 12
-            age = _AGE.fullmatch(text)
+            age = _AGE.fullmatch(text) or _AGE_APART.fullmatch(text)
             if age:
                 return int(age[1]) * _LETTERS[age[2].lower()]
         if self.own_unit:
@@ -122,25 +141,46 @@ class Reading:
         return None if meta is None else cls(**meta)
 
 
-def find_reading(texts: Sequence[str], *, clock: bool = False) -> Reading | None:
+def find_reading(texts: Sequence[str], *, clock: bool = False, month: bool = False) -> Reading | None:
     """Return the reading under which a field's texts (not missing ones) are numbers, or None where they are none.
 
-    `clock`: whether the field's name says that they are times, so that 142233 is one.
+    `clock`: whether the field's name says that they are times, so that 142233 is one; `month`: that they are dates, or
+    parts of them, so that 03/20 is one.
     """
     different = sorted(set(texts))
     looked_at = different[:: max(1, len(different) // _LOOKED_AT)]
+    flagged = _has_flags(looked_at)
+    if flagged:
+        looked_at = [_FLAG.sub("", text) for text in looked_at]
     best, share = None, 0.0
-    for reading in _candidates(looked_at, clock=clock):
+    for reading in _candidates(looked_at, clock=clock, month=month):
         read = sum(reading.number(text) is not None for text in looked_at) / max(len(looked_at), 1)
         if read > share:
             best, share = reading, read
-    if best is not None and not best.dates and not best.times and _PLAIN_SHARE <= share < 1:
-        loose = replace(best, loose=True)
-        if sum(loose.number(text) is not None for text in looked_at) > share * len(looked_at):
-            best = loose
+    if best is not None and not best.dates and not best.times and not best.heights and share < 1:
+        for wider in (
+            {"powers": any(map(_POINT_AND_POWER.fullmatch, looked_at))},
+            {"loose": share >= _PLAIN_SHARE},
+        ):
+            trial = replace(best, **wider)
+            count = sum(trial.number(text) is not None for text in looked_at)
+            if count > share * len(looked_at):
+                best, share = trial, count / len(looked_at)
+    if flagged and best is not None:
+        best = replace(best, flagged=True)
     if best is None or best.count(Counter(texts)) < MOSTLY * len(texts):
         return None
     return best
+
+
+def _has_flags(texts: Sequence[str]) -> bool:
+    """Whether some of the texts are numbers that a laboratory marked, and all others such numbers without a mark."""
+    marked = [text for text in texts if _FLAG.search(text)]
+    if not 0 < len(marked) < _MOST_FLAGS * len(texts):
+        return False
+    units = Counter(_NUMBERS.sub("", _FLAG.sub("", text)).strip() for text in texts)
+    usual = units.most_common(1)[0]  # where the others have a unit, a letter alone is one, too
+    return usual[1] >= MOSTLY * len(texts)
 
 
 def several_units(texts: Sequence[str]) -> tuple[str, ...]:
@@ -152,12 +192,14 @@ def several_units(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(units)) if many and len(units) > 1 else ()
 
 
-def _candidates(texts: Sequence[str], *, clock: bool) -> list[Reading]:
+def _candidates(texts: Sequence[str], *, clock: bool, month: bool) -> list[Reading]:
     """The readings worth trying, the likelier first."""
     found: list[Reading] = []
     if len(texts) >= _LEAST_TIMES and (clock or are_times(texts)):
         found.append(Reading(times=True))
-    found += [Reading(dates=style) for style in date_styles(texts)]
+    found += [Reading(dates=style) for style in date_styles(texts, month=month)]
+    if are_heights(texts, _LEAST_TIMES):
+        found.append(Reading(heights=True))
     weeks = [float(week["weeks"]) for week in map(GESTATION.fullmatch, texts) if week]
     if len(weeks) >= _LEAST_TIMES and max(weeks) >= LEAST_WEEKS:
         found.append(Reading(unit="weeks", gestation=True))
