@@ -12,13 +12,16 @@ from filled import STUDIO_URL
 from world import POOL as WORLD_POOL
 from world import World
 
+from cdsel_backend.pool.browser import surely_hidden
 from cdsel_backend.reconcile.loop import check_settings
+from cdsel_backend.reconcile.queues import delivery_problems
 from cdsel_backend.reconcile.training_process import NOTHING_NEW, train_apart
 from cdsel_backend.reconcile.worker import Worker
 from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.activity import Request
+from cdsel_backend.store.pool_items import PoolTask
 from cdsel_backend.store.problems import NamedTask
 
 POOL = 12
@@ -49,6 +52,20 @@ def test_a_problem_has_a_since_is_dismissed_and_comes_back_when_it_occurs_anew(s
     store.note_problems(project, "worker", [])
     store.connect_project("http://studio", 1, problems={"extra parameters": []})
     assert shown() == {}
+
+
+def test_images_that_no_browser_shows_are_named_before_they_are_pushed_in_place(store):
+    project = store.connect_project("http://studio", 1, layers={"dashboard": {"delivery": "in_place"}})
+    images = [f"/data/upload/1/{i}.{'dcm' if i >= 250 else 'png'}" for i in range(300)]
+    store.sync_pool(project, [PoolTask(i, {"image": image}, image) for i, image in enumerate(images, 1)])
+    (said,) = delivery_problems(State(store, project))
+    assert "of 200 images that were looked at, 50 are of a kind that no browser shows" in said
+    assert "such as task 300: they are left out; set delivery to queue_project" in said
+    store.change_layer(project, lambda layers: ({**layers, "dashboard": {}}, []))
+    assert delivery_problems(State(store, project)) == []
+    assert surely_hidden("/a.png?x=1", {"image: format": "TIFF"})
+    assert not surely_hidden("/a.dcm", {"image: format": "PNG"})
+    assert surely_hidden("https://host/A.DCM?signature=1", {})
 
 
 def test_pages_say_since_when_and_an_admin_dismisses(store, tmp_path):

@@ -13,6 +13,7 @@ from cdsel_backend.pool.decode import MAX_PIXELS, Decoded, read_image
 LONGEST_SIDE = 4096  # pixels of a rendered picture
 
 _SHOWN = frozenset({"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF"})  # by Chromium and Firefox
+_HIDDEN = (".dcm", ".dicom", ".ima", ".tif", ".tiff", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm")
 _ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp"}
 
 
@@ -28,6 +29,14 @@ def why_not_shown(decoded: Decoded) -> str | None:
 def surely_shown(measures: Mapping[str, object]) -> bool:
     """Whether browsers show a file of which these `pool.measures` are known; False where it has to be looked at."""
     return measures.get(f"{FILE_PREFIX}format") in _SHOWN and measures.get(f"{FILE_PREFIX}bit depth") == 8
+
+
+def surely_hidden(address: str, measures: Mapping[str, object]) -> bool:
+    """Whether no browser shows a file, by its `pool.measures` where they are known, else by the end of its address."""
+    known = measures.get(f"{FILE_PREFIX}format")
+    if known is not None:
+        return known not in _SHOWN
+    return address.partition("?")[0].lower().endswith(_HIDDEN)
 
 
 def for_browser(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, str]:

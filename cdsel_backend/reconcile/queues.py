@@ -21,6 +21,7 @@ from cdsel_backend.labelstudio.queue_projects import (
     with_line,
 )
 from cdsel_backend.phrases import number_of
+from cdsel_backend.pool.browser import surely_hidden
 from cdsel_backend.project.addresses import dashboard
 from cdsel_backend.project.identity import known_project, note_project
 from cdsel_backend.project.wording import early_training
@@ -30,6 +31,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.journal import ACCOUNTS_FACT
 
 DESCRIBE_SECONDS = 15.0  # between two writings of our line while only its numbers move
+LOOKED_AT = 100  # of the first images of a pool, and of the last, for what browsers do not show
 ORIGIN = "annotators"
 LOST = "lost queues"  # the origin of the problem of queues that are gone
 
@@ -126,12 +128,25 @@ def look_up(context: Context, state: State) -> None:
 
 
 def delivery_problems(state: State) -> list[str]:
-    """That the delivery which is asked for is none for a pool outside Label Studio, as a sentence."""
-    if not state.queue_is_pool or state.resolved.settings.delivery != "in_place":
+    """What the delivery that is asked for cannot do with the images of this pool, as sentences.
+
+    It is said before the first push, which leaves such images out: browsers show the pool's own files.
+    """
+    if state.resolved.settings.delivery != "in_place":
+        return []
+    if state.queue_is_pool:
+        return [
+            "delivery in_place is for tasks of Label Studio, and the images of this pool are none: they are uploaded "
+            "into the connected project, which is their queue; set delivery to queue_project"
+        ]
+    seen = {item.id: item for item in state.store.ends_of_pool(state.project.id, LOOKED_AT)}
+    hidden = [item for item in seen.values() if surely_hidden(item.image, item.measures or {})]
+    if not hidden:
         return []
     return [
-        "delivery in_place is for tasks of Label Studio, and the images of this pool are none: they are uploaded into "
-        "the connected project, which is their queue; set delivery to queue_project"
+        f"delivery in_place shows annotators the pool's own files, and of {number_of(len(seen), 'image')} that were "
+        f"looked at, {len(hidden):,} are of a kind that no browser shows (DICOM, TIFF, JPEG 2000), such as task "
+        f"{hidden[0].task}: they are left out; set delivery to queue_project, for which a PNG is made of each"
     ]
 
 

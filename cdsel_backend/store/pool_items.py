@@ -231,6 +231,13 @@ class PoolItems(Database):
             yield part
             last = part[-1].id
 
+    def ends_of_pool(self, project: int, limit: int) -> list[Item]:
+        """The first items of a pool and the last, so many of each; in a small one some are both."""
+        table = schema.items
+        here = columns(Item, table).where(table.c.project == project, ~table.c.gone).limit(limit)
+        first = self._records(Item, here.order_by(table.c.id))
+        return first + (self._records(Item, here.order_by(table.c.id.desc())) if len(first) == limit else [])
+
     def items_by_id(self, ids: Collection[int]) -> dict[int, Item]:
         """Some items, by their ids."""
         return {row.id: row for row in some_items(self.engine, schema.items.c.id, ids)}
