@@ -61,7 +61,7 @@ def test_images_that_no_browser_shows_are_named_before_they_are_pushed_in_place(
     (said,) = delivery_problems(State(store, project))
     assert "of 200 images that were looked at, 50 are of a kind that no browser shows" in said
     assert "such as task 300: they are left out; set delivery to queue_project" in said
-    store.change_layer(project, lambda layers: ({**layers, "dashboard": {}}, []))
+    store.connect_project("http://studio", 1, layers={"dashboard": {"delivery": "queue_project"}})
     assert delivery_problems(State(store, project)) == []
     assert surely_hidden("/a.png?x=1", {"image: format": "TIFF"})
     assert not surely_hidden("/a.dcm", {"image: format": "PNG"})

@@ -158,11 +158,11 @@ def find_reading(texts: Sequence[str], *, clock: bool = False, month: bool = Fal
         if read > share:
             best, share = reading, read
     if best is not None and not best.dates and not best.times and not best.heights and share < 1:
-        for wider in (
-            {"powers": any(map(_POINT_AND_POWER.fullmatch, looked_at))},
-            {"loose": share >= _PLAIN_SHARE},
+        powers = any(map(_POINT_AND_POWER.fullmatch, looked_at))
+        for trial in (
+            replace(best, powers=powers),
+            replace(best, powers=powers, loose=share >= _PLAIN_SHARE),
         ):
-            trial = replace(best, **wider)
             count = sum(trial.number(text) is not None for text in looked_at)
             if count > share * len(looked_at):
                 best, share = trial, count / len(looked_at)
