@@ -751,12 +751,17 @@ def test_the_mosaic_counts_labels_and_estimates_the_rest_level_by_level(filled, 
     }
     assert rows.keys() == {"riverside", "hillside"}
     pool = Counter(site[item] for item in site if item in {row.id for row in state.items if not row.problem})
+    # What was drawn at twice the odds speaks for half as many images of the pool.
+    speaks_for = {row.item: row.represents or 1.0 for row in state.selections}
+    assert len(set(speaks_for.values())) > 1
     for level, values in rows.items():
-        labelled = [name for item, name in state.labels.items() if site[item] == level]
+        labelled = [(name, item) for item, name in state.labels.items() if site[item] == level]
         assert int(values[6]) == len(labelled)
-        share = f"{100 * labelled.count('benign') / len(labelled):.0f} %"
-        assert values[7] == share
-        assert (int(values[0]), values[1]) == (pool[level], share)  # estimated
+        names = [name for name, _ in labelled]
+        assert values[7] == f"{100 * names.count('benign') / len(names):.0f} %"
+        weights = np.array([speaks_for.get(item, 1.0) for _, item in labelled])
+        share = weights[np.array(names) == "benign"].sum() / weights.sum()
+        assert (int(values[0]), values[1]) == (pool[level], f"{100 * share:.0f} %")  # estimated
     assert working.get(f"/projects/{POOL}/confounders?variable=nothing").status_code == 200
 
 

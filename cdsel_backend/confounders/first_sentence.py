@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,14 +64,17 @@ def shares_apart(given: NDArray[np.float64]) -> tuple[int, int, int, float, floa
 
 
 def labels_by_level(
-    labelled: Iterable[tuple[Sequence[int], int]], classes: int, levels: int
+    labelled: Iterable[tuple[Sequence[int], int]],
+    classes: int,
+    levels: int,
+    weights: Iterable[float] = repeat(1.0),
 ) -> NDArray[np.float64]:
     """Labels counted by class and level (classes, levels).
 
-    labelled: of each image the classes that it shows and its level, as indices. An image that shows several classes
-    counts in equal parts.
+    labelled: of each image the classes that it shows and its level, as indices; weights: for how many images each
+    counts. An image that shows several classes counts in equal parts.
     """
     counts = np.zeros((classes, levels))
-    for codes, level in labelled:
-        counts[list(codes), level] += 1 / max(len(codes), 1)
+    for (codes, level), weight in zip(labelled, weights, strict=False):
+        counts[list(codes), level] += weight / max(len(codes), 1)
     return counts

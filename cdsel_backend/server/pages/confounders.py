@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -172,8 +174,8 @@ class Mosaics:
 def mosaics(state: State, variable: str) -> Mosaics | None:
     """Label by level in the pool, in the queue and among the labels.
 
-    What is not labelled is estimated level by level, from the labels of that level. The model is no better guide: it
-    is made to know little of the confounder.
+    What is not labelled is estimated level by level, from the labels of that level; one that was drawn at known odds
+    speaks for as many images as these say. The model is no better guide: it is made to know little of the confounder.
     """
     table = pool_tables().table(state)
     column = table.column(variable)
@@ -182,13 +184,16 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
     column = _commonest(column)
     labelled = table.rows(state.labels)
     given = _labelled(state, table, column, labelled)
+    speaks_for = {row.item: row.represents for row in state.selections}
+    weights = [speaks_for.get(item) or 1.0 for item in table.ids[labelled].tolist()]
+    weighted = _labelled(state, table, column, labelled, weights)
     known = given.sum(axis=0) >= LEAST
     names = [*(table.classes if given.any() else ()), *(() if known.all() else (UNKNOWN,))]
     shares = np.zeros((len(names), len(column.levels)))
     if not known.all():
         shares[-1, ~known] = 1.0
     if given.any():
-        shares[: len(given), known] = given[:, known] / given[:, known].sum(axis=0)
+        shares[: len(given), known] = weighted[:, known] / weighted[:, known].sum(axis=0)
     panels = []
     for name, rows in (("Pool", np.arange(len(table))), ("Queue, open", table.rows(state.open))):
         sizes = np.bincount(column.codes[rows], minlength=len(column.levels))
@@ -220,12 +225,19 @@ def _panel(name: str, caption: str, counts: NDArray[np.float64], names: list[str
     return Panel(name, caption, counts, Markup(picture) if n else None)
 
 
-def _labelled(state: State, table: PoolTable, column: Column, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Labels of `rows`, counted: (classes, levels). An image that shows several classes counts in equal parts."""
+def _labelled(
+    state: State,
+    table: PoolTable,
+    column: Column,
+    rows: NDArray[np.int64],
+    weights: Iterable[float] = repeat(1.0),
+) -> NDArray[np.float64]:
+    """Labels of `rows` (m,), counted by `weights` (m,): (classes, levels)."""
     return labels_by_level(
         ((table.codes(state.labels[int(table.ids[row])]), column.codes[row]) for row in rows.tolist()),
         len(table.classes),
         len(column.levels),
+        weights,
     )
 
 
