@@ -17,7 +17,7 @@ import numpy as np
 import PIL
 import pytest
 from made import encode
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from cdsel_backend.pool import depth
 from cdsel_backend.pool.browser import to_png, why_not_shown
@@ -300,6 +300,45 @@ def test_what_browsers_do_not_show_without_its_end_is_refused():
         for missing in (2, len(whole) // 10):
             with pytest.raises(UnreadableImage):
                 decode(whole[:-missing])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_zeros_that_a_broken_copy_left_are_no_part_of_a_picture(kind):
+    """The file has its full size from the beginning, as copies over networks often make it."""
+    data = encode(Image.fromarray(scene(2, 400, 300)), kind)
+    for share, used in ((0.5, False), (0.95, True)):
+        kept = int(share * len(data))
+        copied = data[:kept] + bytes(len(data) - kept)
+        if used:
+            assert "the end of the" in str(read_image(copied).note)
+        else:
+            with pytest.raises(UnreadableImage, match="truncated or damaged"):
+                decode(copied)
+    assert read_image(data + bytes(4096)).note is None  # blocks of a disk are filled up
+    with pytest.raises(UnreadableImage, match="nothing but zeros: it was not copied whole"):
+        decode(bytes(len(data)))
+
+
+def test_long_texts_beside_a_picture_keep_nobody_from_reading_it():
+    """As the XMP that programs for photographs write; browsers read past it."""
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "x" * 3_000_000, zip=True)
+    out = io.BytesIO()
+    Image.fromarray(scene()).save(out, "PNG", pnginfo=text)
+    assert decode(out.getvalue()).size == (W, H)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+        (b"PK\3\4" + bytes(300), "unpack it"),
+        (b"\x1f\x8b" + bytes(300), "unpack it"),
+    ],
+)
+def test_what_stands_for_an_image_is_named(data, words):
+    with pytest.raises(UnreadableImage, match=words):
+        decode(data)
 
 
 # Orientation, frames

@@ -144,6 +144,21 @@ def test_the_other_columns_of_a_table_are_variables(write, folder: Path) -> None
     ]
 
 
+def test_folders_of_systems_are_passed_over(folder: Path) -> None:
+    """What was deleted, former states and thumbnails are no images of the pool."""
+    memory = fsspec.filesystem("memory")
+    for name in (".trash", ".snapshot/daily", "$RECYCLE.BIN", "__MACOSX", "@eaDir", "north/.hidden"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "9.png").write_bytes(picture(9))
+        memory.pipe(f"/bucket/systems/{name}/9.png", picture(9))
+    memory.pipe("/bucket/systems/north/2.png", picture(2))
+    assert [item.key for item in items(source(folder))] == ["0.png", "1.png", "north/2.png"]
+    try:
+        assert [item.key for item in items(source("memory://bucket/systems"))] == ["north/2.png"]
+    finally:
+        memory.rm("/bucket/systems", recursive=True)
+
+
 def test_a_folder_tells_which_folder_an_image_lies_in(folder: Path, bucket: str) -> None:
     assert [item.data for item in items(source(folder))] == [{}, {}, {"folder": "north"}]
     assert [item.key for item in items(source(bucket))] == ["0.png", "1.png", "2.png", "north/3.png"]

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, Jpeg2KImagePlugin
+from PIL import Image, ImageCms, ImageOps, Jpeg2KImagePlugin, PngImagePlugin
 
 from cdsel_backend.pool import dicom
 from cdsel_backend.pool.depth import PART, Layout, read_layout, read_values, to_eight_bits
@@ -28,6 +28,8 @@ _UNTURNED = ("WEBP",)  # browsers do not apply the EXIF orientation of these
 
 # Instead of Pillow's own bound `read_image` checks the caller's, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
+# Texts of programs beside a picture, such as XMP, are often larger than Pillow's bound, and it then reads no picture.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # bytes
 _decoding = Room(1536 * 2**20)  # bytes, of all pictures of this process that are decoded at once
 
 
@@ -142,6 +144,14 @@ def _refuse_by_signature(data: bytes) -> None:
         raise UnreadableImage("an XML or SVG file, which is not supported: export it as PNG or JPEG first")
     if head.startswith(b"%pdf"):
         raise UnreadableImage("a PDF file, which is not supported: export its pages as PNG or JPEG first")
+    if head.startswith(b"version https://git-lfs"):
+        raise UnreadableImage("a pointer of Git LFS, not the image: fetch the images there (git lfs pull)")
+    if head.startswith((b"pk\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"rar!")):
+        raise UnreadableImage("an archive, or a compressed file: unpack it")
+    if not head.strip(b"\0") and not data.strip(b"\0"):
+        raise UnreadableImage(
+            "the file holds nothing but zeros: it was not copied whole; bring it here again"
+        )
 
 
 def _decoded(

@@ -18,6 +18,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of PNG's colour types
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # JPEG markers without a length
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_ZEROS = 64  # at the end of a file without an end: more are no picture
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
 
@@ -57,6 +58,11 @@ def _complete_jpeg(data: bytes) -> Completed | None:
     scans, progressive, ended = _jpeg_scans(data)
     if ended or not scans:
         return None
+    if len(data) - len(data.rstrip(b"\0")) > _ZEROS:  # what a copy that was broken off had not filled yet
+        data = data.rstrip(b"\0")
+        scans, progressive, _ = _jpeg_scans(data)
+        if not scans:
+            return Completed(data, 0.0)
     whole = data + b"\xff\xd9"
     if progressive and _scan_to_come(scans):
         return Completed(whole, 0.0)
@@ -138,6 +144,7 @@ def _rows_reached(data: bytes, progressive: bool) -> float | None:
 
 def _complete_png(data: bytes) -> Completed | None:
     """Inflate what is there and repeat its last row to the picture's end."""
+    data = data.rstrip(b"\0")  # as of a copy that was broken off; no PNG ends with zeros
     position, parts, head = len(_PNG), [], []
     while position + 8 <= len(data):
         length, kind = struct.unpack(">I4s", data[position : position + 8])

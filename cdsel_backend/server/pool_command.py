@@ -118,6 +118,12 @@ def _report_added(store: Store, state: State, *, new: int, changed: int) -> None
     for item in store.unusable(state.project.id, limit=REASONS):
         click.echo(f"left out: {item.key or item.task}: {item.problem}", err=True)
     _, left_out, total = store.embedding_progress(state.project.id)
+    if not total:
+        click.echo(
+            "No image was found there. Of a folder, files are taken that are named as images (.png, .jpg, .tif, .dcm "
+            "...), and files without an ending; hidden ones are not.",
+            err=True,
+        )
     for column in added_variables(state):
         if column.note:
             click.echo(f"{column.name}: {column.note}.", err=True)

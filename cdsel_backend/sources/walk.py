@@ -12,6 +12,13 @@ from typing import Any
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.sources.storage import blaming, words_of
 
+_SYSTEM_FOLDERS = frozenset(
+    {
+        *("__macosx", "$recycle.bin", "system volume information", "#recycle", "recycler", "lost+found"),
+        *("@eadir", "~snapshot"),  # thumbnails of Synology's, and former states of NetApp's storages
+    }
+)
+"""Folders of systems, not of people: what was deleted lies there, former states, and small copies."""
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
@@ -50,7 +57,8 @@ def walk_local(top: Path) -> Iterator[Found]:
             path = entry.name if folder == top else f"{here}/{entry.name}"
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    deeper.append(Path(entry.path))
+                    if not is_hidden(entry.name):
+                        deeper.append(Path(entry.path))
                 else:
                     yield _found(entry, path, top)
             except OSError as error:
@@ -68,7 +76,9 @@ def walk_remote(filesystem: Any, base: str, root: str) -> Iterator[Found]:
     """
     with blaming(root):
         filesystem.invalidate_cache()
-        for _, _, files in filesystem.walk(base, detail=True, on_error="raise"):
+        for _, folders, files in filesystem.walk(base, detail=True, on_error="raise"):
+            for name in [name for name in folders if is_hidden(name)]:
+                del folders[name]  # then it is not walked through
             for name in sorted(files):
                 path, kind = str(files[name]["name"])[len(base) + 1 :], files[name].get("type")
                 if path.endswith("/") and kind == "directory":  # as of a//b.png
@@ -77,6 +87,11 @@ def walk_remote(filesystem: Any, base: str, root: str) -> Iterator[Found]:
                     )
                 elif name and path and kind == "file":  # without a name it is a folder that a console made
                     yield Found(path, stamp_of(files[name]))
+
+
+def is_hidden(folder: str) -> bool:
+    """Whether a folder of this name is none that people keep images in: hidden, or a system's own."""
+    return folder.startswith(".") or folder.casefold() in _SYSTEM_FOLDERS
 
 
 def _found(entry: os.DirEntry[str], path: str, top: Path) -> Found:
