@@ -125,6 +125,6 @@ def test_an_answer_to_another_question_is_no_label_and_makes_room(studio, tmp_pa
     queue = state.project.queue_project
     desk.client.update_project(queue, sampling="Uniform sampling", maximum_annotations=2)
     (said,) = desk.look().project.problems["order"]
-    assert 'sampling is "Uniform sampling" and each of its tasks is for 2 annotators' in said
+    assert 'sampling is "Random sampling" and each of its tasks is for 2 annotators' in said
     desk.client.update_project(queue, sampling="Sequential sampling", maximum_annotations=1)
     assert "order" not in desk.look().project.problems

@@ -28,7 +28,7 @@ from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.audit import audit_rows, moved
-from cdsel_backend.project.wording import next_step
+from cdsel_backend.project.wording import first_training, next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.pages.queue import PAGE
@@ -37,6 +37,7 @@ from cdsel_backend.server.pages.thumbnails import READERS, SIDE, Thumbnails
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import PoolTask, Selected, State
 from cdsel_backend.store.activity import Activity, Step
+from cdsel_backend.store.journal import ACCOUNTS_FACT
 from cdsel_backend.store.records import Became, Outcome
 
 PAGES = ("", "/confounders", "/map", "/gallery", "/queue", "/models", "/settings", "/activity")
@@ -88,6 +89,8 @@ def test_an_empty_server_says_how_to_connect(client):
 def test_an_unknown_project_is_a_page_to_a_browser_and_json_to_a_script(client):
     answer = client.get("/projects/99", headers={"Accept": "text/html"})
     assert answer.status_code == 404
+    mistyped = client.get(f"/projects/{POOL}/images", headers={"Accept": "text/html"})
+    assert (mistyped.status_code, "no page" in mistyped.text) == (404, True)
     assert "project 99 of Label Studio is not connected" in answer.text
     assert client.get("/projects/99/status.json").json["error"].startswith("project 99")
 
@@ -109,6 +112,13 @@ def test_what_comes_next_in_each_situation(store, project):
     assert says() == "2 images wait for the annotators. Then the budget is used up; raise it to go on."
     label(store, project, dict.fromkeys(items[:2], "cat"))
     assert says() == "The budget is used up. Raise it to get another round."
+    due = first_training(State(store, project))
+    assert due == "No model yet. The first is trained once 10 images of the round are left to label."
+    store.update_project(project, layers={"dashboard": {"refill_at": 0, "retrain_every": 5}}, least_labels=8)
+    assert first_training(State(store, project)) == (
+        "No model yet. The first is trained once the round is labelled, or at 5 labels, but not before there are "
+        "8 labels (min_annotations_to_start_training in Label Studio)."
+    )
     store.update_project(project, layers={"dashboard": {"paused": True}})
     assert says().startswith("Paused")
     store.update_project(
@@ -1002,22 +1012,28 @@ def test_activity_says_when_how_long_and_what_came_of_each_webhook_and_push(clie
     number = store.add_event(POOL, "ANNOTATION_CREATED", {"tasks": [7]})
     page = client.get(f"/projects/{POOL}/activity").text
     assert "1 webhook or request waits for the worker" in page
-    assert "No worker has been heard of yet" in page
-    store.handle_events([number], {"answers": 1, "withdrawn": 0, "images": 0})
+    assert "No worker has been heard from yet" in page
+    same_look = store.add_event(POOL, "ANNOTATION_CREATED", {"tasks": [8]})
+    store.handle_events([number, same_look], {"answers": 1, "withdrawn": 0, "images": 0})
+    verdict = {"variable": "image: contrast", "before": "suspected", "after": "neither"}
+    store.add_event(
+        POOL, "VERDICT_CHANGED", {**verdict, "sentence": "image: contrast is not encoded"}, handled=True
+    )
     store.add_event(POOL, "TASKS_PUSHED", {"tasks": [8, 9]}, handled=True, seconds=3.0)
     store.beat("here:1", moved=True)
     page = client.get(f"/projects/{POOL}/activity").text
     assert "Label Studio: an annotation was submitted" in page
     assert "1 annotation new or changed" in page
+    assert "image: contrast is not encoded." in page
     push_line = page[page.index("Images were pushed into the queue") :]
     assert "3.0 s" in push_line[: push_line.index("</tr>")]
     assert "2 images" in push_line[: push_line.index("</tr>")]
-    assert "Alive: heard of" in page
+    assert "Alive: heard from" in page
     assert "for the worker" not in page
 
 
 def test_settings_offer_what_is_known_and_keep_what_is_chosen(client, store, project):
-    store.set_fact("accounts", ["ann@x.org", "bob@x.org"])
+    store.set_fact(ACCOUNTS_FACT, {"1": "ann@x.org", "2": "bob@x.org", "3": None})
     page = client.get(f"/projects/{POOL}/settings").text
     assert 'name="account" form="all" value="bob@x.org"' in page
     assert "Advanced settings" in page

@@ -9,19 +9,10 @@ from typing import Any
 from cdsel_backend.confounders import Report
 from cdsel_backend.export.version import WholeVersion
 from cdsel_backend.phrases import number_of
-from cdsel_backend.project.wording import outcome
+from cdsel_backend.project.wording import HEADLINES, outcome
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 from cdsel_backend.training import PresenceModel
-
-HEADLINES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced over the classes",
-    "group_balanced_accuracy": "mean over the groups",
-    "worst_group_accuracy": "worst group",
-    "within_group_auc": "AUROC within groups",
-    "calibration_error": "calibration error",
-}
 
 
 def model_card(version: WholeVersion, state: State) -> str:

@@ -24,6 +24,7 @@ from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 
 SEQUENTIAL = "Sequential sampling"
+_SHOWN_AS = {"Uniform sampling": "Random sampling"}  # what Label Studio's page calls it
 TITLE_LENGTH = 50  # Label Studio refuses a longer one
 PROBLEMS_LENGTH = 400
 OUR_LINE = re.compile(r"^cdsel: \d+ of \d+ labelled · .*$", re.MULTILINE)
@@ -142,14 +143,21 @@ def ensure_queue_project(studio: LabelStudio, state: State, dashboard: str, anno
 def order_problem(queue: int, found: Json) -> str | None:
     """Why Label Studio hands out a queue in another order than that of the ranks, as a sentence; None where it does."""
     sampling, readers = found.get("sampling"), found.get("maximum_annotations") or 1
-    wrong = [f'its task sampling is "{sampling}"'] if sampling not in (None, SEQUENTIAL) else []
-    wrong += [f"each of its tasks is for {readers} annotators"] if readers > 1 else []
+    wrong, fixes = [], []
+    if sampling not in (None, SEQUENTIAL):
+        wrong.append(f'its task sampling is "{_SHOWN_AS.get(sampling, sampling)}"')
+        fixes.append(f"choose {SEQUENTIAL} under Settings > General of that project")
+    if readers > 1:
+        wrong.append(f"each of its tasks is for {readers} annotators")
+        fixes.append(
+            "set its maximum_annotations to 1 by Label Studio's API, since no page of it does (for second readings "
+            "there is the setting overlap)"
+        )
     if not wrong:
         return None
     return (
         f"the images of the queue (project {queue}) do not come in the order of their ranks, because "
-        f"{' and '.join(wrong)}: set {SEQUENTIAL} and one annotation per task in the settings of that project; for "
-        "second readings there is the setting overlap"
+        f"{' and '.join(wrong)}: {', and '.join(fixes)}"
     )
 
 

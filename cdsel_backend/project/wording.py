@@ -14,6 +14,15 @@ from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.records import Became, Item, Json, Outcome
 
+HEADLINES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced over the classes",
+    "group_balanced_accuracy": "mean over the groups",
+    "worst_group_accuracy": "worst group",
+    "within_group_auc": "AUROC within groups",
+    "calibration_error": "calibration error",
+}
+"""What a model is measured by -> its name for people."""
 TASKS_SHOWN = 5  # of annotations that have the same problem
 
 
@@ -161,6 +170,21 @@ def next_step(state: State, *, images: int, read: int) -> str:
         loosen = f", or loosen {' or '.join(bounds)}" if bounds else ""
         return f"Every image that the settings allow is chosen. Import more{loosen}."
     return f"Round {len(state.rounds) + 1} of {_images(size)} is selected next."
+
+
+def first_training(state: State) -> str:
+    """That there is no model yet, and when one is trained, as two sentences."""
+    settings, least, few = state.settings, state.project.least_labels, state.low_water
+    if state.trainings:
+        due = "The labels so far do not make one; the next try is once all of the round is labelled, or at "
+        return f"No model yet. {due}{number_of(settings.retrain_every, 'new label')}."
+    due = f"{_images(few)} of the round {_is(few)} left to label" if few else "the round is labelled"
+    sooner = settings.retrain_every < settings.round_size - few
+    due += f", or at {number_of(settings.retrain_every, 'label')}" if sooner else ""
+    if least:
+        due += f", but not before there are {number_of(least, 'label')}"
+        due += " (min_annotations_to_start_training in Label Studio)"
+    return f"No model yet. The first is trained once {due}."
 
 
 def _images(count: int) -> str:

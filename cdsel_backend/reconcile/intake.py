@@ -26,6 +26,7 @@ from cdsel_backend.project.source import take_in
 from cdsel_backend.project.view import note_offer
 from cdsel_backend.project.wording import sources_lost
 from cdsel_backend.reconcile import connection, webhooks
+from cdsel_backend.reconcile.accounts import name_annotators
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
 from cdsel_backend.reconcile.books import keep_config, sync_queues, take_back_in_place, withdraw_left
 from cdsel_backend.reconcile.clock import is_over
@@ -51,7 +52,7 @@ def sync(context: Context, state: State) -> bool:
     events = context.store.open_events(state.sources)
     due = _due(context, state, events, now)
     if not due.pool and not due.queues:
-        context.store.handle_events([event.id for event in events if event.action == UPDATED])
+        context.store.handle_events([event.id for event in events if event.action == UPDATED], {})
         return False
     before = _known(state) if due.by_event else None
     state = _look(context, state, due, now)
@@ -59,6 +60,7 @@ def sync(context: Context, state: State) -> bool:
     context.store.note_problems(project.id, "answers", problem)
     state = context.read_state(project.id)
     settle_lost(context, state)
+    name_annotators(context, state)
     handled = [event.id for event in events if event.action not in REQUESTS]
     context.store.handle_events(handled, None if before is None else _brought(before, _known(state)))
     context.looked.add(project.id)

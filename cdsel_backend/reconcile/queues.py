@@ -25,10 +25,10 @@ from cdsel_backend.pool.browser import surely_hidden
 from cdsel_backend.project.addresses import dashboard
 from cdsel_backend.project.identity import known_project, note_project
 from cdsel_backend.project.wording import early_training
+from cdsel_backend.reconcile.accounts import read_accounts
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.webhooks import ensure_webhooks
 from cdsel_backend.store import State
-from cdsel_backend.store.journal import ACCOUNTS_FACT
 
 DESCRIBE_SECONDS = 15.0  # between two writings of our line while only its numbers move
 LOOKED_AT = 100  # of the first images of a pool, and of the last, for what browsers do not show
@@ -108,15 +108,13 @@ def look_up(context: Context, state: State) -> None:
     if not named:
         return
     try:
-        users = context.studio.users()
+        users = read_accounts(context)
     except (LabelStudioUnreachable, TokenRefused):
         raise
     except LabelStudioError:  # those that are known stay so
         if named.keys() <= known.keys() and all(known[email].user is not None for email in named):
             return
         raise
-    if sorted(users) != context.store.fact(ACCOUNTS_FACT):
-        context.store.set_fact(ACCOUNTS_FACT, sorted(users))
     # An empty list is none: there is at least the account of our token.
     changed = [
         email for email in named if email not in known or (users and known[email].user != users.get(email))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.project.pool_predictions import PoolPredictions
-from cdsel_backend.server.people import names_of
+from cdsel_backend.server.people import name_of, names_of
 from cdsel_backend.server.pool_table import PoolTable
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive
@@ -172,11 +172,11 @@ def _states(state: State, table: PoolTable) -> Facet:
 
 def _people(state: State, table: PoolTable) -> Iterator[Facet]:
     """Who labelled an image, which several people may have, and whether they agree."""
-    email = names_of(state)
+    known = names_of(state)
     readers: dict[str, set[int]] = {}
     for row in state.annotations:
         if row.label is not None:
-            readers.setdefault(email.get(row.annotator, f"user {row.annotator or '?'}"), set()).add(row.item)
+            readers.setdefault(name_of(row.annotator, known), set()).add(row.item)
     names = tuple(sorted(readers))
     members = {name: table.rows(items) for name, items in readers.items()}
     codes = np.full(len(table), len(names))

@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdsel_backend.labels import kind_of, label_names
 from cdsel_backend.store import State
+from cdsel_backend.store.journal import ACCOUNTS_FACT
 from cdsel_backend.store.records import Annotation, Json
 from cdsel_backend.training.agreement import agreement
 
@@ -71,10 +73,8 @@ def agreement_of(state: State) -> Json:
     classes = sorted({name for names in named for name in names})
     values = kind.encode([kind.text(names, empty_counts=True) for names in named], classes)
     codes = kind.codes(values).reshape(len(twice), 2, -1)
-    email = names_of(state)
-    first, second = (
-        [email.get(pair[side].annotator, f"user {pair[side].annotator}") for pair in twice] for side in (0, 1)
-    )
+    names = names_of(state)
+    first, second = ([name_of(pair[side].annotator, names) for pair in twice] for side in (0, 1))
     return agreement(
         codes[:, 0], codes[:, 1], list(zip(first, second, strict=True)), seed=state.settings.seed
     )
@@ -91,9 +91,9 @@ class PaceNumbers:
 
 def paces(state: State) -> list[PaceNumbers]:
     """The pace of each annotator who has enough measured annotations, the quickest first."""
-    email = names_of(state)
+    names = names_of(state)
     found = [
-        PaceNumbers(email.get(user, f"user {user}" if user else "not known"), times.count, times.seconds)
+        PaceNumbers(name_of(user, names), times.count, times.seconds)
         for user, times in state.pace.by_annotator.items()
     ]
     return sorted(found, key=lambda row: (row.seconds, row.name))
@@ -111,9 +111,9 @@ def disagreements(state: State) -> dict[int, list[tuple[str, str]]]:
 
     Where somebody marked what is ground truth, there is nothing left to decide.
     """
-    email, adjudicated = names_of(state), state.adjudicated
+    names, adjudicated = names_of(state), state.adjudicated
     return {
-        item: [(email.get(row.annotator, f"user {row.annotator}"), str(row.label)) for row in rows]
+        item: [(name_of(row.annotator, names), str(row.label)) for row in rows]
         for item, rows in _several(state).items()
         if len({row.label for row in rows}) > 1 and item not in adjudicated
     }
@@ -126,5 +126,12 @@ def _several(state: State) -> dict[int, list[Annotation]]:
 
 
 def names_of(state: State) -> dict[str, str]:
-    """User id -> e-mail, of the accounts that the setting `annotators` named."""
-    return {str(row.user): row.email for row in state.annotators.values() if row.user is not None}
+    """User id -> e-mail, of the accounts that Label Studio named so far."""
+    accounts = state.store.fact(ACCOUNTS_FACT) or {}
+    quotas = {str(row.user): row.email for row in state.annotators.values() if row.user is not None}
+    return {number: email for number, email in accounts.items() if email} | quotas
+
+
+def name_of(annotator: str, names: Mapping[str, str]) -> str:
+    """Who gave a label: her e-mail where it is known, else her number in Label Studio."""
+    return names.get(annotator) or (f"user {annotator}" if annotator else "somebody")

@@ -97,12 +97,13 @@ def project_status(state: State) -> Json:
 
 
 def rounds(state: State) -> Sequence[Json]:
-    """Each round: pushed, labelled, and the model trained once it was complete."""
+    """Each round: what was pushed, what became of that, and the model trained once it was complete."""
     became = {
-        "pushed": state.pushed,
+        "pushed": state.pushed | {row.item for row in state.deleted_tasks},
         "labelled": state.labels.keys(),
         "open": state.open,
         "skipped": state.skipped,
+        "withdrawn": state.withdrawn,
     }
     counts = {
         name: Counter(row.round for row in state.selections if row.item in items)

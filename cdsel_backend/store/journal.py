@@ -17,7 +17,7 @@ from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.records import AuditEntry, Event
 from cdsel_backend.store.rows import columns
 
-ACCOUNTS_FACT = "accounts"  # e-mails of Label Studio's accounts, to choose annotators from
+ACCOUNTS_FACT = "accounts by number"  # of Label Studio: each one's e-mail, None where Label Studio names none
 STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
 SETUP_CALL = "SETUP_CALL"
 MOST_SETUP_CALLS = 50  # that wait to be looked at: anybody on the network may send more

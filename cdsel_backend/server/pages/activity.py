@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -98,7 +99,7 @@ def runs(events: Sequence[Event], state: State) -> list[Run]:
                 times=len(rows),
                 seconds=max(0.0, *took) if handled else None,
                 result=_result(action, rows, state) if handled else "",
-                reason=_as_sentence(sentence) if sentence else None,
+                reason=_as_sentence(sentence, capital=not change) if sentence else None,
                 source=source,
                 tasks=[task for event in rows for task in event.payload.get("tasks") or ()],
             )
@@ -106,8 +107,10 @@ def runs(events: Sequence[Event], state: State) -> list[Run]:
     return found
 
 
-def _as_sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+def _as_sentence(text: str, *, capital: bool) -> str:
+    """A message with its full stop, and a capital unless it begins with the name of a variable."""
+    first = text[:1].upper() if capital else text[:1]
+    return f"{first}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def _result(action: str, rows: Sequence[Event], state: State) -> str:
@@ -123,8 +126,9 @@ def _result(action: str, rows: Sequence[Event], state: State) -> str:
     if action == Request.SELECT:
         chosen = [row.number for row in state.rounds if since <= row.created_at <= until + 1.0]
         return f"round {chosen[-1]}" if chosen else "nothing to select"
-    totals: dict[str, int] = {}
-    for event in rows:
-        for name, count in (event.result or {}).items():
-            totals[name] = totals.get(name, 0) + int(count)
-    return brought(totals) if any(event.result is not None for event in rows) else ""
+    # One look may have answered several events.
+    looks = {event.handled_at: event.result for event in rows if event.result is not None}
+    totals: Counter[str] = Counter()
+    for found in looks.values():
+        totals.update(found)
+    return brought(totals) if looks else ""

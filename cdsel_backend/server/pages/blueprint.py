@@ -17,8 +17,8 @@ from markupsafe import Markup
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
 
-from cdsel_backend.phrases import form
-from cdsel_backend.project.wording import outcome, value_text
+from cdsel_backend.phrases import form, listed
+from cdsel_backend.project.wording import outcome, source_name, value_text
 from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.pages.messages import message
 from cdsel_backend.server.service import Service
@@ -61,12 +61,14 @@ def _prepare(setup: BlueprintSetupState) -> None:
         duration=duration,
         number_of=number_of,
         form=form,
+        listed=listed,
         breakable=breakable,
         message=message,
         zip=zip,
         value=value_text,
         code=code,
         outcome=outcome,
+        source_name=source_name,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 

@@ -265,7 +265,7 @@ def _known(state: State, name: str) -> list[str]:
     if name in ("group", "ignore"):
         return _fields(state)
     if name == "annotators":
-        accounts = state.store.fact(ACCOUNTS_FACT) or []
+        accounts = filter(None, (state.store.fact(ACCOUNTS_FACT) or {}).values())
         return sorted({*accounts, *state.annotators} - state.settings.annotators.keys())
     if not state.project.label_config:
         return []

@@ -11,11 +11,11 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.gallery import SHOWN, address
-from cdsel_backend.server.pages.image_rows import annotator, image_rows
+from cdsel_backend.server.pages.image_rows import image_rows
 from cdsel_backend.server.pages.image_search import find_images
 from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.server.pages.thumbnails import item_of
-from cdsel_backend.server.people import names_of
+from cdsel_backend.server.people import name_of, names_of
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive, Item
@@ -49,7 +49,7 @@ def image(pool_project: int, item: int) -> str:
     ids = found.ids
     before = int(ids[position - 1]) if position else None
     after = int(ids[position + 1]) if position is not None and position + 1 < len(ids) else None
-    listed = item in found.table.ids
+    listed, names = item in found.table.ids, names_of(state)
     return render_template(
         "image.html",
         state=state,
@@ -65,7 +65,7 @@ def image(pool_project: int, item: int) -> str:
         wanted=state.directives.get(item),
         readings=[
             (
-                annotator(given, names_of(state)) + (", as ground truth" if given.ground_truth else ""),
+                name_of(given.annotator, names) + (", as ground truth" if given.ground_truth else ""),
                 display_label(str(given.label)),
             )
             for given in state.readings.get(item, ())
@@ -91,7 +91,10 @@ def _shares(state: State, item: int) -> list[tuple[str, float]]:
 
 def _fields(state: State, item: Item) -> dict[str, object]:
     """The fields of the task, without the image's own address, and what the file says of itself."""
-    return dict(space_of(state).image.metadata(item.metadata))
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in space_of(state).image.metadata(item.metadata).items()
+    }
 
 
 def history(state: State, item: Item) -> list[Happening]:
@@ -108,10 +111,10 @@ def history(state: State, item: Item) -> list[Happening]:
             found.append(
                 Happening(task.withdrawn_at or 0.0, f"Task {task.queue_task} was deleted in Label Studio")
             )
-    email = names_of(state)
+    names = names_of(state)
     for given in state.annotations:
         if given.item == item.id:
-            name = annotator(given, email)
+            name = name_of(given.annotator, names)
             if given.label is not None:
                 message = f"Labelled {display_label(given.label)} by {name}"
                 message += ", marked as ground truth" if given.ground_truth else ""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from cdsel_backend.labels import display_label
 from cdsel_backend.server.facets import VARIABLE
 from cdsel_backend.server.pages.image_search import FoundImages
-from cdsel_backend.server.people import names_of
+from cdsel_backend.server.people import name_of, names_of
 from cdsel_backend.store import Store
 from cdsel_backend.store.database import chunks
-from cdsel_backend.store.records import Annotation, Item, Selection
+from cdsel_backend.store.records import Item, Selection
 from cdsel_backend.table import Cells
 
 KNOWN = (
@@ -69,7 +69,7 @@ def image_rows(found: FoundImages, ids: Sequence[int]) -> Iterator[ImageRow]:
     """What is known of some images, in their order; only their items are read, and not all at once."""
     state = found.state
     chosen = {row.item: row for row in state.selections}
-    email = names_of(state)
+    names = names_of(state)
     for part in chunks(ids):
         items = state.store.items_by_id(part)
         for item, levels in zip(part, found.levels_of(part), strict=True):
@@ -77,7 +77,7 @@ def image_rows(found: FoundImages, ids: Sequence[int]) -> Iterator[ImageRow]:
                 yield ImageRow(
                     items[item],
                     display_label(state.labels[item]) if item in state.labels else None,
-                    tuple(annotator(row, email) for row in state.readings.get(item, ())),
+                    tuple(name_of(row.annotator, names) for row in state.readings.get(item, ())),
                     chosen.get(item),
                     levels,
                 )
@@ -95,8 +95,3 @@ def data_columns(store: Store, ids: Sequence[int]) -> list[str]:
         for item in store.items_by_id(part).values():
             names.update(dict.fromkeys(item.data))
     return [f"data.{name}" for name in names]
-
-
-def annotator(row: Annotation, email: Mapping[str, str]) -> str:
-    """Who gave a label: her address where the setting `annotators` names her, else her number."""
-    return email.get(row.annotator) or (f"user {row.annotator}" if row.annotator else "somebody")

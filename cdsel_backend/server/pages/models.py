@@ -10,6 +10,7 @@ from werkzeug.exceptions import BadRequest
 from cdsel_backend import figures
 from cdsel_backend.labels import Labels, label_names
 from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
+from cdsel_backend.project.wording import HEADLINES, first_training
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of, who
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pages.review import SHOWN, SHOWN_FIRST, VERDICTS, disputed, latest_insight, suspects
@@ -51,6 +52,9 @@ def models(pool_project: int) -> str:
         now=now,
         groups=group_picture(now) if now else None,
         provisional=provisional_groups(found),
+        measures=HEADLINES,
+        first_training=first_training(state),
+        withdrawn=bool(state.withdrawn),
         newest_rows=NEWEST_ROWS,
         shown_first=SHOWN_FIRST,
         before=version_before(state),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask import Response, jsonify, render_template, request
+from werkzeug.exceptions import NotFound
 
 from cdsel_backend import figures
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.project.wording import budget_in_hours, lowering, next_step, overruled
+from cdsel_backend.project.wording import budget_in_hours, first_training, lowering, next_step, overruled
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.changes import BUDGETS, last_budget_change
 from cdsel_backend.server.pages.models import WORST, accuracy_curve, measures
@@ -35,6 +36,12 @@ def projects() -> str:
     )
 
 
+@pages.get("/projects/<path:address>")
+def unknown(address: str) -> str:
+    """An address below the projects that is none of a page: a mistyped one, or of another version."""
+    raise NotFound(f"There is no page {address!r} of a project: choose the project, and go on from its tabs.")
+
+
 @pages.get("/projects.json")
 def projects_json() -> Response:
     """All connected projects, for scripts."""
@@ -58,6 +65,7 @@ def project(pool_project: int) -> str:
         next_step=next_step(
             state, images=status["items"], read=status["embedded"] + status["unusable_count"]
         ),
+        first_training=first_training(state),
         curve=accuracy_curve(state),
         worst=worst_group(state),
         in_hours=budget_in_hours(state),
