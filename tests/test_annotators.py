@@ -21,7 +21,7 @@ from cdsel_backend.reconcile.books import sync_queues
 from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
-from cdsel_backend.reconcile.queues import annotator_problems, describe, find_annotators
+from cdsel_backend.reconcile.queues import annotator_problems, describe, find_annotators, rename_queues
 from cdsel_backend.reconcile.rounds import push, select_round
 from cdsel_backend.server.people import agreement_of, annotators
 from cdsel_backend.settings import ServerSettings, accept
@@ -476,6 +476,10 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
             assert dashboard in words
             assert "Crew" in words
         assert name in shown["description"]
+    context.studio.update_project(queues[BOB], title="Bob's own")
+    rename_queues(context, state, "Team")
+    titles = [context.studio.project(queues[name])["title"] for name in (ANN, BOB)]
+    assert titles == ["Team · queue ann", "Bob's own"]
     assert store.project_of(queues[ANN]).id == project
     # The same image labelled in both queues is one label and one image of the budget.
     both = state.placed[ANN] & state.placed[BOB]

@@ -24,7 +24,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.confounders import detect
 from cdsel_backend.labels import Labels
-from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.labelstudio.labels import parse_label_space, settings_refusal
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.audit import audit_rows, moved
@@ -993,7 +993,10 @@ def test_the_web_server_loads_nothing_that_computes():
 
 
 def test_the_overview_says_which_question_is_learned(tmp_path, store):
-    quality = '<Choices name="quality" toName="image"><Choice value="good"/><Choice value="poor"/></Choices>'
+    quality = (
+        '<Choices name="quality" toName="image"><Choice value="good"/><Choice value="poor"/></Choices>'
+        '<TextArea name="note" toName="image"/>'
+    )
     config = CONFIG.replace("<View>", f"<View>{quality}", 1) if "<View>" in CONFIG else CONFIG
     project = store.connect_project(STUDIO_URL, 7, label_config=config)
     app = create_app(ServerSettings(data_dir=tmp_path), store)
@@ -1005,6 +1008,13 @@ def test_the_overview_says_which_question_is_learned(tmp_path, store):
     assert (
         f"The model learns the answers to <strong>{name}</strong>"
         in app.test_client().get("/projects/7").text
+    )
+    offered = app.test_client().get("/projects/7/settings").text
+    assert f"<option>quality</option><option selected>{name}</option></select>" in offered
+    store.update_project(project, layers={"dashboard": {"learn": "note"}})
+    assert settings_refusal(State(store, project)) == (
+        f"learn: no model can be made of the answers to note; set it to quality or {name}; until then quality is "
+        "learned"
     )
 
 

@@ -625,7 +625,7 @@ def test_a_field_that_no_task_has_is_named_with_the_nearest(world, name, words):
     put(world, ignore=[name])
     world.step(detect_confounders)
     (said,) = world.state().project.problems["metadata"]
-    assert said == f"no task has a metadata field {name!r}; {words}"
+    assert said == f"ignore: no task has a metadata field {name!r}; {words}"
 
 
 def resting(world, monkeypatch):

@@ -152,7 +152,10 @@ def check_backend(backend: str) -> CheckResult:
     health = ask_health(backend)
     if health is None:
         message = f"nobody answers at {backend}/health from here"
-        fix = "start `cdsel serve`, or, if only Label Studio reaches it there, ask the same from its machine"
+        fix = (
+            "start `cdsel serve`; where it runs at another port (--port), set CDSEL_PUBLIC_URL to its address until a "
+            "project is connected; where only Label Studio reaches it, ask the same from its machine"
+        )
         return CheckResult("backend", "warning", message, fix)
     if health.get("model_class") != "cdsel":
         fix = "start `cdsel serve` at another port (--port), and type its address under Settings > Model"

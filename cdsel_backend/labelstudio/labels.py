@@ -77,7 +77,7 @@ def parse_label_space(label_config: str, learn: str | None = None) -> LabelSpace
     fit = [control for control, refusal in judged if refusal is None]
     if fit:
         used = min(fit, key=lambda control: 0 if chosen else [*KINDS].index(answer_of(control) or "regions"))
-        return _space(root, used, images, [control for control in controls if control is not used])
+        return _space(root, used, images, controls)
     found = "; ".join(refusal for _, refusal in judged if refusal) or "it has no control tag"
     raise UnsupportedLabelConfig(f"the labeling config cannot be used: {found}; {SUPPORTED}")
 
@@ -108,18 +108,34 @@ def settings_refusal(state: State) -> str | None:
         return None
     try:
         parse_label_space(label_config, settings.learn).without(settings.ignore_classes)
-    except (UnsupportedLabelConfig, UnknownLabel) as fault:
+    except UnknownLabel as fault:
         return str(fault)
+    except UnsupportedLabelConfig as fault:
+        return _refusal_of_learn(label_config, settings.learn) or str(fault)
     return None
+
+
+def _refusal_of_learn(label_config: str, learn: str | None) -> str | None:
+    """That `learn` names a control that is there and cannot be learned, as a sentence; None where that is not so."""
+    try:
+        space = parse_label_space(label_config)
+    except UnsupportedLabelConfig:
+        return None
+    if learn not in space.controls.difference(space.learnable):
+        return None
+    return (
+        f"learn: no model can be made of the answers to {learn}; set it to {' or '.join(space.learnable)}; until then "
+        f"{space.control} is learned"
+    )
 
 
 def _space(
     root: ElementTree.Element,
     control: ElementTree.Element,
     images: Mapping[str, ElementTree.Element],
-    others: Sequence[ElementTree.Element],
+    controls: Sequence[ElementTree.Element],
 ) -> LabelSpace:
-    """The label space of a control, given the images by name and the other controls, which are not used."""
+    """The label space of a control, given the images by name and all controls; the others are not used."""
     target, answer = control.get("toName", ""), answer_of(control) or "regions"
     choices = classes_in(control)
     classes = tuple(class_of(tag) for tag in choices)
@@ -130,7 +146,8 @@ def _space(
     notes = doubles + tuple(
         f"{tag_text(tag)} is not used: {tag_text(control)} is"
         + ("" if refusal_of(tag, images) else f' (cdsel_learn="true" on {tag_text(tag)} alone changes that)')
-        for tag in others
+        for tag in controls
+        if tag is not control
     )
     space = LabelSpace(
         image=ImageField.parse(images[target].get("value", "")),
@@ -142,7 +159,8 @@ def _space(
         notes=notes,
         kind=KINDS[answer],
         value_key=str(control.tag).lower(),
-        controls=frozenset(tag.get("name", "") for tag in (control, *others)),
+        controls=frozenset(tag.get("name", "") for tag in controls),
+        learnable=tuple(tag.get("name", "") for tag in controls if refusal_of(tag, images) is None),
         required=control.get("required", "false").lower() == "true",
         shown_when=conditions_of(root, control),
     )

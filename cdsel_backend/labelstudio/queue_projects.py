@@ -179,10 +179,16 @@ def queue_mark(pool_project: int, annotator: str = EVERYONE, queue: int | None =
     return f"[cdsel queue{f' {queue}' if queue else ''} of project {pool_project}{whose}]"
 
 
-def queue_title(state: State, annotator: str = EVERYONE) -> str:
-    """`Skin lesions · queue`, and the account before the @ where it is hers alone."""
+def rename_queue(studio: LabelStudio, queue: int, before: str, now: str) -> None:
+    """Let a queue project's title follow that of the pool project, unless somebody gave it another."""
+    if before != now and studio.project(queue)["title"] == before:
+        studio.update_project(queue, title=now)
+
+
+def queue_title(state: State, annotator: str = EVERYONE, pool_title: str = "") -> str:
+    """`Skin lesions · queue`, and the account before the @ where it is hers alone; `pool_title`: a new one."""
     tail = f" · queue {annotator.partition('@')[0]}"[: TITLE_LENGTH // 2] if annotator else " · queue"
-    return f"{_pool_title(state)[: TITLE_LENGTH - len(tail)]}{tail}"
+    return f"{(pool_title or _pool_title(state))[: TITLE_LENGTH - len(tail)]}{tail}"
 
 
 def queue_description(

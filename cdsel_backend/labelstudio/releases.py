@@ -35,10 +35,10 @@ def token_advice(text: str) -> str:
     personal = "your picture (top right) > Account & Settings > Personal Access Token > Create"
     legacy = "your picture (top right) > Account & Settings > Access Token"
     if not parse_release(text):
-        return f"make one in Label Studio: {personal} (before Label Studio 1.17: {legacy})"
+        return f"make a token in Label Studio: {personal} (before Label Studio 1.17: {legacy})"
     if has_personal_tokens(text):
-        return f"make one in Label Studio: {personal}"
-    return f"copy it in Label Studio: {legacy}"
+        return f"make a token in Label Studio: {personal}"
+    return f"copy the token in Label Studio: {legacy}"
 
 
 def judge_release(text: str) -> tuple[str, str]:

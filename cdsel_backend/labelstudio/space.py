@@ -57,6 +57,8 @@ class LabelSpace:
     """Where a part of a result holds its names: `choices`, or `rectanglelabels` and the like for regions."""
     controls: frozenset[str] = frozenset()
     """Names of all control tags of the labeling config: the questions that an annotation may answer."""
+    learnable: tuple[str, ...] = ()
+    """Names of those whose answers can be learned: what `learn` may name, in the config's order."""
     required: bool = False
     """Label Studio takes no annotation that leaves the control empty."""
     shown_when: tuple[Condition, ...] = ()

@@ -56,16 +56,26 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
     named = () if automatic else tuple(settings.confounders)
     known = {column.name for column in pool.columns}
     fields = {column.field for column in pool.columns}
-    missing = [name for name in (*named, *settings.ignore) if name not in known]
-    if settings.group and settings.group not in fields:
-        missing.append(settings.group)
+    missing = [
+        (setting, name)
+        for setting, names, there in (
+            ("confounders", named, known),
+            ("ignore", settings.ignore, known),
+            ("group", [settings.group] if settings.group else [], fields),
+        )
+        for name in names
+        if name not in there
+    ]
     # Who names a field of several numbers means all of them.
     parts = {name: [column.name for column in pool.columns if column.part_of == name] for name in named}
     named = tuple(part for name in named for part in parts[name] or [name])
     context.store.note_problems(
         state.project.id,
         "metadata",
-        [f"no task has a metadata field {name!r}; {_fields_like(name, fields)}" for name in missing]
+        [
+            f"{setting}: no task has a metadata field {name!r}; {_fields_like(name, fields)}"
+            for setting, name in missing
+        ]
         + ([pool.typed.unread] if pool.typed.unread else []),
     )
     equal_images.report(context, pool)

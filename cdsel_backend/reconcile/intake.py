@@ -32,7 +32,7 @@ from cdsel_backend.reconcile.books import keep_config, sync_queues, take_back_in
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.listing import bring_in
-from cdsel_backend.reconcile.queues import find_queues, look_up, settle_lost
+from cdsel_backend.reconcile.queues import find_queues, look_up, rename_queues, settle_lost
 from cdsel_backend.reconcile.webhooks import ensure_webhooks
 from cdsel_backend.store import State
 from cdsel_backend.store.activity import Request
@@ -159,6 +159,7 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     found = known_project(context.store, context.studio, project.pool_project)
     label_config, refusal = config_in_force(context, state, found["label_config"])
     space = label_space(label_config, state.settings.learn, state.settings.ignore_classes)
+    rename_queues(context, state, found["title"])
     context.store.update_project(
         project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
     )

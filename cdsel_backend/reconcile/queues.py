@@ -16,7 +16,9 @@ from cdsel_backend.labelstudio.queue_projects import (
     ensure_queue_project,
     queue_description,
     queue_projects,
+    queue_title,
     queues_by_their_tasks,
+    rename_queue,
     status_line,
     with_line,
 )
@@ -100,6 +102,14 @@ def find_queues(context: Context, state: State) -> None:
             context.store.update_project(state.project.id, queue_project=queue)
         else:
             context.store.set_annotators(state.project.id, {name: {"queue_project": queue}})
+
+
+def rename_queues(context: Context, state: State, pool_title: str) -> None:
+    """Let the titles of the queues follow that of the pool project."""
+    if state.queue_is_pool or pool_title == state.project.title:
+        return
+    for name, queue in state.queues.items():
+        rename_queue(context.studio, queue, queue_title(state, name), queue_title(state, name, pool_title))
 
 
 def look_up(context: Context, state: State) -> None:

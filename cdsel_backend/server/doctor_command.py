@@ -97,7 +97,7 @@ def _studio(server: ServerSettings, states: list[State], addresses: list[str]) -
         fix = "set it to the address of Label Studio: `cdsel serve` does not start without it"
         yield CheckResult("Label Studio", "problem", "LABEL_STUDIO_URL is not set", fix)
     if not server.label_studio_api_key:
-        fix = f"set it to a token: {token_advice('')}"
+        fix = f"{token_advice('')}, and set LABEL_STUDIO_API_KEY to it"
         yield CheckResult("Label Studio", "problem", "LABEL_STUDIO_API_KEY is not set", fix)
     if not server.label_studio_url or not server.label_studio_api_key:
         return

@@ -271,7 +271,7 @@ def _known(state: State, name: str) -> list[str]:
         return []
     space = space_of(state)
     if name == "learn":
-        return sorted(space.controls)
+        return list(space.learnable)
     if name == "ignore_classes":
         return [*space.classes, *space.ignored]
     return []
