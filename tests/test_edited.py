@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from desk import Desk, make_pool
 
-from cdsel_backend.labelstudio.client import LabelStudioError
+from cdsel_backend.labelstudio.client import RequestRefused
 from cdsel_backend.reconcile import replacements
 from cdsel_backend.reconcile.confounders import detect_confounders
 
@@ -80,7 +80,7 @@ def test_metadata_that_are_corrected_in_the_pool_are_read_again_and_a_changed_ad
     last = desk.tasks(answered=False)[-1]
     patch(desk, tasks[last["data"]["cdsel_item"]], site="west", camera="c1")
     desk.submit(desk.tasks(answered=False)[0])
-    detail = LabelStudioError("PATCH /api/tasks/: Label Studio answered 400: no", 400)
+    detail = RequestRefused("PATCH /api/tasks/: Label Studio answered 400: no", 400)
     monkeypatch.setattr(desk.client, "update_task", Mock(side_effect=detail))
     assert len(desk.look().labels) == len(after.labels) + 1
     (words,) = problems(desk)

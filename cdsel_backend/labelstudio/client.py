@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdsel_backend.labelstudio.backends import Backends
-from cdsel_backend.labelstudio.errors import LabelStudioError, LabelStudioUnreachable, NotFound, TokenRefused
+from cdsel_backend.labelstudio.errors import (
+    LabelStudioError,
+    LabelStudioUnreachable,
+    NotFound,
+    RequestRefused,
+    TokenRefused,
+)
 from cdsel_backend.labelstudio.predictions import Predictions, PredictionsRefused
 from cdsel_backend.labelstudio.tasks import Tasks
 
@@ -18,6 +24,7 @@ __all__ = [
     "LabelStudioUnreachable",
     "NotFound",
     "PredictionsRefused",
+    "RequestRefused",
     "TokenRefused",
     "studio_at",
 ]
@@ -26,8 +33,8 @@ __all__ = [
 class LabelStudio(Tasks, Predictions, Backends):
     """What we ask of Label Studio. Its methods may be called from several threads.
 
-    Each may raise LabelStudioUnreachable, TokenRefused, NotFound or, for any other refusal,
-    LabelStudioError with Label Studio's own words.
+    Each may raise LabelStudioUnreachable or TokenRefused, where nothing can be asked, NotFound or, for any other
+    refusal, RequestRefused with Label Studio's own words.
     """
 
 

@@ -31,6 +31,7 @@ from cdsel_backend.labelstudio.errors import (
     LabelStudioError,
     LabelStudioUnreachable,
     NotFound,
+    RequestRefused,
     TokenRefused,
     read_json,
     reason_in,
@@ -153,9 +154,7 @@ class Connection:
                 names = Counter(
                     address.partition("/static/")[0] for address in pictures if "/static/" in address
                 )
-            except (LabelStudioUnreachable, TokenRefused):
-                raise
-            except (LabelStudioError, AttributeError, KeyError, TypeError):  # no version that was met
+            except (RequestRefused, AttributeError, KeyError, TypeError):  # no version that was met
                 names = Counter()
             self._said["name"] = names.most_common(1)[0][0] if names else ""
         return self._said["name"]
@@ -234,7 +233,7 @@ class Connection:
             return self.request(method, path, body, params=params, timeout=timeout, renewed=True)
         if response.history and method != "GET":
             # A redirected POST arrives as a GET: nothing was written, whatever the answer says.
-            raise LabelStudioError(
+            raise RequestRefused(
                 f"LABEL_STUDIO_URL: {self.url} redirects to {response.url.copy_with(path='/', query=None)}; "
                 "set the address it redirects to"
             )

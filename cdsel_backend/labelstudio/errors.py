@@ -31,7 +31,7 @@ _RIGHTS = (
 
 
 class LabelStudioError(SourceError):
-    """Label Studio refused a request, or answered what was not expected."""
+    """What was asked of Label Studio did not come: it could not be asked at all, or refused."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -47,11 +47,15 @@ class TokenRefused(LabelStudioError):
     """Label Studio does not accept the token."""
 
 
-class RightMissing(LabelStudioError):
+class RequestRefused(LabelStudioError):
+    """Label Studio answered, and refused the request or said something else than expected."""
+
+
+class RightMissing(RequestRefused):
     """The account of the token lacks a right, which the message names."""
 
 
-class NotFound(LabelStudioError):
+class NotFound(RequestRefused):
     """What was asked for does not exist, or not for the token's user."""
 
 
@@ -72,19 +76,19 @@ def refusal(url: str, what: str, status: int, answer: str) -> LabelStudioError:
             "of an account that may",
             status,
         )
-    return LabelStudioError(f"{what}: Label Studio answered {status}: {answer}", status)
+    return RequestRefused(f"{what}: Label Studio answered {status}: {answer}", status)
 
 
 def read_json(response: httpx.Response) -> Any:
     """The JSON of an answer.
 
     Raises:
-        LabelStudioError: it holds none.
+        RequestRefused: it holds none.
     """
     try:
         return response.json()
     except ValueError as error:
-        raise LabelStudioError(
+        raise RequestRefused(
             f"{response.request.method} {response.url} did not answer JSON: is LABEL_STUDIO_URL really a Label Studio?"
         ) from error
 

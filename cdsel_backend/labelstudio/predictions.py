@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cdsel_backend.labelstudio.errors import LabelStudioError
+from cdsel_backend.labelstudio.errors import RequestRefused
 from cdsel_backend.labelstudio.projects import Projects
 from cdsel_backend.phrases import number_of
 from cdsel_backend.store.records import Json
@@ -15,7 +15,7 @@ _TIMEOUT = 600.0  # seconds of an import
 _CHUNK = 10_000
 
 
-class PredictionsRefused(LabelStudioError):
+class PredictionsRefused(RequestRefused):
     """Some predictions were not taken over; the others were."""
 
     def __init__(self, message: str, reasons: Mapping[int, str]) -> None:

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cdsel_backend.labelstudio import connection
-from cdsel_backend.labelstudio.errors import LabelStudioError, NotFound, read_json
+from cdsel_backend.labelstudio.errors import NotFound, RequestRefused, read_json
 from cdsel_backend.labelstudio.projects import Projects
 from cdsel_backend.phrases import number_of
 from cdsel_backend.store.records import Json
@@ -135,12 +135,12 @@ class Tasks(Projects):
             )
             found = answer.get("task_ids") or []
             if len(found) != len(chunk):
-                raise LabelStudioError(
+                raise RequestRefused(
                     f"project {project_id}: Label Studio imported {len(found)} of {number_of(len(chunk), 'task')}"
                 )
             ids += found
         if ids != sorted(ids):
-            raise LabelStudioError(f"project {project_id}: Label Studio imported tasks in another order")
+            raise RequestRefused(f"project {project_id}: Label Studio imported tasks in another order")
         return ids
 
     def task(self, task_id: int, project_id: int) -> Json | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.errors import LabelStudioError
+from cdsel_backend.labelstudio.errors import RequestRefused
 
 TIMEOUT = 120
 
@@ -22,6 +22,6 @@ def upload(studio: LabelStudio, project: int, name: str, picture: bytes) -> str:
     )
     ids = answer.get("file_upload_ids") or []
     if len(ids) != 1:
-        raise LabelStudioError(f"project {project}: Label Studio did not take the picture {name}")
+        raise RequestRefused(f"project {project}: Label Studio did not take the picture {name}")
     file = str(studio.get(f"/api/import/file-upload/{ids[0]}")["file"])
     return f"/data/{file}"

@@ -21,6 +21,7 @@ from cdsel_backend.labelstudio.client import (
     LabelStudio,
     LabelStudioError,
     LabelStudioUnreachable,
+    RequestRefused,
     TokenRefused,
 )
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
@@ -201,9 +202,7 @@ class Connector:
             ours = own[0]
             found = studio.project(source)
             space = parse_label_space(found["label_config"])
-        except (LabelStudioUnreachable, TokenRefused):
-            raise
-        except (LabelStudioError, UnsupportedLabelConfig) as fault:
+        except (RequestRefused, UnsupportedLabelConfig) as fault:
             log.warning("project %s is not connected: %s", source, fault)
             return False
         if known is not None and known.pool_project != source:

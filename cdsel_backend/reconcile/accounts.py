@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
+from cdsel_backend.labelstudio.client import RequestRefused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import ACCOUNTS_FACT
@@ -16,9 +16,7 @@ def name_annotators(context: Context, state: State) -> None:
         return
     try:
         users = read_accounts(context)
-    except (LabelStudioUnreachable, TokenRefused):
-        raise
-    except LabelStudioError:  # pages go on with the number
+    except RequestRefused:  # pages go on with the number
         return
     # One that was removed from Label Studio is not asked for again.
     gone = dict.fromkeys(strangers - {str(number) for number in users.values()})

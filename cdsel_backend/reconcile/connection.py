@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
+from cdsel_backend.labelstudio.client import RequestRefused
 from cdsel_backend.project.connect import instance_at
 from cdsel_backend.project.wording import backend_connected_again, backend_removed
 from cdsel_backend.reconcile.context import Context
@@ -68,9 +68,7 @@ def _addresses(backends: Callable[[int], Sequence[Json] | None], pool: int) -> l
     """
     try:
         listed = backends(pool)
-    except (LabelStudioUnreachable, TokenRefused):
-        raise
-    except LabelStudioError as fault:
+    except RequestRefused as fault:
         log.debug("project %s: its ML backends cannot be listed: %s", pool, fault)
         return None
     return None if listed is None else [str(backend["url"]).rstrip("/") for backend in listed]

@@ -11,12 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from cdsel_backend.labelstudio.client import (
-    LabelStudioError,
-    LabelStudioUnreachable,
-    NotFound,
-    TokenRefused,
-)
+from cdsel_backend.labelstudio.client import NotFound, RequestRefused
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, is_same_data, shown_by, with_ours
 from cdsel_backend.labelstudio.source import is_shown_as
@@ -151,11 +146,9 @@ def _correct(
             continue  # its address is made of several fields, and the pool has another picture by now
         try:
             rewrite(context, state, row, task, data)
-        except (LabelStudioUnreachable, TokenRefused):
-            raise
         except NotFound:
             continue  # deleted since it was listed
-        except LabelStudioError as fault:
+        except RequestRefused as fault:
             refused.append(
                 f"task {task['id']} of the queue (project {queue}) keeps metadata that were corrected in the pool: "
                 f"{fault}"

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from cdsel_backend.labelstudio.client import LabelStudioError, LabelStudioUnreachable, TokenRefused
+from cdsel_backend.labelstudio.client import RequestRefused
 from cdsel_backend.labelstudio.labels import settings_refusal
 from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.project.pool_predictions import keep_predictions
@@ -131,9 +131,7 @@ def _do(step: Callable[[Context, State], bool], context: Context, state: State) 
     """Take a step; one that met a queue that is gone has its next turn without that queue."""
     try:
         return step(context, state)
-    except (LabelStudioUnreachable, TokenRefused):
-        raise  # nothing can be asked now
-    except LabelStudioError:
+    except RequestRefused:
         # Not all that Label Studio answers about a project that is gone is a 404: its webhooks are a bad request.
         if not forget_lost(context, state):
             raise

@@ -5,12 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from cdsel_backend.labelstudio.client import (
-    LabelStudioError,
-    LabelStudioUnreachable,
-    NotFound,
-    TokenRefused,
-)
+from cdsel_backend.labelstudio.client import NotFound, RequestRefused
 from cdsel_backend.labelstudio.placing import EVERYONE, stranded
 from cdsel_backend.labelstudio.queue_projects import (
     ensure_queue_project,
@@ -119,9 +114,7 @@ def look_up(context: Context, state: State) -> None:
         return
     try:
         users = read_accounts(context)
-    except (LabelStudioUnreachable, TokenRefused):
-        raise
-    except LabelStudioError:  # those that are known stay so
+    except RequestRefused:  # those that are known stay so
         if named.keys() <= known.keys() and all(known[email].user is not None for email in named):
             return
         raise
