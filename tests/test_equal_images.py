@@ -10,7 +10,7 @@ from world import POOL, QUEUE, World, rows_of
 
 from cdsel_backend.pool.columns import MISSING, Column
 from cdsel_backend.project.embedded import read_pool
-from cdsel_backend.project.wording import conflicting_labels
+from cdsel_backend.project.sentences.problems import conflicting_labels
 from cdsel_backend.reconcile import equal_images
 from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.insight import first_of_each, random_share

@@ -22,8 +22,8 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import read_mark
 from cdsel_backend.labelstudio.queue_projects import queues_by_their_tasks
 from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.project.sentences.problems import sources_lost
 from cdsel_backend.project.source import take_in
-from cdsel_backend.project.wording import sources_lost
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.queues import write_line

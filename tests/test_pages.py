@@ -28,7 +28,8 @@ from cdsel_backend.labelstudio.labels import parse_label_space, settings_refusal
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.project.audit import audit_rows, moved
-from cdsel_backend.project.wording import first_training, next_step
+from cdsel_backend.project.sentences.models import first_training
+from cdsel_backend.project.sentences.steps import next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.pages.queue import PAGE

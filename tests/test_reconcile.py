@@ -15,9 +15,9 @@ from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.audit import audit_rows
 from cdsel_backend.project.embedded import read_pool
+from cdsel_backend.project.sentences.models import early_training, outcome
 from cdsel_backend.project.serving import load_champion, model_folder, predict
 from cdsel_backend.project.versions import predecessors
-from cdsel_backend.project.wording import early_training, outcome
 from cdsel_backend.reconcile import loop, training
 from cdsel_backend.reconcile.confounders import detect_confounders, update_report
 from cdsel_backend.reconcile.embedding import embed

@@ -7,7 +7,8 @@ from dataclasses import fields
 import pytest
 from sqlalchemy import insert
 
-from cdsel_backend.project.wording import doing, outcome
+from cdsel_backend.project.sentences.models import outcome
+from cdsel_backend.project.sentences.steps import doing
 from cdsel_backend.store import Store, records, schema
 from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.database import writing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdsel_backend.project.wording import refused
+from cdsel_backend.project.sentences.settings import refused
 from cdsel_backend.selection import registry
 from cdsel_backend.settings import (
     DATABASE_FILE,

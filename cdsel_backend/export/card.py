@@ -9,7 +9,7 @@ from typing import Any
 from cdsel_backend.confounders import Report
 from cdsel_backend.export.version import WholeVersion
 from cdsel_backend.phrases import number_of
-from cdsel_backend.project.wording import HEADLINES, outcome
+from cdsel_backend.project.sentences.models import HEADLINES, outcome
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 from cdsel_backend.training import PresenceModel

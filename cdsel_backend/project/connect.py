@@ -28,7 +28,7 @@ from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig,
 from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.project.audit import audit_rows, moved
 from cdsel_backend.project.identity import note_project
-from cdsel_backend.project.wording import refused
+from cdsel_backend.project.sentences.settings import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.faults import sentence, trace

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from cdsel_backend.labelstudio.client import RequestRefused
 from cdsel_backend.project.connect import instance_at
-from cdsel_backend.project.wording import backend_connected_again, backend_removed
+from cdsel_backend.project.sentences.problems import backend_connected_again, backend_removed
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.notices import say
 from cdsel_backend.store import State

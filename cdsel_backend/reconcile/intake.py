@@ -21,10 +21,10 @@ from cdsel_backend.labelstudio.queue_projects import SEQUENTIAL, is_queue_of_out
 from cdsel_backend.labelstudio.source import TaskItem
 from cdsel_backend.pool.source import SourceError
 from cdsel_backend.project.identity import known_project
+from cdsel_backend.project.sentences.problems import sources_lost
 from cdsel_backend.project.serving import misfit, model_folder
 from cdsel_backend.project.source import take_in
 from cdsel_backend.project.view import note_offer
-from cdsel_backend.project.wording import sources_lost
 from cdsel_backend.reconcile import connection, webhooks
 from cdsel_backend.reconcile.accounts import name_annotators
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem

@@ -18,7 +18,7 @@ from cdsel_backend.labelstudio.client import RequestRefused
 from cdsel_backend.labelstudio.labels import settings_refusal
 from cdsel_backend.project.layout import keep_layout
 from cdsel_backend.project.pool_predictions import keep_predictions
-from cdsel_backend.project.wording import refused
+from cdsel_backend.project.sentences.settings import refused
 from cdsel_backend.reconcile.confounders import detect_confounders, update_report
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.directives import withdraw_excluded

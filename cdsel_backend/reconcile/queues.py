@@ -21,7 +21,7 @@ from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.browser import surely_hidden
 from cdsel_backend.project.addresses import dashboard
 from cdsel_backend.project.identity import known_project, note_project
-from cdsel_backend.project.wording import early_training
+from cdsel_backend.project.sentences.models import early_training
 from cdsel_backend.reconcile.accounts import read_accounts
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.webhooks import ensure_webhooks

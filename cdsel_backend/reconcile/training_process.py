@@ -24,7 +24,7 @@ from cdsel_backend.labelstudio.client import studio_at
 from cdsel_backend.labelstudio.errors import LabelStudioError
 from cdsel_backend.logs import start_log
 from cdsel_backend.pool.errors import BackboneError
-from cdsel_backend.project.wording import few_labels
+from cdsel_backend.project.sentences.models import few_labels
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.deaths import forget_death, last_death, note_death
 from cdsel_backend.reconcile.insight import explain, unexplained

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cdsel_backend.labelstudio.errors import LabelStudioError, RightMissing
 from cdsel_backend.project.addresses import webhook
-from cdsel_backend.project.wording import webhook_refused
+from cdsel_backend.project.sentences.problems import webhook_refused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 

@@ -29,7 +29,7 @@ from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.logs import about
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.identity import AnotherProject, known_project
-from cdsel_backend.project.wording import connected_elsewhere, pool_gone, taking_long
+from cdsel_backend.project.sentences.problems import connected_elsewhere, pool_gone, taking_long
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.processes import TrainingProcesses, renewing

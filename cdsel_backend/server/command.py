@@ -75,7 +75,9 @@ def check_settings(verbose: bool) -> ServerSettings:
     start_log(server.log_format, verbose=verbose)
     _, faults = environment_layer()
     if faults:
-        from cdsel_backend.project.wording import refused  # slow to load: not for those who ask for --help
+        from cdsel_backend.project.sentences.settings import (
+            refused,  # slow to load: not for those who ask for --help
+        )
 
         raise click.ClickException("; ".join(map(refused, faults)))
     if not server.label_studio_url:

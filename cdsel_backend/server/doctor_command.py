@@ -19,7 +19,8 @@ from cdsel_backend.labelstudio.project_checkup import check_connection, check_pr
 from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.phrases import number_of
 from cdsel_backend.project.addresses import webhook
-from cdsel_backend.project.wording import connected_elsewhere, refused
+from cdsel_backend.project.sentences.problems import connected_elsewhere
+from cdsel_backend.project.sentences.settings import refused
 from cdsel_backend.server import machine_checkup
 from cdsel_backend.settings import ProjectSettings, ServerSettings, environment_layer, read_server_settings
 from cdsel_backend.store import State, Store

@@ -12,9 +12,9 @@ import click
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.project import champion
+from cdsel_backend.project.sentences.models import outcome
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import CANDIDATE, CHAMPION, aliases
-from cdsel_backend.project.wording import outcome
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.store import State, Store
 from cdsel_backend.training.model_files import ModelFormatError, load_meta

@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.project.wording import (
-    annotation_problems,
-    conflicting_labels,
-    doing,
-    early_training,
-    left_out,
-    outcome,
-)
+from cdsel_backend.project.sentences.models import early_training, outcome
+from cdsel_backend.project.sentences.problems import annotation_problems, conflicting_labels, left_out
+from cdsel_backend.project.sentences.steps import doing
 from cdsel_backend.server.people import agreement_of, annotators, paces, work_left
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import REPEATS_FACT

@@ -18,7 +18,7 @@ from test_slow import BUDGET, connect, picture, pushed, working
 
 from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, TokenRefused
-from cdsel_backend.project.wording import next_step
+from cdsel_backend.project.sentences.steps import next_step
 from cdsel_backend.reconcile import worker as worker_module
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context

@@ -9,7 +9,8 @@ from itertools import groupby
 
 from flask import render_template
 
-from cdsel_backend.project.wording import brought, event_text, outcome
+from cdsel_backend.project.sentences.events import brought, event_text
+from cdsel_backend.project.sentences.models import outcome
 from cdsel_backend.server.pages.blueprint import number_of, pages, read_state, status_of
 from cdsel_backend.store import State
 from cdsel_backend.store.activity import Request

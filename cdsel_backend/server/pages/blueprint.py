@@ -18,7 +18,8 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
 
 from cdsel_backend.phrases import form, listed
-from cdsel_backend.project.wording import outcome, source_name, value_text
+from cdsel_backend.project.sentences.models import outcome
+from cdsel_backend.project.sentences.settings import source_name, value_text
 from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.pages.messages import message
 from cdsel_backend.server.service import Service

@@ -17,9 +17,9 @@ from werkzeug.exceptions import BadRequest
 from cdsel_backend.confounders import Report
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.project.audit import audit_rows, resolved
-from cdsel_backend.project.wording import (
+from cdsel_backend.project.sentences.models import few_labels
+from cdsel_backend.project.sentences.settings import (
     budget_in_hours,
-    few_labels,
     lowering,
     overruled,
     refused,

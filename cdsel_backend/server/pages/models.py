@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest
 from cdsel_backend import figures
 from cdsel_backend.labels import Labels, label_names
 from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
-from cdsel_backend.project.wording import HEADLINES, first_training
+from cdsel_backend.project.sentences.models import HEADLINES, first_training
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of, who
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pages.review import SHOWN, SHOWN_FIRST, VERDICTS, disputed, latest_insight, suspects

@@ -9,7 +9,9 @@ from werkzeug.exceptions import NotFound
 
 from cdsel_backend import figures
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.project.wording import budget_in_hours, first_training, lowering, next_step, overruled
+from cdsel_backend.project.sentences.models import first_training
+from cdsel_backend.project.sentences.settings import budget_in_hours, lowering, overruled
+from cdsel_backend.project.sentences.steps import next_step
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.changes import BUDGETS, last_budget_change
 from cdsel_backend.server.pages.models import WORST, accuracy_curve, measures

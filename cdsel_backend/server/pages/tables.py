@@ -10,7 +10,7 @@ from flask import Response
 from werkzeug.exceptions import NotFound
 
 from cdsel_backend.confounders import Report
-from cdsel_backend.project.wording import outcome
+from cdsel_backend.project.sentences.models import outcome
 from cdsel_backend.server.pages.blueprint import moment, pages, read_state
 from cdsel_backend.server.pages.confounders import measured_of, mosaics
 from cdsel_backend.server.pages.image_rows import data_columns

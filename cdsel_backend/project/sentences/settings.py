@@ -1,0 +1,99 @@
+"""Sentences on settings: their values, where these come from, and what they lead to."""
+
+from __future__ import annotations
+
+from cdsel_backend.labels.pace import FEWEST_TIMES
+from cdsel_backend.phrases import form, number_of
+from cdsel_backend.settings import ProjectSettings, Refusal
+from cdsel_backend.store import State
+
+LONGEST_VALUE = 120  # letters of a value in a sentence
+_SETTINGS = ", ".join(ProjectSettings.model_fields)
+
+
+def _brief(value: object) -> str:
+    """A value as it was written, or its beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} …"
+
+
+def refused(refusal: Refusal) -> str:
+    """That a setting is refused, why, and what is in force instead."""
+    if not refusal.known:
+        hint = f"did you mean {refusal.near!r}?" if refusal.near else f"they are {_SETTINGS}"
+        return f"{refusal.layer}: there is no setting {_brief(refusal.name)} ({hint})"
+    stays = "the value below it" if refusal.stays is None else repr(refusal.stays)
+    said = f"{refusal.name} = {_brief(refusal.value)}"
+    return f"{refusal.layer}: {said} is refused ({refusal.reason}); {stays} stays"
+
+
+_SOURCES = {
+    "default": "the default",
+    "environment": "the server's environment",
+    "labeling config": "the labeling config in Label Studio",
+    "extra parameters": "Label Studio",
+    "dashboard": "this dashboard",
+}
+
+
+def source_name(source: str) -> str:
+    """A source of a setting, as a person knows it."""
+    return "Label Studio (Settings > Model)" if source == "extra parameters" else _SOURCES[source]
+
+
+def value_text(value: object) -> str:
+    """A setting's value as an admin would say it."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {amount}" for name, amount in value.items()) or "none"
+    return str(value)
+
+
+def overruled(state: State, name: str) -> str | None:
+    """What another source says of a setting than the one in force, as in "15, set here; Label Studio says 80"."""
+    below = state.resolved.below.get(name)
+    if below is None:
+        return None
+    source = state.resolved.sources[name]
+    value = state.settings.model_dump(mode="json")[name]
+    ours = "set here" if source == "dashboard" else f"from {_SOURCES[source]}"
+    return f"{value_text(value)}, {ours}; {_SOURCES[below.layer]} says {value_text(below.value)}"
+
+
+def lowering(state: State) -> str | None:
+    """What becomes of the open images if the budget is lowered; None where none is open."""
+    if not state.open:
+        return None
+    many = len(state.open) != 1
+    return (
+        f"With a budget below {state.used_images:,}, nothing more is pushed; the "
+        f"{f'{len(state.open):,} ' if many else ''}open image{'s stay' if many else ' stays'} in the queue and can "
+        "still be labelled."
+    )
+
+
+def budget_in_hours(state: State) -> str | None:
+    """What a budget in hours comes to, as a sentence; None where none is set."""
+    hours, every = state.settings.budget_hours, state.pace.every
+    if hours is None:
+        return None
+    much = f"{hours:g} {form(hours, 'hour')}"
+    if every is None:
+        return (
+            f"{much} of annotators' time. How many images that is follows from the first "
+            f"{FEWEST_TIMES} annotations whose time Label Studio measures; until then it is one round."
+        )
+    allowed = state.pace.images_in(hours * 3600 / (1 + state.settings.overlap)) or 0
+    seconds = every.seconds
+    each = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    if allowed > state.settings.budget:
+        smaller = f"the budget of {state.settings.budget:,} is smaller"
+        return f"{much} would allow {number_of(allowed, 'image')} at {each} each; {smaller}."
+    measured = f"the median of {number_of(every.count, 'annotation')}"
+    images = f"{form(allowed, 'is', 'are')} {number_of(allowed, 'image')}"
+    return f"{much} of annotators' time {images} at {each} each, {measured}."
