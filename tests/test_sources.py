@@ -10,6 +10,7 @@ import os
 import resource
 import socket
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal
@@ -18,12 +19,16 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from conftest import LABEL_CONFIG
 from PIL import Image
 
+from cdsel_backend.cli import main
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.project.source import take_in
 from cdsel_backend.server.pool_command import whole_address
+from cdsel_backend.settings import ServerSettings
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.store import Store
 from cdsel_backend.table import UsageError, read_table
@@ -439,6 +444,41 @@ def test_an_image_in_two_rows_counts_once_and_what_disagrees_is_named(
     (folder / "pool.csv").write_text("path,site,age,site\n0.png,a,1,b\n")
     with pytest.raises(SourceError, match="header names 'site' more than once: rename"):
         items(source(folder / "pool.csv"))
+
+
+def test_a_source_that_is_added_again_is_read_again(folder: Path, tmp_path_factory) -> None:
+    """As after the folder of a table was named, a right to read was given, or another frame was chosen."""
+    server = ServerSettings(data_dir=tmp_path_factory.mktemp("data"))
+    store = Store.open(server)
+    project = store.connect_project("http://studio", 7, label_config=LABEL_CONFIG, backbone="b")
+    table = write_csv(tmp_path_factory.mktemp("tables") / "pool.csv", [*ROWS, {**ROWS[0], "path": " "}])
+
+    def add(*options: str) -> str:
+        command = ["pool", "add", "--project", "7", *options, str(table)]
+        done = CliRunner().invoke(main, command, env={"CDSEL_DATA_DIR": str(server.data_dir)})
+        assert done.exit_code == 0
+        return done.output
+
+    def due() -> int:
+        return len(store.without_vector(project, limit=9, now=time.time()))
+
+    said = add()
+    assert "None of the first 3 images can be read: 0.png: there is no such file in" in said
+    assert "with --root FOLDER" in said
+    read = {item.key: item.id for item in store.items(project) if item.problem is None}
+    store.note_unusable([(item, "there is no such file", time.time() + 600) for item in read.values()])
+    assert due() == 0
+    assert "None of" not in add("--root", str(folder))
+    assert due() == 3
+    store.add_vectors("b", [(item, f"{item:064}", np.ones(4)) for item in list(read.values())[:2]])
+    store.note_unusable([(read["north/2.png"], "refused", time.time() + 600)])
+    add("--root", str(folder))
+    assert due() == 1
+    add("--root", str(folder), "--frame", "2")
+    assert due() == 3
+    assert store.embedding_progress(project) == (0, 1, 4)
+    assert [item.problem for item in store.items(project)][3] == "row 4 has no text in its column 'path'"
+    store.close()
 
 
 def test_a_source_that_lists_nothing_any_more_loses_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from itertools import chain, islice
 
 import click
@@ -13,16 +14,19 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.columns import Column
-from cdsel_backend.pool.source import SourceError
+from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.project.source import take_in
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.sources import SourceOptions
+from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.sources.storage import is_remote
 from cdsel_backend.store import State, Store
 from cdsel_backend.table import plain_path
 
 EVENT, REMOVED = "SOURCE_ADDED", "SOURCE_REMOVED"
 TYPED = 100_000  # images whose metadata `cdsel pool add` looks at, a few seconds
+TRIED = 5  # of the first images, whether any can be read
 REASONS = 10  # of images that cannot be used, shown
 
 
@@ -77,8 +81,9 @@ def add(
         # Before anything is kept: a source that cannot be read changes nothing.
         from cdsel_backend.sources import open_source
 
-        listing = open_source(source, options, key=b"").list()
-        next(iter(listing.items if listing else ()), None)
+        opened = open_source(source, options, key=b"")
+        listing = opened.list()
+        unread = _unread(opened, islice(listing.items if listing else (), TRIED))
         kept = shelf.store.add_source(state.project.id, source, options.to_json())
         counts = (0, 0, 0)
         for counts in take_in(shelf.store, kept, shelf.server.data_dir, again=True):
@@ -90,6 +95,25 @@ def add(
         raise
     shelf.store.add_event(project, EVENT, {"source": source})
     _report_added(shelf.store, state, new=counts[1], changed=counts[2])
+    if unread:
+        click.echo(unread, err=True)
+
+
+def _unread(opened: PoolSource, items: Iterable[SourceItem]) -> str:
+    """That none of the first images can be read, and the fix; empty where one can."""
+    tried = [item for item in items if item.problem is None and not item.image.startswith(WEB)]
+    why = ""
+    for item in tried:
+        try:
+            opened.read(item)
+        except (UnreadableImage, SourceError) as fault:
+            why = why or str(fault)
+        else:
+            return ""
+    return why and (
+        f"None of the first {number_of(len(tried), 'image')} can be read: {why}. Paths in a table start from its own "
+        "folder: where they start from another, give the same command with --root FOLDER."
+    )
 
 
 def _refuse_other_pools(state: State, project: int) -> None:

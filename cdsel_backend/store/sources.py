@@ -22,18 +22,22 @@ class Sources(Database):
     """The sources of pools outside Label Studio, and the items that they list."""
 
     def add_source(self, project: int, address: str, options: Mapping[str, Any]) -> Source:
-        """Give a project a source, or another way to read one that it has; the connected project is its queue."""
+        """Give a project a source, or another way to read one that it has; the connected project is its queue.
+
+        What could not be read is tried again; where the way to read is another one, all of its images are read again.
+        """
         table, projects = schema.sources, schema.projects
         with writing(self.engine) as connection:
             here = (table.c.project == project) & (table.c.address == address)
             _lock_sources(connection, project)
             lock_project(connection, project)
-            known = connection.scalar(select(table.c.id).where(here))
+            row = connection.execute(select(table.c.id, table.c.options).where(here)).first()
             values = {"options": dict(options), "watermark": "", "removed": False}
-            if known is None:
+            if row is None:
                 connection.execute(insert(table).values(project=project, address=address, **values))
             else:
                 connection.execute(update(table).where(here).values(**values))
+                _read_again(connection, project, row.id, everything=dict(row.options) != dict(options))
             pool = connection.scalar(select(projects.c.pool_project).where(projects.c.id == project))
             connection.execute(update(projects).where(projects.c.id == project).values(queue_project=pool))
             return records(connection, Source, columns(Source, table).where(here))[0]
@@ -138,6 +142,17 @@ def in_parts(items: Iterator[SourceItem]) -> Iterator[list[SourceItem]]:
     """Parts of a listing that one transaction takes in."""
     while part := list(islice(items, PART)):
         yield part
+
+
+def _read_again(connection: Connection, project: int, source: int, *, everything: bool) -> None:
+    """Have images of a source read at the next look: those that could not be, or every one."""
+    table = schema.items
+    here = update(table).where(table.c.source == source, ~table.c.gone, table.c.image != "")
+    connection.execute(here.where(table.c.due_at > 0).values(due_at=0.0))
+    if everything:
+        connection.execute(here.values(UNREAD))
+        recount(connection, project)
+        pool_moved(connection, project)
 
 
 def _lock_sources(connection: Connection, project: int) -> None:
