@@ -148,7 +148,8 @@ def _read_again(connection: Connection, project: int, source: int, *, everything
     """Have images of a source read at the next look: those that could not be, or every one."""
     table = schema.items
     here = update(table).where(table.c.source == source, ~table.c.gone, table.c.image != "")
-    connection.execute(here.where(table.c.due_at > 0).values(due_at=0.0))
+    now = time.time()
+    connection.execute(here.where(table.c.due_at > now).values(due_at=now))
     if everything:
         connection.execute(here.values(UNREAD))
         recount(connection, project)
