@@ -21,7 +21,7 @@ from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.activity import Request
-from cdsel_backend.store.pool_items import PoolTask
+from cdsel_backend.store.pool_tasks import PoolTask
 from cdsel_backend.store.problems import NamedTask
 
 POOL = 12

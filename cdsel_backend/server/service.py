@@ -17,7 +17,7 @@ from cdsel_backend.server.bounds import is_id
 from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
-from cdsel_backend.store.pool_items import is_another
+from cdsel_backend.store.pool_tasks import is_another
 from cdsel_backend.store.records import Json, Project
 from cdsel_backend.training import ModelFormatError
 

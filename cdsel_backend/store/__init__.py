@@ -1,7 +1,7 @@
 """The state, in one database."""
 
 from cdsel_backend.store.database import LeaseLost
-from cdsel_backend.store.pool_items import PoolTask
+from cdsel_backend.store.pool_tasks import PoolTask
 from cdsel_backend.store.queue import Selected
 from cdsel_backend.store.state import State
 from cdsel_backend.store.store import Store

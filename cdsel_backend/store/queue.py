@@ -1,18 +1,17 @@
-"""The rounds with their images, who gets them, and the labels that came back."""
+"""The rounds with their images, and the tasks that these are in the queues."""
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, writing
-from cdsel_backend.store.records import Annotation, Annotator, Copy, Round, Selection
+from cdsel_backend.store.records import Copy, Round, Selection
 
 
 @dataclass(frozen=True)
@@ -38,59 +37,7 @@ class Adopted(Selected):
 
 
 class Queue(Database):
-    """The rounds with their images, who gets them, and the labels that came back."""
-
-    def replace_labels(
-        self,
-        project: int,
-        source: int,
-        rows: Sequence[Mapping[str, Any]],
-        *,
-        items: Collection[int] | None = None,
-        deleted: Collection[tuple[int, int]] = (),
-    ) -> bool:
-        """Make the labels of one Label Studio project what it holds now; returns whether anything changed.
-
-        With `items`, only the labels of these: the rows are all that there are of them. Those of tasks that were
-        `deleted` there, by item and task, stay, under a number below 0: Label Studio on SQLite gives the numbers of
-        what was deleted to what comes next. So do those of another project, such as a queue that was deleted, whose
-        number an annotation of this one has now.
-        """
-        table = schema.labels
-        where = and_(table.c.project == project, table.c.source == source)
-        unsaid = {"task": None, "question": None, "seconds": None, "ignored": None, "ground_truth": False}
-        wanted = {row["annotation"]: {"project": project, "source": source, **unsaid, **row} for row in rows}
-        asked = [where] if items is None else [table.c.item.in_(part) for part in chunks(sorted(items))]
-        with writing(self.engine) as connection:
-            known = {
-                row.annotation: dict(row._mapping)
-                for asked_key in asked
-                for row in connection.execute(select(table).where(where, asked_key))
-            }
-            kept = {key for key, row in known.items() if (row["item"], row["task"]) in deleted}
-            stale = [
-                key for key, row in known.items() if wanted.get(key) != row and (key not in kept or key > 0)
-            ]
-            fresh = [row for key, row in wanted.items() if known.get(key) != row]
-            lowest = connection.scalar(select(func.min(table.c.annotation)).where(table.c.project == project))
-            free = itertools.count(min(0, lowest or 0) - 1, -1)
-            fresh += [{**known[key], "annotation": next(free)} for key in sorted(kept & set(stale))]
-            for keys in chunks(stale):
-                connection.execute(delete(table).where(where, table.c.annotation.in_(keys)))
-            for keys in chunks([row["annotation"] for row in fresh]):
-                taken = and_(
-                    table.c.project == project, table.c.source != source, table.c.annotation.in_(keys)
-                )
-                for key in connection.scalars(select(table.c.annotation).where(taken)).all():
-                    other = and_(table.c.project == project, table.c.annotation == key)
-                    connection.execute(update(table).where(other).values(annotation=next(free)))
-            for part in chunks(fresh):
-                connection.execute(insert(table), part)
-        return bool(stale or fresh)
-
-    def labels(self, project: int) -> list[Annotation]:
-        """Every annotation of the project, in order of their ids."""
-        return self._of_project(Annotation, schema.labels, project, "annotation")
+    """The rounds with their images, and the tasks that these are in the queues."""
 
     def add_round(
         self,
@@ -227,71 +174,6 @@ class Queue(Database):
                         .where(table.c.project == project, table.c.item == item, table.c.queue_task == task)
                         .values(withdrawn_at=at)
                     )
-
-    def annotators(self, project: int) -> list[Annotator]:
-        """Every account that the setting `annotators` named once."""
-        return self._of_project(Annotator, schema.annotators, project, "email")
-
-    def set_annotators(self, project: int, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Set columns of annotators: e-mail -> `user` or `queue_project`; who is new is added."""
-        table = schema.annotators
-        with writing(self.engine) as connection:
-            for email, columns in values.items():
-                here = and_(table.c.project == project, table.c.email == email)
-                known = connection.execute(update(table).where(here).values(**columns))
-                if not known.rowcount:
-                    connection.execute(insert(table).values(project=project, email=email, **columns))
-
-    def forget_queue(self, project: int, annotator: str, *, sources: Collection[int]) -> None:
-        """Forget a queue that is gone, and its tasks, but for those whose answer is final.
-
-        An image with a task in another queue is in that one now; any other is selected and in no queue again.
-
-        Args:
-            project: our id.
-            annotator: whose queue; "": everyone's.
-            sources: the projects of Label Studio that are left. An answer from any other cannot change any more.
-        """
-        first, further, answers = schema.selections, schema.copies, schema.labels.c
-        final = select(answers.item).where(answers.project == project, answers.source.not_in(sorted(sources)))
-        no_task: dict[str, object] = {
-            "queue_task": None,
-            "annotator": "",
-            "predicted_by": None,
-            "shown": None,
-        }
-        with writing(self.engine) as connection:
-
-            def tasks(table: Table) -> ColumnElement[bool]:
-                return and_(
-                    table.c.project == project,
-                    table.c.annotator == annotator,
-                    table.c.item.not_in(final),
-                    table.c.withdrawn_at.is_(None),
-                )
-
-            connection.execute(delete(further).where(tasks(further)))
-            lost = connection.scalars(select(first.c.item).where(tasks(first))).all()
-            connection.execute(update(first).where(tasks(first)).values(**no_task))
-            for item in lost:
-                here = and_(
-                    further.c.project == project, further.c.item == item, further.c.withdrawn_at.is_(None)
-                )
-                copy = connection.execute(select(further).where(here).order_by(further.c.rank)).first()
-                if copy is not None:
-                    connection.execute(delete(further).where(here, further.c.annotator == copy.annotator))
-                    connection.execute(
-                        update(first)
-                        .where(first.c.project == project, first.c.item == item)
-                        .values({name: copy._mapping[name] for name in (*no_task, "rank")})
-                    )
-            connection.execute(
-                update(schema.annotators)
-                .where(schema.annotators.c.project == project, schema.annotators.c.email == annotator)
-                .values(queue_project=None)
-                if annotator
-                else update(schema.projects).where(schema.projects.c.id == project).values(queue_project=None)
-            )
 
     def copies(self, project: int) -> list[Copy]:
         """Further tasks of images that are in a queue already, in rank order."""

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import schema
+from cdsel_backend.store.counts import counting, recount
 from cdsel_backend.store.database import Database, chunks, lock_project, reading, writing
-from cdsel_backend.store.embeddings import counting, recount
-from cdsel_backend.store.pool_items import PART, UNREAD, pool_moved, some_items
+from cdsel_backend.store.pool_items import PART, some_items
+from cdsel_backend.store.pool_tasks import UNREAD, pool_moved
 from cdsel_backend.store.records import Item, Source
 from cdsel_backend.store.rows import columns, records
 

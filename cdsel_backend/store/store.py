@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store.annotators import Annotators
 from cdsel_backend.store.directives import Directives
 from cdsel_backend.store.embeddings import Embeddings
 from cdsel_backend.store.journal import Journal
+from cdsel_backend.store.labels import Labels
 from cdsel_backend.store.leases import Leases
-from cdsel_backend.store.pool_items import PoolItems
+from cdsel_backend.store.pool_tasks import PoolTasks
 from cdsel_backend.store.projects import Projects
 from cdsel_backend.store.pulses import Pulses
 from cdsel_backend.store.queue import Queue
@@ -22,7 +24,19 @@ if TYPE_CHECKING:
 
 
 class Store(
-    Projects, PoolItems, Embeddings, Sources, Queue, Directives, Search, Trainings, Journal, Leases, Pulses
+    Projects,
+    PoolTasks,
+    Embeddings,
+    Sources,
+    Queue,
+    Annotators,
+    Labels,
+    Directives,
+    Search,
+    Trainings,
+    Journal,
+    Leases,
+    Pulses,
 ):
     """The state of every project, in one database: each part says what it keeps."""
 
