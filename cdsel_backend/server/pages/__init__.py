@@ -11,6 +11,7 @@ from cdsel_backend.server.pages import (  # noqa: F401 - importing them hangs th
     overview,
     pool_map,
     queue,
+    settings,
     tables,
     thumbnails,
 )
