@@ -39,6 +39,7 @@ _SIGNATURES = (
 """What is named as a table by mistake: how it begins -> what it is."""
 _LONGEST_SIGNATURE = 64  # bytes looked at, blanks before it among them
 BROKEN = 3  # rows that cannot be read that a message names
+SEPARATORS = ",;\t|"  # of cells, that a header may have
 TITLES = 20  # lines above a header, at most
 LINES = 500  # of a CSV file that are written at once
 BYTE_ORDER_MARK = "\ufeff"  # spreadsheets read UTF-8 only with it
@@ -49,7 +50,7 @@ class UsageError(ValueError):
 
 
 def read_table(path: Path) -> list[Row]:
-    """Read a CSV table with a header, in UTF-8 or UTF-16; the delimiter may be a comma, a semicolon or a tab.
+    """Read a CSV table with a header, in UTF-8 or UTF-16; the delimiter may be a comma, a semicolon, a tab or `|`.
 
     Cells that a row lacks at its end are empty. The header again, as where tables were put together, says nothing; its
     line keeps its number.
@@ -231,7 +232,7 @@ def csv_source(file: BinaryIO) -> tuple[Iterator[str], str]:
     header = next(lines, "") if named else head
     while header.startswith("#"):  # a comment, unless it has as many cells as the line below
         below = next(lines, "")
-        if max(map(header.count, ",;\t")) == max(map(below.count, ",;\t")) or not below:
+        if max(map(header.count, SEPARATORS)) == max(map(below.count, SEPARATORS)) or not below:
             lines = itertools.chain([below], lines)
             break
         header = below
@@ -244,7 +245,7 @@ def csv_source(file: BinaryIO) -> tuple[Iterator[str], str]:
 
 def _delimiter(line: str) -> str:
     """What separates the cells of a line."""
-    return max(",;\t", key=line.count)
+    return max(SEPARATORS, key=line.count)
 
 
 def _titles(lines: Sequence[str], delimiter: str) -> int:

@@ -196,7 +196,7 @@ def test_a_table_is_read_again_only_when_it_moved(folder: Path) -> None:
 
 
 def test_delimiters_and_names_of_the_image_column(folder: Path) -> None:
-    for delimiter in ",;\t":
+    for delimiter in ",;\t|":
         assert len(items(source(write_csv(folder / "pool.csv", ROWS, delimiter)))) == 3
     renamed = [{("scan" if k == "path" else k): v for k, v in row.items()} for row in ROWS]
     path = write_csv(folder / "pool.csv", renamed)
@@ -305,6 +305,7 @@ def test_the_image_column_is_found_from_many_rows_and_rows_without_one_are_named
         ),
         ("pool.jsonl", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"a workbook of Excel \(.xls\)"),
         ("pool.csv", b" <html><table><tr><td>path", "a web page"),
+        ("headless.jsonl", b'{"0.png": 1}', "which column names the image.*put a line above the first that names"),
         ("pool.csv", b"PAR1 ... PAR1", "name it .parquet"),
         ("pool.parquet", b"path,site\n0.png,a\n", "no Parquet file, whatever its name says"),
         ("pool.jsonl", b"path,site\n0.png,a\n", "none of its 2 rows can be read; row 1: no JSON"),

@@ -9,14 +9,15 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.files import Files
-from cdsel_backend.sources.folder import may_be_dicom
+from cdsel_backend.sources.folder import IMAGES, may_be_dicom
 from cdsel_backend.sources.storage import is_remote, said_of
 from cdsel_backend.table import UsageError, csv_cells, decoded, plain_path, plain_text
 
@@ -150,7 +151,7 @@ def _image_column(rows: Sequence[Mapping[str, Any]], named: str | None) -> str:
         if not found:
             raise SourceError(
                 f"which column names the image? The columns are {', '.join(filled)}; name it by --image COLUMN"
-                + _nested(rows)
+                + (_nested(rows) or _without_header(filled))
             )
     column = next((name for name in found if filled[name]), found[0])
     values = [value for row in rows if (value := row.get(column)) is not None]
@@ -160,6 +161,12 @@ def _image_column(rows: Sequence[Mapping[str, Any]], named: str | None) -> str:
             "needed: write the path as text, in a column of its own, and the images as files"
         )
     return column
+
+
+def _without_header(columns: Iterable[str]) -> str:
+    """What to do where the first row of a CSV file is no header but an image."""
+    values = any(PurePosixPath(name.strip()).suffix.lower() in IMAGES for name in columns)
+    return ", or put a line above the first that names the columns" if values else ""
 
 
 def _nested(rows: Sequence[Mapping[str, Any]]) -> str:
