@@ -305,7 +305,11 @@ def test_the_image_column_is_found_from_many_rows_and_rows_without_one_are_named
         ),
         ("pool.jsonl", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"a workbook of Excel \(.xls\)"),
         ("pool.csv", b" <html><table><tr><td>path", "a web page"),
-        ("headless.jsonl", b'{"0.png": 1}', "which column names the image.*put a line above the first that names"),
+        (
+            "headless.jsonl",
+            b'{"0.png": 1}',
+            "which column names the image.*put a line above the first that names",
+        ),
         ("pool.csv", b"PAR1 ... PAR1", "name it .parquet"),
         ("pool.parquet", b"path,site\n0.png,a\n", "no Parquet file, whatever its name says"),
         ("pool.jsonl", b"path,site\n0.png,a\n", "none of its 2 rows can be read; row 1: no JSON"),
