@@ -287,6 +287,11 @@ MARCH = ("2020-03-01 to 2020-03-05", "2020-03-23 to 2020-03-28")
         ([f"{4 + i % 3} ft {i % 12} in" for i in range(300)], ("4'0\"-4'3\"", "6'5\"-6'11\"")),
         ([f"{4 + i % 5}.{i % 9} % ({20 + i % 60} mmol/mol)" for i in range(300)], ("4-4.8 %", "8-8.8 %")),
         ([f"{150 + i % 50} cm (5'{i % 12}\")" for i in range(300)], ("150-159 cm", "190-199 cm")),
+        ([f"{2 + i % 9}.{i % 7} (4.0-6.0)" for i in range(300)], ("2-3.4", "9.1-10.6")),
+        ([f"{2 + i % 9} mg/dl [ref. < 5]" for i in range(300)], ("2 mg/dl", "9-10 mg/dl")),
+        ([f"{2 + i % 9} 10*9/L" for i in range(300)], ("2000000000 /L", "9000000000-10000000000 /L")),
+        ([f"{i % 24:02}:{i * 7 % 60:02} Uhr" for i in range(300)], ("00:00-04:16", "19:01-23:53")),
+        ([f"{1 + i % 4}. Quartal 20{18 + i % 4}" for i in range(300)], ("2018-Q1", "2021-Q4")),
         ([f"{1 + i % 12:02}/{(95 + i % 7) % 100:02}" for i in range(300)],
          ("1995-01 to 1996-04", "2000-08 to 2001-12")),
         ([f"{1 + i % 9}e3" if i % 2 else f"{1 + i % 9}.5e3" for i in range(300)], ("1000-2000", "8000-9500")),
@@ -335,6 +340,14 @@ def test_month_and_year_of_two_digits_are_read_where_nothing_else_is_meant():
         whole, *parts = read_columns([{name: value} for value in values])
         assert "holds 2 numbers in each value" in whole.excluded
         assert [column.name for column in parts] == [f"{name} (1st number)", f"{name} (2nd number)"]
+
+
+def test_what_would_be_misread_is_left_out_with_the_reason():
+    days = read([f"{1 + i % 28:02}.{1 + i % 12:02}." for i in range(60)])  # of no year, and no decimals
+    assert days.kind == "categorical"
+    shares = read([f"{i} %" if i % 2 else f"{i / 100:.2f}" for i in range(100)])
+    assert "holds numbers in several units (%, none); give them in one" in shares.excluded
+    assert read([f"{i} %" if i % 2 else f"{i}" for i in range(100)]).levels[-1] == "80-99 %"
 
 
 def test_times_of_dicom_are_times_where_the_field_says_so():

@@ -89,6 +89,7 @@ _DAY_OF_MONTH = re.compile(
 _QUARTERS = (
     re.compile(rf"{_YEAR}[-/ ]?Q(?P<number>[1-4])", re.IGNORECASE),
     re.compile(rf"Q(?P<number>[1-4])[-/ ]{_YEAR}", re.IGNORECASE),
+    re.compile(rf"(?P<number>[1-4])\. ?Quartal {_YEAR}", re.IGNORECASE),
 )
 _WEEKS = (re.compile(rf"{_YEAR}-?W(?P<number>\d\d)", re.IGNORECASE),)
 _PARTS_OF_YEARS: Mapping[Literal["months", "quarters", "weeks"], tuple[re.Pattern[str], ...]] = {
@@ -110,7 +111,7 @@ _UNIX: Mapping[Style, float] = {"unix s": 1.0, "unix ms": 1e3, "unix us": 1e6, "
 
 _CLOCK = re.compile(
     r"(?:(?P<days>\d+) days?,? )?(?P<h>\d{1,3}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d)(?:[.,]\d+)?)?"
-    r"(?:\s?(?P<half>[ap])\.?m\.?)?",
+    r"(?:\s?(?P<half>[ap])\.?m\.?|\s?(?:uhr|hrs?|h))?",
     re.IGNORECASE,
 )
 _SPELT = re.compile(

@@ -44,8 +44,15 @@ _UNIT = r"[^\d\s<>=()\[\]][^<>=()\[\]]{0,15}?"
 _CONVERTED = re.compile(
     rf"(?P<given>[<>≤≥]?\s*{NUMBER}\s*(?P<unit>{_UNIT}))\s*[(\[]\s*(?:[<>≤≥]\s*)?(?P<again>{NUMBER}\s*(?P<other>{_UNIT}))\s*[)\]]"
 )
+# What a laboratory gives as usual, or a spread: 5.4 (4.0-6.0), 5,4 mg/dl [ref. < 5].
+_IN_RANGE = re.compile(
+    rf"(?P<given>[<>≤≥]?\s*{NUMBER}\s*(?:{_UNIT})?)\s*[(\[](?:[^\W\d_]{{1,9}}[.:]?\s*)?"
+    rf"(?:[<>≤≥]=?\s*{NUMBER}|{NUMBER}\s*(?:-|–|to|bis)\s*{NUMBER})\s*(?:{_UNIT})?\s*[)\]]"
+)
 _TIMES_TEN = re.compile(
-    r"(?<=\d)\s*[x×·*⋅]\s*10(?:(?:\^|\*\*)\s*([-+]?\d{1,2})|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))(?!\d)", re.IGNORECASE
+    r"(?<=\d)(?:\s*[x×·*⋅]\s*10|\s+10(?=[\^*E]\d+\s*/))"  # also 5.4 10*9/L, as UCUM has units
+    r"(?:(?:\^|\*\*?|E)\s*([-+]?\d{1,2})|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))(?!\d)",
+    re.IGNORECASE,
 )
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _NOTHING = 1e-300  # what is smaller is `< 0` or `> 0`
@@ -58,6 +65,8 @@ def quantity_of(text: str, decimal: str) -> tuple[float, str] | None:
         return None
     unit = unit_of(found["unit"] or "")
     number = found["number"]
+    if found["unit"] == "." and "." in number:  # 13.06. is a day
+        return None
     other = "." if decimal == "," else ","
     whole = re.split(r"[eE]", number)[0].split(decimal)[0]
     if other in number:
@@ -132,6 +141,8 @@ def bare(text: str) -> str:
         other = unit_of(found["other"])
         if (other and other != unit) or inches_of(found["again"]) is not None:
             return found["given"]
+    if ranged := _IN_RANGE.fullmatch(text):
+        text = ranged["given"].strip()
     found = _PLUS_MINUS.fullmatch(text)
     if found:
         text = f"{found['number']} {found['unit'] or found['rest']}".strip()

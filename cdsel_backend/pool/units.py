@@ -7,7 +7,7 @@ import re
 YEARS = {"days": 1 / 365.25, "weeks": 7 / 365.25, "months": 1 / 12, "years": 1.0}
 _MEANINGS = """
 years: year yr yrs y yo y.o y/o jahr jahre jahren j an ans año años ano anos anno anni jaar
-months: month monat monate monaten mois mes meses mese mesi mês maand maanden
+months: month mon monat monate monaten mois mes meses mese mesi mês maand maanden
 weeks: week woche wochen semaine semaines semana semanas settimana settimane weken
 days: day tag tage tagen jour jours día días dia dias giorno giorni dag dagen
 h: hours hour stunde stunden std heure heures hora horas ora ore

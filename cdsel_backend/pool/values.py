@@ -170,7 +170,15 @@ def find_reading(texts: Sequence[str], *, clock: bool = False, month: bool = Fal
         best = replace(best, flagged=True)
     if best is None or best.count(Counter(texts)) < MOSTLY * len(texts):
         return None
-    return best
+    return None if best.unit == "%" and _shares_beside_percent(different) else best
+
+
+def _shares_beside_percent(texts: Sequence[str]) -> bool:
+    """Whether 0.35 beside `35 %` is a share, as spreadsheets write cells of per cent: all without the sign are <= 1."""
+    found = [quantity_of(bare(text), ".") or quantity_of(bare(text), ",") for text in texts]
+    plain = [quantity[0] for quantity in found if quantity is not None and not quantity[1]]
+    marked = [quantity[0] for quantity in found if quantity is not None and quantity[1] == "%"]
+    return any(not number.is_integer() for number in plain) and max(plain) <= 1 < max(marked, default=0)
 
 
 def _has_flags(texts: Sequence[str]) -> bool:
@@ -188,6 +196,8 @@ def several_units(texts: Sequence[str]) -> tuple[str, ...]:
     looked_at = [bare(text) for text in texts[:_LOOKED_AT]]
     found = [quantity_of(text, ".") or quantity_of(text, ",") for text in looked_at]
     units = {quantity[1] for quantity in found if quantity is not None and quantity[1]}
+    if "%" in units and _shares_beside_percent(texts[:_LOOKED_AT]):
+        units.add("none")
     many = sum(quantity is not None for quantity in found) >= MOSTLY * len(found)
     return tuple(sorted(units)) if many and len(units) > 1 else ()
 
