@@ -480,6 +480,11 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
     rename_queues(context, state, "Team")
     titles = [context.studio.project(queues[name])["title"] for name in (ANN, BOB)]
     assert titles == ["Team · queue ann", "Bob's own"]
+    renamed = context.studio.project(queues[BOB])
+    assert ("“Team” (project" in renamed["description"], ">Team</a>" in renamed["expert_instruction"]) == (
+        True,
+        True,
+    )
     assert store.project_of(queues[ANN]).id == project
     # The same image labelled in both queues is one label and one image of the budget.
     both = state.placed[ANN] & state.placed[BOB]

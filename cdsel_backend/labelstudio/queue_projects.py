@@ -179,10 +179,21 @@ def queue_mark(pool_project: int, annotator: str = EVERYONE, queue: int | None =
     return f"[cdsel queue{f' {queue}' if queue else ''} of project {pool_project}{whose}]"
 
 
-def rename_queue(studio: LabelStudio, queue: int, before: str, now: str) -> None:
-    """Let a queue project's title follow that of the pool project, unless somebody gave it another."""
-    if before != now and studio.project(queue)["title"] == before:
-        studio.update_project(queue, title=now)
+def rename_queue(studio: LabelStudio, state: State, annotator: str, queue: int, pool_title: str) -> None:
+    """Let a queue project follow a new title of the pool project: its own title, unless somebody gave it another, and
+    where its description and instructions name the pool project."""
+    found, former = studio.project(queue), _pool_title(state)
+    description, instruction = found.get("description") or "", found.get("expert_instruction") or ""
+    changed = {
+        "title": found["title"],
+        "description": description.replace(f"“{former}”", f"“{pool_title}”"),
+        "expert_instruction": instruction.replace(f">{escape(former)}</a>", f">{escape(pool_title)}</a>"),
+    }
+    if found["title"] == queue_title(state, annotator):
+        changed["title"] = queue_title(state, annotator, pool_title)
+    changed = {name: text for name, text in changed.items() if text != (found.get(name) or "")}
+    if changed:
+        studio.update_project(queue, **changed)
 
 
 def queue_title(state: State, annotator: str = EVERYONE, pool_title: str = "") -> str:

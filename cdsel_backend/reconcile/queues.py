@@ -11,7 +11,6 @@ from cdsel_backend.labelstudio.queue_projects import (
     ensure_queue_project,
     queue_description,
     queue_projects,
-    queue_title,
     queues_by_their_tasks,
     rename_queue,
     status_line,
@@ -100,11 +99,11 @@ def find_queues(context: Context, state: State) -> None:
 
 
 def rename_queues(context: Context, state: State, pool_title: str) -> None:
-    """Let the titles of the queues follow that of the pool project."""
+    """Let the queues follow a new title of the pool project."""
     if state.queue_is_pool or pool_title == state.project.title:
         return
     for name, queue in state.queues.items():
-        rename_queue(context.studio, queue, queue_title(state, name), queue_title(state, name, pool_title))
+        rename_queue(context.studio, state, name, queue, pool_title)
 
 
 def look_up(context: Context, state: State) -> None:
