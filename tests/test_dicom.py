@@ -491,3 +491,21 @@ def test_a_file_without_a_picture_says_what_it_is(storage: str, words: str) -> N
         render(without(draw(RAMP), "PixelData", SOPClassUID=storage), max_pixels=LIMIT)
     with pytest.raises(UnreadableDicom, match="cut short"):
         render(draw(RAMP)[:200], max_pixels=LIMIT)
+
+
+def test_palettes_are_read_in_each_form() -> None:
+    """Of 16 bits, of 8, of 8 that says it has 16, and of an odd number of entries, whose data are one byte longer."""
+    values = (RAMP // 16).astype(np.uint8)
+    plain = pydicom.dcmread(io.BytesIO(draw(values, PhotometricInterpretation="PALETTE COLOR")))
+    for entries, stated, data in (
+        (256, 16, (np.arange(256) * 257).astype("<u2").tobytes()),
+        (256, 8, np.arange(256, dtype=np.uint8).tobytes()),
+        (256, 16, np.arange(256).astype("<u2").tobytes()),
+        (255, 8, np.arange(256, dtype=np.uint8).tobytes()),
+    ):
+        for colour in ("Red", "Green", "Blue"):
+            plain.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [entries, 0, stated])
+            plain.add_new(f"{colour}PaletteColorLookupTableData", "OW", data)
+        out = io.BytesIO()
+        plain.save_as(out)
+        assert np.abs(grey(out.getvalue()) - values).max() <= 1, (entries, stated)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.depth import PART, USED, parts
-from cdsel_backend.pool.lookup_tables import LookupTable, UnreadableTable, read_table
+from cdsel_backend.pool.lookup_tables import LookupTable, UnreadableTable, read_table, white_of_palette
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -259,9 +259,8 @@ def _to_rgb(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
 
     kind = str(dataset.PhotometricInterpretation)
     if kind == "PALETTE COLOR":
-        values = apply_color_lut(values, dataset)
-        bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
-        return _scaled(values[..., :3], 0, 2 ** max(bits, 8 * values.itemsize if bits > 8 else 8) - 1)
+        white = white_of_palette(dataset)
+        return _scaled(apply_color_lut(values, dataset)[..., :3], 0, white)
     if values.ndim == 3:
         return _scaled(values[..., :3], 0, 2 ** int(dataset.BitsStored) - 1)
     if values.ndim != 2 or not kind.startswith("MONOCHROME"):

@@ -83,6 +83,28 @@ def read_table(dataset: Dataset, sequence: str, *, signed: bool) -> LookupTable 
     return LookupTable(first, entries.astype(np.uint16), bits)
 
 
+def white_of_palette(dataset: Dataset) -> float:
+    """The end of the range of a palette's colours; the tables are freed of the byte that makes their length even.
+
+    Many palettes of 8 bits say that they have 16, as those of ultrasound.
+    """
+    most, bits = 0, _BYTE
+    for colour in ("Red", "Green", "Blue"):
+        count, _, stated = (
+            int(n) & 0xFFFF for n in dataset[f"{colour}PaletteColorLookupTableDescriptor"].value
+        )
+        name, count = f"{colour}PaletteColorLookupTableData", count or MOST_ENTRIES
+        data = dataset.get(name)
+        if data is None:  # in segments
+            return float(2**stated - 1)
+        if len(data) == count + 1:
+            dataset[name].value = data = data[:count]
+        wide = len(data) >= 2 * count
+        bits = max(bits, stated if wide else _BYTE)
+        most = max(most, int(np.frombuffer(data[: 2 * count], dtype="<u2" if wide else "u1").max()))
+    return float(2**bits - 1 if most > 255 else 255)
+
+
 def _words(data: Any, order: str) -> NDArray[np.uint16]:
     """The words of 16 bits that the entries stand in; pydicom gives numbers, one number, or bytes in some order."""
     if isinstance(data, (bytes, bytearray)):
