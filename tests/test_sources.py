@@ -157,6 +157,8 @@ def test_folders_of_systems_are_passed_over(folder: Path) -> None:
         (folder / name / "9.png").write_bytes(picture(9))
         memory.pipe(f"/bucket/systems/{name}/9.png", picture(9))
     memory.pipe("/bucket/systems/north/2.png", picture(2))
+    for name in ("DICOMDIR", "VERSION", "LOCKFILE", "Makefile"):
+        (folder / name).write_bytes(b"x")
     assert [item.key for item in items(source(folder))] == ["0.png", "1.png", "north/2.png"]
     try:
         assert [item.key for item in items(source("memory://bucket/systems"))] == ["north/2.png"]
@@ -283,6 +285,8 @@ def test_the_image_column_is_found_from_many_rows_and_rows_without_one_are_named
                 ("1.png", {}),
             ], name
             assert "row 1 has no text in its column 'path'" in str(listed[0].problem)
+    (folder / "list.jsonl").write_text('[{"path": "0.png"}, {"site": "a"}, 7, {"path": "1.png"}]')
+    assert [item.key for item in items(source(folder / "list.jsonl"))] == ["0.png", "row 2", "row 3", "1.png"]
     arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
     from pyarrow import parquet
 

@@ -43,6 +43,10 @@ NOT_READ = (
     ((".cr2", ".cr3", ".nef", ".arw", ".dng", ".psd"), "of no format that is read: export it as JPEG or PNG"),
 )
 """Images in files that are not read, and which would else be missed: how names end, and why with the fix."""
+_NO_IMAGES = frozenset(
+    "DICOMDIR LICENSE COPYING NOTICE README AUTHORS CHANGES CHECKSUMS VERSION LOCKFILE MAKEFILE".split()
+)
+"""Names without an ending that no image has; discs of DICOM files have several of them."""
 FOLDER = "folder"  # the variable that says which folder below the source's an image lies in
 
 
@@ -103,6 +107,6 @@ def _not_read(found: Found) -> str | None:
 
 def _is_image(found: Found) -> bool:
     name = PurePosixPath(found.path).name
-    if name.startswith(".") or name.upper() in ("DICOMDIR", "LICENSE", "README", "CHECKSUMS"):
+    if name.startswith(".") or name.upper() in _NO_IMAGES:
         return False
     return PurePosixPath(name).suffix.lower() in IMAGES or may_be_dicom(name)

@@ -203,8 +203,9 @@ def _json_rows(file: BinaryIO) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             yield number, f"no JSON ({error})"
             continue
-        for one in row if isinstance(row, list) else [row]:  # a list on a line of its own
-            yield number, _plain(one) if isinstance(one, dict) else "no JSON object"
+        records = row if isinstance(row, list) else [row]  # a list may stand on a line of its own
+        for index, record in enumerate(records, start=number):
+            yield index, _plain(record) if isinstance(record, dict) else "no JSON object"
 
 
 def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
