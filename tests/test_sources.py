@@ -504,6 +504,29 @@ def test_a_source_that_lists_nothing_any_more_loses_nothing(
     assert not any(item.gone for item in store.items(project))
 
 
+def test_a_table_that_is_written_while_it_is_read_loses_nothing(
+    folder: Path, store: Store, tmp_path: Path, monkeypatch
+) -> None:
+    """As by a nightly export: half of the images would leave the pool and the queue."""
+    monkeypatch.setattr("cdsel_backend.store.sources.PART", 1)
+    project = store.connect_project("http://studio", 1, layers={})
+    path = write_csv(tmp_path / "pool.csv", ROWS)
+    kept = store.add_source(project, str(path), {})
+    assert list(take_in(store, kept, tmp_path))[-1] == (3, 3, 0)
+    write_csv(path, ROWS[:1])
+    steps = take_in(store, kept, tmp_path, again=True)
+    assert next(steps) == (1, 0, 0)
+    write_csv(path, ROWS[:2])
+    with pytest.raises(
+        SourceError, match=r"pool.csv: it was written while it was read; see that it is whole"
+    ):
+        list(steps)
+    assert not any(item.gone for item in store.items(project))
+    write_csv(path, ROWS[1:])
+    list(take_in(store, kept, tmp_path, again=True))
+    assert [item.gone for item in store.items(project)] == [True, False, False]
+
+
 def test_an_address_means_the_same_wherever_the_worker_runs(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/ann")

@@ -67,7 +67,7 @@ class ManifestSource:
         stamp = self._table.stamp(self._name)
         if stamp and stamp == watermark:
             return None
-        return Listing(self._items(), complete=True, watermark=stamp)
+        return Listing(self._items(stamp), complete=True, watermark=stamp)
 
     def describe(self, item: SourceItem) -> Mapping[str, Any]:
         """See `PoolSource.describe`."""
@@ -83,12 +83,16 @@ class ManifestSource:
         """See `PoolSource.annotator_address`: what is on the web can be seen there."""
         return item.image if item.image.startswith(WEB) else None
 
-    def _items(self) -> Iterator[SourceItem]:
+    def _items(self, stamp: str) -> Iterator[SourceItem]:
         reader = reader_of(self._name)
         assert reader is not None  # `open_source` takes no other name
         try:
             with self._table.open(self._name) as file:
                 yield from self._from_rows(reader(file))
+            if stamp != self._table.stamp(self._name):  # what it lacked for a moment would be taken for gone
+                raise SourceError(
+                    "it was written while it was read; see that it is whole, and it is read again"
+                )
         except (SourceError, UsageError) as error:
             raise SourceError(f"{self.address}: {error}") from error
         except UnicodeDecodeError as error:
