@@ -44,20 +44,8 @@ NOT_READ = (
 )
 """Images in files that are not read, and which would else be missed: how names end, and why with the fix."""
 _NO_IMAGES = frozenset(
-    {
-        *(
-            "DICOMDIR",
-            "CHECKSUMS",
-            "VERSION",
-            "LOCKFILE",
-            "LICENSE",
-            "COPYING",
-            "NOTICE",
-            "README",
-            "AUTHORS",
-        ),
-        *("CHANGES", "MAKEFILE"),
-    }
+    {"DICOMDIR", "CHECKSUMS", "VERSION", "LOCKFILE"}
+    | {"AUTHORS", "CHANGES", "COPYING", "LICENSE", "MAKEFILE", "NOTICE", "README"}
 )
 """Names without an ending that no image has; discs of DICOM files have several of them."""
 FOLDER = "folder"  # the variable that says which folder below the source's an image lies in
