@@ -273,6 +273,11 @@ def test_whatever_changes_and_crashes_nothing_is_lost_or_spent_twice(tmp_path, s
         crew.fill_all()
         crew.label(crew.state().open)
         crew.step(select_round)
+        if len(crew.state().labels) == 100:
+            break
+    crew.fill_all()
+    crew.step(select_round)
+    crew.fill_all()  # nothing more comes
     state = crew.state()
     assert before <= state.labels.keys()
     assert len(state.labels) == len(state.used) == 100
