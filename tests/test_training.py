@@ -479,6 +479,22 @@ def test_intervals_cover_the_truth_where_patients_have_many_images(name):
     assert covered >= 54 > alone
 
 
+def test_no_interval_is_a_point_however_few_labels_a_group_has():
+    """Thirteen labels in thirteen crossed groups, and labels that are all right: either said .90-.90 or 1.00-1.00."""
+    labels = np.array([0] * 8 + [1] * 5)
+    columns = [column("site", np.arange(13) % 4), column("device", np.arange(13) % 5)]
+    for wrong in (0, 1, 13):
+        said = np.where(np.arange(13) < wrong, 1 - labels, labels)
+        found = evaluate(np.eye(2)[said], Labels(labels, "ny"), columns, minimum=3)
+        for name in ("accuracy", "balanced_accuracy"):
+            low, high = found["intervals"][name]
+            assert low <= found[name] <= high
+            assert high - low > 0.1, (wrong, name)
+    assert evaluate(np.eye(2)[labels], Labels(labels, "ny"), [], minimum=3)["intervals"]["accuracy"] == [
+        pytest.approx(0.025 ** (1 / 13)), 1.0
+    ]  # fmt: skip
+
+
 def test_a_group_of_few_patients_is_listed_but_not_judged():
     labels = np.repeat([0, 1], 60)
     site = column("site", np.tile(np.repeat([0, 1], 30), 2))

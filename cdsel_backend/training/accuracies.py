@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.training.bootstrap import collapsed
 from cdsel_backend.training.cells import Cells, cells_of
 from cdsel_backend.training.evaluation import MIN_GROUP
 from cdsel_backend.training.ranking import LEAST_OUTCOME
@@ -39,9 +40,9 @@ def resampled(groupings: Sequence[Cells], items: int, rng: np.random.Generator) 
     """Return (resamples, m): how often each of m `items` is drawn, with replacement among those of the same groups."""
     # A column of its own, so that items have a stratum without any grouping, too.
     members = np.hstack([np.zeros((items, 1), dtype=bool), *(cells.members for cells in groupings)])
-    strata = np.unique(members, axis=0, return_inverse=True)[1].ravel()
+    strata = collapsed(np.unique(members, axis=0, return_inverse=True)[1].ravel())
     weights = np.zeros((RESAMPLES, items))
-    for stratum in range(int(strata.max()) + 1):
+    for stratum in np.unique(strata):
         own = np.flatnonzero(strata == stratum)
         weights[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=RESAMPLES)
     return weights

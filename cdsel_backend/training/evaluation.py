@@ -96,7 +96,8 @@ def evaluate(
             }
             for number, decision in enumerate(labels.decisions)
         }
-    intervals = {name: interval(measure(resampled)) for name, measure in known.items()}
+    units = len(np.unique(alone_or_together(labels.groups, len(labels))))
+    intervals = {name: interval(measure(resampled), units) for name, measure in known.items()}
     return {**headlines, "intervals": intervals, "reasons": reasons}
 
 
