@@ -127,7 +127,7 @@ def test_the_reason_says_that_an_image_was_likelier_to_be_drawn(pool):
     reasons = [
         reason for reason in select("confounder_aware", problem, 80).reasons if not reason.drawn_at_random
     ]
-    likelier = "drawn by chance, likelier than others because the model is not sure of it."
+    likelier = "drawn by chance, at greater odds because the model is not sure of it."
     for reason in reasons:
         assert reason.sentence.endswith(likelier if reason.odds >= 1.25 else "drawn by chance."), reason
         assert neutral_sentence(reason.to_json()) == "Drawn by chance."

@@ -50,8 +50,8 @@ def _before_labels(finding: Finding) -> tuple[Verdict, str]:
         return Verdict.NEITHER, "is not encoded in the images; there are too few labels to say more"
     if _associated(finding):
         return Verdict.SUSPECTED, (
-            "is suspected before there are labels, because it is encoded in the images and associated with groups of "
-            "images that look alike"
+            "is suspected before there are labels enough to say more, because it is encoded in the images and "
+            "associated with groups of images that look alike"
         )
     return (
         Verdict.NOT_KNOWN_YET,

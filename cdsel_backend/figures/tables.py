@@ -41,12 +41,13 @@ def mosaic(counts: ArrayLike, rows: Sequence[str], columns: Sequence[str], *, ti
             body.append(
                 f'<g class="{CYCLE[i % len(CYCLE)]}"><rect class="bar" opacity=".8" x="{x:.1f}" y="{y:.1f}" '
                 f'width="{max(width, 0):.1f}" height="{max(part - 1.5, 0):.1f}">'
-                f"<title>{escape(row)}, {escape(column)}: {table[i, j]:g} ({share:.1%})</title></rect></g>"
+                f"<title>{escape(row)}, {escape(column)}: {table[i, j]:g} ({100 * share:.1f}\u00a0%)</title>"
+                "</rect></g>"
             )
             if part > 16 and width > 34:
                 body.append(
                     f'<text class="strong halo" x="{middle:.1f}" y="{y + part / 2 + 4:.1f}" '
-                    f'text-anchor="middle">{share:.0%}</text>'
+                    f'text-anchor="middle">{100 * share:.0f}\u00a0%</text>'
                 )
         x += width + 4
     body.append(f'<text class="strong" x="{left}" y="15">{escape(title)}</text>')

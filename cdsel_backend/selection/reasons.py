@@ -71,7 +71,7 @@ class Reason:
 
     @property
     def _by_chance(self) -> str:
-        likelier = ", likelier than others because the model is not sure of it"
+        likelier = ", at greater odds because the model is not sure of it"
         return f"drawn by chance{likelier if self.odds >= _LIKELIER else ''}"
 
     @property
