@@ -218,8 +218,8 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Four more processes than cores: those that wait for a server leave their core to the others."""
-    return (os.cpu_count() or 1) + 4
+    """Three more processes than cores: those that wait for a server leave their core to the others."""
+    return (os.cpu_count() or 1) + 3
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

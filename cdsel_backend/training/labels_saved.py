@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.labels import Labels
-from cdsel_backend.phrases import form
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.accuracies import RESAMPLES, accuracies, judged_cells, resampled, rights, summary
 from cdsel_backend.training.cells import Cells
@@ -89,9 +88,7 @@ def too_few(drawn: int, labels: int) -> str | None:
         return "All labels were drawn by chance, so there is no other choice of images to compare it with."
     if drawn >= FEWEST:
         return None
-    return _cannot(
-        f"{drawn} of the {FEWEST} labels needed to train on {form(drawn, 'was', 'were')} drawn by chance"
-    )
+    return _cannot(f"{drawn} of the {FEWEST} labels needed to train on were drawn by chance")
 
 
 def _cannot(why: str) -> str:
