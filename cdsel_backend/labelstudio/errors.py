@@ -31,7 +31,7 @@ _RIGHTS = (
 
 
 class LabelStudioError(SourceError):
-    """What was asked of Label Studio did not come: it could not be asked at all, or refused."""
+    """A request to Label Studio failed: it could not be reached, or it refused."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)

@@ -98,7 +98,7 @@ _PARTS_OF_YEARS: Mapping[Literal["months", "quarters", "weeks"], tuple[re.Patter
     "weeks": _WEEKS,
 }
 MONTH_AS_NUMBER = re.compile(r"(?:0?[1-9]|1[0-2])\.(?:19|20)\d\d|(?:19|20)\d\d\.(?:0[1-9]|1[0-2])")
-_LEAST_MONTHS = 7  # different texts such as 03/20, by which they are told from days
+_LEAST_MONTHS = 7  # different texts such as 03/20, by which they are distinguished from days
 _SERIAL_START = datetime(1899, 12, 30, tzinfo=timezone.utc)  # the day 0 of spreadsheets
 _SERIAL = re.compile(r"[2-5]\d{4}(?:\.\d+)?")  # among other dates: 1954 to 2064
 _FIRST_UNIX, _LAST_UNIX = 631_152_000, 2_208_988_800  # 1990 to 2040

@@ -89,7 +89,7 @@ class ManifestSource:
         try:
             with self._table.open(self._name) as file:
                 yield from self._from_rows(reader(file))
-            if stamp != self._table.stamp(self._name):  # what it lacked for a moment would be taken for gone
+            if stamp != self._table.stamp(self._name):  # what it lacked for a moment would count as gone
                 raise SourceError(
                     "it was written while it was read; see that it is whole, and it is read again"
                 )
