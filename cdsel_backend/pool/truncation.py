@@ -58,8 +58,9 @@ def _complete_jpeg(data: bytes) -> Completed | None:
     scans, progressive, ended = _jpeg_scans(data)
     if ended or not scans:
         return None
-    if len(data) - len(data.rstrip(b"\0")) > _ZEROS:  # what a copy that was broken off had not filled yet
-        data = data.rstrip(b"\0")
+    filled = data.rstrip(b"\0")
+    if len(data) - len(filled) > _ZEROS:  # what a copy that was broken off had not filled yet
+        data = filled
         scans, progressive, _ = _jpeg_scans(data)
         if not scans:
             return Completed(data, 0.0)

@@ -29,7 +29,7 @@ from cdsel_backend.pool.units import YEARS
 _LOOKED_AT = 2000  # different texts, evenly spaced, from which the reading is chosen
 _AGE = re.compile(r"(\d{1,3})([DWMY])", re.IGNORECASE)  # DICOM's "age string"
 _LETTERS = {unit[0]: years for unit, years in YEARS.items()}
-_AGE_APART = re.compile(r"(\d{1,3}) ([dwmy])")  # beside ages in words alone: `5 m` may be metres
+_AGE_APART = re.compile(r"(\d{1,3}) ([dwmy])")  # beside ages spelt out alone: `5 m` may be metres
 _LEAST_TIMES = 7  # different texts: fewer are levels as they stand
 _YEARS_AND_MONTHS = re.compile(
     r"(\d{1,3})\s*(?:years?|yrs?|y)\.?,?\s*(?:and\s*)?(\d{1,2})\s*(?:months?|mos?|m)\.?", re.IGNORECASE

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, label
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
-from cdsel_backend.server.pool_table import PoolTable, PoolTables
+from cdsel_backend.server.pool_table import PoolTables
 from cdsel_backend.store import State
 
 EXAMPLES, EXAMPLE_LEVELS = 6, 4  # images of a level, and levels
@@ -183,10 +181,15 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
         return None
     column = _commonest(column)
     labelled = table.rows(state.labels)
-    given = _labelled(state, table, column, labelled)
+    items = table.ids[labelled].tolist()
+    shown = [
+        (table.codes(state.labels[item]), code)
+        for item, code in zip(items, column.codes[labelled].tolist(), strict=True)
+    ]
     speaks_for = {row.item: row.represents for row in state.selections}
-    weights = [speaks_for.get(item) or 1.0 for item in table.ids[labelled].tolist()]
-    weighted = _labelled(state, table, column, labelled, weights)
+    weights = [speaks_for.get(item) or 1.0 for item in items]
+    given = labels_by_level(shown, len(table.classes), len(column.levels))
+    weighted = labels_by_level(shown, len(table.classes), len(column.levels), weights)
     known = given.sum(axis=0) >= LEAST
     names = [*(table.classes if given.any() else ()), *(() if known.all() else (UNKNOWN,))]
     shares = np.zeros((len(names), len(column.levels)))
@@ -223,22 +226,6 @@ def _panel(name: str, caption: str, counts: NDArray[np.float64], names: list[str
         np.round(counts, 1), names, column.levels, title=f"{name} · {number_of(n, 'image')}"
     )
     return Panel(name, caption, counts, Markup(picture) if n else None)
-
-
-def _labelled(
-    state: State,
-    table: PoolTable,
-    column: Column,
-    rows: NDArray[np.int64],
-    weights: Iterable[float] = repeat(1.0),
-) -> NDArray[np.float64]:
-    """Labels of `rows` (m,), counted by `weights` (m,): (classes, levels)."""
-    return labels_by_level(
-        ((table.codes(state.labels[int(table.ids[row])]), column.codes[row]) for row in rows.tolist()),
-        len(table.classes),
-        len(column.levels),
-        weights,
-    )
 
 
 def _commonest(column: Column) -> Column:
