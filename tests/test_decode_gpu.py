@@ -198,8 +198,8 @@ def test_of_two_codecs_that_agree_the_faster_one_decodes(small: Backbone) -> Non
     class Timed(GpuDecoder):
         """Does not look at a clock, which depends on what else the machine does: a codec says how fast it is."""
 
-        def _speed(self, codecs, trial):
-            return codecs[0].speed if super()._speed(codecs, trial) else 0.0
+        def _speed(self, codecs, which, trial):
+            return codecs[0].speed if super()._speed(codecs, which, trial) else 0.0
 
     def codec(speed: float, alter=lambda pixels: pixels) -> PillowCodec:
         made = PillowCodec(alter)
@@ -254,6 +254,34 @@ def test_a_decoder_that_fails_later_costs_nothing(small: Backbone) -> None:
     while decoder.chosen:
         assert decoder.read([pool()[0]]) == [None]
     assert decoder.read([pool()[0]]) == [None]
+
+
+def test_of_several_gpus_one_that_does_not_decode_is_left_out(small: Backbone) -> None:
+    sound, broken = PillowCodec(), PillowCodec()
+    wrong = PillowCodec(lambda pixels: 255 - pixels)
+
+    def full(files):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    decoder = GpuDecoder([full, sound, wrong, broken], small.size, small.embed_prepared, cores=1)
+    fed(decoder, small)
+    assert decoder.chosen
+    assert decoder._serving == {1, 3}
+    broken.alter = lambda pixels: 1 / 0  # it falls off the bus
+    before = sound.decoded, wrong.decoded
+    files = pool()[: 2 * TRIAL]
+    with ThreadPoolExecutor(8) as threads:  # what fails is quick: by itself it would get most of the files
+        for _ in range(20):
+            shrunk = list(threads.map(lambda data: decoder.read([data])[0], files))
+            if not any(one is None for one in shrunk):
+                break
+    assert not any(one is None for one in shrunk)
+    assert decoder.chosen
+    assert decoder._serving == {1}
+    assert sound.decoded > before[0]
+    assert wrong.decoded == before[1]
+    [problem] = decoder.problems
+    assert "the rest of the GPUs decode" in problem
 
 
 def test_few_chunks_are_read_at_once_and_many_wait_for_a_gpu_only_where_reading_is_quick() -> None:

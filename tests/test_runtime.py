@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,13 +13,14 @@ import torch
 from test_pool import picture
 from torch import nn
 
-from cdsel_backend.pool import runtime
+from cdsel_backend.pool import runtime, runtime_cuda
 from cdsel_backend.pool import runtime_openvino as openvino
 from cdsel_backend.pool.backbones import Backbone, load_backbone
+from cdsel_backend.pool.devices import DeviceFails
 from cdsel_backend.pool.network import load_network
 from cdsel_backend.pool.runtime import CLOSE, SAME, Adaptive, TorchRuntime, agreement
 from cdsel_backend.pool.runtime_choice import make_runtime
-from cdsel_backend.pool.runtime_cuda import CudaRuntime, find_cuda
+from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way, find_cuda
 
 CPU = torch.device("cpu")
 SMALL = "test_efficientnet"
@@ -174,11 +177,11 @@ class Hungry(nn.Module):
 def test_out_of_memory_makes_batches_smaller_and_then_the_cpu_go_on(caplog):
     pixels = np.random.default_rng(0).integers(0, 255, (50, 4, 4, 3), dtype=np.uint8)
     expected = pixels.astype(np.float32).mean((1, 2))
-    tight = CudaRuntime(Hungry(10), [CPU, CPU], fallback=lambda: TorchRuntime(Hungry(99)), batch=64)
+    tight = DeviceRuntime(Hungry(10), [Way(CPU), Way(CPU)], fallback=lambda: TorchRuntime(Hungry(99)))
     np.testing.assert_allclose(tight(pixels), expected, rtol=1e-6)
     assert (tight.batch, tight.parallel) == (8, 6)
     assert "batches are now of 8 images" in caplog.text
-    none = CudaRuntime(Hungry(0), [CPU], fallback=lambda: TorchRuntime(Hungry(99)))
+    none = DeviceRuntime(Hungry(0), [Way(CPU)], fallback=lambda: TorchRuntime(Hungry(99)))
     np.testing.assert_allclose(none(pixels), expected, rtol=1e-6)
     assert "the CPU goes on" in caplog.text
     assert "too little memory" in none.name
@@ -195,7 +198,7 @@ def test_memory_that_runs_out_in_a_library_of_cuda_counts_too(text):
             return pixels.float().mean((1, 2))
 
     pixels = np.zeros((20, 4, 4, 3), dtype=np.uint8)
-    tight = CudaRuntime(Library(), [CPU], fallback=lambda: TorchRuntime(Library()))
+    tight = DeviceRuntime(Library(), [Way(CPU)], fallback=lambda: TorchRuntime(Library()))
     assert (tight(pixels).shape, tight.batch) == ((20, 3), 8)
 
 
@@ -204,18 +207,157 @@ def test_an_error_that_is_not_memory_is_no_reason_for_smaller_batches():
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("CUDA error: device-side assert triggered")
 
-    broken = CudaRuntime(Broken(), [CPU], fallback=lambda: TorchRuntime(Broken()))
+    broken = DeviceRuntime(Broken(), [Way(CPU)], fallback=lambda: TorchRuntime(Broken()))
     with pytest.raises(RuntimeError, match="device-side"):
         broken(np.zeros((2, 4, 4, 3), dtype=np.uint8))
     assert broken.batch == 64
 
 
-def test_the_way_of_a_gpu_agrees_with_float32(small):
+class Cards(nn.Module):
+    """A network that runs on so many GPUs, each with its own `does`: pictures -> None, or what it raises or gives."""
+
+    def __init__(self, *does) -> None:
+        super().__init__()
+        self.does = list(does)
+        self.ran = Counter()
+        self.number = None  # of the card that it was copied to; None: the CPU
+
+    def __deepcopy__(self, memo):
+        copied = Cards()
+        copied.does, copied.ran, copied.number = self.does, self.ran, len(self.ran)
+        self.ran[copied.number] = 0
+        if self.does[copied.number] is full:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return copied
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        vectors = pixels.float().mean((1, 2))
+        if self.number is None:
+            return vectors
+        found = self.does[self.number](len(pixels), self.ran[self.number])
+        self.ran[self.number] += len(pixels)
+        return vectors if found is None else found(vectors)
+
+
+def sound(count, before):
+    time.sleep(0.001)
+
+
+def slow(count, before):
+    time.sleep(0.02)
+
+
+def full(count, before):
+    """Somebody else has all memory of it."""
+
+
+def tight(count, before):
+    if count > 4:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def lost(count, before):
+    if before >= 100:
+        raise getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: unspecified launch failure")
+
+
+def wrong(count, before):
+    return lambda vectors: vectors.flip(1)
+
+
+def damaged(count, before):
+    return (lambda vectors: vectors * torch.nan) if before >= 100 else None
+
+
+def cards(*does, **options):
+    network = Cards(*does)
+    ways = [Way(torch.device("cpu", number), batch=16) for number in range(len(does))]
+    return network, DeviceRuntime(network, ways, **options)
+
+
+def test_of_several_gpus_each_fails_for_itself_and_no_picture_is_lost(caplog):
+    pixels = np.random.default_rng(0).integers(0, 255, (3000, 4, 4, 3), dtype=np.uint8)
+    expected = pixels.astype(np.float32).mean((1, 2))
+    network, gpus = cards(full, sound, tight, lost, wrong, damaged, slow)
+    np.testing.assert_allclose(runtime.run_all(gpus, pixels), expected, rtol=1e-5)
+    assert {way.device.index: way.batch for way in gpus.ways} == {1: 16, 2: 4, 6: 16}
+    assert network.ran[0] == 0
+    assert network.ran[1] > 3 * network.ran[6] > 0, "a fast one has more of them"
+    reasons = ["cpu:0 embeds no more", "cosine", "unspecified launch failure", "cosine"]
+    assert len(gpus.problems) == len(reasons)
+    assert all(any(reason in problem for problem in gpus.problems) for reason in reasons)
+    assert all(problem in caplog.text for problem in gpus.problems)
+    assert gpus.batch == 16
+
+
+def test_where_no_gpu_is_left_the_cpu_goes_on_and_says_so():
+    pixels = np.random.default_rng(0).integers(0, 255, (800, 4, 4, 3), dtype=np.uint8)
+    expected = pixels.astype(np.float32).mean((1, 2))
+    for does in ((lost, lost), (full, full), (wrong, lost)):
+        network, gpus = cards(*does)
+        with pytest.raises(DeviceFails, match="embeds no more"):
+            runtime.run_all(gpus, pixels)
+        gpus.fallback = lambda network=network: TorchRuntime(network)
+        np.testing.assert_allclose(runtime.run_all(gpus, pixels), expected, rtol=1e-5)
+        assert "the CPU goes on" in gpus.problems[-1]
+        assert (gpus.batch, gpus.parallel) == (TorchRuntime.batch, TorchRuntime.parallel)
+
+
+def test_what_is_not_finite_on_the_cpu_either_is_no_fault_of_a_gpu():
+    class Overflows(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            means = pixels.float().mean((1, 2))
+            return torch.where(means[:, :1] > 254, torch.inf, means)
+
+    pixels = np.zeros((20, 4, 4, 3), dtype=np.uint8)
+    pixels[7] = 255
+    gpu = DeviceRuntime(Overflows(), [Way(CPU)])
+    assert np.flatnonzero(~np.isfinite(gpu(pixels)).all(axis=1)).tolist() == [7]
+    assert gpu.problems == []
+
+
+def test_each_kind_of_gpu_finds_its_own_way(monkeypatch):
+    """Two that compute in bfloat16, an old one that does not, and one that fails while ways are tried."""
+    encoder = Cards(sound, sound, sound, sound)
+    monkeypatch.setattr(Cards, "__deepcopy__", None)
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 4, 4, 3), dtype=np.uint8)
+    vectors = TorchRuntime(encoder)(pixels)
+    kinds = {0: "H100", 1: "T4", 2: "H100", 3: "K80"}
+    monkeypatch.setattr(runtime_cuda, "described", lambda device: f"{device} ({kinds[device.index]})")
+    monkeypatch.setattr(runtime_cuda, "has_bfloat16", lambda device: device.index in (0, 2))
+    calls = runtime_cuda._calls
+
+    def copied(encoder, way):
+        if kinds[way.device.index] == "K80" and way.batch != 16:
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+        return calls(encoder, way)
+
+    monkeypatch.setattr(runtime_cuda, "_calls", copied)
+    monkeypatch.setattr(runtime_cuda, "_BATCHES", (2, 4))
+    start = DeviceRuntime(encoder, [Way(torch.device("cpu", number), batch=2) for number in range(3)])
+    start.add(Way(torch.device("cpu", 3), batch=16))
+    start.problems.append("as before")
+    found = find_cuda(encoder, start, pixels, vectors, "auto", compiling=False)
+    assert [(way.device.index, way.half) for way in found.ways] == [
+        (0, True),
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
+    assert found.problems == ["as before"]
+    many = np.concatenate([pixels] * 20)
+    assert agreement(runtime.run_all(found, many), np.concatenate([vectors] * 20)) >= CLOSE
+
+
+def test_the_way_of_a_gpu_agrees_with_float32(small, monkeypatch):
+    monkeypatch.setattr(runtime_cuda, "_BATCHES", (2, 4))
+    monkeypatch.setattr(runtime_cuda, "has_bfloat16", lambda device: True)
     pixels = pixels_for(small, 6)
     vectors = TorchRuntime(small.encoder)(pixels)
-    found = find_cuda(small.encoder, [CPU], pixels, vectors, "auto", compiling=False)
+    start = DeviceRuntime(small.encoder, [Way(CPU)])
+    found = find_cuda(small.encoder, start, pixels, vectors, "auto", compiling=False)
     assert agreement(found(pixels), vectors) >= CLOSE
-    exact = find_cuda(small.encoder, [CPU], pixels, vectors, "float32", compiling=False)
+    exact = find_cuda(small.encoder, start, pixels, vectors, "float32", compiling=False)
     assert agreement(exact(pixels), vectors) >= SAME
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from torch import nn
 
 from cdsel_backend.pool.decode_gpu import GpuDecoder, find_decoder
 from cdsel_backend.pool.depths import MIDDLE, Depths, Encoder, Features, find_depths
+from cdsel_backend.pool.devices import find_device
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.folding import fold_batch_norm
 from cdsel_backend.pool.network import DEFAULT, Network, load_network
@@ -34,7 +36,6 @@ class Backbone:
 
     `encoder` is the network as a runtime may compile it: prepared pictures (m, *size, 3) uint8 -> vectors (m, dim)
     float32; `example` is such a picture. `fingerprint`: hash of all that decides a vector, the same in every process.
-    `decoder` decodes on a GPU for it, where there is one.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Backbone:
 
         Args:
             network: see `load_network`.
-            device: see `find_device`.
+            device: see `devices.find_device`.
             features: "depths", averages of several depths (see `find_depths`), or "last", what the network gives.
             view: "close", pictures larger than those the network was trained on, where it takes them, at about twice
                 the cost; or "fast", its own size.
@@ -87,7 +88,11 @@ class Backbone:
             self.runtime = make_runtime(
                 self.encoder, device, key=self.fingerprint, precision=precision, cache=cache
             )
-        self.decoder: GpuDecoder | None = find_decoder(device, self.size, self.embed_prepared)
+
+    @cached_property
+    def decoder(self) -> GpuDecoder | None:
+        """What decodes on the GPUs for it, made when it is first asked for: it holds memory of them."""
+        return find_decoder(self.device, self.size, self.embed_prepared)
 
     @property
     def batch(self) -> int:
@@ -170,18 +175,6 @@ def load_backbone(
     return Backbone(
         network, where, features=features, view=view, precision=precision, cache=cache, cluster=cluster
     )
-
-
-def find_device(device: str) -> torch.device:
-    """The torch device of a setting; "auto" is CUDA where there is one. Raises BackboneError for one not there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BackboneError(f"setting device: {device!r} cannot be used here: {error}") from error
-    return found
 
 
 def size_of(network: Network, view: View) -> tuple[int, int]:

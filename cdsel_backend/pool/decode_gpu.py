@@ -8,7 +8,6 @@ torchvision, whose decoder can write into memory of others (pytorch/vision 9606)
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
@@ -21,9 +20,11 @@ from itertools import islice
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from numpy.typing import NDArray
 
 from cdsel_backend.pool.codec import Codec, File, NvImageCodec
+from cdsel_backend.pool.devices import all_gpus, described
 from cdsel_backend.pool.jpeg import JpegHead, read_head
 from cdsel_backend.pool.measures import Looks, Measures, middle, reduction, variables
 from cdsel_backend.pool.runtime import CLOSE, TRIAL, Pixels, Vectors, agreement
@@ -37,7 +38,7 @@ _CODECS = 2  # a GPU: while one decodes, what another has decoded is made smalle
 _READERS = 192  # threads, where reading is slow and each reads one file
 _WINDOW = (_CODECS + 2) * BATCH  # each codec decodes a batch, one is gathered, and one is read
 _NOT_MUCH_SLOWER = 0.5  # of the speed of all cores, which reading and the network's preparation need, too
-_FAILURES = 3  # batches in a row, after which the CPU goes on
+_FAILURES = 3  # batches in a row, after which a codec is given up
 _GREY = (19595, 38470, 7471)  # of 65536: how Pillow weighs red, green and blue
 
 
@@ -47,6 +48,16 @@ class Shrunk:
 
     pixels: Pixels
     measures: Measures
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """A file by which decoders are tried, and what the CPU made of it, in how many seconds."""
+
+    data: bytes
+    head: JpegHead
+    pixels: Pixels
+    seconds: float
 
 
 class GpuDecoder:
@@ -82,13 +93,16 @@ class GpuDecoder:
         self._streams = streams or [None] * len(codecs)
         self._size = size
         self._embed = embed
-        self._cores = cores or len(os.sched_getaffinity(0))
-        self._trial: list[tuple[bytes, Pixels, float]] | None = []
+        self._cores = cores or cpu_count()
+        self._trial: list[_Tried] | None = []
         self._guard = threading.Lock()
         self._asked: queue.SimpleQueue[tuple[list[File], Future[list[Shrunk | None]]]] = queue.SimpleQueue()
-        self._failures = 0
+        self._failures: list[int] = []  # of each codec, in a row
+        self._serving: set[int] = set()  # codecs that are not given up
         self.chosen = False
         """Whether it decodes."""
+        self.problems: list[str] = []
+        """Sentences on what does not decode any more."""
 
     def read(self, files: Sequence[bytes | None], *, max_pixels: int = MOST_PIXELS) -> list[Shrunk | None]:
         """Decode files; None where the CPU has to, as of a larger picture, and for None."""
@@ -110,62 +124,68 @@ class GpuDecoder:
 
     def learn(self, data: bytes, pixels: Pixels, seconds: float) -> None:
         """See what the CPU made of a file, in how long; after `TRIAL` of them the GPU is tried on the same."""
-        if self._trial is None or _suitable(data) is None:
+        if self._trial is None or (head := _suitable(data)) is None:
             return
         with self._guard:
             if self._trial is None:
                 return
-            self._trial.append((data, pixels, seconds))
+            self._trial.append(_Tried(data, head, pixels, seconds))
             if len(self._trial) < TRIAL:
                 return
             trial, self._trial = self._trial, None
-        fastest = 0.0
+        fastest, serving = 0.0, list[int]()
         for codecs in (self._codecs, *([self._others] if self._others else [])):
-            try:
-                speed = self._speed(codecs, trial)
-            except Exception:  # of CUDA and the codec, which share no base; the CPU goes on
-                log.exception("images cannot be decoded on the GPU")
-                continue
+            agreeing = self._agreeing(codecs, trial)
+            speed = self._speed(codecs, agreeing, trial) if agreeing else 0.0
             if speed >= _NOT_MUCH_SLOWER and speed > fastest:
-                fastest, self._codecs = speed, codecs
+                fastest, self._codecs, serving = speed, codecs, agreeing
         self._others = ()  # they take memory of the GPU
-        if fastest:
-            for at in range(len(self._codecs)):
-                threading.Thread(target=self._serve, args=(at,), name="decode", daemon=True).start()
+        self._failures = [0] * len(self._codecs)
+        self._serving = set(serving)
+        for at in serving:
+            threading.Thread(target=self._serve, args=(at,), name="decode", daemon=True).start()
         self.chosen = fastest > 0
 
-    def _speed(self, codecs: Sequence[Codec], trial: Sequence[tuple[bytes, Pixels, float]]) -> float:
-        """How many times as fast as all cores codecs are; 0 where they do not agree with the CPU."""
-        files = [(data, head) for data, _, _ in trial if (head := read_head(data)) is not None]
+    def _agreeing(self, codecs: Sequence[Codec], trial: Sequence[_Tried]) -> list[int]:
+        """The positions of the codecs that decode at least half of the files, and as the CPU does."""
+        files = [(one.data, one.head) for one in trial]
+
+        def decode(at: int) -> list[Shrunk | None]:
+            try:
+                return self._decoded_by(codecs[at], at, files)
+            except Exception:  # of CUDA and the codec, which share no base; another GPU's may do
+                log.exception("%s does not decode", codecs[at])
+                return [None] * len(files)
+
         with ThreadPoolExecutor(len(codecs)) as threads:
-            for _ in range(2):  # the first time prepares
-                begun = time.perf_counter()
-                found, *_ = threads.map(
-                    lambda at: self._decoded_by(codecs[at], at, files), range(len(codecs))
-                )
-                taken = (time.perf_counter() - begun) / len(files) / len(codecs)
-        both = [
-            (theirs, shrunk.pixels)
-            for (_, theirs, _), shrunk in zip(trial, found, strict=True)
-            if shrunk is not None
-        ]
-        if len(both) < len(files) // 2:
-            log.warning("the GPU decodes %d of %d JPEG files: the CPU decodes", len(both), len(files))
-            return 0.0
-        cpu, gpu = (self._embed(np.stack(pictures)) for pictures in zip(*both, strict=True))
-        cosine = agreement(gpu, cpu)
-        speed = 1 / taken / (self._cores / (sum(took for *_, took in trial) / len(files)))
-        log.info(
-            "JPEG on the GPU (%s): cosine %.5f at the least, %.1f times the speed of all cores",
-            codecs[0],
-            cosine,
-            speed,
-        )
-        return speed if cosine >= CLOSE else 0.0
+            found = list(threads.map(decode, range(len(codecs))))
+        due = self._embed(np.stack([one.pixels for one in trial]))
+        agreeing = []
+        for at, decoded in enumerate(found):
+            rows = [row for row, shrunk in enumerate(decoded) if shrunk is not None]
+            cosine = 0.0
+            if rows and len(rows) >= len(files) // 2:
+                pictures = np.stack([shrunk.pixels for shrunk in decoded if shrunk is not None])
+                cosine = agreement(self._embed(pictures), due[rows])
+            log.info("JPEG: %s, %d of %d files, cosine %.5f", codecs[at], len(rows), len(files), cosine)
+            if cosine >= CLOSE:
+                agreeing.append(at)
+        return agreeing
+
+    def _speed(self, codecs: Sequence[Codec], which: Sequence[int], trial: Sequence[_Tried]) -> float:
+        """How many times as fast as all cores these of the codecs are, once they have decoded these files."""
+        files = [(one.data, one.head) for one in trial]
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(len(which)) as threads:
+            list(threads.map(lambda at: self._decoded_by(codecs[at], at, files), which))
+        taken = (time.perf_counter() - begun) / len(which)
+        speed = sum(one.seconds for one in trial) / self._cores / taken
+        log.info("JPEG: %s: %.1f times the speed of all cores", codecs[which[0]], speed)
+        return speed
 
     def _serve(self, at: int) -> None:
-        """Decode by one of the codecs what was asked for, as many files at once as wait."""
-        while True:
+        """Decode by one of the codecs what was asked for, as many files at once as wait; the last one stays."""
+        while at in self._serving or not self.chosen:
             asked = [self._asked.get()]
             count = len(asked[0][0])
             while count < BATCH:
@@ -189,19 +209,25 @@ class GpuDecoder:
                     break
                 batch.append(file)
             try:
-                found += self._decoded(at, batch)
-                self._failures = 0
+                found += self._decoded_by(self._codecs[at], at, batch)
+                self._failures[at] = 0
             except Exception as error:  # as above
                 found += [None] * len(batch)
-                self._failures += 1
+                self._failures[at] += 1
                 log.warning("%d images were not decoded on the GPU: %s", len(batch), error)
-                if self._failures >= _FAILURES and self.chosen:
-                    self.chosen = False
-                    log.warning("from here on the CPU decodes")
+                if self._failures[at] >= _FAILURES and at in self._serving:
+                    self._give_up(at, error)
         return found
 
-    def _decoded(self, at: int, files: Sequence[File]) -> list[Shrunk | None]:
-        return self._decoded_by(self._codecs[at], at, files)
+    def _give_up(self, at: int, error: Exception) -> None:
+        """Decode by one codec no more: what fails is quick, and would take most of the files from the others."""
+        with self._guard:
+            self._serving.discard(at)
+            self.chosen = bool(self._serving)
+            rest = "the rest of the GPUs decode" if self._serving else "from here on the CPU decodes"
+            sentence = f"JPEG is not decoded by {self._codecs[at]} any more: {error}; {rest}"
+            self.problems.append(sentence)
+        log.warning("%s", sentence)
 
     def _decoded_by(self, codec: Codec, at: int, files: Sequence[File]) -> list[Shrunk | None]:
         with torch.cuda.stream(self._streams[at]):  # of None it does nothing
@@ -231,24 +257,29 @@ def find_decoder(
     """A decoder on the GPUs of a device; None on a CPU, or where nvImageCodec is not there."""
     if device.type != "cuda":
         return None
-    from cdsel_backend.pool.runtime_cuda import all_gpus
-
-    try:
-        gpus = [gpu for gpu in all_gpus(device) for _ in range(_CODECS)]
-        streams = [torch.cuda.Stream(gpu) for gpu in gpus]  # type: ignore[no-untyped-call]
-        codecs = [NvImageCodec(gpu) for gpu in gpus]
-        others = []
+    codecs: list[NvImageCodec] = []
+    streams: list[torch.cuda.Stream] = []
+    gpus: list[torch.device] = []
+    for gpu in all_gpus(device):
         try:
-            others = [NvImageCodec(gpu, engine=True) for gpu in gpus]
-        except Exception as error:  # as of a GPU that has none
-            log.info("the GPU's JPEG engine cannot be used by itself: %s", error)
-        return GpuDecoder(codecs, size, embed, streams=streams, others=others)
-    except ModuleNotFoundError:
-        log.info("JPEG is decoded by the CPU; install cdsel-backend[gpu] to have the GPU do it")
+            codecs += [NvImageCodec(gpu) for _ in range(_CODECS)]
+            streams += [torch.cuda.Stream(gpu) for _ in range(_CODECS)]  # type: ignore[no-untyped-call]
+        except ModuleNotFoundError:
+            log.info("JPEG is decoded by the CPU; install cdsel-backend[gpu] to have the GPU do it")
+            return None
+        except Exception as error:  # a driver that is too old, a library that it lacks, no memory
+            del codecs[len(streams) :]
+            log.warning("%s decodes no JPEG, nvImageCodec cannot be used there: %s", described(gpu), error)
+            continue
+        gpus += [gpu] * _CODECS
+    if not codecs:
         return None
-    except Exception as error:  # a driver that is too old, a library that it lacks
-        log.warning("nvImageCodec cannot be used, the CPU decodes: %s", error)
-        return None
+    others: list[NvImageCodec] = []
+    try:
+        others = [NvImageCodec(gpu, engine=True) for gpu in gpus]
+    except Exception as error:  # as of a GPU that has none
+        log.info("the GPU's JPEG engine cannot be used by itself: %s", error)
+    return GpuDecoder(codecs, size, embed, streams=streams, others=others)
 
 
 def _suitable(data: bytes) -> JpegHead | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -14,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = cpu_count()  # that this process may use, also by the quota of a container
 CHUNK = 256
 """Items that one thread prepares together, where reading is quick and a GPU decodes."""
 _QUICK = 64  # items of a chunk from which reading counts as quick: .3 ms each

@@ -38,7 +38,7 @@ def processes_for(device: torch.device) -> list[torch.device]:
     """The GPU of each of the processes that keep a device busy; none for a CPU, or with cores for one alone."""
     if device.type != "cuda":
         return []
-    from cdsel_backend.pool.runtime_cuda import all_gpus
+    from cdsel_backend.pool.devices import all_gpus
 
     gpus = all_gpus(device)
     count = min(EACH_GPU * len(gpus), CORES // CORES_EACH)

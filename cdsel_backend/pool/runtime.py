@@ -40,7 +40,7 @@ class Runtime(Protocol):
     """Something that runs a network. It may be called from `parallel` threads at once.
 
     `name` says for people what runs it; `batch`: pictures in one call at which it is fastest; `parallel`: calls at
-    once that keep the device busy.
+    once that keep the device busy; `problems`: sentences on what it was to run on and does not.
     """
 
     @property
@@ -52,6 +52,9 @@ class Runtime(Protocol):
     @property
     def parallel(self) -> int: ...  # noqa: D102
 
+    @property
+    def problems(self) -> Sequence[str]: ...  # noqa: D102
+
     def __call__(self, pixels: Pixels) -> Vectors:
         """Vectors (m, dim) float32 of prepared pictures (m, height, width, 3) uint8, for any m."""
 
@@ -61,21 +64,20 @@ Finder = Callable[[Pixels, Vectors], "Runtime | None"]
 
 
 class TorchRuntime:
-    """Torch in float32, as the network stands: on the CPU, or on a device that has no runtime of its own."""
+    """Torch in float32 on the CPU, as the network stands."""
 
-    batch = 8  # on a CPU larger ones are slower: they fall out of its cache
+    name = f"torch {torch.__version__}, cpu, float32"
+    batch = 8  # larger ones are slower: they fall out of the cache
     parallel = 1  # torch spreads one call over the cores
+    problems = ()
 
-    def __init__(self, encoder: nn.Module, device: torch.device = torch.device("cpu")) -> None:  # noqa: B008
-        self.name = f"torch {torch.__version__}, {device}, float32"
-        self._encoder = encoder.to(device)
-        self._device = device
+    def __init__(self, encoder: nn.Module) -> None:
+        self._encoder = encoder
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Vectors:
         """See `Runtime`."""
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
-        vectors: Vectors = self._encoder(batch).float().cpu().numpy()
+        vectors: Vectors = self._encoder(torch.from_numpy(np.ascontiguousarray(pixels))).float().numpy()
         return vectors
 
 
@@ -104,6 +106,11 @@ class Adaptive:
     def parallel(self) -> int:
         """See `Runtime`."""
         return self._now.parallel
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """See `Runtime`."""
+        return self._now.problems
 
     def __call__(self, pixels: Pixels) -> Vectors:
         """See `Runtime`."""
@@ -137,8 +144,9 @@ class Adaptive:
 
 def agreement(vectors: Vectors, reference: Vectors) -> float:
     """The lowest cosine of vectors (m, d) to the reference's (m, d); 0 where one is not finite."""
-    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
-    cosines = (vectors * reference).sum(axis=1) / np.where(norms > 0, norms, 1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
+        cosines = (vectors * reference).sum(axis=1) / np.where(norms > 0, norms, 1)
     same = (vectors == reference).all(axis=1)  # also where both are zero
     return float(np.where(same, 1.0, np.nan_to_num(cosines, nan=0.0)).min())
 

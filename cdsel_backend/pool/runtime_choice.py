@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from cdsel_backend.pool.devices import all_gpus
 from cdsel_backend.pool.runtime import Adaptive, Precision, Runtime, TorchRuntime
 
 
@@ -23,27 +22,33 @@ def make_runtime(
     """The runtime of a network on a device.
 
     It starts as torch in float32. After `WORTH` real pictures a faster one takes over, where there is one and it
-    agrees on them: OpenVINO on a CPU, bfloat16 on a GPU.
+    agrees on them: OpenVINO on a CPU, bfloat16 on a GPU. Where no GPU is left that works, the CPU goes on.
 
     Args:
-        encoder: (m, height, width, 3) uint8 -> (m, dim) float32, in evaluation, on `device`.
-        device: a CPU; or "cuda" for all GPUs of this machine, "cuda:1" for one of them.
+        encoder: (m, height, width, 3) uint8 -> (m, dim) float32, in evaluation, on the CPU.
+        device: a CPU; "cuda" for all GPUs of this machine, "cuda:1" for one of them; or another that torch knows.
         key: names the network for the cache: its fingerprint.
         precision: "float32" keeps bfloat16 out.
         cache: a folder where compiled networks are kept between runs.
     """
-    # Here, not above: each brings libraries that the other does without.
-    if device.type == "cuda":
-        from cdsel_backend.pool.runtime_cuda import CudaRuntime, all_gpus, find_cuda
+    if device.type == "cpu":
+        return _for_cpu(encoder, key, precision, cache)
+    from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way, find_cuda
 
-        gpus = all_gpus(device)
-        start = CudaRuntime(encoder, gpus, fallback=_on_cpu(encoder))
-        return Adaptive(start, lambda pixels, vectors: find_cuda(encoder, gpus, pixels, vectors, precision))
+    start = DeviceRuntime(
+        encoder,
+        [Way(gpu) for gpu in all_gpus(device)],
+        fallback=lambda: _for_cpu(encoder, key, precision, cache),
+    )
+    if device.type != "cuda":
+        return start
+    return Adaptive(start, lambda pixels, vectors: find_cuda(encoder, start, pixels, vectors, precision))
+
+
+def _for_cpu(encoder: nn.Module, key: str, precision: Precision, cache: Path | None) -> Runtime:
+    from cdsel_backend.pool import runtime_openvino as openvino  # brings a library that GPUs do without
+
     torch_cpu = TorchRuntime(encoder)
-    if device.type != "cpu":
-        return TorchRuntime(encoder, device)
-    from cdsel_backend.pool import runtime_openvino as openvino
-
     if not openvino.available():
         return torch_cpu
     kept = openvino.load(key, cache, precision)
@@ -52,7 +57,3 @@ def make_runtime(
     return Adaptive(
         torch_cpu, lambda pixels, vectors: openvino.find(encoder, key, cache, pixels, vectors, precision)
     )
-
-
-def _on_cpu(encoder: nn.Module) -> Callable[[], Runtime]:
-    return lambda: TorchRuntime(copy.deepcopy(encoder).to("cpu"))

@@ -1,8 +1,9 @@
-"""CUDA: bfloat16, channels_last, torch.compile where it pays, pinned memory, all GPUs of one machine.
+"""The network on GPUs: bfloat16, channels_last, torch.compile where it pays, pinned memory, all GPUs of one machine.
 
-What a CPU can show is tested on one: the sharing of devices, the retreat when memory runs out, and that the vectors
-agree. What only a GPU shows is tested where there is one, and was measured on one H100 and one H200, never on several
-GPUs.
+Each GPU has its own way, so that a slow, an old or a full one costs nothing but itself. What a CPU can show is tested
+on one: the sharing of devices, the retreat when memory runs out or a device fails, and that the vectors agree. What
+only a GPU shows is tested where there is one, and was measured on one H100 and one H200, never on several GPUs
+(`tests/benchmarks/gpus.py` checks all that a machine has).
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ import copy
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from cdsel_backend.pool.devices import DeviceFails, described, has_bfloat16, out_of_memory
 from cdsel_backend.pool.runtime import (
     CLOSE,
     Pixels,
     Precision,
     Runtime,
+    TorchRuntime,
     Vectors,
     agreement,
     fastest,
@@ -35,6 +41,26 @@ log = logging.getLogger(__name__)
 _BATCHES = (64, 256)
 _PAYS = 1.1  # a compiled network must be so many times as fast to be worth its minutes of compiling
 _CALLS = 2  # a device: while one call computes, the next one's pictures are on their way
+_COMPARED = 4  # pictures: the first that a device embeds, which the CPU embeds as well
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a device runs a network.
+
+    `half`: in bfloat16, by autocast: normalisations stay in float32. `compiled`: with torch.compile, where the last
+    batch is filled up. `batch`: pictures in one pass.
+    """
+
+    device: torch.device
+    half: bool = False
+    compiled: bool = False
+    batch: int = _BATCHES[0]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.device} {'bfloat16' if self.half else 'float32'}{', compiled' if self.compiled else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -50,158 +76,266 @@ class _Call:
     stream: torch.cuda.Stream | None
 
 
-def _new_stream(device: torch.device) -> torch.cuda.Stream | None:
-    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+class DeviceRuntime:
+    """A network on one device or several; a call goes to whichever is free, so that a fast one has more of them.
 
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device has too little memory: torch's allocator has an error for it, CUDA's libraries have texts."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "alloc_failed" in text
-
-
-class CudaRuntime:
-    """A network on one GPU or several; batches go to whichever is free.
-
-    Where memory runs out, batches are halved; where a single picture is too much, the CPU goes on.
+    Where memory runs out, the batches of that device are halved. A device is given up where a single picture is too
+    much for it, where it raises any other error, and where its vectors are not those of the CPU; what it was at goes
+    to another. Where none is left, the CPU goes on.
     """
 
     def __init__(
         self,
         encoder: nn.Module,
-        devices: Sequence[torch.device],
+        ways: Sequence[Way],
         *,
-        fallback: Callable[[], Runtime],
-        half: bool = False,
-        compiled: bool = False,
-        batch: int = _BATCHES[0],
+        fallback: Callable[[], Runtime] | None = None,
+        problems: Sequence[str] = (),
     ) -> None:
         """Copy a network to each device.
 
         Args:
-            encoder: see `runtime_choice.make_runtime`; it stays as it is.
-            devices: where it shall run.
-            fallback: makes the runtime that takes over when no device has memory for one picture.
-            half: compute in bfloat16, by autocast: normalisations stay in float32.
-            compiled: with torch.compile.
-            batch: pictures in one call; the last batch is filled up where the network is compiled.
+            encoder: see `runtime_choice.make_runtime`; it stays as it is, on the CPU.
+            ways: the devices, and how they run it.
+            fallback: makes the runtime that goes on where no device is left; None: DeviceFails is raised.
+            problems: what was wrong before, see `runtime.Runtime`.
         """
-        self.batch = batch
+        self.fallback = fallback
+        self.problems = list(problems)
+        self.parallel = 0
+        self._encoder = encoder
+        self._batch = _BATCHES[0]
+        self._cpu: Runtime | None = None  # the fallback, once it is needed
+        self._comparing = threading.Lock()
+        self._compared: set[torch.device] = set()
+        self._lock = threading.Lock()  # guards what follows
+        self._ways: dict[torch.device, Way] = {}
+        self._free: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()  # None: no device is left
+        for way in ways:
+            self.add(way)
+        if not self._ways:
+            self._free.put(None)
+
+    def add(self, way: Way) -> None:
+        """Have one more device run the network, unless it cannot."""
         # One more than `_free` has: its pictures are gathered meanwhile, which takes as long as a small network.
-        self.parallel = (_CALLS + 1) * len(devices)
-        self._how = f"{'bfloat16' if half else 'float32'}{', compiled' if compiled else ''}"
-        self._devices = list(devices)
-        self._half = half
-        self._compiled = compiled
-        self._make_fallback = fallback
-        self._fallback: Runtime | None = None
-        self._lock = threading.Lock()
-        self._free: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        for device in self._devices:
-            network = copy.deepcopy(encoder).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            run = torch.compile(network) if compiled else network
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)  # the calls' streams do not wait for the copies of the weights
-            for _ in range(_CALLS):
-                self._free.put(_Call(device, run, _new_stream(device)))
+        self.parallel += _CALLS + 1
+        self._batch = way.batch
+        try:
+            calls = _calls(self._encoder, way)
+        except RuntimeError as error:
+            self._give_up(way, _first_line(error))
+            return
+        with self._lock:
+            self._ways[way.device] = way
+        for call in calls:
+            self._free.put(call)
+
+    @property
+    def batch(self) -> int:
+        """See `runtime.Runtime`: that of the device which takes the most at once."""
+        return max((way.batch for way in self.ways), default=self._batch)
+
+    @property
+    def ways(self) -> list[Way]:
+        """The devices that are left, and how they run the network."""
+        with self._lock:
+            return list(self._ways.values())
 
     @property
     def name(self) -> str:
         """See `runtime.Runtime`."""
-        if self._fallback is not None:
-            return f"{self._fallback.name} (the GPU has too little memory)"
-        return f"torch {torch.__version__}, {', '.join(map(str, self._devices))}, {self._how}"
+        if self._cpu is not None:
+            return f"{self._cpu.name} ({'; '.join(self.problems)})"
+        return f"torch {torch.__version__}, {'; '.join(map(str, self.ways))}"
 
     def __call__(self, pixels: Pixels) -> Vectors:
-        """See `runtime.Runtime`."""
-        while self._fallback is None:
-            batch = self.batch
+        """See `runtime.Runtime`. Raises DeviceFails where no device is left, and no fallback."""
+        while (call := self._free.get()) is not None:
+            way = self._ways.get(call.device)
+            if way is None:  # given up meanwhile
+                continue
+            memory = False
             try:
-                return self._run(pixels, batch)
+                vectors = _run(call, way, pixels)
+                reason = self._difference(call.device, pixels, vectors)
             except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                said = str(error).partition("\n")[0]
-            self._retreat(batch, said)  # here, where the error no longer holds what was on the device
-        return self._fallback(pixels)
-
-    def _run(self, pixels: Pixels, batch: int) -> Vectors:
-        call = self._free.get()
-        try:
-            if self._compiled:  # for one size of a batch
-                return in_batches(lambda part: self._forward(call, part), pixels, batch)
-            starts = range(0, len(pixels), batch)
-            return np.concatenate([self._forward(call, pixels[start : start + batch]) for start in starts])
-        finally:
+                # Only its text is kept: the error holds what was on the device.
+                reason, memory = _first_line(error), out_of_memory(error)
+            if reason is not None:
+                self._retreat(way, reason, memory)
             self._free.put(call)
+            if reason is None:
+                return vectors
+        self._free.put(None)  # for whoever comes next
+        return self._on_cpu(pixels)
 
-    @torch.inference_mode()
-    def _forward(self, call: _Call, pixels: Pixels) -> Vectors:
-        host = torch.from_numpy(np.ascontiguousarray(pixels))
-        if call.stream is None:
-            with torch.autocast(call.device.type, dtype=torch.bfloat16, enabled=self._half):
-                found: Vectors = call.network(host).float().numpy()
-            return found
-        with (
-            torch.cuda.device(call.device),
-            torch.cuda.stream(call.stream),
-            torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._half),
-        ):
-            batch = host.pin_memory().to(call.device, non_blocking=True)
-            vectors: Vectors = call.network(batch).float().cpu().numpy()  # cpu() waits for this stream alone
-        return vectors
+    def _difference(self, device: torch.device, pixels: Pixels, vectors: Vectors) -> str | None:
+        """What is wrong with vectors of a device; its first, and any not finite, are compared with those of the CPU."""
+        if device in self._compared and np.isfinite(vectors).all():
+            return None
+        with self._comparing:  # nothing of a device is used before its first pictures were compared
+            rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))[:_COMPARED]
+            if not len(rows):
+                rows = np.arange(min(_COMPARED, len(pixels)) if device not in self._compared else 0)
+            if len(rows):
+                due = TorchRuntime(self._encoder)(pixels[rows])
+                cosine = agreement(vectors[rows], due)
+                if cosine < CLOSE and np.isfinite(due).all():  # else the network's own fault
+                    return f"its vectors are not those of the CPU (cosine {cosine:.4f})"
+            self._compared.add(device)
+        return None
 
-    def _retreat(self, failed: int, error: str) -> None:
-        """After a batch of `failed` pictures was too much: halve it, or give up the device. Says so."""
+    def _retreat(self, way: Way, reason: str, memory: bool) -> None:
+        """After a device failed: halve its batches where its memory ran out, or give it up. Says so."""
         with self._lock:
-            if self.batch < failed or self._fallback is not None:
+            if self._ways.get(way.device) != way:
                 return  # another thread has done it
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if failed > 1:
-                self.batch = failed // 2
-                log.warning("the GPU ran out of memory; batches are now of %d images: %s", self.batch, error)
+            if memory and way.device.type == "cuda":
+                with suppress(RuntimeError):  # of another GPU, which fails altogether
+                    torch.cuda.empty_cache()
+            if memory and way.batch > 1:
+                self._ways[way.device] = smaller = replace(way, batch=way.batch // 2)
+                log.warning(
+                    "%s ran out of memory; batches are now of %d images: %s",
+                    described(way.device),
+                    smaller.batch,
+                    reason,
+                )
                 return
-            log.warning("the GPU has no memory for a single image; the CPU goes on: %s", error)
-            self._fallback = self._make_fallback()
-            self.batch, self.parallel = self._fallback.batch, self._fallback.parallel
+            del self._ways[way.device]
+            self._give_up(way, f"it has too little memory for a single image: {reason}" if memory else reason)
+            if not self._ways:
+                self._free.put(None)
+
+    def _give_up(self, way: Way, reason: str) -> None:
+        sentence = (
+            f"{described(way.device)} embeds no more: {reason}. See what `nvidia-smi` says of it, end what else uses "
+            "it, and start the worker again"
+        )
+        self.problems.append(sentence)
+        log.warning("%s", sentence)
+
+    def _on_cpu(self, pixels: Pixels) -> Vectors:
+        cpu = self._cpu
+        if cpu is None:
+            if self.fallback is None:
+                raise DeviceFails("; ".join(self.problems))
+            with self._comparing:
+                if self._cpu is None:
+                    made = self.fallback()
+                    found = made(pixels)  # raises where the network itself is at fault
+                    self.problems.append("No GPU is left that embeds: the CPU goes on, which takes longer")
+                    log.warning("%s", self.problems[-1])
+                    self._cpu, self._batch, self.parallel = made, made.batch, made.parallel
+                    return found
+                cpu = self._cpu
+        return cpu(pixels)
 
 
-def all_gpus(device: torch.device) -> list[torch.device]:
-    """The GPU of "cuda:1"; every GPU of this machine for "cuda"."""
-    if device.index is not None:
-        return [device]
-    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+def _calls(encoder: nn.Module, way: Way) -> list[_Call]:
+    """Copy a network to a device, for as many calls as keep it busy."""
+    device = way.device
+    network = copy.deepcopy(encoder).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = torch.compile(network) if way.compiled else network
+    if device.type != "cuda":
+        return [_Call(device, run, None)] * _CALLS
+    torch.cuda.synchronize(device)  # the calls' streams do not wait for the copies of the weights
+    return [_Call(device, run, torch.cuda.Stream(device)) for _ in range(_CALLS)]  # type: ignore[no-untyped-call]
+
+
+def _run(call: _Call, way: Way, pixels: Pixels) -> Vectors:
+    """Vectors of any number of pictures, in batches for which a device has memory."""
+    if way.compiled:  # for one size of a batch
+        return in_batches(lambda part: _forward(call, way, part), pixels, way.batch)
+    starts = range(0, len(pixels), way.batch)
+    return np.concatenate([_forward(call, way, pixels[start : start + way.batch]) for start in starts])
+
+
+@torch.inference_mode()
+def _forward(call: _Call, way: Way, pixels: Pixels) -> Vectors:
+    host = torch.from_numpy(np.ascontiguousarray(pixels))
+    if call.stream is None:
+        with torch.autocast(call.device.type, dtype=torch.bfloat16, enabled=way.half):
+            found: Vectors = call.network(host.to(call.device)).float().cpu().numpy()
+        return found
+    with (
+        torch.cuda.device(call.device),
+        torch.cuda.stream(call.stream),
+        torch.autocast("cuda", dtype=torch.bfloat16, enabled=way.half),
+    ):
+        batch = _pinned(host, call.device).to(call.device, non_blocking=True)
+        vectors: Vectors = call.network(batch).float().cpu().numpy()  # cpu() waits for this stream alone
+    return vectors
+
+
+def _pinned(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Pictures in memory that a GPU reads by itself; as they are where the machine gives no such memory."""
+    try:
+        return host.pin_memory()
+    except RuntimeError:
+        # What failed is left behind as the thread's last error, which the next kernel would report as its own.
+        with suppress(RuntimeError):
+            torch.ones(1, device=device).add_(1)
+        return host
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(". ")
 
 
 def find_cuda(
     encoder: nn.Module,
-    devices: Sequence[torch.device],
+    start: DeviceRuntime,
     pixels: Pixels,
     vectors: Vectors,
     precision: Precision,
     *,
     compiling: bool = True,
-) -> CudaRuntime | None:
-    """The fastest way to run a network on these GPUs that agrees with its vectors (m, d) of real pictures (m, ...).
+) -> DeviceRuntime | None:
+    """The fastest way to run a network on each device of `start` that agrees on real pictures (m, ...).
 
-    bfloat16 where every picture agrees to `CLOSE`; with torch.compile where that is `_PAYS` times as fast.
+    `vectors` (m, d) are those that `start` made of them. bfloat16 where every picture agrees to `CLOSE`; with
+    torch.compile where that is `_PAYS` times as fast. Devices of one kind go the way that the first of them found. None
+    where no device is left.
     """
+    ways: dict[str, Way] = {}
+    found: DeviceRuntime | None = None
+    for way in start.ways:
+        kind = described(way.device).removeprefix(str(way.device))
+        fast = None
+        if kind not in ways:
+            fast = _fastest_on(encoder, way, pixels, vectors, precision, compiling=compiling)
+            ways[kind] = fast.ways[0] if fast is not None else way
+        if found is not None:
+            found.add(replace(ways[kind], device=way.device))
+        else:
+            found = fast or DeviceRuntime(encoder, [way])
+    if found is not None:
+        found.fallback, found.problems = start.fallback, [*start.problems, *found.problems]
+    return found
 
-    def make(**options: object) -> CudaRuntime:
-        return CudaRuntime(encoder, devices, fallback=_cpu_copy(encoder), **options)  # type: ignore[arg-type]
+
+def _fastest_on(
+    encoder: nn.Module, way: Way, pixels: Pixels, vectors: Vectors, precision: Precision, *, compiling: bool
+) -> DeviceRuntime | None:
+    """As `find_cuda` for one device; None where it fails meanwhile, as for want of memory."""
+
+    def make(**options: Any) -> DeviceRuntime:
+        return DeviceRuntime(encoder, [replace(way, **options)])
 
     half = False
-    # Where a GPU only imitates bfloat16 it is slower than float32.
-    native = devices[0].type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "auto" and native:
-        cosine = agreement(run_all(make(half=True), pixels), vectors)
-        log.info("bfloat16 on %s: cosine to float32 %.5f at the least", devices[0], cosine)
-        half = cosine >= CLOSE
-    many = np.concatenate([pixels] * (-(-2 * _CALLS * len(devices) * max(_BATCHES) // len(pixels))))
-    if devices[0].type != "cuda":
-        many = pixels  # a rehearsal on the CPU
-    best = fastest([make(half=half, batch=batch) for batch in _BATCHES], many)
+    try:
+        if precision == "auto" and has_bfloat16(way.device):
+            cosine = agreement(run_all(make(half=True), pixels), vectors)
+            log.info("bfloat16 on %s: cosine to float32 %.5f at the least", way.device, cosine)
+            half = cosine >= CLOSE
+        many = np.concatenate([pixels] * -(-2 * _CALLS * max(_BATCHES) // len(pixels)))
+        batches = _BATCHES if way.batch in _BATCHES else (way.batch,)  # smaller: it has memory for no more
+        best = fastest([make(half=half, batch=batch) for batch in batches], many)
+    except DeviceFails as error:
+        log.warning("no faster way was found: %s", error)
+        return None
     if compiling:
         try:
             rival = make(half=half, batch=best.batch, compiled=True)
@@ -213,25 +347,17 @@ def find_cuda(
             log.warning(
                 "torch.compile does not work here, so that the network runs as it stands (it wants Triton and a C "
                 "compiler such as gcc): %s",
-                str(error).partition("\n")[0],
+                _first_line(error),
             )
-    assert isinstance(best, CudaRuntime)
+    assert isinstance(best, DeviceRuntime)
     return best
 
 
 def _times(plain: Runtime, rival: Runtime, pixels: Pixels) -> float:
     """How many times as fast a rival is."""
-    import time
-
     seconds = []
     for runtime in (plain, rival):
         begun = time.perf_counter()
         run_all(runtime, pixels)
         seconds.append(time.perf_counter() - begun)
     return seconds[0] / seconds[1]
-
-
-def _cpu_copy(encoder: nn.Module) -> Callable[[], Runtime]:
-    from cdsel_backend.pool.runtime import TorchRuntime
-
-    return lambda: TorchRuntime(copy.deepcopy(encoder).to("cpu"))

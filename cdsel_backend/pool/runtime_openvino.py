@@ -56,6 +56,8 @@ class Plan:
 class OpenVinoRuntime:
     """A converted network, with one thread a call and a call for each core."""
 
+    problems = ()
+
     def __init__(self, model: Any, plan: Plan) -> None:
         """Compile a model whose batch is not fixed yet."""
         core = _openvino().Core()

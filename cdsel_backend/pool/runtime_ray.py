@@ -97,6 +97,11 @@ class RayRuntime:
         ready = len(self._options) - len(self._coming)
         return f"Ray at {self._address}, workers: {ready}, {self._how}"
 
+    @property
+    def problems(self) -> list[str]:
+        """See `runtime.Runtime`."""
+        return []
+
     def __call__(self, pixels: Pixels) -> Vectors:
         """See `runtime.Runtime`. Raises RuntimeError where no worker is left."""
         errors = self._ray.exceptions

@@ -21,6 +21,7 @@ from torch import nn
 
 from cdsel_backend.pool.backbones import View, fingerprint_of, fit_to, size_of
 from cdsel_backend.pool.depths import Features, Reader, averages, find_depths
+from cdsel_backend.pool.devices import has_bfloat16
 from cdsel_backend.pool.folding import fold_batch_norm
 from cdsel_backend.pool.network import Network
 
@@ -134,8 +135,7 @@ class SplitNetwork:
     @contextmanager
     def precision(self) -> Iterator[None]:
         """Mixed precision on a GPU that has bfloat16, which needs no scaling of the loss; else full."""
-        mixed = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_bfloat16(self.device)):
             yield
 
     def _activations(self, pixels: NDArray[np.uint8], altered: bool) -> NDArray[np.float16]:

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.adapt import LEAST_BATCH, Adaptation, adapt
-from cdsel_backend.pool.backbones import find_device
 from cdsel_backend.pool.decode import UnreadableImage, decode
+from cdsel_backend.pool.devices import find_device
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.network import DEFAULT, load_network
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem

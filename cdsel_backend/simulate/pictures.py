@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.pool.backbones import View, find_device
+from cdsel_backend.pool.backbones import View
 from cdsel_backend.pool.depths import Features
+from cdsel_backend.pool.devices import find_device, freest
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import load_network
 from cdsel_backend.pool.split import SplitNetwork, tuned_reading
@@ -74,7 +75,7 @@ def named(backbone: str) -> tuple[str, str | None]:
 def cut_network(backbone: str, features: Features, view: View, views: int) -> SplitNetwork:
     """The network, cut in two as a fine-tune reads it, on a GPU where there is one."""
     name, weights = named(backbone)
-    device = find_device("auto")
+    device = freest(find_device("auto"))
     features, view = tuned_reading(device, features, view)
     return SplitNetwork(
         load_network(name, weights=weights), device, features=features, view=view, views=views

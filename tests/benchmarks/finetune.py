@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from drawn import jpeg
 
-from cdsel_backend.pool.backbones import find_device
 from cdsel_backend.pool.columns import Column
+from cdsel_backend.pool.devices import find_device
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import DEFAULT, load_network
 from cdsel_backend.pool.split import SplitNetwork, tuned_reading
