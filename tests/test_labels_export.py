@@ -55,7 +55,7 @@ def test_the_table_has_every_label_and_how_it_came_about(export):
         assert row["model_version"] == state.project.champion
         assert row["data.site"] == item.data["site"]
         assert (row["chosen_by"] == "") == (chosen[item.id].round == 1)
-    seen = state.versions[state.project.champion].labels
+    seen = state.store.training_labels(state.project.id, state.versions[state.project.champion].number)
     weights = {task: float(row["weight"]) for task, row in rows.items() if row["weight"]}
     trained = {task for task, row in rows.items() if row["split"] == "train" and str(items[task].id) in seen}
     assert set(weights) == trained

@@ -854,7 +854,7 @@ def test_the_random_share_tells_what_the_pool_holds(filled, working):
     state = filled.state()
     drawn = {row.item for row in state.selections if row.reason["drawn_at_random"]}
     share = state.trainings[-1].metrics["insight"]["random_share"]
-    assert share["n"] == len(drawn & {int(item) for item in state.trainings[-1].labels})
+    assert share["n"] == len(drawn & state.trained_labels.keys())
     malignant = np.mean([label == "malignant" for label in filled.truth.values()])
     low, high = share["prevalence"]["malignant"]["interval"]
     assert low <= malignant <= high

@@ -33,6 +33,10 @@ def cdsel(trained, monkeypatch):
     return lambda *words: CliRunner().invoke(models, words)
 
 
+def saw(trained, row):
+    return trained.store.training_labels(trained.project, row.number)
+
+
 def test_files_are_kept_of_the_champion_the_newest_and_the_last_promoted(trained):
     state = trained.state()
     folder = model_folder(trained.server, trained.project)
@@ -42,20 +46,24 @@ def test_files_are_kept_of_the_champion_the_newest_and_the_last_promoted(trained
     assert set(made[-NEWEST:]) | {state.project.champion} <= kept(state) < set(made)
     for version in kept(state):
         load(folder / version)
+    # Every training saw every label: of the others only how many is kept.
+    assert {row.version for row in state.trainings if saw(trained, row)} == kept(state)
+    assert all(row.label_count for row in state.trainings)
 
 
 def test_a_version_says_what_it_was_made_from(trained, cdsel):
     row = trained.state().trainings[-1]
+    labels = saw(trained, row)
     shown = json.loads(cdsel("show", row.version).output)
     made_from = shown["made_from"]
     assert made_from["backbone"] == "b"
     assert made_from["seed"] == 0
-    assert made_from["labels"] == len(row.labels) == shown["labels"]
+    assert made_from["labels"] == row.label_count == len(labels) == shown["labels"]
     assert made_from["settings"]["budget"] == 60
     assert set(made_from["libraries"]) > {"python", "torch", "timm"}
-    in_another_order = dict(sorted(row.labels.items(), reverse=True))
+    in_another_order = dict(sorted(labels.items(), reverse=True))
     assert provenance(trained.state(), in_another_order)["label_snapshot"] == made_from["label_snapshot"]
-    other = row.labels | {next(iter(row.labels)): "something else"}
+    other = labels | {next(iter(labels)): "something else"}
     assert provenance(trained.state(), other)["label_snapshot"] != made_from["label_snapshot"]
 
 

@@ -49,7 +49,7 @@ def _data(version: WholeVersion, state: State) -> Iterator[str]:
     described = version.model.describe()
     yield from ("", "## Data", "")
     yield (
-        f"{number_of(len(version.training.labels), 'labelled image')}, of which {described['n']} were trained on; the "
+        f"{number_of(version.training.label_count, 'labelled image')}, of which {described['n']} were trained on; the "
         f"others were held out for evaluation. They were chosen by the strategy `{version.settings.strategy}` from a "
         f"pool of {number_of(state.item_count, 'image')}, so classes and levels are not as frequent in them as in the "
         "pool."

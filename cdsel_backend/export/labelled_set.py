@@ -125,7 +125,7 @@ def _weights(
         return found
     model = load(model_folder(server, state.project.id) / champion)
     weighting: Weighting = model.describe()["weighting"]
-    seen = state.versions[champion].labels
+    seen = state.store.training_labels(state.project.id, state.versions[champion].number)
     view = PoolView(
         state,
         np.array([item.id for item in items], dtype=np.int64),

@@ -89,7 +89,8 @@ def aliases(state: State) -> dict[str, str]:
 
 
 def prune(server: ServerSettings, state: State) -> None:
-    """Remove the files of the versions that are not kept; what is known of them stays in the database."""
+    """Remove the files of the versions that are not kept, and what labels they saw; all else stays known of them."""
     stay = kept(state)
     for version in state.versions.keys() - stay:
         shutil.rmtree(model_folder(server, state.project.id) / version, ignore_errors=True)
+    state.store.drop_training_labels(state.project.id, stay)

@@ -56,7 +56,7 @@ def list_(shelf: Shelf, project: int | None) -> None:
             if row.metrics.get(name) is not None
         )
         click.echo(
-            f"{mark} {row.version}  {number_of(len(row.labels), 'label')}  {shown or 'too few held-out labels'}  "
+            f"{mark} {row.version}  {number_of(row.label_count, 'label')}  {shown or 'too few held-out labels'}  "
             f"{outcome(row.outcome)}"
         )
 
@@ -71,7 +71,7 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
     name = found_version(state, version)
     row = state.versions[name]
     shown = asdict(row)
-    shown["labels"] = len(row.labels)
+    shown["labels"] = shown.pop("label_count")
     shown["outcome"] = outcome(row.outcome)
     shown["aliases"] = [alias for alias, of in aliases(state).items() if of == name]
     try:

@@ -305,7 +305,7 @@ class Training:
     number: int
     version: str | None
     round: int
-    labels: Mapping[str, str]
+    label_count: int
     outcome: Outcome = field(metadata={READ: Outcome.read})
     metrics: Json
     created_at: float

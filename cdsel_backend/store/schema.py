@@ -216,7 +216,9 @@ trainings = Table(
     Column("number", Integer, primary_key=True),
     Column("version", String(100)),
     Column("round", Integer, nullable=False),  # complete rounds at the time
-    Column("labels", JSON, nullable=False),  # item id -> label: the snapshot it saw
+    # Item id -> label: what it saw. None any more of versions whose files are removed, but for the newest training.
+    Column("labels", JSON, nullable=False),
+    Column("label_count", Integer, nullable=False, default=0, server_default="0"),
     Column(
         "outcome", Text, nullable=False
     ),  # `records.Outcome` as JSON; a sentence before there were records

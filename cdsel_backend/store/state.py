@@ -34,9 +34,10 @@ class State(Budget):
     @cached_property
     def trained_labels(self) -> dict[int, str]:
         """Item -> the label that the last training saw."""
-        return (
-            {int(item): label for item, label in self.trainings[-1].labels.items()} if self.trainings else {}
-        )
+        if not self.trainings:
+            return {}
+        seen = self._store.training_labels(self.project.id, self.trainings[-1].number)
+        return {int(item): label for item, label in seen.items()}
 
     @cached_property
     def label_changes(self) -> dict[int, str | None]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import Text as AnyText
+from sqlalchemy import and_, cast, func, insert, or_, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, writing
@@ -22,6 +24,7 @@ class Trainings(Database):
         champion: str | None = None,
         instead_of: str | None = None,
         outcome: Outcome,
+        labels: Mapping[str, str],
         **values: Any,
     ) -> int | None:
         """Record a training that ran and, when it is promoted, the champion, at once; returns its number.
@@ -46,6 +49,8 @@ class Trainings(Database):
                     number=last + 1,
                     created_at=time.time(),
                     outcome=outcome.to_text(),
+                    labels=dict(labels),
+                    label_count=len(labels),
                     **values,
                 )
             )
@@ -54,6 +59,30 @@ class Trainings(Database):
     def trainings(self, project: int) -> list[Training]:
         """Every training that ran, oldest first."""
         return self._of_project(Training, schema.trainings, project, "number")
+
+    def training_labels(self, project: int, number: int) -> dict[str, str]:
+        """The labels that a training saw, item id -> label; none of an earlier one whose version is not kept."""
+        table = schema.trainings.c
+        return dict(
+            self._scalar(select(table.labels).where(table.project == project, table.number == number)) or {}
+        )
+
+    def drop_training_labels(self, project: int, kept: Collection[str]) -> None:
+        """Drop what trainings saw whose version is not `kept`, but for the newest: together they hold every label
+        as often as there are trainings.
+        """
+        table = schema.trainings
+        newest = select(func.max(table.c.number)).where(table.c.project == project).scalar_subquery()
+        self._execute(
+            update(table)
+            .where(
+                table.c.project == project,
+                table.c.number < newest,
+                or_(table.c.version.is_(None), table.c.version.not_in(kept)),
+                cast(table.c.labels, AnyText) != "{}",
+            )
+            .values(labels={})
+        )
 
     def note_insight(self, project: int, number: int, insight: Json | None) -> None:
         """Add what was found of labels and pool after a training to its metrics; None: nothing could be."""

@@ -324,8 +324,7 @@ class Checks:
         self.house.settle()
         state = self.house.state()
         usable = {row.id for row in state.items if row.content_hash is not None and not row.gone}
-        due = {str(item): label for item, label in state.labels.items() if item in usable}
+        due = {item: label for item, label in state.labels.items() if item in usable}
         if due:
-            last = state.trainings[-1].labels if state.trainings else {}
-            seen = {item: label for item, label in last.items() if int(item) in usable}
+            seen = {item: label for item, label in state.trained_labels.items() if item in usable}
             self.hold(LOST, seen == due, f"the training saw {seen} of {due}")

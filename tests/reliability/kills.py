@@ -198,8 +198,8 @@ class Site:
             ours = [hook for hook in self.studio.webhooks(project) if hook["url"].startswith(HOOK)]
             if len(ours) != 1:
                 yield DOUBLE if ours else OTHER, f"project {project} has {len(ours)} webhooks of ours"
-        trained = state.trainings[-1].labels if state.trainings else {}
-        if trained != {str(item): label for item, label in state.labels.items()}:
+        trained = state.trained_labels
+        if trained != state.labels:
             yield LOST, f"the last training saw {len(trained)} of {len(labels)} labels, or others"
         versions = [training.version for training in state.trainings if training.version]
         if len(set(versions)) != len(versions):

@@ -30,9 +30,8 @@ def few_labels(state: State, labels: int) -> str | None:
 
 def early_training(state: State) -> list[str]:
     """That the newest training had fewer labels than Label Studio's project asks for, as a sentence if so."""
-    # Snapshots of labels are large: they are not read where nothing is asked for.
     newest = state.trainings[-1] if state.project.least_labels and state.trainings else None
-    few = few_labels(state, len(newest.labels)) if newest is not None else None
+    few = few_labels(state, newest.label_count) if newest is not None else None
     return [f"the newest training came early: {few}"] if few else []
 
 

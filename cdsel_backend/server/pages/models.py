@@ -155,7 +155,7 @@ def accuracy_curve(state: State) -> Markup | None:
         curves.append(
             figures.Line(
                 "worst group, provisional",
-                [len(row.labels) for row, _ in early],
+                [row.label_count for row, _ in early],
                 [found[WORST] for _, found in early],
                 low,
                 high,
@@ -171,7 +171,7 @@ def accuracy_curve(state: State) -> Markup | None:
         curves.append(
             figures.Line(
                 name,
-                [len(row.labels) for row in measured],
+                [row.label_count for row in measured],
                 [row.metrics[metric] for row in measured],
                 low,
                 high,

@@ -130,7 +130,7 @@ def worst_group(state: State) -> WorstGroup | None:
             provisional,
             int(own.get("n") or 0),
             None if first.number == champion.number else at_first[WORST],
-            len(first.labels),
+            first.label_count,
         )
     return None
 

@@ -137,7 +137,7 @@ def _models(state: State) -> Sequence[Cells]:
             "version": row.version,
             "champion": bool(row.version) and row.version == state.project.champion,
             "created_at": moment(row.created_at),
-            "labels": len(row.labels),
+            "labels": row.label_count,
             "outcome": outcome(row.outcome),
             **_headlines(row.metrics),
         }
