@@ -20,6 +20,7 @@ class Embedded:
     """Stands for the backbone that all of the pool's vectors are of."""
 
     fingerprint = "b"
+    problems = ()
 
 
 def make_pool(studio, label_config=LABEL_CONFIG, images=40):

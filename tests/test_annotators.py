@@ -427,6 +427,7 @@ class Embedded:
     """Stands for the backbone that all of the pool's vectors are of."""
 
     fingerprint = "b"
+    problems = ()
 
 
 def state_of(context, project):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,6 +42,28 @@ CONFIG = (Path(__file__).parents[1] / "label_config" / "single_choice.xml").read
 load = partial(
     load_backbone, NETWORK, weights="random", device="cpu", features="last", view="fast", precision="float32"
 )
+
+
+class OnGpu:
+    """A runtime whose GPU is lost once there is a file that says so."""
+
+    name, batch, parallel = "played", 8, 1
+
+    def __init__(self, runtime, lost: Path) -> None:
+        self.runtime, self.lost = runtime, lost
+
+    @property
+    def problems(self) -> list[str]:
+        return ["cuda:1 embeds no more"] if self.lost.exists() else []
+
+    def __call__(self, pixels):
+        return self.runtime(pixels)
+
+
+def load_on_gpu(lost: Path):
+    backbone = load()
+    backbone.runtime = OnGpu(backbone.runtime, lost)
+    return backbone
 
 
 def drawn_jpeg(seed: int) -> bytes:
@@ -93,8 +116,9 @@ def wait_until(ready):
 
 @pytest.fixture(scope="module")
 def processes(folder):
-    """Two processes that are ready."""
-    found = EmbeddingProcesses([load, load], partial(opened, folder), list(range(8)), max_pixels=MAX_PIXELS)
+    """Three processes that are ready; the last one's GPU may be lost."""
+    loads = [load, load, partial(load_on_gpu, folder / "lost")]
+    found = EmbeddingProcesses(loads, partial(opened, folder), list(range(8)), max_pixels=MAX_PIXELS)
     assert found.stream(partial(opened, folder), [], ahead=1000) is None, "they cannot be ready yet"
     wait_until(lambda: all(process.ready for process in found._processes))
     yield found
@@ -176,7 +200,7 @@ def test_a_source_that_is_away_ends_the_stream_with_its_message(processes, folde
     handed = Counter()
 
     def endless():
-        """Both processes meet it, and more images than they may have at once."""
+        """All processes meet it, and more images than they may have at once."""
         while True:
             handed["out"] += 1
             yield AWAY if handed["out"] % CHUNK == 0 else 20
@@ -254,6 +278,14 @@ def test_the_step_goes_over_to_processes_and_ends_them_when_all_is_embedded(proj
     while embed(context, state()):  # two of one content may have come to two processes
         pass
     assert not context.embedding
+    vars(context.backbone(state().settings))["decoder"] = decoder = SimpleNamespace(
+        problems=["cuda:1 is lost"]
+    )
+    embed(context, state())
+    assert [problem.message for problem in state().problems] == ["cuda:1 is lost"]
+    decoder.problems.clear()
+    embed(context, state())
+    assert not state().problems
     wait_until(lambda: not any(process.is_alive() for process in alive))
     rows = [row for row in state().items if row.problem is None][::20]
     ids, positions = context.store.positions(state().project.id, backbone, [row.id for row in rows])
@@ -268,9 +300,36 @@ def test_a_cpu_is_kept_busy_by_one_process():
     assert processes_for(torch.device("cpu")) == []
 
 
-def test_of_a_process_that_is_killed_only_its_own_images_are_left(processes, folder):
-    """The last test: it ends both."""
-    victim, other = (process._process for process in processes._processes)
+def test_each_gpu_has_a_process_however_few_the_cores(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    cores, counts = {4: 0, 8: 4, 16: 4, 24: 6, 48: 12, 96: 12}, {}
+    for number in cores:
+        monkeypatch.setattr("cdsel_backend.pool.processes.CORES", number)
+        gpus = processes_for(torch.device("cuda"))
+        counts[number] = len(gpus)
+        assert not gpus or {gpu.index for gpu in gpus} == {0, 1, 2, 3}
+        assert {gpu.index for gpu in processes_for(torch.device("cuda", 2))} <= {2}
+    assert counts == cores
+
+
+def test_a_process_whose_gpu_is_lost_ends_and_says_so(processes, folder):
+    (folder / "lost").touch()
+    left, rounds = set(range(20, IMAGES)), 0
+    while left and rounds < 3:
+        stream = processes.stream(partial(opened, folder), iter(sorted(left)), ahead=10_000)
+        found = Counter(item.key for item in taken(stream))
+        assert set(found.values()) == {1}
+        left -= found.keys()
+        rounds += 1
+    assert not left, "the others embed what it had"
+    wait_until(lambda: processes.problems)
+    [problem] = processes.problems
+    assert "embedded again: cuda:1 embeds no more" in problem
+
+
+def test_of_a_process_that_is_killed_only_its_own_images_are_left(processes, folder, monkeypatch):
+    """The last test: it ends all."""
+    victim, other = (process._process for process in processes._processes if process.alive)
     stream = processes.stream(partial(opened, folder), iter(range(20, IMAGES)), ahead=10_000)
     found = stream.next_batch(PATIENCE)
     os.kill(victim.pid, signal.SIGKILL)
@@ -280,6 +339,9 @@ def test_of_a_process_that_is_killed_only_its_own_images_are_left(processes, fol
     left = sorted(set(range(20, IMAGES)) - counted.keys())
     again = list(taken(processes.stream(partial(opened, folder), left, ahead=10_000)))
     assert sorted(item.key for item in again) == left
-    os.kill(other.pid, signal.SIGKILL)
+    os.kill(other.pid, signal.SIGSTOP)  # as one whose GPU does not answer
+    monkeypatch.setattr("cdsel_backend.pool.processes.HANGS_AFTER", 1.0)
+    monkeypatch.setattr("cdsel_backend.pool.processes.LOOK_SECONDS", 0.1)
+    assert list(taken(processes.stream(partial(opened, folder), left, ahead=10_000))) == []
     wait_until(lambda: not processes.alive)
     assert processes.stream(partial(opened, folder), left, ahead=10_000) is None

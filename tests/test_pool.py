@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.folding import fold_batch_norm
+from cdsel_backend.pool.patience import AGAIN_SECONDS
 from cdsel_backend.pool.prepare import content_hash
 from cdsel_backend.pool.source import SourceError
 
@@ -342,6 +344,39 @@ def test_one_bad_image_costs_itself_only(tiny):
         else:
             assert item.vector is None
             assert item.error
+
+
+def test_what_the_machine_lacks_is_no_fault_of_an_image(tiny, monkeypatch):
+    def lacking(error):
+        def read():
+            try:
+                raise error
+            except Exception as cause:
+                raise UnreadableImage("x.png cannot be read") from cause
+
+        return read
+
+    items = {
+        "files": lacking(OSError(errno.EMFILE, "Too many open files")),
+        "memory": lacking(MemoryError()),
+        "memory of torch": lacking(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
+        "threads": lacking(RuntimeError("can't start new thread")),
+        "gone": lacking(FileNotFoundError(errno.ENOENT, "No such file")),
+        "fine": encode(picture(1)),
+    }
+    found = {item.key: item for item in embed_images(tiny, items.items())}
+    for key in ("files", "memory", "memory of torch", "threads"):
+        assert found[key].error.startswith("this machine has too little"), found[key].error
+        assert found[key].retry_after == AGAIN_SECONDS
+    assert (found["gone"].error, found["gone"].retry_after) == ("x.png cannot be read", None)
+    assert found["fine"].vector is not None
+    monkeypatch.setattr("cdsel_backend.pool.decode._decoded", exhaust)
+    [item] = embed_images(tiny, [("png", items["fine"])])
+    assert "too little memory" in item.error
+
+
+def exhaust(*given):
+    raise MemoryError
 
 
 def test_nothing_and_nothing_but_bad_images(tiny):

@@ -105,6 +105,12 @@ class Backbone:
         return self.runtime.parallel
 
     @property
+    def problems(self) -> list[str]:
+        """Sentences on the GPUs that do not work for it any more."""
+        decoder: GpuDecoder | None = vars(self).get("decoder")
+        return [*self.runtime.problems, *(decoder.problems if decoder is not None else [])]
+
+    @property
     def example(self) -> NDArray[np.uint8]:
         """A prepared picture, (1, height, width, 3)."""
         return np.zeros((1, *self.size, 3), dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import threading
@@ -19,7 +20,7 @@ from PIL import Image
 
 from cdsel_backend.pool.decode import UnreadableImage, read_image
 from cdsel_backend.pool.measures import Measures, measure
-from cdsel_backend.pool.patience import StorageHangs, each_in_time
+from cdsel_backend.pool.patience import AGAIN_SECONDS, StorageHangs, each_in_time
 from cdsel_backend.pool.source import SourceError
 
 if TYPE_CHECKING:
@@ -203,9 +204,28 @@ def _fetch(key: K, source: Source) -> tuple[Embedded[K], bytes | None]:
         return _fail(Embedded(key), error), None
 
 
+def _machine_lacks(error: BaseException | None) -> str | None:
+    """What this machine had too little of for an image, and the fix; None where the image itself is at fault."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or "can't allocate memory" in text:  # the second of torch
+            return "memory: give it more, or lower CDSEL_MAX_IMAGE_PIXELS"
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return "room for open files: raise its limit of them (ulimit -n)"
+        if "can't start new thread" in text:
+            return "room for threads: raise its limit of processes (ulimit -u, or that of its container)"
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _fail(item: Embedded[K], error: Exception) -> Embedded[K]:
     """Say why an item cannot be used: whatever one image does, the others go on."""
-    if isinstance(error, UnreadableImage):
+    if (lacking := _machine_lacks(error)) is not None:
+        log.warning("an image cannot be read on this machine now", exc_info=error)
+        minutes = AGAIN_SECONDS / 60
+        item.error = f"this machine has too little {lacking}; the image is tried again in {minutes:.0f} min"
+        item.retry_after = AGAIN_SECONDS
+    elif isinstance(error, UnreadableImage):
         item.error, item.retry_after = str(error), error.retry_after
     else:
         log.warning("an image cannot be used", exc_info=error)

@@ -30,6 +30,8 @@ Load: TypeAlias = "Callable[[], Backbone]"
 """Loads the backbone; is pickled, and called in a process."""
 Opening: TypeAlias = "Callable[[], tuple[Callable[[Any], bytes], Known]]"
 """Gives the function that reads an image by its key, and the contents that have a vector; pickled and called there."""
+IDLE_SECONDS = 1800.0
+"""After which a process that nobody asks for anything ends: it holds memory of a GPU."""
 Packed: TypeAlias = "tuple[list[tuple[Any, ...]], list[int], NDArray[np.float32] | None]"
 """What came of the images of a chunk without their vectors, the positions of those with a vector, and these (m, d)."""
 
@@ -37,7 +39,10 @@ Packed: TypeAlias = "tuple[list[tuple[Any, ...]], list[int], NDArray[np.float32]
 def serve(
     connection: Connection, load: Load, opening: Opening, sample: Sequence[Any], max_pixels: int
 ) -> None:
-    """What a process does: it embeds one stream after another, until nobody can send one."""
+    """What a process does: it embeds one stream after another, until nobody can send one, or its GPU fails.
+
+    It sends None once it is ready, then what `_embed` says; last of all, where it ends, a sentence that says why.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but whoever started us decides
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -48,15 +53,32 @@ def serve(
         os._exit(0)  # nobody is there who would take what we find
 
     threading.Thread(target=receive, daemon=True).start()
-    backbone = load()
-    read, _ = opening()
-    items: Iterator[tuple[Any, Source]] = ((key, partial(read, key)) for key in sample)
-    for _item in embed_images(backbone, items, max_pixels=max_pixels, decoder=backbone.decoder):
-        pass
+    try:
+        backbone = load()
+        read, _ = opening()
+        items: Iterator[tuple[Any, Source]] = ((key, partial(read, key)) for key in sample)
+        with suppress(SourceError):  # the streams will say so
+            for _item in embed_images(backbone, items, max_pixels=max_pixels, decoder=backbone.decoder):
+                pass
+    except Exception as error:
+        connection.send(str(error))
+        raise
+    _end_without_gpu(backbone, connection)
     gc.freeze()  # each of its whole passes would look through all libraries, and stop every thread meanwhile
     connection.send(None)  # ready
     while True:
-        _embed(backbone, connection, inbox, inbox.get(), max_pixels)
+        try:
+            following = inbox.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            os._exit(0)
+        _embed(backbone, connection, inbox, following, max_pixels)
+
+
+def _end_without_gpu(backbone: Backbone, connection: Connection) -> None:
+    """End this process where its GPU embeds no more: on the CPU it would only keep the other processes waiting."""
+    if backbone.runtime.problems:
+        connection.send("; ".join(backbone.runtime.problems))
+        os._exit(1)
 
 
 def _embed(
@@ -66,7 +88,7 @@ def _embed(
     opening: Opening,
     max_pixels: int,
 ) -> None:
-    """Embed the chunks of a stream, and send what comes of them in the same order."""
+    """Embed the chunks of a stream; send what comes of them in the same order, then None or the error that ends it."""
     sizes: deque[int] = deque()
     finished = False
 
@@ -92,6 +114,7 @@ def _embed(
                 sizes.popleft()
                 connection.send(_packed(found))
                 found = []
+                _end_without_gpu(backbone, connection)
     except Exception as raised:
         error = raised
     if found:

@@ -10,8 +10,9 @@ import logging
 import multiprocessing
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from multiprocessing.util import Finalize
@@ -32,17 +33,26 @@ CHUNK = 256  # images that a process is handed at once
 UNDER_WAY = 4096
 EACH_GPU = 3
 CORES_EACH = 4  # that a process keeps busy
+HANGS_AFTER = (
+    900.0  # seconds in which a process that has images gives nothing: far longer than any read may take
+)
+LOOK_SECONDS = 10.0  # between looks for one that hangs
 
 
 def processes_for(device: torch.device) -> list[torch.device]:
-    """The GPU of each of the processes that keep a device busy; none for a CPU, or with cores for one alone."""
+    """The GPU of each of the processes that keep a device busy; none for a CPU, or with cores for one alone.
+
+    Each GPU has one, however few the cores: this process alone would use all of them.
+    """
     if device.type != "cuda":
         return []
     from cdsel_backend.pool.devices import all_gpus
 
     gpus = all_gpus(device)
-    count = min(EACH_GPU * len(gpus), CORES // CORES_EACH)
-    return [gpus[number % len(gpus)] for number in range(count)] if count > 1 else []
+    if CORES < 2 * CORES_EACH:
+        return []
+    count = max(len(gpus), min(EACH_GPU * len(gpus), CORES // CORES_EACH))
+    return [gpus[number % len(gpus)] for number in range(count)]
 
 
 class EmbeddingProcesses:
@@ -59,6 +69,7 @@ class EmbeddingProcesses:
             sample: keys of some images, which each embeds first, so that it has found its fastest way by then.
             max_pixels: see `decode`.
         """
+        self.begun = time.monotonic()
         self._guard = threading.Lock()
         self._stream: ProcessStream[Any] | None = None
         self._processes = [_Process(load, opening, sample, max_pixels) for load in loads]
@@ -67,6 +78,11 @@ class EmbeddingProcesses:
     def alive(self) -> bool:
         """Whether any of them has not ended."""
         return any(process.alive for process in self._processes)
+
+    @property
+    def problems(self) -> list[str]:
+        """Why processes ended by themselves, a sentence each."""
+        return list(dict.fromkeys(process.problem for process in self._processes if process.problem))
 
     @property
     def busy(self) -> bool:
@@ -111,7 +127,7 @@ class ProcessStream(Generic[K]):
         self._out: queue.SimpleQueue[list[Embedded[K]] | BaseException | None] = queue.SimpleQueue()
         self._changed = threading.Condition()  # guards what follows
         self._untaken = 0
-        self._stopped = False
+        self._stopped = self._finishing = False
         self._open: dict[_Process, deque[list[K]]] = {process: deque() for process in processes}
         self._processes = list(processes)
         for process in processes:
@@ -177,10 +193,11 @@ class ProcessStream(Generic[K]):
                 pass
         except BaseException as raised:
             error = raised
+        self._finishing = True
         for process in self._processes:  # also one that has raised an error, and waits for the end
             process.finish()
         with self._changed:
-            self._changed.wait_for(lambda: not self._open)
+            self._wait_for(lambda: not self._open)
         self._out.put(error)
 
     def _hand_out(self, chunk: list[K]) -> bool:
@@ -190,7 +207,7 @@ class ProcessStream(Generic[K]):
             return min(self._open, key=lambda process: len(self._open[process]))
 
         with self._changed:
-            self._changed.wait_for(
+            self._wait_for(
                 lambda: (
                     self._stopped
                     or not self._open
@@ -204,6 +221,13 @@ class ProcessStream(Generic[K]):
         process.embed(chunk)
         return True
 
+    def _wait_for(self, come: Callable[[], bool]) -> None:
+        """Wait for a change; a process that hangs, as on a GPU that does not answer, is ended meanwhile."""
+        while not self._changed.wait_for(come, LOOK_SECONDS):
+            for process, chunks in self._open.items():
+                if (chunks or self._finishing) and time.monotonic() - process.heard > HANGS_AFTER:
+                    process.end(f"it gave nothing for {HANGS_AFTER / 60:.0f} min")
+
 
 class _Process:
     """A process, as the one that started it sees it."""
@@ -212,6 +236,10 @@ class _Process:
         self.alive = True
         self.ready = False
         """Whether it has embedded its sample."""
+        self.problem = ""
+        """Why it ended by itself, as a sentence."""
+        self.heard = time.monotonic()
+        """When it last had a message for us, or one of ours."""
         self._stopping = False
         self._guard = threading.Lock()
         self._stream: ProcessStream[Any] | None = None
@@ -247,30 +275,38 @@ class _Process:
         self._process.kill()
         self._process.join()
 
+    def end(self, reason: str) -> None:
+        """End it because of what it does; its images are for the others."""
+        self.problem = reason
+        self._process.kill()
+
     def _send(self, message: object) -> None:
+        self.heard = time.monotonic()
         with suppress(OSError):  # it has ended, which `_receive` sees
             self._connection.send(message)
 
     def _receive(self) -> None:
         with suppress(EOFError, OSError):
-            self._connection.recv()
-            self.ready = True
             while True:
                 message = self._connection.recv()
-                assert self._stream is not None
-                if isinstance(message, tuple):
+                self.heard = time.monotonic()
+                if isinstance(message, str):
+                    self.problem = message
+                elif not self.ready:
+                    self.ready = True
+                elif isinstance(message, tuple):
+                    assert self._stream is not None
                     self._stream.take(self, message)
                 else:
                     self._leave(message)
         with self._guard:
             self.alive = False
+        self._leave(None)
         self._process.join()
         if self._process.exitcode and not self._stopping:
-            log.warning(
-                "a process that embeds ended with status %d; what it had is embedded again",
-                self._process.exitcode,
-            )
-        self._leave(None)
+            reason = self.problem or f"status {self._process.exitcode}"
+            self.problem = f"A process that embeds ended, what it had is embedded again: {reason}"
+            log.warning("%s", self.problem)
 
     def _leave(self, error: BaseException | None) -> None:
         stream, self._stream = self._stream, None

@@ -65,7 +65,9 @@ def embed(context: Context, state: State) -> bool:
         return False
     if "backbone" in state.project.problems:
         store.note_problems(project, "backbone", [])
+    _note_devices(context, state, backbone)
     if state.project.backbone != backbone.fingerprint:
+        end_processes(context, state.project.backbone)
         if state.project.backbone and store.embedding_progress(project)[0]:
             store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
         store.start_backbone(project, backbone.fingerprint)
@@ -91,6 +93,7 @@ def embed(context: Context, state: State) -> bool:
                 if now - committed >= COMMIT_SECONDS or len(results.read) >= COMMIT_IMAGES:
                     results.commit()
                     results.show()
+                    _note_devices(context, state, backbone)
                     committed = now
                     if not results.elsewhere:
                         rate = results.count / (now - begun)
@@ -102,6 +105,14 @@ def embed(context: Context, state: State) -> bool:
     finally:  # also where Label Studio goes away halfway: what is done stays done
         results.commit()
     return True
+
+
+def _note_devices(context: Context, state: State, backbone: Backbone) -> None:
+    """Say which GPUs do not embed any more."""
+    processes = context.embedding.get(backbone.fingerprint)
+    sentences = [*backbone.problems, *(processes.problems if processes is not None else [])]
+    if sentences != context.store.project(state.project.id).problems.get("devices", []):
+        context.store.note_problems(state.project.id, "devices", sentences)
 
 
 def _stream(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 MANY = 50_000  # images still to be embedded from which the processes' start, a minute beside the work, is worth it
 FAST = 1000  # images a second from which it is not the storage or the GPU that bounds a process
 SAMPLE = 1024  # images by which a process finds its fastest way
+AGAIN_SECONDS = 1800.0  # before processes that have all ended are started anew
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ def start_if_worth(
         sample: items that are embedded.
         rate: images a second that this process embeds.
     """
-    if backbone.fingerprint in context.embedding or len(sample) < SAMPLE or rate < FAST:
+    running = context.embedding.get(backbone.fingerprint)
+    if running is not None and (running.alive or time.monotonic() - running.begun < AGAIN_SECONDS):
+        return
+    if len(sample) < SAMPLE or rate < FAST:
         return
     embedded, unusable, total = context.store.embedding_progress(state.project.id)
     gpus = processes_for(backbone.device)
