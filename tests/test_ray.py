@@ -58,8 +58,13 @@ def test_a_cluster_gives_the_same_vectors_though_a_node_is_lost(
             if len(found) == IMAGES // 4:
                 cluster.remove_node(lost, allow_graceful=False)
         assert "a Ray worker was lost" in caplog.text
+        assert "a Ray worker was lost" in there.problems[0]
         vectors = [np.stack([given[number] for number in range(IMAGES)]) for given in (found, local)]
         assert agreement(*vectors) >= SAME
+        with pytest.raises(ray.exceptions.RayTaskError):  # as where the GPUs of several workers fail
+            there.runtime(np.zeros((2, 3), dtype=np.uint8))
+        again = there.embed_prepared(there.example)  # by new workers
+        assert agreement(again, here.embed_prepared(here.example)) >= SAME
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -1,7 +1,7 @@
 """Ray: the network on other machines. Images are read and decoded here, and vectors are kept here, as ever.
 
 A worker is an actor with a GPU of its own; in a cluster without any, one with all the cores of a machine. What was on
-its way when a worker was lost is given to another, and a new worker is asked for in its place.
+its way when a worker was lost, or its GPU failed, is given to another, and a new worker is asked for in its place.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 600.0  # seconds for a worker to be there, and for a batch
 _CALLS = 2  # a worker: while one computes, the next one's pictures are on their way
+_TRIES = 3  # workers that a batch is given to: what fails on all of them is the network's own fault
 _BATCH_CPU, _BATCH_GPU = 32, 128
 
 
@@ -44,8 +45,11 @@ class RayWorker:
         return self._runtime.name
 
     def embed(self, pixels: Pixels) -> Vectors:
-        """Vectors (m, dim) of prepared pictures (m, height, width, 3)."""
-        return run_all(self._runtime, np.array(pixels))  # Ray's own array may not be written to
+        """Vectors (m, dim) of prepared pictures (m, height, width, 3). Raises RuntimeError where its GPU fails."""
+        vectors = run_all(self._runtime, np.array(pixels))  # Ray's own array may not be written to
+        if self._runtime.problems:  # it has no core for itself: another worker is to take its place
+            raise RuntimeError("; ".join(self._runtime.problems))
+        return vectors
 
 
 class RayRuntime:
@@ -84,6 +88,7 @@ class RayRuntime:
         self._coming: dict[Any, Any] = {}  # worker -> its answer that it is ready
         self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._how = ""
+        self._lost: tuple[float, str] | None = None  # the last worker: when, and why
         for options in each:
             self._ask(options)
         try:
@@ -99,18 +104,25 @@ class RayRuntime:
 
     @property
     def problems(self) -> list[str]:
-        """See `runtime.Runtime`."""
-        return []
+        """See `runtime.Runtime`: why a worker was lost a moment ago."""
+        lost = self._lost
+        return [lost[1]] if lost is not None and time.monotonic() - lost[0] < PATIENCE else []
 
     def __call__(self, pixels: Pixels) -> Vectors:
-        """See `runtime.Runtime`. Raises RuntimeError where no worker is left."""
+        """See `runtime.Runtime`. Raises RuntimeError where no worker is left, or several fail at the same pictures."""
         errors = self._ray.exceptions
+        failed = 0
         while True:
             worker = self._worker()
             try:
                 vectors: Vectors = self._ray.get(worker.embed.remote(pixels), timeout=PATIENCE)
-            except (errors.RayActorError, errors.GetTimeoutError) as error:
+            except errors.RayError as error:
                 self._replace(worker, error)
+                failed += isinstance(
+                    error, errors.RayTaskError
+                )  # else the worker is lost, whatever it was at
+                if failed == _TRIES:
+                    raise
                 continue
             self._free.put(worker)
             return vectors
@@ -125,7 +137,11 @@ class RayRuntime:
         with self._lock:
             options = self._options.pop(worker, None)
         if options is not None:  # no other call has noticed
-            log.warning("a Ray worker was lost, its images go to another: %s", str(error).partition("\n")[0])
+            reason = str(getattr(error, "cause", None) or error).partition("\n")[0]
+            sentence = f"a Ray worker was lost, its images go to another: {reason}"
+            self._lost = time.monotonic(), sentence
+            log.warning("%s", sentence)
+            self._ray.kill(worker)  # it may hang, or hold a GPU that fails
             self._ask(options)
 
     def _worker(self) -> Any:
@@ -139,7 +155,10 @@ class RayRuntime:
                 continue
             if worker in self._options:
                 return worker
-        raise RuntimeError(f"no worker of the Ray cluster at {self._address} starts: {why}")
+        raise RuntimeError(
+            f"no worker of the Ray cluster at {self._address} starts: {why}; see that the cluster runs, and start "
+            "`cdsel` again"
+        )
 
     def _admit(self) -> str | None:
         """Let workers take calls that are ready by now; returns why one never will be."""

@@ -157,8 +157,9 @@ def in_processes(
         taken = time.perf_counter() - begun
         own.context.embedding[backbone.fingerprint] = processes
         rate = seconds(own.step)[0]
+        embedded = own.store.embedding_progress(own.project)[0]
         own.store.close()
-    return {"processes": round(len(files) / rate, 1), "ready_s": round(taken, 1)}
+    return {"processes": round(len(files) / rate, 1), "ready_s": round(taken, 1), "embedded": embedded}
 
 
 @contextmanager
