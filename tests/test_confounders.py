@@ -12,6 +12,7 @@ from cdsel_backend.confounders.association import (
     cramers_v_interval,
     independence_p,
     independent,
+    permutation_p,
     units,
 )
 from cdsel_backend.confounders.dependence import partial_dependence
@@ -110,6 +111,35 @@ def test_the_p_value_of_unrelated_variables_is_uniform():
     ]
     assert np.mean(np.array(p) <= 0.05) < 0.09
     assert 0.4 < np.mean(p) < 0.6
+
+
+def test_many_tests_draw_many_permutations_only_where_one_may_reach():
+    """Of 300 encoded variables each would draw 7,200, of 60,000 pairs with a tag 1,440,000."""
+    draws = []
+
+    def reached(share):
+        def draw(count):
+            draws.append(count)
+            return int(share * count) if len(draws) > 1 else 0
+
+        return draw
+
+    assert permutation_p(reached(0), 400, 10, lambda _: True) == 1 / 401
+    assert permutation_p(reached(0), 400, 300, lambda count: count == 6800) == 1 / 7201
+    assert draws == [400, 400]
+    draws.clear()
+    assert permutation_p(reached(0), 400, 300, lambda _: False) == 1 / 7201
+    assert sum(draws) == 7200
+    draws.clear()
+    assert permutation_p(reached(0.01), 400, 300, lambda _: False) == 13 / (1 + 400 * 4)
+
+
+def test_a_table_of_rare_cells_is_drawn_for_as_long_as_chance_may_reach_it():
+    dense, sparse = np.array([[300, 10], [10, 300]]), np.array([[2, 0], [0, 4000]])
+    for table in (dense, sparse):
+        assert independence_p(table, np.random.default_rng(0)) == 1 / 2000
+        assert independence_p(table, np.random.default_rng(0), 200) == 1 / 4801
+    assert independence_p(dense, np.random.default_rng(0), 10**9) < 1e-10  # at once: nobody can draw so many
 
 
 def test_repeats_of_one_group_count_once():

@@ -16,6 +16,11 @@ SIGNIFICANT = 0.05  # false discovery rate, or chance of an error where there is
 SMOOTHING = 3.0  # labels' worth of trust in the overall shares of the classes
 _PERMUTATIONS = 1999
 _PER_TEST = 24  # permutations that leave a p-value below .05 / tests within reach, with some room
+_REACHED = (
+    10  # further permutations that reach, from which a p-value is known well enough (Besag and Clifford 1991)
+)
+_DENSE = 5.0  # expected count of a cell from which the chi-square distribution holds (Cochran 1954)
+_NEVER = 1e-9  # chance that any of many permutations would reach, below which none is drawn
 
 
 def cross_table(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -83,20 +88,33 @@ def independence_p(table: NDArray[np.int64], rng: np.random.Generator, tests: in
     def reached(count: int) -> int:
         return int((_chi_square(margins.rvs(count, random_state=rng)) >= least).sum())
 
-    return permutation_p(reached, _PERMUTATIONS, tests)
+    def beyond(count: int) -> bool:
+        expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+        freedom = (table.shape[0] - 1) * (table.shape[1] - 1)
+        return bool(expected.min() >= _DENSE and count * scipy.special.chdtrc(freedom, least) < _NEVER)
+
+    return permutation_p(reached, _PERMUTATIONS, tests, beyond)
 
 
-def permutation_p(reached: Callable[[int], int], first: int, tests: int) -> float:
+def permutation_p(
+    reached: Callable[[int], int], first: int, tests: int, beyond: Callable[[int], bool]
+) -> float:
     """Return (1 + those that reached) / (1 + those drawn); `reached(count)` draws `count` and counts them.
 
     No p-value lies below 1 / (1 + draws), and adjusting for many tests would lift even that above .05. So where none
     of the `first` draws reached, more are drawn. Only the least p of all can change by that, so a test stays valid.
+    Each of many variables would need as many draws as there are tests: where `beyond(count)` says that none of `count`
+    more can reach, they count as drawn, and no more are drawn once enough have reached.
     """
     count = reached(first)
     more = max(0, _PER_TEST * tests - first) if count == 0 else 0
-    for start in range(0, more, first):
-        count += reached(min(first, more - start))
-    return (1 + count) / (1 + first + more)
+    if more and beyond(more):
+        return 1 / (1 + first + more)
+    drawn = first
+    while drawn < first + more and count < _REACHED:
+        part = min(first, first + more - drawn)
+        count, drawn = count + reached(part), drawn + part
+    return (1 + count) / (1 + drawn)
 
 
 def information(table: NDArray[np.int64]) -> float:

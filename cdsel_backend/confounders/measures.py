@@ -61,17 +61,22 @@ def measure(pool: MeasuredPool, columns: Sequence[Column], rng: np.random.Genera
     encoded, dependence, associations = [], [], []
     for column in columns:
         encoded.append(probe.auroc(column.codes, rng, len(columns)) if probe else None)
-        dependence.append([_dependence(pool, column, target, rng) for target in targets])
+        if len(targets) == 1:
+            dependence.append(_dependence(pool, column, targets[0], rng))
         associations.append([_association(pool, column, target, tests, rng) for target in targets])
     v, p = (
         np.array([[getattr(one, name) for one in row] for row in associations]).reshape(-1, len(targets))
         for name in ("v", "p")
     )
     best, adjusted = strongest(v, p, SIGNIFICANT)
+    if len(targets) > 1:  # what is said of a variable is its dependence given one of them
+        dependence = [
+            _dependence(pool, column, targets[j], rng) for column, j in zip(columns, best, strict=True)
+        ]
     intervals, given = _given_label(probe, columns, [targets[j] for j in best], len(pool.labels), rng)
     found = []
     for i, (column, j) in enumerate(zip(columns, best.tolist(), strict=True)):
-        target, association, probed, depends = targets[j], associations[i][j], encoded[i], dependence[i][j]
+        target, association, probed, depends = targets[j], associations[i][j], encoded[i], dependence[i]
         finding = Finding(
             column.name,
             Verdict.NEITHER,

@@ -27,6 +27,7 @@ _BLOCKS = 20  # of groups, left out one after the other for the intervals
 _LEAST = 8  # items of a level; rarer ones are not probed
 _ROWS_AT_ONCE = 2048
 _FOR_CHANCE = 20  # permutations whose mean information is taken off
+_FAR = 8.0  # deviations of permuted variables' AUROC above their mean that none of thousands more would reach
 
 
 class GivenLabel(NamedTuple):
@@ -67,16 +68,17 @@ class Probe:
             return None
         observed = macro_auroc(self.hat, sampled.reshape(1, -1), probed)[0]
         step = max(1, _ROWS_AT_ONCE // len(probed))
+        chance: list[float] = []
 
         def reached(count: int) -> int:
-            found = 0
+            first = len(chance)
             for start in range(0, count, step):
                 orders = [rng.permutation(len(self.rows)) for _ in range(min(step, count - start))]
                 shuffled = np.stack([sampled[order].ravel() for order in orders])
-                found += int((macro_auroc(self.hat, shuffled, probed) >= observed).sum())
-            return found
+                chance.extend(macro_auroc(self.hat, shuffled, probed).tolist())
+            return int((np.array(chance[first:]) >= observed).sum())
 
-        return float(observed), permutation_p(reached, _PERMUTATIONS, tests)
+        return float(observed), permutation_p(reached, _PERMUTATIONS, tests, lambda _: _far(observed, chance))
 
     def intervals(
         self,
@@ -137,7 +139,7 @@ class Probe:
                 chance.extend(() if areas is None else areas.tolist())
             return int((np.array(chance[first:]) >= observed[0]).sum())
 
-        p = permutation_p(reached, _PERMUTATIONS, tests)
+        p = permutation_p(reached, _PERMUTATIONS, tests, lambda _: _far(observed[0], chance))
         return GivenLabel(float(observed[0]), p, float(np.std(chance)))
 
     def detectability(
@@ -223,6 +225,11 @@ def fit_probe(
     folds = rng.permutation(len(rows)) % min(_FOLDS, len(rows))
     inverse = penalised_inverse(vectors[rows.ravel()])
     return Probe(rows, inverse, folds, out_of_fold(inverse, np.repeat(folds, rows.shape[1])))
+
+
+def _far(observed: float, chance: Sequence[float]) -> bool:
+    """Whether an AUROC lies so far above those of permuted variables that no permutation will reach it."""
+    return bool(observed > np.mean(chance) + _FAR * np.std(chance)) if chance else False
 
 
 def _levels(sampled: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -129,23 +129,46 @@ def _separation(
     classes and levels. Of several columns, the pairs and the degrees of freedom are those of one in the mean.
     """
     level_masks = [column.codes == code for column in columns for code in range(len(column.levels))]
-    weighted = pairs = freedom = 0.0
-    for a in range(classes):
-        for b in range(a + 1, classes):
-            margin = scores[:, a] - scores[:, b]
-            apart = weight = squares = free = 0.0
-            for inside in level_masks or [labels >= 0]:
-                x, y = margin[inside & (labels == a)], margin[inside & (labels == b)]
-                for values in (x, y):
-                    squares += float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
-                    free += max(len(values) - 1, 0)
-                if len(x) and len(y):
-                    own = len(x) * len(y) / (len(x) + len(y))
-                    apart, weight = apart + own * float(x.mean() - y.mean()), weight + own
-            deviation = max(np.sqrt(squares / max(free, 1)), 1e-12)
-            weighted, pairs, freedom = weighted + apart / deviation, pairs + weight, freedom + free
+    # (c, c), of which the pairs above the diagonal count.
+    apart: Array = np.zeros((classes, classes))
+    weight, squares, free = apart, apart, apart
+    for inside in level_masks or [labels >= 0]:
+        sizes, means, deviations = _margins(scores, labels, inside, classes)
+        squares = squares + deviations + deviations.T
+        free = free + np.maximum(sizes - 1, 0)[:, None] + np.maximum(sizes - 1, 0)
+        both = (sizes[:, None] > 0) & (sizes > 0)
+        own = np.where(both, np.outer(sizes, sizes) / np.maximum(sizes[:, None] + sizes, 1), 0.0)
+        # The margin of b over a is that of a over b with the other sign.
+        apart, weight = apart + own * np.where(both, means + means.T, 0.0), weight + own
+    pair = np.triu_indices(classes, 1)
+    deviation = np.maximum(np.sqrt(squares / np.maximum(free, 1)), 1e-12)
+    # Added up one after the other: what `sum` gives would depend on how many there are.
+    weighted, pairs, freedom = (
+        float(np.add.accumulate(values[pair])[-1]) if len(pair[0]) else 0.0
+        for values in (apart / deviation, weight, free)
+    )
     several = max(len(columns), 1)
     return float(np.clip(weighted / max(pairs, 1e-12), -4, 4)), pairs / several, freedom / several
+
+
+def _margins(
+    scores: Array, labels: NDArray[np.int64], inside: NDArray[np.bool_], classes: int
+) -> tuple[NDArray[np.int64], Array, Array]:
+    """Return how many items `inside` (n,) each class has (c,), and how far the scores of each lie above those of each.
+
+    That is the mean (c, c) over the items of a class, the row, of its score less another's, the column, and the sum of
+    the squares (c, c) by which they differ from it; 0 where there is no item.
+    """
+    sizes = np.zeros(classes, dtype=np.int64)
+    means, squares = np.zeros((classes, classes)), np.zeros((classes, classes))
+    for code in range(classes):
+        own = scores[inside & (labels == code)].T
+        sizes[code] = own.shape[1]
+        if own.shape[1]:
+            margins = np.ascontiguousarray(own[code] - own)
+            means[code] = margins.mean(axis=1)
+            squares[code] = ((margins - means[code][:, None]) ** 2).sum(axis=1)
+    return sizes, means, squares
 
 
 def _fair(shares: Array, accuracy: float) -> Array:
@@ -192,10 +215,18 @@ def _offset_for(scores: Array, target: Array) -> Array:
 
     One class at a time by the quantile of its lead over the best other; exact at once for two classes.
     """
-    offset = np.zeros(len(target))
-    for _ in range(1 if len(target) == 2 else 12):
-        for code in range(1 if len(target) == 2 else 0, len(target)):
-            shifted = scores + offset
-            lead = shifted[:, code] - np.delete(shifted, code, axis=1).max(axis=1)
-            offset[code] -= np.quantile(lead, 1 - np.clip(target[code], 0, 1))
+    classes = len(target)
+    offset = np.zeros(classes)
+    by_class = np.ascontiguousarray(scores.T)
+    for _ in range(1 if classes == 2 else 12):
+        shifted = by_class + offset[:, None]
+        # The best of the classes that follow each, and of those before it, as they are once their turn has come.
+        following = np.maximum.accumulate(shifted[::-1], axis=0)[::-1]
+        before = np.full(len(scores), -np.inf)
+        for code in range(classes):
+            if code or classes != 2:
+                best = before if code == classes - 1 else np.maximum(before, following[code + 1])
+                offset[code] -= np.quantile(shifted[code] - best, 1 - np.clip(target[code], 0, 1))
+                shifted[code] = by_class[code] + offset[code]
+            before = np.maximum(before, shifted[code])
     return np.asarray(offset - offset.mean(), dtype=np.float64)

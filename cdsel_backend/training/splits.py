@@ -56,19 +56,24 @@ def grouped_folds(
     fewest items. A negative group is an item on its own.
     """
     group = alone_or_together(groups, len(labels))
-    counts = np.zeros((group.max(initial=-1) + 1, int(labels.max(initial=0)) + 1), dtype=np.int64)
-    np.add.at(counts, (group, labels), 1)
-    order = rng.permutation(len(counts))
-    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
-    labels_of, commonest = counts.tolist(), counts.argmax(axis=1).tolist()
+    found = int(labels.max(initial=0)) + 1
+    # Of each group the labels that it has, rising, with their counts: labels may be as many as groups.
+    pairs, counts = np.unique(group * found + labels, return_counts=True)
+    owner, of_pair = np.divmod(pairs, found)
+    members = int(group.max(initial=-1)) + 1
+    starts = np.searchsorted(owner, np.arange(members + 1)).tolist()
+    order = rng.permutation(members)
+    order = order[np.argsort(-np.bincount(group, minlength=members)[order], kind="stable")]
     # Lists, because there are thousands of groups and few folds.
-    filled, total = [[0] * counts.shape[1] for _ in range(folds)], [0] * folds
-    fold_of = np.empty(len(counts), dtype=np.int64)
+    labels_of, counts_of = of_pair.tolist(), counts.tolist()
+    filled, total = [[0] * found for _ in range(folds)], [0] * folds
+    fold_of = np.empty(members, dtype=np.int64)
     for member in order.tolist():
-        label = commonest[member]
+        own = range(starts[member], starts[member + 1])
+        label = labels_of[max(own, key=counts_of.__getitem__)]
         fold = min(zip((row[label] for row in filled), total, range(folds), strict=True))[2]
-        for each, count in enumerate(labels_of[member]):
-            filled[fold][each] += count
-            total[fold] += count
+        for pair in own:
+            filled[fold][labels_of[pair]] += counts_of[pair]
+            total[fold] += counts_of[pair]
         fold_of[member] = fold
     return fold_of[group]
