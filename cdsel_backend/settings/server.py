@@ -106,7 +106,8 @@ are read there, whoever's tasks name them, and others from Label Studio."""
     """What the settings of a project may name in `backbone` and `backbone_weights` besides timm models: prefixes such \
 as `hf-hub:timm/, /models/`."""
     device: str = Field("auto", validation_alias="CDSEL_DEVICE")
-    """`auto`, `cpu` or `cuda`: where images are embedded and the backbone is fine-tuned."""
+    """`auto`, `cpu`, `cuda` (all GPUs) or one of them, `cuda:1`: where images are embedded and the backbone is \
+fine-tuned."""
     precision: Literal["auto", "float32"] = Field("auto", validation_alias="CDSEL_PRECISION")
     """`auto`: embed in bfloat16 where the processor or GPU has it and vectors agree (cosine .999); or `float32`."""
     ray_address: str = Field("", validation_alias="CDSEL_RAY_ADDRESS")
