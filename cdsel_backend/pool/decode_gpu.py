@@ -36,7 +36,6 @@ MOST_PIXELS = 16_000_000  # of a picture; larger ones are few, and would fill th
 _BATCH_PIXELS = 64_000_000
 _CODECS = 2  # a GPU: while one decodes, what another has decoded is made smaller and fetched
 _READERS = 192  # threads, where reading is slow and each reads one file
-_WINDOW = (_CODECS + 2) * BATCH  # each codec decodes a batch, one is gathered, and one is read
 _NOT_MUCH_SLOWER = 0.5  # of the speed of all cores, which reading and the network's preparation need, too
 _FAILURES = 3  # batches in a row, after which a codec is given up
 _GREY = (19595, 38470, 7471)  # of 65536: how Pillow weighs red, green and blue
@@ -65,8 +64,6 @@ class GpuDecoder:
 
     readers = _READERS
     """Threads that keep it busy."""
-    window = _WINDOW
-    """Files that keep it busy, where they are read quickly."""
 
     def __init__(
         self,
@@ -88,6 +85,8 @@ class GpuDecoder:
             streams: one for each codec, so that one's work and copies overlap another's; None on a CPU.
             others: as many others, which take their place where they agree, too, and are faster.
         """
+        self.window = (len(codecs) + 2) * BATCH
+        """Files that keep it busy, where they are read quickly: a batch for each, one gathered, and one being read."""
         self._codecs = codecs
         self._others = others
         self._streams = streams or [None] * len(codecs)

@@ -45,7 +45,7 @@ def freest(device: torch.device) -> torch.device:
         return device
     free = {}
     for gpu in gpus:
-        with suppress(RuntimeError):  # one that cannot be asked has none
+        with suppress(Exception):  # one that cannot be asked has none
             free[gpu] = torch.cuda.mem_get_info(gpu)[0]
     return max(free, key=lambda gpu: free[gpu], default=device)
 
@@ -53,7 +53,7 @@ def freest(device: torch.device) -> torch.device:
 def described(device: torch.device) -> str:
     """A device as messages name it: `cuda:1 (NVIDIA H100)`."""
     if device.type == "cuda":
-        with suppress(RuntimeError, AssertionError):  # of a driver that cannot be asked
+        with suppress(Exception):  # of a driver that cannot be asked
             return f"{device} ({torch.cuda.get_device_name(device)})"
     return str(device)
 
@@ -66,7 +66,7 @@ def has_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether a device has too little memory: torch's allocator has an error for it, libraries have texts."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "alloc_failed" in text

@@ -123,7 +123,7 @@ class DeviceRuntime:
         self._batch = way.batch
         try:
             calls = _calls(self._encoder, way)
-        except RuntimeError as error:
+        except Exception as error:  # of torch, CUDA and Triton, which share no base
             self._give_up(way, _first_line(error))
             return
         with self._lock:
@@ -159,7 +159,7 @@ class DeviceRuntime:
             try:
                 vectors = _run(call, way, pixels)
                 reason = self._difference(call.device, pixels, vectors)
-            except RuntimeError as error:
+            except Exception as error:
                 # Only its text is kept: the error holds what was on the device.
                 reason, memory = _first_line(error), out_of_memory(error)
             if reason is not None:
@@ -192,7 +192,7 @@ class DeviceRuntime:
             if self._ways.get(way.device) != way:
                 return  # another thread has done it
             if memory and way.device.type == "cuda":
-                with suppress(RuntimeError):  # of another GPU, which fails altogether
+                with suppress(Exception):  # of another GPU, which fails altogether
                     torch.cuda.empty_cache()
             if memory and way.batch > 1:
                 self._ways[way.device] = smaller = replace(way, batch=way.batch // 2)
@@ -275,13 +275,13 @@ def _pinned(host: torch.Tensor, device: torch.device) -> torch.Tensor:
         return host.pin_memory()
     except RuntimeError:
         # What failed is left behind as the thread's last error, which the next kernel would report as its own.
-        with suppress(RuntimeError):
+        with suppress(Exception):
             torch.ones(1, device=device).add_(1)
         return host
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(". ")
+    return (str(error) or type(error).__name__).partition("\n")[0].rstrip(". ")
 
 
 def find_cuda(
@@ -333,8 +333,8 @@ def _fastest_on(
         many = np.concatenate([pixels] * -(-2 * _CALLS * max(_BATCHES) // len(pixels)))
         batches = _BATCHES if way.batch in _BATCHES else (way.batch,)  # smaller: it has memory for no more
         best = fastest([make(half=half, batch=batch) for batch in batches], many)
-    except DeviceFails as error:
-        log.warning("no faster way was found: %s", error)
+    except Exception as error:  # DeviceFails, or whatever a driver raises
+        log.warning("%s: no faster way was found: %s", way.device, _first_line(error))
         return None
     if compiling:
         try:
