@@ -24,6 +24,9 @@ REPEAT_SECONDS = 600.0  # between two lines of one fault
 MOST_FAULTS = 1000  # remembered at once
 NOISY = ("httpx", "httpcore", "timm", "waitress.queue", "alembic")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What ends or turns a line, or commands a terminal: names come from others, and one could write lines of its own."""
+
 _project: ContextVar[int | None] = ContextVar("cdsel_project", default=None)
 _request: ContextVar[str | None] = ContextVar("cdsel_request", default=None)
 
@@ -53,6 +56,10 @@ def start_log(log_format: LogFormat, *, verbose: bool = False) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return ascii(character[0])[1:-1]
 
 
 class Context(logging.Filter):
@@ -102,7 +109,7 @@ class TextLines(logging.Formatter):
         request = getattr(record, "request", None)
         times = getattr(record, "repeated", 0)
         return (
-            super().formatMessage(record)
+            _CONTROL.sub(_escaped, super().formatMessage(record))
             + (f" [request {request}]" if request else "")
             + (f" ({times} {form(times, 'time')} more since it was said last)" if times else "")
         )

@@ -42,6 +42,7 @@ BROKEN = 3  # rows that cannot be read that a message names
 SEPARATORS = ",;\t|"  # of cells, that a header may have
 TITLES = 20  # lines above a header, at most
 LINES = 500  # of a CSV file that are written at once
+LONGEST_LINE = 64 * 2**20  # characters that are read of one line: a list of JSON may stand on one
 BYTE_ORDER_MARK = "\ufeff"  # spreadsheets read UTF-8 only with it
 
 
@@ -213,6 +214,27 @@ def decoded(file: BinaryIO, newline: str | None = None) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding=_encoding(head), newline=newline)
 
 
+def text_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a table.
+
+    Raises:
+        UsageError: one is so long that the file is none, as where a gap of zeros was never filled, or a small file
+            unpacks to fill the memory.
+    """
+    number = 1
+    while line := text.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            zeros = not line.strip("\0")
+            why = (
+                ", all zeros: it was not copied whole, so bring it here again"
+                if zeros
+                else ": it is no table"
+            )
+            raise UsageError(f"its line {number:,} has more than {LONGEST_LINE:,} characters{why}")
+        yield line
+        number += 1
+
+
 def _encoding(head: bytes) -> str:
     """The encoding of a text by its first bytes; UTF-16 without a mark has NUL beside its first letter."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -225,7 +247,7 @@ def _encoding(head: bytes) -> str:
 def csv_source(file: BinaryIO) -> tuple[Iterator[str], str]:
     """The lines of a CSV file from its header on, and what separates its cells."""
     # Python 3.10 refuses a line with NUL, which no database takes, either.
-    lines: Iterator[str] = (line.replace("\0", "\ufffd") for line in decoded(file, newline=""))
+    lines: Iterator[str] = (line.replace("\0", "\ufffd") for line in text_lines(decoded(file, newline="")))
     lines = itertools.dropwhile(lambda line: not line.strip(), lines)
     head = next(lines, "")
     named = re.fullmatch(r"sep=(.)\s*", head)  # what Excel writes, and hides, before the header
@@ -310,7 +332,7 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Cells]) -> Iterator[str]:
     text = io.StringIO()
     text.write(BYTE_ORDER_MARK)
     writer = csv.DictWriter(text, columns, extrasaction="ignore")
-    writer.writeheader()
+    writer.writerow({name: csv_cell(name) for name in columns})
     for number, row in enumerate(rows, 1):
         writer.writerow({key: csv_cell(value) for key, value in row.items()})
         if number % LINES == 0:
@@ -320,8 +342,13 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Cells]) -> Iterator[str]:
     yield text.getvalue()
 
 
+_FORMULA = re.compile(r"^(?=\s*[=+\-@＝＋－＠]|[\t\r\n])|(?<=;)(?=\s*[=+\-@＝＋－＠])")
+"""Where a spreadsheet may begin a formula: at the start of a cell, and after a semicolon, at which one whose country
+writes decimals with a comma cuts the lines of any CSV file."""
+
+
 def csv_cell(value: object) -> object:
     """Return a value as a cell: lists and mappings as JSON, and text so that no spreadsheet runs it as a formula."""
     if isinstance(value, (dict, list)):
         value = json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value

@@ -55,6 +55,13 @@ def test_a_fault_is_one_line_and_then_a_count(log):
     assert len(lines) == 6
 
 
+def test_no_name_writes_a_line_of_its_own(log):
+    logger, lines, _ = log
+    logger.info("the labeling config has %s", 'name="a\n2026-01-01 ERROR x\r\x1b[2J\u202e\u2028"')
+    assert lines[0][1].isprintable()
+    assert lines[0][1].endswith(r'name="a\n2026-01-01 ERROR x\r\x1b[2J\u202e\u2028"')
+
+
 def test_a_line_says_what_it_is_about_and_a_trace_stays_in_it(log):
     logger, lines, _ = log
     with about(7):

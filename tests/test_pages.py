@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import html
 import io
 import json
@@ -40,6 +41,7 @@ from cdsel_backend.store import PoolTask, Selected, State
 from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.journal import ACCOUNTS_FACT
 from cdsel_backend.store.records import Became, Outcome
+from cdsel_backend.table import csv_text
 
 PAGES = ("", "/confounders", "/map", "/gallery", "/queue", "/models", "/settings", "/activity")
 __all__ = ["client", "project"]  # fixtures
@@ -580,6 +582,22 @@ def test_text_from_a_task_is_no_formula_in_a_spreadsheet(client, store, project)
     assert client.get(f"/projects/{POOL}/tables/secrets.csv").status_code == 404
 
 
+def test_no_cell_and_no_name_of_a_column_is_a_formula_wherever_a_spreadsheet_cuts_the_line():
+    """Where decimals have a comma, a file that is opened by a double click is cut at semicolons."""
+    cells = {
+        "=1+1": "a;=1+1;-2",
+        "b": " =1+1",
+        "c": "\n=1",
+        "d": "＝1",
+        "e": -1.5,
+        "f": ["x;+1"],
+        "g": "a-b; c=d",
+    }
+    header, row = csv.reader(io.StringIO(csv_text([cells]).lstrip("\ufeff")))
+    assert header == ["'=1+1", "b", "c", "d", "e", "f", "g"]
+    assert row == ["a;'=1+1;'-2", "' =1+1", "'\n=1", "'＝1", "-1.5", '["x;\'+1"]', "a-b; c=d"]
+
+
 def read_points(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
     (length,) = struct.unpack("<I", data[:4])
     head = json.loads(data[4 : 4 + length])
@@ -669,6 +687,24 @@ def test_a_thumbnail_is_small_and_outlives_its_source(store, project, thumbnails
         data = thumbnails.thumbnail(State(store, project), item)
     assert Image.open(io.BytesIO(data)).size == (SIDE, SIDE // 2)
     assert thumbnails.thumbnail(State(store, project), item) == data  # the source is gone
+
+
+def test_a_browser_shows_no_picture_again_before_it_has_asked(store, project, tmp_path):
+    """Whoever sits at that screen next may have no login."""
+    server = ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL, label_studio_api_key="0" * 40)
+    client = create_app(server, store).test_client()
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(data, "PNG")
+    item = item_of(store, project, f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}")
+    store.start_backbone(project, "b")
+    store.add_vectors("b", [(item.id, "a" * 64, np.ones(8, np.float32))])
+    for kind in ("thumbnails", "images"):
+        path = f"/projects/{POOL}/{kind}/{item.id}"
+        first = client.get(path)
+        assert (first.status_code, first.headers["Cache-Control"]) == (200, "private, no-cache")
+        again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status_code, again.data) == (304, b"")
+        assert client.get(path, headers={"If-None-Match": '"another"'}).data == first.data
 
 
 def test_an_image_that_cannot_be_read_says_so_in_its_place(client, store, project, thumbnails):

@@ -43,6 +43,12 @@ def test_an_outcome_is_kept_as_it_was(found: Outcome) -> None:
     assert outcome(found)
 
 
+@pytest.mark.parametrize("name", ["words", "explanation"])
+def test_an_outcome_that_another_program_of_this_schema_kept_is_read(name: str) -> None:
+    kept = f'{{"became": "kept out", "champion": "v1", "new_labels": null, "{name}": "why", "of_later": 1}}'
+    assert Outcome.read(kept) == Outcome(Became.KEPT_OUT, "v1", explanation="why")
+
+
 @pytest.mark.parametrize(
     ("sentence", "became"),
     [

@@ -11,6 +11,7 @@ import resource
 import socket
 import sys
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal
@@ -762,6 +763,32 @@ def test_a_row_that_is_none_costs_only_itself(folder: Path) -> None:
     listed = items(source(json_file))
     assert [item.problem is None for item in listed] == [True, False, True]
     assert dict(listed[0].data) == {"note": "half \ufffd", "more": {"b\ufffd": [None, "\ufffd"]}}
+    nested, long = f"{'[' * 300}1{']' * 300}", json.dumps("x" * 140_000)
+    json_file.write_text(
+        f'{{"path": "0.png", "a": {nested}}}\n{{"path": "0.png", "b": {long}}}\n{{"path": "1.png"}}\n'
+    )
+    listed = items(source(json_file))
+    assert [item.problem is None for item in listed] == [False, False, True]
+    assert "nested more than 64 deep" in str(listed[0].problem)
+    assert "'b' has more than 131,072 characters" in str(listed[1].problem)
+
+
+@pytest.mark.parametrize("name", ["pool.csv", "pool.jsonl"])
+def test_a_line_without_an_end_does_not_fill_the_memory(name: str, folder: Path, monkeypatch) -> None:
+    """A file whose end is a gap of zeros, and a small one that unpacks to much."""
+    monkeypatch.setattr("cdsel_backend.table.LONGEST_LINE", 2**20)
+    first = b"path,site\n0.png,a\n" if name.endswith("csv") else b'{"path": "0.png"}\n'
+    (folder / name).write_bytes(first)
+    os.truncate(folder / name, 2**30)
+    with pytest.raises(SourceError, match=r"more than 1,048,576 characters, all zeros: it was not copied"):
+        items(source(folder / name))
+    with gzip.open(folder / f"{name}.gz", "wb", 1) as file:
+        file.write(first + b"x" * 2**22)
+    tracemalloc.start()
+    with pytest.raises(SourceError, match=r"more than 1,048,576 characters: it is no table"):
+        items(source(folder / f"{name}.gz"))
+    assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    tracemalloc.stop()
 
 
 def test_values_inside_others_are_as_plain_as_those_outside(folder: Path) -> None:

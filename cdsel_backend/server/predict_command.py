@@ -65,7 +65,7 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
         with whole_file(file) as draft, draft.open("w", newline="", encoding="utf-8") as out:
             out.write(BYTE_ORDER_MARK)
             writer = csv.DictWriter(out, columns, restval="")
-            writer.writeheader()
+            writer.writerow({name: csv_cell(name) for name in columns})
             for rows in _answers(shelf, whole, opened, listing.items if listing else iter(())):
                 writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
                 done += len(rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -19,7 +20,7 @@ from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.folder import IMAGES, may_be_dicom
 from cdsel_backend.sources.storage import is_remote, said_of
-from cdsel_backend.table import UsageError, csv_cells, decoded, plain_path, plain_text
+from cdsel_backend.table import UsageError, csv_cells, decoded, plain_path, plain_text, text_lines
 
 NAMES = (
     "image",
@@ -35,7 +36,9 @@ NAMES = (
     "img",
 )
 WEB = ("http://", "https://")
-BATCH = 4096  # rows of a Parquet file in memory at once
+BATCH = 512  # rows of a Parquet file in memory at once
+DEEPEST = 64  # values within values, as in the bodies of requests
+LONGEST = 131_072  # characters of a value, as of a cell of a CSV file
 LOOKED_AT = (
     1000  # rows by which the column of the images is chosen: not each record of JSON lines has every key
 )
@@ -198,7 +201,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
 
 
 def _json_rows(file: BinaryIO) -> Iterator[Row]:
-    for number, line in enumerate(decoded(file), start=1):
+    for number, line in enumerate(text_lines(decoded(file)), start=1):
         text = line.strip().removesuffix(",")
         if text in ("", "[", "]"):  # of a list with an object a line
             continue
@@ -209,7 +212,7 @@ def _json_rows(file: BinaryIO) -> Iterator[Row]:
             continue
         records = row if isinstance(row, list) else [row]  # a list may stand on a line of its own
         for index, record in enumerate(records, start=number):
-            yield index, _plain(record) if isinstance(record, dict) else "no JSON object"
+            yield index, _row(record) if isinstance(record, dict) else "no JSON object"
 
 
 def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
@@ -236,25 +239,45 @@ def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
             f"the column {next(iter(kinds))!r} holds the images themselves: write them as files, and their paths into "
             "that column"
         )
-    for batch in table.iter_batches(batch_size=BATCH):
+    # Pictures beside their paths are not even read: they would fill the memory.
+    columns = [field.name for field in schema if not re.match("(large_|fixed_size_)?binary", str(field.type))]
+    for batch in table.iter_batches(batch_size=BATCH, columns=columns):
         for row in batch.to_pylist():
             number += 1
-            yield number, _plain(row)
+            yield number, _row(row)
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose values any database can keep as JSON; what it cannot, such as bytes, is left out."""
-    plain = {plain_text(str(name)): _value(value) for name, value in row.items()}
+def _row(record: Mapping[str, Any]) -> Mapping[str, Any] | str:
+    """A row whose values any database can keep as JSON, without those that it cannot, such as bytes.
+
+    Why it is none where a value is nested too deeply, or is longer than metadata are.
+    """
+    for name, value in record.items():
+        if isinstance(value, str) and len(value) > LONGEST:
+            return (
+                f"the value of column {name!r} has more than {LONGEST:,} characters, which is no metadata: shorten "
+                "it, or leave the column out of the table"
+            )
+    try:
+        return _plain(record, DEEPEST)
+    except RecursionError:
+        return f"its values are nested more than {DEEPEST} deep: write them flat"
+
+
+def _plain(row: Mapping[str, Any], deepest: int) -> dict[str, Any]:
+    plain = {plain_text(str(name)): _value(value, deepest - 1) for name, value in row.items()}
     return {name: value for name, value in plain.items() if value is not _LEFT_OUT}
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any, deepest: int) -> Any:
+    if deepest < 0:
+        raise RecursionError
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, Mapping):
-        return _plain(value)
+        return _plain(value, deepest)
     if isinstance(value, (list, tuple)):
-        return [plain for plain in map(_value, value) if plain is not _LEFT_OUT]
+        return [plain for inner in value if (plain := _value(inner, deepest - 1)) is not _LEFT_OUT]
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if type(value).__name__ == "Decimal":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -48,6 +48,10 @@ class Became(str, Enum):
     NO_MODEL = "no model"
 
 
+_FORMER_EXPLANATION = "words"
+"""What `Outcome.explanation` was called on 25 November 2026, in databases of the present schema."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a training, and why."""
@@ -65,7 +69,9 @@ class Outcome:
         """What the database keeps of it: JSON, or the sentence of an earlier version."""
         if kept.startswith("{"):
             found = json.loads(kept)
-            return cls(**{**found, "became": Became(found["became"])})
+            found.setdefault("explanation", found.get(_FORMER_EXPLANATION, ""))
+            known = {one.name: found[one.name] for one in fields(cls) if one.name in found}
+            return cls(**{**known, "became": Became(found["became"])})
         for became in (Became.PROMOTED, Became.KEPT_OUT):
             if kept.startswith(became.value):
                 return cls(became, explanation="" if kept == became.value else kept)

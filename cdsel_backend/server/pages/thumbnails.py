@@ -13,11 +13,12 @@ from concurrent.futures import TimeoutError as LateError
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from flask import Response, current_app, render_template
+from flask import Response, current_app, render_template, request
 from flask.blueprints import BlueprintSetupState
 from PIL import Image
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
+from cdsel_backend import __version__
 from cdsel_backend.labelstudio.client import (
     LabelStudio,
     LabelStudioError,
@@ -198,11 +199,20 @@ def item_of(state: State, item: int) -> Item:
 def _shown(pool_project: int, item: int, make: Callable[[State, Item], tuple[bytes, str]]) -> Response:
     state = read_state(pool_project)
     row = item_of(state, item)
+    tag = f"{__version__}-{row.content_hash}"
+    if row.content_hash and request.if_none_match.contains(tag):
+        return _as_it_was(Response(status=304), tag)
     try:
         data, ending = make(state, row)
     except (UnreadableImage, LabelStudioError) as fault:
         # A page of images is no place for a broken one: the reason takes its place.
         return Response(render_template("unreadable.svg", message=str(fault)), mimetype="image/svg+xml")
-    response = Response(data, mimetype=TYPES[ending])
-    response.headers["Cache-Control"] = "private, max-age=86400"
+    return _as_it_was(Response(data, mimetype=TYPES[ending]), tag if row.content_hash else "")
+
+
+def _as_it_was(response: Response, tag: str) -> Response:
+    """Have the browser ask before it shows the picture again: whoever sits there next may have no login."""
+    response.headers["Cache-Control"] = "private, no-cache"
+    if tag:
+        response.set_etag(tag)
     return response
