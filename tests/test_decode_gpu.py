@@ -19,8 +19,9 @@ from test_pool import picture
 from cdsel_backend.pool.backbones import Backbone, fit_to, load_backbone
 from cdsel_backend.pool.codec import File, NvImageCodec
 from cdsel_backend.pool.decode import read_image
-from cdsel_backend.pool.decode_gpu import GpuDecoder, Shrunk, find_decoder, look_at, shrink
+from cdsel_backend.pool.decode_gpu import GpuDecoder, Shrunk, find_decoder
 from cdsel_backend.pool.embed import embed_images
+from cdsel_backend.pool.gpu_pictures import look_at, shrink
 from cdsel_backend.pool.jpeg import read_head
 from cdsel_backend.pool.measures import look
 from cdsel_backend.pool.prepare import CHUNK, Embedded, Preparation

@@ -215,11 +215,11 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def test_a_vector_does_not_depend_on_its_batch(lite0):
     images = [picture(seed) for seed in range(11)]
-    whole = lite0.embed(images, batch=8)
+    whole = lite0.embed(images)
     alone = np.concatenate([lite0.embed([image]) for image in images])
     assert np.abs(whole - alone).max() < 1e-5
-    assert np.abs(whole - lite0.embed(images[::-1], batch=5)[::-1]).max() < 1e-5
-    assert (whole == lite0.embed(images, batch=8)).all()
+    assert np.abs(whole - lite0.embed(images[::-1])[::-1]).max() < 1e-5
+    assert (whole == lite0.embed(images)).all()
 
 
 def test_the_fingerprint_is_the_same_in_another_process_and_tells_backbones_apart(lite0, tiny):
@@ -334,7 +334,7 @@ def test_one_bad_image_costs_itself_only(tiny):
     items.insert(9, (101, good[3][:50]))
     items.insert(12, (102, b"nothing"))
     items.append((103, b""))
-    done = list(embed_images(tiny, items, batch=4))
+    done = list(embed_images(tiny, items))
     assert [item.key for item in done] == [key for key, _ in items]
     for item, (key, data) in zip(done, items, strict=True):
         assert item.content_hash == content_hash(data)
@@ -430,7 +430,7 @@ def test_few_images_are_held_at_once_and_all_threads_end(tiny):
             yield number, data
 
     before = threading.active_count()
-    stream = embed_images(tiny, items(), batch=8)
+    stream = embed_images(tiny, items())
     for seen, _ in enumerate(stream, 1):
         assert taken - seen <= 64 + 3 * 8
         if seen == 50:

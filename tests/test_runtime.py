@@ -13,14 +13,15 @@ import torch
 from test_pool import picture
 from torch import nn
 
-from cdsel_backend.pool import runtime, runtime_cuda
+from cdsel_backend.pool import runtime, runtime_cuda, runtime_ways
 from cdsel_backend.pool import runtime_openvino as openvino
 from cdsel_backend.pool.backbones import Backbone, load_backbone
 from cdsel_backend.pool.devices import DeviceFails
 from cdsel_backend.pool.network import load_network
 from cdsel_backend.pool.runtime import CLOSE, SAME, Adaptive, TorchRuntime, agreement
 from cdsel_backend.pool.runtime_choice import make_runtime
-from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way, find_cuda
+from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way
+from cdsel_backend.pool.runtime_ways import find_cuda
 
 CPU = torch.device("cpu")
 SMALL = "test_efficientnet"
@@ -323,8 +324,8 @@ def test_each_kind_of_gpu_finds_its_own_way(monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 255, (6, 4, 4, 3), dtype=np.uint8)
     vectors = TorchRuntime(encoder)(pixels)
     kinds = {0: "H100", 1: "T4", 2: "H100", 3: "K80"}
-    monkeypatch.setattr(runtime_cuda, "described", lambda device: f"{device} ({kinds[device.index]})")
-    monkeypatch.setattr(runtime_cuda, "has_bfloat16", lambda device: device.index in (0, 2))
+    monkeypatch.setattr(runtime_ways, "described", lambda device: f"{device} ({kinds[device.index]})")
+    monkeypatch.setattr(runtime_ways, "has_bfloat16", lambda device: device.index in (0, 2))
     calls = runtime_cuda._calls
 
     def copied(encoder, way):
@@ -333,7 +334,7 @@ def test_each_kind_of_gpu_finds_its_own_way(monkeypatch):
         return calls(encoder, way)
 
     monkeypatch.setattr(runtime_cuda, "_calls", copied)
-    monkeypatch.setattr(runtime_cuda, "_BATCHES", (2, 4))
+    monkeypatch.setattr(runtime_ways, "_BATCHES", (2, 4))
     start = DeviceRuntime(encoder, [Way(torch.device("cpu", number), batch=2) for number in range(3)])
     start.add(Way(torch.device("cpu", 3), batch=16))
     start.problems.append("as before")
@@ -350,8 +351,8 @@ def test_each_kind_of_gpu_finds_its_own_way(monkeypatch):
 
 
 def test_the_way_of_a_gpu_agrees_with_float32(small, monkeypatch):
-    monkeypatch.setattr(runtime_cuda, "_BATCHES", (2, 4))
-    monkeypatch.setattr(runtime_cuda, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(runtime_ways, "_BATCHES", (2, 4))
+    monkeypatch.setattr(runtime_ways, "has_bfloat16", lambda device: True)
     pixels = pixels_for(small, 6)
     vectors = TorchRuntime(small.encoder)(pixels)
     start = DeviceRuntime(small.encoder, [Way(CPU)])

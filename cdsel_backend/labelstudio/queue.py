@@ -29,20 +29,18 @@ from cdsel_backend.selection import neutral_sentence
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Item, Json, QueueTask, Selection, Shown
 
-
-def task_address(item: Item) -> str | None:
-    """The address of an image of the pool project."""
-    return annotator_address(SourceItem(str(item.task), item.image, item.data))
-
-
 PUSHED, PREDICTED = "TASKS_PUSHED", "PREDICTIONS_SHOWN"  # events of our own, for the activity page
 CHUNK = 50  # tasks of one import: what a budget lowered in the middle of a push may still let through
-
 
 log = logging.getLogger(__name__)
 
 Show = Callable[[Item], str | None]
 """The address by which annotators see an item's image; None where it cannot be shown, which the books then say."""
+
+
+def task_address(item: Item) -> str | None:
+    """The address of an image of the pool project."""
+    return annotator_address(SourceItem(str(item.task), item.image, item.data))
 
 
 def push(
@@ -61,7 +59,7 @@ def push(
     its `cdsel_item` and adopted. Every queue that the plan names must exist.
     """
     if state.settings.delivery == "in_place":
-        return _push_in_place(studio, state, space)
+        return _push_in_place(studio, state)
     pushed = adopt(studio, state, space)
     while most is None or most > 0:
         # Read again before each chunk: a budget lowered meanwhile stops the push here.
@@ -215,7 +213,7 @@ def adopt(studio: LabelStudio, state: State, space: LabelSpace) -> bool:
     return adopt_tasks(state, space, queues) > 0
 
 
-def _push_in_place(studio: LabelStudio, state: State, space: LabelSpace) -> bool:
+def _push_in_place(studio: LabelStudio, state: State) -> bool:
     rows = state.waiting[: state.left]
     if not rows:
         return False
@@ -224,11 +222,7 @@ def _push_in_place(studio: LabelStudio, state: State, space: LabelSpace) -> bool
     items = state.store.items_by_id([row.item for row in rows])
     last = max(row.rank for row in state.selections)
     pool = state.project.pool_project
-    scored = {
-        prediction["task"]
-        for prediction in studio.predictions(pool)
-        if prediction["model_version"] == version
-    }
+    scored = _tasks_with(studio, pool, version)
     fresh = [
         {
             "task": items[row.item].task,
@@ -273,19 +267,14 @@ def preannotate(
         rows: selections and copies, with their tasks.
         probabilities: item -> probabilities (c,).
     """
-    store = state.store
-    version = state.project.champion
+    store, version = state.store, state.project.champion
     copies = {row.queue_task for row in state.copies}
     for name, queue in state.queues.items():
         own = [row for row in rows if row.annotator == name]
         if not own:
             continue
-        shown = {
-            prediction["task"]
-            for prediction in studio.predictions(queue)
-            if prediction["model_version"] == version
-        }
-        fresh = []
+        shown = _tasks_with(studio, queue, version)
+        fresh: list[Json] = []
         for row in own:
             if row.queue_task not in shown:
                 result, score = shown_prediction(state, space, probabilities[row.item])
@@ -302,7 +291,12 @@ def preannotate(
             note_sent(store, queue, PREDICTED, [row.queue_task or 0 for row in own], began)
         studio.update_project(queue, model_version=version)
         done = {"predicted_by": version}
-        first = [row for row in own if row.queue_task not in copies]
-        store.mark_selections(state.project.id, {row.item: done for row in first})
-        again = [row for row in own if row.queue_task in copies]
-        store.mark_copies(state.project.id, {(row.item, name): done for row in again})
+        first = {row.item: done for row in own if row.queue_task not in copies}
+        store.mark_selections(state.project.id, first)
+        again = {(row.item, name): done for row in own if row.queue_task in copies}
+        store.mark_copies(state.project.id, again)
+
+
+def _tasks_with(studio: LabelStudio, project: int, version: str | None) -> set[int]:
+    """The tasks of a project that show predictions of a version."""
+    return {row["task"] for row in studio.predictions(project) if row["model_version"] == version}

@@ -123,9 +123,9 @@ class Backbone:
         """Vectors (m, dim) float32 of prepared pictures (m, height, width, 3) uint8."""
         return self.runtime(pixels)
 
-    def embed(self, images: Sequence[Image.Image], *, batch: int | None = None) -> NDArray[np.float32]:
-        """Vectors (m, dim) float32 of RGB pictures of any size, so many at once: None, as many as suit the runtime."""
-        size = batch or self.batch
+    def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """Vectors (m, dim) float32 of RGB pictures of any size."""
+        size = self.batch
         parts = [
             self.embed_prepared(np.stack([self.prepare(image) for image in images[start : start + size]]))
             for start in range(0, len(images), size)

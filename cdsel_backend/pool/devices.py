@@ -70,3 +70,8 @@ def out_of_memory(error: Exception) -> bool:
     """Whether a device has too little memory: torch's allocator has an error for it, libraries have texts."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "alloc_failed" in text
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, in one line: CUDA's go on with advice for whoever writes programs."""
+    return (str(error) or type(error).__name__).partition("\n")[0].rstrip(". ")

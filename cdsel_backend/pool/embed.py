@@ -74,7 +74,6 @@ class EmbeddingStream(Generic[K]):
         backbone: Embedder,
         items: Iterable[tuple[K, Source]],
         *,
-        batch: int | None = None,
         known: Known = lambda digests: (),
         once: bool = False,
         max_pixels: int = MAX_PIXELS,
@@ -89,7 +88,6 @@ class EmbeddingStream(Generic[K]):
             items: (key, bytes) or (key, function that gives the bytes); consumed lazily, in a thread of its own. The
                 function runs in another and may raise UnreadableImage; a SourceError ends the stream, after the
                 items before it; whatever else it raises is the error of its item.
-            batch: images in one pass of the network; None: as many as suit the backbone.
             known: says which of some content hashes have a vector: such an item comes back with neither a vector nor an
                 error.
             once: whether content that came before in this stream counts as known, and known content is decoded and
@@ -103,7 +101,6 @@ class EmbeddingStream(Generic[K]):
         self.ended = False
         """Whether everything was taken."""
         self._backbone = backbone
-        self._batch = batch
         self._prepare: Preparation[K] = Preparation(
             backbone.prepare, known=known, once=once, max_pixels=max_pixels, decoder=decoder
         )
@@ -173,7 +170,7 @@ class EmbeddingStream(Generic[K]):
                 waiting.append((len(chunk), self._readers.submit(self._prepare, chunk)))
                 under_way += len(chunk)
                 # The oldest is awaited only when enough are under way, so that the readers never idle.
-                while under_way >= self._prepare.under_way(self._threads + self._size()):
+                while under_way >= self._prepare.under_way(self._threads + self._backbone.batch):
                     under_way -= self._take(waiting, ready)
             while waiting and not self._stopped:
                 self._take(waiting, ready)
@@ -184,23 +181,20 @@ class EmbeddingStream(Generic[K]):
             self._send(ready)
             self._out.put(None)
 
-    def _size(self) -> int:
-        return self._batch or self._backbone.batch
-
     def _room(self) -> int:
-        return max(self._ahead, 2 * self._backbone.parallel * self._size())
+        return max(self._ahead, 2 * self._backbone.parallel * self._backbone.batch)
 
     def _take(self, waiting: deque[_Reading[K]], ready: list[Prepared[K]]) -> int:
         """Wait for the oldest chunk, and give to the network what makes a batch; return how many items it had."""
         count, reading = waiting.popleft()
         prepared, failure = reading.result()
-        size, pictures = self._size(), sum(pixels is not None for _, pixels in ready)
+        size, pictures = self._backbone.batch, sum(pixels is not None for _, pixels in ready)
         for one in prepared:
             ready.append(one)
             pictures += one[1] is not None
             if pictures >= size or len(ready) >= 4 * size:
                 self._send(ready)
-                size, pictures = self._size(), 0
+                size, pictures = self._backbone.batch, 0
         if failure is not None:
             raise failure
         return count

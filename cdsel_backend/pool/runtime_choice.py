@@ -33,7 +33,8 @@ def make_runtime(
     """
     if device.type == "cpu":
         return _for_cpu(encoder, key, precision, cache)
-    from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way, find_cuda
+    from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way
+    from cdsel_backend.pool.runtime_ways import find_cuda
 
     start = DeviceRuntime(
         encoder,

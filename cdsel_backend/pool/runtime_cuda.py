@@ -12,35 +12,28 @@ import copy
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from cdsel_backend.pool.devices import DeviceFails, described, has_bfloat16, out_of_memory
+from cdsel_backend.pool.devices import DeviceFails, described, out_of_memory, reason_of
 from cdsel_backend.pool.runtime import (
     CLOSE,
     Pixels,
-    Precision,
     Runtime,
     TorchRuntime,
     Vectors,
     agreement,
-    fastest,
     in_batches,
-    run_all,
 )
 
 log = logging.getLogger(__name__)
 
-_BATCHES = (64, 256)
-_PAYS = 1.1  # a compiled network must be so many times as fast to be worth its minutes of compiling
-_CALLS = 2  # a device: while one call computes, the next one's pictures are on their way
+CALLS = 2  # a device: while one call computes, the next one's pictures are on their way
 _COMPARED = 4  # pictures: the first that a device embeds, which the CPU embeds as well
 
 
@@ -55,7 +48,7 @@ class Way:
     device: torch.device
     half: bool = False
     compiled: bool = False
-    batch: int = _BATCHES[0]
+    batch: int = 64
 
     def __str__(self) -> str:
         return (
@@ -104,7 +97,7 @@ class DeviceRuntime:
         self.problems = list(problems)
         self.parallel = 0
         self._encoder = encoder
-        self._batch = _BATCHES[0]
+        self._batch = 0
         self._cpu: Runtime | None = None  # the fallback, once it is needed
         self._comparing = threading.Lock()
         self._compared: set[torch.device] = set()
@@ -119,12 +112,12 @@ class DeviceRuntime:
     def add(self, way: Way) -> None:
         """Have one more device run the network, unless it cannot."""
         # One more than `_free` has: its pictures are gathered meanwhile, which takes as long as a small network.
-        self.parallel += _CALLS + 1
+        self.parallel += CALLS + 1
         self._batch = way.batch
         try:
             calls = _calls(self._encoder, way)
         except Exception as error:  # of torch, CUDA and Triton, which share no base
-            self._give_up(way, _first_line(error))
+            self._give_up(way, reason_of(error))
             return
         with self._lock:
             self._ways[way.device] = way
@@ -161,7 +154,7 @@ class DeviceRuntime:
                 reason = self._difference(call.device, pixels, vectors)
             except Exception as error:
                 # Only its text is kept: the error holds what was on the device.
-                reason, memory = _first_line(error), out_of_memory(error)
+                reason, memory = reason_of(error), out_of_memory(error)
             if reason is not None:
                 self._retreat(way, reason, memory)
             self._free.put(call)
@@ -239,9 +232,9 @@ def _calls(encoder: nn.Module, way: Way) -> list[_Call]:
     network = copy.deepcopy(encoder).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = torch.compile(network) if way.compiled else network
     if device.type != "cuda":
-        return [_Call(device, run, None)] * _CALLS
+        return [_Call(device, run, None)] * CALLS
     torch.cuda.synchronize(device)  # the calls' streams do not wait for the copies of the weights
-    return [_Call(device, run, torch.cuda.Stream(device)) for _ in range(_CALLS)]  # type: ignore[no-untyped-call]
+    return [_Call(device, run, torch.cuda.Stream(device)) for _ in range(CALLS)]  # type: ignore[no-untyped-call]
 
 
 def _run(call: _Call, way: Way, pixels: Pixels) -> Vectors:
@@ -278,86 +271,3 @@ def _pinned(host: torch.Tensor, device: torch.device) -> torch.Tensor:
         with suppress(Exception):
             torch.ones(1, device=device).add_(1)
         return host
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).partition("\n")[0].rstrip(". ")
-
-
-def find_cuda(
-    encoder: nn.Module,
-    start: DeviceRuntime,
-    pixels: Pixels,
-    vectors: Vectors,
-    precision: Precision,
-    *,
-    compiling: bool = True,
-) -> DeviceRuntime | None:
-    """The fastest way to run a network on each device of `start` that agrees on real pictures (m, ...).
-
-    `vectors` (m, d) are those that `start` made of them. bfloat16 where every picture agrees to `CLOSE`; with
-    torch.compile where that is `_PAYS` times as fast. Devices of one kind go the way that the first of them found. None
-    where no device is left.
-    """
-    ways: dict[str, Way] = {}
-    found: DeviceRuntime | None = None
-    for way in start.ways:
-        kind = described(way.device).removeprefix(str(way.device))
-        fast = None
-        if kind not in ways:
-            fast = _fastest_on(encoder, way, pixels, vectors, precision, compiling=compiling)
-            ways[kind] = fast.ways[0] if fast is not None else way
-        if found is not None:
-            found.add(replace(ways[kind], device=way.device))
-        else:
-            found = fast or DeviceRuntime(encoder, [way])
-    if found is not None:
-        found.fallback, found.problems = start.fallback, [*start.problems, *found.problems]
-    return found
-
-
-def _fastest_on(
-    encoder: nn.Module, way: Way, pixels: Pixels, vectors: Vectors, precision: Precision, *, compiling: bool
-) -> DeviceRuntime | None:
-    """As `find_cuda` for one device; None where it fails meanwhile, as for want of memory."""
-
-    def make(**options: Any) -> DeviceRuntime:
-        return DeviceRuntime(encoder, [replace(way, **options)])
-
-    half = False
-    try:
-        if precision == "auto" and has_bfloat16(way.device):
-            cosine = agreement(run_all(make(half=True), pixels), vectors)
-            log.info("bfloat16 on %s: cosine to float32 %.5f at the least", way.device, cosine)
-            half = cosine >= CLOSE
-        many = np.concatenate([pixels] * -(-2 * _CALLS * max(_BATCHES) // len(pixels)))
-        batches = _BATCHES if way.batch in _BATCHES else (way.batch,)  # smaller: it has memory for no more
-        best = fastest([make(half=half, batch=batch) for batch in batches], many)
-    except Exception as error:  # DeviceFails, or whatever a driver raises
-        log.warning("%s: no faster way was found: %s", way.device, _first_line(error))
-        return None
-    if compiling:
-        try:
-            rival = make(half=half, batch=best.batch, compiled=True)
-            if agreement(run_all(rival, pixels), vectors) >= CLOSE and _times(best, rival, many) >= _PAYS:
-                return rival
-        except (
-            Exception
-        ) as error:  # torch.compile wants a C compiler and Triton; without them it raises anything
-            log.warning(
-                "torch.compile does not work here, so that the network runs as it stands (it wants Triton and a C "
-                "compiler such as gcc): %s",
-                _first_line(error),
-            )
-    assert isinstance(best, DeviceRuntime)
-    return best
-
-
-def _times(plain: Runtime, rival: Runtime, pixels: Pixels) -> float:
-    """How many times as fast a rival is."""
-    seconds = []
-    for runtime in (plain, rival):
-        begun = time.perf_counter()
-        run_all(runtime, pixels)
-        seconds.append(time.perf_counter() - begun)
-    return seconds[0] / seconds[1]

@@ -40,7 +40,8 @@ from cdsel_backend.pool.backbones import Backbone, load_backbone
 from cdsel_backend.pool.devices import all_gpus, described, find_device, has_bfloat16
 from cdsel_backend.pool.prepare import CORES
 from cdsel_backend.pool.runtime import SAME, TRIAL, Pixels, TorchRuntime, Vectors, agreement, run_all
-from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way, find_cuda
+from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way
+from cdsel_backend.pool.runtime_ways import find_cuda
 
 LIMIT = 280.0  # seconds, for all parts together
 

@@ -65,11 +65,14 @@ class SleepingDecoder(GpuDecoder):
         super().__init__([None, None], SIZE, lambda pixels: pixels)  # type: ignore[list-item]
         self._gpu = threading.Lock()
         self._picture = np.zeros((*SIZE, 3), np.uint8)
+        self._failures, self._serving = [0, 0], {0, 1}
         self.chosen = True
         for at in range(2):
             threading.Thread(target=self._serve, args=(at,), name="decode", daemon=True).start()
 
-    def _decoded(self, at: int, files: Sequence[tuple[bytes, object]]) -> list[Shrunk | None]:
+    def _decoded_by(
+        self, codec: object, at: int, files: Sequence[tuple[bytes, object]]
+    ) -> list[Shrunk | None]:
         with self._gpu:
             time.sleep(len(files) / DECODES)
         looks = Looks(100.0, 50.0, 10.0, 5.0)
@@ -83,7 +86,7 @@ class SleepingBackbone:
     """A network that is as fast as ViT-S/16 on an H100."""
 
     batch, parallel, fingerprint, device = 256, 2, "0" * 16, torch.device("cpu")
-    size = SIZE
+    size, problems = SIZE, ()
 
     def __init__(self, decoder: GpuDecoder) -> None:
         self.decoder = decoder
