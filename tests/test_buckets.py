@@ -224,7 +224,7 @@ def test_a_server_that_goes_away_and_returns(s3: S3, monkeypatch) -> None:
     monkeypatch.setattr("cdsel_backend.sources.files.storages", Suspensions(lambda: clock[0]))
     s3.put("away/north/a.png", picture(1))
     s3.put("away/south/b.png", picture(2))
-    monkeypatch.setattr("cdsel_backend.sources.walk.PAGE", 1)
+    monkeypatch.setattr("cdsel_backend.sources.buckets.PAGE", 1)
     found = source(f"s3://{BUCKET}/away")
     listing = found.list()
     assert listing is not None

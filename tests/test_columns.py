@@ -131,6 +131,12 @@ def test_whole_numbers_stay_as_they_are_where_the_name_says_that_they_are_codes(
     assert column.levels == tuple(map(str, range(1, 21)))
 
 
+def test_levels_with_numbers_stand_in_their_order():
+    levels = ("1.5T", "3T", "10T", "site 1", "site 2", "Site 10", "site 10b")
+    column = by_name([{"place": levels[i % len(levels)]} for i in range(70)])["place"]
+    assert column.levels == levels
+
+
 @pytest.mark.parametrize(
     "name", ["age", "dose", "slice_thickness", "fluid", "hospital_days", "reader_experience", "websites"]
 )

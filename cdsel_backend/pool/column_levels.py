@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ MAX_LEVELS = 50  # the rest of a long list of levels becomes OTHER
 _BINS = 5
 _STAND_INS = frozenset(sign * number for sign in (1, -1) for number in (9, 99, 999, 9999, 99999)) | {-1.0}
 _FEWEST_FOR_FAR = 7  # different values: fewer are levels, each by its own name
+_DIGITS = 20  # of a number in a level's name, at most, by which levels are sorted
 _MAX_CODES = 30  # different whole numbers that can be codes
 
 
@@ -49,11 +51,17 @@ def category_column(
     all_numbers = (reading is None or not reading.times) and all(
         isinstance(value, float) for value in values if value is not None
     )
-    kept.sort(key=(lambda level: (float(level.split()[0]), level)) if all_numbers else str.casefold)
+    kept.sort(key=(lambda level: (float(level.split()[0]), level)) if all_numbers else _in_order)
     allowed = set(kept)
     levels = [MISSING if text is None else level[text] for text in spelled]
     names = [level if level in allowed or level == MISSING else OTHER for level in levels]
     return _finish(Column(name, "categorical", _with_special(kept, names), EMPTY, excluded), names)
+
+
+def _in_order(level: str) -> tuple[list[str], str]:
+    """What levels are sorted by: `site 2` stands before `site 10`."""
+    text = level.casefold()
+    return [part.zfill(_DIGITS) if part.isdecimal() else part for part in re.split(r"(\d+)", text)], text
 
 
 def numeric_column(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cdsel_backend.pool.source import SourceError
+from cdsel_backend.sources.buckets import lists_pages, objects
 from cdsel_backend.sources.storage import blaming, words_of
 
 _SYSTEM_FOLDERS = frozenset(
@@ -19,7 +20,6 @@ _SYSTEM_FOLDERS = frozenset(
     }
 )
 """Folders of systems, not of people: what was deleted lies there, former states, and small copies."""
-PAGE = 1000  # objects that S3 lists at once, at most
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
@@ -77,8 +77,8 @@ def walk_remote(filesystem: Any, base: str, root: str) -> Iterator[Found]:
     """
     with blaming(root):
         filesystem.invalidate_cache()
-        if hasattr(filesystem, "call_s3"):
-            yield from _walk_s3(filesystem, base)
+        if lists_pages(filesystem):
+            yield from _walk_bucket(filesystem, base)
             return
         for _, folders, files in filesystem.walk(base, detail=True, on_error="raise"):
             for name in [name for name in folders if is_hidden(name)]:
@@ -91,31 +91,25 @@ def walk_remote(filesystem: Any, base: str, root: str) -> Iterator[Found]:
                     yield Found(path, stamp_of(files[name]))
 
 
-def _walk_s3(filesystem: Any, base: str) -> Iterator[Found]:
-    """Yield the files below a prefix of S3, a thousand a request; walked folder by folder, each would be a request."""
-    bucket, key, _ = filesystem.split_path(base)
+def _walk_bucket(filesystem: Any, base: str) -> Iterator[Found]:
+    """Yield the files below a prefix of a bucket."""
+    bucket, key, *_ = filesystem.split_path(base)
     prefix = f"{key}/" if key else ""
     unnamed: set[str] = set()
-    more: dict[str, str] = {}
     empty = True
-    while True:
-        page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more)
-        for info in page.get("Contents", ()):
-            empty = False
-            path = str(info["Key"])[len(prefix) :]
-            *folders, name = path.split("/")
-            if any(map(is_hidden, folders)):
-                continue
-            if "" in folders:
-                folder = f"{'/'.join(folders[: folders.index('')])}/"
-                if folder not in unnamed:
-                    unnamed.add(folder)
-                    yield _unnamed(folder)
-            elif name:  # without a name it is a folder that a console made
-                yield Found(path, stamp_of(info))
-        if not page.get("IsTruncated"):
-            break
-        more = {"ContinuationToken": page["NextContinuationToken"]}
+    for whole, info in objects(filesystem, bucket, prefix):
+        empty = False
+        path = whole[len(prefix) :]
+        *folders, name = path.split("/")
+        if any(map(is_hidden, folders)):
+            continue
+        if "" in folders:
+            folder = f"{'/'.join(folders[: folders.index('')])}/"
+            if folder not in unnamed:
+                unnamed.add(folder)
+                yield _unnamed(folder)
+        elif name:  # without a name it is a folder that a console made
+            yield Found(path, stamp_of(info))
     if empty:
         filesystem.ls(base)  # which says why
 
