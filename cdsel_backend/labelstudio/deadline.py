@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -49,16 +49,11 @@ class TimedNetwork(httpcore.NetworkBackend):
         self._network = network
 
     def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+        self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any
     ) -> httpcore.NetworkStream:
         """See `httpcore.NetworkBackend`."""
         timeout = _left(timeout, httpcore.ConnectTimeout)
-        return _Timed(self._network.connect_tcp(host, port, timeout, local_address, socket_options))
+        return _Timed(self._network.connect_tcp(host, port, timeout, *args, **options))
 
 
 class _Timed(httpcore.NetworkStream):

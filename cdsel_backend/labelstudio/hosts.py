@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -124,24 +125,17 @@ class _Pinned(httpcore.NetworkBackend):
         self._hosts = hosts
         self._network = httpcore.SyncBackend()
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
+    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.NetworkStream:
         try:
             addresses = self._hosts.resolve(host, port)
         except OSError as error:
             raise httpcore.ConnectError(f"{host} has no address") from error
         for address in addresses[:-1]:
             try:
-                return self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+                return self._network.connect_tcp(address, port, *args, **options)
             except httpcore.ConnectError:
                 continue
-        return self._network.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+        return self._network.connect_tcp(addresses[-1], port, *args, **options)
 
 
 class _PinnedTransport(httpx.HTTPTransport):

@@ -247,15 +247,9 @@ def status_line(state: State, dashboard: str, backend: str, problems: Sequence[s
 
 def with_line(description: str, line: str) -> str:
     """A description with our line replaced where it stands, or added at its end."""
-    if OUR_LINE.search(description):
-        first = True
-
-        def put(_: re.Match[str]) -> str:
-            nonlocal first
-            words, first = (line if first else ""), False
-            return words
-
-        return OUR_LINE.sub(put, description)
+    if found := OUR_LINE.search(description):
+        rest = OUR_LINE.sub("", description[found.end() :])  # a second one, as of somebody who copied it
+        return f"{description[: found.start()]}{line}{rest}"
     return f"{description.rstrip()}\n\n{line}" if description.strip() else line
 
 

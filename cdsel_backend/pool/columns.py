@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -63,21 +64,9 @@ class Column:
 
     def meta(self) -> dict[str, object]:
         """Return the variable without its items, as JSON can hold it."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "levels": list(self.levels),
-            "excluded": self.excluded,
-            "edges": list(self.edges),
-            "dated": self.dated,
-            "reading": None if self.reading is None else self.reading.meta(),
-            "part_of": self.part_of,
-            "part": self.part,
-            "odd": self.odd,
-            "example": self.example,
-            "far": self.far,
-            "far_value": self.far_value,
-        }
+        plain = {own.name: getattr(self, own.name) for own in fields(self) if own.name != "codes"}
+        reading = None if self.reading is None else self.reading.meta()
+        return {**plain, "levels": list(self.levels), "edges": list(self.edges), "reading": reading}
 
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any], codes: NDArray[np.int64]) -> Column:
@@ -130,30 +119,33 @@ class Column:
             numbers = read_numbers(given, values, self.reading)
         else:
             numbers = plain_numbers(values, dated=self.dated)
+        other = OTHER if OTHER in self.levels else MISSING
         if self.kind == "numeric":
             names = names_of_numbers(numbers, self.edges, self.levels)
         elif self.reading is not None:
-            other = OTHER if OTHER in self.levels else MISSING
             found = [
                 level_of_value(x, self.reading) if math.isfinite(x) else MISSING for x in numbers.tolist()
             ]
             names = [level if level in self.levels else other for level in found]
         else:
-            # What a level is called exactly goes first: versions made before spellings were folded may have both.
-            folded = {fold(level): level for level in self.levels}
-            folded |= {level.casefold(): level for level in self.levels}
-            other = OTHER if OTHER in self.levels else MISSING
-            texts = {v: level_text(v) for v in values if v is not None}
-            found_levels = {
-                v: folded.get(text.casefold())
-                or folded.get(fold(text))
-                or level_of(text, set(self.levels) - {OTHER, MISSING})
-                or other
-                for v, text in texts.items()
-            }
-            names = [MISSING if v is None else found_levels[v] for v in values]
+            known = self._levels_of({value for value in values if value is not None})
+            names = [MISSING if value is None else known[value] or other for value in values]
         levels = self.levels if MISSING in self.levels else (*self.levels, MISSING)
         return replace(self, levels=levels, codes=codes_of(names, levels))
+
+    def _levels_of(
+        self, values: Iterable[str | float | datetime]
+    ) -> dict[str | float | datetime, str | None]:
+        """The level of each value, however it is spelt; None for one that is none."""
+        # What a level is called exactly goes first: versions made before spellings were folded may have both.
+        folded = {fold(level): level for level in self.levels}
+        folded |= {level.casefold(): level for level in self.levels}
+        own = set(self.levels) - {OTHER, MISSING}
+        texts = {value: level_text(value) for value in values}
+        return {
+            value: folded.get(text.casefold()) or folded.get(fold(text)) or level_of(text, own)
+            for value, text in texts.items()
+        }
 
 
 def joint_codes(columns: Sequence[Column], n: int) -> NDArray[np.int64]:
