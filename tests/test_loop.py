@@ -105,7 +105,7 @@ def test_the_labels_that_label_studio_asks_for_hold_back_a_training_until_they_a
     queue = queue_ready(backend, pool_project.id, 4)["queue_project"]
 
     def trained():
-        return [len(row.labels) for row in State(store, store.project_of(pool_project.id).id).trainings]
+        return [row.label_count for row in State(store, store.project_of(pool_project.id).id).trainings]
 
     def problems():
         return " ".join(backend.status(pool_project.id)["problems"])

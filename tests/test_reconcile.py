@@ -20,17 +20,18 @@ from cdsel_backend.project.serving import load_champion, model_folder, predict
 from cdsel_backend.project.versions import predecessors
 from cdsel_backend.reconcile import loop, training
 from cdsel_backend.reconcile.confounders import detect_confounders, update_report
+from cdsel_backend.reconcile.current import Current
 from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.reconcile.idle import rests
 from cdsel_backend.reconcile.loop import check_settings, waiting_for
 from cdsel_backend.reconcile.rounds import preannotate, select_round
 from cdsel_backend.reconcile.training import check_champion, held_out_metrics, not_worse, train
 from cdsel_backend.reconcile.tuning import embed_tuned
-from cdsel_backend.store import PoolTask
+from cdsel_backend.store import PoolTask, Store
 from cdsel_backend.store.activity import Activity, Request, Step
 from cdsel_backend.store.leases import training_lease
 from cdsel_backend.store.problems import DISCONNECTED
-from cdsel_backend.store.records import Became, Outcome
+from cdsel_backend.store.records import Became, Directive, Outcome
 from cdsel_backend.training import HeadModel, Pool, TrainingLabels, TunedModel, load, save, train_head
 
 
@@ -81,7 +82,7 @@ def test_rounds_go_on_until_the_budget_and_every_label_is_trained_on_once(world)
     state = world.state()
     assert not world.step(select_round)
     assert (state.left, len(state.labels), len(state.selections)) == (0, 60, 60)
-    assert [len(row.labels) for row in state.trainings] == [20, 40, 60]
+    assert [row.label_count for row in state.trainings] == [20, 40, 60]
     assert not world.step(train)
 
 
@@ -106,7 +107,7 @@ def test_training_waits_for_the_round_or_enough_labels_or_a_request(tmp_path):
     assert world.step(train)
     world.label(queued[:8], wrong=True, at="2026-01-02")  # edits count as changes
     assert world.step(train)
-    assert [len(row.labels) for row in world.state().trainings] == [8, 9, 20, 20]
+    assert [row.label_count for row in world.state().trainings] == [8, 9, 20, 20]
 
 
 def test_the_report_tells_how_far_the_champion_goes_by_a_variable(tmp_path):
@@ -151,7 +152,7 @@ def test_labels_of_images_that_cannot_be_read_yet_are_learnt_once_they_can(tmp_p
     assert world.state().changed_labels == 40
     world.step(detect_confounders)
     assert world.step(train)
-    assert [len(row.labels) for row in world.state().trainings] == [60, 100]
+    assert [row.label_count for row in world.state().trainings] == [60, 100]
     world.store.sync_pool(world.project, moved[50:])
     assert world.state().changed_labels == 0  # what has left the pool changes nothing
 
@@ -642,7 +643,9 @@ def resting(world, monkeypatch):
         return False
 
     monkeypatch.setattr(loop, "STEPS", (*loop.STEPS, last))
-    monkeypatch.setattr(world.context, "backbone", lambda settings: SimpleNamespace(fingerprint="b"))
+    monkeypatch.setattr(
+        world.context, "backbone", lambda settings: SimpleNamespace(fingerprint="b", problems=())
+    )
     now = time.time()
     world.store.update_project(world.project, pool_synced_at=now, queue_synced_at=now)
     world.context.looked.add(world.project)
@@ -681,6 +684,33 @@ def test_while_a_model_is_trained_nothing_is_read_again_either(world, monkeypatc
         for _ in range(3):
             assert not loop.reconcile(world.context, world.project)
         assert len(passes) == 1
+
+
+def test_a_pass_reads_the_state_once_and_again_where_a_step_or_somebody_else_wrote(world, monkeypatch):
+    """With 50,000 labels a state takes a second and a half to read; a pass has twenty steps."""
+    passes, _ = resting(world, monkeypatch)
+    read = []
+    labels = world.store.labels
+    monkeypatch.setattr(world.store, "labels", lambda project: read.append(1) or labels(project))
+    world.context.at_rest.clear()
+    assert not loop.reconcile(world.context, world.project)
+    assert (len(passes), len(read)) == (1, 1)
+    current = Current(world.context, world.project)
+    state = current.state()
+    assert current.state() is state
+    for change in (
+        lambda: world.store.add_event(QUEUE, "ANNOTATION_CREATED", {}),
+        lambda: world.store.update_project(world.project, layers={"dashboard": {"seed": 5}}),
+        lambda: world.store.direct(world.project, [next(iter(world.truth))], Directive.FIRST, who="a"),
+        lambda: world.label(list(world.truth)[:1]),
+    ):
+        change()
+        state, former = current.state(), state
+        assert state is not former
+    another = Store.open(world.server)
+    another.undo_directives(world.project, who="b")
+    another.close()
+    assert current.state() is not state
 
 
 @pytest.mark.parametrize(

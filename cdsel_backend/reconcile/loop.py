@@ -21,6 +21,7 @@ from cdsel_backend.project.pool_predictions import keep_predictions
 from cdsel_backend.project.sentences.settings import refused
 from cdsel_backend.reconcile.confounders import detect_confounders, update_report
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.current import Current
 from cdsel_backend.reconcile.directives import withdraw_excluded
 from cdsel_backend.reconcile.embedding import embed
 from cdsel_backend.reconcile.idle import Standing, rests, settle
@@ -107,12 +108,13 @@ def reconcile(context: Context, project: int) -> bool:
         return False
     context.at_rest.pop(project, None)
     before = Standing.of(context, project)
-    if not _do(holds, context, context.read_state(project)):
+    current = Current(context, project)
+    if not _do(holds, context, current.state()):
         return False
     for step in STEPS:
         context.steps[project] = step.__name__
         with context.computing if step in COMPUTES else nullcontext():
-            state = context.read_state(project)
+            state = current.state()
             done = _do(step, context, state)
         if done:
             level = logging.DEBUG if step in LOOKS else logging.INFO  # polls would drown the rest
@@ -121,7 +123,7 @@ def reconcile(context: Context, project: int) -> bool:
                 return True
             before = before.looked(context, project)
     if not before.trains:  # a training tells itself how far it is
-        state = context.read_state(project)
+        state = current.state()
         context.show(state, waiting_for(state))
     settle(context, project, before)
     return False

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     URL,
@@ -148,6 +149,10 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
+_WRITES: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
+"""How many transactions that may have written each engine had; one that works under a lease has its own."""
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that may write: commits at the end, rolls back on an exception.
@@ -159,7 +164,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
         lease = engine.get_execution_options().get(LEASE)
         if lease is not None:
             _hold(connection, *lease)
-        yield connection
+        try:
+            yield connection
+        finally:
+            _WRITES[engine] = _WRITES.get(engine, 0) + 1
 
 
 def _hold(connection: Connection, name: str, holder: str) -> None:
@@ -218,6 +226,11 @@ class Database:
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+
+    @property
+    def writes(self) -> int:
+        """How many transactions that may have written went through this object, or others of its engine."""
+        return _WRITES.get(self.engine, 0)
 
     def _records(self, kind: type[R], query: Select[Any]) -> list[R]:
         """What a query that `columns` began answers, as records, in a transaction of its own."""

@@ -127,8 +127,15 @@ class Journal(Database):
         """The number of the newest event, 0 before the first: it grows when there is something to look at."""
         return self._scalar(select(func.max(schema.events.c.id))) or 0
 
+    def newest_change(self, project: int) -> int:
+        """The number of the newest change that the audit holds of a project, 0 before the first."""
+        table = schema.audit.c
+        return self._scalar(select(func.max(table.id)).where(table.project == project)) or 0
+
     def handle_events(self, ids: Sequence[int], result: Mapping[str, int] | None = None) -> None:
         """Record that these events were looked at, and what came of it, as `Event.result`."""
+        if not ids:
+            return
         said = {} if result is None else {"result": dict(result)}
         with writing(self.engine) as connection:
             for part in chunks(ids):

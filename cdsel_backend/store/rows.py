@@ -19,11 +19,18 @@ def columns(kind: type[Any], table: Table) -> Select[Any]:
 def records(connection: Connection, kind: type[R], query: Select[Any]) -> list[R]:
     """What a query that `columns` began answers, as records."""
     found = connection.execute(query)
-    readers = [field.metadata.get(READ) for field in fields(kind)]  # type: ignore[arg-type]
-    if not any(readers):
-        return [kind(*row) for row in found]
-    # Of a record with defaults a query may leave the last columns out.
-    return [
-        kind(*(value if read is None else read(value) for read, value in zip(readers, row, strict=False)))
-        for row in found
+    names = list(found.keys())  # of a record with defaults a query may leave the last columns out
+    readers = [
+        (index, field.metadata[READ])
+        for index, field in enumerate(fields(kind)[: len(names)])  # type: ignore[arg-type]
+        if READ in field.metadata
     ]
+    if not readers:
+        return [kind(*row) for row in found]
+    made = []
+    for row in found:
+        values = list(row)
+        for index, read in readers:
+            values[index] = read(values[index])
+        made.append(kind(*values))
+    return made
