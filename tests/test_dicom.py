@@ -16,7 +16,8 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage  # 
 
 from cdsel_backend.pool.browser import for_browser  # noqa: E402
 from cdsel_backend.pool.decode import UnreadableImage, decode  # noqa: E402
-from cdsel_backend.pool.dicom import UnreadableDicom, burned_in, describe, is_dicom, render  # noqa: E402
+from cdsel_backend.pool.dicom import UnreadableDicom, burned_in, describe, is_dicom  # noqa: E402
+from cdsel_backend.pool.dicom_pictures import render  # noqa: E402
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 KEY = b"a secret"

@@ -343,5 +343,7 @@ def test_of_a_process_that_is_killed_only_its_own_images_are_left(processes, fol
     monkeypatch.setattr("cdsel_backend.pool.processes.HANGS_AFTER", 1.0)
     monkeypatch.setattr("cdsel_backend.pool.processes.LOOK_SECONDS", 0.1)
     assert list(taken(processes.stream(partial(opened, folder), left, ahead=10_000))) == []
-    wait_until(lambda: not processes.alive)
+    wait_until(lambda: not processes.alive and len(processes.problems) == 3)
+    assert "SIGKILL, as where memory runs out" in " ".join(processes.problems)
+    assert "gave nothing for" in " ".join(processes.problems)
     assert processes.stream(partial(opened, folder), left, ahead=10_000) is None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, Jpeg2KImagePlugin, PngImagePlugin
 
-from cdsel_backend.pool import dicom
+from cdsel_backend.pool import dicom, dicom_pictures
 from cdsel_backend.pool.depth import PART, Layout, read_layout, read_values, to_eight_bits
 from cdsel_backend.pool.gif_truncation import ENOUGH
 from cdsel_backend.pool.room import Room
@@ -70,7 +70,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     * More than 8 bits become 8 as `depth.to_eight_bits` says, so that equal pictures stay equal.
     * A JPEG, PNG, GIF or BMP file that lacks no more than a quarter, at its end, is used, with a note.
     * Transparency is laid on white, the colour behind it on Label Studio's page.
-    * A DICOM file is rendered as `dicom.render` says: window, MONOCHROME1, its middle frame.
+    * A DICOM file is rendered as `dicom_pictures.render` says: window, MONOCHROME1, its middle frame.
     * An animation or a multi-page file gives its first frame. Colour profiles are not applied.
 
     Args:
@@ -85,7 +85,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     _refuse_by_signature(data)
     if dicom.is_dicom(data):
         try:
-            picture = dicom.render(data, max_pixels=max_pixels)
+            picture = dicom_pictures.render(data, max_pixels=max_pixels)
         except dicom.UnreadableDicom as error:
             raise UnreadableImage(str(error)) from error
         return Decoded(picture, "DICOM", picture.size, 8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import queue
+import signal
 import threading
 import time
 from collections import deque
@@ -303,8 +304,10 @@ class _Process:
             self.alive = False
         self._leave(None)
         self._process.join()
-        if self._process.exitcode and not self._stopping:
-            reason = self.problem or f"status {self._process.exitcode}"
+        status = self._process.exitcode
+        if status and not self._stopping:
+            killed = f"{signal.Signals(-status).name}, as where memory runs out" if status < 0 else ""
+            reason = self.problem or killed or f"status {status}"
             self.problem = f"A process that embeds ended, what it had is embedded again: {reason}"
             log.warning("%s", self.problem)
 

@@ -154,6 +154,7 @@ class Files:
         if dicom.is_dicom(data):
             from cdsel_backend.pool.browser import to_png
             from cdsel_backend.pool.decode import MAX_PIXELS
+            from cdsel_backend.pool.dicom_pictures import render
 
             try:
                 if not self._options.burned_in and dicom.burned_in(data):
@@ -162,7 +163,7 @@ class Files:
                         "where that may be, add the source with --burned-in"
                     )
                 if self._options.frame is not None:
-                    return to_png(dicom.render(data, max_pixels=MAX_PIXELS, frame=self._options.frame))
+                    return to_png(render(data, max_pixels=MAX_PIXELS, frame=self._options.frame))
             except dicom.UnreadableDicom as error:
                 raise UnreadableImage(f"{path}: {error}") from error
         return data
