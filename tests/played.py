@@ -26,7 +26,8 @@ class PlayedStudio:
 
     def lists(self, project: int, url: str, label_config: str, extra_params: object = "") -> None:
         """Have a project with this backend under Settings > Model."""
-        self.projects[project] = {"id": project, "title": f"P{project}", "label_config": label_config}
+        named = {"id": project, "title": f"P{project}", "label_config": label_config}
+        self.projects[project] = self.projects.get(project, {}) | named
         self.backends[project] = [{"id": project, "url": url, "extra_params": extra_params}]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:

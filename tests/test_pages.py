@@ -83,6 +83,17 @@ def test_every_page_has_something_to_say_at_every_stage(client, store, project, 
     assert not re.search(r'(src|href)="(https?:)?//(?!127\.0\.0\.1)', answer.text)  # works offline
 
 
+@pytest.mark.parametrize("page", ["", "/gallery", "/models", "/settings"])
+def test_a_labeling_config_that_is_not_taken_any_more_is_said_with_the_fix(client, store, project, page):
+    """As one that an earlier version of this program took."""
+    embedded(store, project)
+    store.update_project(project, label_config='<View><Text name="t" value="$t"/></View>')
+    answer = client.get(f"/projects/{POOL}{page}", headers={"Accept": "text/html"})
+    assert answer.status_code == 409
+    assert "has no &lt;Image&gt;: it shows Text" in answer.text
+    assert "Correct it in Label Studio, under Settings &gt; Labeling Interface" in answer.text
+
+
 def test_an_empty_server_says_how_to_connect(client):
     page = client.get("/projects").text
     assert "Connect Model" in page

@@ -158,6 +158,32 @@ def test_setup_keeps_the_last_good_budget_and_says_so(client, connect, store):
     assert client.get("/projects/5/status.json").json["problems"] == []
 
 
+@pytest.mark.parametrize(
+    ("kept", "made", "line", "goes_along"),
+    [
+        ("2026-01-01T00:00:00.000001Z", "2026-01-01T01:00:00.000001+01:00", "", True),
+        ("2026-01-01T00:00:00.000001Z", "2026-01-01T00:00:00.000002Z", "own", False),
+        (None, "2026-01-01T00:00:00.000001Z", "own", True),
+        (None, "2026-01-01T00:00:00.000001Z", "another", False),
+    ],
+)
+def test_a_label_studio_at_another_address_keeps_all_that_is_known_of_its_projects(
+    connect, store, studio, kept, made, line, goes_along
+):
+    former = "http://former:8080"
+    known = store.connect_project(former, 5, label_config=CONFIG, layers={"dashboard": {"budget": 77}})
+    if kept:
+        store.set_fact(f"project 5 of {former}", kept)
+    backend = {"own": store.instance(), "another": "0" * 16}.get(line)
+    description = f"cdsel: 1 of 2 labelled · dashboard http://d · backend {backend}" if backend else ""
+    studio.projects[5] = {"created_at": made, "description": description}
+    connect()
+    found = store.project_of(5, studio.url)
+    assert (found.id == known) is goes_along
+    assert (found.layers.get("dashboard") == {"budget": 77}) is goes_along
+    assert (store.project(known).studio_url == former) is not goes_along
+
+
 def test_of_several_connections_the_first_is_obeyed_whichever_is_called(store, server, studio):
     connector, budgets = Connector(server, store), (40, 10)
     with served(server, store) as url:

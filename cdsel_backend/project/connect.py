@@ -27,7 +27,7 @@ from cdsel_backend.labelstudio.client import (
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.project.audit import audit_rows, moved
-from cdsel_backend.project.identity import note_project
+from cdsel_backend.project.identity import known_elsewhere, note_project
 from cdsel_backend.project.sentences.settings import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
@@ -176,6 +176,21 @@ class Connector:
                     self._give_up(call)
         return changed
 
+    def _follow(self, studio: LabelStudio, found: Json) -> Project | None:
+        """Go on with what is known of a project whose Label Studio has another address by now, if it is known."""
+        former = known_elsewhere(self._store, studio, found)
+        if former is None:
+            return None
+        self._store.move_project(former.id, studio.url)
+        note_project(self._store, studio, found)
+        log.warning(
+            "project %s was connected from %s: Label Studio is at %s now, and everything known of it goes along",
+            former.pool_project,
+            former.studio_url,
+            studio.url,
+        )
+        return self._store.project(former.id)
+
     def _give_up(self, call: SetupCall) -> None:
         """Say that a call was not obeyed, and why."""
         studio = self._server.label_studio_url
@@ -202,6 +217,7 @@ class Connector:
             ours = own[0]
             found = studio.project(source)
             space = parse_label_space(found["label_config"])
+            known = known or self._follow(studio, found)
         except (RequestRefused, UnsupportedLabelConfig) as fault:
             log.warning("project %s is not connected: %s", source, fault)
             return False

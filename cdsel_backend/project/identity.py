@@ -10,9 +10,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from cdsel_backend.labelstudio.client import LabelStudio, NotFound
+from cdsel_backend.labelstudio.queue_projects import owner_of
 from cdsel_backend.labelstudio.source import read_time
 from cdsel_backend.store import Store
-from cdsel_backend.store.records import Json
+from cdsel_backend.store.records import Json, Project
 
 
 class AnotherProject(NotFound):
@@ -46,8 +47,30 @@ def note_project(store: Store, studio: LabelStudio, found: Json) -> None:
         store.set_fact(_fact(studio, int(found["id"])), str(made))
 
 
+def known_elsewhere(store: Store, studio: LabelStudio, found: Json) -> Project | None:
+    """The project that we know from another address, where a project that is connected now is the very same.
+
+    Label Studio has moved then. That they are one is told by when it was made; of books that are older than that, by
+    our line in its description, which names this backend.
+    """
+    number, made = int(found["id"]), _instant(str(found.get("created_at") or ""))
+    owner = owner_of(str(found.get("description") or ""))
+    for project in reversed(store.projects()):
+        if project.pool_project != number or project.studio_url == studio.url:
+            continue
+        known = store.fact(_fact_at(project.studio_url, number))
+        named = owner is not None and owner.backend == store.instance()
+        if named if known is None else made is not None and made == _instant(str(known)):
+            return project
+    return None
+
+
 def _fact(studio: LabelStudio, number: int) -> str:
-    return f"project {number} of {studio.url}"[:200]
+    return _fact_at(studio.url, number)
+
+
+def _fact_at(url: str, number: int) -> str:
+    return f"project {number} of {url}"[:200]
 
 
 def _instant(text: str) -> datetime | None:

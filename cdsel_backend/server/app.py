@@ -8,8 +8,9 @@ import secrets
 from flask import Flask, Response, jsonify, request
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
-from werkzeug.exceptions import BadRequest, HTTPException, ServiceUnavailable
+from werkzeug.exceptions import BadRequest, Conflict, HTTPException, ServiceUnavailable
 
+from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.logs import name_request
 from cdsel_backend.server import login
 from cdsel_backend.server.bounds import BoundedNumber, bound_request
@@ -56,6 +57,7 @@ def create_app(
         app.register_error_handler(fault, _refuse)
     for outside in (OperationalError, InterfaceError, NoConnection):
         app.register_error_handler(outside, _wait)
+    app.register_error_handler(UnsupportedLabelConfig, lambda fault: _explain(Conflict(str(fault))))
     return app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import waitress
@@ -12,10 +13,16 @@ from waitress.server import BaseWSGIServer
 
 from cdsel_backend.server.bounds import MAX_BODY_BYTES
 
+try:
+    import resource
+except ImportError:  # as on Windows, whose processes have no such limit
+    resource = None  # type: ignore[assignment]
+
 CONNECTIONS, CONNECTIONS_FROM_ONE = 1000, 250  # in all, and from one address
 IDLE_SECONDS = 10  # without a byte, and without a request under way
 ARRIVAL_SECONDS = 60.0  # for one whole request: who sends a byte now and then is never idle
 HEADER_BYTES = 64 * 1024
+FILES = 8192  # open at once that are asked of the system: each connection is one, and the worker needs others
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
@@ -39,6 +46,24 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return taken
 
 
+def connections() -> int:
+    """How many connections there may be: half the files that this process may have open, at most `CONNECTIONS`.
+
+    Else strangers who only connect would leave none to the database, to images and to pages. Where the system lets
+    it, the limit is raised first.
+    """
+    if resource is None:
+        return CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = FILES if hard == unlimited else min(FILES, hard)
+    if soft != unlimited and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return CONNECTIONS if soft == unlimited else min(CONNECTIONS, soft // 2)
+
+
 def listen(app: Flask, host: str, port: int, *, threads: int) -> Any:
     """A web server that listens, for `run()` and `close()`.
 
@@ -56,7 +81,7 @@ def listen(app: Flask, host: str, port: int, *, threads: int) -> Any:
         port=port,
         threads=threads,
         ident=None,  # no header that tells the version
-        connection_limit=CONNECTIONS,
+        connection_limit=connections(),
         backlog=CONNECTIONS,
         channel_timeout=IDLE_SECONDS,
         cleanup_interval=IDLE_SECONDS // 2,

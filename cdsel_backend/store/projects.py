@@ -88,6 +88,11 @@ class Projects(Problems):
             .values(studio_url=f"{REMOVED} {time.time():.0f} " + table.c.studio_url)
         )
 
+    def move_project(self, project: int, studio_url: str) -> None:
+        """Note that the Label Studio of a project is at another address; all of it is to be listed anew there."""
+        values = {"studio_url": studio_url, "pool_synced_at": 0.0, "queue_synced_at": 0.0}
+        self._execute(update(schema.projects).where(schema.projects.c.id == project).values(**values))
+
     def project(self, project: int) -> Project:
         """One project, by our id."""
         query = columns(Project, schema.projects).where(schema.projects.c.id == project)

@@ -356,6 +356,16 @@ def test_half_open_connections_do_not_stop_the_others(backend, project):
             one.close()
 
 
+@pytest.mark.parametrize(("hard", "connections", "soft"), [(64, 32, 64), (4096, 1000, 4096)])
+def test_connections_leave_open_files_to_everything_else(hard, connections, soft):
+    limit = f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, {hard}))"
+    ask = "from cdsel_backend.server.listen import connections as c; print(c(), r.getrlimit(r.RLIMIT_NOFILE)[0])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limit}; {ask}"], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == [str(connections), str(soft)]
+
+
 def test_nothing_is_kept_of_projects_that_are_not_connected(backend, project):
     for number in range(1000, 1030):
         event = {"action": "ANNOTATION_CREATED", "project": {"id": number}}

@@ -109,7 +109,8 @@ def connected_elsewhere(studio_url: str) -> tuple[str, str]:
     """That a project was connected from another Label Studio than that of the environment, and the fix."""
     return (
         f"it was connected from {studio_url}, and LABEL_STUDIO_URL is another address",
-        "it stands still; where both are the same Label Studio, set LABEL_STUDIO_URL to the former address",
+        "it stands still; where that Label Studio has moved here, open Settings > Model of the project there, or save "
+        "it once more, and it goes on with all that is known of it; else set LABEL_STUDIO_URL to the former address",
     )
 
 

@@ -15,8 +15,9 @@ from flask import Blueprint, Response, jsonify, render_template, request, sessio
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
 from sqlalchemy.exc import OperationalError
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
+from werkzeug.exceptions import BadRequest, Conflict, HTTPException, NotFound, ServiceUnavailable
 
+from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.phrases import form, listed
 from cdsel_backend.project.sentences.models import outcome
 from cdsel_backend.project.sentences.settings import source_name, value_text
@@ -116,6 +117,13 @@ def _wait(fault: OperationalError) -> tuple[Response | str, int]:
     """Say that the database does not answer."""
     log.error("%s", sentence(fault))
     return _explain(ServiceUnavailable(sentence(fault)))
+
+
+@pages.errorhandler(UnsupportedLabelConfig)
+def _correct(fault: UnsupportedLabelConfig) -> tuple[Response | str, int]:
+    """Say what to do about a labeling config that an earlier version of this program took, and this one does not."""
+    fix = "Correct it in Label Studio, under Settings > Labeling Interface. Labels and models are kept."
+    return _explain(Conflict(f"{str(fault)[:1].upper()}{str(fault)[1:]}. {fix}"))
 
 
 def find(pool_project: int) -> Project:
