@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -248,8 +248,8 @@ def _run(call: _Call, way: Way, pixels: Pixels) -> Vectors:
 @torch.inference_mode()
 def _forward(call: _Call, way: Way, pixels: Pixels) -> Vectors:
     host = torch.from_numpy(np.ascontiguousarray(pixels))
-    if call.stream is None:
-        with torch.autocast(call.device.type, dtype=torch.bfloat16, enabled=way.half):
+    if call.stream is None:  # not every kind of device has autocast
+        with torch.autocast(call.device.type, dtype=torch.bfloat16) if way.half else nullcontext():
             found: Vectors = call.network(host.to(call.device)).float().cpu().numpy()
         return found
     with (
