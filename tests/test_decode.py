@@ -505,6 +505,19 @@ def test_a_header_that_claims_a_huge_picture_costs_nothing(kind):
 # What the file says
 
 
+def test_a_jpeg_of_thousands_of_scans_is_refused_at_once():
+    """A file of some kilobytes, of which every scan goes over all its 79 million pixels."""
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(out, "JPEG", progressive=True)
+    data = bytearray(out.getvalue())
+    frame, last = data.index(b"\xff\xc2"), data.rindex(b"\xff\xda")
+    data[frame + 5 : frame + 9] = (8900).to_bytes(2, "big") * 2
+    begun = time.process_time()
+    with pytest.raises(UnreadableImage, match=r"5,\d\d\d scans, which would take too long: save it again"):
+        read_image(bytes(data[:-2] + data[last:-2] * 5000 + data[-2:]))
+    assert time.process_time() - begun < 5
+
+
 @pytest.mark.parametrize("quality", [10, 35, 50, 75, 92])
 def test_the_quality_of_a_jpeg_is_read_from_its_tables(quality):
     found = read_image(encode(Image.fromarray(scene()), "JPEG", quality=quality))

@@ -704,6 +704,7 @@ def test_a_browser_shows_no_picture_again_before_it_has_asked(store, project, tm
     """Whoever sits at that screen next may have no login."""
     server = ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL, label_studio_api_key="0" * 40)
     client = create_app(server, store).test_client()
+    (tmp_path / "thumbnails").touch()  # nothing can be kept there, as on a full disk
     data = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(data, "PNG")
     item = item_of(store, project, f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}")

@@ -18,6 +18,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of PNG's colour types
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # JPEG markers without a length
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_MOST_SCANS = 500  # of a JPEG, as libjpeg's own programs bound them; pictures have some ten
 _ZEROS = 64  # at the end of a file without an end: more are no picture
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
@@ -54,8 +55,13 @@ class _Scan(NamedTuple):
 
 
 def _complete_jpeg(data: bytes) -> Completed | None:
-    """Estimate what is missing from how far down the picture its last scan reaches."""
+    """Estimate what is missing from how far down the picture its last scan reaches.
+
+    Raises ValueError for a file of so many scans that it was made to be decoded for hours: each goes over all pixels.
+    """
     scans, progressive, ended = _jpeg_scans(data)
+    if len(scans) > _MOST_SCANS:
+        raise ValueError(f"it has {len(scans):,} scans, which would take too long: save it again")
     if ended or not scans:
         return None
     filled = data.rstrip(b"\0")

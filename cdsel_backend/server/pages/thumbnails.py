@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -32,9 +34,11 @@ from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
+from cdsel_backend.store.faults import sentence
 from cdsel_backend.store.records import Item
 from cdsel_backend.whole_file import whole_file
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 SIDE = 288  # pixels of the longer side: 144 on a sharp screen
@@ -79,7 +83,8 @@ class Thumbnails:
         except OSError:
             pass
         else:
-            os.utime(path)  # the bound removes what nobody looked at for longest
+            with suppress(OSError):  # of a disk that cannot be written
+                os.utime(path)  # the bound removes what nobody looked at for longest
             return kept
         return self._apart(self._make, state, item, path)
 
@@ -119,7 +124,10 @@ class Thumbnails:
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
         out = io.BytesIO()
         image.save(out, "JPEG", quality=82, optimize=True)
-        self._keep(path, out.getvalue())
+        try:
+            self._keep(path, out.getvalue())
+        except OSError as fault:  # as of a full disk: it is shown all the same
+            log.warning("thumbnails are not kept: %s", sentence(fault))
         return out.getvalue()
 
     def _picture(self, state: State, item: Item) -> tuple[bytes, str]:
