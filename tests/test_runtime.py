@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from made import encode
+from PIL import Image
 from test_pool import picture
 from torch import nn
 
@@ -17,6 +20,7 @@ from cdsel_backend.pool import runtime, runtime_cuda, runtime_ways
 from cdsel_backend.pool import runtime_openvino as openvino
 from cdsel_backend.pool.backbones import Backbone, load_backbone
 from cdsel_backend.pool.devices import DeviceFails
+from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.network import load_network
 from cdsel_backend.pool.runtime import CLOSE, SAME, Adaptive, TorchRuntime, agreement
 from cdsel_backend.pool.runtime_choice import make_runtime
@@ -302,6 +306,67 @@ def test_where_no_gpu_is_left_the_cpu_goes_on_and_says_so():
         np.testing.assert_allclose(runtime.run_all(gpus, pixels), expected, rtol=1e-5)
         assert "the CPU goes on" in gpus.problems[-1]
         assert (gpus.batch, gpus.parallel) == (TorchRuntime.batch, TorchRuntime.parallel)
+
+
+class Played:
+    """A backbone whose pictures are its own input."""
+
+    def __init__(self, runtime) -> None:
+        self.runtime = runtime
+
+    batch = property(lambda self: self.runtime.batch)
+    parallel = property(lambda self: self.runtime.parallel)
+
+    def prepare(self, image):
+        return np.array(image)
+
+    def embed_prepared(self, pixels):
+        return self.runtime(pixels)
+
+
+def failing(chance: random.Random):
+    """What a card does that fails in one of several ways, at some time, now and then or always."""
+    kind, after, share = chance.randrange(5), chance.choice((0, 20, 200)), chance.choice((0.05, 0.5, 1.0))
+    errors = (
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+        ValueError("out of resource: shared memory"),  # as Triton's, which is no RuntimeError
+    )
+
+    def does(count, before):
+        if before < after or chance.random() > share:
+            return None
+        if kind == len(errors):
+            return lambda vectors: vectors * torch.nan
+        raise errors[kind]
+
+    return does
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_gpus_do_each_image_has_its_vector_or_the_stream_ends(seed):
+    chance = random.Random(seed)
+    kinds = (sound, full, tight, lost, wrong, damaged)
+    network, gpus = cards(
+        *(
+            failing(chance) if chance.random() < 0.6 else chance.choice(kinds)
+            for _ in range(chance.randint(1, 5))
+        )
+    )
+    if chance.random() < 0.7:
+        gpus.fallback = lambda: TorchRuntime(network)
+    pictures = [Image.new("RGB", (4, 4), tuple(chance.randbytes(3))) for _ in range(chance.choice((1, 300)))]
+    items = [(number, encode(image)) for number, image in enumerate(pictures)]
+    try:
+        found = list(embed_images(Played(gpus), items))
+    except DeviceFails:
+        assert gpus.fallback is None
+        assert not gpus.ways
+        return
+    assert [(item.key, item.error) for item in found] == [(number, None) for number, _ in items]
+    due = [image.getpixel((0, 0)) for image in pictures]
+    np.testing.assert_allclose(np.stack([item.vector for item in found]), due, rtol=1e-4)
 
 
 def test_what_is_not_finite_on_the_cpu_either_is_no_fault_of_a_gpu():
