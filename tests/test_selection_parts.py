@@ -234,6 +234,15 @@ def test_gpu_neighbours_agree() -> None:
     assert (position[:, 0] == exact.argmin(axis=1)).mean() > 0.99
 
 
+def test_the_cpu_looks_for_neighbours_where_a_gpu_fails(monkeypatch, caplog) -> None:
+    vectors = np.random.default_rng(0).normal(size=(2000, 300)).astype(np.float32)
+    expected = nearest(vectors, vectors, 2)
+    monkeypatch.setattr("cdsel_backend.selection.neighbours._has_gpu", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert all(np.array_equal(*pair) for pair in zip(nearest(vectors, vectors, 2), expected, strict=True))
+    assert "a GPU fails, so the CPU looks for near images" in caplog.text
+
+
 def confounded(n: int = 4000, labelled: int = 400, seed: int = 0) -> Problem:
     """Scores that carry the site's prevalence (90 % and 10 %) on top of a weak signal of the class."""
     rng = np.random.default_rng(seed)

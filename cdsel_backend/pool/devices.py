@@ -27,7 +27,8 @@ def find_device(device: str) -> torch.device:
         ):  # of several GPUs the first may be full
             torch.zeros(1, device=found).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BackboneError(f"setting device: {device!r} cannot be used here: {error}") from error
+        why = reason_of(error).partition(". ")[0]
+        raise BackboneError(f"setting device: {device!r} cannot be used here: {why}") from error
     return found
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)
 _BLOCK = 4096
 _GPU_PRODUCTS = 1_000_000_000  # multiplications that take the CPU less time than loading torch
 _EXACT_DISTANCES = 2_000_000_000  # above so many, an inverted file looks at the likeliest lists only
@@ -22,12 +25,15 @@ def nearest(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return squared Euclidean distances (m, k), ascending, and positions (m, k) in `base`; k <= len(base).
 
-    A GPU searches from 1 G multiplications on. On the CPU, exact up to 50 G; beyond, vectors are compressed
-    (`_compress`), and beyond 2 G distances an inverted file is searched. What it misses comes back at infinite
-    distance, position 0.
+    The GPU with the most free memory searches from 1 G multiplications on. The CPU, which does where that fails, is
+    exact up to 50 G; beyond, vectors are compressed (`_compress`), and beyond 2 G distances an inverted file is
+    searched. What it misses comes back at infinite distance, position 0.
     """
     if len(queries) * len(base) * base.shape[1] > _GPU_PRODUCTS and _has_gpu():
-        return _nearest_on_gpu(queries, base, k)
+        try:
+            return _nearest_on_gpu(queries, base, k)
+        except Exception as error:  # of CUDA, whose errors share no base; others may fill its memory
+            log.warning("a GPU fails, so the CPU looks for near images: %s", str(error).partition("\n")[0])
     if len(queries) * len(base) * base.shape[1] > _EXACT_PRODUCTS and base.shape[1] > _AXES:
         queries, base = _compress(queries, base)
     base, queries = np.ascontiguousarray(base), np.ascontiguousarray(queries)
@@ -95,7 +101,9 @@ def _nearest_on_gpu(
     """As `nearest`, exact, by blocks of matrix products; memory on the GPU is `base` and one block."""
     import torch
 
-    device = torch.device("cuda")
+    from cdsel_backend.pool.devices import freest
+
+    device = freest(torch.device("cuda"))
     there = torch.from_numpy(np.ascontiguousarray(base)).to(device)
     norms = (there * there).sum(dim=1)
     squares = np.empty((len(queries), k), dtype=np.float32)

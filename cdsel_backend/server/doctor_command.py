@@ -70,7 +70,7 @@ def examine() -> Iterator[CheckResult]:
     for refusal in refusals:
         fix = "correct the variable in the environment; until then its default is used"
         yield CheckResult("settings", "problem", refused(refusal), fix)
-    yield machine_checkup.check_device(server)
+    yield from machine_checkup.check_device(server)
     yield machine_checkup.check_disk(server)
     database = machine_checkup.check_database(server)
     yield database

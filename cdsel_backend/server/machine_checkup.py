@@ -38,28 +38,52 @@ def check_packages() -> Iterator[CheckResult]:
     yield CheckResult("versions", "ok", message)
 
 
-def check_device(server: ServerSettings) -> CheckResult:
-    """Whether the GPU that is asked for, or there, can be used."""
+def check_device(server: ServerSettings) -> Iterator[CheckResult]:
+    """Whether the GPUs that are asked for, or there, can be used."""
     import torch  # slow to load: not for those who ask for --help
 
-    if torch.cuda.is_available():
-        name = torch.cuda.get_device_name()
-        if server.device == "cpu":
-            fix = "set CDSEL_DEVICE to auto, unless something else needs it"
-            return CheckResult("device", "warning", f"there is a GPU, {name}, but CDSEL_DEVICE is cpu", fix)
-        free, _ = torch.cuda.mem_get_info()
-        if free < MIN_GPU_BYTES:
-            message = f"GPU {name} has {free / (1 << 30):.1f} GB of free memory"
-            return CheckResult(
-                "device", "warning", message, "end what else uses it, or set CDSEL_DEVICE to cpu"
-            )
-        return CheckResult("device", "ok", f"GPU {name}")
-    if server.device == "cuda":
-        message = "CDSEL_DEVICE is cuda, but torch finds no GPU"
+    from cdsel_backend.pool.devices import all_gpus, described, find_device
+    from cdsel_backend.pool.errors import BackboneError
+
+    built = bool(torch.version.cuda or torch.version.hip)
+    without = f"this torch ({torch.__version__}) is built without CUDA"
+    try:
+        device = find_device(server.device)
+    except BackboneError as fault:
+        lacks = server.device.startswith("cuda") and not built
+        message = (
+            f"CDSEL_DEVICE is {server.device}, but {without}"
+            if lacks
+            else f"CDSEL_DEVICE: {str(fault).removeprefix('setting device: ')}"
+        )
         fix = "set it to auto, or see that the driver and a CUDA build of torch are installed"
-        return CheckResult("device", "problem", message, fix)
-    message = "no GPU: images are embedded on the CPU, which takes longer and gives the same"
-    return CheckResult("device", "ok", message)
+        yield CheckResult("device", "problem", message, fix)
+        return
+    gpus = all_gpus(device) if device.type == "cuda" else []
+    for gpu in gpus:
+        try:
+            free, _ = torch.cuda.mem_get_info(gpu)
+        except Exception as error:  # of a driver, or of a GPU that is lost
+            message = f"{described(gpu)} does not answer: {str(error).partition(chr(10))[0]}"
+            yield CheckResult("device", "warning", message, "see what nvidia-smi says; the others are used")
+            continue
+        if free >= MIN_GPU_BYTES:
+            yield CheckResult("device", "ok", described(gpu))
+            continue
+        message = f"{described(gpu)} has {free / (1 << 30):.1f} GB of free memory"
+        fix = "end what else uses it, or name another in CDSEL_DEVICE (cuda:1, or cpu)"
+        yield CheckResult("device", "warning", message, fix)
+    if gpus:
+        return
+    if server.device == "cpu" and torch.cuda.is_available():
+        fix = "set CDSEL_DEVICE to auto, unless something else needs it"
+        yield CheckResult("device", "warning", "there is a GPU, but CDSEL_DEVICE is cpu", fix)
+    elif server.device == "auto" and not built and shutil.which("nvidia-smi"):
+        fix = "install a torch for CUDA (pip install --force-reinstall torch), or set CDSEL_DEVICE to cpu"
+        yield CheckResult("device", "warning", f"there is a GPU, but {without}", fix)
+    else:
+        message = "no GPU: images are embedded on the CPU, which takes longer and gives the same"
+        yield CheckResult("device", "ok", message)
 
 
 def check_disk(server: ServerSettings) -> CheckResult:
