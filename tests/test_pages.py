@@ -23,7 +23,7 @@ from paged import CONFIG, cells, client, embedded, label, post, project, push, t
 from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
-from cdsel_backend.confounders import detect
+from cdsel_backend.confounders import Finding, Report, Verdict, detect
 from cdsel_backend.labels import Labels
 from cdsel_backend.labelstudio.labels import parse_label_space, settings_refusal
 from cdsel_backend.pool.column_reading import read_columns
@@ -33,6 +33,7 @@ from cdsel_backend.project.sentences.models import first_training
 from cdsel_backend.project.sentences.steps import next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
+from cdsel_backend.server.pages.confounders import _commonest_classes
 from cdsel_backend.server.pages.queue import PAGE
 from cdsel_backend.server.pages.review import VERDICTS, suspects
 from cdsel_backend.server.pages.thumbnails import READERS, SIDE, Thumbnails
@@ -793,6 +794,33 @@ def test_the_report_shows_every_variable_with_its_verdict(filled, working):
         assert f">{row['variable']}</th>" in page
     assert 'role="img"' in page
     assert "site" in re.search(r'class="figure warm">([^<]+)<', working.get(f"/projects/{POOL}").text)[1]
+
+
+def test_hundreds_of_variables_classes_and_annotators_stay_readable(client, store, project):
+    """The first of each are shown and the others folded: 400 verdicts were 20,000 pixels high, 67,000 on a phone."""
+    given = np.arange(18.0).reshape(9, 2)
+    names, folded, twice = _commonest_classes("abcdefghi", given, 2 * given, 8)
+    assert names == [*"efghi", "4 other classes"]
+    assert folded.tolist() == [*given[4:].tolist(), [12.0, 16.0]]
+    assert (twice == 2 * folded).all()
+    assert _commonest_classes("abcdefgh", given[:8], given[:8], 8)[0] == [*"abcdefgh"]
+    findings = [
+        Finding(f"variable {n}", Verdict.CONFOUNDER if n > 47 else Verdict.NEITHER, "is it", 2)
+        for n in range(50)
+    ]
+    store.update_project(
+        project,
+        report=Report(tuple(findings), ()).to_json(),
+        layers={"extra parameters": {"annotators": {f"a{n}@x.org": 10 for n in range(25)}}},
+    )
+    push(store, project, embedded(store, project)[:3])
+    page = client.get(f"/projects/{POOL}/confounders").text
+    assert "30 more variables" in page
+    first = page[page.index('id="h-verdicts"') : page.index("30 more variables")]
+    assert {"variable 48", "variable 49", "variable 0"} <= set(
+        re.findall(r"variable \d+", first)
+    )  # those that act
+    assert "5 more annotators" in client.get(f"/projects/{POOL}/queue").text
 
 
 def test_the_mosaic_counts_labels_and_estimates_the_rest_level_by_level(filled, working):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from cdsel_backend.store import State
 
 EXAMPLES, EXAMPLE_LEVELS = 6, 4  # images of a level, and levels
 LEVELS = 8  # of a mosaic; the rest is "others"
+CLASSES, COLOURS = 8, 6  # likewise; of more classes as many are drawn as there are colours
+SHOWN = 20  # variables in the table of verdicts, of which the others are folded, and in the figures
 LEAST = 5  # labels of a level from which its other images are estimated
 UNKNOWN = "not known yet"
 
@@ -54,8 +57,10 @@ def confounders(pool_project: int) -> str:
         report=report,
         measured=measured,
         verdicts=tuple(Verdict),
-        strengths=strengths(drawn),
-        plane=plane(drawn),
+        strengths=strengths(drawn[:SHOWN]),
+        plane=plane(drawn[:SHOWN]),
+        drawn=len(drawn),
+        shown=SHOWN,
         chosen=chosen,
         mosaics=mosaics(state, chosen) if chosen in names else None,
         acting=report.confounders,
@@ -169,8 +174,8 @@ class Mosaics:
     panels: list[Panel]
 
 
-def mosaics(state: State, variable: str) -> Mosaics | None:
-    """Label by level in the pool, in the queue and among the labels.
+def mosaics(state: State, variable: str, *, most_classes: int | None = CLASSES) -> Mosaics | None:
+    """Label by level in the pool, in the queue and among the labels; of many classes the commonest, and the others.
 
     What is not labelled is estimated level by level, from the labels of that level; one that was drawn at known odds
     speaks for as many images as these say. The model is no better guide: it is made to know little of the confounder.
@@ -191,7 +196,9 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
     given = labels_by_level(shown, len(table.classes), len(column.levels))
     weighted = labels_by_level(shown, len(table.classes), len(column.levels), weights)
     known = given.sum(axis=0) >= LEAST
-    names = [*(table.classes if given.any() else ()), *(() if known.all() else (UNKNOWN,))]
+    there = given[given.any(axis=1)][:, given.any(axis=0)]  # a class or level without a label says nothing
+    classes, given, weighted = _commonest_classes(table.classes, given, weighted, most_classes)
+    names = [*(classes if given.any() else ()), *(() if known.all() else (UNKNOWN,))]
     shares = np.zeros((len(names), len(column.levels)))
     if not known.all():
         shares[-1, ~known] = 1.0
@@ -205,7 +212,7 @@ def mosaics(state: State, variable: str) -> Mosaics | None:
     if len(labelled):
         # Where an image may show several classes, the report above says it class by class.
         enough = len(labelled) >= LEAST and not table.space.kind.several
-        v = cramers_v(given.astype(np.int64)) if enough else None
+        v = cramers_v(there.astype(np.int64)) if enough else None
         caption = "As labelled" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
         panels.append(
             _panel("Labelled", caption, np.vstack([given, 0 * shares[len(given) :]]), names, column)
@@ -226,6 +233,19 @@ def _panel(name: str, caption: str, counts: NDArray[np.float64], names: list[str
         np.round(counts, 1), names, column.levels, title=f"{name} · {number_of(n, 'image')}"
     )
     return Panel(name, caption, counts, Markup(picture) if n else None)
+
+
+def _commonest_classes(
+    classes: Sequence[str], given: NDArray[np.float64], weighted: NDArray[np.float64], most: int | None
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """The classes with most labels, and one for the others, with the two counts (classes, levels) of them."""
+    if most is None or len(classes) <= most:
+        return list(classes), given, weighted
+    kept = np.sort(np.argsort(-given.sum(axis=1), kind="stable")[: COLOURS - 1])
+    rest = np.setdiff1d(np.arange(len(classes)), kept)
+    names = [*(classes[code] for code in kept), f"{len(rest)} other classes"]
+    given, weighted = (np.vstack([table[kept], table[rest].sum(axis=0)]) for table in (given, weighted))
+    return names, given, weighted
 
 
 def _commonest(column: Column) -> Column:

@@ -66,7 +66,7 @@ def _levels(state: State) -> Sequence[Cells]:
     """What the mosaics show, of every variable."""
     rows = []
     for finding in measured_of(Report.from_json(state.project.report)):
-        found = mosaics(state, finding.variable)
+        found = mosaics(state, finding.variable, most_classes=None)
         for panel in found.panels if found else ():
             for index, level in enumerate(found.levels if found else ()):
                 counts = zip(found.names if found else (), panel.counts[:, index].tolist(), strict=True)
