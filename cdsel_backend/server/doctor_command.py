@@ -81,7 +81,7 @@ def examine() -> Iterator[CheckResult]:
             yield machine_checkup.check_data_folder(server, store)
         known = [server.public_url, *(state.project.backend_url for state in states)]
         addresses = list(dict.fromkeys(address.rstrip("/") for address in known if address)) or [USUAL]
-        yield machine_checkup.check_login(server, addresses)
+        yield machine_checkup.check_login(server, [*addresses, server.dashboard_url])
         settings = [state.settings for state in states] or [ProjectSettings.model_validate(defaults)]
         yield from machine_checkup.check_weights(
             dict.fromkeys((one.backbone, one.backbone_weights) for one in settings)

@@ -136,7 +136,7 @@ def check_login(server: ServerSettings, addresses: Iterable[str]) -> CheckResult
     """Whether a login is set where the backend's addresses lead beyond this machine."""
     if server.asks_password:
         return CheckResult("login", "ok", f"the dashboard asks for {server.basic_auth_user}'s password")
-    far = [address for address in addresses if (urlsplit(address).hostname or "") not in NEAR]
+    far = [address for address in addresses if address and (urlsplit(address).hostname or "") not in NEAR]
     if not far:
         return CheckResult("login", "ok", "none: only this machine is answered")
     fix = "set BASIC_AUTH_USER and BASIC_AUTH_PASS, and type both under Settings > Model"

@@ -22,6 +22,7 @@ from cdsel_backend.demo.process import local_environment
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader, ImageUnavailable
 from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.server.machine_checkup import check_login
 from cdsel_backend.settings import ServerSettings, accept
 
 JSON = {"Content-Type": "application/json"}
@@ -158,6 +159,17 @@ def test_a_start_that_would_be_open_is_refused(tmp_path, given, options, words):
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "level"),
+    [("https://cdsel.example.org/x", "warning"), ("http://localhost:9090", "ok"), ("", "ok")],
+)
+def test_a_proxy_that_lets_the_network_in_without_a_login_is_named(address, level):
+    """`cdsel serve` says so at its start, `cdsel doctor` when it is asked."""
+    server = ServerSettings(label_studio_url="http://studio", label_studio_api_key="0" * 40)
+    found = check_login(server, ["http://127.0.0.1:9090", address])
+    assert (found.level, address in found.message or level == "ok") == (level, True)
 
 
 def test_files_are_for_this_account_and_answers_tell_no_version(backend, project):
