@@ -131,6 +131,12 @@ def test_whole_numbers_stay_as_they_are_where_the_name_says_that_they_are_codes(
     assert column.levels == tuple(map(str, range(1, 21)))
 
 
+def test_a_field_that_one_image_alone_has_is_no_candidate():
+    columns = by_name([{"site": "ab"[i % 2], f"only {i}": i, "two": None if i > 1 else i} for i in range(40)])
+    assert {columns[f"only {i}"].excluded for i in range(40)} == {"is known of 1 item only"}
+    assert columns["site"].excluded is columns["two"].excluded is None
+
+
 def test_levels_with_numbers_stand_in_their_order():
     levels = ("1.5T", "3T", "10T", "site 1", "site 2", "Site 10", "site 10b")
     column = by_name([{"place": levels[i % len(levels)]} for i in range(70)])["place"]

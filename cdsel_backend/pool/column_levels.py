@@ -27,6 +27,9 @@ _BINS = 5
 _STAND_INS = frozenset(sign * number for sign in (1, -1) for number in (9, 99, 999, 9999, 99999)) | {-1.0}
 _FEWEST_FOR_FAR = 7  # different values: fewer are levels, each by its own name
 _DIGITS = 20  # of a number in a level's name, at most, by which levels are sorted
+_FEWEST_KNOWN = (
+    2  # items with a value: one says nothing, and each of thousands of such fields would be judged
+)
 _MAX_CODES = 30  # different whole numbers that can be codes
 
 
@@ -122,6 +125,8 @@ def _finish(column: Column, names: Sequence[str]) -> Column:
     excluded = column.excluded
     if excluded is None and len(column.levels) < 2:
         excluded = f"is constant: {column.levels[0]}"
+    if excluded is None and (known := len(names) - names.count(MISSING)) < _FEWEST_KNOWN:
+        excluded = f"is known of {number_of(known, 'item')} only"
     return replace(column, codes=codes_of(names, column.levels), excluded=excluded)
 
 
