@@ -66,6 +66,8 @@ def test_cramers_v_agrees_with_its_definition():
     expected = np.sqrt(phi2 / min((2 - 1 / 119) - 1, (3 - 4 / (n - 1)) - 1))
     assert cramers_v(table) == pytest.approx(expected)
     assert cramers_v(np.array([[5, 5]])) == 0.0
+    with_empty = np.pad(table, ((0, 1), (1, 0)))  # a class, and a level, of which there is nothing
+    assert cramers_v(with_empty) == cramers_v(table)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ SMOOTHING = 3.0  # labels' worth of trust in the overall shares of the classes
 _PERMUTATIONS = 1999
 _PER_TEST = 24  # permutations that leave a p-value below .05 / tests within reach, with some room
 _REACHED = (
-    10  # further permutations that reach, from which a p-value is known well enough (Besag and Clifford 1991)
+    10  # further permutations that reach, which make a p-value precise enough (Besag and Clifford 1991)
 )
 _DENSE = 5.0  # expected count of a cell from which the chi-square distribution holds (Cochran 1954)
 _NEVER = 1e-9  # chance that any of many permutations would reach, below which none is drawn
@@ -28,7 +28,12 @@ def cross_table(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]
     width = int(b.max(initial=0)) + 1
     height = int(a.max(initial=0)) + 1
     table = np.bincount(a * width + b, minlength=height * width).reshape(height, width)
-    return table[table.any(axis=1)][:, table.any(axis=0)].astype(np.int64)
+    return _that_occur(table).astype(np.int64)
+
+
+def _that_occur(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a cross table without the rows and columns of which there is nothing."""
+    return table[table.any(axis=1)][:, table.any(axis=0)]
 
 
 def smoothed_shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -45,8 +50,9 @@ def smoothed_shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 def cramers_v(table: NDArray[np.int64], n: float | None = None) -> float:
     """Return the bias-corrected Cramér's V of a cross table, in [0, 1] (Bergsma 2013, J. Korean Stat. Soc. 42).
 
-    The bias is that of `n` independent items; the table's own number if none.
+    The bias is that of `n` independent items; the table's own number if none. Empty rows and columns do not count.
     """
+    table = _that_occur(table)
     n, (rows, columns) = float(table.sum()) if n is None else n, table.shape
     if n < 2 or min(rows, columns) < 2:
         return 0.0
