@@ -184,7 +184,7 @@ class Connector:
         self._store.move_project(former.id, studio.url)
         note_project(self._store, studio, found)
         log.warning(
-            "project %s was connected from %s: Label Studio is at %s now, and everything known of it goes along",
+            "project %s was connected from %s: Label Studio is at %s now, and all that is known of it is kept",
             former.pool_project,
             former.studio_url,
             studio.url,

@@ -50,8 +50,8 @@ def note_project(store: Store, studio: LabelStudio, found: Json) -> None:
 def known_elsewhere(store: Store, studio: LabelStudio, found: Json) -> Project | None:
     """The project that we know from another address, where a project that is connected now is the very same.
 
-    Label Studio has moved then. That they are one is told by when it was made; of books that are older than that, by
-    our line in its description, which names this backend.
+    Label Studio has moved then. When it was made shows that they are one; for older books, which lack that, our line in
+    its description, which names this backend.
     """
     number, made = int(found["id"]), _instant(str(found.get("created_at") or ""))
     owner = owner_of(str(found.get("description") or ""))

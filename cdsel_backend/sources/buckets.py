@@ -64,8 +64,8 @@ def _azure_page(filesystem: Any, bucket: str, prefix: str, begin: str | None) ->
 
 def _is_folder(blob: Any) -> bool:
     """Whether an object of Azure stands for a folder, as in accounts with a hierarchy."""
-    said = {str(name).lower(): value for name, value in (blob.metadata or {}).items()}
-    return "true" in (said.get("hdi_isfolder"), said.get("is_directory"))
+    metadata = {str(name).lower(): value for name, value in (blob.metadata or {}).items()}
+    return "true" in (metadata.get("hdi_isfolder"), metadata.get("is_directory"))
 
 
 _PAGES: Mapping[str, PageOf] = {"s3": _s3_page, "gs": _google_page, "gcs": _google_page, "abfs": _azure_page}
