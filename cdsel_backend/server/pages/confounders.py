@@ -196,7 +196,7 @@ def mosaics(state: State, variable: str, *, most_classes: int | None = CLASSES) 
     given = labels_by_level(shown, len(table.classes), len(column.levels))
     weighted = labels_by_level(shown, len(table.classes), len(column.levels), weights)
     known = given.sum(axis=0) >= LEAST
-    there = given[given.any(axis=1)][:, given.any(axis=0)]  # a class or level without a label says nothing
+    of_all_classes = given
     classes, given, weighted = _commonest_classes(table.classes, given, weighted, most_classes)
     names = [*(classes if given.any() else ()), *(() if known.all() else (UNKNOWN,))]
     shares = np.zeros((len(names), len(column.levels)))
@@ -212,7 +212,7 @@ def mosaics(state: State, variable: str, *, most_classes: int | None = CLASSES) 
     if len(labelled):
         # Where an image may show several classes, the report above says it class by class.
         enough = len(labelled) >= LEAST and not table.space.kind.several
-        v = cramers_v(there.astype(np.int64)) if enough else None
+        v = cramers_v(of_all_classes.astype(np.int64)) if enough else None
         caption = "As labelled" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
         panels.append(
             _panel("Labelled", caption, np.vstack([given, 0 * shares[len(given) :]]), names, column)
