@@ -79,6 +79,7 @@ class Counting:
     """A backbone that counts what it embeds."""
 
     decoder = None
+    problems = ()
 
     def __init__(self, backbone):
         self.fingerprint, self.batch, self.parallel = backbone.fingerprint, backbone.batch, backbone.parallel

@@ -74,6 +74,7 @@ def test_restart_keeps_login_and_token(studio: LocalStudio, tmp_path: Path) -> N
             timeout=60,
         )
         assert reply.status_code == 200
+        assert (second.data_dir / ".env").read_text() == (studio.data_dir / ".env").read_text()
         pid = second.pid
     assert gone(pid)
     assert oct((tmp_path / "data" / "login.json").stat().st_mode)[-3:] == "600"

@@ -80,6 +80,7 @@ class LocalStudio:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._read_login()
+        self._write_key()
         if not installation.has_personal_tokens:
             self.token = self.legacy_token = self.token or self.legacy_token or secrets.token_hex(20)
         command = [str(installation.python), "-m", "label_studio.server", "start", "--no-browser"]
@@ -170,6 +171,17 @@ class LocalStudio:
             self.legacy_token = self.legacy_token and login["legacy_token"]
         elif not self.password:
             self.password = secrets.token_urlsafe(9)
+
+    def _write_key(self) -> None:
+        """Write the key that signs tokens: one in fifty that Label Studio draws begins with $, and is not read again.
+
+        After the next start a new one would be drawn, and all tokens refused.
+        """
+        file = self.data_dir / ".env"
+        if not file.exists():
+            with whole_file(file) as draft:
+                draft.chmod(0o600)
+                draft.write_text(f"SECRET_KEY={secrets.token_hex(32)}\n", encoding="utf-8")
 
     def _write_login(self) -> None:
         login = {

@@ -33,6 +33,7 @@ class EightPixels:
 
     fingerprint, batch, parallel = "e" * 32, 16, 1
     decoder = None
+    problems = ()
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return the pixels (4, 2, 3)."""
