@@ -16,9 +16,7 @@ SIGNIFICANT = 0.05  # false discovery rate, or chance of an error where there is
 SMOOTHING = 3.0  # labels' worth of trust in the overall shares of the classes
 _PERMUTATIONS = 1999
 _PER_TEST = 24  # permutations that leave a p-value below .05 / tests within reach, with some room
-_REACHED = (
-    10  # further permutations that reach, which make a p-value precise enough (Besag and Clifford 1991)
-)
+_REACHED = 10  # further permutations that reach, after which no more are drawn (Besag and Clifford 1991)
 _DENSE = 5.0  # expected count of a cell from which the chi-square distribution holds (Cochran 1954)
 _NEVER = 1e-9  # chance that any of many permutations would reach, below which none is drawn
 

@@ -27,9 +27,7 @@ _BINS = 5
 _STAND_INS = frozenset(sign * number for sign in (1, -1) for number in (9, 99, 999, 9999, 99999)) | {-1.0}
 _FEWEST_FOR_FAR = 7  # different values: fewer are levels, each by its own name
 _DIGITS = 20  # of a number in a level's name, at most, by which levels are sorted
-_FEWEST_KNOWN = (
-    2  # items with a value: one says nothing, and each of thousands of such fields would be judged
-)
+_FEWEST_KNOWN = 2  # items with a value: each of thousands of fields with fewer would be judged
 _MAX_CODES = 30  # different whole numbers that can be codes
 
 

@@ -22,9 +22,8 @@ def find_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        if (
-            found != torch.device("cuda") or not torch.cuda.is_available()
-        ):  # of several GPUs the first may be full
+        # Of several GPUs the first may be full.
+        if found != torch.device("cuda") or not torch.cuda.is_available():
             torch.zeros(1, device=found).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = reason_of(error).partition(". ")[0]

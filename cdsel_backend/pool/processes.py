@@ -34,9 +34,7 @@ CHUNK = 256  # images that a process is handed at once
 UNDER_WAY = 4096
 EACH_GPU = 3
 CORES_EACH = 4  # that a process keeps busy
-HANGS_AFTER = (
-    900.0  # seconds in which a process that has images gives nothing: far longer than any read may take
-)
+HANGS_AFTER = 900.0  # seconds in which a process that has images gives nothing: no read may take so long
 LOOK_SECONDS = 10.0  # between looks for one that hangs
 
 

@@ -118,9 +118,8 @@ class RayRuntime:
                 vectors: Vectors = self._ray.get(worker.embed.remote(pixels), timeout=PATIENCE)
             except errors.RayError as error:
                 self._replace(worker, error)
-                failed += isinstance(
-                    error, errors.RayTaskError
-                )  # else the worker is lost, whatever it was at
+                # Any other error is the loss of a worker, whatever that was at.
+                failed += isinstance(error, errors.RayTaskError)
                 if failed == _TRIES:
                     raise
                 continue

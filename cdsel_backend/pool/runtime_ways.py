@@ -86,9 +86,7 @@ def _fastest_on(
             rival = make(half=half, batch=best.batch, compiled=True)
             if agreement(run_all(rival, pixels), vectors) >= CLOSE and _times(best, rival, many) >= _PAYS:
                 return rival
-        except (
-            Exception
-        ) as error:  # torch.compile wants a C compiler and Triton; without them it raises anything
+        except Exception as error:  # whatever torch.compile raises where it lacks something
             log.warning(
                 "torch.compile does not work here, so that the network runs as it stands (it wants Triton and a C "
                 "compiler such as gcc): %s",

@@ -30,10 +30,12 @@ def nearest(
     searched. What it misses comes back at infinite distance, position 0.
     """
     if len(queries) * len(base) * base.shape[1] > _GPU_PRODUCTS and _has_gpu():
+        from cdsel_backend.pool.devices import reason_of  # which loads torch
+
         try:
             return _nearest_on_gpu(queries, base, k)
         except Exception as error:  # of CUDA, whose errors share no base; others may fill its memory
-            log.warning("a GPU fails, so the CPU looks for near images: %s", str(error).partition("\n")[0])
+            log.warning("a GPU fails, so the CPU looks for near images: %s", reason_of(error))
     if len(queries) * len(base) * base.shape[1] > _EXACT_PRODUCTS and base.shape[1] > _AXES:
         queries, base = _compress(queries, base)
     base, queries = np.ascontiguousarray(base), np.ascontiguousarray(queries)

@@ -42,13 +42,13 @@ def check_device(server: ServerSettings) -> Iterator[CheckResult]:
     """Whether the GPUs that are asked for, or there, can be used."""
     import torch  # slow to load: not for those who ask for --help
 
-    from cdsel_backend.pool.devices import all_gpus, described, find_device
+    from cdsel_backend.pool import devices
     from cdsel_backend.pool.errors import BackboneError
 
     built = bool(torch.version.cuda or torch.version.hip)
     without = f"this torch ({torch.__version__}) is built without CUDA"
     try:
-        device = find_device(server.device)
+        device = devices.find_device(server.device)
     except BackboneError as fault:
         lacks = server.device.startswith("cuda") and not built
         message = (
@@ -59,18 +59,18 @@ def check_device(server: ServerSettings) -> Iterator[CheckResult]:
         fix = "set it to auto, or see that the driver and a CUDA build of torch are installed"
         yield CheckResult("device", "problem", message, fix)
         return
-    gpus = all_gpus(device) if device.type == "cuda" else []
+    gpus = devices.all_gpus(device) if device.type == "cuda" else []
     for gpu in gpus:
         try:
             free, _ = torch.cuda.mem_get_info(gpu)
         except Exception as error:  # of a driver, or of a GPU that is lost
-            message = f"{described(gpu)} does not answer: {str(error).partition(chr(10))[0]}"
+            message = f"{devices.described(gpu)} does not answer: {devices.reason_of(error)}"
             yield CheckResult("device", "warning", message, "see what nvidia-smi says; the others are used")
             continue
         if free >= MIN_GPU_BYTES:
-            yield CheckResult("device", "ok", described(gpu))
+            yield CheckResult("device", "ok", devices.described(gpu))
             continue
-        message = f"{described(gpu)} has {free / (1 << 30):.1f} GB of free memory"
+        message = f"{devices.described(gpu)} has {free / (1 << 30):.1f} GB of free memory"
         fix = "end what else uses it, or name another in CDSEL_DEVICE (cuda:1, or cpu)"
         yield CheckResult("device", "warning", message, fix)
     if gpus:
