@@ -222,12 +222,31 @@ def test_setup_wakes_the_worker_only_when_something_changed(client, connect, sto
     for _ in range(3):
         connect()
     assert [event.action for event in store.open_events([5])] == ["SETUP"]
-    asked = len(studio.seen)
+    asked, calls = len(studio.seen), store.setup_calls()
     client.post("/setup", json=SETUP)
-    assert store.setup_calls() == []  # Label Studio calls it each time somebody looks at Settings > Model
+    assert store.setup_calls() == calls  # Label Studio calls it each time somebody looks at Settings > Model
     connect({**SETUP, "extra_params": '{"seed": 4}'})
     assert len(store.open_events([5])) == 2
     assert len(studio.seen) > asked
+
+
+def test_settings_that_label_studio_saves_long_after_it_called_are_taken(
+    client, connect, store, server, studio, monkeypatch
+):
+    connector, api, clock = Connector(server, store), LabelStudio(studio.url, TOKEN), [time.time()]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    connect()
+    saved = {**SETUP, "extra_params": '{"budget": 7}'}
+    client.post("/setup", json=saved)
+    for later in (1.0, 2.0, 10.0):  # it still lists what it had before
+        clock[0] += later
+        connector.connect(api)
+        assert state_of(store, 5).settings.budget != 7
+    studio.lists(5, URL, CONFIG, saved["extra_params"])
+    clock[0] += 15.0
+    connector.connect(api)
+    assert state_of(store, 5).settings.budget == 7
+    assert store.setup_calls() == []
 
 
 @pytest.mark.parametrize(

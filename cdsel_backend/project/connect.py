@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
 """Seconds for which a project is looked for: Label Studio calls /setup before it keeps the connection."""
+SAVE_SECONDS = 15.0
+"""Seconds for which a known project is looked at again: Label Studio calls /setup before it saves new settings, too."""
 LOOK_SECONDS = 0.25  # between looks for new calls
 PRUNE_SECONDS = 3600.0
 SOONEST, LATEST = 1.0, 15.0  # seconds between two looks for one project
@@ -162,11 +164,8 @@ class Connector:
             except Exception:  # whatever one project holds, the others are connected
                 log.exception("project %s is not connected", source)
                 found = False
-            # A call that came meanwhile may say what we did not see yet.
             done = [
-                call
-                for call in own
-                if (found and call.received_at <= now) or abs(now - call.received_at) > PATIENCE
+                call for call in own if abs(now - call.received_at) > (SAVE_SECONDS if found else PATIENCE)
             ]
             self._store.close_setup_calls(done)
             if found:
