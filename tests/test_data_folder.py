@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sqlite3
 import threading
 
+import psycopg
 import pytest
 from click import ClickException
 from click.testing import CliRunner
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import make_url
+from sqlalchemy.exc import InternalError, OperationalError
 
 from cdsel_backend.cli import main
+from cdsel_backend.server.app import create_app
 from cdsel_backend.server.command import check_port
+from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import FACT, MARKER, OtherFolder, claim_folder
-from cdsel_backend.store.faults import not_opened
+from cdsel_backend.store.faults import not_opened, sentence, trace
 
 
 def test_the_first_folder_becomes_that_of_the_database(store, tmp_path):
@@ -121,6 +126,76 @@ def test_a_folder_that_cannot_be_written_or_is_full_is_named_with_what_to_do(tmp
     (tmp_path / "cdsel.sqlite3").mkdir()
     found = CliRunner().invoke(main, ["pool", "stats"], env={"CDSEL_DATA_DIR": str(tmp_path)})
     assert f"CDSEL_DATA_DIR: {tmp_path} cannot be used (unable to open database file)" in found.output
+
+
+def ask(url, *statements):
+    """Send statements to a PostgreSQL server, each by itself."""
+    address = make_url(url).set(drivername="postgresql").render_as_string()
+    with psycopg.connect(address, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_new_database_that_cannot_hold_every_character_is_refused_with_the_fix(new_postgresql, tmp_path):
+    server = make_url(new_postgresql())
+    for encoding in ("SQL_ASCII", "LATIN1"):
+        name = f"narrow_{encoding.lower()}"
+        made = f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        ask(server, made)
+        environment = {
+            "CDSEL_DATABASE_URL": server.set(database=name).render_as_string(),
+            "CDSEL_DATA_DIR": str(tmp_path),
+        }
+        found = CliRunner().invoke(main, ["pool", "stats"], env=environment)
+        assert f"the database {name} has the encoding {encoding}" in found.output
+        assert f"createdb --encoding UTF8 --template template0 {name}_utf8" in found.output
+        assert (found.exit_code, type(found.exception)) == (1, SystemExit)
+
+
+def test_an_account_that_may_make_no_tables_is_named_with_the_fix(new_postgresql, tmp_path):
+    url = new_postgresql()
+    ask(url, "CREATE ROLE guest LOGIN", f"GRANT ALL ON DATABASE {make_url(url).database} TO guest")
+    environment = {
+        "CDSEL_DATABASE_URL": make_url(url).set(username="guest").render_as_string(),
+        "CDSEL_DATA_DIR": str(tmp_path),
+    }
+    found = CliRunner().invoke(main, ["pool", "stats"], env=environment)
+    assert "(permission denied for schema public): let its account own the database" in found.output
+
+
+def test_postgresql_is_connected_to_so_that_firewalls_and_poolers_do_no_harm(new_postgresql, tmp_path):
+    url = new_postgresql()
+    store = Store(f"{url}?connect_timeout=3&keepalives_idle=7", tmp_path)
+    for _ in range(10):  # more often than the driver does before it prepares a statement
+        store.beat("a worker", moved=True)
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar() == 0
+        driver = connection.connection.driver_connection
+        with socket.socket(fileno=os.dup(driver.fileno())) as wire:
+            assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7, "the address goes first"
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+    store.close()
+
+
+def test_a_database_that_takes_no_changes_is_named_and_taken_up_again(new_postgresql, tmp_path):
+    url = new_postgresql()
+    store = Store(url, tmp_path)
+    store.connect_project("http://studio:8080", 1)
+    client = create_app(ServerSettings(data_dir=tmp_path), store).test_client()
+    event = {"action": "ANNOTATION_CREATED", "project": {"id": 1}}
+    name = make_url(url).database
+    ask(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    store.engine.dispose()
+    with pytest.raises(InternalError) as failed:
+        store.beat("a worker", moved=True)
+    assert sentence(failed.value).startswith("the database takes no changes (cannot execute")
+    assert trace(failed.value) is None
+    answer = client.post("/webhook", json=event)  # which opens a session that stays read-only
+    assert (answer.status_code, "takes no changes" in answer.text) == (503, True)
+    ask(url.replace(name, "postgres"), f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert client.post("/webhook", json=event).status_code == 201
+    store.close()
 
 
 def test_a_file_in_the_place_of_the_data_folder_is_named(tmp_path):

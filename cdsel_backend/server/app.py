@@ -6,8 +6,7 @@ import logging
 import secrets
 
 from flask import Flask, Response, jsonify, request
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.exc import DataError
 from werkzeug.exceptions import BadRequest, Conflict, HTTPException, ServiceUnavailable
 
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
@@ -22,7 +21,7 @@ from cdsel_backend.server.proxies import Proxies
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
-from cdsel_backend.store.faults import sentence
+from cdsel_backend.store.faults import DATABASE, sentence
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ def create_app(
     app.register_error_handler(HTTPException, _explain)
     for fault in (RecursionError, OverflowError, DataError, UnicodeEncodeError):
         app.register_error_handler(fault, _refuse)
-    for outside in (OperationalError, InterfaceError, NoConnection):
+    for outside in DATABASE:
         app.register_error_handler(outside, _wait)
     app.register_error_handler(UnsupportedLabelConfig, lambda fault: _explain(Conflict(str(fault))))
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
+    ExceptionContext,
     Executable,
     Select,
     Table,
@@ -35,6 +36,22 @@ VECTORS = "vectors"  # the folder beside the database
 CHUNK = 500  # rows of one statement: below every database's limit of bound values
 
 SQLITE_WAIT_S = 30  # how long a transaction waits for the one that writes
+
+POSTGRESQL_OPTIONS: Mapping[str, Any] = {
+    # What lies in it is JSON and names in every script; a database without an encoding gives bytes otherwise.
+    "client_encoding": "utf8",
+    # A pooler such as PgBouncer gives each transaction another session, where a statement prepared before is unknown.
+    "prepare_threshold": None,
+    # A firewall that forgets a connection says nothing: without these a request waits for a quarter of an hour.
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 30,  # seconds
+    "keepalives_interval": 10,  # seconds
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+"""How PostgreSQL is connected to, where the database's URL does not say otherwise."""
+
+READ_ONLY = "25006"  # PostgreSQL's code of a transaction that may not write, as on a standby
 
 LEASE = "cdsel_lease"  # the option of an engine whose transactions are under a lease: its name and its holder
 
@@ -65,9 +82,11 @@ def open_database(url: str, vectors: VectorStore | None = None) -> Engine:
             _watch_file(engine, Path(parsed.database))
     else:
         try:
-            engine = create_engine(parsed, pool_pre_ping=True)
+            options = {name: value for name, value in POSTGRESQL_OPTIONS.items() if name not in parsed.query}
+            engine = create_engine(parsed, pool_pre_ping=True, connect_args=options)
         except ImportError as error:
             raise ArgumentError(f"{error}: pip install 'cdsel-backend[postgres]'") from error
+        event.listen(engine, "handle_error", _leave_read_only)
     migrate(engine, vectors)
     return engine
 
@@ -82,6 +101,12 @@ def _supported(url: URL) -> URL:
             "postgresql+psycopg://user:password@host/name"
         )
     return url
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Connect anew where PostgreSQL takes no changes: a session that began read-only stays so, whatever comes of it."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def _watch_file(engine: Engine, file: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from cdsel_backend.whole_file import FULL
 
+DATABASE = (OperationalError, InterfaceError, InternalError, NoConnection)
+"""Faults of the database and of the way there; internal ones: it takes no changes, or has ended the session."""
 DISK = (*FULL, errno.EIO, errno.EROFS)
 _FULL_WORDS = ("disk is full", "no space left", "could not extend file")
+_NO_RIGHT = "42501"  # PostgreSQL's code: insufficient privilege
 _NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
 
 
@@ -19,7 +22,7 @@ def is_outside(fault: BaseException) -> bool:
     """Whether a fault is the disk's or the database's, and not one of this program."""
     if isinstance(fault, OSError):
         return fault.errno in DISK
-    return isinstance(fault, (OperationalError, InterfaceError, NoConnection))
+    return isinstance(fault, DATABASE)
 
 
 def not_opened(fault: OSError | SQLAlchemyError, folder: Path, database_url: str) -> str:
@@ -29,23 +32,35 @@ def not_opened(fault: OSError | SQLAlchemyError, folder: Path, database_url: str
     if _is_full(fault, reason):
         where = f"the disk of {folder} is full" if inside else "the disk of the database is full"
         return f"CDSEL_DATA_DIR: {where} ({reason}): make room there, and start again; nothing of it is lost"
-    if isinstance(fault, OSError) or (inside and any(phrase in reason.lower() for phrase in _NOT_WRITABLE)):
+    if isinstance(fault, OSError) or (inside and _is_read_only(reason)):
         return (
             f"CDSEL_DATA_DIR: {folder} cannot be used ({reason}): give this account that folder to read and write, or "
             "set CDSEL_DATA_DIR to a folder of its own"
+        )
+    if isinstance(fault, DBAPIError) and getattr(fault.orig, "sqlstate", None) == _NO_RIGHT:
+        return (
+            f"CDSEL_DATABASE_URL: the database does not open ({reason}): let its account own the database and all that "
+            "is in it, as by ALTER DATABASE ... OWNER TO ..."
         )
     return f"CDSEL_DATABASE_URL: the database does not open ({reason})"
 
 
 def reason_of(fault: BaseException) -> str:
-    """What a fault says, in one line without SQL."""
-    reason = str(fault.orig if isinstance(fault, DBAPIError) and fault.orig else fault)
-    return " ".join(reason.split())[:300]
+    """What a fault says, in one line without SQL; only what is not ours is cut."""
+    if not isinstance(fault, DBAPIError) or not fault.orig:
+        return " ".join(str(fault).split())
+    # What PostgreSQL answers to a statement ends in the statement; of one that was not connected to there is no answer.
+    answer = getattr(getattr(fault.orig, "diag", None), "message_primary", None)
+    return " ".join((answer or str(fault.orig)).split())[:300]
 
 
 def _is_full(fault: BaseException, reason: str) -> bool:
     is_full = isinstance(fault, OSError) and fault.errno in FULL
     return is_full or (is_outside(fault) and any(phrase in reason.lower() for phrase in _FULL_WORDS))
+
+
+def _is_read_only(reason: str) -> bool:
+    return any(phrase in reason.lower() for phrase in _NOT_WRITABLE)
 
 
 def sentence(fault: BaseException) -> str:
@@ -60,6 +75,12 @@ def sentence(fault: BaseException) -> str:
         return (
             "the database is locked by another program: end what keeps it open for long, such as an editor; the work "
             "goes on by itself"
+        )
+    if isinstance(fault, DBAPIError) and is_outside(fault) and _is_read_only(reason):
+        return (
+            f"the database takes no changes ({reason}): see that the account of this program may write where "
+            "CDSEL_DATA_DIR or CDSEL_DATABASE_URL says, and that it is no standby; nothing is lost, and the work goes "
+            "on by itself"
         )
     if isinstance(fault, SQLAlchemyError) and is_outside(fault):
         return (

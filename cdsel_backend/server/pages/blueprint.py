@@ -14,7 +14,6 @@ from pathlib import Path
 from flask import Blueprint, Response, jsonify, render_template, request, session, url_for
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
-from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import BadRequest, Conflict, HTTPException, NotFound, ServiceUnavailable
 
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
@@ -26,7 +25,7 @@ from cdsel_backend.server.pages.messages import message
 from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
-from cdsel_backend.store.faults import sentence
+from cdsel_backend.store.faults import DATABASE, sentence
 from cdsel_backend.store.records import Json, Project
 
 log = logging.getLogger(__name__)
@@ -112,11 +111,14 @@ def _explain(fault: HTTPException) -> tuple[Response | str, int]:
     return jsonify(error=message), code
 
 
-@pages.errorhandler(OperationalError)
-def _wait(fault: OperationalError) -> tuple[Response | str, int]:
+def _wait(fault: Exception) -> tuple[Response | str, int]:
     """Say that the database does not answer."""
     log.error("%s", sentence(fault))
     return _explain(ServiceUnavailable(sentence(fault)))
+
+
+for _outside in DATABASE:
+    pages.register_error_handler(_outside, _wait)
 
 
 @pages.errorhandler(UnsupportedLabelConfig)

@@ -39,6 +39,10 @@ class NewerDatabase(SQLAlchemyError):
     """The database has a revision that this program does not know; nothing was changed in it."""
 
 
+class OtherEncoding(SQLAlchemyError):
+    """A new database cannot hold every character; nothing was changed in it."""
+
+
 def migrate(engine: Engine, vectors: VectorStore | None = None) -> None:
     """Bring a database to `HEAD`, all at once or, when a revision fails, not at all.
 
@@ -49,9 +53,13 @@ def migrate(engine: Engine, vectors: VectorStore | None = None) -> None:
 
     Raises:
         NewerDatabase: a newer program made it; the message names both revisions and what to do.
+        OtherEncoding: it is new, and cannot hold every character; the message says how to make another.
     """
-    if _revision(engine) == HEAD:
+    revision = _revision(engine)
+    if revision == HEAD:
         return
+    if revision is None:
+        _see_encoding(engine)
     sqlite = engine.dialect.name == "sqlite"
     with _MIGRATING, engine.connect().execution_options(cdsel_write=True) as connection:
         # SQLite changes a column by copying its table, and dropping the old one must not follow foreign keys.
@@ -68,6 +76,24 @@ def migrate(engine: Engine, vectors: VectorStore | None = None) -> None:
         finally:
             if sqlite:
                 driver.execute("PRAGMA foreign_keys=ON")
+
+
+def _see_encoding(engine: Engine) -> None:
+    """See that a new database can hold what people write: `≥ 3 mm`, say, or a name in another script.
+
+    Raises:
+        OtherEncoding: it is a PostgreSQL database that is not in UTF-8; nothing was changed.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    with engine.connect() as connection:
+        encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise OtherEncoding(
+            f"the database {engine.url.database} has the encoding {encoding}, which lacks characters that names and "
+            "metadata may have. Make another one in UTF-8, and name that: "
+            f"createdb --encoding UTF8 --template template0 {engine.url.database}_utf8"
+        )
 
 
 def alembic_config(connection: Connection, vectors: VectorStore | None = None) -> Any:
