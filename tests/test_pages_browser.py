@@ -177,6 +177,25 @@ def test_long_names_do_not_run_over_what_stands_beside_them(store, serve, tab, t
     check_long_words(page)
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_one_of_many_variables_is_found_by_typing(store, serve, tab, tmp_path, screenshots, look):
+    address = serve(ServerSettings(data_dir=tmp_path, label_studio_url=STUDIO_URL), store)
+    many = [f"lab_{n}" for n in range(300)]
+    project = store.connect_project(
+        STUDIO_URL, POOL, label_config=LABEL_CONFIG, layers={"dashboard": {"ignore": many}}
+    )
+    page = tab(**LOOKS[look])
+    page.goto(address + EVERY["settings"])
+    check_sound(page, screenshots / f"settings-many-variables-{look}")
+    page.get_by_label("Find among these 300 names").fill(" LAB_20")
+    expect(page.get_by_text("11 shown")).to_be_visible()
+    page.keyboard.press("Enter")  # which must not save
+    page.get_by_label("lab_201", exact=True).uncheck()
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text("Saved: ignore").wait_for()
+    assert set(many) - set(State(store, project).settings.ignore) == {"lab_201"}
+
+
 def test_an_unknown_project_is_explained(tab, address):
     page = tab()
     page.goto(address + EVERY["error"])

@@ -141,6 +141,18 @@ document.addEventListener("change", ({ target }) => {
   if (words) target.nextElementSibling.textContent = words;
 });
 
+// Of many names to tick, those are shown that hold what is typed; Enter must not send the form.
+document.addEventListener("input", ({ target }) => {
+  if (!target.matches("[data-find]")) return;
+  const names = [...target.parentElement.querySelectorAll(".many .check")], wanted = target.value.trim().toLowerCase();
+  for (const name of names) name.hidden = !name.textContent.toLowerCase().includes(wanted);
+  const left = names.filter((name) => !name.hidden).length;
+  target.nextElementSibling.textContent = wanted ? `${left.toLocaleString("en")} shown` : "";
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches("[data-find]")) event.preventDefault();
+});
+
 function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
