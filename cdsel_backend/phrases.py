@@ -5,6 +5,7 @@ Whatever says how many of something there are to a person says it with these.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -35,3 +36,9 @@ def numbered(noun: str, numbers: Iterable[int], most: int) -> str:
     if len(found) > most:
         return f"{noun}s {', '.join(map(str, found[:most]))}, …"
     return f"{form(len(found), noun)} {', '.join(map(str, found))}"
+
+
+def isolated(name: str) -> str:
+    """A name inside a sentence: one that is written from right to left leaves the numbers after it where they are."""
+    leftward = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)
+    return f"\u2068{name}\u2069" if leftward else name

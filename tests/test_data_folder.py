@@ -18,6 +18,7 @@ from sqlalchemy.exc import InternalError, OperationalError
 from cdsel_backend.cli import main
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.command import check_port
+from cdsel_backend.server.machine_checkup import check_file_system
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import FACT, MARKER, OtherFolder, claim_folder
@@ -196,6 +197,32 @@ def test_a_database_that_takes_no_changes_is_named_and_taken_up_again(new_postgr
     ask(url.replace(name, "postgres"), f"ALTER DATABASE {name} RESET default_transaction_read_only")
     assert client.post("/webhook", json=event).status_code == 201
     store.close()
+
+
+def test_a_database_on_a_network_share_is_named(tmp_path, monkeypatch):
+    server = ServerSettings(data_dir=tmp_path / "my data" / "cdsel")
+    mounts = tmp_path / "mounts"
+    share = str(tmp_path / "my data").replace(" ", "\\040")  # as the system writes it
+    for kind, level in (("nfs4", "warning"), ("cifs", "warning"), ("ext4", "ok")):
+        mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nfiler:/x {share} {kind} rw 0 0\n")
+        assert check_file_system(server, mounts).level == level
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nfiler:/x {share} nfs4 rw 0 0\n")
+    found = check_file_system(server, mounts)
+    assert "on a network file system (nfs4)" in found.message
+    assert "or CDSEL_DATABASE_URL to PostgreSQL" in found.fix
+    monkeypatch.setenv("CDSEL_DATABASE_URL", "postgresql+psycopg://u@h/cdsel")
+    assert check_file_system(ServerSettings(data_dir=server.data_dir), mounts).level == "ok"
+    monkeypatch.delenv("CDSEL_DATABASE_URL")
+    assert check_file_system(server, tmp_path / "none").level == "ok"  # not on Linux
+
+
+def test_a_file_system_without_locks_is_named_with_the_fix(tmp_path):
+    fault = OperationalError("PRAGMA", {}, sqlite3.OperationalError("database is locked"))
+    said = not_opened(fault, tmp_path, f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+    assert "the database does not open (database is locked): end the other program" in said
+    assert (
+        "its file system has no locks, as some network shares have none: set CDSEL_DATA_DIR to a disk" in said
+    )
 
 
 def test_a_file_in_the_place_of_the_data_folder_is_named(tmp_path):

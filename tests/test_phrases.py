@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdsel_backend.phrases import form, listed, number_of, numbered
+from cdsel_backend.phrases import form, isolated, listed, number_of, numbered
 from cdsel_backend.server.pages.blueprint import breakable
 
 ROOT = Path(__file__).parents[1] / "cdsel_backend"
@@ -37,6 +37,9 @@ NEVER_ONE = frozenset(re.split(r";\s", _MANY.strip()))
         (number_of(2, "label is", "labels are"), "2 labels are"),
         (form(1, "class", "classes"), "class"),
         (form(1.5, "hour"), "hours"),
+        (isolated("site north"), "site north"),
+        (isolated("site الرياض"), "\u2068site الرياض\u2069"),
+        (isolated("עברית"), "\u2068עברית\u2069"),
         (listed([], 3), ""),
         (listed(["a"], 3), "a"),
         (listed(["a", "b"], 3), "a and b"),

@@ -214,6 +214,8 @@ def test_the_first_sentence_is_one_that_a_clinician_reads_once():
         "87 % of the labelled images of site riverside are malignant, 18 % of those of hillside; the site can be read "
         "off the images almost always."
     )
+    leftward = first_sentence(site, ("الرياض", "hillside"), ("סליל", "ממאיר"), given)
+    assert "of site \u2068الرياض\u2069 are \u2068ממאיר\u2069, 18\u00a0% of those of hillside" in leftward
     few = first_sentence(
         site, ("riverside", "hillside"), ("benign", "malignant"), np.array([[4, 9], [0, 9.0]])
     )

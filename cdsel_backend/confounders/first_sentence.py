@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.report import Finding
+from cdsel_backend.phrases import isolated
 from cdsel_backend.pool.columns import FILE_PREFIX
 
 LEAST = 5  # labels of a level from which its share is given
@@ -27,7 +28,7 @@ def first_sentence(
         classes: the classes (c,).
         given: labels by class and level (c, l), counted; all 0 before there are labels.
     """
-    name = finding.variable.removeprefix(FILE_PREFIX).strip().replace("_", " ")
+    name = isolated(finding.variable.removeprefix(FILE_PREFIX).strip().replace("_", " "))
     encoded = finding.given_label if finding.given_label is not None else finding.encoded
     plain = (
         ""
@@ -39,11 +40,14 @@ def first_sentence(
         few = f"too few labels say yet whether the {name} and the label are associated"
         return f"{few[0].upper()}{few[1:]}{f'; {plain}' if plain else ''}."
     code, high, low, more, less = shares
-    label = classes[code]
-    said = (
-        f"{more:.0%} of the labelled images of {name} {levels[high]} are {label}, {less:.0%} of those of {levels[low]}"
-    ).replace("%", "\u00a0%")
-    return f"{said}{f'; {plain}' if plain else ''}."
+    label, highest, lowest = (isolated(text) for text in (classes[code], levels[high], levels[low]))
+    found = f"{_percent(more)} of the labelled images of {name} {highest} are {label}"
+    found = f"{found}, {_percent(less)} of those of {lowest}"
+    return f"{found}{f'; {plain}' if plain else ''}."
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", "\u00a0%")
 
 
 def shares_apart(given: NDArray[np.float64]) -> tuple[int, int, int, float, float] | None:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.reconcile.deaths import FIRST_PAUSE
 from cdsel_backend.store import Store
+from cdsel_backend.store.faults import sentence
 from cdsel_backend.store.leases import LEASE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ def renewing(store: Store, name: str, holder: str) -> Iterator[None]:
                     log.warning("the lease %s was lost: another worker is at it", name)
                     return
             except SQLAlchemyError as fault:  # the next beat may be luckier
-                log.warning("the lease %s could not be renewed: %s", name, fault)
+                log.warning("the lease %s could not be renewed: %s", name, sentence(fault))
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()

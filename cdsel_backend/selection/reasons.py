@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.phrases import number_of
+from cdsel_backend.phrases import isolated, number_of
 from cdsel_backend.selection.draft import Draft
 from cdsel_backend.selection.problem import Problem
 from cdsel_backend.selection.strata import Strata, quotas_of
@@ -62,7 +62,7 @@ class Reason:
         quota = round(self.quota)
         turn = f"image {self.got} of its quota of {quota}" if self.got <= quota else "beyond its quota"
         rest = "; ".join([*(why or [self._by_chance]), *self._same])
-        return _sentence(f"{self.stratum}: {turn}{'; ' if why else ', '}{rest}")
+        return _sentence(f"{isolated(_capital(self.stratum))}: {turn}{'; ' if why else ', '}{rest}")
 
     @property
     def represents(self) -> float:
@@ -117,7 +117,11 @@ def neutral_sentence(reason: Mapping[str, object]) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+    return f"{_capital(text)}."
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,13 +54,17 @@ def serve(host: str, port: int, threads: int, no_worker: bool, insecure: bool, v
             "listen on 127.0.0.1 (--insecure starts all the same: anybody who reaches the port may then change all)"
         )
     check_port(host, port)
-    from cdsel_backend.server.machine_checkup import check_login  # slow to load: not for --help
+    from cdsel_backend.server.machine_checkup import (
+        check_file_system,
+        check_login,
+    )  # slow to load: not for --help
 
     # A proxy on this machine lets the network in where only this machine is listened to.
     login = check_login(server, (server.public_url, server.dashboard_url))
-    if login.level == "warning":
-        log.warning("login: %s: %s", login.message, login.fix)
     open_once(server)
+    for found in (login, check_file_system(server)):
+        if found.level == "warning":
+            log.warning("%s: %s: %s", found.subject, found.message, found.fix)
     parts: dict[str, Callable[[], BaseProcess]] = {
         "web": lambda: _start(_web, server, host, port, threads, is_open, verbose),
     }

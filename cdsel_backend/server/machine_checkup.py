@@ -18,10 +18,13 @@ from cdsel_backend.labelstudio.checkup import CheckResult
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import OtherFolder, check_folder
-from cdsel_backend.store.faults import reason_of
+from cdsel_backend.store.faults import problem_and_fix
 
 MIN_FREE_BYTES, AMPLE_FREE_BYTES = 1 << 30, 5 << 30  # too few to go on; so few that it is said
 MIN_GPU_BYTES = 2 << 30
+MOUNTS = Path("/proc/self/mounts")  # what is mounted where, on Linux
+_NETWORKS = "9p afs beegfs ceph cifs fuse.cephfs fuse.glusterfs fuse.sshfs gpfs lustre nfs nfs4 smb3 smbfs"
+NETWORK_FILE_SYSTEMS = frozenset(_NETWORKS.split())
 NEAR = ("", "localhost", "127.0.0.1", "::1")
 
 
@@ -117,9 +120,38 @@ def check_database(server: ServerSettings) -> CheckResult:
     try:
         Store.open(server).close()
     except SQLAlchemyError as fault:
-        fix = "see that the database server runs and lets this account in, or correct CDSEL_DATABASE_URL"
-        return CheckResult("database", "problem", f"{shown} does not open: {reason_of(fault)}", fix)
-    return CheckResult("database", "ok", shown)
+        message, fix = problem_and_fix(fault, server.data_dir, server.database_url)
+        fix = (
+            fix or "see that the database server runs and lets this account in, or correct CDSEL_DATABASE_URL"
+        )
+        return CheckResult("database", "problem", f"{shown}: {message}", fix)
+    return check_file_system(server)
+
+
+def check_file_system(server: ServerSettings, mounts: Path = MOUNTS) -> CheckResult:
+    """Whether a database that is a file lies on a disk of this machine: over a network locks may not hold."""
+    url = make_url(server.database_url)
+    shown = url.render_as_string(hide_password=True)
+    kind = _file_system(Path(url.database or ""), mounts) if url.get_backend_name() == "sqlite" else ""
+    if kind not in NETWORK_FILE_SYSTEMS:
+        return CheckResult("database", "ok", shown)
+    fix = (
+        "set CDSEL_DATA_DIR to a disk of this machine, or CDSEL_DATABASE_URL to PostgreSQL; until then let one machine "
+        "alone use it"
+    )
+    message = f"{shown} is an SQLite file on a network file system ({kind}), where it may be damaged"
+    return CheckResult("database", "warning", message, fix)
+
+
+def _file_system(file: Path, mounts: Path) -> str:
+    """The kind of file system that a file lies on; empty where the system does not say."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:  # not on Linux
+        return ""
+    # device, folder, kind, ...; of several on one folder the last one shows
+    kinds = {Path(line.split()[1].replace("\\040", " ")): line.split()[2] for line in lines}
+    return next((kinds[folder] for folder in file.resolve().parents if folder in kinds), "")
 
 
 def check_data_folder(server: ServerSettings, store: Store) -> CheckResult:

@@ -14,6 +14,7 @@ DATABASE = (OperationalError, InterfaceError, InternalError, NoConnection)
 """Faults of the database and of the way there; internal ones: it takes no changes, or has ended the session."""
 DISK = (*FULL, errno.EIO, errno.EROFS)
 _FULL_WORDS = ("disk is full", "no space left", "could not extend file")
+_LOCKED = ("database is locked", "locking protocol")
 _NO_RIGHT = "42501"  # PostgreSQL's code: insufficient privilege
 _NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
 
@@ -27,22 +28,36 @@ def is_outside(fault: BaseException) -> bool:
 
 def not_opened(fault: OSError | SQLAlchemyError, folder: Path, database_url: str) -> str:
     """That the state in a data folder cannot be opened, why, and what to do, in one line without SQL."""
+    return ": ".join(filter(None, problem_and_fix(fault, folder, database_url)))
+
+
+def problem_and_fix(fault: OSError | SQLAlchemyError, folder: Path, database_url: str) -> tuple[str, str]:
+    """Why the state in a data folder cannot be opened, and what to do, as far as that is known, in a line each."""
     reason = reason_of(fault)
     inside = Path(database_url.removeprefix("sqlite:///")).parent == folder
+    closed = f"CDSEL_DATABASE_URL: the database does not open ({reason})"
     if _is_full(fault, reason):
         where = f"the disk of {folder} is full" if inside else "the disk of the database is full"
-        return f"CDSEL_DATA_DIR: {where} ({reason}): make room there, and start again; nothing of it is lost"
+        return (
+            f"CDSEL_DATA_DIR: {where} ({reason})",
+            "make room there, and start again; nothing of it is lost",
+        )
     if isinstance(fault, OSError) or (inside and _is_read_only(reason)):
         return (
-            f"CDSEL_DATA_DIR: {folder} cannot be used ({reason}): give this account that folder to read and write, or "
-            "set CDSEL_DATA_DIR to a folder of its own"
+            f"CDSEL_DATA_DIR: {folder} cannot be used ({reason})",
+            "give this account that folder to read and write, or set CDSEL_DATA_DIR to a folder of its own",
+        )
+    if isinstance(fault, OperationalError) and reason in _LOCKED:
+        return closed, (
+            "end the other program that keeps it open, if there is one; else its file system has no locks, as some "
+            "network shares have none: set CDSEL_DATA_DIR to a disk of this machine, or CDSEL_DATABASE_URL to "
+            "PostgreSQL"
         )
     if isinstance(fault, DBAPIError) and getattr(fault.orig, "sqlstate", None) == _NO_RIGHT:
-        return (
-            f"CDSEL_DATABASE_URL: the database does not open ({reason}): let its account own the database and all that "
-            "is in it, as by ALTER DATABASE ... OWNER TO ..."
+        return closed, (
+            "let its account own the database and all that is in it, as by ALTER DATABASE ... OWNER TO ..."
         )
-    return f"CDSEL_DATABASE_URL: the database does not open ({reason})"
+    return closed, ""
 
 
 def reason_of(fault: BaseException) -> str:
