@@ -9,6 +9,7 @@ from world import World
 from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.reconcile.insight import explain
+from cdsel_backend.server.pages.models import MOST_GROUPS, group_picture
 from cdsel_backend.training.cross_fit import Unseen
 from cdsel_backend.training.provisional import MIN_GROUP, provisional
 
@@ -46,3 +47,16 @@ def test_the_estimate_is_that_of_the_heads_that_have_not_seen_the_label():
         assert groups[name]["accuracy"] == pytest.approx(right[own].mean())
         assert groups[name]["n"] == own.sum() >= MIN_GROUP
     assert found["worst_group_accuracy"] == min(one["accuracy"] for one in found["groups"])
+
+
+def test_of_hundreds_of_groups_those_of_lowest_accuracy_are_drawn_and_the_others_counted():
+    groups = [
+        {"group": f"class {i}, site {i % 4}", "n": 20, "accuracy": (99 - i) / 100, "interval": [0.0, 1.0]}
+        for i in range(60)
+    ]
+    drawn = group_picture({"groups": groups, "worst_group": "class 59, site 3"})
+    assert "class 59, site 3" in drawn.picture
+    assert "class 0, site 0" not in drawn.picture
+    assert drawn.more == f"{60 - MOST_GROUPS} more groups have an accuracy of 0.64 or more."
+    few = group_picture({"groups": groups[:MOST_GROUPS]})
+    assert few.more == ""

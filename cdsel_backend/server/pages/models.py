@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from flask import Response, flash, redirect, render_template, request, url_for
 from markupsafe import Markup
@@ -9,6 +11,7 @@ from werkzeug.exceptions import BadRequest
 
 from cdsel_backend import figures
 from cdsel_backend.labels import Labels, label_names
+from cdsel_backend.phrases import form, number_of
 from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
 from cdsel_backend.project.sentences.models import HEADLINES, first_training
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of, who
@@ -20,6 +23,7 @@ from cdsel_backend.store.records import Json, Training
 from cdsel_backend.training import ModelFormatError, evaluate
 
 WORST = "worst_group_accuracy"
+MOST_GROUPS = 24  # that are drawn, those of lowest accuracy
 NEWEST_ROWS = 3  # trainings and rounds that are shown at once; earlier ones are folded
 CURVES = (
     ("worst_group_accuracy", "worst group", "second"),
@@ -105,36 +109,51 @@ def measures(row: Training, provisional: bool) -> Json | None:
     return found if found and found.get(WORST) is not None else None
 
 
-def provisional_groups(insight: Json) -> Markup | None:
+@dataclass(frozen=True)
+class GroupBars:
+    """A picture of accuracies by group, the worst first."""
+
+    picture: Markup
+    more: str
+    """What is not drawn, as a sentence; empty where all is. Many classes and levels make hundreds of groups."""
+
+
+def provisional_groups(insight: Json) -> GroupBars | None:
     """The cross-fitted accuracy of each group with its interval, the worst first; None where there is none."""
     found = (insight or {}).get("provisional") or {}
     return _bars_of_groups(found, "accuracy, provisional", "Cross-fitted accuracy in each group")
 
 
-def group_picture(metrics: Json) -> Markup | None:
+def group_picture(metrics: Json) -> GroupBars | None:
     """The champion's accuracy in each group that has enough held-out labels, the worst first."""
     return _bars_of_groups(metrics, "accuracy", "Accuracy of the champion in each group")
 
 
-def _bars_of_groups(found: Json, x_label: str, title: str) -> Markup | None:
+def _bars_of_groups(found: Json, x_label: str, title: str) -> GroupBars | None:
     groups = sorted(
         (group for group in found.get("groups", ()) if not group.get("unreliable")),
         key=lambda group: group["accuracy"],
     )
     if not groups:
         return None
+    groups, rest = groups[:MOST_GROUPS], groups[MOST_GROUPS:]
     ends = np.array([group["interval"] for group in groups if "interval" in group]).T
-    return Markup(
-        figures.bars(
-            [group["group"] for group in groups],
-            [group["accuracy"] for group in groups],
-            *ends,
-            tones=["second" if group["group"] == found.get("worst_group") else "first" for group in groups],
-            x_label=x_label,
-            title=title,
-            digits=2,
-        )
+    picture = figures.bars(
+        [group["group"] for group in groups],
+        [group["accuracy"] for group in groups],
+        *ends,
+        tones=["second" if group["group"] == found.get("worst_group") else "first" for group in groups],
+        x_label=x_label,
+        title=title,
+        digits=2,
     )
+    more = ""
+    if rest:
+        verb = form(len(rest), "has", "have")
+        more = (
+            f"{number_of(len(rest), 'more group')} {verb} an accuracy of {rest[0]['accuracy']:.2f} or more."
+        )
+    return GroupBars(Markup(picture), more)
 
 
 def accuracy_curve(state: State) -> Markup | None:
