@@ -8,6 +8,7 @@ from cdsel_backend.labelstudio.releases import has_personal_tokens, token_advice
 from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.settings import where_to_put_token
 
+_INACTIVE = ("no active account", "inactive or deleted")  # of a personal token, and of a legacy one
 _TIMEOUT = 10.0  # seconds: what is asked it always has at hand
 
 
@@ -33,6 +34,8 @@ def not_accepted(url: str, token: str, reason: str) -> str:
         kind = f"; Label Studio {release} has no personal access tokens"
     elif release and not is_personal(token) and has_personal_tokens(release):
         kind = f"; Label Studio {release} refuses legacy tokens unless its organisation allows them"
+    if any(phrase in reason.lower() for phrase in _INACTIVE):
+        kind = "; its account was deactivated or deleted: have it activated again, or use one that may stay"
     return (
         f"LABEL_STUDIO_API_KEY is not accepted by {url} ({reason}){kind}; {token_advice(release)}, and "
         f"{where_to_put_token()}"

@@ -18,6 +18,7 @@ from test_slow import BUDGET, connect, picture, pushed, working
 
 from cdsel_backend.labelstudio import connection
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, TokenRefused
+from cdsel_backend.labelstudio.tokens import not_accepted
 from cdsel_backend.project.sentences.steps import next_step
 from cdsel_backend.reconcile import worker as worker_module
 from cdsel_backend.reconcile.clock import is_over
@@ -113,6 +114,15 @@ def test_an_account_that_was_removed_from_its_organisation_is_named(token, answe
         ) as failed:  # one route of it that fails says nothing of the account
             client.project(1)
         assert not isinstance(failed.value, TokenRefused)
+
+
+@pytest.mark.parametrize(
+    "reason", ["No active account found for the given token.", "User inactive or deleted."]
+)
+def test_a_token_of_an_account_that_was_deactivated_says_so(reason):
+    message = not_accepted("http://127.0.0.1:9", TOKEN, reason)  # where nobody says which release it is
+    assert "its account was deactivated or deleted: have it activated again" in message
+    assert "deactivated" not in not_accepted("http://127.0.0.1:9", TOKEN, "Token is blacklisted")
 
 
 def test_a_project_that_is_gone_or_of_another_label_studio_stands_still_and_says_so(project, tmp_path):
