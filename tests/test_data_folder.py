@@ -225,6 +225,15 @@ def test_a_file_system_without_locks_is_named_with_the_fix(tmp_path):
     )
 
 
+def test_a_data_folder_that_could_not_be_written_for_a_while_is_taken_up_again(store):
+    with store.engine.connect() as connection:  # it goes back to the others as it is
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(OperationalError) as failed:
+        store.beat("a worker", moved=True)
+    assert sentence(failed.value).startswith("the database takes no changes (attempt to write a readonly")
+    store.beat("a worker", moved=True)
+
+
 def test_a_file_in_the_place_of_the_data_folder_is_named(tmp_path):
     (tmp_path / "data").touch()
     found = CliRunner().invoke(main, ["pool", "stats"], env={"CDSEL_DATA_DIR": str(tmp_path / "data")})

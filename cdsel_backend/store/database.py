@@ -86,7 +86,7 @@ def open_database(url: str, vectors: VectorStore | None = None) -> Engine:
             engine = create_engine(parsed, pool_pre_ping=True, connect_args=options)
         except ImportError as error:
             raise ArgumentError(f"{error}: pip install 'cdsel-backend[postgres]'") from error
-        event.listen(engine, "handle_error", _leave_read_only)
+    event.listen(engine, "handle_error", _leave_read_only)
     migrate(engine, vectors)
     return engine
 
@@ -104,9 +104,15 @@ def _supported(url: URL) -> URL:
 
 
 def _leave_read_only(context: ExceptionContext) -> None:
-    """Connect anew where PostgreSQL takes no changes: a session that began read-only stays so, whatever comes of it."""
-    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+    """Connect anew where nothing can be written: a connection that began so stays so, whatever comes of it."""
+    fault = context.original_exception
+    if getattr(fault, "sqlstate", None) == READ_ONLY or "readonly database" in str(fault):
         context.is_disconnect = True
+        cursor = getattr(context.execution_context, "cursor", None)
+        if (
+            cursor is not None
+        ):  # with a statement left open SQLite's connection stays, and new ones are like it
+            cursor.close()
 
 
 def _watch_file(engine: Engine, file: Path) -> None:
