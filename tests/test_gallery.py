@@ -150,7 +150,10 @@ def test_ticked_images_are_excluded_and_undo_takes_that_back(client, store, proj
     assert State(store, project).excluded == set(items[2:5])
     assert [row.name for row in store.audit(project)] == ["images excluded"]
     assert "Last change: images excluded (tasks 102, 103, 104) by dashboard" in client.get(PATH).text
-    assert flashed(client, direct(client, action="undo")) == "Undone for 3 images."
+    at = re.search(r'name="at" value="([^"]*)"', client.get(PATH).text)[1]
+    stale = direct(client, action="undo", at="1.5")
+    assert flashed(client, stale) == "Images were changed meanwhile: nothing is undone."
+    assert flashed(client, direct(client, action="undo", at=at)) == "Undone for 3 images."
     assert store.directives(project) == {}
     activity = client.get(f"/projects/{POOL}/activity").text
     assert "tasks 102, 103, 104" in activity

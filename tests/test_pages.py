@@ -266,6 +266,32 @@ def test_a_form_that_stood_open_takes_back_nothing_that_was_changed_meanwhile(cl
     assert post(client, "/settings", fields="budget", budget="9", shown="[[").status_code == 303
 
 
+def test_two_who_change_one_list_at_once_both_have_their_way(client, store, project):
+    post(client, "/settings", fields="ignore", ignore="site, age")
+    shown = shown_by(client.get(f"/projects/{POOL}/settings").text)
+    for account, ignored in (("ann@example.org", "site, age, device"), ("bob@example.org", "age")):
+        typed = {"account": account, "quota": "30", "ignore": ignored}
+        post(client, "/settings", fields=["annotators", "ignore"], shown=shown, **typed)
+    settings = State(store, project).settings
+    assert settings.annotators == {"ann@example.org": 30, "bob@example.org": 30}
+    assert settings.ignore == ["age", "device"]
+    shown = shown_by(client.get(f"/projects/{POOL}/settings").text)
+    post(client, "/settings", fields="annotators", shown=shown, account="bob@example.org", quota="40")
+    assert State(store, project).settings.annotators == {"bob@example.org": 40}
+
+
+def test_undo_of_a_page_that_stood_open_takes_back_no_other_change(client, store, project):
+    post(client, "/settings", fields="budget", budget="50")
+    at = re.search(r'name="at" value="([^"]*)"', client.get(f"/projects/{POOL}").text)[1]
+    post(client, "/settings", fields="budget", budget="60")  # somebody else
+    post(client, "/undo", at=at)
+    assert State(store, project).settings.budget == 60
+    page = client.get(f"/projects/{POOL}").text
+    assert "The budget was changed meanwhile: nothing is undone." in page
+    post(client, "/undo", at=re.search(r'name="at" value="([^"]*)"', page)[1])
+    assert State(store, project).settings.budget == 50
+
+
 def test_a_class_with_a_comma_is_one_class(client, store, project):
     config = CONFIG.replace("<Choice ", '<Choice value="cannot tell, blurred"/><Choice ', 1)
     store.update_project(project, label_config=config)

@@ -41,14 +41,15 @@ def former_contents(state: State) -> dict[int, str]:
 
 def forget(state: State, items: Iterable[int]) -> None:
     """Forget what some pictures held."""
-    gone = set(items)
-    left = {item: digest for item, digest in former_contents(state).items() if item not in gone}
-    state.store.set_fact(_name(state), left)
+    gone = {str(item) for item in items}
+    state.store.change_fact(
+        _name(state), lambda known: {item: known[item] for item in known or () if item not in gone}
+    )
 
 
 def note_moved(state: State, items: Iterable[int]) -> None:
     """Keep that some pictures are what they were, by another address or in another file."""
-    state.store.set_fact(_moved(state), sorted({*moved_items(state), *items}))
+    state.store.change_fact(_moved(state), lambda known: sorted({*(known or ()), *items}))
 
 
 def moved_items(state: State) -> set[int]:
@@ -58,15 +59,15 @@ def moved_items(state: State) -> set[int]:
 
 def forget_moved(state: State, items: Iterable[int]) -> None:
     """Forget it, once their tasks show them by the address of now."""
-    state.store.set_fact(_moved(state), sorted(moved_items(state) - set(items)))
+    state.store.change_fact(_moved(state), lambda known: sorted(set(known or ()) - set(items)))
 
 
 def _remember(state: State, changed: Iterable[Item]) -> None:
     matters = state.labels.keys() | state.open
-    former = {item.id: item.content_hash for item in changed if item.id in matters and item.content_hash}
+    former = {str(item.id): item.content_hash for item in changed if item.id in matters and item.content_hash}
     if former:
         # What was labelled is what was known first.
-        state.store.set_fact(_name(state), former | former_contents(state))
+        state.store.change_fact(_name(state), lambda known: former | (known or {}))
 
 
 def _name(state: State) -> str:

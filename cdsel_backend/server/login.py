@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 from flask import Flask, redirect, render_template, request, session, url_for
@@ -60,10 +61,14 @@ def sign_in() -> Response | tuple[str, int]:
 @pages.post("/logout")
 def sign_out() -> Response:
     """End a session, also for whoever has a copy of its cookie."""
-    store, now = Service.current().store, time.time()
-    ended = {name: until for name, until in (store.fact(SIGNED_OUT) or {}).items() if until > now}
+    now = time.time()
+
+    def with_this(ended: Mapping[str, float] | None) -> Mapping[str, float]:
+        others = {name: until for name, until in (ended or {}).items() if until > now}
+        return {**others, session["id"]: now + LIFETIME.total_seconds()}
+
     if "id" in session:
-        store.set_fact(SIGNED_OUT, {**ended, session["id"]: now + LIFETIME.total_seconds()})
+        Service.current().store.change_fact(SIGNED_OUT, with_this)
     session.clear()
     return redirect(url_for("pages.login"), 303)
 

@@ -38,15 +38,19 @@ class Directives(Database):
             wanted = [(item, directive, known.get(item)) for item in sorted(items)]
             return _change(connection, project, wanted, name=AUDIT_NAMES[directive], who=who)
 
-    def undo_directives(self, project: int, *, who: str) -> int:
+    def undo_directives(self, project: int, *, who: str, at: str | None = None) -> int | None:
         """Take the last change back, as far as nothing was wanted of its items since; returns how many these are.
 
-        Done twice, the change comes again.
+        Done twice, the change comes again. `at`: when the change was made that is meant (`AuditEntry.at`); None, and
+        nothing is done, where another is the last by now.
         """
-        table = schema.directives.c
+        table, audit = schema.directives.c, schema.audit.c
         with writing(self.engine) as connection:
             lock_project(connection, project)
             last = select(func.max(table.change)).where(table.project == project).scalar_subquery()
+            made = connection.scalar(select(audit.at).where(audit.id == last))
+            if at is not None and at != str(made):
+                return None
             rows = connection.execute(
                 select(table.item, table.former, table.directive).where(
                     table.project == project, table.change == last, table.latest

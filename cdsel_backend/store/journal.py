@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -173,17 +173,24 @@ class Journal(Database):
 
     def set_fact(self, name: str, value: object) -> None:
         """Keep a small fact of the whole server, as JSON."""
-        table = schema.facts
-        change = update(table).where(table.c.name == name).values(value=value)
-        with writing(self.engine) as connection:
-            if connection.execute(change).rowcount:
-                return
+        self.change_fact(name, lambda _: value)
+
+    def change_fact(self, name: str, change: Callable[[Any], object]) -> None:
+        """Keep what a small fact (None: none yet) is to become, at once: nobody changes it in between."""
         try:
-            with writing(self.engine) as connection:
-                connection.execute(insert(table).values(name=name, value=value))
-        except IntegrityError:  # another process was quicker
-            with writing(self.engine) as connection:
-                connection.execute(change)
+            self._change_fact(name, change)
+        except IntegrityError:  # another process made it meanwhile
+            self._change_fact(name, change)
+
+    def _change_fact(self, name: str, change: Callable[[Any], object]) -> None:
+        table = schema.facts
+        here = table.c.name == name
+        with writing(self.engine) as connection:
+            known = connection.execute(select(table.c.value).where(here).with_for_update()).first()
+            if known is None:
+                connection.execute(insert(table).values(name=name, value=change(None)))
+            else:
+                connection.execute(update(table).where(here).values(value=change(known.value)))
 
     def first_fact(self, name: str, value: object) -> Any:
         """Keep a small fact unless there is one by this name; returns the one that is kept."""

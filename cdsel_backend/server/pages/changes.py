@@ -36,11 +36,17 @@ log = logging.getLogger(__name__)
 
 @pages.post("/projects/<int:pool_project>/undo")
 def undo_budget(pool_project: int) -> Response:
-    """Take the last change of the budget (images or hours) back, wherever it was made; done twice, it comes again."""
+    """Take the last change of the budget (images or hours) back, wherever it was made; done twice, it comes again.
+
+    A form that says when the change was made that its page showed takes back no other.
+    """
     state = read_state(pool_project)
     last = last_budget_change(state)
     if last is None:
         raise BadRequest("the budget was not changed yet")
+    if request.form.get("at", str(last.at)) != str(last.at):
+        flash("The budget was changed meanwhile: nothing is undone.")
+        return back_to_page(pool_project)
     others = {name: layer for name, layer in state.project.layers.items() if name != LAYER}
     if last.old_source != LAYER and resolved(others).settings.model_dump(mode="json")[last.name] == last.old:
         change(state, drop=[last.name])

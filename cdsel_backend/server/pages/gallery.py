@@ -83,8 +83,11 @@ def direct_images(pool_project: int) -> Response:
     state = read_state(pool_project)
     action = request.form.get("action", "")
     if action == "undo":
-        undone = state.store.undo_directives(state.project.id, who=who())
-        flash(f"Undone for {_images(undone)}." if undone else "There is nothing to undo.")
+        undone = state.store.undo_directives(state.project.id, who=who(), at=request.form.get("at"))
+        if undone is None:
+            flash("Images were changed meanwhile: nothing is undone.")
+        else:
+            flash(f"Undone for {_images(undone)}." if undone else "There is nothing to undo.")
         return _back(pool_project)
     if action not in DIRECTIVES:
         raise BadRequest(f"ask for one of {', '.join([*DIRECTIVES, 'undo'])}")

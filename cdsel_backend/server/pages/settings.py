@@ -45,7 +45,7 @@ def change_settings(pool_project: int) -> tuple[str, int] | Response:
     """Set the settings that a form names under `fields`; all of them, or none where one is refused.
 
     What the form still says as its page showed it stays as it is: somebody may have changed it since, here in another
-    tab or in Label Studio.
+    tab or in Label Studio. Of a list both changes count.
     """
     state = read_state(pool_project)
     typed = {name: _typed(state, name) for name in request.form.getlist("fields")}
@@ -55,7 +55,12 @@ def change_settings(pool_project: int) -> tuple[str, int] | Response:
         return _settings_page(state, typed, faults), 422
     in_force, shown = state.settings.model_dump(mode="json"), _shown()
     left = {name for name, value in accepted.items() if name in shown and value == shown[name]}
-    put = {name: value for name, value in accepted.items() if value != in_force[name] and name not in left}
+    wanted = {
+        name: _merged(shown[name], in_force[name], value) if name in shown else value
+        for name, value in accepted.items()
+        if name not in left
+    }
+    put = {name: value for name, value in wanted.items() if value != in_force[name]}
     for name in sorted(name for name in left if shown[name] != in_force[name]):
         flash(
             f"{_words(name).capitalize()} was changed meanwhile, to {value_text(in_force[name])}, and stays so."
@@ -90,6 +95,18 @@ def _shown() -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return shown if isinstance(shown, dict) else {}
+
+
+def _merged(shown: Any, in_force: Any, typed: Any) -> Any:
+    """What a form says of a list or of quotas, with what others changed since its page showed it as `shown`."""
+    if all(isinstance(value, dict) for value in (shown, in_force, typed)):
+        changed = {name: value for name, value in typed.items() if shown.get(name) != value}
+        left = {name: value for name, value in in_force.items() if name in typed or name not in shown}
+        return left | changed
+    if all(isinstance(value, list) for value in (shown, in_force, typed)):
+        kept = [value for value in in_force if value in typed or value not in shown]
+        return kept + [value for value in typed if value not in shown and value not in kept]
+    return typed
 
 
 def _typed(state: State, name: str) -> Any:
