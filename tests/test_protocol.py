@@ -230,6 +230,22 @@ def test_setup_wakes_the_worker_only_when_something_changed(client, connect, sto
     assert len(studio.seen) > asked
 
 
+def test_a_labeling_config_that_the_worker_takes_in_while_a_call_is_looked_at_stays(
+    client, connect, store, monkeypatch
+):
+    connect()
+    newer, hosts_of = CONFIG.replace("<Choice ", '<Choice value="newer"/><Choice ', 1), Connector._hosts_of
+
+    def meanwhile(self, known):
+        store.update_project(known.id, label_config=newer)
+        return hosts_of(self, known)
+
+    monkeypatch.setattr(Connector, "_hosts_of", meanwhile)
+    connect({**SETUP, "extra_params": '{"seed": 4}'})
+    assert state_of(store, 5).settings.seed == 4
+    assert state_of(store, 5).project.label_config == newer
+
+
 def test_settings_that_label_studio_saves_long_after_it_called_are_taken(
     client, connect, store, server, studio, monkeypatch
 ):

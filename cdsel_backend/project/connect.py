@@ -239,14 +239,15 @@ class Connector:
             if known.backend_url and known.backend_url != address:
                 self._forget_address(studio, known.id, known.backend_url)
             self._audit(known.id, layers)
+        # The labeling config of a known project follows with the worker's next look, once its queue has taken it.
+        first = {"label_config": found["label_config"]} if known is None else {}
         self._store.connect_project(
             studio.url,
             source,
             layers=layers.values,
             problems=layers.problems,
-            # A known project's follows with the next look at Label Studio, once its queue has taken it.
-            label_config=known.label_config if known is not None else found["label_config"],
             backend_url=address,
+            **first,
         )
         self._store.add_event(source, "SETUP", {})
         for note in space.notes:
