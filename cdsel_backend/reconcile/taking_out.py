@@ -33,18 +33,28 @@ def take_out(
     out: list[QueueTask] = []
     for item in sorted(items):
         rows = [row for row in state.tasks if row.item == item]
-        tasks = [task_of(context.studio, state, items[item], row) for row in rows]
-        if any(task is not None and (task.get("annotations") or task.get("drafts")) for task in tasks):
+        if any(_begun(task_of(context.studio, state, items[item], row)) for row in rows):
             continue
         if books_first:
             store.take_out(project, [item])
-        for task in tasks:
-            if task is not None:
+        # Asked for again: the database may have kept us waiting, and a task is deleted with what is submitted to it.
+        left = False
+        for row in rows:
+            task = task_of(context.studio, state, items[item], row)
+            left |= _begun(task)
+            if task is not None and not _begun(task):
                 _delete(context.studio, state, items[item], task)
+        if left:
+            continue  # the next look finds it there, in the books or by its mark
         if not books_first:
             store.take_out(project, [item])
         out += rows
     return out
+
+
+def _begun(task: Json | None) -> bool:
+    """Whether somebody is at a task, or was."""
+    return task is not None and bool(task.get("annotations") or task.get("drafts"))
 
 
 def is_in_place(item: Item, task: int | None) -> bool:
