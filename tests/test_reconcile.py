@@ -648,7 +648,7 @@ def resting(world, monkeypatch):
     )
     now = time.time()
     world.store.update_project(world.project, pool_synced_at=now, queue_synced_at=now)
-    world.context.looked.add(world.project)
+    world.context.looked[world.project] = frozenset()
     world.step(detect_confounders)
     world.step(select_round)
     world.push()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,12 +21,14 @@ from cdsel_backend.project.content_history import remember_files
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.leases import listing_lease, renewing
 from cdsel_backend.store.records import DueItem, Item, Source
 from cdsel_backend.store.sources import in_parts
 from cdsel_backend.whole_file import write_first
 
 KEY_FILE = "identifiers.key"  # the secret that identifiers of DICOM headers are hashed with
 KEY_BYTES = 32
+WAIT_SECONDS = 1.0  # between looks whether another process has listed a source
 LONGEST_KEY_BYTES = 2000  # of an item's key: an index of PostgreSQL holds no more than 2,704
 KEPT_KEY_BYTES = 200  # of the beginning of a longer one
 
@@ -78,19 +81,42 @@ def source_item(item: Item | DueItem) -> SourceItem:
 
 
 def take_in(
-    store: Store, source: Source, folder: Path, *, again: bool = False
+    store: Store,
+    source: Source,
+    folder: Path,
+    *,
+    again: bool = False,
+    waiting: Callable[[], object] | None = None,
 ) -> Iterator[tuple[int, int, int]]:
     """List a source and take in what is new or changed; yields how many were looked at, are new, and changed, so far.
+
+    One process lists it at a time: an older listing that ends later would take away what a newer one brought.
 
     Args:
         store: the store.
         source: the source.
         folder: the data folder, which holds the secret for identifiers.
         again: list it whole, whatever its watermark says.
+        waiting: called where another process lists it, which is waited for then; None: that one's listing is enough.
 
     Raises:
         SourceError: it cannot be listed; what was taken in stays, and nothing is taken for gone.
     """
+    name, holder = listing_lease(source.id), secrets.token_hex(8)
+    while not store.take_lease(name, holder):
+        if waiting is None:
+            return
+        waiting()
+        time.sleep(WAIT_SECONDS)
+    try:
+        with renewing(store, name, holder):
+            # As it is by now: whoever listed it before may have been asked to read it in another way.
+            yield from _list(store, store.source(source.id), folder, again=again)
+    finally:
+        store.release_lease(name, holder)
+
+
+def _list(store: Store, source: Source, folder: Path, *, again: bool) -> Iterator[tuple[int, int, int]]:
     key, state = secret(folder), State(store, source.project)
 
     def begin() -> tuple[PoolSource, Listing | None]:

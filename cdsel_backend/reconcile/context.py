@@ -55,7 +55,11 @@ class Context:
     """Why a backbone could not be loaded a moment ago: a hub that is away is not asked at every pass."""
     at_rest: dict[int, tuple[float, Any]] = field(default_factory=dict)  # see `idle`
     held: dict[int, tuple[float, bool]] = field(default_factory=dict)  # see `owner`
-    looked: set[int] = field(default_factory=set)  # projects that this process has looked at in Label Studio
+    looked: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Project -> the events that were open when this process began to look at it in Label Studio last."""
+    unsettled: set[int] = field(
+        default_factory=set
+    )  # projects whose pool is to be looked at again: see `intake`
     embedding: dict[str, EmbeddingProcesses] = field(default_factory=dict)  # by the backbone's fingerprint
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))
     steps: dict[int, str] = field(default_factory=dict)  # project -> the step that it is at
@@ -138,6 +142,12 @@ class Context:
         if state.project.activity != activity:
             self.store.update_project(state.project.id, activity=activity.to_json())
 
-    def requests(self, state: State, request: Request) -> list[int]:
-        """Open events that ask for a step."""
-        return [event.id for event in self.store.open_events(state.sources) if event.action == request]
+    def requests(self, state: State, request: Request, *, unlooked: bool = False) -> list[int]:
+        """Open events that ask for a step.
+
+        One that came after the last look waits for the next, unless `unlooked`: whoever asked may have seen labels or
+        changed settings that the state does not have yet.
+        """
+        asked = [event.id for event in self.store.open_events(state.sources) if event.action == request]
+        looked = None if unlooked else self.looked.get(state.project.id)
+        return asked if looked is None else [event for event in asked if event in looked]

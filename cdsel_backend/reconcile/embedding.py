@@ -183,6 +183,7 @@ class _Results:
     backbone: str
     read: list[ReadImage] = field(default_factory=list)
     faults: list[tuple[int, str, float]] = field(default_factory=list)  # and when to try again
+    due_at: dict[int, float] = field(default_factory=dict)  # item -> when its image was due, as it was read
     hosts: dict[str, str] = field(default_factory=dict)
     """What is said of those that are left alone, the newest of what differs in times alone."""
     count: int = 0  # of images that were read
@@ -192,6 +193,7 @@ class _Results:
     def add(self, result: Embedded[DueItem]) -> None:
         """Take what came of an item."""
         item, digest = result.key, result.content_hash
+        self.due_at[item.id] = item.due_at
         if result.error is None and digest is not None:
             self.read.append(ReadImage(item.id, digest, result.vector, result.measures, result.note))
             self.count += 1
@@ -207,8 +209,8 @@ class _Results:
     def commit(self) -> None:
         """Keep all of it, and begin anew."""
         store, state = self.context.store, self.state
-        replacements.compare(state, store.keep_read(self.backbone, self.read))
-        store.note_unusable(self.faults)
+        replacements.compare(state, store.keep_read(self.backbone, self.read, due_at=self.due_at))
+        store.note_unusable(self.faults, due_at=self.due_at)
         if self.hosts:
             note_hosts(self.context, state, sorted(self.hosts.values()))
         elif (
@@ -218,7 +220,7 @@ class _Results:
             and not (self.context.studio.suspensions.in_trouble() or storages.in_trouble())
         ):
             store.note_problems(state.project.id, "hosts", [])
-        for taken in (self.read, self.faults, self.hosts):
+        for taken in (self.read, self.faults, self.hosts, self.due_at):
             taken.clear()
 
     def show(self) -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.intake import POOL_POLL
+from cdsel_backend.reconcile.intake import pool_poll
 from cdsel_backend.store.activity import Activity
 from cdsel_backend.store.records import Project
 
@@ -46,8 +46,11 @@ def rests(context: Context, project: int) -> bool:
         return False
     now, (since, before) = time.time(), kept
     row = context.store.project(project)
-    poll = context.server.poll_seconds
-    due = min(row.queue_synced_at + poll, row.pool_synced_at + poll * POOL_POLL, since + LOOK_AGAIN)
+    due = min(
+        row.queue_synced_at + context.server.poll_seconds,
+        row.pool_synced_at + pool_poll(context, project),
+        since + LOOK_AGAIN,
+    )
     if not since <= now <= due or context.store.without_vector(project, limit=1, now=now):
         return False
     return bool(before == Standing.of(context, project))

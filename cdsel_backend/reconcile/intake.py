@@ -49,7 +49,7 @@ POOL_POLL = 10  # the pool is listed once in so many polls of the queue
 def sync(context: Context, state: State) -> bool:
     """Bring tasks and labels in from Label Studio, when an event says so or a poll is due; returns whether it was."""
     project, now = state.project, time.time()
-    events = context.store.open_events(state.sources)
+    events = context.store.open_events(state.sources)  # before the look that they ask for
     due = _due(context, state, events, now)
     if not due.pool and not due.queues:
         context.store.handle_events([event.id for event in events if event.action == UPDATED], {})
@@ -63,7 +63,9 @@ def sync(context: Context, state: State) -> bool:
     name_annotators(context, state)
     handled = [event.id for event in events if event.action not in REQUESTS]
     context.store.handle_events(handled, None if before is None else _brought(before, _known(state)))
-    context.looked.add(project.id)
+    context.looked[project.id] = frozenset(event.id for event in events)
+    if due.pool:
+        (context.unsettled.add if due.again else context.unsettled.discard)(project.id)
     return True
 
 
@@ -72,11 +74,13 @@ class _Due:
     """What of a project is to be looked at in Label Studio: the `pool`, and `queues` by their projects.
 
     `first`: this process has not looked yet. `every`: all queues are due. `by_event`: an event is the cause, or one of
-    the causes.
+    the causes. `again`: the pool is due once more a poll later. Label Studio tells of tasks that it imports from a file
+    before others can see them, and of deleted annotations before it marks their tasks as changed.
     """
 
     first: bool
     pool: bool
+    again: bool
     every: bool
     queues: Sequence[int]
     by_event: bool
@@ -89,21 +93,24 @@ def _due(context: Context, state: State, events: Sequence[Event], now: float) ->
     happened = [event for event in events if event.action != UPDATED]
     # The books may have been restored since: nothing is chosen before this process has looked.
     first = project.id not in context.looked
+    # By their numbers, not by when they came: the web server may run by another clock.
+    new = [event for event in happened if event.id not in context.looked.get(project.id, ())]
+    again = any(event.source == project.pool_project for event in new)
     pool = (
         first
-        or is_over(project.pool_synced_at, poll * POOL_POLL, now)
-        or any(
-            event.source == project.pool_project and event.received_at > project.pool_synced_at
-            for event in happened
-        )
+        or again
+        or is_over(project.pool_synced_at, pool_poll(context, project.id), now)
         or (len(happened) < len(events) and _pool_project_changed(context, state))
     )
-    every = is_over(project.queue_synced_at, poll, now) or any(
-        event.action in REQUESTS and event.received_at > project.queue_synced_at for event in happened
-    )
+    every = is_over(project.queue_synced_at, poll, now) or any(event.action in REQUESTS for event in new)
     labelled_in = {event.source for event in happened if event.action not in REQUESTS}
     queues = [queue for queue in state.queues.values() if every or queue in labelled_in]
-    return _Due(first, pool, every, queues, bool(happened))
+    return _Due(first, pool, again, every, queues, bool(happened))
+
+
+def pool_poll(context: Context, project: int) -> float:
+    """Seconds between two looks at a pool of which Label Studio tells nothing."""
+    return context.server.poll_seconds * (1 if project in context.unsettled else POOL_POLL)
 
 
 def _pool_project_changed(context: Context, state: State) -> bool:
@@ -163,6 +170,9 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     context.store.update_project(
         project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
     )
+    state = context.read_state(
+        project.id
+    )  # by the labeling config of now, which says what is to be listed again
     note_offer(context.store, project.id, space.classes, now)
     if not project.pool_synced_at and is_queue_of_outside_pool(context.studio, found, space):
         context.store.update_project(project.id, queue_project=project.pool_project)

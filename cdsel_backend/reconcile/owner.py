@@ -35,7 +35,7 @@ def holds(context: Context, state: State, *, now: bool = False) -> bool:
     project = state.project
     if not project.backend_url and not context.server.public_url:
         return True  # nobody connected us yet
-    asked = context.requests(state, Request.TAKE_OVER)
+    asked = context.requests(state, Request.TAKE_OVER, unlooked=True)
     at, held = context.held.get(project.id, (0.0, True))
     age = time.monotonic() - at
     if at and not now and not asked and age < (CHECK_SECONDS if held else REFUSED_SECONDS):

@@ -10,20 +10,15 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from cdsel_backend.reconcile.deaths import FIRST_PAUSE
-from cdsel_backend.store import Store
-from cdsel_backend.store.faults import sentence
-from cdsel_backend.store.leases import LEASE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -168,26 +163,3 @@ def _serve(parent: int, connection: Connection, _: Target) -> None:
             return
         if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MAX_KEPT_BYTES:
             return  # after a fine-tune, say
-
-
-@contextmanager
-def renewing(store: Store, name: str, holder: str) -> Iterator[None]:
-    """Keep a lease for as long as the work takes; whoever works under a lost one is stopped by the store."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(LEASE_SECONDS / 3):
-            try:
-                if not store.renew_lease(name, holder):
-                    log.warning("the lease %s was lost: another worker is at it", name)
-                    return
-            except SQLAlchemyError as fault:  # the next beat may be luckier
-                log.warning("the lease %s could not be renewed: %s", name, sentence(fault))
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

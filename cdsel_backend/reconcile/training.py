@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +80,9 @@ def check_champion(context: Context, state: State) -> bool:
         version = None
     if not faults:
         return False
+    if not context.store.replace_champion(state.project.id, version, instead_of=state.project.champion):
+        return True  # somebody chose another meanwhile, which is looked at next
     serves = f"{version} serves instead" if version else "there is no model until the next training"
-    context.store.update_project(state.project.id, champion=version)
     context.store.note_problems(state.project.id, "model", [f"{fault}; {serves}" for fault in faults])
     return True
 
@@ -95,6 +97,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
         context.store.handle_events(requests)  # the same labels are never trained on twice
         return False
     began = time.monotonic()
+    # As of the labels: the rounds go on while the model is trained, and each is to have a training of its own.
+    rounds = Rounds(state.ended_rounds, state.complete_rounds)
     pool = read_pool(state, context.server)
     context.show(state, Activity(Step.TRAINING, 0, int(pool.labelled.sum())))
     last = state.trainings[-1].number if state.trainings else 0
@@ -104,7 +108,7 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     try:
         model = train_model(pool.round_pool, pool.training_labels, pool.training_options)
     except NotEnoughLabels as fault:
-        _note_no_model(context, state, labels, str(fault))
+        _note_no_model(context, state, rounds, labels, str(fault))
         context.store.handle_events(requests)
         return True
     trial = try_fine_tune(context, state, pool, model, killed=killed)
@@ -113,25 +117,34 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     metrics = {**held_out_metrics(model, pool, pool.labelled & pool.held_out), **trial.facts}
     _save(context, state, model, version, labels, metrics)
     metrics["seconds"] = round(time.monotonic() - began, 1)
-    if _record(context, pool, model, version, labels, metrics):
+    if _record(context, pool, model, version, rounds, labels, metrics):
         context.store.note_problems(state.project.id, "model", [])
     context.store.handle_events(requests)
     prune(context.server, State(context.store, state.project.id))
     return True
 
 
-def _note_no_model(context: Context, state: State, labels: Mapping[str, str], why: str) -> None:
+class Rounds(NamedTuple):
+    """How many rounds a training need not wait for any more, and how many are complete, when its labels were read."""
+
+    ended: int
+    complete: int
+
+
+def _note_no_model(
+    context: Context, state: State, rounds: Rounds, labels: Mapping[str, str], why: str
+) -> None:
     """Record a training whose labels did not suffice."""
     context.store.add_training(
         state.project.id,
         version=None,
         outcome=Outcome(Became.NO_MODEL, explanation=why),
         metrics={},
-        round=state.complete_rounds,
+        round=rounds.complete,
         labels=labels,
     )
     if _outdated(context, state):  # or the same labels would be tried for ever
-        context.store.update_project(state.project.id, champion=None)
+        context.store.replace_champion(state.project.id, None, instead_of=state.project.champion)
 
 
 def _save(
@@ -150,6 +163,7 @@ def _record(
     pool: EmbeddedPool,
     model: Model,
     version: str,
+    rounds: Rounds,
     labels: Mapping[str, str],
     metrics: Json,
 ) -> bool:
@@ -167,7 +181,7 @@ def _record(
             version=version,
             outcome=outcome,
             metrics=metrics,
-            round=state.ended_rounds,
+            round=rounds.ended,
             labels=labels,
         )
         if number is not None:

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 
@@ -28,12 +28,12 @@ from cdsel_backend.project.sentences.models import few_labels
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.deaths import forget_death, last_death, note_death
 from cdsel_backend.reconcile.insight import explain, unexplained
-from cdsel_backend.reconcile.processes import End, renewing
+from cdsel_backend.reconcile.processes import End
 from cdsel_backend.reconcile.training import train, training_due
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, State, Store
 from cdsel_backend.store.activity import Activity, Request, Step
-from cdsel_backend.store.leases import explaining_lease, training_lease
+from cdsel_backend.store.leases import explaining_lease, renewing, training_lease
 from cdsel_backend.training import ModelFormatError
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def train_apart(context: Context, state: State) -> bool:
         log.warning("project %s: a training was asked for, though %s", state.project.pool_project, few)
     context.show(state, Activity(Step.TRAINING, 0, len(state.labels)))
     killed = death is not None and death.task == task and death.killed
-    arguments = (context.server, state.project.studio_url, project, holder, killed)
+    arguments = (context.server, state.project.studio_url, project, holder, killed, tuple(requests))
     context.trainings.start(project, task, _main, *arguments)
     return True
 
@@ -128,9 +128,15 @@ def _note_end(context: Context, project: int, end: End) -> None:
 
 
 def _main(
-    parent: int, server: ServerSettings, studio_url: str, project: int, holder: str, killed: bool
+    parent: int,
+    server: ServerSettings,
+    studio_url: str,
+    project: int,
+    holder: str,
+    killed: bool,
+    requests: Collection[int],
 ) -> None:
-    """What a process does that trains."""
+    """What a process does that trains; `requests`: those that it answers, others may be about labels still to come."""
     _work(
         parent,
         server,
@@ -140,6 +146,7 @@ def _main(
         holder,
         partial(train, killed=killed),
         ORIGIN,
+        requests,
     )
 
 
@@ -157,6 +164,7 @@ def _work(
     holder: str,
     work: Callable[[Context, State], bool],
     origin: str | None,
+    requests: Collection[int] = (),
 ) -> None:
     """Do a piece of work on a project under the lease `name`, which the worker `parent` took as `holder`.
 
@@ -175,6 +183,7 @@ def _work(
     ):
         try:
             context = Context(store.under(name, holder), server, studio_at(server, studio_url))
+            context.looked[project] = frozenset(requests)
             work(context, context.read_state(project))
         except LeaseLost as fault:
             log.warning("project %s: %s", project, fault)

@@ -32,13 +32,13 @@ from cdsel_backend.project.identity import AnotherProject, known_project
 from cdsel_backend.project.sentences.problems import connected_elsewhere, pool_gone, taking_long
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
-from cdsel_backend.reconcile.processes import TrainingProcesses, renewing
+from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.faults import sentence, trace
 from cdsel_backend.store.journal import STUDIO_FACT
-from cdsel_backend.store.leases import explaining_lease, project_lease, training_lease
+from cdsel_backend.store.leases import explaining_lease, project_lease, renewing, training_lease
 from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.pulses import BEAT_SECONDS
 from cdsel_backend.store.records import Project

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import chain, islice
 
 import click
@@ -27,6 +28,9 @@ from cdsel_backend.table import plain_path
 EVENT, REMOVED = "SOURCE_ADDED", "SOURCE_REMOVED"
 TYPED = 100_000  # images whose metadata `cdsel pool add` looks at, a few seconds
 TRIED = 5  # of the first images, whether any can be read
+LISTED_NOW = (
+    "Another process, such as the worker, lists this source now: it is listed anew once that is done."
+)
 REASONS = 10  # of images that cannot be used, shown
 
 
@@ -86,7 +90,9 @@ def add(
         unread = _unread(opened, islice(listing.items if listing else (), TRIED))
         kept = shelf.store.add_source(state.project.id, source, options.to_json())
         counts = (0, 0, 0)
-        for counts in take_in(shelf.store, kept, shelf.server.data_dir, again=True):
+        for counts in take_in(
+            shelf.store, kept, shelf.server.data_dir, again=True, waiting=_say_once(LISTED_NOW)
+        ):
             click.echo(f"{counts[0]:,} looked at, {counts[1]:,} new, {counts[2]:,} changed", err=True)
     except SourceError as fault:
         raise click.ClickException(str(fault)) from None
@@ -97,6 +103,11 @@ def add(
     _report_added(shelf.store, state, new=counts[1], changed=counts[2])
     if unread:
         click.echo(unread, err=True)
+
+
+def _say_once(sentence: str) -> Callable[[], None]:
+    """A function that says a sentence when it is called first."""
+    return lru_cache(lambda: click.echo(sentence, err=True))
 
 
 def _unread(opened: PoolSource, items: Iterable[SourceItem]) -> str:

@@ -2,7 +2,8 @@
 
 An item's `vector` is the position of its vector in the store of vectors, by the backbone that its project has; `due_at`
 is when its image is to be read (0: at once), none where there is nothing to do. Both are indexed, and a project counts
-its items, so that a look at a pool of any size costs the same.
+its items, so that a look at a pool of any size costs the same. Where an image is replaced that is due already, it is
+due at another time (`DUE_ANEW`): so whoever is at the former one sees that it was replaced.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -145,8 +147,14 @@ class Embeddings(Database):
             )
             _place(connection, backbone, zip(ids, positions.tolist(), strict=True))
 
-    def keep_read(self, backbone: str, read: Sequence[ReadImage]) -> dict[int, str]:
-        """Keep what reading images brought; returns the content hashes of the items that have a vector now, by item."""
+    def keep_read(
+        self, backbone: str, read: Sequence[ReadImage], *, due_at: Mapping[int, float] = MappingProxyType({})
+    ) -> dict[int, str]:
+        """Keep what reading images brought; returns the content hashes of the items that have a vector now, by item.
+
+        `due_at`: item -> when its image was due, as it was read. Where that is another time now, the item has another
+        image, or left the pool: nothing is kept of it.
+        """
         if not read:
             return {}
         new = [(image.content_hash, image.vector) for image in read if image.vector is not None]
@@ -161,6 +169,8 @@ class Embeddings(Database):
         items = schema.items
         own = items.c.project.in_(select(schema.projects.c.id).where(schema.projects.c.backbone == backbone))
         with writing(self.engine) as connection, counting(connection, [row[0] for row in rows]):
+            changed = _changed(connection, due_at)
+            rows = [row for row in rows if row[0] not in changed]
             bulk = Bulk(connection, _READ)
             given = bulk.columns
             # Of the others the vector is still to come; the next step learns that it is there.
@@ -214,10 +224,15 @@ class Embeddings(Database):
             positions = self.vectors_kept.find(backbone, [row.content_hash for row in rows]).tolist()
             yield from (row.id for row, at in zip(rows, positions, strict=True) if at != row.vector)
 
-    def note_unusable(self, faults: Sequence[tuple[int, str, float]]) -> None:
+    def note_unusable(
+        self,
+        faults: Sequence[tuple[int, str, float]],
+        *,
+        due_at: Mapping[int, float] = MappingProxyType({}),
+    ) -> None:
         """Keep why images cannot be used: (item id, problem, when to try again in seconds since the epoch).
 
-        Their vectors do not count until they were read again.
+        Their vectors do not count until they were read again. `due_at`: see `keep_read`.
         """
         if not faults:
             return
@@ -226,9 +241,15 @@ class Embeddings(Database):
         failed = failed.values(
             problem=bindparam("why"), due_at=bindparam("again"), vector=None, attempts=table.c.attempts + 1
         )
-        rows = [{"item": item, "why": problem, "again": retry_at} for item, problem, retry_at in faults]
         with writing(self.engine) as connection, counting(connection, [item for item, _, _ in faults]):
-            connection.execute(failed, rows)
+            changed = _changed(connection, due_at)
+            rows = [
+                {"item": item, "why": problem, "again": retry_at}
+                for item, problem, retry_at in faults
+                if item not in changed
+            ]
+            if rows:
+                connection.execute(failed, rows)
 
     def vectors(self, project: int, backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The embedded pool: item ids (n,) ascending, and their vectors (n, d)."""
@@ -290,6 +311,19 @@ def _pairs(connection: Connection, query: Select[Any], only: Collection[int] | N
         for part in chunks(sorted(only))
         for row in connection.execute(query.where(items.id.in_(part)).order_by(items.id))
     ]
+
+
+def _changed(connection: Connection, due_at: Mapping[int, float]) -> set[int]:
+    """Those of some items whose image is not due since that time any more; the others stay so until the end."""
+    items = schema.items.c
+    known = {
+        row.id: row.due_at
+        for part in chunks(sorted(due_at))
+        for row in connection.execute(
+            select(items.id, items.due_at).where(items.id.in_(part)).order_by(items.id).with_for_update()
+        )
+    }
+    return {item for item, at in due_at.items() if known.get(item) != at}
 
 
 def _place(connection: Connection, backbone: str, found: Iterable[tuple[int, int]]) -> None:

@@ -12,17 +12,24 @@ taken up, changes nothing more.
 from __future__ import annotations
 
 import copy
+import logging
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import LEASE, Database, LeaseLost, reading, writing
+from cdsel_backend.store.faults import sentence
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0  # without a renewal; a worker that died is replaced after that
 
@@ -35,6 +42,11 @@ def project_lease(project: int) -> str:
 def training_lease(project: int) -> str:
     """The lease of a project's training process."""
     return f"training:{project}"
+
+
+def listing_lease(source: int) -> str:
+    """The lease of whoever lists a source outside Label Studio."""
+    return f"listing:{source}"
 
 
 def explaining_lease(project: int) -> str:
@@ -112,3 +124,28 @@ def now_of(connection: Connection) -> float:
 def _valid(now: float) -> ColumnElement[bool]:
     # Twice the length: a clock that is set right by a moment ends no lease.
     return schema.leases.c.expires_at.between(now, now + 2 * LEASE_SECONDS)
+
+
+@contextmanager
+def renewing(store: Leases, name: str, holder: str) -> Iterator[None]:
+    """Keep a lease for as long as the work takes; whoever works under a lost one is stopped by the store."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(LEASE_SECONDS / 3):
+            try:
+                if not store.renew_lease(name, holder):
+                    log.warning("%s", LeaseLost(name))
+                    return
+            except LeaseLost:  # the one that the store itself works under
+                return
+            except SQLAlchemyError as fault:  # the next beat may be luckier
+                log.warning("the lease %s could not be renewed: %s", name, sentence(fault))
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

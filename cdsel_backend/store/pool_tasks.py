@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     bindparam,
+    case,
     insert,
     select,
     union,
@@ -29,6 +30,9 @@ UNREAD = {
     "measures": None,
     "note": None,
 }
+_RETRIES = 1000.0  # seconds since the epoch: before any time at which an image is tried again
+DUE_ANEW = case((schema.items.c.due_at < _RETRIES, schema.items.c.due_at + 1), else_=1.0)
+"""When an image is to be read that takes the place of another: at once, and at another time than that was."""
 
 
 @dataclass(frozen=True)

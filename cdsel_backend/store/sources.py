@@ -14,7 +14,7 @@ from cdsel_backend.store import schema
 from cdsel_backend.store.counts import counting, recount
 from cdsel_backend.store.database import Database, chunks, lock_project, reading, writing
 from cdsel_backend.store.pool_items import PART, some_items
-from cdsel_backend.store.pool_tasks import UNREAD, pool_moved
+from cdsel_backend.store.pool_tasks import DUE_ANEW, UNREAD, pool_moved
 from cdsel_backend.store.records import Item, Source
 from cdsel_backend.store.rows import columns, records
 
@@ -51,6 +51,11 @@ class Sources(Database):
         table = schema.sources
         query = columns(Source, table).where(table.c.project == project).order_by(table.c.id)
         return self._records(Source, query if removed else query.where(~table.c.removed))
+
+    def source(self, source: int) -> Source:
+        """One source, removed or not."""
+        table = schema.sources
+        return self._records(Source, columns(Source, table).where(table.c.id == source))[0]
 
     def remove_source(self, source: int) -> None:
         """List a source no more. What came of its images stays known, and they come back where it is added again."""
@@ -116,7 +121,7 @@ class Sources(Database):
                     values = _values(item) | {"gone": False}
                     if row.stamp != item.stamp or row.image != item.image or item.problem or row.problem:
                         values |= UNREAD | {"problem": item.problem}
-                        values["due_at"] = None if item.problem else 0.0
+                        values["due_at"] = None if item.problem else DUE_ANEW
                     else:
                         values["problem"] = row.problem
                         values["due_at"] = 0.0 if row.vector is None else None
@@ -152,7 +157,7 @@ def _read_again(connection: Connection, project: int, source: int, *, everything
     now = time.time()
     connection.execute(here.where(table.c.due_at > now).values(due_at=now))
     if everything:
-        connection.execute(here.values(UNREAD))
+        connection.execute(here.values(UNREAD | {"due_at": DUE_ANEW}))
         recount(connection, project)
         pool_moved(connection, project)
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from sqlalchemy import Connection, and_, cast, func, insert, or_, select, update
 from sqlalchemy import Text as AnyText
-from sqlalchemy import and_, cast, func, insert, or_, select, update
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, writing
+from cdsel_backend.store.database import Database, lock_project, writing
 from cdsel_backend.store.records import Json, Outcome, Training
 
 
@@ -32,16 +32,10 @@ class Trainings(Database):
         A champion takes the place of `instead_of` only (None: of none). None, and nothing is recorded, where another
         serves by now: somebody chose it meanwhile.
         """
-        table, projects = schema.trainings, schema.projects
+        table = schema.trainings
         with writing(self.engine) as connection:
-            if champion is not None:
-                compared = and_(
-                    projects.c.id == project, projects.c.champion.is_not_distinct_from(instead_of)
-                )
-                if not connection.execute(
-                    update(projects).where(compared).values(champion=champion)
-                ).rowcount:
-                    return None
+            if champion is not None and not _replace(connection, project, champion, instead_of):
+                return None
             last = connection.scalar(select(func.max(table.c.number)).where(table.c.project == project)) or 0
             connection.execute(
                 insert(table).values(
@@ -93,10 +87,16 @@ class Trainings(Database):
             if metrics is not None:
                 connection.execute(update(table).where(here).values(metrics={**metrics, "insight": insight}))
 
+    def replace_champion(self, project: int, version: str | None, *, instead_of: str | None) -> bool:
+        """Let another version serve, or none; false, and nothing is changed, where somebody chose one meanwhile."""
+        with writing(self.engine) as connection:
+            return _replace(connection, project, version, instead_of)
+
     def set_champion(self, project: int, version: str, *, who: str) -> None:
         """Let a version serve that somebody chose, and say so in the audit, at once."""
         table = schema.projects
         with writing(self.engine) as connection:
+            lock_project(connection, project)
             old = connection.scalar(select(table.c.champion).where(table.c.id == project))
             connection.execute(update(table).where(table.c.id == project).values(champion=version))
             connection.execute(
@@ -111,3 +111,10 @@ class Trainings(Database):
                     new_source="model versions",
                 )
             )
+
+
+def _replace(connection: Connection, project: int, version: str | None, instead_of: str | None) -> bool:
+    """Let a version serve where `instead_of` still does (None: none); returns whether it does."""
+    table = schema.projects
+    compared = and_(table.c.id == project, table.c.champion.is_not_distinct_from(instead_of))
+    return bool(connection.execute(update(table).where(compared).values(champion=version)).rowcount)

@@ -262,7 +262,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     store.update_project(project, pool_synced_at=now, queue_synced_at=now)
     # The network itself is not needed where nothing is to embed; the loop asks for its fingerprint.
     context.backbone = lambda settings: SimpleNamespace(fingerprint="b", problems=())  # type: ignore[method-assign,assignment]
-    context.looked.add(project)  # a worker looks at Label Studio once after its start
+    context.looked[project] = frozenset()  # a worker looks at Label Studio once after its start
     deadline = time.monotonic() + REST_SECONDS
     # Until then what is due after a round, such as the layout of the map, and what a process explains of the training.
     while idle(context, project) or context.trainings.running(project):
