@@ -20,6 +20,7 @@ from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.reconcile.training import check_champion, train
 from cdsel_backend.reconcile.training_process import train_apart
 from cdsel_backend.store.activity import Request
+from cdsel_backend.store.journal import MOST_HOSTS, MOST_SETUP_CALLS
 from cdsel_backend.store.records import Directive, ReadImage
 
 
@@ -242,3 +243,16 @@ def test_an_older_listing_of_a_source_takes_nothing_away_from_a_newer_one(store,
         ("b.png", "1", False),
         ("c.png", "1", False),
     ]
+
+
+def test_calls_of_setup_for_connected_projects_are_kept_however_many_wait(store):
+    """Each is looked at for a quarter of a minute: a script that changes the settings of all projects makes many."""
+    for number in range(1, 61):
+        store.connect_project("http://studio", number)
+    for number in range(1, 200):
+        store.note_setup_call(number, "ours:9090", "")
+    called = [call.source for call in store.setup_calls()]
+    assert called == [*range(1, 61), *range(61, 61 + MOST_SETUP_CALLS)]
+    for number in range(20):
+        store.note_setup_call(7, f"host-{number}", "")
+    assert [call.source for call in store.setup_calls()].count(7) == MOST_HOSTS

@@ -20,7 +20,8 @@ from cdsel_backend.store.rows import columns
 ACCOUNTS_FACT = "accounts by number"  # of Label Studio: each one's e-mail, None where Label Studio names none
 STUDIO_FACT = "label_studio"  # whether Label Studio answers, for /health
 SETUP_CALL = "SETUP_CALL"
-MOST_SETUP_CALLS = 50  # that wait to be looked at: anybody on the network may send more
+MOST_SETUP_CALLS = 50  # of unknown projects that wait to be looked at: anybody on the network may send more
+MOST_HOSTS = 5  # likewise, that one known project was called at
 KEPT_EVENTS = 10_000
 KEPT_SECONDS = 30 * 86400.0
 LISTED_FACT = "listed backend of project {}"  # its address, once Label Studio named it under Settings > Model
@@ -69,14 +70,17 @@ class Journal(Database):
             return int(done.inserted_primary_key[0])  # type: ignore[index]
 
     def note_setup_call(self, source: int, host: str, hostname: str) -> None:
-        """Keep that /setup was called, once for each project and host; not where too many calls wait."""
+        """Keep that /setup was called, once for each project and host; not where too many calls wait.
+
+        Those of projects that are connected are kept, however many these are: each may be a budget that was changed.
+        """
         table, now = schema.events, time.time()
         with writing(self.engine) as connection:
             waiting = _setup_calls(connection)
             same = [call.id for call in waiting if (call.source, call.host) == (source, host)]
             if same:
                 connection.execute(update(table).where(table.c.id.in_(same)).values(received_at=now))
-            elif len(waiting) < MOST_SETUP_CALLS:
+            elif _has_room(connection, source, waiting):
                 connection.execute(
                     insert(table).values(
                         source=None,  # perhaps of no project that we know: nobody else is to find it
@@ -210,6 +214,14 @@ class Journal(Database):
         """A small fact, or none."""
         table = schema.facts
         return self._scalar(select(table.c.value).where(table.c.name == name))
+
+
+def _has_room(connection: Connection, source: int, waiting: Sequence[SetupCall]) -> bool:
+    """Whether another call for a project is kept beside those that are waiting."""
+    known = set(connection.scalars(select(schema.projects.c.pool_project)))
+    if source in known:
+        return sum(call.source == source for call in waiting) < MOST_HOSTS
+    return sum(call.source not in known for call in waiting) < MOST_SETUP_CALLS
 
 
 def _setup_calls(connection: Connection) -> list[SetupCall]:

@@ -83,12 +83,14 @@ class HereTrainings(TrainingProcesses):
             del self.started[project]
             status = 0 if fate == "whole" else -9
             if fate != "before":
-                server, _, number, holder, *killed = arguments
+                server, _, number, holder, *others = arguments
                 trains = target is _main
                 lease = (training_lease if trains else explaining_lease)(number)
-                work = partial(train, killed=killed[0]) if trains else explain
+                killed, requests = others if trains else (False, ())
+                work = partial(train, killed=killed) if trains else explain
                 store = worker.store.under(lease, holder)
                 context = Context(store, server, worker._context(server.label_studio_url).studio)
+                context.looked[number] = frozenset(requests)
                 try:
                     work(context, context.read_state(number))
                 except LeaseLost:
