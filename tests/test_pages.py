@@ -1065,7 +1065,12 @@ def test_a_version_is_promoted_and_rolled_back_from_the_page_with_a_row_in_the_a
     assert f"Roll back to {first}" in client.get(f"/projects/{POOL}/models").text
     assert post(client, "/champion", version=third).status_code == 303
     assert State(store, project).project.champion == third
-    assert f"Roll back to {second}" in client.get(f"/projects/{POOL}/models").text
+    assert post(client, "/champion", before=first).status_code == 303  # of a page that stood open
+    assert State(store, project).project.champion == third
+    page = client.get(f"/projects/{POOL}/models").text
+    assert "Another version came to serve meanwhile: nothing is changed." in page
+    assert f"Roll back to {second}" in page
+    assert f'name="before" value="{second}"' in page
     assert post(client, "/champion").status_code == 303
     assert post(client, "/champion").status_code == 303
     assert State(store, project).project.champion == first

@@ -67,17 +67,23 @@ def models(pool_project: int) -> str:
 
 @pages.post("/projects/<int:pool_project>/champion")
 def change_champion(pool_project: int) -> Response:
-    """Let the version that the form names serve; without one, the one before the champion."""
+    """Let the version that the form names serve; without one, the one before the champion.
+
+    Where that is another by now than the page said (`before`), nothing is done.
+    """
     state = read_state(pool_project)
-    version = request.form.get("version", "")
+    version, before = request.form.get("version", ""), version_before(state)
     try:
         if version:
             promote(state, version, who=who())
-        else:
+        elif request.form.get("before", before) == before:
             version = rollback(state, who=who())
     except NoSuchVersion as fault:
         raise BadRequest(str(fault)) from None
-    flash(f"{version} serves now; before it {state.project.champion or 'none'} did.")
+    if version:
+        flash(f"{version} serves now; before it {state.project.champion or 'none'} did.")
+    else:
+        flash("Another version came to serve meanwhile: nothing is changed.")
     return redirect(url_for("pages.models", pool_project=pool_project), code=303)  # type: ignore[return-value]
 
 
