@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import LABEL_CONFIG
 from world import POOL, QUEUE, World
 
 from cdsel_backend.pool.source import SourceItem
@@ -124,6 +125,28 @@ def test_the_pool_is_looked_at_once_more_after_label_studio_told_of_it(world, lo
         looks.now += 1 + poll
         assert world.step(sync)
     assert looks.taken[3:] == [False] * 3
+
+
+def test_the_pool_is_listed_by_the_labeling_config_that_was_just_read(world, monkeypatch):
+    """Labels that are there are read in another way then, and not only at the look after the next."""
+    newer = LABEL_CONFIG.replace("<Choice ", '<Choice value="newer"/><Choice ', 1)
+    world.store.update_project(world.project, pool_synced_at=1.0)
+    listed = []
+    for name, answer in {
+        "known_project": {"title": "pool", "label_config": newer},
+        "config_in_force": (newer, None),
+        "rename_queues": None,
+        "ensure_webhooks": [],
+        "find_queues": None,
+        "look_up": None,
+    }.items():
+        monkeypatch.setattr(intake, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(intake.connection, "look", lambda *_: False)
+    monkeypatch.setattr(
+        intake, "list_tasks", lambda _, state, space: listed.append(state.project.label_config)
+    )
+    intake.sync_pool(world.context, world.state(), 2.0)
+    assert listed == [newer]
 
 
 def test_a_round_that_is_selected_while_a_model_is_trained_has_a_training_of_its_own(world, monkeypatch):
