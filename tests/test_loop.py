@@ -157,7 +157,9 @@ def test_budget_lowered_and_raised_from_settings_model(client, browser, pool_pro
         answer = save_settings(browser, pool_project.id, bad)
         assert answer.status_code == 400, "Label Studio saved it"
         assert words in answer.text, "its dialog does not say why"
-    assert backend.status(pool_project.id)["budget"] == 2
+    eventually(
+        lambda: backend.status(pool_project.id)["budget"] == 2, "a budget is not obeyed", details=backend.tail
+    )
     change_settings(browser, pool_project.id, '{"budget": 7, "round_size": 4}')
     status = queue_ready(backend, pool_project.id, 7)
     assert (status["labelled"], status["open"], status["problems"]) == (4, 3, [])

@@ -64,7 +64,7 @@ def connect(client, store, server, studio):
     def connect(body=SETUP, *, url=URL):
         studio.lists(int(body["project"].partition(".")[0]), url, body["schema"], body.get("extra_params"))
         answer = client.post("/setup", json=body, headers={"Host": url.partition("://")[2]})
-        connector._next.clear()
+        connector._looked.clear()
         connector.connect(LabelStudio(studio.url, TOKEN))
         return answer
 
@@ -202,7 +202,7 @@ def test_of_several_connections_the_first_is_obeyed_whichever_is_called(store, s
             ]
             params = {**SETUP, "extra_params": studio.backends[5][-1]["extra_params"]}
             assert httpx.post(f"{called}/setup", json=params, timeout=60).status_code == 200
-            connector._next.clear()
+            connector._looked.clear()
             connector.connect(LabelStudio(studio.url, TOKEN))
             state = state_of(store, 5)
             return state.settings.budget, [problem.message for problem in state.problems]
@@ -263,6 +263,31 @@ def test_settings_that_label_studio_saves_long_after_it_called_are_taken(
     connector.connect(api)
     assert state_of(store, 5).settings.budget == 7
     assert store.setup_calls() == []
+
+
+def test_a_new_call_is_looked_at_at_once_while_the_former_is_looked_at_ever_more_rarely(
+    client, connect, store, server, studio, monkeypatch
+):
+    connector, api, clock = Connector(server, store), LabelStudio(studio.url, TOKEN), [time.time()]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    connect()
+    client.post("/setup", json={**SETUP, "extra_params": '{"budget": 7}'})
+
+    def looks():
+        before = len(studio.seen)
+        connector.connect(api)
+        return len(studio.seen) > before
+
+    seconds = []
+    for second in range(13):
+        seconds += [second] * looks()
+        clock[0] += 1.0
+    assert seconds == [0, 1, 2, 4, 8]
+    saved = {**SETUP, "extra_params": '{"budget": 9}'}
+    studio.lists(5, URL, CONFIG, saved["extra_params"])
+    client.post("/setup", json=saved)
+    assert looks()
+    assert state_of(store, 5).settings.budget == 9
 
 
 @pytest.mark.parametrize(

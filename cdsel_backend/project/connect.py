@@ -112,13 +112,25 @@ def _read(extra_params: str) -> object:
         return extra_params
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """The looks for a project: since when, until when, and when the next is due, unless it is called for anew before.
+
+    A call before the end of a look may be Label Studio's own answer to it: asked for its backends, it calls each.
+    """
+
+    since: float
+    until: float
+    again_at: float
+
+
 class Connector:
     """Answers the calls of /setup: looks each project up in Label Studio, a few times, and connects it."""
 
     def __init__(self, server: ServerSettings, store: Store) -> None:
         self._server = server
         self._store = store
-        self._next: dict[int, float] = {}  # project of Label Studio -> not looked for before
+        self._looked: dict[int, _Looked] = {}  # project of Label Studio -> the looks for it
 
     def run(self, stop: threading.Event) -> None:
         """See to the calls until `stop` is set, and now and then to the events that nobody needs any more."""
@@ -150,13 +162,14 @@ class Connector:
         now = time.time()
         for call in self._store.setup_calls():
             calls.setdefault(call.source, []).append(call)
-        self._next = {source: at for source, at in self._next.items() if source in calls}
+        self._looked = {source: looked for source, looked in self._looked.items() if source in calls}
         changed = False
         for source, own in calls.items():
-            if 0 < self._next.get(source, 0.0) - now <= LATEST:  # not where the clock was set back
+            looked = self._looked.get(source)
+            if looked is None or max(call.received_at for call in own) > looked.until:
+                looked = _Looked(since=now, until=now, again_at=now)
+            elif 0 < looked.again_at - now <= LATEST:  # not where the clock was set back
                 continue
-            wait = now - min(call.received_at for call in own)
-            self._next[source] = now + min(max(SOONEST, wait), LATEST)
             try:
                 found = self._look(studio, source, {call.host for call in own})
             except (LabelStudioUnreachable, TokenRefused):
@@ -164,6 +177,9 @@ class Connector:
             except Exception:  # whatever one project holds, the others are connected
                 log.exception("project %s is not connected", source)
                 found = False
+            finally:
+                again_at = now + min(max(SOONEST, now - looked.since), LATEST)
+                self._looked[source] = _Looked(looked.since, until=time.time(), again_at=again_at)
             done = [
                 call for call in own if abs(now - call.received_at) > (SAVE_SECONDS if found else PATIENCE)
             ]
