@@ -119,16 +119,22 @@ def test_many_tests_draw_many_permutations_only_where_one_may_reach():
     """Of 300 encoded variables each would draw 7,200, of 60,000 pairs with a tag 1,440,000."""
     draws = []
 
-    def reached(share):
+    def reached(share, quiet=2):
         def draw(count):
             draws.append(count)
-            return int(share * count) if len(draws) > 1 else 0
+            return int(share * count) if len(draws) > quiet else 0
 
         return draw
 
     assert permutation_p(reached(0), 400, 10, lambda _: True) == 1 / 401
     assert permutation_p(reached(0), 400, 300, lambda count: count == 6800) == 1 / 7201
-    assert draws == [400, 400]
+    assert draws == [400, 100, 300]
+    draws.clear()
+    assert permutation_p(reached(0), 400, 300, lambda _: True) == 1 / 7201
+    assert permutation_p(reached(0.5, quiet=0), 400, 300, lambda _: False) == 51 / 101
+    assert draws == [100, 100]
+    draws.clear()
+    assert permutation_p(reached(0.5, quiet=0), 400, 10, lambda _: False) == 201 / 401
     draws.clear()
     assert permutation_p(reached(0), 400, 300, lambda _: False) == 1 / 7201
     assert sum(draws) == 7200

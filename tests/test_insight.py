@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from threadpoolctl import threadpool_limits
 from cdsel_backend.labels import PRESENCE, Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training import NotEnoughLabels, Pool, TrainingLabels
+from cdsel_backend.training.accuracies import AT_ONCE, accuracies
+from cdsel_backend.training.cells import Cells
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import FEWEST, learning_curve, power_law
 from cdsel_backend.training.labels_saved import labels_saved_sentence, too_few
@@ -161,6 +164,26 @@ def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
     np.testing.assert_array_equal(unseen.probabilities, again.probabilities)
     rare = learning_curve(unseen, Labels(labels[:60], CLASSES), own, labels_now=60, labels_more=16, asked=20)
     assert rare["worth"] == "cannot tell"
+
+
+def test_accuracies_of_many_groups_take_the_memory_of_some():
+    """Of 50,000 labels in 1,000 groups all at once took gigabytes."""
+    rng = np.random.default_rng(0)
+    m, g = 4_000, 1_500
+    level = rng.integers(g, size=m)
+    cells = Cells(tuple(map(str, range(g))), level[:, None] == np.arange(g), np.zeros(g, dtype=np.int64))
+    right = np.where(rng.random((1, 2, m, 1)) < 0.9, rng.integers(2, size=(1, 2, m, 1)), np.nan)
+    items, draws = rng.integers(3, size=(2, m)).astype(float), np.ones((2, 1))
+    tracemalloc.start()
+    found = accuracies(right, cells, items, draws)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 8 * AT_ONCE
+    tested = np.isfinite(right[0, 1, :, 0])
+    for group in (0, 777, g - 1):
+        weight = items[1] * tested * (level == group)
+        expected = (weight * np.nan_to_num(right[0, 1, :, 0])).sum() / weight.sum()
+        assert found[1, 1, group] == pytest.approx(expected)
 
 
 def test_a_real_curve_rises_to_what_all_labels_reach():

@@ -16,7 +16,9 @@ SIGNIFICANT = 0.05  # false discovery rate, or chance of an error where there is
 SMOOTHING = 3.0  # labels' worth of trust in the overall shares of the classes
 _PERMUTATIONS = 1999
 _PER_TEST = 24  # permutations that leave a p-value below .05 / tests within reach, with some room
-_REACHED = 10  # further permutations that reach, after which no more are drawn (Besag and Clifford 1991)
+_REACHED = 10  # permutations that reach, after which no more are drawn (Besag and Clifford 1991)
+_MANY = 50  # tests from which a glance decides where it can: each would else draw the full number
+_GLANCE = 100  # permutations of a glance
 _DENSE = 5.0  # expected count of a cell from which the chi-square distribution holds (Cochran 1954)
 _NEVER = 1e-9  # chance that any of many permutations would reach, below which none is drawn
 
@@ -108,15 +110,20 @@ def permutation_p(
     No p-value lies below 1 / (1 + draws), and adjusting for many tests would lift even that above .05. So where none
     of the `first` draws reached, more are drawn. Only the least p of all can change by that, so a test stays valid.
     Each of many variables would need as many draws as there are tests: where `beyond(count)` says that none of `count`
-    more can reach, they count as drawn, and no more are drawn once enough have reached.
+    more can reach, they count as drawn, and no more are drawn once enough have reached. Of many tests that is asked
+    after a glance, too: most variables are either chance or far from it.
     """
-    count = reached(first)
-    more = max(0, _PER_TEST * tests - first) if count == 0 else 0
-    if more and beyond(more):
-        return 1 / (1 + first + more)
-    drawn = first
-    while drawn < first + more and count < _REACHED:
-        part = min(first, first + more - drawn)
+    most = max(first, _PER_TEST * tests)
+    count = drawn = 0
+    for end in (_GLANCE, first) if tests >= _MANY else (first,):
+        count, drawn = count + reached(end - drawn), end
+        if count == 0 and drawn < most and beyond(most - drawn):
+            return 1 / (1 + most)
+        if count >= _REACHED:
+            break
+    more = count == 0
+    while more and drawn < most and count < _REACHED:
+        part = min(first, most - drawn)
         count, drawn = count + reached(part), drawn + part
     return (1 + count) / (1 + drawn)
 

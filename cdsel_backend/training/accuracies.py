@@ -15,6 +15,9 @@ from cdsel_backend.training.evaluation import MIN_GROUP
 from cdsel_backend.training.ranking import LEAST_OUTCOME
 
 RESAMPLES = 400
+AT_ONCE = (
+    4_000_000  # values of the groups' judgements in memory at once (float64), of which there are a few copies
+)
 Array = NDArray[np.float64]
 
 
@@ -54,13 +57,26 @@ def accuracies(right: Array, cells: Cells, items: Array, draws: Array) -> Array:
     `right` (d, s, m, q) as `rights` gives it. An item weighs the same however many draws tested it. NaN where no item
     of a group was tested.
     """
+    found = np.empty((len(items), right.shape[1], len(cells.names)))
+    # Some groups at a time: of 50,000 labels in 1,000 groups all would take gigabytes.
+    step = max(1, AT_ONCE // (right.shape[1] * right.shape[2]))
+    for start in range(0, len(cells.names), step):
+        part = slice(start, start + step)
+        found[:, :, part] = _accuracies(right, cells.members[:, part], cells.column[part], items, draws)
+    return found
+
+
+def _accuracies(
+    right: Array, members: NDArray[np.bool_], column: NDArray[np.int64], items: Array, draws: Array
+) -> Array:
+    """Return the `accuracies` of g groups: `members` (m, g) of them, `column` (g,) the decision that counts."""
     tested = np.isfinite(right)
     share = 1 / np.maximum(tested.sum(axis=0, keepdims=True), 1)
     won = total = np.zeros(1)
     # Draw by draw: of all at once the arrays would be as large as the draws are many.
     for draw in range(len(right)):
-        inside = cells.members * (tested[draw] * share[0])[:, :, cells.column]  # (s, m, g)
-        wins = np.where(tested[draw], right[draw], 0)[:, :, cells.column] * inside
+        inside = members * (tested[draw] * share[0])[:, :, column]  # (s, m, g)
+        wins = np.where(tested[draw], right[draw], 0)[:, :, column] * inside
         weight = draws[:, draw, None, None]
         won = won + weight * np.einsum("bm,smg->bsg", items, wins, optimize=True)
         total = total + weight * np.einsum("bm,smg->bsg", items, inside, optimize=True)

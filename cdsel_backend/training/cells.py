@@ -38,12 +38,12 @@ def cells_of(labels: Labels, columns: Sequence[Column], least: int) -> Cells:
         for code, level in enumerate(column.levels)
     ] or [("", np.ones(len(labels), dtype=bool))]
     found = [
-        (f"{decision.group(outcome)}{level}", inside & (codes[:, number] == outcome), number)
+        (f"{decision.group(outcome)}{level}", own, number)
         for level, inside in levels
         for number, decision in enumerate(labels.decisions)
         for outcome in range(len(decision.outcomes))
+        if (own := inside & (codes[:, number] == outcome)).sum() >= max(least, 1)
     ]
-    found = [cell for cell in found if cell[1].sum() >= max(least, 1)]
     members = (
         np.stack([cell[1] for cell in found], axis=1) if found else np.zeros((len(labels), 0), dtype=bool)
     )

@@ -56,7 +56,7 @@ def project(pool_project: int) -> str:
     state = read_state(pool_project)
     status = status_of(state)
     acting = [finding for finding in status["confounders"] if finding["acts"]]
-    waiting = [row for row in queue_rows(state) if row.state == "open"][:STRIP]
+    waiting = queue_rows(state, [(row, "open") for row in state.selections if row.item in state.open][:STRIP])
     return render_template(
         "overview.html",
         state=state,

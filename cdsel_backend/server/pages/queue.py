@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import render_template, request
@@ -10,6 +12,7 @@ from cdsel_backend.labels import display_label
 from cdsel_backend.server.pages.blueprint import page_number, pages, read_state, status_of
 from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.store import State
+from cdsel_backend.store.records import Selection
 
 PAGE = 18
 STATES = {
@@ -29,26 +32,28 @@ STATES = {
 def queue(pool_project: int) -> str:
     """A page of the queue, perhaps of one round or one state only."""
     state = read_state(pool_project)
-    every = queue_rows(state)
+    every = queue_states(state)
     wanted, number = request.args.get("state", ""), request.args.get("round", type=int)
-    rows = [
-        row for row in every if (not wanted or row.state == wanted) and (not number or row.round == number)
+    found = [
+        (row, became)
+        for row, became in every
+        if (not wanted or became == wanted) and (not number or row.round == number)
     ]
-    pages_in_all = max(1, -(-len(rows) // PAGE))
+    pages_in_all = max(1, -(-len(found) // PAGE))
     page = min(page_number(), pages_in_all)
-    shown = rows[(page - 1) * PAGE : page * PAGE]
-    counts = {name: sum(row.state == name for row in every) for name in STATES}
+    shown = queue_rows(state, found[(page - 1) * PAGE : page * PAGE])
+    counts = Counter(became for _, became in every)
     return render_template(
         "queue.html",
         state=state,
         status=status_of(state),
         rows=shown,
         tasks=tasks_of(state, [row.item for row in shown]),
-        found=len(rows),
+        found=len(found),
         total=len(every),
         page=page,
         pages_in_all=pages_in_all,
-        counts={name: n for name, n in counts.items() if n},
+        counts={name: counts[name] for name in STATES if counts[name]},
         names=STATES,
         wanted=wanted,
         number=number,
@@ -69,39 +74,37 @@ class QueueRow:
     item: int
 
 
-def queue_rows(state: State) -> list[QueueRow]:
-    """Every selected image in rank order, as the page and the CSV show it."""
-    waiting = {row.item for row in state.waiting}
-    excluded = state.excluded
-    by = {row.item: row.annotator for row in state.annotations if row.label is not None}
-    rows = []
-    for row in state.selections:
-        if row.item in state.labels:
-            became = "labelled"
-        elif row.item in state.undecided:
-            became = "undecided"
-        elif row.item in state.skipped:
-            became = "skipped"
-        elif row.item in state.open:
-            became = "open"
-        elif row.item in state.withdrawn:
-            became = "withdrawn"
-        elif row.item in state.pushed and row.item in state.answered_otherwise:
-            became = "other"
-        elif row.item in excluded:
-            became = "excluded"
-        else:
-            became = "waiting" if row.item in waiting else "elsewhere"
-        rows.append(
-            QueueRow(
-                rank=row.rank,
-                round=row.round,
-                state=became,
-                label=display_label(state.labels[row.item]) if row.item in state.labels else None,
-                annotator=by.get(row.item),
-                reason=row.sentence,
-                drawn_at_random=row.drawn_at_random,
-                item=row.item,
-            )
+def queue_states(state: State) -> list[tuple[Selection, str]]:
+    """Every selected image in rank order, and what became of it (a key of `STATES`)."""
+    # What comes last goes before what comes first.
+    became = dict.fromkeys((row.item for row in state.waiting), "waiting")
+    for name, items in (
+        ("excluded", state.excluded),
+        ("other", state.pushed & state.answered_otherwise),
+        ("withdrawn", state.withdrawn),
+        ("open", state.open),
+        ("skipped", state.skipped),
+        ("undecided", state.undecided),
+        ("labelled", state.labels),
+    ):
+        became.update(dict.fromkeys(items, name))
+    return [(row, became.get(row.item, "elsewhere")) for row in state.selections]
+
+
+def queue_rows(state: State, selected: Sequence[tuple[Selection, str]]) -> list[QueueRow]:
+    """Selected images with what became of each, as the page and the CSV show them."""
+    shown = {row.item for row, _ in selected}
+    by = {row.item: row.annotator for row in state.annotations if row.label is not None and row.item in shown}
+    return [
+        QueueRow(
+            rank=row.rank,
+            round=row.round,
+            state=became,
+            label=display_label(state.labels[row.item]) if row.item in state.labels else None,
+            annotator=by.get(row.item),
+            reason=row.sentence,
+            drawn_at_random=row.drawn_at_random,
+            item=row.item,
         )
-    return rows
+        for row, became in selected
+    ]

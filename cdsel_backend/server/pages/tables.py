@@ -15,7 +15,7 @@ from cdsel_backend.server.pages.blueprint import moment, pages, read_state
 from cdsel_backend.server.pages.confounders import measured_of, mosaics
 from cdsel_backend.server.pages.image_rows import data_columns
 from cdsel_backend.server.pages.models import champion_now, shares_among_labels
-from cdsel_backend.server.pages.queue import QueueRow, queue_rows
+from cdsel_backend.server.pages.queue import QueueRow, queue_rows, queue_states
 from cdsel_backend.server.pages.review import Place, disputed, latest_insight, suspects, tasks_of
 from cdsel_backend.server.people import annotators
 from cdsel_backend.server.status import rounds
@@ -103,7 +103,7 @@ def _pool(state: State) -> Sequence[Cells]:
 
 
 def _queue(state: State) -> Long:
-    every = queue_rows(state)
+    every = queue_rows(state, queue_states(state))
     own = [field.name for field in fields(QueueRow)]
     return Long(
         [*own, "tasks", "pool_task", *data_columns(state.store, [row.item for row in every])],
