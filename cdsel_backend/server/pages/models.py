@@ -69,7 +69,7 @@ def models(pool_project: int) -> str:
 def change_champion(pool_project: int) -> Response:
     """Let the version that the form names serve; without one, the one before the champion.
 
-    Where that is another by now than the page said (`before`), nothing is done.
+    Where that is another by now than the page showed (`before`), nothing is done.
     """
     state = read_state(pool_project)
     version, before = request.form.get("version", ""), version_before(state)
