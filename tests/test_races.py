@@ -98,7 +98,7 @@ def test_a_training_process_answers_what_was_asked_before_it_was_started(world, 
 
 
 @pytest.mark.parametrize("behind", [0.0, 30.0])
-def test_the_pool_is_looked_at_once_more_after_label_studio_told_of_it(world, looks, behind):
+def test_the_pool_is_looked_at_once_more_after_an_event_about_it(world, looks, behind):
     """It tells of an import before others can see it; and the web server may run by a clock that is behind ours."""
     poll = world.server.poll_seconds
 
