@@ -121,10 +121,10 @@ def permutation_p(
             return 1 / (1 + most)
         if count >= _REACHED:
             break
-    more = count == 0
-    while more and drawn < most and count < _REACHED:
-        part = min(first, most - drawn)
-        count, drawn = count + reached(part), drawn + part
+    if count == 0:
+        while drawn < most and count < _REACHED:
+            part = min(first, most - drawn)
+            count, drawn = count + reached(part), drawn + part
     return (1 + count) / (1 + drawn)
 
 

@@ -64,8 +64,10 @@ def sync(context: Context, state: State) -> bool:
     handled = [event.id for event in events if event.action not in REQUESTS]
     context.store.handle_events(handled, None if before is None else _brought(before, _known(state)))
     context.looked[project.id] = frozenset(event.id for event in events)
-    if due.pool:
-        (context.unsettled.add if due.again else context.unsettled.discard)(project.id)
+    if due.again:
+        context.unsettled.add(project.id)
+    elif due.pool:
+        context.unsettled.discard(project.id)
     return True
 
 
@@ -170,9 +172,8 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     context.store.update_project(
         project.id, title=found["title"], label_config=label_config, least_labels=least_labels(found)
     )
-    state = context.read_state(
-        project.id
-    )  # by the labeling config of now, which says what is to be listed again
+    # By the labeling config of now, which says what is to be listed again.
+    state = context.read_state(project.id)
     note_offer(context.store, project.id, space.classes, now)
     if not project.pool_synced_at and is_queue_of_outside_pool(context.studio, found, space):
         context.store.update_project(project.id, queue_project=project.pool_project)

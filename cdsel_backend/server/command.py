@@ -54,10 +54,8 @@ def serve(host: str, port: int, threads: int, no_worker: bool, insecure: bool, v
             "listen on 127.0.0.1 (--insecure starts all the same: anybody who reaches the port may then change all)"
         )
     check_port(host, port)
-    from cdsel_backend.server.machine_checkup import (
-        check_file_system,
-        check_login,
-    )  # slow to load: not for --help
+    # Slow to load: not for --help.
+    from cdsel_backend.server.machine_checkup import check_file_system, check_login
 
     # A proxy on this machine lets the network in where only this machine is listened to.
     login = check_login(server, (server.public_url, server.dashboard_url))

@@ -109,9 +109,8 @@ def _leave_read_only(context: ExceptionContext) -> None:
     if getattr(fault, "sqlstate", None) == READ_ONLY or "readonly database" in str(fault):
         context.is_disconnect = True
         cursor = getattr(context.execution_context, "cursor", None)
-        if (
-            cursor is not None
-        ):  # with a statement left open SQLite's connection stays, and new ones are like it
+        # With a statement left open SQLite's connection stays, and new ones are like it.
+        if cursor is not None:
             cursor.close()
 
 

@@ -15,9 +15,7 @@ from cdsel_backend.training.evaluation import MIN_GROUP
 from cdsel_backend.training.ranking import LEAST_OUTCOME
 
 RESAMPLES = 400
-AT_ONCE = (
-    4_000_000  # values of the groups' judgements in memory at once (float64), of which there are a few copies
-)
+AT_ONCE = 4_000_000  # values (float64) of the groups' judgements in memory at once, in a few copies
 Array = NDArray[np.float64]
 
 

@@ -75,7 +75,7 @@ class QueueRow:
 
 
 def queue_states(state: State) -> list[tuple[Selection, str]]:
-    """Every selected image in rank order, and what became of it (a key of `STATES`)."""
+    """Every selected image in rank order, and its state (a key of `STATES`)."""
     # What comes last goes before what comes first.
     became = dict.fromkeys((row.item for row in state.waiting), "waiting")
     for name, items in (
@@ -92,7 +92,7 @@ def queue_states(state: State) -> list[tuple[Selection, str]]:
 
 
 def queue_rows(state: State, selected: Sequence[tuple[Selection, str]]) -> list[QueueRow]:
-    """Selected images with what became of each, as the page and the CSV show them."""
+    """Selected images with the state of each, as the page and the CSV show them."""
     shown = {row.item for row, _ in selected}
     by = {row.item: row.annotator for row in state.annotations if row.label is not None and row.item in shown}
     return [
