@@ -32,9 +32,10 @@ class PlayedStudio:
 
     def answer(self, method: str, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
         parts = [part for part in path.split("/") if part]
-        if parts[:2] == ["api", "ml"]:
-            number = int(query["project"][0])
-            return (200, self.backends.get(number, [])) if number in self.projects else (404, {})
+        if parts[:2] == ["api", "projects"] and parts[3:] == ["model-versions"]:
+            number = int(parts[2])
+            found = {"static": [], "live": self.backends.get(number, [])}
+            return (200, found) if number in self.projects else (404, {})
         if parts[:2] == ["api", "projects"] and len(parts) == 3:
             found = self.projects.get(int(parts[2]))
             return (200, found) if found else (404, {})

@@ -370,10 +370,11 @@ def test_a_backend_behind_basic_auth_gets_its_events(client, project):
         assert len(events) == 2  # TASKS_CREATED, ANNOTATION_CREATED
         assert all(headers["authorization"] == pair for _, _, headers in events)
         called = len(seen)
-        assert [known["url"] for known in client.backends_known(project) or ()] == [row["url"]]
-        assert len(seen) == called, "no backend is called for it"
+        (listed,) = client.backends(project)
+        assert [listed[key] for key in ("url", "title", "extra_params")] == [url, "cdsel", '{"budget": 60}']
+        assert len(seen) == called, "the list called a backend, so Label Studio saved the row anew"
         client.request("DELETE", f"/api/ml/{backend}")
-        assert client.backends_known(project) == []
+        assert client.backends(project) == []
 
 
 def test_local_storage_is_added_once(client, project, studio):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cdsel_backend.labelstudio.connection import Connection
+from cdsel_backend.labelstudio.errors import RequestRefused
+from cdsel_backend.labelstudio.releases import TESTED
 from cdsel_backend.store.records import Json
 
 
@@ -14,19 +16,21 @@ class Backends(Connection):
     def backends(self, project_id: int) -> list[Json]:
         """The ML backends under a project's Settings > Model: `url`, `extra_params`, `title`, ...
 
-        Label Studio calls /health and /setup of each of them meanwhile.
-        """
-        return list(self.get("/api/ml", {"project": project_id}))
+        Read where Label Studio only reads. Its own list of them, /api/ml, first calls each one and then saves the whole
+        row as it was before the call: an ML backend that an admin removes meanwhile is there again, and settings that
+        are saved meanwhile are lost.
 
-    def backends_known(self, project_id: int) -> list[Json] | None:
-        """What `backends` gives, as Label Studio knows it: it calls none of them, but counts the project's predictions.
-
-        None where it does not say, as old releases may.
+        Raises:
+            RequestRefused: among others, this Label Studio is too old to say.
         """
         asked = {"extended": "true", "include_live_models": "true"}
         found = self.get(f"/api/projects/{project_id}/model-versions/", asked)
-        live = found.get("live") if isinstance(found, dict) else None
-        return None if live is None else list(live)
+        if not isinstance(found, dict) or found.get("live") is None:
+            raise RequestRefused(
+                f"Label Studio at {self.url} does not say which ML backends project {project_id} has: upgrade it to "
+                f"{TESTED[0]} or newer"
+            )
+        return list(found["live"])
 
     def connect_backend(
         self,

@@ -114,13 +114,9 @@ def _read(extra_params: str) -> object:
 
 @dataclass(frozen=True)
 class _Looked:
-    """The looks for a project: since when, until when, and when the next is due, unless it is called for anew before.
-
-    A call before the end of a look may be Label Studio's own answer to it: asked for its backends, it calls each.
-    """
+    """The looks for a project: since when, and when the next is due, unless /setup is called anew before."""
 
     since: float
-    until: float
     again_at: float
 
 
@@ -166,8 +162,8 @@ class Connector:
         changed = False
         for source, own in calls.items():
             looked = self._looked.get(source)
-            if looked is None or max(call.received_at for call in own) > looked.until:
-                looked = _Looked(since=now, until=now, again_at=now)
+            if looked is None or max(call.received_at for call in own) > looked.since:
+                looked = _Looked(since=now, again_at=now)
             elif 0 < looked.again_at - now <= LATEST:  # not where the clock was set back
                 continue
             try:
@@ -179,7 +175,7 @@ class Connector:
                 found = False
             finally:
                 again_at = now + min(max(SOONEST, now - looked.since), LATEST)
-                self._looked[source] = _Looked(looked.since, until=time.time(), again_at=again_at)
+                self._looked[source] = _Looked(looked.since, again_at)
             done = [
                 call for call in own if abs(now - call.received_at) > (SAVE_SECONDS if found else PATIENCE)
             ]

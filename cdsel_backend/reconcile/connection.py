@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 
 from cdsel_backend.labelstudio.client import RequestRefused
 from cdsel_backend.project.connect import instance_at
@@ -13,7 +12,6 @@ from cdsel_backend.reconcile.notices import say
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import LISTED_FACT
 from cdsel_backend.store.problems import DISCONNECTED
-from cdsel_backend.store.records import Json
 
 REMOVED, BACK = "BACKEND_REMOVED", "BACKEND_CONNECTED_AGAIN"  # actions of events
 
@@ -21,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def glance(context: Context, state: State) -> bool:
-    """`look`, where Label Studio's list differs from what is known; of each poll the one request, and a small one."""
+    """`look`, where Label Studio's list differs from what is known: one small request a poll, and nobody is called."""
     seen = context.store.fact(LISTED_FACT.format(state.project.id))
     if seen is None:
         return False
-    known = _addresses(context.studio.backends_known, state.project.pool_project)
-    if known is None or (seen in known) != state.disconnected:
-        return False  # where it does not say, the look at the pool asks in another way
+    listed = _addresses(context, state.project.pool_project)
+    if listed is None or (seen in listed) != state.disconnected:
+        return False
     return look(context, state)
 
 
@@ -40,7 +38,7 @@ def look(context: Context, state: State) -> bool:
     if not state.project.backend_url and not context.server.public_url:
         return False  # nobody connected us yet
     fact = LISTED_FACT.format(project)
-    listed = _addresses(context.studio.backends, pool)
+    listed = _addresses(context, pool)
     if listed is None:
         return False
     there = next((url for url in listed if _is_ours(context, state, url)), None)
@@ -60,18 +58,18 @@ def look(context: Context, state: State) -> bool:
     return True
 
 
-def _addresses(backends: Callable[[int], Sequence[Json] | None], pool: int) -> list[str] | None:
-    """The addresses of a project's ML backends, without a slash at their ends; None where Label Studio does not say.
+def _addresses(context: Context, pool: int) -> list[str] | None:
+    """The addresses of a project's ML backends, without a slash at their ends; None where it may not be asked.
 
     Raises:
         LabelStudioUnreachable, TokenRefused: it could not be asked.
     """
     try:
-        listed = backends(pool)
+        listed = context.studio.backends(pool)
     except RequestRefused as fault:
         log.debug("project %s: its ML backends cannot be listed: %s", pool, fault)
         return None
-    return None if listed is None else [str(backend["url"]).rstrip("/") for backend in listed]
+    return [str(backend["url"]).rstrip("/") for backend in listed]
 
 
 def _is_ours(context: Context, state: State, url: str) -> bool:
