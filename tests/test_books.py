@@ -250,3 +250,38 @@ def test_a_second_backend_stands_aside_until_it_may_take_over(studio, pool, tmp_
         first.client.request("DELETE", f"/api/ml/{one['id']}")
     again(first)
     assert "owner" not in first.go_on().project.problems
+
+
+def test_a_copied_data_folder_becomes_another_backend_and_stands_aside(studio, pool, tmp_path):
+    answering = {"status": "UP", "model_class": "x"}
+
+    def answer(request, _body):
+        return 200, json.dumps(answering).encode()
+
+    with serve(answer) as (url, _):
+        first = Desk(studio, pool, tmp_path / "a", address=url)
+        first.store.note_start()
+        name = first.store.instance()
+        answering |= {"instance": name, "start": first.store.start()}
+        first.client.connect_backend(pool, url, "first")
+        first.go_on()
+        again(first)
+        assert first.store.instance() == name
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+        for task in first.tasks():
+            first.submit(task)
+        copy = Desk(studio, pool, tmp_path / "b", address=url)
+        copy.store.note_start()
+        assert not reconcile(copy.context, copy.project)
+        assert copy.store.instance() != name
+        (said,) = copy.state().project.problems["owner"]
+        assert f"It answers at {url}" in said
+        first.go_on()
+        again(copy)
+        named = [task["data"]["cdsel_item"] for task in first.tasks()]
+        assert len(named) == len({*named}) == 12
+    # While the first one is started anew, and afterwards, the copy waits, too.
+    again(copy)
+    assert f"It does not answer at {url}" in copy.state().project.problems["owner"][0]
+    again(first)
+    assert "owner" not in first.state().project.problems

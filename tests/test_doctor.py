@@ -126,7 +126,8 @@ def test_a_bad_token_is_told(environment, token):
     (row,) = found["Label Studio"]
     assert (row["level"], status) == ("problem", 1)
     assert "LABEL_STUDIO_API_KEY" in row["message"]
-    assert "Personal Access Token" in row["message"]
+    assert "Personal Access Token" in row["fix"]
+    assert "Personal Access Token" not in row["message"], "the fix is there once"
 
 
 def test_nobody_at_the_address_no_token_and_a_bad_setting(environment):

@@ -292,6 +292,18 @@ def test_undo_of_a_page_that_stood_open_takes_back_no_other_change(client, store
     assert State(store, project).settings.budget == 50
 
 
+def test_a_list_of_hundreds_of_names_is_shortened_where_it_is_a_sentence_and_whole_in_its_control(
+    client, store, project
+):
+    names = [f"field_{number}" for number in range(300)]
+    post(client, "/settings", fields="ignore", ignore=", ".join(names))
+    assert State(store, project).settings.ignore == names
+    page = client.get(f"/projects/{POOL}/settings").text
+    assert page.count("field_11 and 288 more") == 2, "in what was saved, and in the audit"
+    boxes = client.get(f"/projects/{POOL}/settings").text
+    assert page.count("field_200") == boxes.count("field_200"), "only in the control"
+
+
 def test_a_class_with_a_comma_is_one_class(client, store, project):
     config = CONFIG.replace("<Choice ", '<Choice value="cannot tell, blurred"/><Choice ', 1)
     store.update_project(project, label_config=config)

@@ -303,8 +303,25 @@ class Connector:
             studio.remove_webhooks(source, f"{former.rstrip('/')}/webhook")
 
 
+@dataclass(frozen=True)
+class Answering:
+    """The server at an address: the backend's id, and the last start on its database (`Store.instance`, `start`).
+
+    Both are "" where it is another server than a backend of ours, the latter also where that is of an older version.
+    """
+
+    instance: str = ""
+    start: str = ""
+
+
 def instance_at(url: str) -> str | None:
     """The id of the backend that answers at an address; "" where another server does, None where nobody does."""
+    found = answering_at(url)
+    return None if found is None else found.instance
+
+
+def answering_at(url: str) -> Answering | None:
+    """The server that answers at an address; None where nobody does."""
     try:
         health = httpx.get(
             f"{url}/health", timeout=HEALTH_TIMEOUT, trust_env=False, verify=certificates()
@@ -312,8 +329,10 @@ def instance_at(url: str) -> str | None:
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
         return None
     except ValueError:
-        return ""
-    return str(health.get("instance") or "") if isinstance(health, dict) else ""
+        return Answering()
+    if not isinstance(health, dict):
+        return Answering()
+    return Answering(str(health.get("instance") or ""), str(health.get("start") or ""))
 
 
 def same_host(url: str, host: str) -> bool:

@@ -3,6 +3,9 @@
 Two that fill one queue would each push beyond the budget. Another backend than the one that the line names stands
 aside, and says so, until an admin lets it take over, or until Label Studio lists no other backend for the project: then
 the data folder was lost, or the backend moved, and nobody else can be at it.
+
+A data folder or database that was copied names the same backend in both copies. The copy of which the address that both
+know as their own does not lead to it becomes another backend.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import logging
 import time
 
 from cdsel_backend.labelstudio.queue_projects import Owner, owner_of
-from cdsel_backend.project.connect import instance_at
+from cdsel_backend.project.connect import answering_at, instance_at
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.queues import write_line
@@ -21,6 +24,7 @@ from cdsel_backend.store.activity import Activity, Request, Step
 CHECK_SECONDS = 60.0  # between looks at the line
 REFUSED_SECONDS = 15.0  # likewise, while another backend has it
 ORIGIN = "owner"
+NOT_OURS_FACT = "addresses of the backend that this one is a copy of"
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ def holds(context: Context, state: State, *, now: bool = False) -> bool:
     age = time.monotonic() - at
     if at and not now and not asked and age < (CHECK_SECONDS if held else REFUSED_SECONDS):
         return held
+    _become_another_where_copied(context, state)
     found = known_project(context.store, context.studio, project.pool_project)
     owner = owner_of(found.get("description") or "")
     refusal = None
@@ -59,14 +64,37 @@ def holds(context: Context, state: State, *, now: bool = False) -> bool:
     return refusal is None
 
 
+def _own_addresses(context: Context, state: State) -> set[str]:
+    known = (context.server.public_url, state.project.backend_url)
+    return {address.rstrip("/") for address in known if address} - set(
+        context.store.fact(NOT_OURS_FACT) or ()
+    )
+
+
+def _become_another_where_copied(context: Context, state: State) -> None:
+    """Take another id where one of our addresses leads to a backend of our id that works on another database."""
+    store = context.store
+    before = store.start()
+    for address in sorted(_own_addresses(context, state)) if before else ():
+        found = answering_at(address)
+        if found is None or not found.start or found.instance != store.instance():
+            continue
+        if found.start not in (before, store.start()):  # it may have been started anew meanwhile
+            store.set_fact(NOT_OURS_FACT, [*(store.fact(NOT_OURS_FACT) or ()), address])
+            log.warning(
+                "this data folder, or its database, is a copy of that of the backend at %s, which runs: this one is "
+                "another backend from here on (%s)",
+                address,
+                store.rename_instance(),
+            )
+
+
 def _refusal(context: Context, state: State, owner: Owner) -> str | None:
     """Why this backend may not take the books of another, as a sentence; None where nobody else can be at it."""
-    own = {
-        address.rstrip("/") for address in (context.server.public_url, state.project.backend_url) if address
-    }
+    own = _own_addresses(context, state)
     pool = state.project.pool_project
-    listed = [str(backend["url"]).rstrip("/") for backend in context.studio.backends(pool)]
-    others = {url: instance_at(url) for url in listed if url not in own}
+    listed = {str(backend["url"]).rstrip("/") for backend in context.studio.backends(pool)}
+    others = {url: instance_at(url) for url in sorted(listed - own)}
     sentence = (
         f"Another backend works for this project (dashboard {owner.dashboard}): this one stands aside, so that no "
         "image is pushed twice or beyond the budget, and nothing is lost. "

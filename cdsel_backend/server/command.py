@@ -137,6 +137,7 @@ def open_once(server: ServerSettings) -> None:
             server.data_dir.chmod(0o700)  # one that an earlier version made lets others read
             store = Store.open(server)
             claim_folder(store, server.data_dir)
+            store.note_start()
             for file in server.data_dir.glob("*.sqlite3*"):
                 file.chmod(0o600)
             store.close()

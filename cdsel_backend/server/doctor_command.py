@@ -115,7 +115,8 @@ def _studio(server: ServerSettings, states: list[State], addresses: list[str]) -
             yield from check_switches(studio, backend)
         yield from _projects(server, studio, own)
     except TokenRefused as fault:
-        yield CheckResult("Label Studio", "problem", str(fault), str(fault).rpartition("; ")[2])
+        message, _, fix = str(fault).rpartition("; ")
+        yield CheckResult("Label Studio", "problem", message, fix)
     except LabelStudioUnreachable as fault:
         fix = "start Label Studio, or set LABEL_STUDIO_URL to the address at which this machine reaches it"
         yield CheckResult("Label Studio", "problem", str(fault), fix)

@@ -53,6 +53,7 @@ def health() -> AnyResponse:
         body["problems"] = problems
     try:
         body["instance"] = service.store.instance()
+        body["start"] = service.store.start()
         body["label_studio"] = service.store.fact(STUDIO_FACT) or {"reachable": None, "problem": None}
     except SQLAlchemyError:
         pass  # which is one of the problems

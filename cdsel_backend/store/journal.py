@@ -26,7 +26,7 @@ KEPT_EVENTS = 10_000
 KEPT_SECONDS = 30 * 86400.0
 LISTED_FACT = "listed backend of project {}"  # its address, once Label Studio named it under Settings > Model
 REPEATS_FACT = "repeated images of project {}"  # how many images of its pool another task shows, too
-SECRET_FACT, INSTANCE_FACT = "session_secret", "instance"
+SECRET_FACT, INSTANCE_FACT, START_FACT = "session_secret", "instance", "start"
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,19 @@ class Journal(Database):
     def instance(self) -> str:
         """Which server this is, as /health says: no secret."""
         return str(self.fact(INSTANCE_FACT) or self.first_fact(INSTANCE_FACT, secrets.token_hex(8)))
+
+    def rename_instance(self) -> str:
+        """Be another server from here on, as where another one runs on a copy of this database; returns its name."""
+        self.set_fact(INSTANCE_FACT, secrets.token_hex(8))
+        return self.instance()
+
+    def note_start(self) -> None:
+        """Keep that a program begins to work on this database: one that works on a copy of it has another start."""
+        self.set_fact(START_FACT, secrets.token_hex(8))
+
+    def start(self) -> str:
+        """The last start of a program on this database, as /health says; "" before the first."""
+        return str(self.fact(START_FACT) or "")
 
     def fact(self, name: str) -> Any:
         """A small fact, or none."""

@@ -8,6 +8,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.phrases import form
+
 FEWEST = 20  # images that two people labelled, below which no kappa is given
 DRAWS = 400
 
@@ -64,7 +66,10 @@ def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, s
     agree = int((first[:images] == second[:images]).all(axis=1).sum())
     found: Agreement = {"images": images, "agree": agree, "kappa": None, "interval": None}
     if images < FEWEST:
-        found["sentence"] = f"not known yet: {images} of {FEWEST} images needed were labelled by two people"
+        were = form(images, "was", "were")
+        found["sentence"] = (
+            f"not known yet: {images} of {FEWEST} images needed {were} labelled by two people"
+        )
         return found
     varying = [
         column

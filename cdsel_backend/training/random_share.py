@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.labels import Labels
-from cdsel_backend.phrases import number_of
+from cdsel_backend.phrases import form, number_of
 
 FEWEST = 15
 """Labels of the random share, below which nothing is estimated: as for a group of the held-out labels."""
@@ -95,7 +95,8 @@ def pool_estimates(share: RandomShare, labels: Labels, probabilities: NDArray[np
     n = int(share.drawn.sum())
     answer: PoolEstimates = {"n": n, "error": None, "prevalence": None}
     if n < FEWEST:
-        return {**answer, "sentence": f"Too few yet: {n} of the {FEWEST} labels needed were drawn by chance."}
+        drawn = f"{n} of the {FEWEST} labels needed {form(n, 'was', 'were')} drawn by chance"
+        return {**answer, "sentence": f"Too few yet: {drawn}."}
     kind, classes = labels.kind, labels.classes
     shown = kind.shows(labels.values, len(classes))
     prevalence: dict[str, Estimate] = {}

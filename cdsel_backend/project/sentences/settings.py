@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from cdsel_backend.labels.pace import FEWEST_TIMES
 from cdsel_backend.phrases import form, number_of
 from cdsel_backend.settings import ProjectSettings, Refusal
 from cdsel_backend.store import State
 
 LONGEST_VALUE = 120  # letters of a value in a sentence
+NAMES_SHOWN = 12  # of a list
 _SETTINGS = ", ".join(ProjectSettings.model_fields)
 
 
-def _brief(value: object) -> str:
-    """A value as it was written, or its beginning."""
-    text = repr(value)
+def _brief(text: str) -> str:
+    """A text, or its beginning."""
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} …"
 
 
@@ -21,9 +23,9 @@ def refused(refusal: Refusal) -> str:
     """That a setting is refused, why, and what is in force instead."""
     if not refusal.known:
         hint = f"did you mean {refusal.near!r}?" if refusal.near else f"they are {_SETTINGS}"
-        return f"{refusal.layer}: there is no setting {_brief(refusal.name)} ({hint})"
+        return f"{refusal.layer}: there is no setting {_brief(repr(refusal.name))} ({hint})"
     stays = "the value below it" if refusal.stays is None else repr(refusal.stays)
-    said = f"{refusal.name} = {_brief(refusal.value)}"
+    said = f"{refusal.name} = {_brief(repr(refusal.value))}"
     return f"{refusal.layer}: {said} is refused ({refusal.reason}); {stays} stays"
 
 
@@ -42,16 +44,27 @@ def source_name(source: str) -> str:
 
 
 def value_text(value: object) -> str:
-    """A setting's value as an admin would say it."""
+    """A setting's value as an admin would say it; of a long list, or a long text, the beginning."""
     if value is None:
         return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
+        return _names(value)
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {amount}" for name, amount in value.items()) or "none"
-    return str(value)
+        return _names(quotas(value))
+    return _brief(str(value))
+
+
+def quotas(value: Mapping[str, object]) -> list[str]:
+    """Quotas as an admin types them."""
+    return [f"{name}: {amount}" for name, amount in value.items()]
+
+
+def _names(names: Sequence[object]) -> str:
+    text = ", ".join(_brief(str(name)) for name in names[:NAMES_SHOWN])
+    more = len(names) - NAMES_SHOWN
+    return f"{text} and {more:,} more" if more > 0 else text or "none"
 
 
 def overruled(state: State, name: str) -> str | None:

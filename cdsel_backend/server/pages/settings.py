@@ -16,6 +16,7 @@ from cdsel_backend.project.sentences.settings import (
     budget_in_hours,
     lowering,
     overruled,
+    quotas,
     refused,
     value_text,
 )
@@ -235,7 +236,7 @@ def _text(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.15g}"
     if isinstance(value, dict):
-        return value_text(value) if value else ""
+        return ", ".join(quotas(value))
     return value
 
 
