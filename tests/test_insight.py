@@ -253,9 +253,7 @@ def test_error_and_prevalence_of_the_pool_are_told_once_there_are_enough():
     )
     assert few["error"] is None
     assert few["sentence"] == "Too few yet: 10 of the 15 labels needed were drawn by chance."
-    one = pool_estimates(
-        RandomShare(np.ones(n, int), np.arange(n) == 0, 1000), Labels(labels, CLASSES), said
-    )
+    one = pool_estimates(RandomShare(np.ones(n, int), np.arange(n) == 0, 1000), Labels(labels, CLASSES), said)
     assert one["sentence"] == "Too few yet: 1 of the 15 labels needed was drawn by chance."
     enough = pool_estimates(
         RandomShare(np.ones(n, int), np.ones(n, bool), 1000), Labels(labels, CLASSES), said

@@ -67,9 +67,7 @@ def _compare(first: NDArray[np.int64], second: NDArray[np.int64], images: int, s
     found: Agreement = {"images": images, "agree": agree, "kappa": None, "interval": None}
     if images < FEWEST:
         were = form(images, "was", "were")
-        found["sentence"] = (
-            f"not known yet: {images} of {FEWEST} images needed {were} labelled by two people"
-        )
+        found["sentence"] = f"not known yet: {images} of {FEWEST} images needed {were} labelled by two people"
         return found
     varying = [
         column
