@@ -8,12 +8,15 @@ import shutil
 import pytest
 from click.testing import CliRunner
 from desk import Desk, account, make_pool
+from sqlalchemy import update
 from test_client import serve
 
 from cdsel_backend.cli import main
 from cdsel_backend.reconcile.books import deleted_tasks
 from cdsel_backend.reconcile.loop import reconcile
+from cdsel_backend.store import schema
 from cdsel_backend.store.activity import Step
+from cdsel_backend.store.database import writing
 
 ANN, BOB = "ann@books.org", "bob@books.org"
 
@@ -285,3 +288,30 @@ def test_a_copied_data_folder_becomes_another_backend_and_stands_aside(studio, p
     assert f"It does not answer at {url}" in copy.state().project.problems["owner"][0]
     again(first)
     assert "owner" not in first.state().project.problems
+
+
+def test_labels_that_label_studio_lost_in_a_restore_stay_until_their_tasks_are_labelled_anew(
+    studio, pool, tmp_path
+):
+    desk = Desk(studio, pool, tmp_path)
+    desk.go_on()
+    first, second, *_ = desk.tasks()
+    for task in (first, second):
+        desk.submit(task)
+    before = desk.look().labels
+    assert len(before) == 2
+    # The first one's annotation was made a long time after the backup that Label Studio now is.
+    (gone, deleted) = (task["annotations"][0]["id"] for task in desk.tasks()[:2])
+    late = {"updated_at": "2100-01-01T00:00:00.000000Z"}
+    with writing(desk.store.engine) as connection:
+        connection.execute(update(schema.labels).where(schema.labels.c.annotation == gone).values(late))
+    for annotation in (gone, deleted):
+        desk.client.delete_annotation(annotation)
+    state = desk.look()
+    (kept,) = state.labels.items()
+    assert kept in before.items()
+    assert desk.look().labels == state.labels
+    (said,) = desk.said("LABELS_KEPT")
+    assert "1 label of the queue" in said
+    desk.submit(first, "malignant")
+    assert desk.look().labels == {kept[0]: "malignant"}

@@ -18,7 +18,8 @@ from sqlalchemy.exc import InternalError, OperationalError
 from cdsel_backend.cli import main
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.command import check_port
-from cdsel_backend.server.machine_checkup import check_file_system
+from cdsel_backend.server.inbox import Inbox
+from cdsel_backend.server.machine_checkup import check_connections, check_file_system
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import FACT, MARKER, OtherFolder, claim_folder
@@ -179,7 +180,31 @@ def test_postgresql_is_connected_to_so_that_firewalls_and_poolers_do_no_harm(new
     store.close()
 
 
-def test_a_database_that_takes_no_changes_is_named_and_taken_up_again(new_postgresql, tmp_path):
+def test_an_account_that_may_have_few_connections_is_named_with_the_fix(new_postgresql, tmp_path):
+    url = new_postgresql()
+    name = make_url(url).database
+    ask(url, "CREATE ROLE few LOGIN CONNECTION LIMIT 1", f"ALTER DATABASE {name} OWNER TO few")
+    few = make_url(url).set(username="few").render_as_string()
+    store = Store(few, tmp_path)
+    found = check_connections(store)
+    assert (found.level, "allows this account 1 connection at once" in found.message) == ("problem", True)
+    assert "CONNECTION LIMIT" in found.fix
+    with store.engine.connect():
+        environment = {"CDSEL_DATABASE_URL": few, "CDSEL_DATA_DIR": str(tmp_path)}
+        command = CliRunner().invoke(main, ["pool", "stats"], env=environment)
+        assert "too many connections for role" in command.output
+        assert "let PostgreSQL allow more connections" in command.output
+        with pytest.raises(OperationalError) as failed:
+            Store(few, tmp_path)
+        assert sentence(failed.value).startswith("the database takes no more connections")
+    store.close()
+    assert check_connections(Store(url, tmp_path)).level == "ok"
+
+
+def test_a_database_that_takes_no_changes_is_named_and_taken_up_again(new_postgresql, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Inbox.add, "__kwdefaults__", {"wait": 60.0}
+    )  # so that the answer says what came of it
     url = new_postgresql()
     store = Store(url, tmp_path)
     store.connect_project("http://studio:8080", 1)

@@ -10,11 +10,13 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from backend import eventually
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from world import POOL, World
 
 from cdsel_backend.reconcile.worker import Worker
+from cdsel_backend.server import health
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.metrics import HEADLINES, METRICS, metrics_table
 from cdsel_backend.settings import ServerSettings
@@ -93,6 +95,23 @@ def test_a_full_disk_and_a_database_that_is_gone_are_seen(store, tmp_path, monke
     reply = client.get("/health")
     assert (reply.status_code, reply.json["status"]) == (503, "DOWN")
     assert "The database does not answer" in reply.json["problems"][0]
+
+
+def test_a_database_that_hangs_is_seen_at_once_and_keeps_no_request_waiting(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(health, "HANGS_AFTER", 0.0)
+    client, goes_on = client_of(store, tmp_path), threading.Event()
+    monkeypatch.setattr(store, "pulses", lambda: goes_on.wait(60) and [])
+    for _ in range(3):
+        reply = client.get("/health")
+        assert (reply.status_code, reply.json["status"]) == (503, "DOWN")
+        assert "has not answered for" in reply.json["problems"][0]
+    assert sum(thread.name == "health" for thread in threading.enumerate()) == 1
+    reply = client.get("/projects")
+    assert (reply.status_code, "has not answered for" in reply.text) == (503, True)
+    goes_on.set()
+    eventually(lambda: client.get("/health").status_code == 200, "it never went on")
+    eventually(lambda: client.get("/projects").status_code == 200, "it never went on")
 
 
 def test_a_worker_beats_while_it_runs_and_is_forgotten_when_it_ends(store, tmp_path):

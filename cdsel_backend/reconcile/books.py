@@ -2,7 +2,9 @@
 
 Each listing of a queue is compared with what was pushed. A task that was deleted there is withdrawn: its image, if
 nobody labelled it, leaves the budget to another one and is not selected again; the labels that had come from it stay.
-A task that carries a mark of ours and is not in the books, because these were lost or restored, is taken back.
+A task that carries a mark of ours and is not in the books, because these were lost or restored, is taken back. A label
+that is gone from a task which was not changed since belongs to a Label Studio that was restored from an earlier backup:
+it stays.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, named_items, read_mark
 from cdsel_backend.labelstudio.own_config import Kept, ensure_config
 from cdsel_backend.labelstudio.queue_projects import order_problem
+from cdsel_backend.labelstudio.source import read_time
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.phrases import form, number_of, numbered
 from cdsel_backend.project.identity import known_project
@@ -28,7 +31,10 @@ from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json, QueueTask
 
 WITHDRAWN, RETURNED, ADOPTED = "TASKS_WITHDRAWN", "TASKS_RETURNED", "TASKS_TAKEN_BACK"  # actions of events
-CONFIG_KEPT = "CONFIG_KEPT"
+CONFIG_KEPT, LABELS_KEPT = "CONFIG_KEPT", "LABELS_KEPT"
+RESTORED_SECONDS = 60.0
+"""By which an annotation is newer than its task where Label Studio's database is older than the annotation: it notes on
+a task when an annotation of it is made, changed or deleted."""
 MOST_LOOKS = 500
 """Tasks that Label Studio is asked for one by one in one look; the others are due at the next."""
 
@@ -291,8 +297,43 @@ def take_answers(
             (labelled if answered else unlabelled).append(number)
         if item is not None and answered:
             rows += label_rows(number, task["annotations"], item, space)
-    context.store.replace_labels(project, queue, rows, deleted=pairs(state.deleted_tasks))
+    kept = _keep_unlisted(context, state, queue, tasks)
+    context.store.replace_labels(project, queue, rows, deleted=pairs(state.deleted_tasks) | kept)
     return Strangers(labelled, unlabelled, doubles)
+
+
+def _keep_unlisted(context: Context, state: State, queue: int, tasks: Sequence[Json]) -> set[tuple[int, int]]:
+    """The items and tasks of labels that Label Studio lost when it was restored from a backup; says so of new ones."""
+    unanswered = {
+        int(task["id"]): _seconds_of(task.get("updated_at")) for task in tasks if not task.get("annotations")
+    }
+    lost = [
+        row
+        for row in state.annotations
+        if row.source == queue
+        and row.task in unanswered
+        # Numbers below 0 are of those that are kept already.
+        and (row.annotation < 0 or _seconds_of(row.updated_at) - unanswered[row.task] > RESTORED_SECONDS)
+    ]
+    numbers = {row.task or 0 for row in lost if row.annotation > 0}
+    if numbers:
+        count = len(numbers)
+        message = (
+            f"{number_of(count, 'label')} of the queue (project {queue}) {form(count, 'is', 'are')} not in Label "
+            f"Studio any more, and {form(count, 'its task was', 'their tasks were')} not changed since, as after Label "
+            f"Studio was restored from a backup: {form(count, 'it stays', 'they stay')} in this backend, and whoever "
+            f"labels {form(count, 'the task', 'a task')} there anew replaces {form(count, 'it', 'its label')}"
+        )
+        say(context, queue, LABELS_KEPT, numbers, message)
+    return {(row.item, row.task) for row in lost if row.task is not None}
+
+
+def _seconds_of(time: object) -> float:
+    """A time as Label Studio writes it, in seconds; of what is none, one that says nothing."""
+    try:
+        return read_time(str(time)).timestamp()
+    except ValueError:
+        return float("nan")
 
 
 def _tasks(count: int, verb: str = "is") -> str:

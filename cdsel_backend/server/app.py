@@ -49,6 +49,7 @@ def create_app(
     app.before_request(_name_request)
     app.teardown_request(lambda _: name_request(None, None))
     app.before_request(bound_request)
+    app.before_request(_refuse_while_it_hangs)
     app.before_request(admit)
     app.after_request(_harden)
     app.register_error_handler(HTTPException, _explain)
@@ -78,6 +79,14 @@ def _explain(fault: HTTPException) -> Response:
 def _name_request() -> None:
     number = (request.view_args or {}).get("pool_project")
     name_request(secrets.token_hex(4), number if isinstance(number, int) else None)
+
+
+def _refuse_while_it_hangs() -> None:
+    """Let no request wait for a database that hangs: soon all threads would, and none would be left for /health."""
+    if request.endpoint in ("static", "protocol.health"):
+        return
+    if message := Service.current().health.refusal():
+        raise ServiceUnavailable(message, retry_after=10)
 
 
 def _wait(fault: Exception) -> Response:

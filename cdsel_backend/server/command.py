@@ -10,7 +10,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -131,6 +132,8 @@ def _is_loopback(host: str) -> bool:
 
 def open_once(server: ServerSettings) -> None:
     """Make folder and tables before two processes would both do it, and say clearly when that fails."""
+    from cdsel_backend.server.machine_checkup import check_connections  # slow to load: not for --help
+
     try:
         with opening(server):
             server.data_dir.mkdir(parents=True, exist_ok=True)
@@ -138,6 +141,9 @@ def open_once(server: ServerSettings) -> None:
             store = Store.open(server)
             claim_folder(store, server.data_dir)
             store.note_start()
+            connections = check_connections(store)
+            if connections.level != "ok":
+                log.warning("%s: %s", connections.message, connections.fix)
             for file in server.data_dir.glob("*.sqlite3*"):
                 file.chmod(0o600)
             store.close()
@@ -195,7 +201,8 @@ def _web(
 
     start_log(server.log_format, verbose=verbose)
     stopping = _until_told(parent)
-    store = Store.open(server)
+    with _opening_or_end(server):
+        store = Store.open(server)
     connector = Connector(server, store)
     threading.Thread(target=connector.run, args=(stopping,), daemon=True).start()
     app = create_app(server, store, listens_at=host, insecure=insecure)
@@ -209,11 +216,23 @@ def _work(parent: int, server: ServerSettings, verbose: bool) -> None:
     from cdsel_backend.reconcile.worker import Worker
 
     start_log(server.log_format, verbose=verbose)
-    worker = Worker(server)
+    with _opening_or_end(server):
+        worker = Worker(server)
     worker.run(_until_told(parent))
     if worker.turns:  # some hang: the interpreter would wait for their threads
         logging.shutdown()
         os._exit(0)
+
+
+@contextmanager
+def _opening_or_end(server: ServerSettings) -> Iterator[None]:
+    """For what opens the database: where that fails, the log says why, and this process ends and is started again."""
+    try:
+        with opening(server):
+            yield
+    except click.ClickException as fault:
+        log.error("%s", fault.message)
+        raise SystemExit(1) from None
 
 
 def _until_told(parent: int) -> threading.Event:

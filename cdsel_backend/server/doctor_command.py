@@ -79,6 +79,7 @@ def examine() -> Iterator[CheckResult]:
         states = [State(store, project.id) for project in store.projects()] if store is not None else []
         if store is not None:
             yield machine_checkup.check_data_folder(server, store)
+            yield machine_checkup.check_connections(store)
         known = [server.public_url, *(state.project.backend_url for state in states)]
         addresses = list(dict.fromkeys(address.rstrip("/") for address in known if address)) or [USUAL]
         yield machine_checkup.check_login(server, [*addresses, server.dashboard_url])

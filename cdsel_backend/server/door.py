@@ -109,9 +109,12 @@ class Door:
         secret = Service.current().store.secret()
         return hmac.new(secret.encode(), login.encode(), "sha256").hexdigest()[:32]
 
-    def knows_caller(self) -> bool:
-        """Whether this request comes with the login, or none is asked for."""
-        if not self._server.asks_password or self.signed_in():
+    def knows_caller(self, *, by_session: bool = True) -> bool:
+        """Whether this request comes with the login, or none is asked for.
+
+        `by_session`: whether the database can be asked, which knows of the sessions of browsers.
+        """
+        if not self._server.asks_password or (by_session and self.signed_in()):
             return True
         given = _credentials()
         return given is not None and given.type == "basic" and self.is_right(given.username, given.password)

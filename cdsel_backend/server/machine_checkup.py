@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from os import W_OK, access
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
@@ -15,13 +16,16 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cdsel_backend import __version__
 from cdsel_backend.labelstudio.checkup import CheckResult
+from cdsel_backend.phrases import number_of
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import OtherFolder, check_folder
-from cdsel_backend.store.faults import problem_and_fix
+from cdsel_backend.store.faults import MORE_CONNECTIONS, problem_and_fix
 
 MIN_FREE_BYTES, AMPLE_FREE_BYTES = 1 << 30, 5 << 30  # too few to go on; so few that it is said
 MIN_GPU_BYTES = 2 << 30
+MIN_CONNECTIONS, AMPLE_CONNECTIONS = 8, 30
+"""To PostgreSQL: a web server's threads, a worker's, and those of a training keep one each while they ask."""
 MOUNTS = Path("/proc/self/mounts")  # what is mounted where, on Linux
 _NETWORKS = "9p afs beegfs ceph cifs fuse.cephfs fuse.glusterfs fuse.sshfs gpfs lustre nfs nfs4 smb3 smbfs"
 NETWORK_FILE_SYSTEMS = frozenset(_NETWORKS.split())
@@ -126,6 +130,21 @@ def check_database(server: ServerSettings) -> CheckResult:
         )
         return CheckResult("database", "problem", f"{shown}: {message}", fix)
     return check_file_system(server)
+
+
+def check_connections(store: Store) -> CheckResult:
+    """Whether PostgreSQL allows as many connections as are needed; SQLite has no bound."""
+    allowed = store.connections_allowed()
+    if allowed is None:
+        return CheckResult("connections", "ok", "a file: no bound")
+    message = f"PostgreSQL allows this account {number_of(allowed, 'connection')} at once"
+    if allowed >= AMPLE_CONNECTIONS:
+        return CheckResult("connections", "ok", message)
+    level: Literal["problem", "warning"] = "problem" if allowed < MIN_CONNECTIONS else "warning"
+    message += (
+        f": `cdsel serve` needs {MIN_CONNECTIONS}, and up to {AMPLE_CONNECTIONS} where many people use it"
+    )
+    return CheckResult("connections", level, message, MORE_CONNECTIONS)
 
 
 def check_file_system(server: ServerSettings, mounts: Path = MOUNTS) -> CheckResult:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from flask import Blueprint, Response, g, jsonify, redirect, request, url_for
-from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -15,11 +14,9 @@ from cdsel_backend.project.connect import CONNECTIONS, extra_params_refusal, rea
 from cdsel_backend.server.bounds import BODY_BYTES, is_plain, project_number, read_body
 from cdsel_backend.server.door import Door
 from cdsel_backend.server.events import UnreadableEvent, read_event
-from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.inbox import WAIT_SECONDS
 from cdsel_backend.server.service import Service
 from cdsel_backend.store.activity import Request
-from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.problems import DISCONNECTED
 from cdsel_backend.store.records import Project
 
@@ -43,22 +40,16 @@ def health() -> AnyResponse:
     if request.path == "/" and request.accept_mimetypes.best_match(kinds) == "text/html":
         return redirect(url_for("pages.projects"))
     service = Service.current()
-    problems = find_problems(service.server, service.store)
+    found = service.health.look()
     body: dict[str, object] = {
-        "status": "DOWN" if problems else "UP",
+        "status": "DOWN" if found.problems else "UP",
         "model_class": "cdsel",
         "version": __version__,
     }
-    if problems and Door.current().knows_caller():
-        body["problems"] = problems
-    try:
-        body["instance"] = service.store.instance()
-        body["start"] = service.store.start()
-        body["label_studio"] = service.store.fact(STUDIO_FACT) or {"reachable": None, "problem": None}
-    except SQLAlchemyError:
-        pass  # which is one of the problems
-    response = jsonify(body)
-    response.status_code = 503 if problems else 200
+    if found.problems and Door.current().knows_caller(by_session=bool(found.said)):
+        body["problems"] = found.problems
+    response = jsonify(body | found.said)
+    response.status_code = 503 if found.problems else 200
     return response
 
 

@@ -14,6 +14,7 @@ from cdsel_backend.labelstudio.queue import shown_prediction
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.serving import Predictions
 from cdsel_backend.server.bounds import is_id
+from cdsel_backend.server.health import Health
 from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
@@ -32,6 +33,7 @@ class Service:
         self.store = store
         self.serving = Predictions(server, store)
         self.inbox = Inbox(store)
+        self.health = Health(server, store)
 
     @classmethod
     def current(cls) -> Service:

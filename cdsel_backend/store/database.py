@@ -22,6 +22,7 @@ from sqlalchemy import (
     event,
     make_url,
     select,
+    text,
 )
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -50,6 +51,21 @@ POSTGRESQL_OPTIONS: Mapping[str, Any] = {
     "tcp_user_timeout": 30_000,  # milliseconds
 }
 """How PostgreSQL is connected to, where the database's URL does not say otherwise."""
+
+_CONNECTIONS_ALLOWED = text(
+    """
+    SELECT least(
+        CASE WHEN rolconnlimit < 0 OR rolsuper THEN server ELSE rolconnlimit END,
+        CASE WHEN datconnlimit < 0 OR rolsuper THEN server ELSE datconnlimit END,
+        server
+    )
+    FROM pg_roles, pg_database, (
+        SELECT current_setting('max_connections')::int
+            - current_setting('superuser_reserved_connections')::int AS server
+    ) AS bounds
+    WHERE rolname = current_user AND datname = current_database()
+    """
+)
 
 READ_ONLY = "25006"  # PostgreSQL's code of a transaction that may not write, as on a standby
 
@@ -252,6 +268,13 @@ class Database:
         if self._vectors is None:
             raise ArgumentError("this database is no file: name the folder of its vectors, too")
         return self._vectors
+
+    def connections_allowed(self) -> int | None:
+        """How many connections PostgreSQL allows this account at once, in all its programs; None: no bound is known."""
+        if self.engine.dialect.name != "postgresql":
+            return None
+        with reading(self.engine) as connection:
+            return int(connection.scalar(_CONNECTIONS_ALLOWED))
 
     def close(self) -> None:
         """Give the connections back."""

@@ -17,6 +17,11 @@ _FULL_WORDS = ("disk is full", "no space left", "could not extend file")
 _LOCKED = ("database is locked", "locking protocol")
 _NO_RIGHT = "42501"  # PostgreSQL's code: insufficient privilege
 _NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
+_NO_CONNECTION_LEFT = ("too many connections", "too many clients", "connection slots")
+MORE_CONNECTIONS = (
+    "let PostgreSQL allow more connections (ALTER ROLE ... CONNECTION LIMIT, ALTER DATABASE ... CONNECTION LIMIT, or "
+    "its setting max_connections), or end what else holds them"
+)
 
 
 def is_outside(fault: BaseException) -> bool:
@@ -53,6 +58,8 @@ def problem_and_fix(fault: OSError | SQLAlchemyError, folder: Path, database_url
             "network shares have none: set CDSEL_DATA_DIR to a disk of this machine, or CDSEL_DATABASE_URL to "
             "PostgreSQL"
         )
+    if _lacks_connections(fault, reason):
+        return closed, MORE_CONNECTIONS
     if isinstance(fault, DBAPIError) and getattr(fault.orig, "sqlstate", None) == _NO_RIGHT:
         return closed, (
             "let its account own the database and all that is in it, as by ALTER DATABASE ... OWNER TO ..."
@@ -72,6 +79,10 @@ def reason_of(fault: BaseException) -> str:
 def _is_full(fault: BaseException, reason: str) -> bool:
     is_full = isinstance(fault, OSError) and fault.errno in FULL
     return is_full or (is_outside(fault) and any(phrase in reason.lower() for phrase in _FULL_WORDS))
+
+
+def _lacks_connections(fault: BaseException, reason: str) -> bool:
+    return isinstance(fault, OperationalError) and any(phrase in reason for phrase in _NO_CONNECTION_LEFT)
 
 
 def _is_read_only(reason: str) -> bool:
@@ -96,6 +107,11 @@ def sentence(fault: BaseException) -> str:
             f"the database takes no changes ({reason}): see that the account of this program may write where "
             "CDSEL_DATA_DIR or CDSEL_DATABASE_URL says, and that it is no standby; nothing is lost, and the work goes "
             "on by itself"
+        )
+    if _lacks_connections(fault, reason):
+        return (
+            f"the database takes no more connections ({reason}): {MORE_CONNECTIONS}; nothing is lost, and the work "
+            "goes on by itself"
         )
     if isinstance(fault, SQLAlchemyError) and is_outside(fault):
         return (

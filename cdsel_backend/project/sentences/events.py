@@ -28,6 +28,7 @@ WEBHOOKS = {
     "TASKS_CORRECTED": "Tasks got the metadata of the pool",
     "TASKS_MOVED": "Tasks show their images by a new address",
     "TASKS_RETURNED": "Tasks came back",
+    "LABELS_KEPT": "Labels were kept",
     "TASKS_TAKEN_BACK": "Tasks were taken back",
     "CONFIG_KEPT": "A labeling config was changed in Label Studio",
     "IMAGE_HOST_SUSPENDED": "A host of images is left alone for a while",
