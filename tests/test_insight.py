@@ -85,6 +85,16 @@ def test_no_head_is_asked_about_a_patient_it_was_trained_on_where_only_some_imag
     assert abs((said[related].argmax(axis=1) == labels[related]).mean() - 0.5) < 0.15
 
 
+def test_of_many_classes_fewer_heads_are_trained_and_each_label_is_tested_all_the_same(monkeypatch):
+    """Of 500 classes fifty heads took an hour; most of a labeling config's may be nobody's."""
+    vectors, columns, labels, *_ = world(n=120, labelled=90)
+    pool, given = Pool(vectors, columns), TrainingLabels(labels, [*CLASSES, *map(str, range(40))])
+    monkeypatch.setattr("cdsel_backend.training.cross_fit.MANY_CLASSES", 2)
+    found = cross_fit(pool, given)
+    assert found.probabilities.shape[:2] == (5, 3)
+    assert np.isfinite(found.at_full_size()).all()
+
+
 def test_too_few_labels_for_folds_are_told():
     vectors, columns, labels, *_ = world(labelled=4)
     with pytest.raises(NotEnoughLabels, match="too few for 5 folds"):

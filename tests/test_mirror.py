@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from desk import SPACE, Desk, make_pool
+from world import POOL, QUEUE, World, rows_of
 
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.labelstudio.mirroring import due, is_mirrored, mirrored
 from cdsel_backend.labelstudio.queue_projects import owner_of, status_line
 from cdsel_backend.reconcile import mirror as step
+from cdsel_backend.reconcile.context import Context
 
 MALIGNANT = SPACE.result_for("malignant")
 REGIONS = parse_label_space(
@@ -40,7 +42,7 @@ def labelled(state):
     return {items[item]: [label] for item, label in state.labels.items()}
 
 
-def test_labels_of_the_queue_are_mirrored_follow_it_and_are_not_learned_twice(studio, tmp_path):
+def test_labels_of_the_queue_are_mirrored_follow_it_and_are_not_learned_twice(studio, tmp_path, monkeypatch):
     pool = make_pool(studio, images=20)
     desk = Desk(studio, pool, tmp_path / "a", mirror=True, round_size=6)
     state = desk.go_on()
@@ -68,7 +70,9 @@ def test_labels_of_the_queue_are_mirrored_follow_it_and_are_not_learned_twice(st
     assert labelled(fresh.go_on()) == labelled(state)
     assert len(fresh.state().annotations) == len(rows)
     assert annotations(desk) == before
-    # A label that changes, one that is taken back, and a mirrored one that somebody deletes or changes.
+    # A label that changes, one that is taken back, and a mirrored one that somebody deletes or changes; looked at one
+    # by one, as where the others are many.
+    monkeypatch.setattr(step, "ONE_BY_ONE", 1.0)
     (one,) = desk.tasks()[0]["annotations"]
     desk.client.send("PATCH", f"/api/annotations/{one['id']}/", {"result": MALIGNANT})
     (two,) = desk.tasks()[1]["annotations"]
@@ -87,6 +91,64 @@ def test_labels_of_the_queue_are_mirrored_follow_it_and_are_not_learned_twice(st
         (pool, "malignant"),
         (state.project.queue_project, "benign"),
     }
+
+
+class Counting:
+    """Stands for a Label Studio with a queue and a pool; `listed` and `asked` count what it is asked for."""
+
+    def __init__(self):
+        self.projects = {QUEUE: {}, POOL: {}}
+        self.listed, self.asked, self.written = 0, 0, 0
+
+    def tasks(self, project, **_):
+        self.listed += 1
+        return [{"id": task, "annotations": given} for task, given in self.projects[project].items()]
+
+    def task(self, task, project):
+        self.asked += 1
+        return {"id": task, "annotations": self.projects[project].get(task, [])}
+
+    def submit(self, task, result):
+        self.written += 1
+        self.projects[POOL].setdefault(task, []).append({"id": self.written, "result": result})
+
+    def update_annotation(self, annotation, result):
+        (copy,) = (one for (one,) in self.projects[POOL].values() if one["id"] == annotation)
+        copy["result"] = result
+
+
+def test_many_labels_are_listed_once_and_one_that_changes_is_looked_at_alone(tmp_path):
+    """Each forty of 50,000 labels were written after a listing of all: that took days."""
+    world, studio = World(tmp_path, mirror=True), Counting()
+    world.context.studio = studio
+
+    def label(changed=()):
+        at = {item: "2026-01-02" if item in changed else "2026-01-01" for item in world.truth}
+        said = {item: "benign" if item in changed else "malignant" for item in world.truth}
+        rows = rows_of({item: (said[item], at[item]) for item in world.truth})
+        world.store.replace_labels(world.project, QUEUE, [{**row, "task": 900 + row["item"]} for row in rows])
+        studio.projects[QUEUE] = {
+            900 + item: [{"id": item, "result": SPACE.result_for(text)}] for item, text in said.items()
+        }
+
+    label()
+    for written in (40, 80, 120, 160):
+        assert world.step(step.mirror)
+        assert (studio.listed, studio.asked, studio.written) == (2, 0, written)
+    assert not world.step(step.mirror)
+    # Another process of the worker, which knows what the database says.
+    world.context = Context(world.store, world.server, studio)
+    assert not world.step(step.mirror)
+    one = world.store.items(world.project)[7]
+    label({one.id})
+    assert world.step(step.mirror)
+    assert not world.step(step.mirror)
+    assert (studio.listed, studio.asked) == (2, 2)
+    assert SPACE.label_of(studio.projects[POOL][one.task][0]["result"]) == "benign"
+    # Another worker was at it meanwhile, and did not come to an end.
+    world.store.set_fact(f"mirror of project {world.project}", ["its mark", 0.0])
+    assert not world.step(step.mirror)
+    assert studio.listed == 4
 
 
 def test_what_was_mirrored_is_a_persons_label_in_another_project():

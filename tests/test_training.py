@@ -404,6 +404,15 @@ def test_offsets_of_several_classes_are_those_of_one_class_after_the_other():
     assert (_offset_for(scores, target) == offset - offset.mean()).all()
 
 
+def test_classes_with_a_label_or_two_each_are_no_regression_to_warn_of(recwarn):
+    """A head of hundreds of classes put thousands of lines in the log."""
+    rng = np.random.default_rng(0)
+    labels = np.r_[np.arange(8), np.arange(6), np.full(6, -1)]
+    pool = Pool(rng.normal(size=(20, 8)), [column("site", np.arange(20) % 2)])
+    train_head(pool, TrainingLabels(labels, [str(k) for k in range(8)]))
+    assert not [str(one.message) for one in recwarn if "regression" in str(one.message)]
+
+
 def test_five_hundred_classes_cost_a_head_little():
     """The leads over the best other class, each looked for anew, took two minutes; pairs of classes half a minute."""
     rng = np.random.default_rng(0)

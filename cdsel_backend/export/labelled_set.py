@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,18 +146,31 @@ def _weights(
     return found
 
 
-def results_of(state: State, studio: LabelStudio) -> Mapping[int, Sequence[Json]]:
-    """Item -> the result of the newest annotation that says what counts as its label."""
+def results_of(
+    state: State, studio: LabelStudio, among: Collection[int] | None = None
+) -> Mapping[int, Sequence[Json]]:
+    """Item -> the result of the newest annotation that says what counts as its label.
+
+    `among`: these items alone, whose tasks are asked for one by one; None: all, for which the projects are listed.
+    """
     wanted: dict[tuple[int, int], int] = {}
-    for item in state.labels:
+    tasks: dict[int, set[int | None]] = {}
+    for item in state.labels if among is None else state.labels.keys() & among:
         readings = state.deciding[item]
         agreeing = [row for row in readings if row.label == state.labels[item]] or readings
         newest: Annotation = max(agreeing, key=lambda row: (row.updated_at, row.annotation))
         wanted[newest.source, newest.annotation] = item
+        tasks.setdefault(newest.source, set()).add(newest.task)
     found: dict[int, Sequence[Json]] = {}
-    for source in sorted({source for source, _ in wanted}):
-        for task in studio.tasks(source, with_annotations=True):
-            for annotation in task.get("annotations") or ():
+    for source in sorted(tasks):
+        known = [task for task in tasks[source] if task is not None]
+        listed: Iterable[Json | None]
+        if among is None or len(known) < len(tasks[source]):
+            listed = studio.tasks(source, with_annotations=True, annotated=True)
+        else:
+            listed = (studio.task(task, source) for task in sorted(known))
+        for task in listed:
+            for annotation in (task or {}).get("annotations") or ():
                 item_id = wanted.get((source, int(annotation["id"])))
                 if item_id is not None:
                     found[item_id] = annotation.get("result") or []

@@ -34,6 +34,11 @@ class Due:
     change: Sequence[tuple[int, list[Json]]]
     delete: Sequence[int]
 
+    @property
+    def count(self) -> int:
+        """How many annotations are to be written."""
+        return len(self.create) + len(self.change) + len(self.delete)
+
 
 def mirrored(task: int, result: Sequence[Json], space: LabelSpace) -> list[Json]:
     """The `result` of the annotation that mirrors a `result` of the queue on a task of the pool."""

@@ -59,6 +59,7 @@ class Context:
     """Project -> the events that were open when this process began to look at it in Label Studio last."""
     unsettled: set[int] = field(default_factory=set)
     """Projects whose pool is to be looked at again: see `intake`."""
+    mirrored: dict[int, Any] = field(default_factory=dict)  # see `mirror`
     embedding: dict[str, EmbeddingProcesses] = field(default_factory=dict)  # by the backbone's fingerprint
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))
     steps: dict[int, str] = field(default_factory=dict)  # project -> the step that it is at

@@ -1,14 +1,22 @@
-"""The step that mirrors the labels of the queue into the pool project (setting `mirror`)."""
+"""The step that mirrors the labels of the queue into the pool project (setting `mirror`).
+
+What is to be written is found once, by listing queues and pool, and then written part by part. From then on the images
+alone whose annotations changed are looked at, one by one: to list 50,000 labels costs Label Studio a minute.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from cdsel_backend.export.labelled_set import results_of
 from cdsel_backend.labelstudio.labels import UnknownLabel, space_of
-from cdsel_backend.labelstudio.mirroring import due, mirrored
+from cdsel_backend.labelstudio.mirroring import Due, due, mirrored
 from cdsel_backend.phrases import number_of
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
@@ -19,7 +27,28 @@ ORIGIN = "mirror"
 MOST = 40  # annotations written in one step
 PAUSE_SECONDS = 20.0  # between two looks while labels come in
 LOOK_SECONDS = 86_400.0
-"""Between looks while nothing changes: somebody may have deleted a mirrored annotation."""
+"""Between looks at everything: somebody may have deleted a mirrored annotation."""
+ONE_BY_ONE = 0.01
+"""The share of the images with annotations up to which those that changed are looked at one by one: to ask for a task
+and its copy costs Label Studio about as much as to list a hundred of each."""
+
+Given: TypeAlias = dict[int, list[tuple[object, ...]]]
+"""Item -> what its copy depends on of each of its annotations."""
+
+
+@dataclass
+class Plan:
+    """What this process knows of the copies of a project, and what is still to be written.
+
+    `mark`: what the database says of the copies by then; it says something else where another worker was at them.
+    `common`: what all copies depend on; `given`: the annotations they were planned by; `left`: task of the pool -> what
+    is to be done there.
+    """
+
+    mark: str
+    common: Sequence[object]
+    given: Given
+    left: dict[int, Due] = field(default_factory=dict)
 
 
 def mirror(context: Context, state: State) -> bool:
@@ -33,38 +62,84 @@ def mirror(context: Context, state: State) -> bool:
         if [refusal] != project.problems.get(ORIGIN, [None]):
             store.note_problems(project.id, ORIGIN, [refusal] if refusal else [])
         return False
-    fact, key = f"mirror of project {project.id}", _key(state)
-    known, at = store.fact(fact) or ("", 0.0)
-    if not is_over(at, LOOK_SECONDS if known == key else PAUSE_SECONDS, now):
-        return False
-    wanted, lacking = _wanted(context, state)
+    fact, common, given = f"mirror of project {project.id}", _common(state), _given(state)
+    mark, at = store.fact(fact) or ("", 0.0)
+    # Kept again below: after a fault nobody knows how far it came.
+    plan = context.mirrored.pop(project.id, None)
+    if plan is not None and (plan.mark, plan.common) != (mark, common):
+        plan = None
+    done = mark == _key(common, given) if plan is None else plan.given == given and not plan.left
+    if plan is None and done and not project.problems.get(ORIGIN):
+        plan = Plan(mark, common, given)
+    writes = False
+    if (plan is not None and plan.left) or is_over(at, LOOK_SECONDS if done else PAUSE_SECONDS, now):
+        former = None if is_over(at, LOOK_SECONDS, now) else plan
+        plan = _planned(context, state, former, common, given)
+        if plan is not None and plan.left:
+            # Whoever finds this after a kill, or after another worker, looks at everything.
+            plan.mark = secrets.token_hex(8)
+            store.set_fact(fact, [plan.mark, now])
+            _write(context, plan.left)
+            writes = True
+        if plan is None or not plan.left:
+            mark = _key(common, given)
+            store.set_fact(fact, [mark, now])
+        if plan is not None and not plan.left:
+            plan.mark = mark
+            store.note_problems(project.id, ORIGIN, [])
+    if plan is not None:
+        context.mirrored[project.id] = plan
+    return writes
+
+
+def _planned(
+    context: Context, state: State, plan: Plan | None, common: Sequence[object], given: Given
+) -> Plan | None:
+    """A former plan, if any, brought up to the annotations of now; None where some label cannot be written."""
+    changed = None if plan is None else _changed(plan.given, given)
+    if plan is None or changed is None or len(changed) > ONE_BY_ONE * len(given):
+        plan, changed = Plan("", common, given), None
+    elif not changed:
+        return plan
+    wanted, lacking = _wanted(context, state, changed)
     if lacking:
         problem = (
             f"mirror: {number_of(lacking, 'label is', 'labels are')} not in Label Studio any more, as their queue "
             "was deleted, and cannot be written again (regions, or a class that is gone): nothing is copied into the "
             "pool project, since it would not be complete"
         )
-        store.note_problems(project.id, ORIGIN, [problem])
-        store.set_fact(fact, [key, now])
-        return False
-    pool = project.pool_project
-    listed = context.studio.tasks(pool, with_annotations=True, annotated=True)
-    found = {int(task["id"]): list(task.get("annotations") or ()) for task in listed}
-    steps = due(wanted, found)
-    left = MOST
-    for annotation in steps.delete[:left]:
-        context.studio.delete_annotation(annotation)
-    left -= len(steps.delete[:left])
-    for annotation, result in steps.change[:left]:
-        context.studio.update_annotation(annotation, result)
-    left -= len(steps.change[:left])
-    for task, result in steps.create[:left]:
-        context.studio.submit(task, result)
-    count = len(steps.delete) + len(steps.change) + len(steps.create)
-    if count <= MOST:
-        store.set_fact(fact, [key, now])
-        store.note_problems(project.id, ORIGIN, [])
-    return count > 0
+        context.store.note_problems(state.project.id, ORIGIN, [problem])
+        return None
+    found = _found(context, state, changed)
+    for task in sorted(wanted.keys() | found.keys()):
+        of_task = [{task: known[task]} if task in known else {} for known in (wanted, found)]
+        steps = due(*of_task)
+        if steps.count:
+            plan.left[task] = steps
+        else:
+            plan.left.pop(task, None)
+    plan.given = given
+    return plan
+
+
+def _changed(before: Given, now: Given) -> set[int]:
+    """The items whose annotations are not what they were."""
+    return {item for item in before.keys() | now.keys() if before.get(item) != now.get(item)}
+
+
+def _write(context: Context, left: dict[int, Due]) -> None:
+    """Write what is left, up to `MOST` annotations, and take it out."""
+    count = 0
+    while left and count < MOST:
+        task, steps = next(iter(left.items()))
+        for annotation in steps.delete:
+            context.studio.delete_annotation(annotation)
+        for annotation, result in steps.change:
+            context.studio.update_annotation(annotation, result)
+        for _, result in steps.create:
+            context.studio.submit(task, result)
+        count += steps.count
+        del left[task]
 
 
 def _refusal(state: State) -> str | None:
@@ -77,16 +152,22 @@ def _refusal(state: State) -> str | None:
     return None
 
 
-def _wanted(context: Context, state: State) -> tuple[dict[int, list[Json]], int]:
-    """Task of the pool -> what is to stand there; and how many labels cannot be written any more."""
+def _wanted(
+    context: Context, state: State, among: Collection[int] | None
+) -> tuple[dict[int, list[Json]], int]:
+    """Task of the pool -> what is to stand there; and how many labels cannot be written any more.
+
+    `among`: of these items; None: of all.
+    """
     space, pool = space_of(state), state.project.pool_project
     own = {row.item for row in state.annotations if row.source == pool}
+    asked = state.labels.keys() if among is None else state.labels.keys() & among
     items = {
         number: item
-        for number, item in context.store.items_by_id(state.labels.keys() - own).items()
+        for number, item in context.store.items_by_id(asked - own).items()
         if not item.gone and item.source is None
     }
-    results = results_of(state, context.studio) if items else {}
+    results = results_of(state, context.studio, None if among is None else items.keys()) if items else {}
     wanted: dict[int, list[Json]] = {}
     lacking = 0
     for number, item in items.items():
@@ -101,16 +182,38 @@ def _wanted(context: Context, state: State) -> tuple[dict[int, list[Json]], int]
             lacking += 1
         else:
             # A queue may ask more than the pool (`own_config.py`), and what the pool does not ask cannot stand there.
-            asked = [part for part in result if part.get("from_name") in (None, *space.controls)]
-            wanted[item.task] = mirrored(item.task, asked, space)
+            parts = [part for part in result if part.get("from_name") in (None, *space.controls)]
+            wanted[item.task] = mirrored(item.task, parts, space)
     return wanted, lacking
 
 
-def _key(state: State) -> str:
-    """What the mirrored labels depend on."""
-    rows = sorted(
-        (row.annotation, row.source, row.item, row.label or "", row.updated_at, row.ground_truth)
-        for row in state.annotations
-    )
-    parts = [rows, state.project.label_config, state.settings.learn, state.project.pool_version]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+def _found(context: Context, state: State, among: Collection[int] | None) -> dict[int, list[Json]]:
+    """Task of the pool -> the annotations that stand there; of all tasks that have any, or of those of some items."""
+    pool = state.project.pool_project
+    listed: Iterable[Json]
+    if among is None:
+        listed = context.studio.tasks(pool, with_annotations=True, annotated=True)
+    else:
+        tasks = sorted(item.task for item in context.store.items_by_id(among).values() if item.source is None)
+        listed = filter(None, (context.studio.task(task, pool) for task in tasks))
+    return {int(task["id"]): list(task.get("annotations") or ()) for task in listed}
+
+
+def _common(state: State) -> list[object]:
+    """What all copies depend on."""
+    return [state.project.label_config, state.settings.learn, state.project.pool_version]
+
+
+def _given(state: State) -> Given:
+    """What the copies depend on, by their items."""
+    given: Given = {}
+    for row in state.annotations:
+        parts = row.annotation, row.source, row.label or "", row.updated_at, row.ground_truth
+        given.setdefault(row.item, []).append(parts)
+    return given
+
+
+def _key(common: Sequence[object], given: Given) -> str:
+    """What stands for all that the copies depend on."""
+    text = json.dumps([common, sorted(given.items())])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

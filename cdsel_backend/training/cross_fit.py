@@ -25,6 +25,9 @@ from cdsel_backend.training.splits import grouped_folds
 FOLDS = 5
 SHARES = (0.25, 0.35, 0.5, 0.71, 1.0)  # of the labels of a draw, evenly spaced on a log scale
 FEWEST = 16  # labels of the smallest head of a curve
+MANY_CLASSES = (
+    30  # a head of so many costs what ten of a few do, and its accuracy is averaged over all of them
+)
 _REPEATS = 2
 _UNLABELLED = 2000  # of the pool, for the offsets: a head needs no more to a per cent, and there are fifty
 
@@ -51,8 +54,9 @@ class Unseen:
 def cross_fit(pool: Pool, labels: TrainingLabels, options: TrainingOptions = DEFAULTS) -> Unseen:
     """Train the heads.
 
-    Where a label makes several decisions (a head each) there is one draw a fold and three sizes. The same input gives
-    the same answer. Raises NotEnoughLabels where fewer than `FOLDS` labels may be trained on.
+    Where a label makes several decisions (a head each), or labels name `MANY_CLASSES` and more, there is one draw a
+    fold and three sizes. The same input gives the same answer. Raises NotEnoughLabels where fewer than `FOLDS` labels
+    may be trained on.
     """
     labelled = labels.labelled
     rows = np.flatnonzero(labelled & pool.finite)
@@ -65,11 +69,11 @@ def cross_fit(pool: Pool, labels: TrainingLabels, options: TrainingOptions = DEF
     looked_at = np.concatenate([rows, others[spaced]])
     own, pool, labels = labels.take(rows), pool.take(looked_at), labels.take(looked_at)
     rng = np.random.default_rng(options.seed)
-    one_head = len(own.decisions) == 1
-    shares = SHARES if one_head else SHARES[::2]
+    cheap = len(own.decisions) == 1 and len(np.unique(own.codes)) < MANY_CLASSES
+    shares = SHARES if cheap else SHARES[::2]
     draws: list[NDArray[np.float64]] = []
     sizes: NDArray[np.int64] | None = None
-    for _ in range(_REPEATS if one_head else 1):
+    for _ in range(_REPEATS if cheap else 1):
         fold_of = _folds(own, trainable, rng)
         if sizes is None:
             sizes = _sizes(len(trainable) - int(np.bincount(fold_of[trainable]).max()), shares)

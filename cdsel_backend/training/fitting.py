@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -60,9 +61,12 @@ class Sample:
         from sklearn.linear_model import LogisticRegression  # slow to load
 
         model = LogisticRegression(C=self.c, max_iter=1000)
-        model.fit(
-            np.hstack([self.features, indicators])[used], self.y[used], sample_weight=self.weights[used]
-        )
+        with warnings.catch_warnings():
+            # Hundreds of classes with a label or two each are no regression: the log would hold it a thousand times.
+            warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+            model.fit(
+                np.hstack([self.features, indicators])[used], self.y[used], sample_weight=self.weights[used]
+            )
         every = np.zeros((self.n_classes, r + indicators.shape[1]))
         intercepts = np.full(self.n_classes, -20.0)
         if len(model.classes_) == 2:
