@@ -173,7 +173,11 @@ class _Field:
 
     def by(self, reading: Reading) -> Column:
         """The field as numbers, as a reading has them."""
-        return self.numeric(read_numbers(self.raw, self.values, reading), reading, dated=bool(reading.dates))
+        return self.numeric(self.read(reading), reading, dated=bool(reading.dates))
+
+    def read(self, reading: Reading) -> NDArray[np.float64]:
+        """(n,): the numbers that a reading finds."""
+        return read_numbers(self.raw, self.values, reading)
 
     def numeric(self, found: NDArray[np.float64], reading: Reading | None, *, dated: bool) -> Column:
         """The field as the numbers found (n,), with what is odd or far among its values."""
@@ -216,8 +220,9 @@ def _as_written_numbers(field: _Field) -> Column | None:
     reading = find_reading(texts, clock=clock, month=names_month(field.name))
     if reading is None or (reading.unit == "s" and names_age(field.name)):  # 20s, 30s: decades of life
         return None
-    if reading.dates or reading.times or reading.count(Counter(texts)) > field.plain:
-        return field.by(reading)
+    found = field.read(reading)
+    if reading.dates or reading.times or np.isfinite(found).sum() > field.plain:
+        return field.numeric(found, reading, dated=bool(reading.dates))
     return None
 
 

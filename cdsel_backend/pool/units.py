@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 YEARS = {"days": 1 / 365.25, "weeks": 7 / 365.25, "months": 1 / 12, "years": 1.0}
 _MEANINGS = """
@@ -38,6 +39,7 @@ _UNITS = frozenset(_UNIT_NAMES.split())
 _POWER = re.compile(r"\^?([23])$|([²³])$")
 
 
+@lru_cache(maxsize=4096)
 def unit_of(text: str) -> str | None:
     """Return a known unit in one spelling, "" for none, None for what is no unit."""
     unit = text.strip().rstrip(".").casefold()
