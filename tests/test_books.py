@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import httpx
 import pytest
 from click.testing import CliRunner
 from desk import Desk, account, make_pool
@@ -315,3 +316,38 @@ def test_labels_that_label_studio_lost_in_a_restore_stay_until_their_tasks_are_l
     assert "1 label of the queue" in said
     desk.submit(first, "malignant")
     assert desk.look().labels == {kept[0]: "malignant"}
+
+
+def test_tasks_at_which_label_studio_fails_are_named_and_the_others_go_on(studio, pool, tmp_path):
+    desk = Desk(studio, pool, tmp_path)
+    before = desk.go_on().item_count
+
+    def send(method, path, body):
+        """Send what no client of Python sends: half a character."""
+        headers = {**desk.client.signature(), "Content-Type": "application/json"}
+        return httpx.request(method, f"{studio.url}{path}", content=body, headers=headers, timeout=60)
+
+    bad = json.dumps([{"data": {"image": f"/bad{n}.jpg", "site": "\ud800"}} for n in range(2)])
+    numbers = send("POST", f"/api/projects/{pool}/import?return_task_ids=true", bad).json()["task_ids"]
+    desk.client.import_tasks(pool, [{"data": {"image": "/good.jpg", "site": "north"}}])
+    state = desk.go_on()
+    assert state.item_count == before + 1
+    (said,) = state.project.problems["unreadable tasks"]
+    assert f"2 tasks of project {pool} cannot be read (tasks {numbers[0]}, {numbers[1]})" in said
+    for number in numbers:
+        desk.client.delete_task(number)
+    # A task of the queue whose label is known.
+    task = desk.tasks()[0]
+    desk.submit(task)
+    labels = desk.look().labels
+    # What it answers is the task, at which it fails, but the task has the data by then.
+    send("PATCH", f"/api/tasks/{task['id']}/", json.dumps({"data": {**task["data"], "note": "\ud800"}}))
+    state = desk.look()
+    assert "unreadable tasks" not in state.project.problems
+    assert f"(task {task['id']})" in state.project.problems["unreadable queue tasks"][0]
+    assert state.labels == labels
+    assert not state.withdrawn
+    desk.client.update_task(task["id"], task["data"])
+    state = desk.look()
+    assert "unreadable queue tasks" not in state.project.problems
+    assert state.labels == labels

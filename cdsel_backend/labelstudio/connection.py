@@ -216,6 +216,7 @@ class Connection:
         params: dict[str, Any] | None = None,
         timeout: float = TIMEOUT,
         renewed: bool = False,
+        retries: int | None = None,
     ) -> httpx.Response:
         """One request; every answer but a success is raised as a LabelStudioError.
 
@@ -223,14 +224,17 @@ class Connection:
             method, path, body, params: what is asked; the body is sent as JSON.
             timeout: seconds of one wait.
             renewed: whether it was asked before, with a short-lived token that was refused.
+            retries: after an answer that may be another in a moment; None: as is usual for the method.
         """
         if method != "GET":
             self._permit()
         if is_personal(self._token) and time.monotonic() - self._access.since > ACCESS_SECONDS:
             self.renew_access()
-        response = self._exchange(method, path, body, params, timeout)
+        response = self._exchange(method, path, body, params, timeout, retries)
         if response.status_code == 401 and not renewed and self.renew_access():
-            return self.request(method, path, body, params=params, timeout=timeout, renewed=True)
+            return self.request(
+                method, path, body, params=params, timeout=timeout, renewed=True, retries=retries
+            )
         if response.history and method != "GET":
             # A redirected POST arrives as a GET: nothing was written, whatever the answer says.
             raise RequestRefused(
@@ -244,7 +248,13 @@ class Connection:
         raise self.refusal(f"{method} {path}", response.status_code, reason_of(response))
 
     def _exchange(
-        self, method: str, path: str, body: Any, params: dict[str, Any] | None, timeout: float
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        params: dict[str, Any] | None,
+        timeout: float,
+        retries: int | None,
     ) -> httpx.Response:
         """Send a request, and return what is answered, whatever it is.
 
@@ -252,7 +262,8 @@ class Connection:
             LabelStudioUnreachable, TokenRefused: nothing is answered, or the token was not renewed before.
         """
         # The SDK repeats a request on lost connections and on 408, 409, 429 and 5xx.
-        retries = 0 if method == "POST" else RETRIES
+        if retries is None:
+            retries = 0 if method == "POST" else RETRIES
         options = RequestOptions(timeout_in_seconds=int(timeout), max_retries=retries)
         try:
             with within(PATIENCE * timeout):

@@ -209,7 +209,7 @@ def _place(state: State, placement: Placement, number: int) -> str:
 
 def adopt(studio: LabelStudio, state: State, space: LabelSpace) -> bool:
     """Record tasks of the queues that the books do not know; returns whether any was found."""
-    queues = {name: list(studio.tasks(queue)) for name, queue in state.queues.items()}
+    queues = {name: list(studio.tasks(queue, unreadable=set())) for name, queue in state.queues.items()}
     return adopt_tasks(state, space, queues) > 0
 
 

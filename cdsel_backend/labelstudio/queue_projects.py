@@ -79,7 +79,7 @@ def queues_by_their_tasks(studio: LabelStudio, state: State) -> dict[str, int]:
             or not any(f"${field}" in config for field in QUEUE_LINE)
         ):
             continue
-        first = [task["data"] for task in islice(studio.tasks(number), FIRST_TASKS)]
+        first = [task["data"] for task in islice(studio.tasks(number, unreadable=set()), FIRST_TASKS)]
         by_task = state.store.items_by_task(state.project.id, named_items(first))
         data = next((one for one in first if read_mark(one, by_task, space_of(state)) is not None), None)
         if data is not None:
@@ -94,7 +94,7 @@ def is_queue_of_outside_pool(studio: LabelStudio, project: Json, space: LabelSpa
     in its description names no other queue: an export of them that was imported elsewhere is a pool as any other.
     """
     number, line = int(project["id"]), OUR_LINE.search(project.get("description") or "")
-    first = [task["data"] for task in islice(studio.tasks(number), FIRST_TASKS)]
+    first = [task["data"] for task in islice(studio.tasks(number, unreadable=set()), FIRST_TASKS)]
     marked = [data for data in first if isinstance(data.get("cdsel_key"), str) and named_items([data])]
     if not marked or len(marked) < len(first):
         return False

@@ -98,6 +98,8 @@ class TaskListing(Listing):
 
     items: Iterator[TaskItem]
     total: int
+    unreadable: set[int]
+    """Tasks at which Label Studio fails; they are known once the items are taken."""
 
 
 class LabelStudioPool:
@@ -130,15 +132,17 @@ class LabelStudioPool:
         elif known is not None and known.changed == (newest.changed or known.changed):
             long_ago = time.time() - known.seen_at > OVERLAP.total_seconds()
             mark = replace(known, last=newest.last, settled=known.settled or long_ago)
+        unreadable: set[int] = set()
         return TaskListing(
-            self._items(known, newest),
+            self._items(known, newest, unreadable),
             complete=known is None,
             watermark=json.dumps(astuple(mark)),
             total=newest.total,
+            unreadable=unreadable,
         )
 
-    def _items(self, known: _Watermark | None, newest: Newest) -> Iterator[TaskItem]:
-        tasks = partial(self._studio.tasks, self._project, with_annotations=True)
+    def _items(self, known: _Watermark | None, newest: Newest, unreadable: set[int]) -> Iterator[TaskItem]:
+        tasks = partial(self._studio.tasks, self._project, with_annotations=True, unreadable=unreadable)
         parts = [tasks()] if known is None else []
         if known is not None and not (known.settled and newest.changed == known.changed):
             parts.append(tasks(changed_since=known.since()))

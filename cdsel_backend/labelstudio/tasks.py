@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cdsel_backend.labelstudio import connection
-from cdsel_backend.labelstudio.errors import NotFound, RequestRefused, read_json
+from cdsel_backend.labelstudio.errors import FAILED, NotFound, RequestRefused, read_json
 from cdsel_backend.labelstudio.projects import Projects
-from cdsel_backend.phrases import number_of
+from cdsel_backend.phrases import form, number_of, numbered
 from cdsel_backend.store.records import Json
 
 IMPORT_TIMEOUT = 600.0  # seconds
 IMPORT_CHUNK = 2500
+TASKS_NAMED = 10  # of those at which it fails, in a sentence
+MOST_UNREADABLE = 100  # tasks of a page at which Label Studio fails, before it counts as failing altogether
 # Asking for a few fields is five times faster. Label Studio applies the choice to tasks and to the
 # annotations in them alike: "annotations" alone would give annotations with nothing but an id.
 _ANNOTATION_FIELDS = (
@@ -55,6 +57,7 @@ class Tasks(Projects):
         changed_since: str | None = None,
         annotated: bool = False,
         after: int = 0,
+        unreadable: set[int] | None = None,
     ) -> Iterator[Json]:
         """Every task's `id`, `data`, `created_at`, `updated_at` and, if asked for, `annotations`, in the order of ids.
 
@@ -70,6 +73,10 @@ class Tasks(Projects):
                 annotations were created, changed, deleted or skipped, after it.
             annotated: only tasks with annotations.
             after: only tasks with a higher id.
+            unreadable: where the tasks are put at which Label Studio fails, which are passed over.
+
+        Raises:
+            RequestRefused: also where it fails at a task, and there is no `unreadable`; the message names it.
         """
         fields = ("id", "data", "created_at", "updated_at", *(_ANNOTATION_FIELDS if with_annotations else ()))
         params = {
@@ -85,12 +92,50 @@ class Tasks(Projects):
             since.append(_filter("total_annotations", "greater", "Number", 0))
         last = after
         while True:
-            params["query"] = _query([_filter("id", "greater", "Number", last), *since], "tasks:id")
-            tasks = self.get("/api/tasks/", params)["tasks"]
+            filters = [_filter("id", "greater", "Number", last), *since]
+            params["query"] = _query(filters, "tasks:id")
+            try:
+                tasks = self.get("/api/tasks/", params)["tasks"]
+                ids = [task["id"] for task in tasks]
+            except RequestRefused as fault:
+                if fault.status != FAILED:
+                    raise
+                ids, tasks = self._one_by_one(params, filters)
+                found = set(ids) - {task["id"] for task in tasks}
+                if unreadable is None:
+                    raise RequestRefused(unreadable_message(project_id, found), FAILED) from fault
+                unreadable |= found
             yield from tasks
-            if len(tasks) < connection.PAGE:
+            if len(ids) < connection.PAGE:
                 return
-            last = tasks[-1]["id"]
+            last = ids[-1]
+
+    def _one_by_one(self, params: Mapping[str, Any], filters: Sequence[Json]) -> tuple[list[int], list[Json]]:
+        """The ids of a page at which Label Studio fails, and the tasks that it lists all the same: found by halving.
+
+        Raises:
+            RequestRefused: it fails at more than a few, or at the ids.
+        """
+        only_ids = {name: value for name, value in params.items() if name != "fields"} | {"include": "id"}
+        ids = [int(task["id"]) for task in self.get("/api/tasks/", only_ids)["tasks"]]
+        tasks: list[Json] = []
+        parts, failed = [ids], 0
+        while parts:
+            part = parts.pop()
+            ends = [
+                _filter("id", "greater", "Number", part[0] - 1),
+                _filter("id", "less", "Number", part[-1] + 1),
+            ]
+            asked = {**params, "query": _query([*filters, *ends], "tasks:id")}
+            try:
+                tasks += read_json(self.request("GET", "/api/tasks/", params=asked, retries=0))["tasks"]
+            except RequestRefused as fault:
+                failed += len(part) == 1
+                if fault.status != FAILED or failed > MOST_UNREADABLE:
+                    raise
+                middle = len(part) // 2
+                parts += [half for half in (part[middle:], part[:middle]) if half and len(part) > 1]
+        return ids, tasks
 
     def newest(self, project_id: int) -> Newest:
         """What a project's tasks are like now, in two short requests."""
@@ -184,6 +229,18 @@ class Tasks(Projects):
     def delete_annotation(self, annotation_id: int) -> None:
         """Delete an annotation; one that is gone already is no error."""
         self.delete(f"/api/annotations/{annotation_id}/")
+
+
+def unreadable_message(project: int, tasks: Collection[int]) -> str:
+    """That Label Studio fails at some tasks of a project, and the fix, as a sentence."""
+    count = len(tasks)
+    named, it = numbered("task", sorted(tasks), TASKS_NAMED), form(count, "it", "them")
+    return (
+        f"{number_of(count, 'task')} of project {project} cannot be read ({named}): Label Studio answers 500 wherever "
+        f"{form(count, 'it is', 'they are')} to be shown, as at half a character (\\ud800, a part of an emoji) in the "
+        f"data or an annotation. Give {it} other data, or delete {it}, by Label Studio's API (PATCH or DELETE "
+        f"/api/tasks/{min(tasks)}/): its pages fail, too"
+    )
 
 
 def _filter(field: str, operator: str, kind: str, value: object) -> Json:

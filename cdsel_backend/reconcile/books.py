@@ -20,6 +20,7 @@ from cdsel_backend.labelstudio.own_config import Kept, ensure_config
 from cdsel_backend.labelstudio.queue_projects import order_problem
 from cdsel_backend.labelstudio.source import read_time
 from cdsel_backend.labelstudio.space import LabelSpace
+from cdsel_backend.labelstudio.tasks import unreadable_message
 from cdsel_backend.phrases import form, number_of, numbered
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
@@ -48,7 +49,9 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     changed: list[str | None] = []
     strange: list[str] = []
     edited: list[str] = []
+    failing: list[str] = []
     foreign_tasks: list[NamedTask] = []
+    failing_tasks: list[NamedTask] = []
     edited_tasks: list[NamedTask] = []
     for queue in queues:
         space = space_of(state)
@@ -58,13 +61,17 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
             space = kept.space
             disordered.append(order_problem(queue, kept.found))
             changed.append(kept.problem)
-        tasks = list(context.studio.tasks(queue, with_annotations=True))
+        unreadable: set[int] = set()
+        tasks = list(context.studio.tasks(queue, with_annotations=True, unreadable=unreadable))
+        if unreadable:
+            failing.append(unreadable_message(queue, unreadable))
+            failing_tasks += [NamedTask(queue, task) for task in sorted(unreadable)]
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)
         sentences, found = note_edits(context, state, names[queue], tasks)
         edited += sentences
         edited_tasks += found
-        foreign = take_answers(context, state, queue, tasks, space)
+        foreign = take_answers(context, state, queue, tasks, space, unreadable)
         if state.queue_is_pool and not context.store.sources(project.id, removed=True):
             continue  # whose images they are is known once their source is named again
         strange += foreign.messages(queue, outside=state.queue_is_pool)
@@ -72,6 +79,7 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     if set(queues) == set(state.queues.values()):
         context.store.note_problems(project.id, "foreign", strange, foreign_tasks)
         context.store.note_problems(project.id, "edited tasks", edited, edited_tasks)
+        context.store.note_problems(project.id, "unreadable queue tasks", failing, failing_tasks)
         context.store.note_problems(project.id, "order", [message for message in disordered if message])
         context.store.note_problems(project.id, "queue config", [problem for problem in changed if problem])
         context.store.update_project(project.id, queue_synced_at=now)
@@ -264,11 +272,16 @@ class Strangers:
 
 
 def take_answers(
-    context: Context, state: State, queue: int, tasks: Sequence[Json], space: LabelSpace
+    context: Context,
+    state: State,
+    queue: int,
+    tasks: Sequence[Json],
+    space: LabelSpace,
+    unreadable: Collection[int] = (),
 ) -> Strangers:
     """Take the labels given in one queue, given all its tasks; those of tasks that were deleted there stay.
 
-    Returns the tasks that are none of ours.
+    So do those of tasks at which Label Studio fails (`unreadable`). Returns the tasks that are none of ours.
     """
     project = state.project.id
     pushed = {row.queue_task: row.item for row in state.tasks}
@@ -298,6 +311,11 @@ def take_answers(
         if item is not None and answered:
             rows += label_rows(number, task["annotations"], item, space)
     kept = _keep_unlisted(context, state, queue, tasks)
+    kept |= {
+        (row.item, row.task)
+        for row in state.annotations
+        if row.source == queue and row.task is not None and row.task in unreadable
+    }
     context.store.replace_labels(project, queue, rows, deleted=pairs(state.deleted_tasks) | kept)
     return Strangers(labelled, unlabelled, doubles)
 

@@ -15,14 +15,17 @@ from itertools import islice
 
 from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.source import LabelStudioPool, TaskItem
+from cdsel_backend.labelstudio.tasks import unreadable_message
 from cdsel_backend.project.content_history import remember_tasks
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import PoolTask, State
+from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json
 
 LIST_WHOLE_SECONDS = 86_400.0
 PART = 2000  # tasks taken in together
+UNREADABLE = "unreadable tasks"  # the origin of a problem
 MOST_COUNTS = 200  # requests to find what is gone
 Rows = Callable[[TaskItem, int], Sequence[Json]]
 """A task with annotations, and its item -> rows of the label table."""
@@ -30,11 +33,13 @@ Rows = Callable[[TaskItem, int], Sequence[Json]]
 
 @dataclass(frozen=True)
 class _Listed:
-    """How far the pool was listed: the source's watermark, when it was listed whole, and how its tasks were read."""
+    """How far the pool was listed: the source's watermark, when it was listed whole, how its tasks were read."""
 
     watermark: str = ""
     whole_at: float = 0.0
     reading: str = ""
+    unreadable: Sequence[int] = ()
+    """Tasks at which Label Studio failed: the books may know nothing of them, but it counts them."""
 
 
 def bring_in(context: Context, state: State, space: LabelSpace, rows_of: Rows) -> None:
@@ -53,8 +58,9 @@ def bring_in(context: Context, state: State, space: LabelSpace, rows_of: Rows) -
     again = listed.reading != reading or is_over(listed.whole_at, LIST_WHOLE_SECONDS, now)
     listing = pool.list("" if again else listed.watermark)
     seen = _take_in(context, state, pool, listing.items, rows_of)
+    unreadable = {*listed.unreadable, *listing.unreadable} - seen
     if not listing.complete:
-        known = store.tasks_of_pool(project.id)
+        known = sorted({*store.tasks_of_pool(project.id), *unreadable})
         if len(known) != listing.total:
             few = len(known) <= PART or len(known) < listing.total
             gone = None if few else find_gone(known, pool.count)
@@ -63,13 +69,18 @@ def bring_in(context: Context, state: State, space: LabelSpace, rows_of: Rows) -
                 seen = _take_in(context, state, pool, listing.items, rows_of)
             else:
                 _withdraw(context, state, gone)
+                unreadable -= {*gone}
     if listing.complete:
-        missing = sorted(set(store.tasks_of_pool(project.id)) - seen)
+        unreadable = listing.unreadable
+        missing = sorted(set(store.tasks_of_pool(project.id)) - seen - unreadable)
         # Fewer than Label Studio counts is no whole listing: nothing is taken for deleted.
-        if len(seen) >= listing.total:
+        if len(seen | unreadable) >= listing.total:
             _withdraw(context, state, missing)
         listed = _Listed(whole_at=now)
-    store.set_fact(fact, [listing.watermark, listed.whole_at, reading])
+    messages = [unreadable_message(project.pool_project, unreadable)] if unreadable else []
+    named = [NamedTask(project.pool_project, task) for task in sorted(unreadable)]
+    store.note_problems(project.id, UNREADABLE, messages, named)
+    store.set_fact(fact, [listing.watermark, listed.whole_at, reading, sorted(unreadable)])
 
 
 def find_gone(known: Sequence[int], count: Callable[[int, int], int]) -> list[int] | None:
