@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from cdsel_backend.labelstudio.source import _Watermark
+from cdsel_backend.labelstudio.source import _Watermark, read_time
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.server.pages.blueprint import moment
@@ -71,3 +71,15 @@ def test_the_zones_differ(zone):
     zone("America/St_Johns")
     offsets = {time.localtime(day.replace(tzinfo=timezone.utc).timestamp()).tm_gmtoff for day in DAYS}
     assert len(offsets) == 2, "the clocks were put forward within these days"
+
+
+def test_what_changed_is_asked_for_in_the_zone_in_which_label_studio_writes(zone):
+    """Its filters know no offset: they read a time as one of their own zone, whatever ours is."""
+    zone("Asia/Tokyo")
+    changed = (
+        "2026-03-08T03:00:30.000001-07:00"  # half a minute after the clocks of Los Angeles were put forward
+    )
+    assert _Watermark(changed, 1, 0.0, settled=True).since() == "2026-03-08T03:00:30.000001Z"
+    assert _Watermark(changed, 1, 0.0).since() == "2026-03-08T01:59:30.000001Z"
+    assert _Watermark("2026-03-08T10:00:30.000001Z", 1, 0.0).since() == "2026-03-08T09:59:30.000001Z"
+    assert read_time("2026-03-08T10:00:30.000001") == read_time(changed)

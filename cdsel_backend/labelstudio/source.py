@@ -27,6 +27,8 @@ CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://")
 OVERLAP = timedelta(seconds=60)
 """What was changed so long before the last change that was seen is listed again: a slow transaction of Label Studio's
 writes a time before others can see it."""
+CLOCKS_FORWARD = timedelta(hours=1)
+"""By which a zone other than UTC puts its clocks forward: a time of that hour is read as one an hour later."""
 CLOCK_SLACK = timedelta(seconds=60)
 """Label Studio's present is known to the second, and its database may be on another machine."""
 
@@ -54,9 +56,14 @@ class _Watermark:
             return None
 
     def since(self) -> str:
-        """What was changed after this time is to be listed; written as Label Studio's filters want it."""
-        changed = read_time(self.changed)
-        return _text(changed if self.settled else changed - OVERLAP)
+        """What was changed after this time is to be listed; written as Label Studio's filters want it.
+
+        That is without an offset, in the zone in which Label Studio writes times, its Django's TIME_ZONE.
+        """
+        changed = _read(self.changed)
+        if not self.settled:
+            changed -= OVERLAP + (CLOCKS_FORWARD if changed.utcoffset() else timedelta())
+        return changed.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def is_ahead(self, now: datetime | None) -> bool:
         """Whether it lies after Label Studio's present, whose clock was set back."""
@@ -64,17 +71,18 @@ class _Watermark:
 
 
 def read_time(text: str) -> datetime:
-    """Read a time as Label Studio writes it; before Python 3.11 `fromisoformat` knows no Z.
+    """Read a time as Label Studio writes it.
 
     Raises:
         ValueError: it is none.
     """
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(timezone.utc)
+    return _read(text).astimezone(timezone.utc)
 
 
-def _text(time: datetime) -> str:
-    """Write a time as Label Studio's filters want it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _read(text: str) -> datetime:
+    """Read a time with the offset that it was written with; before Python 3.11 `fromisoformat` knows no Z."""
+    time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,8 @@ class LabelStudioPool:
             known = None
         mark = _Watermark(newest.changed, newest.last, time.time())
         if mark.is_ahead(newest.now) and newest.now is not None:
-            mark = replace(mark, changed=_text(newest.now))
+            zone = _read(newest.changed).tzinfo
+            mark = replace(mark, changed=newest.now.astimezone(zone).isoformat())
         elif known is not None and known.changed == (newest.changed or known.changed):
             long_ago = time.time() - known.seen_at > OVERLAP.total_seconds()
             mark = replace(known, last=newest.last, settled=known.settled or long_ago)
