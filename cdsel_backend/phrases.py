@@ -38,6 +38,13 @@ def numbered(noun: str, numbers: Iterable[int], most: int) -> str:
     return f"{form(len(found), noun)} {', '.join(map(str, found))}"
 
 
+def named_level(variable: str, level: str) -> str:
+    """`site north`; but a level that begins with its variable's name, such as `site 7`, by itself."""
+    rest = level[len(variable) :]
+    repeats = level.casefold().startswith(variable.casefold()) and rest and not rest[0].isalpha()
+    return level if repeats else f"{variable} {level}"
+
+
 def isolated(name: str) -> str:
     """A name inside a sentence: one that is written from right to left leaves the numbers after it where they are."""
     leftward = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdsel_backend.phrases import form, isolated, listed, number_of, numbered
+from cdsel_backend.phrases import form, isolated, listed, named_level, number_of, numbered
 from cdsel_backend.server.pages.blueprint import breakable
 
 ROOT = Path(__file__).parents[1] / "cdsel_backend"
@@ -91,3 +91,18 @@ def test_long_words_are_given_places_to_break_at():
     pieces = f"<wbr>{'c' * 20}".join(["", "", ""])
     assert breakable(f"{'c' * 40} <i>") == f'<span class="long">{pieces[5:]}</span> &lt;i&gt;'
     assert "<b>" not in breakable(f"<b>{'<' * 60}")
+
+
+@pytest.mark.parametrize(
+    ("variable", "level", "named"),
+    [
+        ("site", "north", "site north"),
+        ("site", "site 7", "site 7"),
+        ("Site", "site_7", "site_7"),
+        ("site", "sites", "site sites"),
+        ("sex", "sex", "sex sex"),
+        ("age", "50-60", "age 50-60"),
+    ],
+)
+def test_a_level_that_names_its_variable_says_it_once(variable, level, named):
+    assert named_level(variable, level) == named

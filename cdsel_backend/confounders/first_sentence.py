@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.report import Finding
-from cdsel_backend.phrases import isolated
+from cdsel_backend.phrases import isolated, named_level
 from cdsel_backend.pool.columns import FILE_PREFIX
 
 LEAST = 5  # labels of a level from which its share is given
@@ -41,7 +41,7 @@ def first_sentence(
         return f"{few[0].upper()}{few[1:]}{f'; {plain}' if plain else ''}."
     code, high, low, more, less = shares
     label, highest, lowest = (isolated(text) for text in (classes[code], levels[high], levels[low]))
-    found = f"{_percent(more)} of the labelled images of {name} {highest} are {label}"
+    found = f"{_percent(more)} of the labelled images of {named_level(name, highest)} are {label}"
     found = f"{found}, {_percent(less)} of those of {lowest}"
     return f"{found}{f'; {plain}' if plain else ''}."
 

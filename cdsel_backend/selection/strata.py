@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.phrases import named_level
 from cdsel_backend.pool.columns import joint_codes
 from cdsel_backend.selection.problem import Problem
 
@@ -33,11 +34,13 @@ def partitions(problem: Problem) -> list[Strata]:
     by_name = {column.name: column for column in problem.columns}
     found = []
     for column in problem.columns:
-        names = tuple(f"{column.name} {level}" for level in column.levels)
+        names = tuple(named_level(column.name, level) for level in column.levels)
         found.append(_partition(names, column.codes, problem))
     for first, second in problem.options.pairs:
         a, b = by_name[first], by_name[second]
-        names = tuple(f"{first} {x}, {second} {y}" for x in a.levels for y in b.levels)
+        names = tuple(
+            f"{named_level(first, x)}, {named_level(second, y)}" for x in a.levels for y in b.levels
+        )
         found.append(_partition(names, a.codes * len(b.levels) + b.codes, problem))
     return found
 
@@ -51,7 +54,7 @@ def joint(problem: Problem) -> Strata:
     """Return the partition into all combinations of the columns' levels that occur; a nameless one without columns."""
     codes = joint_codes(problem.columns, len(problem))
     first = np.unique(codes, return_index=True)[1]
-    names = [", ".join(f"{c.name} {c.levels[c.codes[i]]}" for c in problem.columns) for i in first]
+    names = [", ".join(named_level(c.name, c.levels[c.codes[i]]) for c in problem.columns) for i in first]
     return _partition(names, codes, problem)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.labels import Labels
+from cdsel_backend.phrases import named_level
 from cdsel_backend.pool.columns import Column
 
 
@@ -33,7 +34,7 @@ def cells_of(labels: Labels, columns: Sequence[Column], least: int) -> Cells:
     """
     codes = labels.codes
     levels = [
-        (f", {column.name} {level}", column.codes == code)
+        (f", {named_level(column.name, level)}", column.codes == code)
         for column in columns
         for code, level in enumerate(column.levels)
     ] or [("", np.ones(len(labels), dtype=bool))]

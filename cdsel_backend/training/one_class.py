@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cdsel_backend.labels import Labels
-from cdsel_backend.phrases import number_of
+from cdsel_backend.phrases import named_level, number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.offsets import occurs
 from cdsel_backend.training.shares import level_shares
@@ -32,7 +32,7 @@ def one_class_levels(labels: Labels, columns: Sequence[Column]) -> list[str]:
                     continue
                 labelled = number_of(round(counts.sum()), "label is", "labels are")
                 found.append(
-                    f"{column.name} {level}: {counts.max():.0f} of {labelled} "
+                    f"{named_level(column.name, level)}: {counts.max():.0f} of {labelled} "
                     f"{decision.group(int(seen[counts.argmax()]))}. The model takes anything else to be as rare "
                     "there, and hardly ever says so; labels of other classes from there would change that."
                 )
