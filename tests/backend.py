@@ -16,8 +16,13 @@ from typing import Any
 import httpx
 
 from cdsel_backend.demo.process import ServerProcess, local_environment
+from cdsel_backend.labelstudio.trust import certificates
 
 POLL = 2  # seconds between two looks at a Label Studio that did not call
+SOONEST, LATEST = 0.1, 1.0
+"""Seconds between two questions of `eventually`: a tenth of the time that it has waited, within these.
+
+What is asked takes time from what is waited for."""
 
 
 def lasting_port() -> int:
@@ -59,6 +64,11 @@ class Backend:
         self.process.stop()
 
     @property
+    def login(self) -> tuple[str, str] | None:
+        user = self.environment.get("BASIC_AUTH_USER")
+        return (user, self.environment["BASIC_AUTH_PASS"]) if user else None
+
+    @property
     def command(self) -> list[str]:
         serve = [sys.executable, "-m", "cdsel_backend.cli", "serve", "--port", str(self.port)]
         return [*serve, *self.options]
@@ -85,14 +95,19 @@ class Backend:
         os.killpg(self.process.pid, signal.SIGKILL)
         eventually(lambda: not self.process.running, "it was not killed")
 
+    def ask(self, path: str) -> httpx.Response:
+        # Without certificates at hand, they would be read anew for each question, which takes 50 ms of CPU.
+        return httpx.get(self.url + path, timeout=60, auth=self.login, verify=certificates())
+
     def get(self, path: str) -> Any:
-        user = self.environment.get("BASIC_AUTH_USER")
-        auth = (user, self.environment["BASIC_AUTH_PASS"]) if user else None
         try:
-            answer = httpx.get(self.url + path, timeout=10, auth=auth)
+            answer = self.ask(path)
         except httpx.TransportError:
             return None
         return answer.json() if answer.status_code == 200 else None
+
+    def page(self, path: str) -> str:
+        return self.ask(path).text
 
     def status(self, project: int) -> dict[str, Any]:
         return self.get(f"/projects/{project}/status.json") or {}
@@ -105,10 +120,11 @@ def eventually(
     ask: Callable[[], Any], otherwise: str, *, seconds: float = 120.0, details: Callable[[], str] = str
 ) -> Any:
     """Ask until the answer is true, and give it back."""
-    deadline = time.monotonic() + seconds
+    begun = time.monotonic()
     while True:
         answer = ask()
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"{otherwise}\n{details()}"
-        time.sleep(0.2)
+        waited = time.monotonic() - begun
+        assert waited < seconds, f"{otherwise}\n{details()}"
+        time.sleep(min(max(SOONEST, waited / 10), LATEST))

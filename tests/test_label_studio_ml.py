@@ -126,12 +126,9 @@ class Created(LabelStudioMl):
             str(self.port),
         ]
 
-    def get(self, path: str):
-        try:
-            answer = httpx.get(self.url + path, timeout=10, auth=tuple(LOGIN.values()))
-        except httpx.TransportError:
-            return None
-        return answer.json() if answer.status_code == 200 else None
+    @property
+    def login(self) -> tuple[str, str]:
+        return LOGIN["BASIC_AUTH_USER"], LOGIN["BASIC_AUTH_PASS"]
 
 
 def two_rounds(backend: Backend, url: str, client, pool_project) -> None:

@@ -173,7 +173,7 @@ def changes(run: Run) -> None:
         run.expect(lambda status: status["labelled"] == BUDGET - 1, "the deletion did not come")
     with run.check("Start Training"):
         (ours,) = run.client.backends(run.pool.id)
-        train, page = f"/api/ml/{ours['id']}/train", f"{run.backend.url}/projects/{run.pool.id}/activity"
+        train, page = f"/api/ml/{ours['id']}/train", f"/projects/{run.pool.id}/activity"
 
         def trained() -> int:
             return len(run.backend.get("/versions")["versions"])
@@ -188,7 +188,7 @@ def changes(run: Run) -> None:
         run.expect(lambda status: status["waits"], "it never came to rest after the training")
         run.client.request("POST", train, {})
         eventually(
-            lambda: "no label is new" in httpx.get(page, timeout=60).text,
+            lambda: "no label is new" in run.backend.page(page),
             "it is not said that nothing is new",
         )
 

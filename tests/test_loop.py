@@ -8,7 +8,6 @@ import re
 import time
 from collections import Counter
 
-import httpx
 import pytest
 from backend import POLL, Backend, eventually
 from conftest import LABEL_CONFIG
@@ -85,13 +84,13 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, backend
     # The champion answers for the pool, and the queue shows its predictions.
     assert status["champion"] in backend.get("/versions")["versions"]
     # The dashboard says that ten labels cannot answer what it will answer later.
-    models = f"{backend.url}/projects/{pool_project.id}/models"
+    models = f"/projects/{pool_project.id}/models"
     for sentence in (
         r"Not known yet: \d of the 40 labels needed can be trained on",
         r"Too few yet: \d of the 15 labels needed (was|were) drawn by chance",
     ):
         eventually(  # what a training means is worked out when nobody waits for it
-            lambda sentence=sentence: re.search(sentence, httpx.get(models, timeout=60).text), sentence
+            lambda sentence=sentence: re.search(sentence, backend.page(models)), sentence
         )
 
 
@@ -124,7 +123,7 @@ def test_the_labels_that_label_studio_asks_for_hold_back_a_training_until_they_a
         lambda: "4 labels are fewer than the 6" in client.project(pool_project.id)["description"],
         "Label Studio does not show it",
     )
-    page = httpx.get(f"{backend.url}/projects/{pool_project.id}", timeout=60).text
+    page = backend.page(f"/projects/{pool_project.id}")
     assert "4 labels are fewer than the 6" in page
 
     submit_next(client, queue, pool_project.truth)
@@ -173,7 +172,7 @@ def a_removed_backend_is_said_and_goes_on_once_connected_again(client, browser, 
     there = f"Settings &gt; Model of project {pool_project.id}</a> in Label Studio"
 
     def page(name=""):
-        return httpx.get(f"{backend.url}/projects/{pool_project.id}{name}", timeout=60).text
+        return backend.page(f"/projects/{pool_project.id}{name}")
 
     (said,) = eventually(
         lambda: backend.status(pool_project.id)["problems"], "nobody says so", details=backend.tail

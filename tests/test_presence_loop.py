@@ -146,7 +146,7 @@ def test_two_rounds_a_model_and_the_queue_goes_on(
     assert one["model_version"].startswith("cdsel-")
     assert kind != "regions" or one["result"] == []
     for page in PAGES:
-        reply = httpx.get(f"{backend.url}/projects/{pool_project.id}{page}", timeout=60)
+        reply = backend.ask(f"/projects/{pool_project.id}{page}")
         assert reply.status_code == 200, (page, reply.text[:2000])
     assert backend.status(pool_project.id)["problems"] == []
     budget = 2 * ROUND + 4

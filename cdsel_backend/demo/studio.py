@@ -16,6 +16,7 @@ from typing_extensions import Self
 from cdsel_backend.demo.installation import LabelStudioMissing, find_installation
 from cdsel_backend.demo.process import DidNotStart, ServerProcess, free_port, local_environment
 from cdsel_backend.demo.tables import copy_tables
+from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.whole_file import whole_file
 
 __all__ = ["LabelStudioMissing", "LocalStudio"]
@@ -147,7 +148,8 @@ class LocalStudio:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=5, trust_env=False).status_code == 200
+            answer = httpx.get(f"{self.url}/health", timeout=5, trust_env=False, verify=certificates())
+            return answer.status_code == 200
         except httpx.HTTPError:
             return False
 
