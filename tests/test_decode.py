@@ -592,3 +592,17 @@ def test_values_of_many_bits_are_computed_in_parts_as_in_one(monkeypatch):
                 parts = to_eight_bits(values, layout)
             assert parts[1] == whole[1]
             np.testing.assert_array_equal(parts[0], whole[0])
+
+
+@pytest.mark.parametrize("kind", [b"P6", b"P2"])
+def test_a_ppm_file_whose_header_is_megabytes_of_comments_is_refused_at_once(kind):
+    small, long = b"# made by hand\n", b"#" + b"x" * 100_000 + b"\n"
+    raster = b"1 " * 60_000 if kind == b"P2" else bytes(120_000)
+
+    def made(first, second):
+        return kind + b"\n" + first + b"200 200\n" + second + b"255\n" + raster
+
+    assert read_image(made(small, small)).size == (200, 200)
+    for data in (made(long, small), made(small, long), made(b"#\n" * 40_000, small), kind + b" " * 100_000):
+        with pytest.raises(UnreadableImage, match="without a header in its first 64 KiB"):
+            read_image(data)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -347,3 +350,48 @@ def test_of_a_process_that_is_killed_only_its_own_images_are_left(processes, fol
     assert "SIGKILL, as where memory runs out" in " ".join(processes.problems)
     assert "gave nothing for" in " ".join(processes.problems)
     assert processes.stream(partial(opened, folder), left, ahead=10_000) is None
+
+
+CRASHING = """
+import os, signal
+from PIL import Image
+opened = Image.open
+def crash(file, *arguments, **options):
+    if b"crash" in file.getvalue():
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return opened(file, *arguments, **options)
+Image.open = crash
+"""
+PREPARING = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from cdsel_backend.pool.decode_journal import keep_journal
+from cdsel_backend.pool.prepare import Preparation
+folder = Path(sys.argv[1])
+keep_journal(folder / "data")
+prepare = Preparation(np.asarray, known=lambda _: (), once=True, max_pixels=10**6, decoder=None)
+found = {}
+for path in sorted(folder.glob("*.jpg")):
+    ((item, _),), _ = prepare([(path.name, path.read_bytes)])
+    found[path.name] = item.error
+print(json.dumps(found))
+"""
+
+
+def test_a_file_that_ends_its_process_is_refused_by_the_next_one_and_the_others_go_on(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(CRASHING)
+    for name, more in (("1.jpg", b""), ("2.jpg", b"crash"), ("3.jpg", b"")):
+        (tmp_path / name).write_bytes(drawn_jpeg(int(name[0])) + more)
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    command = [sys.executable, "-c", PREPARING, str(tmp_path)]
+    runs = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        for _ in range(3)
+    ]
+    assert [run.returncode for run in runs] == [-signal.SIGSEGV, 0, 0], runs[1].stderr
+    for run in runs[1:]:
+        found = json.loads(run.stdout)
+        assert (found["1.jpg"], found["3.jpg"]) == (None, None)
+        assert "decoding it ends the process (SIGSEGV)" in found["2.jpg"]

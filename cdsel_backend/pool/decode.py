@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ _UNTURNED = ("WEBP",)  # browsers do not apply the EXIF orientation of these
 Image.MAX_IMAGE_PIXELS = None
 # Texts of programs beside a picture, such as XMP, are often larger than Pillow's bound, and it then reads no picture.
 PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # bytes
+LONGEST_PPM_HEADER = 65_536  # bytes: Pillow reads it byte by byte, a comment of 50 MB in 20 s
+_BETWEEN = rb"(?:\s|#[^\r\n]*[\r\n])*"
+_PPM_HEADER = re.compile(
+    rb"(?:P[14](?:%(between)s\d+(?!\d)){2}|P[2356](?:%(between)s\d+(?!\d)){3}|Pf(?:%(between)s[\d.+-]+(?![\d.+-])){3})\s"
+    % {b"between": _BETWEEN}
+)
 _decoding = Room(1536 * 2**20)  # bytes, of all pictures of this process that are decoded at once
 
 
@@ -148,6 +155,11 @@ def _refuse_by_signature(data: bytes) -> None:
         raise UnreadableImage("a pointer of Git LFS, not the image: fetch the images there (git lfs pull)")
     if head.startswith((b"pk\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"rar!")):
         raise UnreadableImage("an archive, or a compressed file: unpack it")
+    is_long_ppm = len(data) > LONGEST_PPM_HEADER and re.match(rb"P[1-6f][\s#]", data)
+    if is_long_ppm and not _PPM_HEADER.match(data[:LONGEST_PPM_HEADER]):
+        raise UnreadableImage(
+            "a PPM file without a header in its first 64 KiB: save it anew, without comments"
+        )
     if not head.strip(b"\0") and not data.strip(b"\0"):
         raise UnreadableImage(
             "the file holds nothing but zeros: it was not copied whole; bring it here again"

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cdsel_backend.pool.decode import UnreadableImage, read_image
+from cdsel_backend.pool.decode_journal import kept_journal
 from cdsel_backend.pool.measures import Measures, measure
 from cdsel_backend.pool.patience import AGAIN_SECONDS, StorageHangs, each_in_time
 from cdsel_backend.pool.source import SourceError
@@ -97,6 +98,9 @@ class Preparation(Generic[K]):
         # Threads may overwrite one another's.
         self._read_seconds = 0.0
         self._whole_chunks = threading.BoundedSemaphore(_AT_ONCE)
+        self._journal = kept_journal()
+        if self._journal is not None:
+            self._journal.collect()
 
     def chunk(self) -> int:
         """Items in one call.
@@ -132,7 +136,14 @@ class Preparation(Generic[K]):
         ]
         shrunk: Sequence[Shrunk | None] = [None] * len(files)
         if self._decoder is not None:
-            shrunk = self._decoder.read(files, max_pixels=self._max_pixels)
+            together = [
+                None if self._is_suspect(item) else data
+                for (item, _), data in zip(fetched, files, strict=True)
+            ]
+            with self._noted(
+                [item for (item, _), data in zip(fetched, together, strict=True) if data is not None]
+            ):
+                shrunk = self._decoder.read(together, max_pixels=self._max_pixels)
         prepared: list[Prepared[K]] = []
         for (item, _), data, there, done in zip(fetched, files, known, shrunk, strict=True):
             pixels = None
@@ -179,7 +190,9 @@ class Preparation(Generic[K]):
     def _decode(self, item: Embedded[K], data: bytes, known: bool) -> NDArray[np.uint8] | None:
         """Decode what the GPU has not, and resize it, unless it is known; fills in what its file says, or an error."""
         try:
-            with _decoding:
+            if self._journal is not None and item.content_hash is not None and self._is_suspect(item):
+                self._journal.try_apart(item.content_hash, data, max_pixels=self._max_pixels)
+            with _decoding, self._noted([item]):
                 begun = time.perf_counter()
                 decoded = read_image(data, max_pixels=self._max_pixels)
                 pixels = None if known else self._resize(decoded.image)
@@ -191,6 +204,15 @@ class Preparation(Generic[K]):
             return None
         item.note, item.measures = decoded.note, measures
         return pixels
+
+    def _is_suspect(self, item: Embedded[K]) -> bool:
+        return self._journal is not None and self._journal.suspects(item.content_hash)
+
+    def _noted(self, items: Sequence[Embedded[K]]) -> AbstractContextManager[None]:
+        """Have the journal know of these items while they are decoded."""
+        if self._journal is None:
+            return nullcontext()
+        return self._journal.decoding([item.content_hash for item in items if item.content_hash is not None])
 
 
 def _fetch(key: K, source: Source) -> tuple[Embedded[K], bytes | None]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cdsel_backend.pool.decode_journal import keep_journal
 from cdsel_backend.pool.embed import EmbeddingStream
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.pool.patience import storages
@@ -126,6 +127,7 @@ def _stream(
         if stream is not None:
             return stream
     source = ProjectPool(context.studio, state)
+    keep_journal(context.server.data_dir)
     return EmbeddingStream(
         backbone,
         ((row, partial(source.read, source_item(row))) for row in _due(store, project, enough)),

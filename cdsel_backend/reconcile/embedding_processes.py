@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdsel_backend.labelstudio.client import studio_at
 from cdsel_backend.logs import start_log
+from cdsel_backend.pool.decode_journal import keep_journal
 from cdsel_backend.pool.processes import EmbeddingProcesses, processes_for
 from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.reconcile.context import Context
@@ -57,6 +58,7 @@ class PoolImages:
         address = (self.server.database_url, str(self.server.vectors_folder))
         if address not in _stores:
             start_log(self.server.log_format)
+            keep_journal(self.server.data_dir)
             _stores[address] = Store.open(self.server)
         store = _stores[address]
         source = ProjectPool(studio_at(self.server, self.studio_url), State(store, self.project))

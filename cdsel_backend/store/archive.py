@@ -29,7 +29,7 @@ from cdsel_backend.whole_file import whole_file
 
 MANIFEST = "manifest.json"
 FORM = 1  # of an archive
-LEFT_OUT = ("compiled", "thumbnails", "layouts")  # made again when they are needed
+LEFT_OUT = ("compiled", "thumbnails", "layouts", "decoding")  # made again when they are needed
 BLOCK = 1 << 20  # bytes read at once
 
 
