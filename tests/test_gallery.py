@@ -37,6 +37,18 @@ def flashed(client, answer):
     return re.search(r'<div class="note" role="status"><p>(.*?)</p>', page)[1]
 
 
+def test_a_class_is_called_what_the_labeling_config_calls_it(client, store, project):
+    items = embedded(store, project, n=4)
+    push(store, project, items)
+    label(store, project, {items[0]: '["a"]', items[1]: "cat"})
+    config = CONFIG.replace("<Choice ", "<Choice value='[\"a\"]'/><Choice ", 1)
+    for known, shown in ((CONFIG, "a"), (config, '["a"]')):
+        store.update_project(project, label_config=known)
+        for page in ("gallery", "queue"):
+            text = html.unescape(client.get(f"/projects/{POOL}/{page}").text)
+            assert re.findall(r'<span class="tag[^"]*">([^<]*a[^<]*)</span>', text) == [shown, "cat"], page
+
+
 def test_every_facet_filters_and_the_csv_holds_exactly_what_is_filtered(client, store, project):
     items = embedded(store, project, n=12)
     push(store, project, items[:5])

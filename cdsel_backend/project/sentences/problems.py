@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from cdsel_backend.labels import display_label
 from cdsel_backend.phrases import listed, number_of, numbered
+from cdsel_backend.project.label_text import label_reader
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item
 
@@ -43,7 +43,8 @@ def conflicting_labels(state: State) -> list[str]:
     names = [
         f"task {row.task}" if row.source is None else str(row.key) for row in map(rows.__getitem__, labelled)
     ]
-    texts = [display_label(text) for text in dict.fromkeys(state.labels[item] for item in labelled)]
+    read = label_reader(state)
+    texts = [read(text) for text in dict.fromkeys(state.labels[item] for item in labelled)]
     return [
         f"{number_of(len(conflicts), 'picture is', 'pictures are')} in the pool several times, byte for byte, and "
         f"labelled differently, such as {listed(names, TASKS_SHOWN)} ({listed(texts, TASKS_SHOWN)}): correct or delete "

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from flask import render_template, request
 
-from cdsel_backend.labels import display_label
 from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.project.label_text import label_reader
 from cdsel_backend.project.view import seconds_of
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.gallery import SHOWN, address
@@ -66,7 +66,7 @@ def image(pool_project: int, item: int) -> str:
         readings=[
             (
                 name_of(given.annotator, names) + (", as ground truth" if given.ground_truth else ""),
-                display_label(str(given.label)),
+                label_reader(state)(str(given.label)),
             )
             for given in state.readings.get(item, ())
         ],
@@ -116,7 +116,7 @@ def history(state: State, item: Item) -> list[Happening]:
         if given.item == item.id:
             name = name_of(given.annotator, names)
             if given.label is not None:
-                message = f"Labelled {display_label(given.label)} by {name}"
+                message = f"Labelled {label_reader(state)(given.label)} by {name}"
                 message += ", marked as ground truth" if given.ground_truth else ""
             elif given.question is not None:
                 message = f"Another question was answered by {name}"

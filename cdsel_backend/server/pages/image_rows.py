@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cdsel_backend.labels import display_label
+from cdsel_backend.project.label_text import label_reader
 from cdsel_backend.server.facets import VARIABLE
 from cdsel_backend.server.pages.image_search import FoundImages
 from cdsel_backend.server.people import name_of, names_of
@@ -69,14 +69,14 @@ def image_rows(found: FoundImages, ids: Sequence[int]) -> Iterator[ImageRow]:
     """What is known of some images, in their order; only their items are read, and not all at once."""
     state = found.state
     chosen = {row.item: row for row in state.selections}
-    names = names_of(state)
+    names, read = names_of(state), label_reader(state)
     for part in chunks(ids):
         items = state.store.items_by_id(part)
         for item, levels in zip(part, found.levels_of(part), strict=True):
             if item in items:
                 yield ImageRow(
                     items[item],
-                    display_label(state.labels[item]) if item in state.labels else None,
+                    read(state.labels[item]) if item in state.labels else None,
                     tuple(name_of(row.annotator, names) for row in state.readings.get(item, ())),
                     chosen.get(item),
                     levels,

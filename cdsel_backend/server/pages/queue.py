@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flask import render_template, request
 
-from cdsel_backend.labels import display_label
+from cdsel_backend.project.label_text import label_reader
 from cdsel_backend.server.pages.blueprint import page_number, pages, read_state, status_of
 from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.store import State
@@ -94,13 +94,14 @@ def queue_states(state: State) -> list[tuple[Selection, str]]:
 def queue_rows(state: State, selected: Sequence[tuple[Selection, str]]) -> list[QueueRow]:
     """Selected images with the state of each, as the page and the CSV show them."""
     shown = {row.item for row, _ in selected}
+    read = label_reader(state)
     by = {row.item: row.annotator for row in state.annotations if row.label is not None and row.item in shown}
     return [
         QueueRow(
             rank=row.rank,
             round=row.round,
             state=became,
-            label=display_label(state.labels[row.item]) if row.item in state.labels else None,
+            label=read(state.labels[row.item]) if row.item in state.labels else None,
             annotator=by.get(row.item),
             reason=row.sentence,
             drawn_at_random=row.drawn_at_random,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cdsel_backend.labels import display_label, label_names
+from cdsel_backend.labels import label_names
+from cdsel_backend.project.label_text import label_reader
 from cdsel_backend.server.people import disagreements
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
@@ -78,13 +79,13 @@ def suspects(state: State) -> list[SuspectLabel]:
 
 def disputed(state: State) -> list[Dispute]:
     """Images that annotators label differently."""
-    found = disagreements(state)
+    found, read = disagreements(state), label_reader(state)
     tasks = tasks_of(state, list(found))
     return [
         Dispute(
             item,
-            display_label(state.labels[item]),
-            [(who, display_label(label)) for who, label in readings],
+            read(state.labels[item]),
+            [(who, read(label)) for who, label in readings],
             tasks[item],
         )
         for item, readings in found.items()
