@@ -108,7 +108,7 @@ class DecodeJournal:
             ).returncode
         except subprocess.TimeoutExpired:
             status = -signal.SIGALRM
-        if status >= 0:  # what is wrong with it otherwise is said where it is decoded
+        if status >= 0:  # whatever else is wrong with it comes out where it is decoded
             with self._guard:
                 self._suspects.discard(digest)
             return

@@ -35,7 +35,7 @@ class Found:
     """What is amiss, as sentences, and what /health says besides: nothing where the database does not answer."""
 
     problems: Sequence[str]
-    said: dict[str, Any]
+    facts: dict[str, Any]
 
 
 class Health:

@@ -46,9 +46,9 @@ def health() -> AnyResponse:
         "model_class": "cdsel",
         "version": __version__,
     }
-    if found.problems and Door.current().knows_caller(by_session=bool(found.said)):
+    if found.problems and Door.current().knows_caller(by_session=bool(found.facts)):
         body["problems"] = found.problems
-    response = jsonify(body | found.said)
+    response = jsonify(body | found.facts)
     response.status_code = 503 if found.problems else 200
     return response
 
