@@ -20,6 +20,7 @@ _REACHED = 10  # permutations that reach, after which no more are drawn (Besag a
 _MANY = 50  # tests from which a glance decides where it can: each would else draw the full number
 _GLANCE = 100  # permutations of a glance
 _DENSE = 5.0  # expected count of a cell from which the chi-square distribution holds (Cochran 1954)
+_CELLS_AT_ONCE = 4_000_000  # of drawn tables in memory
 _NEVER = 1e-9  # chance that any of many permutations would reach, below which none is drawn
 
 
@@ -92,7 +93,13 @@ def independence_p(table: NDArray[np.int64], rng: np.random.Generator, tests: in
     margins = scipy.stats.random_table(table.sum(axis=1), table.sum(axis=0))
 
     def reached(count: int) -> int:
-        return int((_chi_square(margins.rvs(count, random_state=rng)) >= least).sum())
+        found = 0
+        # Some at a time: of 50 levels and 500 classes all would take a gigabyte and more.
+        step = max(1, _CELLS_AT_ONCE // table.size)
+        for start in range(0, count, step):
+            drawn = margins.rvs(min(step, count - start), random_state=rng)
+            found += int((_chi_square(drawn) >= least).sum())
+        return found
 
     def beyond(count: int) -> bool:
         expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
