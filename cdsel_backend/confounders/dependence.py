@@ -40,18 +40,23 @@ def partial_dependence(
     total = float((scores**2).sum())
     if total <= 0:
         return 0.0, 1.0
+    # Permuted among items of one label, the pairs of label and level, and how many have each, stay as they are.
+    _, pairs, counts = np.unique(labels * (codes.max() + 1) + codes, return_inverse=True, return_counts=True)
+    movable = [items for items in strata if len(items) > 1]
     shares = np.empty(_PERMUTATIONS + 1)
-    shuffled = codes.copy()
+    shuffled = pairs.copy()
     for i in range(len(shares)):
-        shares[i] = sum(_between(scores[items], shuffled[items]) for items in strata) / total
-        for items in strata:
-            shuffled[items] = codes[rng.permutation(items)]
+        shares[i] = _between(scores, shuffled, counts) / total
+        for items in movable:
+            shuffled[items] = pairs[rng.permutation(items)]
     p = (1 + (shares[1:] >= shares[0] - 1e-12).sum()) / len(shares)
     return max(0.0, float(shares[0] - shares[1:].mean())), float(p)
 
 
-def _between(scores: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
-    """Return the between-level sum of squares of centred scores (m, c)."""
-    counts = np.bincount(codes)
-    sums = np.stack([np.bincount(codes, weights=column) for column in scores.T])
-    return float((sums**2 / np.maximum(counts, 1)).sum())
+def _between(scores: NDArray[np.float64], codes: NDArray[np.int64], counts: NDArray[np.int64]) -> float:
+    """Return the between-level sum of squares of centred scores (m, c), of levels by codes (m,) with these counts."""
+    width = scores.shape[1]
+    # All columns in one call: one for each class of each label would be as many as classes squared.
+    places = codes[:, None] * width + np.arange(width)
+    sums = np.bincount(places.ravel(), weights=scores.ravel(), minlength=len(counts) * width)
+    return float(((sums**2).reshape(-1, width).sum(axis=1) / counts).sum())
