@@ -78,7 +78,12 @@ def labels_by_level(
     labelled: of each image the classes that it shows and its level, as indices; weights: for how many images each
     counts. An image that shows several classes counts in equal parts.
     """
-    counts = np.zeros((classes, levels))
+    cells: list[int] = []
+    amounts: list[float] = []
     for (codes, level), weight in zip(labelled, weights, strict=False):
-        counts[list(codes), level] += weight / max(len(codes), 1)
-    return counts
+        for code in codes:
+            cells.append(code * levels + level)
+            amounts.append(weight / len(codes))
+    counts = np.zeros(classes * levels)
+    np.add.at(counts, np.array(cells, dtype=np.int64), amounts)
+    return counts.reshape(classes, levels)

@@ -4,7 +4,7 @@ from cdsel_backend.labels.kind import Decision, LabelKind, OneClass, SeveralLabe
 from cdsel_backend.labels.labels import Labels
 from cdsel_backend.labels.presence import PRESENCE, presence_text
 from cdsel_backend.labels.single import SINGLE
-from cdsel_backend.labels.text import KINDS, display_label, kind_of, label_names, majority
+from cdsel_backend.labels.text import KINDS, display_label, kind_of, label_names, majority, sole_label
 
 __all__ = [
     "KINDS",
@@ -20,4 +20,5 @@ __all__ = [
     "label_names",
     "majority",
     "presence_text",
+    "sole_label",
 ]

@@ -48,13 +48,13 @@ def display_label(text: str) -> str:
 def majority(readings: Sequence[Reading]) -> str:
     """Return the label of one image from its readings, one of each annotator."""
     if len(readings) == 1:
-        return _alone(str(readings[0].label))
+        return sole_label(str(readings[0].label))
     newest_first = sorted(readings, key=lambda row: (row.updated_at, row.annotation), reverse=True)
     texts = [str(row.label) for row in newest_first]
     return kind_of(texts).majority(texts)
 
 
 @lru_cache(maxsize=10_000)
-def _alone(text: str) -> str:
+def sole_label(text: str) -> str:
     """Return the label of an image that was read once: most are, and few texts are many images' label."""
     return kind_of([text]).majority([text])

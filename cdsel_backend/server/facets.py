@@ -14,6 +14,7 @@ from cdsel_backend.project.pool_predictions import PoolPredictions
 from cdsel_backend.server.people import name_of, names_of
 from cdsel_backend.server.pool_table import PoolTable
 from cdsel_backend.store import State
+from cdsel_backend.store.arrays import ids_of
 from cdsel_backend.store.records import Directive
 
 NOT_LABELLED = "not labelled"
@@ -110,9 +111,12 @@ def _labels(state: State, table: PoolTable) -> Iterator[Facet]:
     several = table.space.kind.several
     classes = [*table.classes[: LEVELS - 2], *((SEVERAL,) if several else ())]
     codes = np.full(len(table), len(classes))
-    given = {item: named for item, label in state.labels.items() if (named := table.codes(label))}
-    for row, named in table.among(given):
-        codes[row] = min(named[0] if len(named) == 1 else LEVELS, len(classes) - 1)
+    rows, given = table.labelled(state.labels)
+    named = [table.codes(label) for label in given.texts]
+    levels = [
+        min(own[0] if len(own) == 1 else LEVELS, len(classes) - 1) if own else len(classes) for own in named
+    ]
+    codes[rows] = np.array(levels, dtype=np.int64)[given.codes]
     yield Facet("label", "label", (*classes, NOT_LABELLED), codes, grey=len(classes))
     if several:
         decided = table.space.kind.codes(table.view(state).labels)
@@ -157,8 +161,9 @@ def _predictions(state: State, table: PoolTable, said: PoolPredictions) -> Itera
 def _rounds(state: State, table: PoolTable) -> Facet:
     names = [f"round {row.number}" for row in state.rounds[: LEVELS - 1]]
     codes = np.full(len(table), len(names))
-    for row, number in table.among({row.item: row.round for row in state.selections}):
-        codes[row] = min(number, len(names)) - 1
+    tasks = state.in_queues
+    rows, known = table.among(tasks.item[: tasks.first])
+    codes[rows] = np.minimum(tasks.round[: tasks.first][known], len(names)) - 1
     return Facet("round", "round", (*names, NO_ROUND), codes, ordered=True, grey=len(names))
 
 
@@ -174,9 +179,8 @@ def _people(state: State, table: PoolTable) -> Iterator[Facet]:
     """Who labelled an image, which several people may have, and whether they agree."""
     known = names_of(state)
     readers: dict[str, set[int]] = {}
-    for row in state.annotations:
-        if row.label is not None:
-            readers.setdefault(name_of(row.annotator, known), set()).add(row.item)
+    for annotator, items in state.labelled_by.items():
+        readers.setdefault(name_of(annotator, known), set()).update(items.tolist())
     names = tuple(sorted(readers))
     members = {name: table.rows(items) for name, items in readers.items()}
     codes = np.full(len(table), len(names))
@@ -184,11 +188,12 @@ def _people(state: State, table: PoolTable) -> Iterator[Facet]:
         codes[members[name]] = number
     if names:
         yield Facet("annotator", "annotator", (*names, NOT_LABELLED), codes, grey=len(names), members=members)
-    twice = {item: rows for item, rows in state.readings.items() if len(rows) > 1}
+    twice = state.several_readings
     if twice:
         agreed = np.full(len(table), 2)
-        for index, readings in table.among(twice):
-            agreed[index] = int(len({reading.label for reading in readings}) > 1)
+        rows, here = table.among(ids_of(twice))
+        differ = np.array([len({reading.label for reading in readings}) > 1 for readings in twice.values()])
+        agreed[rows] = differ[here]
         yield Facet(
             "agreement",
             "agreement",
@@ -202,6 +207,6 @@ def _directives(state: State, table: PoolTable) -> Iterator[Facet]:
     if not state.directives:
         return
     codes = np.full(len(table), 2)
-    for row, wanted in table.among(state.directives):
-        codes[row] = int(wanted is Directive.FIRST)
+    rows, known = table.among(ids_of(state.directives))
+    codes[rows] = np.array([wanted is Directive.FIRST for wanted in state.directives.values()])[known]
     yield Facet("directive", "excluded or first", ("excluded", "put first", "none"), codes, grey=2)

@@ -137,7 +137,7 @@ def _of_project(store: Store, state: State, now: float) -> Iterator[tuple[Any, .
     yield "labelled_images", len(state.labels)
     yield "skipped_images", len(state.skipped)
     yield "queue_open_images", len(state.open)
-    yield "queue_waiting_images", len(state.waiting)
+    yield "queue_waiting_images", len(state.waiting_items)
     yield "rounds", len(state.rounds)
     events = store.open_events(state.sources)
     yield "events_open", len(events)

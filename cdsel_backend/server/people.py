@@ -36,11 +36,7 @@ class AnnotatorNumbers:
 
 def annotators(state: State) -> list[AnnotatorNumbers]:
     """Every account with a queue or a quota."""
-    by_user: dict[str, set[int]] = {}
-    for row in state.annotations:
-        if row.label is not None:
-            by_user.setdefault(row.annotator, set()).add(row.item)
-    quotas = state.settings.annotators
+    labelled, quotas = state.labelled_by, state.settings.annotators
     answer = []
     for email in dict.fromkeys((*quotas, *state.annotators)):
         known = state.annotators.get(email)
@@ -55,7 +51,7 @@ def annotators(state: State) -> list[AnnotatorNumbers]:
                 queue_project=known.queue_project if known else None,
                 placed=len(placed),
                 open=len(placed & state.open),
-                labelled=len(by_user.get(str(known.user), ())) if known else 0,
+                labelled=len(labelled.get(str(known.user), ())) if known else 0,
             )
         )
     return answer
@@ -121,7 +117,8 @@ def disagreements(state: State) -> dict[int, list[tuple[str, str]]]:
 
 def _several(state: State) -> dict[int, list[Annotation]]:
     """Item -> the newest label of each who labelled it, where several people did."""
-    known = {item: [row for row in rows if row.annotator] for item, rows in state.readings.items()}
+    several = state.several_readings.items()
+    known = {item: [row for row in rows if row.annotator] for item, rows in several}
     return {item: rows for item, rows in known.items() if len(rows) > 1}
 
 

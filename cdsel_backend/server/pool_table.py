@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from cachetools import LRUCache
@@ -22,8 +22,8 @@ from cdsel_backend.project.metadata import TypedPool, pool_key
 from cdsel_backend.project.view import PoolView, read_offers
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.arrays import Coded, ids_of
 
-T = TypeVar("T")
 KEPT = 4  # projects
 STALE = 5.0
 MOST_TYPED = 20_000
@@ -76,6 +76,11 @@ class PoolTable:
         """The `classes` that a label names, as indices; several where an image shows several."""
         return self.space.kind.listed_codes(label, self.space.classes)
 
+    def labelled(self, labels: Mapping[int, str]) -> tuple[NDArray[np.int64], Coded]:
+        """The rows (m,) of those items that have a label, in the order of `labels`, and these."""
+        rows, known = self.among(ids_of(labels))
+        return rows, Coded.of(list(labels.values()))[known]
+
     def view(self, state: State) -> PoolView:
         """The rows with their labels as they stand now."""
         return PoolView(state, self.ids, self.columns, self.space, self.offers)
@@ -87,19 +92,16 @@ class PoolTable:
         """A variable by its name."""
         return next((column for column in self.columns if column.name == name), None)
 
-    def among(self, values: Mapping[int, T]) -> Iterator[tuple[int, T]]:
-        """(row, value) of those items that are in the table; `values` by item."""
-        items = np.fromiter(values, dtype=np.int64, count=len(values))
+    def among(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The rows (m,) of those items (n,) that are in the table, in their order, and which these are (n,)."""
         at = np.searchsorted(self.ids, items)
         known = at < len(self)
         known[known] = self.ids[at[known]] == items[known]
-        return (
-            (row, value) for row, value, here in zip(at.tolist(), values.values(), known, strict=True) if here
-        )
+        return at[known], known
 
-    def rows(self, items: Iterable[int]) -> NDArray[np.int64]:
+    def rows(self, items: Collection[int]) -> NDArray[np.int64]:
         """The rows of those items that are in the table, ascending."""
-        return np.array(sorted(row for row, _ in self.among(dict.fromkeys(items))), dtype=np.int64)
+        return np.sort(self.among(ids_of(items))[0])
 
 
 @dataclass

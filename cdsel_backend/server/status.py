@@ -41,7 +41,7 @@ def project_status(state: State) -> Json:
         + left_out(unusable, items, shown)
         + early_training(state),
         "problem_tasks": bool(state.problems and store.problem_tasks(project.id))
-        or any(row.problem for row in state.annotations),
+        or bool(state.answers.problem.any()),
         "found": [
             {"origin": problem.origin, "message": problem.message, "since": problem.since}
             for problem in state.problems
@@ -93,17 +93,16 @@ def project_status(state: State) -> Json:
 
 def rounds(state: State) -> Sequence[Json]:
     """Each round: what was pushed, what became of that, and the model trained once it was complete."""
+    found = state.in_queues
     became = {
-        "pushed": state.pushed | {row.item for row in state.deleted_tasks},
+        "pushed": state.pushed.union(found.item[found.withdrawn].tolist()),
         "labelled": state.labels.keys(),
         "open": state.open,
         "skipped": state.skipped,
         "withdrawn": state.withdrawn,
     }
-    counts = {
-        name: Counter(row.round for row in state.selections if row.item in items)
-        for name, items in became.items()
-    }
+    chosen_in = found.round[: found.first]
+    counts = {name: Counter(chosen_in[found.selected(items)].tolist()) for name, items in became.items()}
     last = {row.round: row for row in state.trainings}
     answer = []
     for row in state.rounds:

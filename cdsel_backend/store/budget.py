@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
+
+from cdsel_backend.store.arrays import among
 from cdsel_backend.store.readings import Readings
 from cdsel_backend.store.records import Directive, Selection
 
@@ -14,7 +17,8 @@ class Budget(Readings):
     @cached_property
     def withdrawn(self) -> set[int]:
         """Items whose every task was deleted before a label came in: they are not selected again."""
-        return {row.item for row in self.deleted_tasks} - self.pushed - self.labels.keys()
+        deleted = self.in_queues.item[self.in_queues.withdrawn]
+        return set(deleted.tolist()) - self.pushed - self.labels.keys()
 
     @cached_property
     def staff(self) -> dict[str, int | None]:
@@ -35,9 +39,11 @@ class Budget(Readings):
     def placed(self) -> dict[str, set[int]]:
         """Whose queue -> the items that are in it, whatever became of them, or were labelled before they left it."""
         placed: dict[str, set[int]] = {name: set() for name in (*self.staff, *self.queues)}
-        labelled = (row for row in self.deleted_tasks if row.item in self.labels)
-        for row in (*self.tasks, *labelled):
-            placed.setdefault(row.annotator, set()).add(row.item)
+        found = self.in_queues
+        counts = found.live | (found.withdrawn & among(found.item, self.labels.keys()))
+        for code, name in enumerate(found.annotator.texts):
+            if items := found.item[counts & (found.annotator.codes == code)].tolist():
+                placed.setdefault(name, set()).update(items)
         return placed
 
     @cached_property
@@ -54,20 +60,25 @@ class Budget(Readings):
 
         One that was answered in the pool project alone is still open in its queue.
         """
-        answered = {(row.source, row.task) for row in self.annotations}
-        unknown = {row.item for row in self.annotations if row.task is None}
-        pool = self.project.pool_project
+        if not self.other_answers:
+            return set()
+        found, pool = self.in_queues, self.project.pool_project
+        given = self._store.labels_of(self.project.id, self.other_answers)
+        answered = {(row.source, row.task) for row in given}
+        unknown = {row.item for row in given if row.task is None}
+        asked = np.flatnonzero(found.live & among(found.item, self.other_answers))
+        queues = [self.queues.get(name, pool) for name in found.annotator.texts]
         handed_out = {
-            row.item
-            for row in self.tasks
-            if (self.queues.get(row.annotator, pool), row.queue_task) not in answered
+            int(found.item[row])
+            for row in asked
+            if (queues[found.annotator.codes[row]], int(found.task[row])) not in answered
         }
         return self.other_answers - (handed_out - unknown)
 
     @cached_property
     def pushed(self) -> set[int]:
         """Items that are in the queue, whatever became of them."""
-        return {row.item for row in self.tasks}
+        return set(self.in_queues.item[self.in_queues.live].tolist())
 
     @cached_property
     def open(self) -> set[int]:
@@ -121,47 +132,48 @@ class Budget(Readings):
 
     @cached_property
     def waiting(self) -> list[Selection]:
+        """The selections of `waiting_items`."""
+        return self._store.selections_of(self.project.id, self.waiting_items)
+
+    @cached_property
+    def waiting_items(self) -> list[int]:
         """Selected images that are still to enter the queue, in rank order.
 
         One that was labelled elsewhere, left the pool, became unusable, was deleted from its queue or is excluded is
         not pushed, nor are those of `repeated`.
         """
-        return [row for row in self._unpushed if row.item not in self.repeated]
+        return [item for item in self._unpushed if item not in self.repeated]
 
     @cached_property
     def repeated(self) -> set[int]:
         """Selected images that are not pushed, because another that shows the same file is now labelled, skipped or in
         a queue: its copy was labelled in the pool project, or their files are equal only now."""
-        contents = {
-            item: row.content_hash
-            for item, row in self._store.items_by_id({row.item for row in self._unpushed}).items()
-            if row.content_hash is not None
-        }
+        contents = self._store.contents(self._unpushed)
         known = self._store.showing(self.project.id, set(contents.values()))
         worth = self.labels.keys() | self.pushed | self.skipped
         shown = {content for item, content in known if item in worth}
         repeated: set[int] = set()
-        for row in self._unpushed:
-            content = contents.get(row.item)
+        for item in self._unpushed:
+            content = contents.get(item)
             if content in shown:
-                repeated.add(row.item)
+                repeated.add(item)
             elif content is not None:
                 shown.add(content)
         return repeated
 
     @cached_property
-    def _unpushed(self) -> list[Selection]:
+    def _unpushed(self) -> list[int]:
         """Selected images that may still enter the queue as far as they themselves go, in rank order."""
-        unpushed = [
-            row for row in self.selections if row.withdrawn_at is None and row.item not in self.pushed
-        ]
+        found = self.in_queues
+        selected = found.item[: found.first][~found.withdrawn[: found.first]]
+        unpushed = selected[~among(selected, self.pushed)].tolist()
         if not unpushed:
             return []
-        present = self.present({row.item for row in unpushed})
+        present = self.present(unpushed)
         directives = self._store.directives(self.project.id, items=present)
         excluded = {item for item, wanted in directives.items() if wanted is Directive.EXCLUDED}
         free = present - self.labels.keys() - self.skipped - excluded
-        return [row for row in unpushed if row.item in free]
+        return [item for item in unpushed if item in free]
 
     @cached_property
     def low_water(self) -> int:

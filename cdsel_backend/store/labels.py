@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, chunks, writing
+from cdsel_backend.store.arrays import LOWEST, AnnotationArrays, Answers, columns_of, exact
+from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.records import Annotation
+from cdsel_backend.store.rows import columns, records
 
 
 class Labels(Database):
@@ -67,3 +69,36 @@ class Labels(Database):
     def labels(self, project: int) -> list[Annotation]:
         """Every annotation of the project, in order of their ids."""
         return self._of_project(Annotation, schema.labels, project, "annotation")
+
+    def labels_of(self, project: int, items: Collection[int]) -> list[Annotation]:
+        """The annotations of some items, those of an item in order of their ids."""
+        with reading(self.engine) as connection:
+            return _of_items(connection, project, items)
+
+    def answers(self, project: int) -> Answers:
+        """Every annotation of the project as arrays, and as records those of items on which several may differ."""
+        with reading(self.engine) as connection:
+            arrays = AnnotationArrays.read(connection, project)
+            return Answers(arrays, _of_items(connection, project, arrays.contested.tolist()))
+
+    def times(self, project: int) -> Iterable[tuple[str, float]]:
+        """Who made each annotation whose time Label Studio measured, and in how many seconds."""
+        table = schema.labels.c
+        here = and_(table.project == project, table.annotation > LOWEST, table.seconds > 0)
+        with reading(self.engine) as connection:
+            who, seconds = columns_of(connection, table.annotator, exact(table.seconds), where=here)
+        return zip(who, map(float, seconds), strict=True)
+
+    def annotation_problems(self, project: int) -> list[tuple[int | None, str]]:
+        """What is wrong with annotations, in order of their ids: the task of each, if it is known, and the problem."""
+        table = schema.labels.c
+        query = select(table.task, table.problem).where(table.project == project, table.problem.is_not(None))
+        with reading(self.engine) as connection:
+            return [tuple(row) for row in connection.execute(query.order_by(table.annotation)).all()]
+
+
+def _of_items(connection: Connection, project: int, items: Collection[int]) -> list[Annotation]:
+    table = schema.labels
+    query = columns(Annotation, table).where(table.c.project == project).order_by(table.c.annotation)
+    parts = (query.where(table.c.item.in_(part)) for part in chunks(sorted(items)))
+    return [row for part in parts for row in records(connection, Annotation, part)]

@@ -10,10 +10,10 @@ from sqlalchemy import (
     ColumnElement,
     Engine,
     and_,
+    exists,
     func,
     or_,
     select,
-    union,
 )
 
 from cdsel_backend.store import schema
@@ -65,30 +65,42 @@ class PoolItems(Database):
         table = schema.items.c
         return {row.task: row for row in some_items(self.engine, table.task, tasks, table.project == project)}
 
+    def usable(self, ids: Collection[int], *, read: bool = False) -> set[int]:
+        """Those of some items that are in the pool and whose image can be used; with `read`, whose image was read."""
+        table = schema.items.c
+        here = and_(
+            ~table.gone, table.problem.is_(None), *([table.content_hash.is_not(None)] if read else ())
+        )
+        query = select(table.id).where(here)
+        with reading(self.engine) as connection:
+            parts = (query.where(table.id.in_(part)) for part in chunks(sorted(ids)))
+            return {item for part in parts for item in connection.scalars(part).all()}
+
+    def contents(self, ids: Collection[int]) -> dict[int, str]:
+        """Item -> the digest of its file, of those of some items whose image was read."""
+        table = schema.items.c
+        query = select(table.id, table.content_hash).where(table.content_hash.is_not(None))
+        with reading(self.engine) as connection:
+            parts = (query.where(table.id.in_(part)) for part in chunks(sorted(ids)))
+            return {item: content for part in parts for item, content in connection.execute(part).all()}
+
     def double_images(self, project: int) -> list[set[int]]:
         """Items with a label or a task in a queue that show the same picture as others of these, byte for byte.
 
         One that is not read yet shows what was read first at its address; where nothing was, those of one address show
         the same.
         """
-        table, labels, selections = schema.items.c, schema.labels.c, schema.selections.c
-        of_worth = union(
-            select(labels.item).where(labels.project == project),
-            select(selections.item).where(selections.project == project, selections.queue_task.is_not(None)),
-        )
-        here = and_(table.project == project, table.id.in_(of_worth))
-        double = [
-            select(column)
-            .where(here, column.is_not(None), column != "")
-            .group_by(column)
-            .having(func.count() > 1)
-            for column in (table.image, table.content_hash)
-        ]
-        query = select(table.id, table.image, table.content_hash).where(
-            here, or_(table.image.in_(double[0]), table.content_hash.in_(double[1]))
-        )
+        table = schema.items.c
+        here, worth = table.project == project, _of_worth(project)
+        double = select(table.content_hash).where(here, table.content_hash.is_not(None))
+        double = double.group_by(table.content_hash).having(func.count() > 1)
+        unread = select(table.image).where(here, worth, table.content_hash.is_(None), table.image != "")
+        query = select(table.id, table.image, table.content_hash).where(here, worth)
         with reading(self.engine) as connection:
-            rows = connection.execute(query.order_by(table.id)).all()
+            found = set(connection.execute(query.where(table.content_hash.in_(double))))
+            if connection.execute(unread.limit(1)).first() is not None:
+                found.update(connection.execute(query.where(table.image.in_(unread))))
+        rows = sorted(found, key=lambda row: row.id)
         contents: dict[str, str] = {}
         for row in rows:
             if row.image and row.content_hash:
@@ -101,12 +113,8 @@ class PoolItems(Database):
 
     def showing(self, project: int, contents: Collection[str]) -> list[tuple[int, str]]:
         """Items with an annotation or a task in a queue that show one of some files: (item, content)."""
-        table, labels, selections = schema.items.c, schema.labels.c, schema.selections.c
-        of_worth = union(
-            select(labels.item).where(labels.project == project),
-            select(selections.item).where(selections.project == project, selections.queue_task.is_not(None)),
-        )
-        query = select(table.id, table.content_hash).where(table.project == project, table.id.in_(of_worth))
+        table = schema.items.c
+        query = select(table.id, table.content_hash).where(table.project == project, _of_worth(project))
         with reading(self.engine) as connection:
             parts = (query.where(table.content_hash.in_(part)) for part in chunks(sorted(contents)))
             return [(row.id, row.content_hash) for part in parts for row in connection.execute(part)]
@@ -123,6 +131,18 @@ class PoolItems(Database):
         table = schema.items
         here = (table.c.project == project, ~table.c.gone, column.is_not(None), table.c.id > after)
         return self._records(Item, columns(Item, table).where(*here).order_by(table.c.id).limit(limit))
+
+
+def _of_worth(project: int) -> ColumnElement[bool]:
+    """Whether an item has an annotation or a task in a queue, asked of one item after the other: of those that share
+    their content with others there are few, and of those with an annotation many.
+    """
+    item, labels, selections = schema.items.c.id, schema.labels.c, schema.selections.c
+    pushed = (selections.item == item, selections.queue_task.is_not(None))
+    return or_(
+        exists().where(labels.project == project, labels.item == item),
+        exists().where(selections.project == project, *pushed),
+    )
 
 
 def some_items(

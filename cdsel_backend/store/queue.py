@@ -7,11 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, chunks, writing
+from cdsel_backend.store.arrays import TaskArrays
+from cdsel_backend.store.database import Database, chunks, reading, writing
 from cdsel_backend.store.records import Copy, Round, Selection
+from cdsel_backend.store.rows import columns, records
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,30 @@ class Queue(Database):
         """Every image that was ever selected, in rank order."""
         return self._of_project(Selection, schema.selections, project, "rank")
 
+    def selections_of(self, project: int, items: Collection[int]) -> list[Selection]:
+        """Those of some items that were ever selected, in rank order."""
+        table = schema.selections
+        query = columns(Selection, table).where(table.c.project == project)
+        with reading(self.engine) as connection:
+            parts = (query.where(table.c.item.in_(part)) for part in chunks(sorted(items)))
+            found = [row for part in parts for row in records(connection, Selection, part)]
+        return sorted(found, key=lambda row: row.rank)
+
+    def queue_tasks(self, project: int) -> TaskArrays:
+        """Every image that was ever selected, in rank order, and every copy in the order of theirs, as arrays."""
+        with reading(self.engine) as connection:
+            return TaskArrays.read(connection, project)
+
+    def represented(self, project: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The items (n,) that nothing but chance selected, and for how many each speaks (`Selection.represents`)."""
+        table = schema.selections.c
+        chance = [table.reason[name].as_boolean() for name in ("drawn_at_random", "by_chance")]
+        query = select(table.item, func.coalesce(table.reason["odds"].as_float(), 1.0))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query.where(table.project == project, or_(*chance))).all()
+        items, odds = zip(*rows, strict=True) if rows else ((), ())
+        return np.array(items, dtype=np.int64), 1 / np.array(odds, dtype=np.float64)
+
     def mark_selections(self, project: int, values: Mapping[int, Mapping[str, Any]]) -> None:
         """Set columns of selections: item id -> `queue_task`, `annotator`, `rank`, `predicted_by` or `shown`."""
         table = schema.selections
@@ -178,6 +206,12 @@ class Queue(Database):
     def copies(self, project: int) -> list[Copy]:
         """Further tasks of images that are in a queue already, in rank order."""
         return self._of_project(Copy, schema.copies, project, "rank", "item", "annotator")
+
+    def copies_of(self, project: int, item: int) -> list[Copy]:
+        """Those of one item, in rank order."""
+        table = schema.copies
+        query = columns(Copy, table).where(table.c.project == project, table.c.item == item)
+        return self._records(Copy, query.order_by(table.c.rank, table.c.annotator))
 
     def add_copies(self, project: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record further tasks that are in a queue now: `item`, `annotator`, `rank`, `queue_task` and `shown` each."""

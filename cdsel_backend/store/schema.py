@@ -113,6 +113,7 @@ items = Table(
     Index("items_of_source", "source", "key"),
     Index("items_due", "project", "due_at"),
     Index("items_embedded", "project", "id", "vector", "gone"),  # whole in the index: no data is read for it
+    Index("items_by_content", "project", "content_hash"),
 )
 
 # Where the items of a project come from, if not from the connected project; that is then the queue.

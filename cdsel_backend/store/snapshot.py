@@ -6,6 +6,7 @@ from collections.abc import Collection
 from functools import cached_property
 
 from cdsel_backend.settings import ProjectSettings, Resolved, environment_layer, resolve
+from cdsel_backend.store.arrays import Answers, TaskArrays
 from cdsel_backend.store.problems import DISCONNECTED, Problem
 from cdsel_backend.store.records import (
     Annotation,
@@ -70,13 +71,17 @@ class Snapshot:
 
     def present(self, items: Collection[int]) -> set[int]:
         """Those of some images that are in the pool and can be used."""
-        found = self._store.items_by_id(items).values()
-        return {row.id for row in found if not row.gone and row.problem is None}
+        return self._store.usable(items)
 
     @cached_property
     def annotations(self) -> list[Annotation]:
         """Every annotation in Label Studio."""
         return self._store.labels(self.project.id)
+
+    @cached_property
+    def _answers(self) -> Answers:
+        """The same as arrays, and as records those of items on which several may differ."""
+        return self._store.answers(self.project.id)
 
     @cached_property
     def directives(self) -> dict[int, Directive]:
@@ -123,6 +128,11 @@ class Snapshot:
     def sources(self) -> list[int]:
         """The projects of Label Studio that concern this one: the pool, and every queue."""
         return [self.project.pool_project, *self.queues.values()]
+
+    @cached_property
+    def in_queues(self) -> TaskArrays:
+        """Every task that is, was or is to be in a queue, as arrays: first tasks in rank order, then copies."""
+        return self._store.queue_tasks(self.project.id)
 
     @property
     def last_rank(self) -> int:

@@ -21,14 +21,14 @@ class State(Budget):
         Those that are complete, those that another round follows, and the last one where few of it are open and more
         images can be pushed.
         """
-        closing = bool(self.low_water and self.room and not self.waiting and self.runs_low)
+        closing = bool(self.low_water and self.room and not self.waiting_items and self.runs_low)
         return max(self.complete_rounds, len(self.rounds) - (not closing)) if self.rounds else 0
 
     @property
     def complete_rounds(self) -> int:
         """How many rounds are labelled or skipped to the end."""
-        waiting = {row.item for row in self.waiting}
-        busy = {row.round for row in self.selections if row.item in self.open or row.item in waiting}
+        found = self.in_queues
+        busy = set(found.round[: found.first][found.selected(self.open.union(self.waiting_items))].tolist())
         return sum(row.number not in busy for row in self.rounds)
 
     @cached_property
@@ -49,11 +49,7 @@ class State(Budget):
         changed = [
             item for item in seen.keys() | self.labels.keys() if seen.get(item) != self.labels.get(item)
         ]
-        return {
-            item: self.labels.get(item)
-            for item, row in self._store.items_by_id(changed).items()
-            if not row.gone and row.content_hash is not None and row.problem is None
-        }
+        return {item: self.labels.get(item) for item in sorted(self._store.usable(changed, read=True))}
 
     @property
     def changed_labels(self) -> int:

@@ -16,9 +16,9 @@ TASKS_SHOWN = 5  # of annotations that have the same problem
 def annotation_problems(state: State) -> list[str]:
     """What is wrong with annotations: a line each, or one for many of which the same is wrong."""
     by_fault: dict[str, list[tuple[int, str]]] = {}
-    for row in state.annotations:
-        if row.problem:
-            by_fault.setdefault(row.problem.partition(": ")[2], []).append((row.task or 0, row.problem))
+    given = state.store.annotation_problems(state.project.id) if state.answers.problem.any() else []
+    for task, problem in given:
+        by_fault.setdefault(problem.partition(": ")[2], []).append((task or 0, problem))
     lines: set[str] = set()
     for fault, found in by_fault.items():
         if len(found) <= TASKS_SHOWN:

@@ -36,7 +36,7 @@ def activity(pool_project: int) -> str:
         pulses=store.pulses(),
         due=len(open_events),
         oldest=min((event.received_at for event in open_events), default=None),
-        selected=len(state.waiting),
+        selected=len(state.waiting_items),
         repeated=len(state.repeated),
         unusable=store.unusable(state.project.id, limit=SHOWN),
         noted=store.noted(state.project.id, limit=SHOWN),

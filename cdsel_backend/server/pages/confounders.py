@@ -185,14 +185,15 @@ def mosaics(state: State, variable: str, *, most_classes: int | None = CLASSES) 
     if column is None or not len(table):
         return None
     column = _commonest(column)
-    labelled = table.rows(state.labels)
-    items = table.ids[labelled].tolist()
-    shown = [
-        (table.codes(state.labels[item]), code)
-        for item, code in zip(items, column.codes[labelled].tolist(), strict=True)
-    ]
-    speaks_for = {row.item: row.represents for row in state.selections}
-    weights = [speaks_for.get(item) or 1.0 for item in items]
+    labelled, labels = table.labelled(state.labels)
+    named = [table.codes(label) for label in labels.texts]
+    levels = column.codes[labelled].tolist()
+    shown = [(named[label], level) for label, level in zip(labels.codes.tolist(), levels, strict=True)]
+    speaks_for = np.ones(len(table))
+    drawn, represents = state.store.represented(state.project.id)
+    rows, known = table.among(drawn)
+    speaks_for[rows] = represents[known]
+    weights = speaks_for[labelled].tolist()
     given = labels_by_level(shown, len(table.classes), len(column.levels))
     weighted = labels_by_level(shown, len(table.classes), len(column.levels), weights)
     known = given.sum(axis=0) >= LEAST

@@ -139,7 +139,7 @@ def sentence(state: State, items: Sequence[int], changed: int, wanted: Directive
     message = (
         f"{_images(changed)} {_are(changed)} put first: the next selection begins with {_them(changed)}."
     )
-    before = len(meant & (state.labels.keys() | state.pushed | {row.item for row in state.waiting}))
+    before = len(meant & (state.labels.keys() | state.pushed | set(state.waiting_items)))
     if before:
         message += (
             f" {_images(before)} {_are(before)} labelled or selected already, which this does not change."

@@ -68,7 +68,7 @@ def image(pool_project: int, item: int) -> str:
                 name_of(given.annotator, names) + (", as ground truth" if given.ground_truth else ""),
                 label_reader(state)(str(given.label)),
             )
-            for given in state.readings.get(item, ())
+            for given in state.readings_of([item]).get(item, ())
         ],
         shares=_shares(state, item),
         tasks=tasks_of(state, [item])[item],
@@ -100,29 +100,30 @@ def _fields(state: State, item: Item) -> dict[str, object]:
 def history(state: State, item: Item) -> list[Happening]:
     """What happened to an image, as it happened; what has no time stands where it belongs."""
     found = []
-    chosen = next((row for row in state.selections if row.item == item.id), None)
+    store, project = state.store, state.project.id
+    chosen = next(iter(store.selections_of(project, [item.id])), None)
     if chosen is not None:
         made = next((row.created_at for row in state.rounds if row.number == chosen.round), 0.0)
         found.append(Happening(made, f"Selected in round {chosen.round} with rank {chosen.rank}"))
-        for task in (row for row in state.tasks if row.item == item.id):
+        tasks = [chosen, *store.copies_of(project, item.id)]
+        for task in (row for row in tasks if row.live):
             whose = f" of {task.annotator}" if task.annotator else ""
             found.append(Happening(0.0, f"In the queue{whose} as task {task.queue_task}", made))
-        for task in (row for row in state.deleted_tasks if row.item == item.id):
+        for task in (row for row in tasks if row.withdrawn_at is not None):
             found.append(
                 Happening(task.withdrawn_at or 0.0, f"Task {task.queue_task} was deleted in Label Studio")
             )
     names = names_of(state)
-    for given in state.annotations:
-        if given.item == item.id:
-            name = name_of(given.annotator, names)
-            if given.label is not None:
-                message = f"Labelled {label_reader(state)(given.label)} by {name}"
-                message += ", marked as ground truth" if given.ground_truth else ""
-            elif given.question is not None:
-                message = f"Another question was answered by {name}"
-            else:
-                message = f"Skipped by {name}"
-            found.append(Happening(seconds_of(given.updated_at), message))
-    for change in state.store.directive_changes(state.project.id, item.id):
+    for given in store.labels_of(project, [item.id]):
+        name = name_of(given.annotator, names)
+        if given.label is not None:
+            message = f"Labelled {label_reader(state)(given.label)} by {name}"
+            message += ", marked as ground truth" if given.ground_truth else ""
+        elif given.question is not None:
+            message = f"Another question was answered by {name}"
+        else:
+            message = f"Skipped by {name}"
+        found.append(Happening(seconds_of(given.updated_at), message))
+    for change in store.directive_changes(project, item.id):
         found.append(Happening(change.at, f"{WANTED[change.directive]} by {change.who}"))
     return sorted(found, key=lambda happening: happening.at or happening.after)

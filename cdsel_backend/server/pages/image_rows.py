@@ -68,16 +68,16 @@ class ImageRow:
 def image_rows(found: FoundImages, ids: Sequence[int]) -> Iterator[ImageRow]:
     """What is known of some images, in their order; only their items are read, and not all at once."""
     state = found.state
-    chosen = {row.item: row for row in state.selections}
     names, read = names_of(state), label_reader(state)
     for part in chunks(ids):
-        items = state.store.items_by_id(part)
+        items, readings = state.store.items_by_id(part), state.readings_of(part)
+        chosen = {row.item: row for row in state.store.selections_of(state.project.id, part)}
         for item, levels in zip(part, found.levels_of(part), strict=True):
             if item in items:
                 yield ImageRow(
                     items[item],
                     read(state.labels[item]) if item in state.labels else None,
-                    tuple(name_of(row.annotator, names) for row in state.readings.get(item, ())),
+                    tuple(name_of(row.annotator, names) for row in readings.get(item, ())),
                     chosen.get(item),
                     levels,
                 )

@@ -123,7 +123,8 @@ def _searched(state: State, text: str) -> NDArray[np.int64]:
     items = state.store.items_with_text(state.project.id, text)
     if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and int(text) <= MAX_ID:
         items += [item.id for item in state.store.items_by_task(state.project.id, [int(text)]).values()]
-        items += [row.item for row in state.tasks if row.queue_task == int(text)]
+        tasks = state.in_queues
+        items += tasks.item[tasks.live & (tasks.task == int(text))].tolist()
     return np.array(items, dtype=np.int64)
 
 
@@ -133,9 +134,9 @@ def _ordered(
     """Rows in the order that is asked for; what has no place in it comes last, by task."""
     if order == "rank":
         last = np.iinfo(np.int64).max
-        ranks = np.full(len(table), last)
-        for row, rank in table.among({row.item: row.rank for row in state.selections}):
-            ranks[row] = rank
+        ranks, tasks = np.full(len(table), last), state.in_queues
+        here, known = table.among(tasks.item[: tasks.first])
+        ranks[here] = tasks.rank[: tasks.first][known]
         return rows[np.argsort(ranks[rows], kind="stable")]
     if order == "doubt" and predicted is not None:
         doubt = np.nan_to_num(predicted.among(table.ids).doubt, nan=-1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,9 +227,13 @@ def outlook(found: Json) -> Markup | None:
 
 def shares_among_labels(state: State, insight: Json) -> dict[str, float]:
     """How often each class that the random share estimates occurs among all labels, which are chosen."""
-    shown = [label_names(label) for label in state.labels.values()]
+    counts = Counter(state.labels.values())
+    shown = {label: label_names(label) for label in counts}
     names = (insight["random_share"]["prevalence"] or ()) if insight else ()
-    return {name: sum(name in labels for labels in shown) / max(len(shown), 1) for name in names}
+    return {
+        name: sum(count for label, count in counts.items() if name in shown[label]) / max(counts.total(), 1)
+        for name in names
+    }
 
 
 def pool_picture(found: Json) -> Markup | None:

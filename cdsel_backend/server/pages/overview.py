@@ -56,7 +56,9 @@ def project(pool_project: int) -> str:
     state = read_state(pool_project)
     status = status_of(state)
     acting = [finding for finding in status["confounders"] if finding["acts"]]
-    waiting = queue_rows(state, [(row, "open") for row in state.selections if row.item in state.open][:STRIP])
+    queue = state.in_queues.item[: state.in_queues.first]
+    strip = queue[state.in_queues.selected(state.open)][:STRIP].tolist()
+    waiting = queue_rows(state, [(item, "open") for item in strip])
     return render_template(
         "overview.html",
         state=state,

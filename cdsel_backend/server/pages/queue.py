@@ -12,7 +12,6 @@ from cdsel_backend.project.label_text import label_reader
 from cdsel_backend.server.pages.blueprint import page_number, pages, read_state, status_of
 from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Selection
 
 PAGE = 18
 STATES = {
@@ -32,12 +31,12 @@ STATES = {
 def queue(pool_project: int) -> str:
     """A page of the queue, perhaps of one round or one state only."""
     state = read_state(pool_project)
-    every = queue_states(state)
+    every, rounds = queue_states(state), state.in_queues.round.tolist()
     wanted, number = request.args.get("state", ""), request.args.get("round", type=int)
     found = [
-        (row, became)
-        for row, became in every
-        if (not wanted or became == wanted) and (not number or row.round == number)
+        (item, became)
+        for (item, became), chosen_in in zip(every, rounds, strict=False)
+        if (not wanted or became == wanted) and (not number or chosen_in == number)
     ]
     pages_in_all = max(1, -(-len(found) // PAGE))
     page = min(page_number(), pages_in_all)
@@ -74,10 +73,10 @@ class QueueRow:
     item: int
 
 
-def queue_states(state: State) -> list[tuple[Selection, str]]:
-    """Every selected image in rank order, and its state (a key of `STATES`)."""
+def queue_states(state: State) -> list[tuple[int, str]]:
+    """Every selected item in rank order, and its state (a key of `STATES`)."""
     # What comes last goes before what comes first.
-    became = dict.fromkeys((row.item for row in state.waiting), "waiting")
+    became = dict.fromkeys(state.waiting_items, "waiting")
     for name, items in (
         ("excluded", state.excluded),
         ("other", state.pushed & state.answered_otherwise),
@@ -88,24 +87,25 @@ def queue_states(state: State) -> list[tuple[Selection, str]]:
         ("labelled", state.labels),
     ):
         became.update(dict.fromkeys(items, name))
-    return [(row, became.get(row.item, "elsewhere")) for row in state.selections]
+    found = state.in_queues
+    return [(item, became.get(item, "elsewhere")) for item in found.item[: found.first].tolist()]
 
 
-def queue_rows(state: State, selected: Sequence[tuple[Selection, str]]) -> list[QueueRow]:
-    """Selected images with the state of each, as the page and the CSV show them."""
-    shown = {row.item for row, _ in selected}
-    read = label_reader(state)
-    by = {row.item: row.annotator for row in state.annotations if row.label is not None and row.item in shown}
+def queue_rows(state: State, selected: Sequence[tuple[int, str]]) -> list[QueueRow]:
+    """Selected items with the state of each, in rank order, as the page and the CSV show them."""
+    became, project, read = dict(selected), state.project.id, label_reader(state)
+    given = state.store.labels_of(project, became)
+    by = {row.item: row.annotator for row in given if row.label is not None}
     return [
         QueueRow(
             rank=row.rank,
             round=row.round,
-            state=became,
+            state=became[row.item],
             label=read(state.labels[row.item]) if row.item in state.labels else None,
             annotator=by.get(row.item),
             reason=row.sentence,
             drawn_at_random=row.drawn_at_random,
             item=row.item,
         )
-        for row, became in selected
+        for row in state.store.selections_of(project, became)
     ]

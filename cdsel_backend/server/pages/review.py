@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cdsel_backend.labels import label_names
 from cdsel_backend.project.label_text import label_reader
 from cdsel_backend.server.people import disagreements
 from cdsel_backend.store import State
+from cdsel_backend.store.arrays import among
 from cdsel_backend.store.records import Json
 
 VERDICTS = {
@@ -111,12 +114,13 @@ def tasks_of(state: State, items: list[int]) -> dict[int, list[Place]]:
     """Item -> where Label Studio shows it: its queues, or the pool where it is in none."""
     pool = state.store.items_by_id(items)
     found: dict[int, list[Place]] = {item: [] for item in items}
-    for row in state.tasks:
-        queue = state.queues.get(row.annotator)
+    tasks = state.in_queues
+    for row in np.flatnonzero(tasks.live & among(tasks.item, found)).tolist():
+        item, task, annotator = int(tasks.item[row]), int(tasks.task[row]), tasks.annotator.text(row) or ""
+        queue = state.queues.get(annotator)
         # Delivered in place, an image's task is the pool's own.
-        task = row.queue_task or 0
-        if row.item in found and queue is not None and task != pool[row.item].task:
-            found[row.item].append(Place(queue, task, row.annotator))
+        if queue is not None and task != pool[item].task:
+            found[item].append(Place(queue, task, annotator))
     home = state.project.pool_project
     return {item: places or [Place(home, pool[item].task, "")] for item, places in found.items()}
 

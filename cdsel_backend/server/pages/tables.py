@@ -103,18 +103,18 @@ def _pool(state: State) -> Sequence[Cells]:
 
 
 def _queue(state: State) -> Long:
-    every = queue_rows(state, queue_states(state))
+    every = queue_states(state)
     own = [field.name for field in fields(QueueRow)]
     return Long(
-        [*own, "tasks", "pool_task", *data_columns(state.store, [row.item for row in every])],
+        [*own, "tasks", "pool_task", *data_columns(state.store, [item for item, _ in every])],
         (cells for part in chunks(every) for cells in _queue_cells(state, part)),
     )
 
 
-def _queue_cells(state: State, rows: Sequence[QueueRow]) -> Iterator[Cells]:
-    numbers = [row.item for row in rows]
+def _queue_cells(state: State, selected: Sequence[tuple[int, str]]) -> Iterator[Cells]:
+    numbers = [item for item, _ in selected]
     items, tasks = state.store.items_by_id(numbers), tasks_of(state, numbers)
-    for row in rows:
+    for row in queue_rows(state, selected):
         yield {
             **asdict(row),
             "tasks": _tasks(tasks[row.item]),
