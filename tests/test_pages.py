@@ -935,6 +935,17 @@ def test_models_show_what_each_lot_of_labels_bought(filled, working):
     assert f"{held_out} held-out labels of today" in page
 
 
+def test_no_page_makes_a_record_of_every_annotation_and_every_selected_image(filled, working, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a page reads all rows of a table")
+
+    for name in ("items", "labels", "selections", "copies"):
+        monkeypatch.setattr(type(filled.store), name, refuse)
+    item = next(iter(filled.truth))
+    for page in (*PAGES, "/status.json", "/map.bin", "/gallery?order=rank", f"/gallery/{item}"):
+        assert working.get(f"/projects/{POOL}{page}").status_code == 200, page
+
+
 def test_models_answer_whether_another_round_is_worth_it(filled, working):
     page = working.get(f"/projects/{POOL}/models").text
     insight = filled.state().trainings[-1].metrics["insight"]

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdsel_backend.labels import kind_of, label_names
+from cdsel_backend.server.kept import kept
 from cdsel_backend.store import State
 from cdsel_backend.store.journal import ACCOUNTS_FACT
 from cdsel_backend.store.records import Annotation, Json
@@ -63,16 +64,18 @@ def agreement_of(state: State) -> Json:
     if not twice:
         return {}
     texts = [str(row.label) for pair in twice for row in pair]
-    named = [label_names(text) for text in texts]
+    names_in = {text: label_names(text) for text in set(texts)}
+    named = [names_in[text] for text in texts]
     # Labels from before a labeling config asked for several classes are read as labels of several.
-    kind = max((kind_of([text]) for text in texts), key=lambda kind: kind.several)
+    kind = max((kind_of([text]) for text in names_in), key=lambda kind: kind.several)
     classes = sorted({name for names in named for name in names})
     values = kind.encode([kind.text(names, empty_counts=True) for names in named], classes)
     codes = kind.codes(values).reshape(len(twice), 2, -1)
     names = names_of(state)
     first, second = ([name_of(pair[side].annotator, names) for pair in twice] for side in (0, 1))
-    return agreement(
-        codes[:, 0], codes[:, 1], list(zip(first, second, strict=True)), seed=state.settings.seed
+    raters, seed = list(zip(first, second, strict=True)), state.settings.seed
+    return kept(
+        lambda: agreement(codes[:, 0], codes[:, 1], raters, seed=seed), "agreement", codes, raters, seed
     )
 
 

@@ -24,7 +24,7 @@ def project_status(state: State) -> Json:
     project = state.project
     report = Report.from_json(project.report)
     embedded, unusable, items = store.embedding_progress(project.id)
-    shown = store.unusable(project.id, limit=UNUSABLE_SHOWN)
+    shown = store.unusable(project.id, limit=UNUSABLE_SHOWN) if unusable else []
     activity = project.activity
     return {
         "project": project.pool_project,

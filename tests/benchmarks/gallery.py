@@ -1,11 +1,12 @@
 """What a look at a large pool costs: a page of the gallery, an image, a CSV file, and a frame of the map.
 
-    python tests/benchmarks/gallery.py --items 100000
+    python tests/benchmarks/gallery.py --items 100000 [--labels 50000]
 
 prints one JSON line. There is no Label Studio and no picture: what is measured is what the server does, and a headless
 Chromium where there is one. Milliseconds of CPU, the median of several looks: `first_ms` the first page after a start,
 `page_ms` a page in the middle, `filter_ms` one of three facets, `search_ms` one of a text, `image_ms` the page of one
-image, `area_ms` an area of the map; `status_ms` the status that every page shows; `csv_s` the file of all; `exclude_s`
+image, `area_ms` an area of the map; `status_ms` the status that every page shows, `overview_ms`, `confounders_ms`,
+`queue_ms`, `models_ms`, `settings_ms` and `activity_ms` those pages; `csv_s` the file of all; `exclude_s`
 all images excluded at once, `undo_s` that taken back; `map_bytes_ms` the points of the map; `drawn_ms` from the
 navigation to the map; `paint_ms` the script's time for a frame of it, `point_ms` to find the image under the pointer,
 `listed_ms` to choose a level of the legend. `statements`: database statements of a page.
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -42,8 +44,8 @@ CONFIG = (Path(__file__).parents[2] / "label_config" / "single_choice.xml").read
 PART, POOL, QUEUE, DIM, LABELS, LOOKS = 20_000, 12, 13, 16, 2_000, 5
 
 
-def filled(folder: Path, n: int) -> tuple[ServerSettings, Store, int]:
-    """A pool of n embedded images of four sites, 2,000 of them labelled."""
+def filled(folder: Path, n: int, labels: int) -> tuple[ServerSettings, Store, int]:
+    """A pool of n embedded images of four sites, nine tenths of `labels` of them labelled."""
     server = ServerSettings(data_dir=folder, label_studio_url="http://127.0.0.1:9", label_studio_api_key="t")
     store = Store.open(server)
     project = store.connect_project(
@@ -78,7 +80,7 @@ def filled(folder: Path, n: int) -> tuple[ServerSettings, Store, int]:
             [(item, hashlib.sha256(b"%d" % item).hexdigest(), vectors[at]) for at, item in enumerate(ids)],
         )
     store.update_project(project, pool_version=1, item_count=n)
-    chosen = rng.choice(n, LABELS, replace=False) + 1
+    chosen = rng.choice(n, labels, replace=False) + 1
     store.add_round(
         project,
         1,
@@ -91,7 +93,7 @@ def filled(folder: Path, n: int) -> tuple[ServerSettings, Store, int]:
     label = {"problem": None, "skipped": False, "annotator": "1", "updated_at": "2026-01-01"}
     rows = [
         {"annotation": int(item), "item": int(item), "label": ("benign", "malignant")[int(item) % 2], **label}
-        for item in chosen[: LABELS - 200]
+        for item in chosen[: labels * 9 // 10]
     ]
     store.replace_labels(project, QUEUE, rows)
     keep_layout(server, State(store, project))
@@ -132,7 +134,10 @@ def measure_pages(server: ServerSettings, store: Store, project: int, n: int) ->
         "area_ms": milliseconds(lambda: get("/gallery?area=" + ",".join(_circle(80)))),
         "image_ms": milliseconds(lambda: get(f"/gallery/{n // 2}")),
         "map_bytes_ms": milliseconds(lambda: get("/map.bin")),
+        "overview_ms": milliseconds(lambda: get("")),
     }
+    for page in ("confounders", "queue", "models", "settings", "activity"):
+        results[f"{page}_ms"] = milliseconds(partial(get, f"/{page}"))
     start = time.process_time()
     get("/gallery.csv")
     results["csv_s"] = round(time.process_time() - start, 2)
@@ -189,12 +194,13 @@ def main() -> None:
     """Measure, and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--labels", type=int, default=LABELS)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        server, store, project = filled(Path(folder), given.items)
+        server, store, project = filled(Path(folder), given.items, given.labels)
         results = measure_pages(server, store, project, given.items) | measure_map(server, store)
         store.close()
-    print(json.dumps({"items": given.items, **results}))
+    print(json.dumps({"items": given.items, "labels": given.labels, **results}))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from cdsel_backend.labels import Labels, label_names
 from cdsel_backend.phrases import form, number_of
 from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, version_before
 from cdsel_backend.project.sentences.models import HEADLINES, first_training
+from cdsel_backend.server.kept import kept
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of, who
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pages.review import SHOWN, SHOWN_FIRST, VERDICTS, disputed, latest_insight, suspects
@@ -101,12 +102,14 @@ def champion_now(state: State) -> Json | None:
         return None
     tested = np.array([row for row in asked if int(table.ids[row]) in expected], dtype=np.int64)
     said = [expected[item] for item in table.ids[tested].tolist()]
-    labels = Labels(view.labels, view.classes, kind=view.kind, groups=table.layout.pool.groups)
-    return evaluate(
-        np.array(said).reshape(len(tested), len(view.classes)),
-        labels.take(tested),
-        [column.take(tested) for column in view.confounders],
-        seed=state.settings.seed,
+    labels = Labels(view.labels, view.classes, kind=view.kind, groups=table.layout.pool.groups).take(tested)
+    probabilities = np.array(said).reshape(len(tested), len(view.classes))
+    columns, seed = [column.take(tested) for column in view.confounders], state.settings.seed
+    given = [part for column in columns for part in (column.meta(), column.codes)]
+    return kept(
+        lambda: evaluate(probabilities, labels, columns, seed=seed),
+        *("accuracy of the champion", probabilities, labels.values, labels.groups),
+        *(labels.classes, labels.kind.name, seed, *given),
     )
 
 
