@@ -24,7 +24,7 @@ from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
 from cdsel_backend.confounders import Finding, Report, Verdict, detect
-from cdsel_backend.labels import Labels
+from cdsel_backend.labels import Labels, majority
 from cdsel_backend.labelstudio.labels import parse_label_space, settings_refusal
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
@@ -33,6 +33,7 @@ from cdsel_backend.project.sentences.models import first_training
 from cdsel_backend.project.sentences.steps import next_step
 from cdsel_backend.selection import describe, registry, strategies
 from cdsel_backend.server.app import create_app
+from cdsel_backend.server.kept import kept
 from cdsel_backend.server.pages.confounders import _commonest_classes
 from cdsel_backend.server.pages.queue import PAGE
 from cdsel_backend.server.pages.review import VERDICTS, suspects
@@ -944,6 +945,24 @@ def test_no_page_makes_a_record_of_every_annotation_and_every_selected_image(fil
     item = next(iter(filled.truth))
     for page in (*PAGES, "/status.json", "/map.bin", "/gallery?order=rank", f"/gallery/{item}"):
         assert working.get(f"/projects/{POOL}{page}").status_code == 200, page
+
+
+def test_labels_as_arrays_are_those_of_the_records(filled):
+    state = filled.state()
+    decided = {item: majority(rows) for item, rows in state.deciding.items() if rows[0].label is not None}
+    assert list(state.labels.items()) == list(decided.items())
+    assert state.several_readings == {item: rows for item, rows in state.readings.items() if len(rows) > 1}
+    assert state.pushed == {row.item for row in state.tasks}
+    item, represents = state.store.represented(filled.project)
+    speaking = {row.item: row.represents for row in state.selections if row.represents}
+    assert dict(zip(item.tolist(), represents.tolist(), strict=True)) == pytest.approx(speaking)
+
+
+def test_a_kept_result_is_that_of_its_inputs():
+    values, asked = np.arange(3), []
+    for other in (values, values.copy(), values + 1):
+        kept(lambda: asked.append(1), "a test", other, ["Ann"])
+    assert len(asked) == 2
 
 
 def test_models_answer_whether_another_round_is_worth_it(filled, working):
