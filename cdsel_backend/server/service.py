@@ -92,10 +92,8 @@ class Service:
             }
         pushed = {
             row.queue_task: row.item
-            for row in state.tasks
-            if row.queue_task is not None
-            and row.queue_task in asked
-            and state.queues.get(row.annotator) == source
+            for row in self.store.tasks_numbered(state.project.id, set(asked))
+            if row.queue_task is not None and state.queues.get(row.annotator) == source
         }
         # A mark that holds, of another image, says that the number is another task's now; any other mark says nothing.
         named = self.store.items_by_task(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from cdsel_backend.store import schema
 from cdsel_backend.store.arrays import TaskArrays
 from cdsel_backend.store.database import Database, chunks, reading, writing
-from cdsel_backend.store.records import Copy, Round, Selection
+from cdsel_backend.store.records import Copy, QueueTask, Round, Selection
 from cdsel_backend.store.rows import columns, records
 
 
@@ -149,6 +149,18 @@ class Queue(Database):
             parts = (query.where(table.c.item.in_(part)) for part in chunks(sorted(items)))
             found = [row for part in parts for row in records(connection, Selection, part)]
         return sorted(found, key=lambda row: row.rank)
+
+    def tasks_numbered(self, project: int, numbers: Collection[int]) -> list[QueueTask]:
+        """The tasks in the queues that have these numbers there, in any order; several queues may have the same."""
+        found: list[QueueTask] = []
+        with reading(self.engine) as connection:
+            for part in chunks(sorted(numbers)):
+                for record, table in ((Selection, schema.selections), (Copy, schema.copies)):
+                    here = and_(
+                        table.c.project == project, table.c.queue_task.in_(part), table.c.withdrawn_at.is_(None)
+                    )
+                    found += records(connection, record, columns(record, table).where(here))
+        return found
 
     def queue_tasks(self, project: int) -> TaskArrays:
         """Every image that was ever selected, in rank order, and every copy in the order of theirs, as arrays."""
