@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import httpx
@@ -14,10 +15,11 @@ from counting import Counting
 
 from cdsel_backend.demo.studio import LocalStudio
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.reconcile import listing
+from cdsel_backend.reconcile import listing, queue_listing
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import list_tasks
 from cdsel_backend.reconcile.listing import find_gone
+from cdsel_backend.reconcile.queue_listing import KEPT_FROM, QueueListing, tasks_of_queue
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 
@@ -129,3 +131,67 @@ def test_whatever_is_done_in_label_studio_comes_in_without_a_full_listing(
     store.update_project(ours, label_config=LABEL_CONFIG.replace("benign", "harmless"))
     assert look() == 60
     browser.delete(f"/api/projects/{project}")
+
+
+def test_a_long_queue_is_listed_as_it_changes(studio: LocalStudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Counting(studio.url, studio.token)
+    queue = client.create_project("a queue that changes", LABEL_CONFIG)
+    tasks = client.import_tasks(queue, [{"data": {"image": f"/{n}.png"}} for n in range(40)])
+    monkeypatch.setattr("cdsel_backend.labelstudio.source.OVERLAP", timedelta(seconds=0))
+    kept: dict[int, QueueListing] = {}
+
+    def look() -> int:
+        """How many tasks were listed to know what the queue holds."""
+        client.listed = 0
+        known = tasks_of_queue(kept, client, queue, KEPT_FROM)
+        listed = client.listed
+        assert known == (list(client.tasks(queue, with_annotations=True)), set())
+        return listed
+
+    assert look() == 40
+    assert look() <= 1
+    first = client.submit(tasks[10], [CHOICE])
+    client.submit(tasks[20], [], skip=True)
+    client.update_task(tasks[30], {"image": "/moved.png"})
+    client.import_tasks(queue, [{"data": {"image": "/new.png"}}])
+    assert look() <= 5
+    client.update_annotation(first, [{**CHOICE, "value": {"choices": ["malignant"]}}])
+    assert look() <= 2
+    client.request("DELETE", f"/api/annotations/{first}/")
+    assert look() <= 2
+
+    client.delete_task(tasks[5])
+    assert look() >= 40, "the numbers disagree"
+    assert look() <= 1
+    (last,) = client.import_tasks(queue, [{"data": {"image": "/last.png"}}])
+    look()
+    client.delete_task(last)
+    client.import_tasks(queue, [{"data": {"image": "/in its place.png"}}])
+    assert look() <= 2, "SQLite gives the number again"
+
+    monkeypatch.setattr(queue_listing, "LIST_WHOLE_SECONDS", 0.0)
+    assert look() == 41
+    assert tasks_of_queue(kept, client, queue, KEPT_FROM - 1)[0] == list(
+        client.tasks(queue, with_annotations=True)
+    )
+    assert kept == {}, "a short queue is listed whole, and not kept"
+
+
+def test_a_queue_that_was_restored_is_listed_whole(
+    studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many tasks as before, but the last change is an earlier one than was seen."""
+    monkeypatch.setattr("cdsel_backend.labelstudio.source.OVERLAP", timedelta(seconds=0))
+    client = Counting(studio.url, studio.token)
+    queue = client.create_project("a queue that was restored", LABEL_CONFIG)
+    client.import_tasks(queue, [{"data": {"image": f"/{n}.png"}} for n in range(5)])
+    kept: dict[int, QueueListing] = {}
+    tasks_of_queue(kept, client, queue, KEPT_FROM)
+    (listing_now,) = kept.values()
+    _, *rest = json.loads(listing_now.watermark)
+    later = datetime.now(timezone.utc) + timedelta(seconds=30)
+    listing_now.watermark = json.dumps([later.isoformat(), *rest])
+    listing_now.tasks[min(listing_now.tasks)] = b"what it was before"
+    assert tasks_of_queue(kept, client, queue, KEPT_FROM)[0] == list(
+        client.tasks(queue, with_annotations=True)
+    )

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -17,9 +17,9 @@ from urllib.parse import quote
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.fields import ImageField
 from cdsel_backend.labelstudio.images import ImageReader
-from cdsel_backend.labelstudio.tasks import Newest
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.source import Listing, SourceItem
+from cdsel_backend.store.records import Json
 
 CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://")
 
@@ -86,6 +86,68 @@ def _read(text: str) -> datetime:
 
 
 @dataclass(frozen=True)
+class TaskChanges:
+    """The tasks of a project that are new or changed, and how many it has in all.
+
+    `complete`: all are listed. `went_back`: the last change is an earlier one than it was, as where the task changed
+    last was deleted, or Label Studio restored from a backup. `watermark`: what the next listing goes on from.
+    """
+
+    tasks: Iterator[Json]
+    complete: bool
+    went_back: bool
+    watermark: str
+    total: int
+    unreadable: set[int]
+    """Tasks at which Label Studio fails; they are known once `tasks` are taken."""
+
+
+def changed_tasks(studio: LabelStudio, project: int, watermark: str = "") -> TaskChanges:
+    """List the tasks that are new or changed since a watermark, with their annotations; all of them without one.
+
+    A task counts as changed, too, where one of its annotations was created, changed, deleted or skipped. Where
+    Label Studio's clock was set back behind the watermark, all are listed: their times say nothing then.
+
+    Raises:
+        LabelStudioError: the project cannot be listed.
+    """
+    newest = studio.newest(project)  # before: what changes meanwhile is listed again next time
+    known = _Watermark.read(watermark)
+    if known is not None and known.is_ahead(newest.now):
+        known = None
+    mark = _Watermark(newest.changed, newest.last, time.time())
+    if mark.is_ahead(newest.now) and newest.now is not None:
+        zone = _read(newest.changed).tzinfo
+        mark = replace(mark, changed=newest.now.astimezone(zone).isoformat())
+    elif known is not None and known.changed == (newest.changed or known.changed):
+        long_ago = time.time() - known.seen_at > OVERLAP.total_seconds()
+        mark = replace(known, last=newest.last, settled=known.settled or long_ago)
+    unreadable: set[int] = set()
+    listed = partial(studio.tasks, project, with_annotations=True, unreadable=unreadable)
+    parts = [listed()] if known is None else []
+    if known is not None and not (known.settled and newest.changed == known.changed):
+        parts.append(listed(changed_since=known.since()))
+    if known is not None and newest.last > known.last:
+        parts.append(listed(after=known.last))  # what has a higher id is new, however old it says it is
+    return TaskChanges(
+        _once(chain.from_iterable(parts)),
+        complete=known is None,
+        went_back=known is not None and read_time(mark.changed or known.changed) < read_time(known.changed),
+        watermark=json.dumps(astuple(mark)),
+        total=newest.total,
+        unreadable=unreadable,
+    )
+
+
+def _once(tasks: Iterable[Json]) -> Iterator[Json]:
+    seen: set[int] = set()
+    for task in tasks:
+        if task["id"] not in seen:
+            seen.add(task["id"])
+            yield task
+
+
+@dataclass(frozen=True)
 class TaskItem(SourceItem):
     """A task of the pool project; its key is its id."""
 
@@ -120,56 +182,28 @@ class LabelStudioPool:
         self._reader = ImageReader(studio)
 
     def list(self, watermark: str = "") -> TaskListing:
-        """List the tasks that are new or changed since a watermark, with their annotations; all of them without one.
-
-        A task counts as changed, too, where one of its annotations was created, changed, deleted or skipped. Where
-        Label Studio's clock was set back behind the watermark, all are listed: their times say nothing then.
+        """List the tasks that are new or changed since a watermark (see `changed_tasks`).
 
         Raises:
             LabelStudioError: a SourceError: the project cannot be listed.
         """
-        newest = self._studio.newest(
-            self._project
-        )  # before: what changes meanwhile is listed again next time
-        known = _Watermark.read(watermark)
-        if known is not None and known.is_ahead(newest.now):
-            known = None
-        mark = _Watermark(newest.changed, newest.last, time.time())
-        if mark.is_ahead(newest.now) and newest.now is not None:
-            zone = _read(newest.changed).tzinfo
-            mark = replace(mark, changed=newest.now.astimezone(zone).isoformat())
-        elif known is not None and known.changed == (newest.changed or known.changed):
-            long_ago = time.time() - known.seen_at > OVERLAP.total_seconds()
-            mark = replace(known, last=newest.last, settled=known.settled or long_ago)
-        unreadable: set[int] = set()
+        changes = changed_tasks(self._studio, self._project, watermark)
         return TaskListing(
-            self._items(known, newest, unreadable),
-            complete=known is None,
-            watermark=json.dumps(astuple(mark)),
-            total=newest.total,
-            unreadable=unreadable,
+            map(self._item, changes.tasks),
+            complete=changes.complete,
+            watermark=changes.watermark,
+            total=changes.total,
+            unreadable=changes.unreadable,
         )
 
-    def _items(self, known: _Watermark | None, newest: Newest, unreadable: set[int]) -> Iterator[TaskItem]:
-        tasks = partial(self._studio.tasks, self._project, with_annotations=True, unreadable=unreadable)
-        parts = [tasks()] if known is None else []
-        if known is not None and not (known.settled and newest.changed == known.changed):
-            parts.append(tasks(changed_since=known.since()))
-        if known is not None and newest.last > known.last:
-            parts.append(tasks(after=known.last))  # what has a higher id is new, however old it says it is
-        seen: set[str] = set()
-        for task in chain.from_iterable(parts):
-            key = str(task["id"])
-            if key not in seen:
-                seen.add(key)
-                image = self._image.read(task["data"]) or ""
-                yield TaskItem(
-                    key,
-                    image,
-                    task["data"],
-                    annotations=tuple(task.get("annotations") or ()),
-                    created_at=str(task.get("created_at") or ""),
-                )
+    def _item(self, task: Json) -> TaskItem:
+        return TaskItem(
+            str(task["id"]),
+            self._image.read(task["data"]) or "",
+            task["data"],
+            annotations=tuple(task.get("annotations") or ()),
+            created_at=str(task.get("created_at") or ""),
+        )
 
     def count(self, low: int, high: int) -> int:
         """How many tasks have an id from `low` to `high`.

@@ -27,6 +27,7 @@ from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.edits import note_edits
 from cdsel_backend.reconcile.notices import say
+from cdsel_backend.reconcile.queue_listing import tasks_of_queue
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json, QueueTask
@@ -61,8 +62,8 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
             space = kept.space
             disordered.append(order_problem(queue, kept.found))
             changed.append(kept.problem)
-        unreadable: set[int] = set()
-        tasks = list(context.studio.tasks(queue, with_annotations=True, unreadable=unreadable))
+        expected = sum(row.annotator == names[queue] for row in state.tasks)
+        tasks, unreadable = tasks_of_queue(context.queue_listings, context.studio, queue, expected)
         if unreadable:
             failing.append(unreadable_message(queue, unreadable))
             failing_tasks += [NamedTask(queue, task) for task in sorted(unreadable)]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cdsel_backend.labelstudio.client import LabelStudio
     from cdsel_backend.pool.backbones import Backbone
     from cdsel_backend.pool.processes import EmbeddingProcesses
+    from cdsel_backend.reconcile.queue_listing import QueueListing
 
 
 RELOAD_SECONDS = 60.0  # before a backbone that could not be loaded is tried again
@@ -59,6 +60,7 @@ class Context:
     """Project -> the events that were open when this process began to look at it in Label Studio last."""
     unsettled: set[int] = field(default_factory=set)
     """Projects whose pool is to be looked at again: see `intake`."""
+    queue_listings: dict[int, QueueListing] = field(default_factory=dict)  # by the queue's project
     mirrored: dict[int, Any] = field(default_factory=dict)  # see `mirror`
     embedding: dict[str, EmbeddingProcesses] = field(default_factory=dict)  # by the backbone's fingerprint
     tuned: LRUCache[str, Backbone] = field(default_factory=lambda: LRUCache(maxsize=1))

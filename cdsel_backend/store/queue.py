@@ -157,7 +157,9 @@ class Queue(Database):
             for part in chunks(sorted(numbers)):
                 for record, table in ((Selection, schema.selections), (Copy, schema.copies)):
                     here = and_(
-                        table.c.project == project, table.c.queue_task.in_(part), table.c.withdrawn_at.is_(None)
+                        table.c.project == project,
+                        table.c.queue_task.in_(part),
+                        table.c.withdrawn_at.is_(None),
                     )
                     found += records(connection, record, columns(record, table).where(here))
         return found
