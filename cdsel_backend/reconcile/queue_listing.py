@@ -1,6 +1,6 @@
 """The tasks of a queue, listed as they change, where the queue is a long one.
 
-Its tasks with their annotations cost Label Studio half a second of CPU for each 1,000, at every label that comes in. So
+A listing costs Label Studio about a second of CPU for each 1,000 tasks, and one is due at every label that comes in. So
 this process keeps what it listed, asks for what is new or changed, and lists all again where the numbers disagree, as
 after a deletion, and once an hour.
 """
@@ -17,7 +17,7 @@ from cdsel_backend.labelstudio.source import changed_tasks
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.store.records import Json
 
-KEPT_FROM = 500  # tasks; to ask what changed in a shorter queue costs as much as to list it
+KEPT_FROM = 100  # tasks; to ask what changed in a shorter queue costs as much as to list it
 LIST_WHOLE_SECONDS = 3600.0
 
 
