@@ -6,6 +6,7 @@ starts a Label Studio with that many tasks and prints one JSON line. CPU in seco
 `own`: `whole`: the first listing of all tasks; `idle`: a look where nothing changed; `changed`: a look after one task
 was imported, one edited, one annotated, one skipped and one deleted; `times_less`: `whole` over `changed`, Label
 Studio's. `changed_tasks`: how many tasks that look listed. Above 2,000 tasks deletions are found by counting.
+`queue_whole`: the first listing of a queue of `--queue` tasks, every other one labelled; `queue_label`: after a label.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cdsel_backend.labelstudio import source
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import list_tasks
+from cdsel_backend.reconcile.queue_listing import QueueListing, tasks_of_queue
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 
@@ -60,16 +62,12 @@ def measure(studio: LocalStudio, folder: Path, n: int) -> dict[str, float]:
     # All tasks are as new as the import: the overlap would list the last of them again.
     overlap, source.OVERLAP = source.OVERLAP, timedelta(0)
 
-    def look(name: str, before: Callable[[], None] = lambda: None) -> None:
-        before()
-        client.listed = 0
-        start, studio_cpu, own_cpu = time.perf_counter(), cpu_of(studio.pid), time.process_time()
+    def list_pool() -> None:
         state = State(store, ours)
         list_tasks(context, state, space_of(state))
-        results[f"{name}_studio"] = cpu_of(studio.pid) - studio_cpu
-        results[f"{name}_own"] = time.process_time() - own_cpu
-        results[f"{name}_s"] = time.perf_counter() - start
-        results[f"{name}_tasks"] = float(client.listed)
+
+    def look(name: str) -> None:
+        results.update(cost_of(name, list_pool, studio, client))
 
     def change() -> None:
         client.import_tasks(project, [{"data": {"image": "/new.png", "site": "n", "age": 1}}])
@@ -81,7 +79,8 @@ def measure(studio: LocalStudio, folder: Path, n: int) -> dict[str, float]:
     try:
         look("whole")
         look("idle")
-        look("changed", change)
+        change()
+        look("changed")
         here = {row.task: row.data["age"] for row in store.items(ours) if not row.gone}
         assert len(here) == n, "one came and one went"
         assert tasks[n // 2] not in here
@@ -94,12 +93,52 @@ def measure(studio: LocalStudio, folder: Path, n: int) -> dict[str, float]:
     return results
 
 
+def measure_queue(studio: LocalStudio, n: int) -> dict[str, float]:
+    """List a queue of n tasks as the loop does; see above."""
+    client = Counting(studio.url, studio.token)
+    queue = client.create_project(f"queue of {n} tasks", CONFIG)
+    tasks: list[int] = []
+    for start in range(0, n, PART):
+        given = [[], [{"result": [CHOICE]}]]
+        rows = range(start, min(n, start + PART))
+        tasks += client.import_tasks(
+            queue,
+            [{"data": {"image": f"/{row}.png", "site": "n"}, "annotations": given[row % 2]} for row in rows],
+        )
+    kept: dict[int, QueueListing] = {}
+    overlap, source.OVERLAP = source.OVERLAP, timedelta(0)
+
+    def look() -> None:
+        assert len(tasks_of_queue(kept, client, queue, n)[0]) == n
+
+    try:
+        results = cost_of("queue_whole", look, studio, client)
+        client.submit(tasks[0], [CHOICE])
+        return results | cost_of("queue_label", look, studio, client)
+    finally:
+        source.OVERLAP = overlap
+
+
+def cost_of(name: str, look: Callable[[], None], studio: LocalStudio, client: Counting) -> dict[str, float]:
+    """What a look costs; see above."""
+    client.listed = 0
+    start, studio_cpu, own_cpu = time.perf_counter(), cpu_of(studio.pid), time.process_time()
+    look()
+    return {
+        f"{name}_studio": cpu_of(studio.pid) - studio_cpu,
+        f"{name}_own": time.process_time() - own_cpu,
+        f"{name}_s": time.perf_counter() - start,
+        f"{name}_tasks": float(client.listed),
+    }
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--tasks", type=int, default=20_000)
+    options.add_argument("--queue", type=int, default=5_000)
     args = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, LocalStudio() as studio:
-        found = measure(studio, Path(folder), args.tasks)
+        found = measure(studio, Path(folder), args.tasks) | measure_queue(studio, args.queue)
     print(json.dumps({name: round(value, 3) for name, value in found.items()}))
 
 
