@@ -24,9 +24,7 @@ from cdsel_backend.store.pulses import Pulse
 
 MIN_FREE_BYTES = 200_000_000  # of the data folder's disk: a model version and a part of the vectors
 ANSWER_SECONDS = 0.8  # in which /health answers: Label Studio waits for one
-HANGS_AFTER = (
-    3.0  # seconds without an answer of the database, after which other requests do not wait for it either
-)
+HANGS_AFTER = 3.0  # seconds without an answer of the database, after which no request waits for it
 LOOK_SECONDS = 5.0  # between looks that requests other than /health cause
 
 

@@ -49,7 +49,7 @@ def image(pool_project: int, item: int) -> str:
     ids = found.ids
     before = int(ids[position - 1]) if position else None
     after = int(ids[position + 1]) if position is not None and position + 1 < len(ids) else None
-    listed, names = item in found.table.ids, names_of(state)
+    listed, names, read = item in found.table.ids, names_of(state), label_reader(state)
     return render_template(
         "image.html",
         state=state,
@@ -66,7 +66,7 @@ def image(pool_project: int, item: int) -> str:
         readings=[
             (
                 name_of(given.annotator, names) + (", as ground truth" if given.ground_truth else ""),
-                label_reader(state)(str(given.label)),
+                read(str(given.label)),
             )
             for given in state.readings_of([item]).get(item, ())
         ],
@@ -113,11 +113,11 @@ def history(state: State, item: Item) -> list[Happening]:
             found.append(
                 Happening(task.withdrawn_at or 0.0, f"Task {task.queue_task} was deleted in Label Studio")
             )
-    names = names_of(state)
+    names, read = names_of(state), label_reader(state)
     for given in store.labels_of(project, [item.id]):
         name = name_of(given.annotator, names)
         if given.label is not None:
-            message = f"Labelled {label_reader(state)(given.label)} by {name}"
+            message = f"Labelled {read(given.label)} by {name}"
             message += ", marked as ground truth" if given.ground_truth else ""
         elif given.question is not None:
             message = f"Another question was answered by {name}"
