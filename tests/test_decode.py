@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import struct
@@ -13,6 +14,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL
 import pytest
@@ -20,7 +22,7 @@ from made import encode
 from PIL import Image, ImageCms, PngImagePlugin
 
 from cdsel_backend.pool import depth
-from cdsel_backend.pool.browser import to_png, why_not_shown
+from cdsel_backend.pool.browser import for_browser, to_png, why_not_shown
 from cdsel_backend.pool.decode import UnreadableImage, bytes_a_pixel, decode, jpeg_quality, read_image
 from cdsel_backend.pool.depth import Layout, to_eight_bits
 from cdsel_backend.pool.measures import measure
@@ -64,7 +66,7 @@ def png16(values: np.ndarray) -> bytes:
 
 
 def tiff(
-    values: np.ndarray, order: str, bits: int, photometric: int = 1, orientation: int = 1, extra=()
+    values: np.ndarray, order: str, bits: int, photometric: int = 1, orientation: int = 1, extra=(), planes=1
 ) -> bytes:
     """An uncompressed TIFF of (h, w) or (h, w, c) whole numbers; 12 bits are packed as the standard says."""
     height, width = values.shape[:2]
@@ -84,7 +86,8 @@ def tiff(
         262: [photometric],
         274: [orientation],
     }
-    shorts |= {277: [samples], 278: [height], 339: [1] * samples} | ({338: list(extra)} if extra else {})
+    shorts |= {277: [samples], 278: [height], 284: [planes], 339: [1] * samples}
+    shorts |= {338: list(extra)} if extra else {}
     longs = {273: [0], 279: [len(raw)]}
     count = len(shorts) + len(longs)
     beyond = 8 + 2 + 12 * count + 4
@@ -127,6 +130,10 @@ def holders(grey: np.ndarray) -> dict[str, bytes]:
         "JPEG 2000 16": encode(
             Image.fromarray((deep * 257).astype(np.uint16)), "JPEG2000", irreversible=False
         ),
+        "JPEG 2000 16 RGB": cv2.imencode(".jp2", (rgb * 257).astype(np.uint16))[1].tobytes(),
+        "JPEG 2000 16 RGBA": cv2.imencode(".jp2", (np.dstack([rgb, opaque]) * 257).astype(np.uint16))[
+            1
+        ].tobytes(),
         "TIFF 16 LZW": encode(
             Image.fromarray((deep * 257).astype(np.uint16)), "TIFF", compression="tiff_lzw"
         ),
@@ -569,6 +576,38 @@ def test_what_no_browser_shows_is_said_and_rendered(kind):
     picture = Image.open(io.BytesIO(to_png(decode(data))))
     assert picture.format == "PNG"
     assert np.abs(np.asarray(picture.convert("L")).astype(int) - scene()).mean() < 8
+
+
+LOSSLESS = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/wwALCAACAAgBAREA/8QAFQABAQAAAAAAAAAAAAAAAAAABQj/2gAIAQEAAQAAn9BBBBBBCgEEEEEEEP/Z"
+)
+"""The values 0, 16, 32 ... in two rows, as JPEG without loss: Pillow reads it, Chromium does not."""
+
+
+def test_kinds_of_jpeg_that_browsers_do_not_know_are_rendered_or_named():
+    decoded = read_image(LOSSLESS)
+    values = np.arange(0, 256, 16).reshape(2, 8)
+    assert np.array_equal(np.asarray(decoded.image)[..., 0], values)
+    assert why_not_shown(decoded) == "browsers do not show lossless JPEG files"
+    picture, ending = for_browser(LOSSLESS)
+    assert ending == ".png"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture))), values)
+
+    common = encode(Image.fromarray(scene()), "JPEG")
+    at = common.index(b"\xff\xc0") + 4
+    for bits, marker, words in (
+        (12, b"\xc1", "a JPEG file of 12 bits a channel, which is not read: save it as PNG"),
+        (16, b"\xc3", "a lossless JPEG file of 16 bits"),
+        (8, b"\xf7", "a JPEG-LS file of 8 bits"),
+    ):
+        with pytest.raises(UnreadableImage, match=words):
+            decode(common[: at - 3] + marker + common[at - 2 : at] + bytes([bits]) + common[at + 1 :])
+
+
+def test_colours_in_planes_of_more_than_8_bits_are_refused_not_made_noise():
+    rgb = np.repeat(scene()[..., None], 3, axis=2).astype(np.uint32) * 257
+    with pytest.raises(UnreadableImage, match=r"16 bits a channel, each channel in a plane.*save it as PNG"):
+        decode(tiff(rgb, "<", 16, 2, planes=2))
 
 
 def test_what_browsers_show_almost_black_is_rendered_too():

@@ -471,12 +471,51 @@ def test_what_viewers_do_without_is_done_without() -> None:
     for kind in ("monochrome2", ""):
         shown = grey(without(draw(RAMP), PhotometricInterpretation=kind))
         assert np.array_equal(shown, grey(draw(RAMP))), kind
+    for name in ("SamplesPerPixel", "BitsStored", "PixelRepresentation"):
+        assert np.array_equal(grey(without(draw(RAMP), name)), grey(draw(RAMP))), name
     numbers = (RAMP / 4096).astype(np.float32)
     floating = without(
         draw(RAMP), "PixelData", "BitsStored", "HighBit", "PixelRepresentation", BitsAllocated=32
     )
     windowed = without(floating, FloatPixelData=numbers.tobytes(), WindowCenter=2, WindowWidth=4)
     assert np.all(np.diff(grey(windowed)[0]) >= 0)
+
+
+def written_over(data: bytes, field: bytes, value: bytes) -> bytes:
+    """A file in which the bytes of a field, its VR and length among them, are others."""
+    assert (data.count(field), len(field)) == (1, len(value))
+    return data.replace(field, value)
+
+
+def test_a_field_that_cannot_be_read_costs_only_itself() -> None:
+    """Numbers that are none, as of anonymisation or of a German programme, and a VR that there is not."""
+    values = (RAMP // 16).astype(np.uint8)
+    fields = {"WindowCenter": "100", "WindowWidth": "200", "RescaleSlope": "1.5"}
+    whole = draw(values, **fields, PatientWeight="77", KVP="90", Manufacturer="ACME", StationName="R1")
+    cases = {
+        b"ZZ\x02\x0077": {},  # a weight of an unknown VR
+        b"DS\x04\x00a00 ": {"WindowCenter": None},
+        b"DS\x04\x00nan ": {"WindowCenter": None},
+        b"DS\x04\x001,5 ": {"RescaleSlope": "1.5"},
+        b"DS\x04\x000.0 ": {"RescaleSlope": None},
+        b"DS\x04\x00inf ": {"RescaleSlope": None},
+    }
+    for value, change in cases.items():
+        field = b"DS\x04\x00100 " if "WindowCenter" in change else b"DS\x04\x001.5 "
+        broken = written_over(whole, field if change else b"DS\x02\x0077", value)
+        expected = grey(draw(values, **(fields | change)))
+        assert np.array_equal(grey(broken), expected), value
+
+    known = describe(io.BytesIO(whole), key=KEY)
+    for field, value, name, read in (
+        (b"LO\x04\x00ACME", b"LO\x04\x00nan ", "Manufacturer", "nan"),  # text, which counts as missing
+        (b"LO\x04\x00ACME", b"LO\x04\x00A\0ME", "Manufacturer", "AME"),
+        (b"DS\x02\x0090", b"ZZ\x02\x0090", "KVP", None),
+        (b"SH\x02\x00R1", b"ZZ\x02\x00R1", "StationName", None),
+    ):
+        found = describe(io.BytesIO(written_over(whole, field, value)), key=KEY)
+        assert found.pop(name, None) == read
+        assert found == {other: text for other, text in known.items() if other != name}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, Jpeg2KImagePlugin, PngImagePlugin
 
 from cdsel_backend.pool import dicom, dicom_pictures
-from cdsel_backend.pool.depth import PART, Layout, read_layout, read_values, to_eight_bits
+from cdsel_backend.pool.depth import (
+    MOST_PIXELS_JPEG2000,
+    PART,
+    Layout,
+    read_layout,
+    read_values,
+    to_eight_bits,
+)
 from cdsel_backend.pool.gif_truncation import ENOUGH
+from cdsel_backend.pool.jpeg_frame import read_frame
 from cdsel_backend.pool.room import Room
 from cdsel_backend.pool.truncation import complete
 
@@ -96,12 +104,16 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
         except dicom.UnreadableDicom as error:
             raise UnreadableImage(str(error)) from error
         return Decoded(picture, "DICOM", picture.size, 8)
-    layout = read_layout(data)
+    layout, frame = read_layout(data), read_frame(data)
     image = _open(data)
     size = layout.size if layout else image.size if image else (0, 0)
     if size[0] * size[1] > max_pixels:
         raise UnreadableImage(f"the image is too large: {size[0]} x {size[1]} is over {max_pixels:,} pixels")
     if image is None and layout is None:
+        if frame is not None:
+            raise UnreadableImage(
+                f"a {frame.kind} file of {frame.bits} bits a channel, which is not read: save it as PNG"
+            )
         raise UnreadableImage(
             "not an image in a format that can be read (JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PPM, DICOM)"
         )
@@ -117,7 +129,10 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
         with _decoding.taken(
             size[0] * size[1] * bytes_a_pixel(kind, len(image.getbands()) if image else 4, layout)
         ):
-            return _decoded(data, image, layout, kind, note)
+            decoded = _decoded(data, image, layout, kind, note)
+            return replace(decoded, format=frame.kind) if frame is not None and not frame.common else decoded
+    except UnreadableImage:
+        raise
     except Exception as error:  # OSError, SyntaxError, struct.error, EOFError, ...
         raise UnreadableImage(f"the {kind} file is truncated or damaged ({error})") from error
 
@@ -182,8 +197,12 @@ def _decoded(
         del values  # two of these three do not fit beside each other in little memory
         picture, bits = Image.fromarray(array), layout.bits
         picture.getexif()[_ORIENTATION] = turn
-    elif image is None:
-        raise ValueError("a TIFF file of a kind that cannot be read")
+    elif image is None or (layout is not None and image.mode not in _DEEP):
+        where = ", each channel in a plane of its own" if layout is not None and layout.planes else ""
+        bits = layout.bits if layout is not None else bits
+        raise UnreadableImage(
+            f"a {kind} file of a kind that is not read ({bits} bits a channel{where}): save it as PNG"
+        )
     else:
         whole = image.size
         picture = image = _loaded(data, image)
@@ -210,7 +229,7 @@ def _loaded(data: bytes, image: Image.Image) -> Image.Image:
     Its decoder takes 19 bytes a pixel of three colours.
     """
     half = 0
-    while image.width * image.height >> 2 * half > MAX_PIXELS // 2:
+    while image.width * image.height >> 2 * half > MOST_PIXELS_JPEG2000:
         half += 1
     smaller = _open(data) if half and image.format == "JPEG2000" else None
     if isinstance(smaller, Jpeg2KImagePlugin.Jpeg2KImageFile):

@@ -1,7 +1,8 @@
 """Values of more than 8 bits -> 8 bits, so that a picture is the same however many bits it was saved with.
 
-Pillow keeps the upper 8 bits of colour, and refuses some TIFF files. So PNG, TIFF and PNM of more than 8 bits are read
-by OpenCV (which comes with Label Studio's SDK); their headers say what the numbers mean.
+Pillow keeps the upper 8 bits of colour, refuses some TIFF files, and makes black of the white of JPEG 2000, which it
+rounds up. So PNG, TIFF, PNM and coloured JPEG 2000 of more than 8 bits are read by OpenCV (which comes with Label
+Studio's SDK); their headers say what the numbers mean.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ _SAMPLE = 1_000_000  # values that percentiles are read from
 PART = 1_000_000  # values that are computed at once
 _OPEN_RANGES = (1.0, 255.0, 65535.0)  # what floating point values of pictures usually lie in
 _PNM = re.compile(rb"P[56]\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s")
+_JPEG2000, _CODE_STREAM = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), b"\xff\x4f\xff\x51"
+_LONGEST_HEADER = 65_536  # bytes before the code stream of a JPEG 2000 file
+MOST_PIXELS_JPEG2000 = 40_000_000
+"""Of a JPEG 2000 file that is decoded at its full size: its decoder needs much memory."""
 _GREY_OR_RGB = (0, 1, 2)  # photometric interpretations that OpenCV reads without loss
 
 
@@ -38,7 +43,8 @@ class Layout:
 
     `top` is the greatest value that its numbers can have, None where they are signed or floating point;
     `white_is_zero` says that the greatest is black; `alpha` what a fourth channel is; `turned` that OpenCV applies the
-    file's orientation. `size` is upright then.
+    file's orientation. `size` is upright then. `planes` says that each channel lies in a part of its own, of which
+    OpenCV makes noise.
     """
 
     size: tuple[int, int]
@@ -47,15 +53,18 @@ class Layout:
     white_is_zero: bool = False
     alpha: Literal["none", "straight", "premultiplied"] = "straight"
     turned: bool = False
+    planes: bool = False
 
 
 def read_layout(data: bytes) -> Layout | None:
-    """Return the layout of a PNG, TIFF or PNM file of more than 8 bits, None for everything else."""
+    """Return the layout of a PNG, TIFF, PNM or coloured JPEG 2000 file of more than 8 bits; None for all others."""
     if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 26 and data[24] == 16:
         width, height = struct.unpack(">II", data[16:24])
         return Layout((width, height), 16, 65535.0)
     if data[:2] in (b"II", b"MM"):
         return _read_tiff_layout(data)
+    if data.startswith(_JPEG2000):
+        return _read_jpeg2000_layout(data)
     found = _PNM.match(data[:1024])
     if found and int(found[3]) > 255:
         return Layout((int(found[1]), int(found[2])), int(found[3]).bit_length(), float(found[3]))
@@ -65,6 +74,9 @@ def read_layout(data: bytes) -> Layout | None:
 def read_values(data: bytes, layout: Layout) -> NDArray[Any] | None:
     """Return the values (h, w) or (h, w, 3 or 4) in RGB order, as the file holds them; None where OpenCV cannot."""
     import cv2  # here: only the few files of more than 8 bits need it
+
+    if layout.planes:
+        return None
 
     try:
         values = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
@@ -180,6 +192,7 @@ def _read_tiff_layout(data: bytes) -> Layout | None:
         format_ = int(directory.get(339, (1,))[0])  # 1 unsigned, 2 signed, 3 floating point
         photometric = int(directory.get(tag.PhotometricInterpretation, 1))
         extra = directory.get(338, ())
+        planes = len(bits) > 1 and int(directory.get(tag.PlanarConfiguration, 1)) == 2
         if int(directory.get(tag.Orientation, 1)) >= 5:
             size = size[::-1]
     except Exception:  # whatever a damaged header makes Pillow raise: then it is no TIFF that can be read
@@ -194,4 +207,21 @@ def _read_tiff_layout(data: bytes) -> Layout | None:
         white_is_zero=photometric == 0,
         alpha=alpha.get(int(extra[0]), "none") if extra else "straight",
         turned=True,
+        planes=planes,
     )
+
+
+def _read_jpeg2000_layout(data: bytes) -> Layout | None:
+    """Read the size marker of the code stream; None for what Pillow reads well: 8 bits, and grey."""
+    at = data.find(_CODE_STREAM, 0, _LONGEST_HEADER)
+    if at < 0 or len(data) < at + 42:
+        return None
+    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
+    count = int.from_bytes(data[at + 40 : at + 42], "big")
+    precisions = data[
+        at + 42 : at + 42 + 3 * count : 3
+    ]  # bits - 1; the highest bit says that values are signed
+    size, bits = (right - left, bottom - top), max(precisions, default=0) + 1
+    if count not in (2, 3, 4) or not 8 < bits <= 16 or size[0] * size[1] > MOST_PIXELS_JPEG2000:
+        return None
+    return Layout(size, bits, float(2**bits - 1))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
+import math
 import re
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
@@ -90,14 +91,14 @@ def describe(file: BinaryIO, *, key: bytes) -> dict[str, str | float]:
         dataset = read_header(file)
         found: dict[str, str | float] = {}
         for name in ALLOWED:
-            value = _plain(dataset.get(name))
+            value = _plain(_value(dataset, name))
             if value is not None:
                 found[name] = value
         for name in HASHED:
-            text = str(dataset.get(name) or "").strip()
+            text = str(_value(dataset, name) or "").strip()
             if text:
                 found[name] = keyed_hash(key, name, text)
-        age = _years(str(dataset.get("PatientAge") or ""))
+        age = _years(str(_value(dataset, "PatientAge") or ""))
         if age is not None:
             found["PatientAge"] = age
         return found
@@ -143,17 +144,28 @@ def keyed_hash(key: bytes, name: str, text: str) -> str:
     return digest.hexdigest()[:HASH_DIGITS]
 
 
+def _value(dataset: Dataset, name: str) -> Any:
+    """The value of a field; None where there is none, or it cannot be read: the others say what they say."""
+    with suppress(Exception):  # whatever pydicom runs into
+        return dataset.get(name)
+    return None
+
+
 def _plain(value: Any) -> str | float | None:
     """A header's value as a variable: a number, or text of at most 64 characters; None where it is empty."""
     if value is None or value == "":
         return None
     if not isinstance(value, str) and hasattr(value, "__len__"):
-        return "\\".join(str(part) for part in value)[:64] or None
+        value = "\\".join(str(part) for part in value)
     try:
         number = float(value)
-        return int(number) if number.is_integer() else number
+        if math.isfinite(
+            number
+        ):  # no database takes others, and a maker may be called "nan" by whoever took it out
+            return int(number) if number.is_integer() else number
     except (TypeError, ValueError):
-        return str(value).strip()[:64] or None
+        pass
+    return str(value).replace("\0", "").strip()[:64] or None
 
 
 def _years(age: str) -> float | None:

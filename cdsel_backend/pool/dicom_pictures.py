@@ -6,6 +6,7 @@ Pixels are decoded by pydicom, compressed ones by pylibjpeg (extra `dicom`).
 from __future__ import annotations
 
 import io
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from cdsel_backend.pool.lookup_tables import LookupTable, UnreadableTable, read_
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # how a window is applied
 
 
@@ -65,6 +67,7 @@ def render(data: bytes, *, max_pixels: int, frame: int | None = None) -> Image.I
             kept.setdefault(name, usual)  # files of floating-point values have neither
         if str(kept.get("VOILUTFunction") or "") not in _FUNCTIONS:
             kept.pop("VOILUTFunction", None)  # empty, or of nobody's: as where there is none
+        _keep_numbers(kept)
         return Image.fromarray(_to_rgb(values, kept))
 
 
@@ -103,6 +106,13 @@ def _values(data: bytes, header: Dataset, frame: int) -> NDArray[Any]:
     # What viewers do without, and pydicom does not.
     for read in (whole, header):
         read.PhotometricInterpretation = _kind_of_pixels(read)
+        for name, usual in (
+            ("SamplesPerPixel", 1 if read.PhotometricInterpretation in _ONE_SAMPLE else 3),
+            ("BitsStored", read.get("BitsAllocated")),
+            ("PixelRepresentation", 0),
+        ):
+            if read.get(name) is None and "PixelData" in whole:
+                setattr(read, name, usual)
     if whole.get("SamplesPerPixel", 1) > 1:
         whole.PlanarConfiguration = int(whole.get("PlanarConfiguration") or 0)
     return pixel_array(whole, index=frame)
@@ -110,7 +120,7 @@ def _values(data: bytes, header: Dataset, frame: int) -> NDArray[Any]:
 
 def _kind_of_pixels(dataset: Dataset) -> str:
     """The Photometric Interpretation as the standard spells it; where it is empty, what samples are in use for."""
-    usual = "RGB" if dataset.get("SamplesPerPixel", 1) > 1 else "MONOCHROME2"
+    usual = "RGB" if (dataset.get("SamplesPerPixel") or 1) > 1 else "MONOCHROME2"
     return str(dataset.PhotometricInterpretation or "").strip().upper() or usual
 
 
@@ -123,11 +133,31 @@ def _take_from_groups(dataset: Dataset, frame: int) -> None:
                 dataset.update({element.tag: element for element in group})
 
 
+def _keep_numbers(dataset: Dataset) -> None:
+    """Leave one number of each field by which values are shown, the first; what is none counts as not there."""
+    for name in ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"):
+        number = _first_number(dataset.get(name))
+        dataset.pop(name, None)
+        if number is not None and (number or name != "RescaleSlope"):  # a slope of 0 leaves no picture
+            setattr(dataset, name, number)
+
+
+def _first_number(value: Any) -> float | None:
+    """The first number of a field, which may have several; None where it is none."""
+    first = value if isinstance(value, str) or not hasattr(value, "__len__") else next(iter(value), None)
+    try:
+        number = float(str(first).replace(",", "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _without_pixels(dataset: Dataset) -> Dataset:
+    """A copy whose values are not read yet: one that cannot be, and which no picture needs, costs nothing."""
     from pydicom import Dataset
 
     kept = Dataset()
-    kept.update({element.tag: element for element in dataset})
+    kept.update({tag: dataset.get_item(tag) for tag in list(dataset.keys())})
     return kept
 
 
@@ -179,7 +209,7 @@ class _Tables:
 
 def _rescale(dataset: Dataset) -> tuple[float, float]:
     """Slope and intercept of the modality transform."""
-    return float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+    return float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
 
 
 def _windowed(values: NDArray[Any], dataset: Dataset, tables: _Tables) -> NDArray[Any]:
@@ -241,13 +271,8 @@ def _sample(values: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
 
 def _window(dataset: Dataset) -> bool:
     """Whether the header has a window that can be applied."""
-    try:
-        width = dataset.WindowWidth
-        width = float(width[0] if isinstance(width, (list, tuple)) or hasattr(width, "__len__") else width)
-    except (AttributeError, TypeError, ValueError, IndexError):
-        return False
     least = 1 if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" else np.nextafter(0, 1)
-    return dataset.get("WindowCenter") not in (None, "") and width >= least
+    return "WindowCenter" in dataset and float(dataset.get("WindowWidth", 0)) >= least
 
 
 def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
