@@ -226,7 +226,7 @@ def test_images_that_cannot_be_used_have_their_reason_and_names_are_no_formulas(
     [
         (("models", "export", "v9", "-o", "m.onnx"), "there is no version 'v9'"),
         (("models", "export", "cdsel-7-v1", "-o", "m.md"), "is its card"),
-        (("predict", "cdsel-7-v1", "/no/such/folder", "--csv", "a.csv"), "is no source"),
+        (("predict", "cdsel-7-v1", "/no/such/folder", "--csv", "a.csv"), "no such file or folder"),
         (("predict", "cdsel-7-v1", ".", "--csv", "/no/such/folder/a.csv"), "cannot be written"),
     ],
 )

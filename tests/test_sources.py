@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import tracemalloc
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal
@@ -456,6 +457,35 @@ def test_an_image_in_two_rows_counts_once_and_what_disagrees_is_named(
         items(source(folder / "pool.csv"))
 
 
+def test_what_is_added_twice_or_is_not_what_was_meant_is_named(folder: Path, tmp_path_factory) -> None:
+    """A folder beside the table of it; a link to either; a table without rows; a name that is misspelt."""
+    server = ServerSettings(data_dir=tmp_path_factory.mktemp("data"))
+    store = Store.open(server)
+    store.connect_project("http://studio", 7, label_config=LABEL_CONFIG, backbone="b")
+    links = tmp_path_factory.mktemp("links")
+    (links / "study").symlink_to(folder)
+    (links / "empty.csv").write_text("path,site\n")
+    write_csv(folder / "pool.csv", [{**row, "path": f"./{row['path']}"} for row in ROWS[1:]])
+
+    def add(address: Path) -> str:
+        command = ["pool", "add", "--project", "7", str(address)]
+        return CliRunner().invoke(main, command, env={"CDSEL_DATA_DIR": str(server.data_dir)}).output
+
+    said = add(folder)
+    assert "pool.csv in that folder: the columns of a table are variables only where the table itself" in said
+    assert "twice" not in said
+    said = add(folder / "pool.csv")
+    assert (
+        f"2 images of it, such as ./1.png, are in the source {folder}, too, and so in the pool twice" in said
+    )
+    assert "in that folder" not in add(folder)
+    assert f"3 images of it, such as 0.png, are in the source {folder}, too" in add(links / "study")
+    assert "1 image of it, such as 2.png, is in the source" in add(links / "study/north")
+    assert "The table has no rows." in add(links / "empty.csv")
+    assert "there is no such file or folder; see its name, and that it is mounted" in add(folder / "nroth")
+    store.close()
+
+
 def test_a_source_that_is_added_again_is_read_again(folder: Path, tmp_path_factory) -> None:
     """As after the folder of a table was named, a right to read was given, or another frame was chosen."""
     server = ServerSettings(data_dir=tmp_path_factory.mktemp("data"))
@@ -555,7 +585,7 @@ def test_tables_that_are_none_are_refused_with_the_fix(folder: Path) -> None:
             items(source(folder / name))
     with pytest.raises(SourceError, match="cannot be read"):
         items(source(folder / "none.csv"))
-    with pytest.raises(SourceError, match="is no source"):
+    with pytest.raises(SourceError, match="no such file or folder"):
         source(folder / "none")
     with pytest.raises(SourceError, match="no-such-scheme"):
         source("no-such-scheme://bucket/a")
@@ -816,6 +846,37 @@ def test_paths_of_a_table_made_on_windows_are_found(folder: Path) -> None:
     assert decode(found.read(item)).size == (24, 16)
     with pytest.raises(UnreadableImage):
         found.read(at("..\\secret.png"))
+
+
+@pytest.mark.parametrize("kept", ["NFC", "NFD"])
+def test_paths_of_a_table_made_on_a_mac_are_found(kept: str, folder: Path) -> None:
+    """There the ü of a file is two characters, and one in most tables."""
+    (folder / unicodedata.normalize(kept, "M\u00fcller.png")).write_bytes(picture(1))
+    found = source(
+        write_csv(folder / "pool.csv", [{"path": "M\u00fcller.png"}, {"path": "Mu\u0308ller.png"}])
+    )
+    assert [decode(found.read(item)).size for item in items(found)] == [(24, 16)] * 2
+
+
+def test_a_value_of_a_parquet_file_that_cannot_be_read_costs_its_row(folder: Path) -> None:
+    """A date after 9999, which says that there is none; text that is no UTF-8. A folder of such files is named."""
+    arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    from pyarrow import parquet
+
+    texts = arrow.array([b"a", b"b", b"\xff"], arrow.binary()).view(arrow.string())
+    days = arrow.array([0, 253_402_300_800, 1], arrow.timestamp("s"))
+    columns = {"path": ["0.png", "1.png", "north/2.png"], "site": texts, "day": days}
+    parquet.write_table(arrow.table(columns), folder / "pool.parquet")
+    first, *others = items(source(folder / "pool.parquet"))
+    assert dict(first.data) == {"site": "a", "day": "1970-01-01T00:00:00"}
+    assert [item.problem.partition(" (")[0] for item in others if item.problem] == [
+        "row 2: the value of its column 'day' cannot be read",
+        "row 3: the value of its column 'site' cannot be read",
+    ]
+    (folder / "parts.parquet").mkdir()
+    (folder / "pool.parquet").rename(folder / "parts.parquet/part-0.parquet")
+    with pytest.raises(SourceError, match=r"is a folder, as Spark and Dask write tables: write it as one"):
+        items(source(folder / "parts.parquet"))
 
 
 def test_nothing_is_read_of_a_file_that_is_too_large(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, islice
 
@@ -12,7 +13,7 @@ import click
 import numpy as np
 
 from cdsel_backend.labelstudio.labels import space_of
-from cdsel_backend.phrases import number_of
+from cdsel_backend.phrases import form, number_of
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.decode import UnreadableImage
@@ -20,9 +21,11 @@ from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.project.source import take_in
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.sources import SourceOptions
-from cdsel_backend.sources.manifest import WEB
+from cdsel_backend.sources.manifest import WEB, reader_of
+from cdsel_backend.sources.overlap import image_folder, may_share, whole_paths
 from cdsel_backend.sources.storage import is_remote
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.records import Source
 from cdsel_backend.table import plain_path
 
 EVENT, REMOVED = "SOURCE_ADDED", "SOURCE_REMOVED"
@@ -31,6 +34,7 @@ TRIED = 5  # of the first images, whether any can be read
 LISTED_NOW = (
     "Another process, such as the worker, lists this source now: it is listed anew once that is done."
 )
+TABLES = 3  # of a folder that is added, named
 REASONS = 10  # of images that cannot be used, shown
 
 
@@ -100,7 +104,7 @@ def add(
         stopped.args = ("What was looked at is in the pool: the same command takes in the rest.",)
         raise
     shelf.store.add_event(project, EVENT, {"source": source})
-    _report_added(shelf.store, state, new=counts[1], changed=counts[2])
+    _report_added(shelf.store, state, kept, looked_at=counts[0], new=counts[1], changed=counts[2])
     if unread:
         click.echo(unread, err=True)
 
@@ -148,17 +152,31 @@ def _refuse_other_pools(state: State, project: int) -> None:
         )
 
 
-def _report_added(store: Store, state: State, *, new: int, changed: int) -> None:
+def _report_added(
+    store: Store, state: State, source: Source, *, looked_at: int, new: int, changed: int
+) -> None:
     """Say what came of an addition: images that are left out, what is odd about variables, and the counts."""
     for item in store.unusable(state.project.id, limit=REASONS):
         click.echo(f"left out: {item.key or item.task}: {item.problem}", err=True)
     _, left_out, total = store.embedding_progress(state.project.id)
-    if not total:
+    is_table = reader_of(source.address) is not None
+    if not looked_at and is_table:
+        click.echo("The table has no rows.", err=True)
+    elif not looked_at:
         click.echo(
             "No image was found there. Of a folder, files are taken that are named as images (.png, .jpg, .tif, .dcm "
             "...), and files without an ending; hidden ones are not.",
             err=True,
         )
+    known = {other.address for other in store.sources(source.project)}
+    if not is_table and (tables := _tables_in(source.address, known)):
+        click.echo(
+            f"{', '.join(tables)} in that folder: the columns of a table are variables only where the table itself is "
+            "the source. To have them, take the folder out (cdsel pool remove), and add the table.",
+            err=True,
+        )
+    for sentence in _doubles(store, source):
+        click.echo(sentence, err=True)
     for column in added_variables(state):
         if column.note:
             click.echo(f"{column.name}: {column.note}.", err=True)
@@ -166,6 +184,34 @@ def _report_added(store: Store, state: State, *, new: int, changed: int) -> None
         f"{number_of(new, 'image is', 'images are')} new and {changed:,} changed; the pool has {total:,}, "
         f"{left_out:,} of them left out. The worker embeds what is new."
     )
+
+
+def _tables_in(folder: str, known: Collection[str]) -> list[str]:
+    """The first tables that lie in a folder of this machine, by their names, without those that are known."""
+    if is_remote(folder):
+        return []
+    with suppress(OSError):
+        tables = (name for name in os.listdir(folder) if reader_of(name) is not None)
+        return sorted(name for name in tables if os.path.join(folder, name) not in known)[:TABLES]
+    return []
+
+
+def _doubles(store: Store, added: Source) -> Iterator[str]:
+    """Which other sources list images of one that was added, as sentences with the fix."""
+    folder = image_folder(added.address, SourceOptions.from_json(added.options))
+    own: dict[str, str] = {}
+    for other in store.sources(added.project):
+        there = image_folder(other.address, SourceOptions.from_json(other.options))
+        if other.id == added.id or not may_share(folder, there):
+            continue
+        own = own or whole_paths(folder, store.items_of_source(added.id))
+        both = own.keys() & whole_paths(there, store.items_of_source(other.id)).keys()
+        if both:
+            yield (
+                f"{number_of(len(both), 'image')} of it, such as {own[min(both)]}, {form(len(both), 'is', 'are')} in "
+                f"the source {other.address}, too, and so in the pool twice, with the variables of each. Take one of "
+                "both sources out by `cdsel pool remove`."
+            )
 
 
 @pool.command()

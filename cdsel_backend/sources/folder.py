@@ -31,15 +31,24 @@ IMAGES = frozenset(
 NOT_READ = (
     ((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar"), "an archive is not read: unpack it into the folder"),
     ((".heic", ".heif"), "HEIC is not read: export it as JPEG or PNG"),
+    ((".jxl", ".jls", ".jxr", ".wdp", ".exr", ".tga"), "of no format that is read: export it as JPEG or PNG"),
     (
-        (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd"),
+        (".npy", ".npz", ".h5", ".hdf5", ".mat", ".tfrecord", ".tfrecords"),
+        "arrays are not read: write their pictures as PNG, with their metadata in a table",
+    ),
+    ((".dcm.gz", ".dcm.bz2"), "compressed DICOM is not read: unpack it (gunzip)"),
+    (
+        (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc"),
         "a volume is not read: export its slices as PNG or DICOM",
     ),
     (
-        (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".czi"),
+        (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vsi", ".czi", ".lif", ".nd2", ".bif"),
         "a slide is not read: export its tiles as PNG or JPEG",
     ),
-    ((".mp4", ".avi", ".mov", ".mpg", ".mpeg", ".wmv"), "a video is not read: export its frames as pictures"),
+    (
+        (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"),
+        "a video is not read: export its frames as pictures",
+    ),
     ((".cr2", ".cr3", ".nef", ".arw", ".dng", ".psd"), "of no format that is read: export it as JPEG or PNG"),
 )
 """Images in files that are not read, and which would else be missed: how names end, and why with the fix."""

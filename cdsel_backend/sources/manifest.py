@@ -11,6 +11,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -106,9 +107,19 @@ class ManifestSource:
                 "the file again"
             ) from error
         except Exception as error:
+            if self._is_folder():
+                raise SourceError(
+                    f"{self.address} is a folder, as Spark and Dask write tables: write it as one file (in Python "
+                    "pandas.read_parquet(folder).to_parquet(file)), and name that"
+                ) from error
             reason = f"cannot be read: {str(error) or type(error).__name__}"
             said = said_of(self.address, error) if is_remote(self.address) else reason
             raise SourceError(f"{self.address} {said}") from error
+
+    def _is_folder(self) -> bool:
+        with suppress(SourceError):  # its storage is away, or there is nothing
+            return Files(self.address, key=b"", max_bytes=0, options=self._files._options).is_folder()
+        return False
 
     def _from_rows(self, rows: Iterator[Row]) -> Iterator[SourceItem]:
         ahead = list(islice(rows, LOOKED_AT))
@@ -242,9 +253,26 @@ def _parquet_rows(file: BinaryIO) -> Iterator[Row]:
     # Pictures beside their paths are not even read: they would fill the memory.
     columns = [field.name for field in schema if not re.match("(large_|fixed_size_)?binary", str(field.type))]
     for batch in table.iter_batches(batch_size=BATCH, columns=columns):
-        for row in batch.to_pylist():
+        for row in _records(batch):
             number += 1
-            yield number, _row(row)
+            yield number, row if isinstance(row, str) else _row(row)
+
+
+def _records(batch: Any) -> Iterator[Mapping[str, Any] | str]:
+    """The rows of a part of a Parquet file, or why one cannot be read: a text that is none, a date after 9999."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except (ValueError, OverflowError):
+        pass  # of one value; which one, each says
+    for index in range(batch.num_rows):
+        row: dict[str, Any] = {}
+        try:
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                row[name] = column[index].as_py()
+            yield row
+        except (ValueError, OverflowError) as error:
+            yield f"the value of its column {name!r} cannot be read ({error})"
 
 
 def _row(record: Mapping[str, Any]) -> Mapping[str, Any] | str:

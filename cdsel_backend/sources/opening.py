@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from cdsel_backend.pool.source import PoolSource, SourceError
 from cdsel_backend.sources.files import MAX_BYTES, Files
 from cdsel_backend.sources.folder import FolderSource
@@ -53,6 +55,10 @@ def open_source(
         return ManifestSource(address, files, image=options.image)
     files = Files(address, key=key, max_bytes=max_bytes, options=options)
     if look and not files.is_folder():
+        if not is_remote(address) and not os.path.lexists(files.root):
+            raise SourceError(
+                f"{address}: there is no such file or folder; see its name, and that it is mounted"
+            )
         known = (fix for endings, fix in _FIXES.items() if name.endswith(endings))
         fix = next(
             known,
