@@ -15,6 +15,7 @@ import logging
 import os
 import queue
 import sys
+import zlib
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -147,7 +148,11 @@ def load(key: str, cache: Path | None, precision: Precision) -> OpenVinoRuntime 
     if cache is None or not (file := _file(key, cache, precision)).is_file():
         return None
     try:
-        plan = Plan(**json.loads(file.read_text(encoding="utf-8")))
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        # Weights of which some are others give vectors all the same.
+        if kept.pop("crc", None) != _crc(file):
+            raise ValueError("it is not what was written")
+        plan = Plan(**kept)
         runtime = OpenVinoRuntime(_openvino().Core().read_model(file.with_suffix(".xml")), plan)
     except Exception as error:  # OpenVINO's errors share no base
         log.warning("%s cannot be read, the network is converted again: %s", file, error)
@@ -247,19 +252,33 @@ def _file(key: str, cache: Path, precision: Precision) -> Path:
 
 def _keep(file: Path, model: Any, plan: Plan) -> None:
     """Write the model, then the plan that says it is whole; drop the oldest beyond `_KEPT`."""
+    stem = file.with_name(f".{file.stem}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        stem = file.with_name(f".{file.stem}.{os.getpid()}")
         _openvino().save_model(model, stem.with_suffix(".xml"), compress_to_fp16=False)
-        stem.with_suffix(".json").write_text(json.dumps(asdict(plan)), encoding="utf-8")
+        plan_and_sum = json.dumps({**asdict(plan), "crc": _crc(stem)})
+        stem.with_suffix(".json").write_text(plan_and_sum, encoding="utf-8")
         for suffix in (".bin", ".xml", ".json"):
             stem.with_suffix(suffix).replace(file.with_suffix(suffix))
         kept = sorted(file.parent.glob("[!.]*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         for old in kept[_KEPT:]:
             for suffix in (".json", ".xml", ".bin"):
                 old.with_suffix(suffix).unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # which OpenVINO raises where the disk is full
         log.warning("the compiled network is not kept, and will be made again: %s", error)
+        with contextlib.suppress(OSError):
+            for suffix in (".bin", ".xml", ".json"):
+                stem.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _crc(file: Path) -> int:
+    """The CRC-32 of a model that is kept under this name, of both of its files."""
+    crc = 0
+    for suffix in (".xml", ".bin"):
+        with file.with_suffix(suffix).open("rb") as model:
+            while part := model.read(2**20):
+                crc = zlib.crc32(part, crc)
+    return crc
 
 
 @cache
