@@ -153,9 +153,13 @@ def _listen() -> None:
 
 
 def _outside(fault: Exception) -> str | None:
-    """What is wrong with the disk or the database, as a sentence; None for faults of other kinds."""
+    """What is wrong with the disk, the database or the vectors, as a sentence; None for faults of other kinds."""
     from sqlalchemy.exc import SQLAlchemyError  # slow to load: not for those who ask for --help
 
+    from cdsel_backend.store.vectors import DamagedVectors
+
+    if isinstance(fault, DamagedVectors):
+        return str(fault)
     if not isinstance(fault, (OSError, SQLAlchemyError)):
         return None
     from cdsel_backend.store.faults import is_outside, sentence

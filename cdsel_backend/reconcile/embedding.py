@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import re
 import threading
 import time
@@ -12,6 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.decode_journal import keep_journal
 from cdsel_backend.pool.embed import EmbeddingStream
 from cdsel_backend.pool.errors import BackboneError
@@ -30,10 +34,13 @@ from cdsel_backend.reconcile.embedding_processes import (
 )
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.activity import Activity, Step
+from cdsel_backend.store.data_folder import check_folder
 from cdsel_backend.store.records import DueItem, ReadImage
 
 if TYPE_CHECKING:
     from cdsel_backend.pool.backbones import Backbone
+
+log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 2.0  # between commits: what a crash costs at the most
 COMMIT_IMAGES = 4096
@@ -106,6 +113,26 @@ def embed(context: Context, state: State) -> bool:
     finally:  # also where Label Studio goes away halfway: what is done stays done
         results.commit()
     return True
+
+
+def embed_lost(context: Context, state: State) -> bool:
+    """Have the images embedded again whose vectors are not in the data folder any more; returns whether there are any.
+
+    Raises:
+        OtherFolder: it is another folder, as where the right one is not mounted: then nothing is taken to be lost.
+    """
+    store, backbone = context.store, state.project.backbone
+    check_folder(store, context.server.data_dir)
+    lost = store.forget_vectors(backbone, np.zeros(0, dtype=np.int64), store.vectors_kept.count(backbone))
+    if lost:
+        sentence = (
+            f"{number_of(lost, 'image is', 'images are')} embedded again, because vectors are missing in "
+            f"{context.server.vectors_folder}, as where it was deleted, or restored without them. Labels and models "
+            "are kept."
+        )
+        log.warning("project %s: %s", state.project.pool_project, sentence)
+        store.note_problems(state.project.id, "embedding", [sentence])
+    return bool(lost)
 
 
 def _note_devices(context: Context, state: State, backbone: Backbone) -> None:

@@ -23,7 +23,7 @@ from cdsel_backend.reconcile.confounders import detect_confounders, update_repor
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.current import Current
 from cdsel_backend.reconcile.directives import withdraw_excluded
-from cdsel_backend.reconcile.embedding import embed
+from cdsel_backend.reconcile.embedding import embed, embed_lost
 from cdsel_backend.reconcile.idle import Standing, rests, settle
 from cdsel_backend.reconcile.intake import sync
 from cdsel_backend.reconcile.mirror import mirror
@@ -37,6 +37,7 @@ from cdsel_backend.reconcile.training_process import explain_apart, train_apart
 from cdsel_backend.reconcile.tuning import embed_tuned
 from cdsel_backend.store import State
 from cdsel_backend.store.activity import Activity, Step
+from cdsel_backend.store.vectors import LostVectors
 
 log = logging.getLogger(__name__)
 
@@ -130,9 +131,13 @@ def reconcile(context: Context, project: int) -> bool:
 
 
 def _do(step: Callable[[Context, State], bool], context: Context, state: State) -> bool:
-    """Take a step; one that met a queue that is gone has its next turn without that queue."""
+    """Take a step; one that met a queue, or vectors, that are gone has its next turn without these."""
     try:
         return step(context, state)
+    except LostVectors:
+        if not embed_lost(context, state):
+            raise
+        return True
     except RequestRefused:
         # Not all that Label Studio answers about a project that is gone is a 404: its webhooks are a bad request.
         if not forget_lost(context, state):

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from cdsel_backend.phrases import number_of
 from cdsel_backend.store import vector_shelf
 from cdsel_backend.store.vector_shelf import KEY, Shelf, damaged_rows, restored
-from cdsel_backend.store.vectors import BLOCK, DamagedVectors
+from cdsel_backend.store.vectors import BLOCK, DamagedVectors, LostVectors
 from cdsel_backend.whole_file import write_whole
 
 REMOVED = ".removed-"  # begins the name of a folder that is being deleted
@@ -106,12 +106,10 @@ class VectorShards:
             shelf = self._shelf(backbone)
             if shelf is None:
                 if len(positions):
-                    raise IndexError(f"there is no vector of {backbone}")
+                    raise self._lost(backbone, 0, positions)
                 return np.zeros((0, 0), dtype=np.float32)
             if len(positions) and not 0 <= positions.min() <= positions.max() < shelf.count:
-                raise IndexError(
-                    f"{backbone} has {number_of(shelf.count, 'vector')}; asked for {positions.max()}"
-                )
+                raise self._lost(backbone, shelf.count, positions)
             parts = shelf.parts()
         found = np.empty((len(positions), shelf.dim), dtype=np.float32)
         shards = positions // vector_shelf.SHARD
@@ -183,6 +181,12 @@ class VectorShards:
         with self._guard:
             shelf = self._shelf(backbone)
             return sum(path.stat().st_size for path in shelf.folder.glob("*")) if shelf else 0
+
+    def _lost(self, backbone: str, count: int, positions: NDArray[np.int64]) -> LostVectors:
+        return LostVectors(
+            f"{self._folder / backbone} holds {number_of(count, 'vector')}, and number {positions.max() + 1:,} is "
+            "asked for: restore it from a backup, or run `cdsel pool verify`, and these images are embedded again"
+        )
 
     def _path(self, backbone: str) -> Path:
         if not _NAME.fullmatch(backbone):

@@ -33,6 +33,10 @@ class DamagedVectors(ValueError):
     """What is kept cannot be what was appended; the message names the file or folder and the fix."""
 
 
+class LostVectors(DamagedVectors, IndexError):
+    """Vectors that were appended are not there any more, as where the folder was deleted, or restored without them."""
+
+
 class VectorStore(Protocol):
     """Vectors in half precision, by backbone. Several threads and processes may append and read at once."""
 
@@ -58,7 +62,7 @@ class VectorStore(Protocol):
         """Return the vectors (m, d) at positions (m,), in their order, as a copy in float32.
 
         Raises:
-            IndexError: a position that no vector has.
+            LostVectors: a position that no vector has.
         """
 
     def stream(
