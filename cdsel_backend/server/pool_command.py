@@ -127,7 +127,8 @@ def _unread(opened: PoolSource, items: Iterable[SourceItem]) -> str:
             return ""
     return why and (
         f"None of the first {number_of(len(tried), 'image')} can be read: {why}. Paths in a table start from its own "
-        "folder: where they start from another, give the same command with --root FOLDER."
+        "folder: where they start from another, give the same command with --root FOLDER; where another column names "
+        "the images, with --image COLUMN."
     )
 
 
