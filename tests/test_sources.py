@@ -858,6 +858,21 @@ def test_paths_of_a_table_made_on_a_mac_are_found(kept: str, folder: Path) -> No
     assert [decode(found.read(item)).size for item in items(found)] == [(24, 16)] * 2
 
 
+def test_names_without_an_ending_and_with_one_in_other_letters_are_found(folder: Path) -> None:
+    """As the ids of many published tables, and files that a camera or a scanner named."""
+    for name in ("ISIC_1.jpg", "two.png", "two.jpg", "X.PNG", "a.b.tif"):
+        (folder / name).write_bytes(picture(1))
+    names = ["ISIC_1", "0", "x.png", "X.png", "a.b", "north/2", "two", "three"]
+    found = source(write_csv(folder / "pool.csv", [{"path": name} for name in names]))
+    read = {}
+    for item in items(found):
+        try:
+            read[item.key] = decode(found.read(item)).size == (24, 16)
+        except UnreadableImage as error:
+            read[item.key] = "there is no such file" not in str(error)
+    assert [name for name in names if read[name]] == ["ISIC_1", "0", "X.png", "a.b", "north/2"]
+
+
 def test_a_value_of_a_parquet_file_that_cannot_be_read_costs_its_row(folder: Path) -> None:
     """A date after 9999, which says that there is none; text that is no UTF-8. A folder of such files is named."""
     arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")

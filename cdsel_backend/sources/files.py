@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from cdsel_backend.pool import dicom
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.patience import StorageFails, read_in_time, storages
 from cdsel_backend.pool.source import SourceError
+from cdsel_backend.sources.endings import name_of
 from cdsel_backend.sources.options import SourceOptions
 from cdsel_backend.sources.storage import (
     Trouble,
@@ -242,9 +242,7 @@ class Files:
                     f"{path} lies in no folder of this machine; name its prefix (--root s3://bucket)"
                 )
             root = Path(self.root).resolve()
-            if not os.path.lexists(root / path):
-                path = next((name for name in _spellings(path) if os.path.lexists(root / name)), path)
-            full = (root / path).resolve(strict=False)
+            full = (root / name_of(path, lambda name: os.path.lexists(root / name))).resolve(strict=False)
         except (OSError, RuntimeError) as error:
             raise UnreadableImage(f"{path}: a symbolic link that leads in a circle") from error
         except UnreadableImage:
@@ -288,15 +286,6 @@ class Files:
     @cached_property
     def _base(self) -> str:
         return str(self._fs._strip_protocol(self.root)).rstrip("/")
-
-
-def _spellings(path: str) -> Iterator[str]:
-    """What else a path may be called here: of a table that was made on Windows; on a Mac, where ü is two characters."""
-    plain = path.replace("\\", "/") if os.sep == "/" else path
-    yield plain
-    if not path.isascii():
-        yield unicodedata.normalize("NFC", plain)
-        yield unicodedata.normalize("NFD", plain)
 
 
 def _regular_size(descriptor: int, path: str) -> int:

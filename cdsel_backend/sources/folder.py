@@ -7,27 +7,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from cdsel_backend.pool.source import Listing, SourceItem
+from cdsel_backend.sources.endings import IMAGES
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.walk import Found
 
-IMAGES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".jp2",
-        ".j2k",
-    }
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".dcm", ".dicom", ".ima"}
-)
 NOT_READ = (
     ((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar"), "an archive is not read: unpack it into the folder"),
     ((".heic", ".heif"), "HEIC is not read: export it as JPEG or PNG"),

@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, cast
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.source import Listing, SourceError, SourceItem
+from cdsel_backend.sources.endings import IMAGES
 from cdsel_backend.sources.files import Files
-from cdsel_backend.sources.folder import IMAGES, may_be_dicom
+from cdsel_backend.sources.folder import may_be_dicom
 from cdsel_backend.sources.storage import is_remote, said_of
 from cdsel_backend.table import UsageError, csv_cells, decoded, plain_path, plain_text, text_lines
 
