@@ -863,7 +863,7 @@ def test_names_without_an_ending_and_with_one_in_other_letters_are_found(folder:
     for name in ("ISIC_1.jpg", "two.png", "two.jpg", "X.PNG", "a.b.tif"):
         (folder / name).write_bytes(picture(1))
     names = ["ISIC_1", "0", "x.png", "X.png", "a.b", "north/2", "two", "three"]
-    found = source(write_csv(folder / "pool.csv", [{"path": name} for name in names]))
+    found = source(write_csv(folder / "pool.csv", [{"Image_ID": name} for name in names]))
     read = {}
     for item in items(found):
         try:

@@ -36,6 +36,7 @@ NAMES = (
     "url",
     "uri",
     "img",
+    *("image_filename", "image_name", "image name", "image_id", "image id", "imageid", "image index"),
 )
 WEB = ("http://", "https://")
 BATCH = 512  # rows of a Parquet file in memory at once
