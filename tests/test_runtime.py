@@ -106,6 +106,23 @@ def test_a_network_that_cannot_be_kept_is_used_all_the_same(small, tmp_path, mon
 
 
 @needs_openvino
+def test_an_openvino_without_its_plugin_for_cpus_leaves_torch_at_work(small, tmp_path, monkeypatch, caplog):
+    """As where the image of a container lacks a library of it: the network could not be loaded at all."""
+
+    class Core:
+        def get_property(self, *names):
+            raise RuntimeError('Device with "CPU" name is not registered in the OpenVINO Runtime')
+
+    monkeypatch.setattr(openvino._openvino(), "Core", Core)
+    found = make_runtime(small.encoder, CPU, key=small.fingerprint, cache=tmp_path)
+    pixels = pixels_for(small, 8)
+    vectors = TorchRuntime(small.encoder)(pixels)
+    for _ in range(runtime.WORTH // 8 + 1):
+        np.testing.assert_array_equal(found(pixels), vectors)
+    assert "no faster runtime could be made" in caplog.text
+
+
+@needs_openvino
 def test_a_network_that_comes_out_otherwise_is_not_used(small):
     pixels = pixels_for(small, 4)
     wrong = TorchRuntime(small.encoder)(pixels)[::-1].copy()

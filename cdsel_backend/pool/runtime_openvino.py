@@ -145,9 +145,13 @@ def find(
 
 def load(key: str, cache: Path | None, precision: Precision) -> OpenVinoRuntime | None:
     """The runtime that `find` kept for this network on this machine; None where there is none that can be read."""
-    if cache is None or not (file := _file(key, cache, precision)).is_file():
+    if cache is None:
         return None
+    file = cache
     try:
+        file = _file(key, cache, precision)
+        if not file.is_file():
+            return None
         kept = json.loads(file.read_text(encoding="utf-8"))
         # Weights of which some are others give vectors all the same.
         if kept.pop("crc", None) != _crc(file):
