@@ -272,6 +272,27 @@ def test_the_header_gives_only_what_the_list_allows() -> None:
     assert describe(io.BytesIO(draw(RAMP, PatientAge="018M")), key=KEY)["PatientAge"] == 1.5
 
 
+@pytest.mark.parametrize(
+    ("born", "taken", "age"),
+    [
+        ("19750201", "20200131", 44),  # the day before
+        ("1975.02.01", "20200201", 45),
+        ("19290101", "20200201", 90),  # higher ages identify
+        ("20190315", "20200314", 0.92),
+        ("19000101", "20200201", None),  # what many programs write where they take a date out
+        ("20200201", "20200131", None),
+        ("19750231", "20200131", None),
+        ("", "20200131", None),
+        ("19750201", "", None),
+    ],
+)
+def test_without_an_age_the_date_of_birth_tells_it(born: str, taken: str, age: float | None) -> None:
+    found = describe(io.BytesIO(draw(RAMP, PatientBirthDate=born, StudyDate=taken)), key=KEY)
+    assert found.get("PatientAge") == age
+    stated = draw(RAMP, PatientBirthDate=born, StudyDate=taken, PatientAge="007Y")
+    assert describe(io.BytesIO(stated), key=KEY)["PatientAge"] == 7
+
+
 def test_annotators_get_a_picture_and_nothing_else() -> None:
     data = draw(RAMP, PatientName="Doe^Jane", PatientID="MRN-4711", WindowCenter=1024, WindowWidth=512)
     shown, ending = for_browser(data, max_pixels=LIMIT)

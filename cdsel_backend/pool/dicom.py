@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import date
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _MOST_INFLATED = 2**30  # bytes of a file that is deflated as a whole
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 OLDEST = 90  # years: higher ages identify, and become this
+MOST_YEARS = 115  # between birth and study that are believed
 HASH_DIGITS = 12
 
 ALLOWED = (
@@ -98,7 +100,7 @@ def describe(file: BinaryIO, *, key: bytes) -> dict[str, str | float]:
             text = str(_value(dataset, name) or "").strip()
             if text:
                 found[name] = keyed_hash(key, name, text)
-        age = _years(str(_value(dataset, "PatientAge") or ""))
+        age = _age(dataset)
         if age is not None:
             found["PatientAge"] = age
         return found
@@ -166,6 +168,30 @@ def _plain(value: Any) -> str | float | None:
     except (TypeError, ValueError):
         pass
     return str(value).replace("\0", "").strip()[:64] or None
+
+
+def _age(dataset: Dataset) -> float | None:
+    """The patient's age in years, as stated, else by the date of birth, of which no more than that is given.
+
+    So it is in whole years from two on, below in whole months.
+    """
+    stated = _years(str(_value(dataset, "PatientAge") or ""))
+    born = _date(dataset, "PatientBirthDate")
+    dates = (_date(dataset, name) for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"))
+    taken = next(filter(None, dates), None)
+    if stated is not None or born is None or taken is None:
+        return stated
+    months = 12 * (taken.year - born.year) + taken.month - born.month - (taken.day < born.day)
+    if not 0 <= months < 12 * MOST_YEARS:  # as of dates that stand for those that were taken out
+        return None
+    return min(float(OLDEST), months // 12 if months >= 24 else round(months / 12, 2))
+
+
+def _date(dataset: Dataset, name: str) -> date | None:
+    match = re.fullmatch(r"(\d{4})\.?(\d\d)\.?(\d\d)", str(_value(dataset, name) or "").strip())
+    with suppress(ValueError):  # a day that there is not
+        return date(*map(int, match.groups())) if match else None
+    return None
 
 
 def _years(age: str) -> float | None:
