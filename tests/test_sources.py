@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import gzip
 import io
 import json
@@ -32,7 +33,10 @@ from cdsel_backend.project.source import take_in
 from cdsel_backend.server.pool_command import whole_address
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.sources import SourceOptions, open_source
+from cdsel_backend.sources.files import Files
+from cdsel_backend.sources.storage import Trouble
 from cdsel_backend.store import Store
+from cdsel_backend.store.records import Source
 from cdsel_backend.table import UsageError, read_table
 
 KEY = b"a secret"
@@ -644,6 +648,52 @@ def test_dicom_files_bring_variables_and_a_chosen_frame(folder: Path) -> None:
     table = folder / "scans.csv"
     table.write_text("path,site\nIM0001,a\n")
     assert source(table).describe(items(source(table))[0])["PatientSex"] == "F"
+
+
+def test_what_a_header_says_is_asked_once_and_again_where_it_could_not_be_read(
+    folder: Path, store: Store, tmp_path: Path, monkeypatch
+) -> None:
+    """As of a file that its account may not read yet; one whose storage is away for a moment ends the listing."""
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    from test_dicom import RAMP, draw
+
+    for name in ("IM1", "IM2"):
+        (folder / name).write_bytes(draw(RAMP, PatientSex="F"))
+    (folder / "pool.csv").write_text("path,site\nIM1,a\nIM2,b\n")
+    project = store.connect_project("http://studio", 1, layers={})
+    locked, asked = {"IM1"}, []
+    opened = Files.open
+
+    def open_(files: Files, path: str, part: int | None = None):
+        if path.startswith("IM"):
+            asked.append(path)
+        if path in locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(files, path, part)
+
+    monkeypatch.setattr(Files, "open", open_)
+    for address in (folder, folder / "pool.csv"):
+        locked.add("IM1")
+        kept = store.add_source(project, str(address), {})
+
+        def listed(kept: Source = kept) -> tuple[dict[str, object], list[str]]:
+            asked.clear()
+            store.note_listing(kept.id, "")  # the table moved
+            list(take_in(store, store.source(kept.id), tmp_path))
+            found = {row.key: row for row in store.items(project) if row.source == kept.id}
+            return {name: found[name].data.get("PatientSex") for name in ("IM1", "IM2")}, sorted(asked)
+
+        assert listed() == ({"IM1": None, "IM2": "F"}, ["IM1", "IM2"])
+        assert listed() == ({"IM1": None, "IM2": "F"}, ["IM1"])
+        locked.clear()
+        assert listed() == ({"IM1": "F", "IM2": "F"}, ["IM1"])
+        assert listed() == ({"IM1": "F", "IM2": "F"}, [])
+
+    locked.add("IM1")
+    far = Files("memory://bucket", key=KEY, max_bytes=0, options=SourceOptions())
+    monkeypatch.setattr("cdsel_backend.sources.files.trouble_of", lambda error: Trouble.AWAY)
+    with pytest.raises(SourceError, match=r"memory://bucket .*Permission denied"):
+        far.describe("IM1")
 
 
 # The hostile folder

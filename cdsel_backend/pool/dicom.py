@@ -60,7 +60,8 @@ ALLOWED = (
 """Fields whose value becomes a variable as it is."""
 HASHED = ("PatientID", "StudyInstanceUID", "InstitutionName", "StationName", "DeviceSerialNumber")
 """Fields of which only a keyed hash is given: equal stays equal, and nobody without the key can tell what it was."""
-
+VARIABLES = frozenset({*ALLOWED, *HASHED, "PatientAge"})
+"""What `describe` may give."""
 
 _BARE = re.compile(
     rb"[\x02\x08]\0.\0(?:[A-Z]{2}[^\0]\0|[^\0]\0\0\0)"  # group 2 or 8, little endian, with its VR or without

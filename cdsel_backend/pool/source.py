@@ -58,7 +58,12 @@ class PoolSource(Protocol):
         """
 
     def describe(self, item: SourceItem) -> Mapping[str, Any]:
-        """Return the variables that an image's own file tells, such as a DICOM header; asked once for each image."""
+        """Return the variables that an image's own file tells, such as a DICOM header; asked once for each image.
+
+        Raises:
+            UnreadableImage: the file cannot be read now.
+            SourceError: the source itself is away.
+        """
 
     def read(self, item: SourceItem) -> bytes:
         """Return the bytes of an item's image.

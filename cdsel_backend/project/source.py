@@ -15,6 +15,8 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
+from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.dicom import VARIABLES
 from cdsel_backend.pool.patience import list_in_time
 from cdsel_backend.pool.source import Listing, PoolSource, SourceError, SourceItem
 from cdsel_backend.project.content_history import remember_files
@@ -135,7 +137,7 @@ def _list(store: Store, source: Source, folder: Path, *, again: bool) -> Iterato
         known = store.known_items(source.id, [item.key for item in part])
         if listing.complete:
             part = _once(part, known, gone)
-        described = list_in_time(source.address, partial(_all_described, opened, part, known))
+        described = list_in_time(source.address, partial(_all_described, opened, part, known, again=again))
         remember_files(state, source, described)
         added, other = store.take_items(source, described)
         seen, new, changed = seen + len(part), new + added, changed + other
@@ -173,9 +175,13 @@ def secret(folder: Path) -> bytes:
 
 
 def _all_described(
-    opened: PoolSource, part: Sequence[SourceItem], known: Mapping[str, tuple[str, Mapping[str, Any]]]
+    opened: PoolSource,
+    part: Sequence[SourceItem],
+    known: Mapping[str, tuple[str, Mapping[str, Any]]],
+    *,
+    again: bool,
 ) -> list[SourceItem]:
-    return [_described(opened, item, known.get(item.key)) for item in part]
+    return [_described(opened, item, *known.get(item.key, (None, {})), again=again) for item in part]
 
 
 def _once(
@@ -201,14 +207,28 @@ def _once(
 
 
 def _described(
-    opened: PoolSource, item: SourceItem, known: tuple[str, Mapping[str, Any]] | None
+    opened: PoolSource, item: SourceItem, stamp: str | None, data: Mapping[str, Any], *, again: bool
 ) -> SourceItem:
-    """An item with what its own file says; what the file of an unchanged image said is kept."""
+    """An item with what its own file says; what the file of an unchanged image said is kept.
+
+    Args:
+        opened: the source.
+        item: as it is listed.
+        stamp: that of the item as it is known; None where it is not.
+        data: its data as they are known.
+        again: whether files of which nothing says that they changed, as those of a table, are asked again.
+    """
     if item.problem is not None:
         return item
-    if known is not None and item.stamp and known[0] == item.stamp:
-        return replace(item, data={**known[1], **item.data})
-    return replace(item, data={**opened.describe(item), **item.data})
+    if item.stamp and item.stamp == stamp:
+        return replace(item, data={**data, **item.data})
+    said = {name: value for name, value in data.items() if name in VARIABLES}
+    if said and not item.stamp and not again:
+        return replace(item, data={**said, **item.data})
+    try:
+        return replace(item, data={**opened.describe(item), **item.data})
+    except UnreadableImage:  # without a stamp it is asked again at the next listing
+        return replace(item, stamp="", data={**said, **item.data})
 
 
 @lru_cache(maxsize=64)

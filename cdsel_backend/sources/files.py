@@ -170,15 +170,24 @@ class Files:
         return data
 
     def describe(self, path: str) -> Mapping[str, Any]:
-        """Return the variables of a DICOM file's header, none for another file or one that cannot be read."""
+        """Return the variables of a DICOM file's header; none for another file, or for one that is damaged.
+
+        Raises:
+            UnreadableImage: it cannot be read now, and may say something another time.
+            SourceError: its storage does not answer.
+        """
         try:
             with self.open(path, HEADER_BYTES) as file:
                 if not dicom.is_dicom(file.read(132)):
                     return {}
                 file.seek(0)
                 return dicom.describe(file, key=self._key)
-        except Exception:  # reading the image says why
-            return {}
+        except Exception as error:  # of whatever storage it is
+            if isinstance(error, dicom.UnreadableDicom) and not isinstance(error.__cause__, OSError):
+                return {}  # reading the image says why
+            if self.remote and trouble_of(error) is Trouble.AWAY:
+                raise SourceError(f"{self.root} {said_of(self.root, error)}") from error
+            raise UnreadableImage(f"{path} cannot be read: {words_of(error)}") from error
 
     def hashed(self, name: str, text: str) -> str:
         """What stands for a text that may say who a patient is, as in the variables of a DICOM file."""
