@@ -27,15 +27,16 @@ from conftest import LABEL_CONFIG
 from PIL import Image
 
 from cdsel_backend.cli import main
+from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
-from cdsel_backend.project.source import take_in
+from cdsel_backend.project.source import OutsideItem, ProjectPool, take_in
 from cdsel_backend.server.pool_command import whole_address
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.storage import Trouble
-from cdsel_backend.store import Store
+from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Source
 from cdsel_backend.table import UsageError, read_table
 
@@ -648,6 +649,27 @@ def test_dicom_files_bring_variables_and_a_chosen_frame(folder: Path) -> None:
     table = folder / "scans.csv"
     table.write_text("path,site\nIM0001,a\n")
     assert source(table).describe(items(source(table))[0])["PatientSex"] == "F"
+
+
+def test_dicom_files_on_the_web_are_read_as_those_of_a_folder(store: Store, monkeypatch) -> None:
+    """A table may name addresses of a WADO server: who the patient is must not reach annotators from there, either."""
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    from test_dicom import draw
+
+    frames = np.stack([np.full((4, 4), value, dtype=np.uint8) for value in (10, 20, 30)])
+    project = store.connect_project("http://studio", 1, label_config=LABEL_CONFIG, layers={})
+    address = "https://pacs.example.org/wado?requestType=WADO&contentType=application/dicom"
+    served = draw(frames, BurnedInAnnotation="YES", WindowCenter=128, WindowWidth=256)
+    monkeypatch.setattr("cdsel_backend.labelstudio.images.ImageReader.read", lambda *given: served)
+
+    def read(options: SourceOptions) -> bytes:
+        kept = store.add_source(project, "/data/pool.csv", options.to_json())
+        pool = ProjectPool(LabelStudio("http://127.0.0.1:9", "token"), State(store, project))
+        return pool.read(OutsideItem(address, address, {}, source=kept.id))
+
+    with pytest.raises(UnreadableImage, match=r"wado\?.*shows who the patient is.*--burned-in"):
+        read(SourceOptions())
+    assert np.asarray(decode(read(SourceOptions(burned_in=True, frame=2)))).mean() == 30
 
 
 def test_what_a_header_says_is_asked_once_and_again_where_it_could_not_be_read(

@@ -21,6 +21,7 @@ from cdsel_backend.pool.patience import list_in_time
 from cdsel_backend.pool.source import Listing, PoolSource, SourceError, SourceItem
 from cdsel_backend.project.content_history import remember_files
 from cdsel_backend.sources import SourceOptions, open_source
+from cdsel_backend.sources.files import as_chosen
 from cdsel_backend.sources.manifest import WEB
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.leases import listing_lease, renewing
@@ -67,7 +68,8 @@ class ProjectPool:
         if not isinstance(item, OutsideItem):
             return self._inside.read(item)
         if item.image.startswith(WEB):
-            return self._web.read(item.image, 0)
+            options = SourceOptions.from_json(self._sources[item.source].options)
+            return as_chosen(self._web.read(item.image, 0), item.image, options)
         opened = self._opened.get(item.source)
         if opened is None:
             opened = self._opened[item.source] = _opened(self._sources[item.source])

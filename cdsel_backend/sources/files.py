@@ -146,28 +146,12 @@ class Files:
         return UnreadableImage(f"{path} cannot be read: {words_of(error)}")
 
     def image(self, path: str) -> bytes:
-        """Return an image's bytes; of a DICOM file with a frame that was chosen that frame, as PNG.
+        """Return an image's bytes, as `as_chosen` gives them.
 
         Raises:
-            UnreadableImage: as `read`; or a DICOM file whose pixels say who the patient is.
+            UnreadableImage: as `read` and `as_chosen`.
         """
-        data = self.read(path)
-        if dicom.is_dicom(data):
-            from cdsel_backend.pool.browser import to_png
-            from cdsel_backend.pool.decode import MAX_PIXELS
-            from cdsel_backend.pool.dicom_pictures import render
-
-            try:
-                if not self._options.burned_in and dicom.burned_in(data):
-                    raise UnreadableImage(
-                        f"{path}: its header says that the picture shows who the patient is (BurnedInAnnotation); "
-                        "where that may be, add the source with --burned-in"
-                    )
-                if self._options.frame is not None:
-                    return to_png(render(data, max_pixels=MAX_PIXELS, frame=self._options.frame))
-            except dicom.UnreadableDicom as error:
-                raise UnreadableImage(f"{path}: {error}") from error
-        return data
+        return as_chosen(self.read(path), path, self._options)
 
     def describe(self, path: str) -> Mapping[str, Any]:
         """Return the variables of a DICOM file's header; none for another file, or for one that is damaged.
@@ -295,6 +279,31 @@ class Files:
     @cached_property
     def _base(self) -> str:
         return str(self._fs._strip_protocol(self.root)).rstrip("/")
+
+
+def as_chosen(data: bytes, path: str, options: SourceOptions) -> bytes:
+    """An image's bytes; of a DICOM file with a frame that was chosen that frame, as PNG.
+
+    Raises:
+        UnreadableImage: a DICOM file whose pixels say who the patient is, or that gives no picture.
+    """
+    if not dicom.is_dicom(data):
+        return data
+    from cdsel_backend.pool.browser import to_png
+    from cdsel_backend.pool.decode import MAX_PIXELS
+    from cdsel_backend.pool.dicom_pictures import render
+
+    try:
+        if not options.burned_in and dicom.burned_in(data):
+            raise UnreadableImage(
+                f"{path}: its header says that the picture shows who the patient is (BurnedInAnnotation); "
+                "where that may be, add the source with --burned-in"
+            )
+        if options.frame is not None:
+            return to_png(render(data, max_pixels=MAX_PIXELS, frame=options.frame))
+    except dicom.UnreadableDicom as error:
+        raise UnreadableImage(f"{path}: {error}") from error
+    return data
 
 
 def _regular_size(descriptor: int, path: str) -> int:
