@@ -7,6 +7,7 @@ import os
 import socket
 import sqlite3
 import threading
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -109,7 +110,7 @@ def test_a_database_that_does_not_open_is_named_with_the_setting(url, words, tmp
     assert doctor.startswith("problem  database")
 
 
-def test_a_folder_that_cannot_be_written_or_is_full_is_named_with_what_to_do(tmp_path):
+def test_a_folder_that_cannot_be_written_or_is_full_is_named_with_what_to_do(tmp_path, monkeypatch):
     def fault(words):
         return OperationalError("SELECT secret", {}, sqlite3.OperationalError(words))
 
@@ -124,6 +125,17 @@ def test_a_folder_that_cannot_be_written_or_is_full_is_named_with_what_to_do(tmp
     assert "Read-only" in not_opened(OSError(errno.EROFS, "Read-only file system"), tmp_path, own)
     for full in (fault("database or disk is full"), OSError(errno.ENOSPC, "No space left on device")):
         assert f"CDSEL_DATA_DIR: the disk of {tmp_path} is full" in not_opened(full, tmp_path, own)
+    broken = fault("disk I/O error")  # of SQLite on a full disk, too
+    said = not_opened(broken, tmp_path, own)
+    assert (
+        f"CDSEL_DATA_DIR: {tmp_path} cannot be used (disk I/O error): see that its disk works; on a" in said
+    )
+    assert not_opened(broken, tmp_path, elsewhere).startswith(
+        "CDSEL_DATABASE_URL: the database does not open"
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+        assert f"CDSEL_DATA_DIR: the disk of {tmp_path} is full" in not_opened(broken, tmp_path, own)
     # A real one, as a folder in the place of the database.
     (tmp_path / "cdsel.sqlite3").mkdir()
     found = CliRunner().invoke(main, ["pool", "stats"], env={"CDSEL_DATA_DIR": str(tmp_path)})

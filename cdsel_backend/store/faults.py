@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
@@ -14,6 +16,9 @@ DATABASE = (OperationalError, InterfaceError, InternalError, NoConnection)
 """Faults of the database and of the way there; internal ones: it takes no changes, or has ended the session."""
 DISK = (*FULL, errno.EIO, errno.EROFS)
 _FULL_WORDS = ("disk is full", "no space left", "could not extend file")
+_OWN_DISK = "set CDSEL_DATA_DIR to a disk of this machine, or CDSEL_DATABASE_URL to PostgreSQL"
+_INPUT_OUTPUT = "disk i/o error"
+LEAST_ROOM = 2**17  # bytes of a disk with which SQLite opens a database
 _LOCKED = ("database is locked", "locking protocol")
 _NO_RIGHT = "42501"  # PostgreSQL's code: insufficient privilege
 _NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
@@ -41,11 +46,16 @@ def problem_and_fix(fault: OSError | SQLAlchemyError, folder: Path, database_url
     reason = reason_of(fault)
     inside = Path(database_url.removeprefix("sqlite:///")).parent == folder
     closed = f"CDSEL_DATABASE_URL: the database does not open ({reason})"
-    if _is_full(fault, reason):
+    # Beside a full disk SQLite cannot even make the file by which its processes share what is being written.
+    if _is_full(fault, reason) or (inside and _INPUT_OUTPUT in reason.lower() and _has_no_room(folder)):
         where = f"the disk of {folder} is full" if inside else "the disk of the database is full"
         return (
             f"CDSEL_DATA_DIR: {where} ({reason})",
             "make room there, and start again; nothing of it is lost",
+        )
+    if inside and _INPUT_OUTPUT in reason.lower():
+        return f"CDSEL_DATA_DIR: {folder} cannot be used ({reason})", (
+            f"see that its disk works; on a network share, {_OWN_DISK}"
         )
     if isinstance(fault, OSError) or (inside and _is_read_only(reason)):
         return (
@@ -55,8 +65,7 @@ def problem_and_fix(fault: OSError | SQLAlchemyError, folder: Path, database_url
     if isinstance(fault, OperationalError) and reason in _LOCKED:
         return closed, (
             "end the other program that keeps it open, if there is one; else its file system has no locks, as some "
-            "network shares have none: set CDSEL_DATA_DIR to a disk of this machine, or CDSEL_DATABASE_URL to "
-            "PostgreSQL"
+            f"network shares have none: {_OWN_DISK}"
         )
     if _lacks_connections(fault, reason):
         return closed, MORE_CONNECTIONS
@@ -79,6 +88,12 @@ def reason_of(fault: BaseException) -> str:
 def _is_full(fault: BaseException, reason: str) -> bool:
     is_full = isinstance(fault, OSError) and fault.errno in FULL
     return is_full or (is_outside(fault) and any(phrase in reason.lower() for phrase in _FULL_WORDS))
+
+
+def _has_no_room(folder: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < LEAST_ROOM
+    return False
 
 
 def _lacks_connections(fault: BaseException, reason: str) -> bool:
