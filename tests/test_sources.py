@@ -30,7 +30,7 @@ from cdsel_backend.cli import main
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
-from cdsel_backend.project.source import OutsideItem, ProjectPool, take_in
+from cdsel_backend.project.source import KEY_FILE, OutsideItem, ProjectPool, take_in
 from cdsel_backend.server.pool_command import whole_address
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.sources import SourceOptions, open_source
@@ -680,7 +680,7 @@ def test_what_a_header_says_is_asked_once_and_again_where_it_could_not_be_read(
     from test_dicom import RAMP, draw
 
     for name in ("IM1", "IM2"):
-        (folder / name).write_bytes(draw(RAMP, PatientSex="F"))
+        (folder / name).write_bytes(draw(RAMP, PatientSex="F", PatientID="7"))
     (folder / "pool.csv").write_text("path,site\nIM1,a\nIM2,b\n")
     project = store.connect_project("http://studio", 1, layers={})
     locked, asked = {"IM1"}, []
@@ -710,6 +710,18 @@ def test_what_a_header_says_is_asked_once_and_again_where_it_could_not_be_read(
         locked.clear()
         assert listed() == ({"IM1": "F", "IM2": "F"}, ["IM1"])
         assert listed() == ({"IM1": "F", "IM2": "F"}, [])
+
+    # The data folder was lost, and with it the secret of the hashes: a patient has one name all the same.
+    before = {row.id: row.data["PatientID"] for row in store.items(project) if row.key in ("IM1", "IM2")}
+    (tmp_path / KEY_FILE).unlink()
+    (folder / "IM3").write_bytes(draw(RAMP, PatientID="7"))
+    for kept in store.sources(project):
+        list(take_in(store, kept, tmp_path))
+    found = {
+        row.id: row.data["PatientID"] for row in store.items(project) if row.key in ("IM1", "IM2", "IM3")
+    }
+    assert len(set(before.values())) == len(set(found.values())) == 1
+    assert before.items().isdisjoint(found.items())
 
     locked.add("IM1")
     far = Files("memory://bucket", key=KEY, max_bytes=0, options=SourceOptions())

@@ -16,7 +16,7 @@ from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import LabelStudioPool
 from cdsel_backend.pool.decode import UnreadableImage
-from cdsel_backend.pool.dicom import VARIABLES
+from cdsel_backend.pool.dicom import VARIABLES, keyed_hash
 from cdsel_backend.pool.patience import list_in_time
 from cdsel_backend.pool.source import Listing, PoolSource, SourceError, SourceItem
 from cdsel_backend.project.content_history import remember_files
@@ -122,10 +122,13 @@ def take_in(
 
 def _list(store: Store, source: Source, folder: Path, *, again: bool) -> Iterator[tuple[int, int, int]]:
     key, state = secret(folder), State(store, source.project)
+    # Which secret it is, without saying it. By another one, as where the folder was lost, a patient had two names.
+    fact, of_key = f"identifiers of source {source.id}", keyed_hash(key, "", "")
+    renamed = store.fact(fact) not in (None, of_key)
 
     def begin() -> tuple[PoolSource, Listing | None]:
         opened = open_source(source.address, SourceOptions.from_json(source.options), key=key)
-        return opened, opened.list("" if again else source.watermark)
+        return opened, opened.list("" if again or renamed else source.watermark)
 
     opened, listing = list_in_time(source.address, begin)
     if listing is None:
@@ -139,7 +142,9 @@ def _list(store: Store, source: Source, folder: Path, *, again: bool) -> Iterato
         known = store.known_items(source.id, [item.key for item in part])
         if listing.complete:
             part = _once(part, known, gone)
-        described = list_in_time(source.address, partial(_all_described, opened, part, known, again=again))
+        described = list_in_time(
+            source.address, partial(_all_described, opened, part, known, again=again, renamed=renamed)
+        )
         remember_files(state, source, described)
         added, other = store.take_items(source, described)
         seen, new, changed = seen + len(part), new + added, changed + other
@@ -157,6 +162,7 @@ def _list(store: Store, source: Source, folder: Path, *, again: bool) -> Iterato
     below = tuple(unlisted)
     store.withdraw(source.project, [item for key, item in gone.items() if not key.startswith(below)])
     store.note_listing(source.id, listing.watermark)
+    store.set_fact(fact, of_key)
 
 
 def bounded_key(key: str) -> str:
@@ -182,8 +188,10 @@ def _all_described(
     known: Mapping[str, tuple[str, Mapping[str, Any]]],
     *,
     again: bool,
+    renamed: bool,
 ) -> list[SourceItem]:
-    return [_described(opened, item, *known.get(item.key, (None, {})), again=again) for item in part]
+    before = {} if renamed else known
+    return [_described(opened, item, *before.get(item.key, (None, {})), again=again) for item in part]
 
 
 def _once(
