@@ -142,9 +142,8 @@ def _list(store: Store, source: Source, folder: Path, *, again: bool) -> Iterato
         known = store.known_items(source.id, [item.key for item in part])
         if listing.complete:
             part = _once(part, known, gone)
-        described = list_in_time(
-            source.address, partial(_all_described, opened, part, known, again=again, renamed=renamed)
-        )
+        before = {} if renamed else known
+        described = list_in_time(source.address, partial(_all_described, opened, part, before, again=again))
         remember_files(state, source, described)
         added, other = store.take_items(source, described)
         seen, new, changed = seen + len(part), new + added, changed + other
@@ -188,10 +187,8 @@ def _all_described(
     known: Mapping[str, tuple[str, Mapping[str, Any]]],
     *,
     again: bool,
-    renamed: bool,
 ) -> list[SourceItem]:
-    before = {} if renamed else known
-    return [_described(opened, item, *before.get(item.key, (None, {})), again=again) for item in part]
+    return [_described(opened, item, *known.get(item.key, (None, {})), again=again) for item in part]
 
 
 def _once(
