@@ -66,6 +66,7 @@ def test_images_that_no_browser_shows_are_named_before_they_are_pushed_in_place(
     assert surely_hidden("/a.png?x=1", {"image: format": "TIFF"})
     assert not surely_hidden("/a.dcm", {"image: format": "PNG"})
     assert surely_hidden("https://host/A.DCM?signature=1", {})
+    assert surely_hidden("/data/local-files/?d=study/a.dcm", {})
 
 
 def test_pages_say_since_when_and_an_admin_dismisses(store, tmp_path):

@@ -36,7 +36,8 @@ def surely_hidden(address: str, measures: Mapping[str, object]) -> bool:
     known = measures.get(f"{FILE_PREFIX}format")
     if known is not None:
         return known not in _SHOWN
-    return address.partition("?")[0].lower().endswith(_HIDDEN)
+    # Label Studio's local files have their name behind the question mark.
+    return any(part.lower().endswith(_HIDDEN) for part in address.split("?"))
 
 
 def for_browser(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, str]:
