@@ -578,6 +578,56 @@ def test_what_no_browser_shows_is_said_and_rendered(kind):
     assert np.abs(np.asarray(picture.convert("L")).astype(int) - scene()).mean() < 8
 
 
+def with_words(kind: str) -> bytes:
+    """A file that says who the patient is, wherever its format has a place for words, and how it is turned."""
+    picture, name, exif = Image.fromarray(scene()).convert("RGB"), b"Doe^Jane", Image.Exif()
+    exif[0x010E], exif[0x0112] = name.decode(), 6
+    how: dict[str, object] = {"exif": exif, "xmp": name}
+    if kind == "PNG":
+        texts = PngImagePlugin.PngInfo()
+        texts.add_text("Patient", name.decode())
+        how = {"exif": exif, "pnginfo": texts}
+    elif kind == "GIF":
+        how = {"comment": name, "save_all": True, "append_images": [picture.rotate(180)], "loop": 0}
+    elif kind in ("JPEG", "progressive", "MPO"):
+        how |= {"comment": name, "progressive": kind == "progressive", "icc_profile": b"of a screen" * 9}
+        how |= {"save_all": True, "append_images": [picture]} if kind == "MPO" else {}
+        kind = "MPO" if kind == "MPO" else "JPEG"
+    return encode(picture, kind, **how) + name
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "progressive", "MPO", "PNG", "WEBP", "GIF", "AVIF", "TIFF"])
+def test_annotators_get_the_picture_and_not_what_its_file_says_beside_it(kind):
+    data = with_words(kind)
+    assert data.count(b"Doe^Jane") > 1
+    shown, ending = for_browser(data)
+    assert b"Doe" not in shown
+    assert np.array_equal(np.asarray(decode(shown)), np.asarray(decode(data)))
+    given, found = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(shown))
+    if kind in ("AVIF", "TIFF"):
+        assert ending == ".png"
+        return
+    assert len(shown) < len(data)
+    assert found.format == {"progressive": "JPEG", "MPO": "JPEG"}.get(kind, kind)
+    assert found.info.get("icc_profile") == given.info.get("icc_profile")
+    assert getattr(found, "n_frames", 1) == (2 if kind == "GIF" else 1)
+    assert for_browser(shown)[0] == shown  # nothing but the picture: given as it is
+
+
+def test_of_a_file_that_is_built_in_another_way_annotators_get_a_png():
+    data = with_words("JPEG")
+    at = data.index(b"\xff\xe1")
+    broken = data[:at] + b"\xff\xe1\xff\xff" + data[at + 4 :]  # a length beyond the end of the file
+    for file in (broken, with_words("GIF")[:-20]):
+        try:
+            picture = decode(file)
+        except UnreadableImage:
+            continue
+        shown, _ = for_browser(file)
+        assert b"Doe" not in shown
+        assert np.array_equal(np.asarray(decode(shown)), np.asarray(picture))
+
+
 LOSSLESS = base64.b64decode(
     "/9j/4AAQSkZJRgABAQAAAQABAAD/wwALCAACAAgBAREA/8QAFQABAQAAAAAAAAAAAAAAAAAABQj/2gAIAQEAAQAAn9BBBBBBCgEEEEEEEP/Z"
 )

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from PIL import Image
 
+from cdsel_backend.pool.bare import bare
 from cdsel_backend.pool.columns import FILE_PREFIX
-from cdsel_backend.pool.decode import MAX_PIXELS, Decoded, read_image
+from cdsel_backend.pool.decode import MAX_PIXELS, Decoded, decode, read_image
 
 LONGEST_SIDE = 4096  # pixels of a rendered picture
 
@@ -44,7 +45,7 @@ def for_browser(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, st
     """Return the bytes of a picture that every browser shows as `decode` does, and the ending of its file's name.
 
     JPEG, PNG, GIF, BMP and WebP stay as they are, but for colours for print (CMYK) and values that a browser shows
-    almost black. All else becomes PNG; of a DICOM file nothing but the picture is left.
+    almost black. All else becomes PNG. Nothing but the picture is left of any file (`pool.bare`).
 
     Raises:
         UnreadableImage: as `decode`.
@@ -53,7 +54,19 @@ def for_browser(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[bytes, st
     ending = _ENDINGS.get(decoded.format)
     if ending is None or why_not_shown(decoded) is not None or _for_print(data):
         return to_png(decoded.image), ".png"
-    return data, ending
+    alone = _alone(data, decoded.image, max_pixels)
+    return (to_png(decoded.image), ".png") if alone is None else (alone, ending)
+
+
+def _alone(data: bytes, picture: Image.Image, max_pixels: int) -> bytes | None:
+    """A file with its picture alone; None where that cannot be had of it as it is."""
+    try:
+        found = bare(data)
+        if found is None or found == data:
+            return found
+        return found if decode(found, max_pixels=max_pixels).tobytes() == picture.tobytes() else None
+    except Exception:  # whatever a file that is built in another way makes of it
+        return None
 
 
 def to_png(picture: Image.Image, *, longest_side: int = LONGEST_SIDE) -> bytes:
