@@ -13,13 +13,17 @@ from contextlib import suppress
 from PIL import Image
 
 _ORIENTATION = 0x0112
-_START, _END, _SCAN, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
+_SCAN = 0xDA
+_JPEG_TABLES = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD})  # of a frame, of its codes and numbers
+_JPEG_KEPT = (b"JFIF\0", b"ICC_PROFILE\0", b"Adobe")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = frozenset(
-    {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"pHYs", b"cICP", b"acTL", b"fcTL", b"fdAT"}
+    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
+    | {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"pHYs", b"cICP"}
 )
 _GIF_COMMENT, _GIF_OF_PROGRAM, _GIF_LOOPS = 0xFE, 0xFF, (b"NETSCAPE2.0", b"ANIMEXTS1.0")
-_WEBP_DROPPED, _EXTENDED, _EXIF_AND_XMP = (b"EXIF", b"XMP "), b"VP8X", 0x0C
+_WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ICCP", b"ANIM", b"ANMF"})
+_EXTENDED, _EXIF_AND_XMP = b"VP8X", 0x0C
 
 
 def bare(data: bytes) -> bytes | None:
@@ -63,14 +67,12 @@ def _bare_jpeg(data: bytes) -> bytes:
             continue
         (length,) = struct.unpack_from(">H", data, at + 2)
         body = data[at + 4 : at + 2 + length]
-        is_beside = _APP0 <= marker <= 0xEF or marker == 0xFE
-        if marker in (_APP0, _APP14) or body.startswith(b"ICC_PROFILE\0") or not is_beside:
+        if marker in _JPEG_TABLES or body.startswith(_JPEG_KEPT):
             kept.append(data[at : at + 2 + length])
         at += 2 + length
-    end = data.find(b"\xff\xd9", at)
-    kept.append(data[at : end + 2] if end >= 0 else data[at:])
+    kept.append(data[at : data.index(b"\xff\xd9", at) + 2])
     if exif:
-        first = 2 if len(kept) > 1 and kept[1][1] == _APP0 else 1
+        first = 2 if len(kept) > 1 and kept[1][1] == 0xE0 else 1
         kept.insert(first, b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
     return b"".join(kept)
 
@@ -80,7 +82,7 @@ def _bare_png(data: bytes) -> bytes:
     exif = _exif_of(data).removeprefix(b"Exif\0\0")
     while at < len(data):
         length, name = struct.unpack_from(">I4s", data, at)
-        if name[:1].isupper() or name in _PNG_KEPT:
+        if name in _PNG_KEPT:
             kept.append(data[at : at + 12 + length])
         at += 12 + length
         if name == b"IHDR" and exif:
@@ -98,7 +100,7 @@ def _bare_webp(data: bytes) -> bytes:
         chunk = data[at : at + 8 + length + length % 2]
         if name == _EXTENDED:
             chunk = chunk[:8] + bytes([chunk[8] & ~_EXIF_AND_XMP]) + chunk[9:]
-        if name not in _WEBP_DROPPED:
+        if name in _WEBP_KEPT:
             kept.append(chunk)
         at += 8 + length + length % 2
     body = b"WEBP" + b"".join(kept)
