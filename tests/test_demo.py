@@ -69,6 +69,7 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_auto_runs_two_rounds_on_own_images(own: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     done = run(

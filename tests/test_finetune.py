@@ -244,6 +244,7 @@ def test_a_tuned_model_is_kept_and_one_that_was_damaged_is_refused(case, tuned, 
         load(tmp_path / "v2")
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_champion_predicts_the_queue_until_it_is_damaged(studio, pool_project, backend):
     """Against a real Label Studio: the delta is kept, its vectors are stored, new images of the queue get theirs."""
     client = LabelStudio(studio.url, studio.token)

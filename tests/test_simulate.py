@@ -919,6 +919,7 @@ def test_every_option_is_explained():
     assert set(TRAININGS) == {"plain", "group_balanced", "deconfounded"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAM.exists(), reason="the HAM10000 site data are not beside the project")
 def test_on_real_data_the_default_beats_random_with_a_plain_head():
     """Four worlds of METHOD's table: far fewer than its 20, and a gap far smaller than what it measured."""
