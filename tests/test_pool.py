@@ -267,7 +267,9 @@ def test_backbones_that_cannot_be_had_say_why(tmp_path, monkeypatch):
     save_file({"a": torch.zeros(1)}, wrong)
     with pytest.raises(BackboneError, match=f"does not fit {SMALL}"):
         load_backbone(SMALL, weights=str(wrong))
-    with pytest.raises(BackboneError, match="setting device"):
+    with pytest.raises(
+        BackboneError, match=r"CDSEL_DEVICE, or --device: .*cannot be used here .*set it to auto"
+    ):
         load_backbone(SMALL, weights="random", device="nonsense")
     # The variable HF_HUB_OFFLINE is read once, when the library is imported: too late here.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -27,7 +27,10 @@ def find_device(device: str) -> torch.device:
             torch.zeros(1, device=found).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = reason_of(error).partition(". ")[0]
-        raise BackboneError(f"setting device: {device!r} cannot be used here: {why}") from error
+        raise BackboneError(
+            f"CDSEL_DEVICE, or --device: {device!r} cannot be used here ({why}): set it to auto, or see that the "
+            "driver and a torch for this device are installed"
+        ) from error
     return found
 
 

@@ -57,13 +57,9 @@ def check_device(server: ServerSettings) -> Iterator[CheckResult]:
     try:
         device = devices.find_device(server.device)
     except BackboneError as fault:
+        message, _, fix = str(fault).removeprefix("CDSEL_DEVICE, or --device: ").partition("): ")
         lacks = server.device.startswith("cuda") and not built
-        message = (
-            f"CDSEL_DEVICE is {server.device}, but {without}"
-            if lacks
-            else f"CDSEL_DEVICE: {str(fault).removeprefix('setting device: ')}"
-        )
-        fix = "set it to auto, or see that the driver and a CUDA build of torch are installed"
+        message = f"CDSEL_DEVICE is {server.device}, but {without}" if lacks else f"CDSEL_DEVICE: {message})"
         yield CheckResult("device", "problem", message, fix)
         return
     gpus = devices.all_gpus(device) if device.type == "cuda" else []
