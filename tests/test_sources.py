@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 import sys
+import threading
 import time
 import tracemalloc
 import unicodedata
@@ -728,6 +729,26 @@ def test_what_a_header_says_is_asked_once_and_again_where_it_could_not_be_read(
     monkeypatch.setattr("cdsel_backend.sources.files.trouble_of", lambda error: Trouble.AWAY)
     with pytest.raises(SourceError, match=r"memory://bucket .*Permission denied"):
         far.describe("IM1")
+
+
+def test_headers_in_a_bucket_are_read_several_at_once(store: Store, tmp_path: Path, monkeypatch) -> None:
+    """One after the other, each with its wait, 100,000 would take hours."""
+    memory, together = fsspec.filesystem("memory"), threading.Barrier(8, timeout=60)
+    for number in range(16):
+        memory.pipe(f"/bucket/headers/IM{number}", b"x")
+
+    def describe(files: Files, path: str) -> dict[str, str]:
+        together.wait()  # for seven others
+        return {"PatientSex": path}
+
+    monkeypatch.setattr(Files, "describe", describe)
+    project = store.connect_project("http://studio", 1, layers={})
+    try:
+        list(take_in(store, store.add_source(project, "memory://bucket/headers", {}), tmp_path))
+    finally:
+        memory.rm("/bucket/headers", recursive=True)
+    assert all(item.data["PatientSex"] == item.key for item in store.items(project))
+    assert len(store.items(project)) == 16
 
 
 # The hostile folder

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from cdsel_backend.project.content_history import remember_files
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.files import as_chosen
 from cdsel_backend.sources.manifest import WEB
+from cdsel_backend.sources.storage import is_remote
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.leases import listing_lease, renewing
 from cdsel_backend.store.records import DueItem, Item, Source
@@ -33,6 +35,7 @@ KEY_FILE = "identifiers.key"  # the secret that identifiers of DICOM headers are
 KEY_BYTES = 32
 WAIT_SECONDS = 1.0  # between looks whether another process has listed a source
 LONGEST_KEY_BYTES = 2000  # of an item's key: an index of PostgreSQL holds no more than 2,704
+REMOTE_HEADERS = 16  # of files in a bucket that are read at once
 KEPT_KEY_BYTES = 200  # of the beginning of a longer one
 
 
@@ -126,6 +129,9 @@ def _list(store: Store, source: Source, folder: Path, *, again: bool) -> Iterato
     fact, of_key = f"identifiers of source {source.id}", keyed_hash(key, "", "")
     renamed = store.fact(fact) not in (None, of_key)
 
+    root = str(source.options.get("root") or source.address)
+    at_once = REMOTE_HEADERS if is_remote(root) else 1  # pydicom keeps a core busy where files lie here
+
     def begin() -> tuple[PoolSource, Listing | None]:
         opened = open_source(source.address, SourceOptions.from_json(source.options), key=key)
         return opened, opened.list("" if again or renamed else source.watermark)
@@ -143,7 +149,9 @@ def _list(store: Store, source: Source, folder: Path, *, again: bool) -> Iterato
         if listing.complete:
             part = _once(part, known, gone)
         before = {} if renamed else known
-        described = list_in_time(source.address, partial(_all_described, opened, part, before, again=again))
+        described = list_in_time(
+            source.address, partial(_all_described, opened, part, before, again=again, at_once=at_once)
+        )
         remember_files(state, source, described)
         added, other = store.take_items(source, described)
         seen, new, changed = seen + len(part), new + added, changed + other
@@ -187,8 +195,15 @@ def _all_described(
     known: Mapping[str, tuple[str, Mapping[str, Any]]],
     *,
     again: bool,
+    at_once: int,
 ) -> list[SourceItem]:
-    return [_described(opened, item, *known.get(item.key, (None, {})), again=again) for item in part]
+    def described(item: SourceItem) -> SourceItem:
+        return _described(opened, item, *known.get(item.key, (None, {})), again=again)
+
+    if at_once == 1:
+        return [described(item) for item in part]
+    with ThreadPoolExecutor(at_once) as readers:  # each header is a request or two, and a wait
+        return list(readers.map(described, part))
 
 
 def _once(
