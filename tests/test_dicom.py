@@ -554,6 +554,19 @@ def test_a_file_without_a_picture_says_what_it_is(storage: str, words: str) -> N
         render(draw(RAMP)[:200], max_pixels=LIMIT)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_values_in_the_upper_bits_of_their_words_are_read(signed: bool) -> None:
+    """As HighBit says, in old files; where it says so wrongly they are read as they lie."""
+    values = RAMP.astype(np.int16) - 2048 if signed else RAMP
+    window = {"WindowCenter": 0 if signed else 2048, "WindowWidth": 4096}
+    lower = values if not signed else (values & 0xFFF).astype(np.int16)
+    usual = grey(draw(lower, BitsStored=12, HighBit=11, **window))
+    assert np.array_equal(grey(draw(values << 4, BitsStored=12, HighBit=15, **window)), usual)
+    odd = (lower | 1).astype(lower.dtype)
+    said, right = (grey(draw(odd, BitsStored=12, HighBit=high, **window)) for high in (15, 11))
+    assert np.array_equal(said, right)
+
+
 def test_palettes_are_read_in_each_form() -> None:
     """Of 16 bits, of 8, of 8 that says it has 16, and of an odd number of entries, whose data are one byte longer."""
     values = (RAMP // 16).astype(np.uint8)

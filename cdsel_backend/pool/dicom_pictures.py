@@ -91,6 +91,14 @@ def _values(data: bytes, header: Dataset, frame: int) -> NDArray[Any]:
     from pydicom.pixels.utils import pixel_array
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+    spare = int(header.get("HighBit") or 0) + 1 - int(header.get("BitsStored") or 0)
+    if 0 < spare < 8:
+        with suppress(Exception):
+            whole = dcmread(io.BytesIO(data), force=True)
+            whole.BitsStored = int(whole.HighBit) + 1
+            values = pixel_array(whole, index=frame)
+            if not (values & (2**spare - 1)).any():  # in the upper bits of their words, which pydicom cuts
+                return values >> spare
     with suppress(Exception):
         return pixel_array(io.BytesIO(data), ds_out=header, index=frame)
     # Deflated as a whole, without a header of its own, or with something odd before the pixels: then all of it is read.
