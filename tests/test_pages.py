@@ -1101,6 +1101,16 @@ def trained(store, project, number, *, became=Became.PROMOTED):
     return version
 
 
+def test_models_say_why_it_is_not_known_what_the_model_says_of_the_labels(client, store, project):
+    def shown():
+        return client.get(f"/projects/{POOL}/models").text
+
+    trained(store, project, 1)
+    assert shown().count("Being computed for the newest model.") == 3
+    store.note_insight(project, State(store, project).trainings[-1].number, None)
+    assert shown().count("Not known: the labels do not suffice") == 3
+
+
 def test_a_version_is_promoted_and_rolled_back_from_the_page_with_a_row_in_the_audit(client, store, project):
     first, second = trained(store, project, 1), trained(store, project, 2)
     third = trained(store, project, 3, became=Became.KEPT_OUT)

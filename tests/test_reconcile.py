@@ -687,7 +687,7 @@ def test_while_a_model_is_trained_nothing_is_read_again_either(world, monkeypatc
 
 
 def test_a_pass_reads_the_state_once_and_again_where_a_step_or_somebody_else_wrote(world, monkeypatch):
-    """With 50,000 labels a state takes a second and a half to read; a pass has twenty steps."""
+    """To read a state of 50,000 labels takes long, and a pass has twenty steps."""
     passes, _ = resting(world, monkeypatch)
     read = []
     labels = world.store.labels

@@ -14,7 +14,7 @@ class Backends(Connection):
     """ML backends, webhooks and storages of projects."""
 
     def backends(self, project_id: int) -> list[Json]:
-        """The ML backends under a project's Settings > Model: `url`, `extra_params`, `title`, ...
+        """The ML backends under a project's Settings > Model: `url` (without a slash at its end), `extra_params`, ...
 
         Read where Label Studio only reads. Its own list of them, /api/ml, first calls each one and then saves the whole
         row as it was before the call: an ML backend that an admin removes meanwhile is there again, and settings that
@@ -30,7 +30,7 @@ class Backends(Connection):
                 f"Label Studio at {self.url} does not say which ML backends project {project_id} has: upgrade it to "
                 f"{TESTED[0]} or newer"
             )
-        return list(found["live"])
+        return [{**row, "url": str(row["url"]).rstrip("/")} for row in found["live"]]
 
     def connect_backend(
         self,
@@ -67,8 +67,7 @@ class Backends(Connection):
         body["auth_method"] = "BASIC_AUTH" if basic_auth else "NONE"
         if basic_auth:
             body["basic_auth_user"], body["basic_auth_pass"] = basic_auth
-        connected = self.backends(project_id)
-        same = [backend["id"] for backend in connected if backend["url"].rstrip("/") == url]
+        same = [backend["id"] for backend in self.backends(project_id) if backend["url"] == url]
         if same:
             return int(self.send("PATCH", f"/api/ml/{same[0]}", body)["id"])
         return int(self.send("POST", "/api/ml", body)["id"])

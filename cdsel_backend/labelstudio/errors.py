@@ -21,7 +21,7 @@ _RIGHTS = (
     (r"(POST|PATCH|DELETE) /api/webhooks/", "make or change webhooks"),
     (r"GET /api/webhooks/", "see webhooks"),
     (r"GET /api/users/", "see the accounts"),
-    (r"\w+ /api/ml", "see ML backends, or connect them"),
+    (r"\w+ /api/ml", "connect ML backends, or change them"),
     (r"\w+ /api/storages/", "see storages, or add them"),
     (r"POST /api/tasks/\d+/annotations", "label tasks"),
     (r"(PATCH|DELETE) /api/tasks/", "change or delete tasks"),

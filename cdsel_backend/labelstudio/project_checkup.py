@@ -5,7 +5,7 @@ Nothing here changes anything in Label Studio.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from urllib.parse import urlsplit
 
@@ -21,9 +21,8 @@ TASKS, EACH, IMAGES = 1000, 2, 8  # tasks looked through, images read of each so
 BAD_SYNCS = ("failed", "completed_with_errors")
 
 
-def check_connection(studio: LabelStudio, project: int, backend: str) -> CheckResult:
-    """Whether a project has this backend under Settings > Model, once."""
-    connected = [row["url"].rstrip("/") for row in studio.backends(project)]
+def check_connection(connected: Sequence[str], project: int, backend: str) -> CheckResult:
+    """Whether a project has this backend, once, among the addresses under Settings > Model."""
     if connected.count(backend) == 1:
         return CheckResult("connection", "ok", f"Settings > Model has {backend}", project=project)
     if backend in connected:
@@ -68,7 +67,7 @@ def check_webhooks(
                 continue
             known = backends.get(project)
             if known is None:
-                known = [row["url"].rstrip("/") for row in studio.backends(project)]
+                known = [row["url"] for row in studio.backends(project)]
             if base in known:
                 continue
             if base not in answers:

@@ -222,7 +222,7 @@ class Connector:
             listed = studio.backends(source)
             known = self._store.project_of(source, self._server.label_studio_url)
             hosts = hosts | self._hosts_of(known)
-            own = [backend for backend in listed if self._is_ours(str(backend["url"]), hosts)]
+            own = [backend for backend in listed if self._is_ours(backend["url"], hosts)]
             if not own:
                 return False
             ours = own[0]
@@ -236,7 +236,7 @@ class Connector:
             return True  # a queue belongs to the project whose pool it draws on
         layers = read_layers(space, ours["extra_params"], known.layers if known is not None else {})
         layers.problems[CONNECTIONS] = several_connections(own)
-        address = self._server.public_url or str(ours["url"]).rstrip("/")
+        address = self._server.public_url or ours["url"]
         if known is not None:
             if DISCONNECTED in known.problems:
                 self._store.add_event(source, "SETUP", {})  # the worker looks whether it is there again
@@ -277,7 +277,6 @@ class Connector:
 
     def _is_ours(self, url: str, hosts: set[str]) -> bool:
         """Whether an address under Settings > Model is this backend's."""
-        url = url.rstrip("/")
         if self._server.public_url and url == self._server.public_url:
             return True
         return any(same_host(url, host) for host in hosts) and not self._is_another(url)

@@ -59,7 +59,7 @@ def look(context: Context, state: State) -> bool:
 
 
 def _addresses(context: Context, pool: int) -> list[str] | None:
-    """The addresses of a project's ML backends, without a slash at their ends; None where it may not be asked.
+    """The addresses of a project's ML backends; None where it may not be asked.
 
     Raises:
         LabelStudioUnreachable, TokenRefused: it could not be asked.
@@ -69,7 +69,7 @@ def _addresses(context: Context, pool: int) -> list[str] | None:
     except RequestRefused as fault:
         log.debug("project %s: its ML backends cannot be listed: %s", pool, fault)
         return None
-    return [str(backend["url"]).rstrip("/") for backend in listed]
+    return [backend["url"] for backend in listed]
 
 
 def _is_ours(context: Context, state: State, url: str) -> bool:

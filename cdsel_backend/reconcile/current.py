@@ -1,7 +1,7 @@
 """A project's state for the steps of one pass, read again where something may have changed since the last step.
 
-A step that had nothing to do has changed nothing. With 50,000 labels a state takes a second and a half to read, and a
-pass has twenty steps.
+A step that had nothing to do has changed nothing. A state of 50,000 labels takes long to read, and a pass has
+twenty steps.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 def unexplained(state: State) -> Training | None:
     """The newest training that made a model, while its insight is still to be computed."""
     newest = next((row for row in reversed(state.trainings) if row.version), None)
-    return newest if newest is not None and "insight" not in newest.metrics else None
+    return newest if newest is not None and not newest.explained else None
 
 
 def explain(context: Context, state: State) -> bool:

@@ -93,7 +93,7 @@ def _refusal(context: Context, state: State, owner: Owner) -> str | None:
     """Why this backend may not take the books of another, as a sentence; None where nobody else can be at it."""
     own = _own_addresses(context, state)
     pool = state.project.pool_project
-    listed = {str(backend["url"]).rstrip("/") for backend in context.studio.backends(pool)}
+    listed = {backend["url"] for backend in context.studio.backends(pool)}
     others = {url: instance_at(url) for url in sorted(listed - own)}
     sentence = (
         f"Another backend works for this project (dashboard {owner.dashboard}): this one stands aside, so that no "

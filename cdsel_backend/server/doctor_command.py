@@ -137,10 +137,10 @@ def _projects(server: ServerSettings, studio: LabelStudio, states: list[State]) 
         if checks[0].subject == "project":
             continue
         url, headers = webhook(server, state)
-        yield check_connection(studio, pool, url.removesuffix("/webhook"))
+        connected[pool] = [row["url"] for row in studio.backends(pool)]
+        yield check_connection(connected[pool], pool, url.removesuffix("/webhook"))
         for source in state.sources:
             expected[source] = url, headers
-        connected[pool] = [row["url"].rstrip("/") for row in studio.backends(pool)]
         for problem in state.problems:
             fix = "look at the project's overview: it says more, and can dismiss it"
             yield CheckResult("said by the worker", "warning", problem.message, fix, pool)

@@ -316,6 +316,11 @@ class Training:
     metrics: Json
     created_at: float
 
+    @property
+    def explained(self) -> bool:
+        """Whether it is known what its model says of labels and pool, if only that this cannot be computed."""
+        return "insight" in self.metrics
+
 
 @dataclass(frozen=True)
 class Event:

@@ -18,7 +18,15 @@ from cdsel_backend.project.sentences.models import HEADLINES, first_training
 from cdsel_backend.server.kept import kept
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of, who
 from cdsel_backend.server.pages.confounders import pool_tables
-from cdsel_backend.server.pages.review import SHOWN, SHOWN_FIRST, VERDICTS, disputed, latest_insight, suspects
+from cdsel_backend.server.pages.review import (
+    SHOWN,
+    SHOWN_FIRST,
+    VERDICTS,
+    disputed,
+    latest_insight,
+    suspects,
+    why_no_insight,
+)
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json, Training
@@ -46,6 +54,7 @@ def models(pool_project: int) -> str:
         status=status_of(state),
         curve=accuracy_curve(state),
         insight=found,
+        why_no_insight=why_no_insight(state),
         verdicts=VERDICTS,
         outlook=outlook(found["curve"]) if found else None,
         among=shares_among_labels(state, found),

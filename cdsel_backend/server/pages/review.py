@@ -103,6 +103,16 @@ def latest_insight(state: State) -> Json:
     return {name: _named_anew(value) for name, value in found.items()}
 
 
+def why_no_insight(state: State) -> str:
+    """Why it is not known (yet) what the newest model says of labels and pool."""
+    made = [row for row in state.trainings if row.version]
+    if not made:
+        return "Known from the first model on."
+    if not made[-1].explained:
+        return "Being computed for the newest model."
+    return "Not known: the labels do not suffice, or the log of the worker says why it cannot be computed."
+
+
 def _named_anew(value: Any) -> Any:
     """A part of an insight; older trainings called its `sentence` its `words`."""
     if isinstance(value, dict) and "words" in value:
