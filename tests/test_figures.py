@@ -179,3 +179,11 @@ def test_a_name_is_cut_where_its_letters_no_longer_fit():
     wide, narrow = re.findall(r'class="halo"[^>]*>([^<]*…)<', drawn)
     assert 20 < len(wide) < 32
     assert len(narrow) == 50
+
+
+def test_names_that_would_read_the_same_begin_where_they_differ():
+    names = ["University Hospital of Northern Saxony", "University Hospital of Southern Saxony", "Klinik 4"]
+    drawn = figures.mosaic([[5, 5, 3], [3, 5, 5]], ["no", "yes"], names)
+    shown = re.findall(r'text-anchor="middle">([^<%]*)<', drawn)
+    assert [name[:6] for name in shown] == ["…North", "…South", "Klinik"]
+    assert "University Hospital of Northern Saxony: 5" in drawn  # to whoever points at it

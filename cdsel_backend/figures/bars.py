@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cdsel_backend.figures.axis import Axis
-from cdsel_backend.figures.plane import cut, floats, svg
+from cdsel_backend.figures.plane import floats, shortened, svg
 from cdsel_backend.figures.style import WIDTH, Tone
 
 _TOP = 8.0
@@ -52,12 +52,12 @@ def bars(
         for tick in axis.ticks()
     ]
     start = left if log else axis.at(reference)
+    shown = shortened(names, [WIDTH - 10] * len(names)) if above else names
     for i, name in enumerate(names):
         top = _TOP + step * i
-        shown = cut(name, WIDTH - 10) if above else name
         anchor = f'x="{left:.1f}"' if above else f'x="{left - 6:.1f}" text-anchor="end"'
         baseline = top + (12 if above else 14)
-        body.append(f'<text class="halo" {anchor} y="{baseline:.1f}">{escape(shown)}</text>')
+        body.append(f'<text class="halo" {anchor} y="{baseline:.1f}">{escape(shown[i])}</text>')
         if not np.isfinite(y[i]):
             continue
         interval = [float(end[i]) for end in ends]

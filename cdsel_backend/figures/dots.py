@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cdsel_backend.figures.axis import Axis
-from cdsel_backend.figures.plane import cut, floats, padded, svg
+from cdsel_backend.figures.plane import floats, padded, shortened, svg
 from cdsel_backend.figures.style import WIDTH, Tone
 
 _MARK = 13.0  # the height of a mark in its row, and of the row's name
@@ -51,10 +51,11 @@ def dots(
         body += [axis.line(tick, top, bottom), axis.number(tick, bottom)]
     if reference is not None:
         body.append(axis.line(reference, top, bottom, "zero"))
+    # Their letters are smaller than they are taken to be.
+    shown = shortened(names, [WIDTH + 18] * len(names))
     for row, name in enumerate(names):
         y = top + step * row + 11
-        shown = cut(name, WIDTH + 18)  # its letters are smaller than `cut` takes them to be
-        body.append(f'<text class="halo" x="{axis.left}" y="{y:.1f}">{escape(shown)}</text>')
+        body.append(f'<text class="halo" x="{axis.left}" y="{y:.1f}">{escape(shown[row])}</text>')
         body += [_mark(axis, own, row, name, y + _MARK * (1 + number)) for number, own in enumerate(series)]
     body.append(axis.name(x_label, bottom))
     return svg(body, bottom + 38, title or x_label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from html import escape
 
@@ -106,8 +107,23 @@ def _plain(tick: float) -> str:
     return f"{tick:g}"
 
 
-def cut(text: str, width: float) -> str:
-    """Return a text that is at most about `width` wide in the units of a picture, and three letters at least."""
+def shortened(names: Sequence[str], widths: Sequence[float]) -> list[str]:
+    """Return names that are at most about so wide each in the units of a picture, and three letters at least.
+
+    What names that would read the same have in common at their beginning is left out of them.
+    """
+    found = [_cut(name, width) for name, width in zip(names, widths, strict=True)]
+    for i, (name, width) in enumerate(zip(names, widths, strict=True)):
+        kept = found[i].removesuffix("…")
+        alike = [other for other in names if other != name and other.startswith(kept)]
+        if found[i] != name and alike:
+            shared = os.path.commonprefix([name, *alike])  # noqa: RUF071 - by letters
+            word = max(shared.rfind(" "), shared.rfind("-"), shared.rfind("_")) + 1
+            found[i] = _cut(f"…{name[word:]}", width) if word else found[i]
+    return found
+
+
+def _cut(text: str, width: float) -> str:
     ends = np.cumsum([_letter_width(letter) for letter in text])
     if len(text) <= 3 or ends[-1] <= width:
         return text

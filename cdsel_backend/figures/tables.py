@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cdsel_backend.figures.plane import cut, floats, svg
+from cdsel_backend.figures.plane import floats, shortened, svg
 from cdsel_backend.figures.style import CYCLE, WIDTH
 
 
@@ -25,13 +25,15 @@ def mosaic(counts: ArrayLike, rows: Sequence[str], columns: Sequence[str], *, ti
     left, top, bottom = 6.0, 24.0, height - 22
     room = WIDTH - 2 * left - 4 * (len(columns) - 1)
     body = []
+    widths = (room * table.sum(axis=0) / total).tolist()
+    shown = shortened(columns, widths)
     x = left
     for j, column in enumerate(columns):
-        width = room * float(table[:, j].sum()) / total
+        width = widths[j]
         middle = x + width / 2
         if width > 7 * min(len(column), 6):
             body.append(
-                f'<text x="{middle:.1f}" y="{height - 6:.1f}" text-anchor="middle">{escape(cut(column, width))}</text>'
+                f'<text x="{middle:.1f}" y="{height - 6:.1f}" text-anchor="middle">{escape(shown[j])}</text>'
             )
         y = bottom
         for i, row in enumerate(rows):
