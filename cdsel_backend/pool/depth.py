@@ -218,9 +218,8 @@ def _read_jpeg2000_layout(data: bytes) -> Layout | None:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
     count = int.from_bytes(data[at + 40 : at + 42], "big")
-    precisions = data[
-        at + 42 : at + 42 + 3 * count : 3
-    ]  # bits - 1; the highest bit says that values are signed
+    # Bits - 1; the highest bit says that values are signed.
+    precisions = data[at + 42 : at + 42 + 3 * count : 3]
     size, bits = (right - left, bottom - top), max(precisions, default=0) + 1
     if count not in (2, 3, 4) or not 8 < bits <= 16 or size[0] * size[1] > MOST_PIXELS_JPEG2000:
         return None

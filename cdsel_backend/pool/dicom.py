@@ -162,9 +162,8 @@ def _plain(value: Any) -> str | float | None:
         value = "\\".join(str(part) for part in value)
     try:
         number = float(value)
-        if math.isfinite(
-            number
-        ):  # no database takes others, and a maker may be called "nan" by whoever took it out
+        # No database takes others, and a maker may be called "nan" by whoever took it out.
+        if math.isfinite(number):
             return int(number) if number.is_integer() else number
     except (TypeError, ValueError):
         pass
