@@ -263,6 +263,8 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     # The network itself is not needed where nothing is to embed; the loop asks for its fingerprint.
     context.backbone = lambda settings: SimpleNamespace(fingerprint="b", problems=())  # type: ignore[method-assign,assignment]
     context.looked[project] = frozenset()  # a worker looks at Label Studio once after its start
+    # It has taken in what webhooks asked for.
+    store.handle_events([event.id for event in store.open_events(State(store, project).sources)], {})
     deadline = time.monotonic() + REST_SECONDS
     # Until then what is due after a round, such as the layout of the map, and what a process explains of the training.
     while idle(context, project) or context.trainings.running(project):
