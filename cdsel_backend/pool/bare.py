@@ -12,6 +12,8 @@ from contextlib import suppress
 
 from PIL import Image
 
+from cdsel_backend.pool.jpeg_frame import segments
+
 _ORIENTATION = 0x0112
 _SCAN = 0xDA
 _JPEG_TABLES = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD})  # of a frame, of its codes and numbers
@@ -56,20 +58,14 @@ def _exif_of(data: bytes) -> bytes:
 
 
 def _bare_jpeg(data: bytes) -> bytes:
-    at, kept = 2, [data[:2]]
-    exif = _exif_of(data)
-    while data[at + 1] != _SCAN:
-        if data[at] != 0xFF:
-            raise ValueError("no marker where one is due")
-        marker = data[at + 1]
-        if marker == 0xFF:  # filling
-            at += 1
-            continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        body = data[at + 4 : at + 2 + length]
-        if marker in _JPEG_TABLES or body.startswith(_JPEG_KEPT):
-            kept.append(data[at : at + 2 + length])
-        at += 2 + length
+    kept, exif = [data[:2]], _exif_of(data)
+    for marker, at, end in segments(data):
+        if marker == _SCAN:
+            break
+        if marker in _JPEG_TABLES or data[at + 4 : end].startswith(_JPEG_KEPT):
+            kept.append(data[at:end])
+    else:
+        raise ValueError("it has no scan")
     kept.append(data[at : data.index(b"\xff\xd9", at) + 2])
     if exif:
         first = 2 if len(kept) > 1 and kept[1][1] == 0xE0 else 1

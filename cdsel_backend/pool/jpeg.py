@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import zigzag_index
 
 from cdsel_backend.pool.decode import jpeg_quality
+from cdsel_backend.pool.jpeg_frame import segments
 
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _PROGRESSIVE = 0xC2
@@ -39,13 +40,8 @@ def read_head(data: bytes) -> JpegHead | None:
     """Read the head of a whole JPEG file of 8 bits, grey or YCbCr, that is not to be turned; None for all others."""
     if not data.startswith(_START) or not data.endswith(_END):
         return None
-    at, size, quality, progressive = 2, None, None, False
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # filling
-            at += 1
-            continue
+    size, quality, progressive = None, None, False
+    for marker, at, end in segments(data):
         if marker == _SCAN:
             return JpegHead(size, quality, progressive) if size is not None and 0 not in size else None
         body = data[at + 4 : end]
@@ -63,7 +59,6 @@ def read_head(data: bytes) -> JpegHead | None:
             return None
         elif marker == _TABLES and quality is None and len(body) >= 65 and body[0] == 0:
             quality = _quality(body[1:65])
-        at = end
     return None
 
 

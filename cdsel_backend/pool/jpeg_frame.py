@@ -1,7 +1,8 @@
-"""How the frame of a JPEG file is coded: whoever shows files shows those of the common kinds only."""
+"""The segments of a JPEG file's head, and how its frame is coded: who shows files shows the common kinds only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _COMMON = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended and progressive, with Huffman's code
@@ -34,13 +35,23 @@ class Frame:
 
 def read_frame(data: bytes) -> Frame | None:
     """Read the header of a JPEG file's frame; None where there is none."""
-    at = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while at + 5 <= len(data) and data[at] == 0xFF:
+    for marker, at, _ in segments(data) if data.startswith(b"\xff\xd8") else ():
+        if marker == _NEAR_LOSSLESS or (0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES):
+            return Frame(marker, data[at + 4]) if at + 4 < len(data) else None
+    return None
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Go through a JPEG file's segments: the marker, where it stands, and where the segment ends by its own length.
+
+    They end where no marker stands, as in the data of a scan.
+    """
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # filling
             at += 1
             continue
-        if marker == _NEAR_LOSSLESS or (0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES):
-            return Frame(marker, data[at + 4])
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        yield marker, at, end
+        at = end
