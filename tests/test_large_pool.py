@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -29,7 +27,6 @@ from cdsel_backend.labelstudio.labels import parse_label_space
 TASKS = int(os.environ.get("CDSEL_TEST_TASKS", "100000"))
 PICTURES = 500  # files; tasks share them
 ROUND, PART = 20, 2500
-BENCHMARK = Path(__file__).parent / "benchmarks" / "pool.py"
 PATIENCE = 120 + TASKS / 10  # seconds for each part, on a busy machine
 SPACE = parse_label_space(LABEL_CONFIG)
 
@@ -97,12 +94,3 @@ def test_connect_list_one_round_one_label(studio: LocalStudio, tmp_path: Path) -
         assert told["label_studio"] < max(5.0, told["list_studio"] / 4)
     client.request("DELETE", f"/api/projects/{project}/")
     print(json.dumps(told))
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_a_pool_outside_label_studio_runs_to_its_end() -> None:
-    command = [sys.executable, BENCHMARK, "--items", "2000", "--dim", "32", "--picks", "100"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    asked = "disk_ratio open_s append_s idle_cpu_ms detect_s train_s select_s peak_gb webhook_p99_ms"
-    assert set(asked.split()) <= json.loads(done.stdout).keys()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from plainly import plainly
 
 from cdsel_backend.simulate.dataset import load_dataset, two_levels
 from cdsel_backend.simulate.summary import FAIR, WORST, estimate
@@ -89,7 +90,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
-    runs = [run_demo(args, seed) for seed in range(args.seeds)]
+    with plainly(parser):
+        runs = [run_demo(args, seed) for seed in range(args.seeds)]
     answer: dict[str, Any] = {
         "items": runs[0]["items"],
         "rho": args.rho,

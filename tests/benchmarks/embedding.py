@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from costs import measured
 from PIL import Image
+from plainly import plainly
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool import runtime_openvino as openvino
@@ -226,15 +227,16 @@ def main() -> None:
     files = files[: options.limit]
     if not files:
         parser.error(f"--images: {options.images} holds no images")
-    backbone = load_backbone(
-        options.backbone,
-        weights=options.weights,
-        device=options.device,
-        features=options.features,
-        view="fast",
-        precision=options.precision,
-    )
-    network = load_network(options.backbone, weights=options.weights)
+    with plainly(parser):
+        backbone = load_backbone(
+            options.backbone,
+            weights=options.weights,
+            device=options.device,
+            features=options.features,
+            view="fast",
+            precision=options.precision,
+        )
+        network = load_network(options.backbone, weights=options.weights)
     network.model.eval().to(backbone.device)
     some = np.stack([backbone.prepare(decode(file.read_bytes())) for file in files[:BATCH]])
     warmed(backbone, some)

@@ -1,6 +1,6 @@
 """Seconds of a fine-tune on this machine, images read to model made, as one JSON line.
 
-    python tests/benchmarks/finetune.py [--labels 200] [--pool 1000] [--device cpu]
+    python tests/benchmarks/finetune.py [--labels 200] [--pool 1000] [--device cpu] [--weights random]
 
 `read`: reading the images and running the front of the network, for the labelled ones and their altered copies and for
 the images of the pool by which the head is balanced; `tune`: the fine-tune; `head`: the ordinary head on the same
@@ -16,6 +16,7 @@ import time
 import numpy as np
 import torch
 from drawn import jpeg
+from plainly import plainly
 
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.devices import find_device
@@ -34,11 +35,14 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=200)
     parser.add_argument("--pool", type=int, default=1000)
     parser.add_argument("--backbone", default=DEFAULT)
+    parser.add_argument("--weights", help="see `load_network`: a file, or random")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
-    device = find_device(args.device)
+    with plainly(parser):
+        device = find_device(args.device)
+        loaded = load_network(args.backbone, weights=args.weights)
     features, view = tuned_reading(device, "depths", "close")
-    network = SplitNetwork(load_network(args.backbone), device, features=features, view=view, views=VIEWS)
+    network = SplitNetwork(loaded, device, features=features, view=view, views=VIEWS)
     images = [jpeg(seed, network.size[::-1]) for seed in range(args.labels + args.pool)]
     rng = np.random.default_rng(0)
     n = len(images)

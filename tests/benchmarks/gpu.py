@@ -45,8 +45,10 @@ import numpy as np
 import torch
 from drawn import jpeg
 from numpy.typing import NDArray
+from plainly import plainly
 
 from cdsel_backend.pool.codec import NvImageCodec
+from cdsel_backend.pool.devices import find_device
 from cdsel_backend.pool.jpeg import read_head
 from cdsel_backend.selection import Problem, select
 from cdsel_backend.selection.neighbours import nearest
@@ -123,6 +125,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--picks", type=int, default=10_000)
     options = parser.parse_args()
+    with plainly(parser):
+        find_device(options.device)
     found: dict[str, object] = {"benchmark": "gpu", "device": options.device}
     if options.device != "cpu":
         found["gpu"] = torch.cuda.get_device_name()

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from drawn import jpeg
 from embedding import in_processes
+from plainly import plainly
 
 from cdsel_backend.pool import processes, runtime_cuda
 from cdsel_backend.pool.backbones import Backbone, load_backbone
@@ -264,6 +265,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not options.part:
+        with plainly(parser):
+            find_device(options.device)
     parts = Parts(options)
     if options.part:
         method: Callable[[], object] = getattr(parts, options.part)

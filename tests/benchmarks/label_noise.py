@@ -1,7 +1,7 @@
 """What wrong labels cost, and how many of them are found: prints one JSON line.
 
     python tests/benchmarks/label_noise.py --metadata metadata.csv --embeddings vectors.npy --label malignant \
-        --confounder site --group lesion_id --seeds 20
+        --confounder site --levels A,B --group lesion_id --seeds 20
 
 Worlds are those of `cdsel simulate` (a pool where the site predicts the label with `--rho`, a test set of other groups
 that keeps its labels); of the pool, `--labels` images are labelled by chance and a share of these labels is changed to
@@ -21,14 +21,15 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from plainly import plainly
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labels import Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.simulate.dataset import Dataset, load_dataset, two_levels
 from cdsel_backend.simulate.vectors import read_embeddings
-from cdsel_backend.simulate.worlds import make_world
-from cdsel_backend.table import read_table
+from cdsel_backend.simulate.worlds import World, make_world
+from cdsel_backend.table import UsageError, read_table
 from cdsel_backend.training import Pool, TrainingLabels, TrainingOptions, evaluate, train_head
 from cdsel_backend.training.cross_fit import cross_fit
 from cdsel_backend.training.suspects import find_suspects, label_issues
@@ -37,9 +38,20 @@ NOISE = (0.0, 0.05, 0.1, 0.2)
 MEASURES = ("worst_group_accuracy", "balanced_accuracy", "group_balanced_accuracy")
 
 
+def draw_world(data: Dataset, rho: str, seed: int, labels: int) -> World:
+    """A world whose pool holds so many images to label."""
+    world = make_world(data, rho, seed, 1)
+    if len(world.pool) < labels:
+        raise UsageError(
+            f"--labels: {labels} images are to be labelled, and the pool of seed {seed} holds {len(world.pool)}: give "
+            "fewer, or other --levels"
+        )
+    return world
+
+
 def run_seed(data: Dataset, rho: str, seed: int, budget: int) -> list[dict[str, float]]:
     """Return the figures of each noise level of one world."""
-    world = make_world(data, rho, seed, 1)
+    world = draw_world(data, rho, seed, budget)
     pool, test = data.take(world.pool), data.take(world.test)
     rng = np.random.default_rng(seed)
     rows, order = np.sort(rng.permutation(len(pool))[:budget]), rng.permutation(budget)
@@ -101,7 +113,7 @@ def _found(
 
 def summary(values: NDArray[np.float64]) -> list[float] | None:
     """Mean, and the ends of its 95 % interval over the seeds."""
-    if not np.isfinite(values).all():
+    if len(values) < 2 or not np.isfinite(values).all():
         return None
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     return [round(float(x), 4) for x in (values.mean(), values.mean() - half, values.mean() + half)]
@@ -143,9 +155,12 @@ def main() -> None:
     add_data_arguments(parser)
     parser.add_argument("--labels", type=int, default=400)
     args = parser.parse_args()
-    data = read_data(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    runs = Parallel(n_jobs=args.jobs)(delayed(run_seed)(data, args.rho, seed, args.labels) for seed in seeds)
+    with plainly(parser):
+        data = read_data(args)
+        runs = Parallel(n_jobs=args.jobs)(
+            delayed(run_seed)(data, args.rho, seed, args.labels) for seed in seeds
+        )
     answer = {}
     for place, noise in enumerate(NOISE):
         values = {name: np.array([run[place][name] for run in runs]) for name in runs[0][0]}

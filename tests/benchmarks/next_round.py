@@ -1,7 +1,7 @@
 """Whether the gain that the dashboard expects of the next round comes: prints one JSON line.
 
     python tests/benchmarks/next_round.py --metadata metadata.csv --embeddings vectors.npy --label malignant \
-        --confounder site --group lesion_id --labels 200 --round 100 --seeds 20
+        --confounder site --levels A,B --group lesion_id --labels 200 --round 100 --seeds 20
 
 Worlds are those of `cdsel simulate`. Of the pool, `--labels` images are labelled by chance, a fifth of them held out by
 hash; `learning_curve` says what `--round` more would bring. What they do bring, on the test set of other groups, is
@@ -17,13 +17,13 @@ from collections import Counter
 
 import numpy as np
 from joblib import Parallel, delayed
-from label_noise import add_data_arguments, read_data
+from label_noise import add_data_arguments, draw_world, read_data
 from numpy.typing import NDArray
+from plainly import plainly
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labels import Labels
 from cdsel_backend.simulate.dataset import Dataset
-from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.training import Pool, TrainingLabels, evaluate, is_held_out, train_head
 from cdsel_backend.training.cross_fit import cross_fit
 from cdsel_backend.training.curve import learning_curve
@@ -35,7 +35,7 @@ def run_seed(
     data: Dataset, rho: str, seed: int, budget: int, more: int, repeats: int
 ) -> tuple[str, dict[str, tuple[float, float, float, float]]]:
     """Return the answer, and for each measure that it told: the truth, the expectation, and its interval's ends."""
-    world = make_world(data, rho, seed, 1)
+    world = draw_world(data, rho, seed, budget + more)
     pool, test = data.take(world.pool), data.take(world.test)
     trainable = ~is_held_out([str(group) for group in pool.groups])
     with threadpool_limits(1, user_api="blas"):
@@ -91,11 +91,12 @@ def main() -> None:
     parser.add_argument("--round", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=20)
     args = parser.parse_args()
-    data = read_data(args)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    runs = Parallel(n_jobs=args.jobs)(
-        delayed(run_seed)(data, args.rho, seed, args.labels, args.round, args.repeats) for seed in seeds
-    )
+    with plainly(parser):
+        data = read_data(args)
+        runs = Parallel(n_jobs=args.jobs)(
+            delayed(run_seed)(data, args.rho, seed, args.labels, args.round, args.repeats) for seed in seeds
+        )
     summary = {}
     for name in MEASURES:
         truth, gain, low, high = np.array([told[name] for _, told in runs if name in told]).T

@@ -1,6 +1,6 @@
 """How long healthy projects wait for their first round, with and without one whose image host never answers.
 
-    PYTHONPATH=.:tests:tests/reliability python tests/benchmarks/slow_host.py [healthy projects]
+    python tests/benchmarks/slow_host.py [healthy projects]
 
 Prints one JSON line. Label Studio is the tests' fake; the worker, the images and the backbone are real.
 """
@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "reliability")]
 
 from fake_studio import fake_studio
 from test_slow import BUDGET, IMAGES, connect, host, picture, pushed, working
