@@ -105,7 +105,9 @@ def main() -> None:
             "random_labels": [run["plain_training"]["random_labels"][metric] for run in runs],
         }
         gain = estimate(np.subtract(marks["champion"], marks["same_labels"]))
-        answer[metric] = marks | {"gain": gain.to_json()}
+        answer[metric] = marks | {
+            "gain": {name: value if np.isfinite(value) else None for name, value in gain.to_json().items()}
+        }
     print(json.dumps(answer))
 
 
