@@ -159,6 +159,7 @@ def test_a_lost_or_restored_data_folder_knows_what_is_open_before_it_selects(stu
     check(old)
 
 
+@pytest.mark.slow
 def test_queues_of_annotators_and_tasks_deleted_from_them_survive_a_lost_folder(studio, browser, tmp_path):
     for email in (ANN, BOB):
         account(browser, studio, email)

@@ -123,6 +123,7 @@ def test_it_learns_what_the_frozen_network_does_not_show(case, tuned):
     assert not replace(tuned, gain=-0.03, gain_error=0.02).loses  # within what chance does
 
 
+@pytest.mark.slow
 def test_the_same_labels_and_seed_give_the_same_bits_and_held_out_labels_play_no_part(case, tuned):
     known, trainable = case[4], case[5]
     other = np.where((known >= 0) & ~trainable, 1 - known, known)

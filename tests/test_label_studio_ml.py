@@ -149,7 +149,8 @@ def two_rounds(backend: Backend, url: str, client, pool_project) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("layout", [Gunicorn, pytest.param(Plain, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", [Gunicorn, Plain])
 def test_two_rounds_under_another_server(layout, client, pool_project, tmp_path, studio):
     with layout(tmp_path, studio.url, studio.token, **LOGIN) as backend:
         two_rounds(backend, backend.url, client, pool_project)

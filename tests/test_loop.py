@@ -141,6 +141,7 @@ def test_the_labels_that_label_studio_asks_for_hold_back_a_training_until_they_a
     store.close()
 
 
+@pytest.mark.slow
 def test_budget_lowered_and_raised_from_settings_model(client, browser, pool_project, backend):
     connect(client, backend, pool_project.id, budget=6, round_size=4)
     queue = queue_ready(backend, pool_project.id, 4)["queue_project"]
@@ -215,6 +216,7 @@ def change_settings(browser, project, text):
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_embedding_and_later_it_completes_without_a_duplicate_or_a_lost_label(
     client, pool_project, tmp_path, studio
 ):

@@ -199,6 +199,7 @@ def the_labelled_set_goes_round(kind, client, backend, pool_project, now, client
     assert drawn == {image: set(label_names(label)) for image, label in by_image.items()}
 
 
+@pytest.mark.slow
 def test_classes_come_and_go_while_labels_exist(client, browser, backend, pool_project, state):
     before = CONFIGS["multiple_choice"]
     after = before.replace('"nodule"', '"mass"')

@@ -127,6 +127,7 @@ def test_an_annotator_with_a_queue_of_her_own_does_not_wait_for_a_slower_one(tmp
     assert world.step(select_round)
 
 
+@pytest.mark.slow
 def test_an_annotator_never_meets_an_empty_queue_while_budget_is_left(pool_project, backend, studio):
     """She labels an image a second, or as fast as this machine is, never waiting for a round."""
     client, budget = LabelStudio(studio.url, studio.token), 30

@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from backend import Backend, eventually
 from conftest import LABEL_CONFIG
 from sqlalchemy import select
@@ -72,6 +73,7 @@ def submit(client, queue, truth):
     return done
 
 
+@pytest.mark.slow
 def test_one_trains_while_the_other_does_not_select_and_when_it_is_killed_the_other_goes_on(
     studio, pool_project, tmp_path, new_postgresql
 ):
