@@ -79,6 +79,10 @@ def read_table(path: Path) -> list[Row]:
         raise UsageError(
             f'--metadata: {path} is no text in UTF-8: save it as "CSV UTF-8" ({fault})'
         ) from fault
+    except FileNotFoundError as fault:
+        raise UsageError(
+            f"--metadata: {path}: there is no such file; see its name, and that it is mounted"
+        ) from fault
     except (csv.Error, OSError, EOFError, zlib.error) as fault:
         raise UsageError(f"--metadata: {path} cannot be read as a CSV table in UTF-8 ({fault})") from fault
     if broken:

@@ -61,6 +61,11 @@ def test_nothing_is_overwritten_and_no_damaged_archive_is_used(folder, tmp_path)
         return CliRunner().invoke(main, list(map(str, arguments)), env={**environment, **more})
 
     archive = tmp_path / "a.tar"
+    nowhere = cdsel("backup", tmp_path / "nowhere" / "a.tar")
+    assert nowhere.exit_code == 1
+    assert (
+        "cannot be written (No such file or directory): name a file in a folder that can be" in nowhere.output
+    )
     assert cdsel("backup", archive).exit_code == 0
     refused = cdsel("backup", archive)
     assert refused.exit_code == 1

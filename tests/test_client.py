@@ -163,6 +163,18 @@ def test_a_server_that_is_no_label_studio_is_named():
             LabelStudio(url, jwt.encode({"exp": 9_999_999_999}, "x" * 32)).project(1)
 
 
+@pytest.mark.parametrize(
+    ("release", "words"),
+    [(b"{}", "really a Label Studio"), (b'{"release": "1.16.0"}', "has no personal access tokens")],
+)
+def test_a_server_without_the_route_of_personal_tokens_is_none_or_an_old_one(release, words):
+    def answer(request, body):
+        return (200, release) if request.path == "/api/version" else (404, b'{"detail": "Not found."}')
+
+    with serve(answer) as (url, _), pytest.raises(LabelStudioError, match=words):
+        LabelStudio(url, jwt.encode({"exp": 9_999_999_999}, "x" * 32)).project(1)
+
+
 def test_a_redirected_write_is_an_error():
     with (
         serve(lambda request, body: (200, b"{}")) as (there, _),

@@ -137,9 +137,11 @@ def test_nobody_at_the_address_no_token_and_a_bad_setting(environment):
     assert "LABEL_STUDIO_URL" in found["Label Studio"][0]["message"]
     environment.delenv("LABEL_STUDIO_API_KEY")
     environment.setenv("CDSEL_BUDGET", "lots")
+    environment.setenv("CDSEL_IMAGE_ROOT", "/data=/mnt")
     found, status = examine()
     assert "LABEL_STUDIO_API_KEY" in found["Label Studio"][0]["message"]
-    assert "budget" in found["settings"][0]["message"]
+    assert "CDSEL_BUDGET = 'lots' is refused" in found["settings"][0]["message"]
+    assert "did you mean CDSEL_IMAGE_ROOTS?" in found["settings"][1]["message"]
 
 
 def test_orphans_and_doubles_are_removed_after_asking_and_nothing_else(client, connected, backend):

@@ -14,6 +14,7 @@ from cdsel_backend.settings import (
     parse_layer,
     read_server_settings,
     resolve,
+    unread_variables,
 )
 
 
@@ -136,7 +137,22 @@ def test_the_environment_sets_defaults_and_its_faults_are_named():
         {"CDSEL_BUDGET": "50", "CDSEL_ROUND_SIZE": "none", "CDSEL_PORT": "1"}
     )
     assert accepted == {"budget": 50}
-    assert "round_size" in refused(problems[0])
+    assert "CDSEL_ROUND_SIZE = 'none' is refused" in refused(problems[0])
+
+
+def test_a_misspelt_variable_is_named_and_one_of_somebody_else_is_not():
+    environment = dict.fromkeys(
+        ("CDSEL_BUDGT", "CDSEL_IMAGE_ROOT", "CDSEL_DATABASE", "CDSEL_DATABASE_URL_FILE", "CDSEL_DATA_DIR"),
+        "x",
+    )
+    environment |= dict.fromkeys(
+        ("CDSEL_PORT", "CDSEL_SERVICE_HOST", "CDSEL_PORT_9090_TCP", "CDSEL_IMAGE"), "x"
+    )
+    assert unread_variables(environment) == {
+        "CDSEL_BUDGT": "CDSEL_BUDGET",
+        "CDSEL_DATABASE": "CDSEL_DATABASE_URL",
+        "CDSEL_IMAGE_ROOT": "CDSEL_IMAGE_ROOTS",
+    }
 
 
 def test_a_bad_server_setting_is_named(monkeypatch):

@@ -36,6 +36,8 @@ from cdsel_backend.server.pool_command import whole_address
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.sources import SourceOptions, open_source
 from cdsel_backend.sources.files import Files
+from cdsel_backend.sources.manifest import folder_and_name
+from cdsel_backend.sources.overlap import image_folder
 from cdsel_backend.sources.storage import Trouble
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.records import Source
@@ -589,12 +591,23 @@ def test_tables_that_are_none_are_refused_with_the_fix(folder: Path) -> None:
         (folder / name).write_bytes(content)
         with pytest.raises(SourceError, match=words):
             items(source(folder / name))
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match=r"none\.csv: there is no such file; see its name"):
         items(source(folder / "none.csv"))
     with pytest.raises(SourceError, match="no such file or folder"):
         source(folder / "none")
     with pytest.raises(SourceError, match="no-such-scheme"):
         source("no-such-scheme://bucket/a")
+
+
+def test_a_table_at_the_root_of_the_file_system_is_not_sought_here(folder: Path, monkeypatch) -> None:
+    """As one that is mounted into a container; it was sought in the folder that the command was given in."""
+    write_csv(folder / "at-the-root.csv", ROWS)
+    monkeypatch.chdir(folder)
+    assert len(items(source("at-the-root.csv"))) == len(ROWS)
+    with pytest.raises(SourceError, match=r"^/at-the-root\.csv: there is no such file"):
+        items(source("/at-the-root.csv"))
+    assert folder_and_name("/at-the-root.csv") == ("/", "at-the-root.csv")
+    assert image_folder("/at-the-root.csv", SourceOptions()) == "/"
 
 
 def test_images_may_lie_elsewhere_than_the_table(folder: Path, bucket: str, tmp_path_factory) -> None:

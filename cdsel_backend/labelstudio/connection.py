@@ -282,15 +282,22 @@ class Connection:
         ):  # a page of a gateway, of another server, or of an old release
             if (release := release_at(self.url)) and not has_personal_tokens(release):
                 return self._refused("it cannot be renewed there")
-            return LabelStudioUnreachable(
-                f"{self.url} answers the renewal of the access token without JSON: "
-                "is LABEL_STUDIO_URL really a Label Studio, and is it up?"
-            )
+            return self._no_studio("without JSON")
+        if error.status_code == 404 and not release_at(self.url):
+            return self._no_studio("with 404", 404)
         if error.status_code in (401, 403, 404):  # 404: a release without personal tokens
             return self._refused(reason_in(error.body), error.status_code)
         return LabelStudioUnreachable(
             f"Label Studio at {self.url} does not renew the access token: {reason_in(error.body)}",
             error.status_code,
+        )
+
+    def _no_studio(self, how: str, status: int | None = None) -> LabelStudioUnreachable:
+        """The error for an answer to the renewal that no Label Studio gives."""
+        return LabelStudioUnreachable(
+            f"{self.url} answers the renewal of the access token {how}: "
+            "is LABEL_STUDIO_URL really a Label Studio, and is it up?",
+            status,
         )
 
     def renew_access(self) -> bool:

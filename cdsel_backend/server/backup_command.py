@@ -14,6 +14,7 @@ from cdsel_backend.phrases import number_of
 from cdsel_backend.server.shelf import read_settings
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store, archive
+from cdsel_backend.whole_file import not_written
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -35,8 +36,18 @@ def backup(file: Path) -> None:
         made = archive.back_up(server.data_dir, database, file)
     except archive.ArchiveError as fault:
         raise click.ClickException(str(fault)) from None
-    except (OSError, sqlite3.Error) as fault:
-        raise click.ClickException(f"no archive was made: {fault}") from None
+    except OSError as fault:
+        if fault.filename and Path(fault.filename).parent != file.parent:  # none of the archive's own drafts
+            raise click.ClickException(
+                f"no archive was made: {fault.filename} cannot be read ({fault.strerror}): let this account read the "
+                "data folder, as that of `cdsel serve` does"
+            ) from None
+        raise click.ClickException(f"no archive was made: {not_written(file, fault)}") from None
+    except sqlite3.Error as fault:
+        raise click.ClickException(
+            f"no archive was made: the database {database} cannot be copied ({fault}): see that there is room beside "
+            f"{file}, and run the same command again"
+        ) from None
     click.echo(
         f"{file}: {number_of(len(made.files), 'file')}, {made.bytes / 1e6:.1f} MB, cdsel {made.version}"
     )
@@ -67,7 +78,10 @@ def restore(file: Path, replace: bool) -> None:
     except archive.ArchiveError as fault:
         raise click.ClickException(str(fault)) from None
     except OSError as fault:
-        raise click.ClickException(f"nothing was restored: {fault}") from None
+        raise click.ClickException(
+            f"nothing was restored: {server.data_dir} cannot be written ({fault.strerror or fault}): see that this "
+            "account may write beside it and that there is room, or set CDSEL_DATA_DIR to another folder"
+        ) from None
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.made_at))
     click.echo(
         f"{server.data_dir} is what it was on {made} (cdsel {found.version}): {number_of(len(found.files), 'file')}."

@@ -20,7 +20,7 @@ import click
 from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.logs import start_log
 from cdsel_backend.server.shelf import opening, read_settings
-from cdsel_backend.settings import ServerSettings, environment_layer
+from cdsel_backend.settings import ServerSettings, environment_layer, unread_variables
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import OtherFolder, claim_folder
 
@@ -85,10 +85,12 @@ def check_settings(verbose: bool) -> ServerSettings:
     _, faults = environment_layer()
     if faults:
         from cdsel_backend.project.sentences.settings import (
-            refused,  # slow to load: not for those who ask for --help
+            refused_alone,  # slow to load: not for those who ask for --help
         )
 
-        raise click.ClickException("; ".join(map(refused, faults)))
+        raise click.ClickException("; ".join(map(refused_alone, faults)))
+    for name, near in unread_variables().items():
+        log.warning("%s is not read: did you mean %s? Correct its name in the environment", name, near)
     if not server.label_studio_url:
         raise click.ClickException(
             "set LABEL_STUDIO_URL to the address of Label Studio, such as http://localhost:8080: the token goes there "

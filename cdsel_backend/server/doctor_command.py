@@ -20,9 +20,15 @@ from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.phrases import number_of
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.sentences.problems import connected_elsewhere
-from cdsel_backend.project.sentences.settings import refused
+from cdsel_backend.project.sentences.settings import refused_alone
 from cdsel_backend.server import machine_checkup
-from cdsel_backend.settings import ProjectSettings, ServerSettings, environment_layer, read_server_settings
+from cdsel_backend.settings import (
+    ProjectSettings,
+    ServerSettings,
+    environment_layer,
+    read_server_settings,
+    unread_variables,
+)
 from cdsel_backend.store import State, Store
 
 USUAL = "http://127.0.0.1:9090"
@@ -68,8 +74,11 @@ def examine() -> Iterator[CheckResult]:
         return
     defaults, refusals = environment_layer()
     for refusal in refusals:
-        fix = "correct the variable in the environment; until then its default is used"
-        yield CheckResult("settings", "problem", refused(refusal), fix)
+        fix = "correct the variable in the environment: `cdsel serve` does not start until then"
+        yield CheckResult("settings", "problem", refused_alone(refusal), fix)
+    for name, near in unread_variables().items():
+        fix = "correct its name in the environment, or take it away"
+        yield CheckResult("settings", "warning", f"{name} is not read: did you mean {near}?", fix)
     yield from machine_checkup.check_device(server)
     yield machine_checkup.check_disk(server)
     database = machine_checkup.check_database(server)

@@ -15,12 +15,13 @@ from cdsel_backend.settings.layers import (
     parse_layer,
     resolve,
 )
-from cdsel_backend.settings.project import ProjectSettings, names_in
+from cdsel_backend.settings.project import ProjectSettings, environment_variable, names_in
 from cdsel_backend.settings.server import (
     DATABASE_FILE,
     ServerSettings,
     ca_bundle,
     read_server_settings,
+    unread_variables,
     where_to_put_token,
 )
 from cdsel_backend.settings.weights import RANDOM_WEIGHTS, weights_refusal
@@ -37,10 +38,12 @@ __all__ = [
     "accept",
     "ca_bundle",
     "environment_layer",
+    "environment_variable",
     "names_in",
     "parse_layer",
     "read_server_settings",
     "resolve",
+    "unread_variables",
     "weights_refusal",
     "where_to_put_token",
 ]

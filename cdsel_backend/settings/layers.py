@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cdsel_backend.settings.project import WHOLE_NUMBER, ProjectSettings
+from cdsel_backend.settings.project import WHOLE_NUMBER, ProjectSettings, environment_variable
 from cdsel_backend.settings.server import allowed_weights
 from cdsel_backend.settings.weights import weights_refusal
 
@@ -184,6 +184,6 @@ def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str
     named = {
         name: environ[key]
         for name in ProjectSettings.model_fields
-        if environ.get(key := f"CDSEL_{name.upper()}", "").strip()  # compose files set what is empty, too
+        if environ.get(key := environment_variable(name), "").strip()  # compose files set what is empty, too
     }
     return accept(named, {}, layer="environment")

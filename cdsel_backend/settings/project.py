@@ -20,6 +20,13 @@ from pydantic import (
 
 from cdsel_backend.selection import SelectionOptions, describe
 
+PREFIX = "CDSEL_"  # of the environment's variables
+
+
+def environment_variable(name: str) -> str:
+    """The variable that gives a setting's default for all projects."""
+    return f"{PREFIX}{name.upper()}"
+
 
 def names_in(text: str) -> list[str]:
     """The parts of a text with commas, without blanks."""

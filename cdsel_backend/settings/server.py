@@ -6,6 +6,8 @@ import ipaddress
 import os
 import re
 import ssl
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -18,9 +20,10 @@ from typing_extensions import Self
 
 from cdsel_backend.logs import LogFormat
 from cdsel_backend.pool.roots import ImageRoots
-from cdsel_backend.settings.project import names_in
+from cdsel_backend.settings.project import PREFIX, ProjectSettings, environment_variable, names_in
 
 _HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?")
+LIKENESS = 0.75  # of a misspelt name: DATABASE is DATABASE_URL, IMAGE (as of a container) is not IMAGE_ROOTS
 DATABASE_FILE = "cdsel.sqlite3"  # in the data folder, unless a database is named
 
 
@@ -134,8 +137,15 @@ line, and then a count."""
                 raise ValueError(f"{variable} and {variable}_FILE are both set: set one of them")
             try:
                 values = {**values, variable: Path(file).read_text(encoding="utf-8").strip()}
-            except (OSError, UnicodeDecodeError) as fault:
-                raise ValueError(f"{variable}_FILE = {file!r} cannot be read: {fault}") from None
+            except OSError as fault:
+                raise ValueError(
+                    f"{variable}_FILE = {file!r} cannot be read ({fault.strerror}): name a file that this "
+                    "account may read"
+                ) from None
+            except UnicodeDecodeError:
+                raise ValueError(
+                    f"{variable}_FILE = {file!r} is no text in UTF-8: write the value alone into it"
+                ) from None
         return values
 
     @field_validator("*", mode="before")
@@ -250,6 +260,23 @@ def _server_fault(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     secret = {field.validation_alias for field in ServerSettings.model_fields.values() if not field.repr}
     return f"{name}: {message}" if name in secret else f"{name} = {error['input']!r}: {message}"
+
+
+def unread_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that nothing here reads, misspelt by their looks -> the variable that each is near.
+
+    Others that begin alike are somebody else's, such as those that Kubernetes sets for a service named cdsel.
+    """
+    server = {str(field.validation_alias): field for field in ServerSettings.model_fields.values()}
+    files = {f"{variable}_FILE" for variable, field in server.items() if not field.repr}
+    read = {*server, *files, *map(environment_variable, ProjectSettings.model_fields)}
+    suffixes = [name.removeprefix(PREFIX) for name in read if name.startswith(PREFIX)]
+    near = {
+        name: get_close_matches(name.removeprefix(PREFIX), suffixes, n=1, cutoff=LIKENESS)
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name not in read and value.strip()
+    }
+    return {name: PREFIX + found[0] for name, found in sorted(near.items()) if found}
 
 
 def ca_bundle() -> str:

@@ -21,7 +21,7 @@ from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.endings import IMAGES
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.folder import may_be_dicom
-from cdsel_backend.sources.storage import is_remote, said_of
+from cdsel_backend.sources.storage import Trouble, is_remote, said_of, trouble_of, words_of
 from cdsel_backend.table import UsageError, csv_cells, decoded, plain_path, plain_text, text_lines
 
 NAMES = (
@@ -60,13 +60,8 @@ class ManifestSource:
         self.address = address
         self._files = files
         self._image = image
-        folder, _, self._name = address.replace("\\", "/").rpartition("/")
-        self._table = Files(
-            folder or ("." if not is_remote(address) else ""),
-            key=b"",
-            max_bytes=0,
-            options=files._options,
-        )
+        folder, self._name = folder_and_name(address)
+        self._table = Files(folder, key=b"", max_bytes=0, options=files._options)
 
     def list(self, watermark: str = "") -> Listing | None:
         """See `PoolSource.list`: the whole table, unless it is the file it was."""
@@ -114,9 +109,13 @@ class ManifestSource:
                     f"{self.address} is a folder, as Spark and Dask write tables: write it as one file (in Python "
                     "pandas.read_parquet(folder).to_parquet(file)), and name that"
                 ) from error
-            reason = f"cannot be read: {str(error) or type(error).__name__}"
-            said = said_of(self.address, error) if is_remote(self.address) else reason
-            raise SourceError(f"{self.address} {said}") from error
+            if is_remote(self.address):
+                raise SourceError(f"{self.address} {said_of(self.address, error)}") from error
+            if trouble_of(error) is Trouble.MISSING:
+                raise SourceError(
+                    f"{self.address}: there is no such file; see its name, and that it is mounted"
+                ) from error
+            raise SourceError(f"{self.address} cannot be read: {words_of(error)}") from error
 
     def _is_folder(self) -> bool:
         with suppress(SourceError):  # its storage is away, or there is nothing
@@ -325,6 +324,12 @@ READERS: Mapping[str, Callable[[BinaryIO], Iterator[Row]]] = {
     ".parquet": _parquet_rows,
 }
 COMPRESSED = ".gz"  # after the name of a table of text; Parquet has a compression of its own
+
+
+def folder_and_name(address: str) -> tuple[str, str]:
+    """The folder, or prefix, in which a table lies, and its name there."""
+    folder, slash, name = address.replace("\\", "/").rpartition("/")
+    return folder or slash or ".", name
 
 
 def reader_of(name: str) -> Callable[[BinaryIO], Iterator[Row]] | None:

@@ -7,7 +7,7 @@ import os
 from cdsel_backend.pool.source import PoolSource, SourceError
 from cdsel_backend.sources.files import MAX_BYTES, Files
 from cdsel_backend.sources.folder import FolderSource
-from cdsel_backend.sources.manifest import ManifestSource, reader_of
+from cdsel_backend.sources.manifest import ManifestSource, folder_and_name, reader_of
 from cdsel_backend.sources.options import DEFAULTS, SourceOptions
 from cdsel_backend.sources.storage import is_remote
 
@@ -50,8 +50,9 @@ def open_source(
     """
     name = address.rstrip("/").replace("\\", "/").rpartition("/")[2].lower()
     if reader_of(name) is not None:
-        folder = address.replace("\\", "/").rpartition("/")[0] or ("" if is_remote(address) else ".")
-        files = Files(options.root or folder, key=key, max_bytes=max_bytes, options=options)
+        files = Files(
+            options.root or folder_and_name(address)[0], key=key, max_bytes=max_bytes, options=options
+        )
         return ManifestSource(address, files, image=options.image)
     files = Files(address, key=key, max_bytes=max_bytes, options=options)
     if look and not files.is_folder():

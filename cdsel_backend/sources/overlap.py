@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from cdsel_backend.sources.manifest import reader_of
+from cdsel_backend.sources.manifest import folder_and_name, reader_of
 from cdsel_backend.sources.options import SourceOptions
 from cdsel_backend.sources.storage import extra_of, is_remote
 from cdsel_backend.table import plain_path
@@ -15,7 +15,7 @@ def image_folder(address: str, options: SourceOptions) -> str:
     """The folder or prefix that the images of a source lie below, by one name whatever leads there."""
     folder = options.root or address
     if options.root is None and reader_of(address) is not None:
-        folder = address.rpartition("/")[0] or ("" if is_remote(address) else ".")
+        folder, _ = folder_and_name(address)
     if is_remote(folder):
         scheme, _, path = folder.partition("://")
         return f"{extra_of(folder) or scheme}://{path.rstrip('/')}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cdsel_backend.labels.pace import FEWEST_TIMES
 from cdsel_backend.phrases import form, number_of
-from cdsel_backend.settings import ProjectSettings, Refusal
+from cdsel_backend.settings import ProjectSettings, Refusal, environment_variable
 from cdsel_backend.store import State
 
 LONGEST_VALUE = 120  # letters of a value in a sentence
@@ -22,11 +22,18 @@ def _brief(text: str) -> str:
 def refused(refusal: Refusal) -> str:
     """That a setting is refused, why, and what is in force instead."""
     if not refusal.known:
+        return refused_alone(refusal)
+    stays = "the value below it" if refusal.stays is None else repr(refusal.stays)
+    return f"{refused_alone(refusal)}; {stays} stays"
+
+
+def refused_alone(refusal: Refusal) -> str:
+    """That a setting is refused, and why."""
+    if not refusal.known:
         hint = f"did you mean {refusal.near!r}?" if refusal.near else f"they are {_SETTINGS}"
         return f"{refusal.layer}: there is no setting {_brief(repr(refusal.name))} ({hint})"
-    stays = "the value below it" if refusal.stays is None else repr(refusal.stays)
-    said = f"{refusal.name} = {_brief(repr(refusal.value))}"
-    return f"{refusal.layer}: {said} is refused ({refusal.reason}); {stays} stays"
+    name = environment_variable(refusal.name) if refusal.layer == "environment" else refusal.name
+    return f"{refusal.layer}: {name} = {_brief(repr(refusal.value))} is refused ({refusal.reason})"
 
 
 _SOURCES = {
