@@ -45,15 +45,14 @@ def rests(context: Context, project: int) -> bool:
     if kept is None or context.trainings.has_ended(project):
         return False
     now, (since, before) = time.time(), kept
-    row = context.store.project(project)
     due = min(
-        row.queue_synced_at + context.server.poll_seconds,
-        row.pool_synced_at + pool_poll(context, project),
+        before.project.queue_synced_at + context.server.poll_seconds,
+        before.project.pool_synced_at + pool_poll(context, project),
         since + LOOK_AGAIN,
     )
-    if not since <= now <= due or context.store.without_vector(project, limit=1, now=now):
+    if not since <= now <= due or before != Standing.of(context, project):
         return False
-    return bool(before == Standing.of(context, project))
+    return not context.store.without_vector(project, limit=1, now=now)
 
 
 def settle(context: Context, project: int, before: Standing) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import ScalarSelect, Table, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
@@ -19,6 +19,23 @@ from cdsel_backend.store.rows import columns
 REMOVED = "removed"  # before the address of the Label Studio of a project that was taken from the dashboard
 
 MAX_ID = 2**31 - 1  # of a number that every database can hold, and Label Studio gives
+
+
+def _count(table: Table, column: str | None = None) -> ScalarSelect[int]:
+    """How many rows a project has in a table, or how many of them have a value in a column."""
+    counted = func.count() if column is None else func.count(table.c[column])
+    return select(counted).where(table.c.project == bindparam("project")).scalar_subquery()
+
+
+# Made once: every idle pass asks it, and to put it together costs more than the answer.
+_COUNTS = select(
+    _count(schema.labels),
+    _count(schema.selections),
+    _count(schema.selections, "queue_task"),
+    _count(schema.copies),
+    _count(schema.trainings),
+    _count(schema.audit),
+)
 
 
 class Projects(Problems):
@@ -112,19 +129,8 @@ class Projects(Problems):
 
     def counts(self, project: int) -> tuple[int, ...]:
         """How many annotations, selected images, tasks of them in queues and trainings a project has, and audits."""
-        labels, selections, copies = schema.labels.c, schema.selections.c, schema.copies.c
-        trainings, audit = schema.trainings.c, schema.audit.c
-        queries = (
-            select(func.count()).where(labels.project == project),
-            select(func.count()).where(selections.project == project),
-            select(func.count(selections.queue_task)).where(selections.project == project),
-            select(func.count()).where(copies.project == project),
-            select(func.count()).where(trainings.project == project),
-            select(func.count()).where(audit.project == project),
-        )
         with reading(self.engine) as connection:
-            row = connection.execute(select(*(query.scalar_subquery() for query in queries))).one()
-        return tuple(row)
+            return tuple(connection.execute(_COUNTS, {"project": project}).one())
 
     def update_project(self, project: int, **values: Any) -> None:
         """Change columns of one project."""
