@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx
 from conftest import LABEL_CONFIG
 from world import World, made
 
@@ -82,6 +85,13 @@ class Desk:
         queue = queue or self.state().project.queue_project
         listed = list(self.client.tasks(queue, with_annotations=True))
         return [task for task in listed if answered is None or bool(task["annotations"]) is answered]
+
+    def write_half_a_character(self, task):
+        """Make Label Studio fail at a task: also at the answer to this request, but the task is written by then."""
+        headers = {**self.client.signature(), "Content-Type": "application/json"}
+        content = json.dumps({"data": {**task["data"], "note": "\ud800"}})
+        address = f"{self.client.url}/api/tasks/{task['id']}/"
+        httpx.patch(address, content=content, headers=headers, timeout=60)
 
     def submit(self, task, label="benign", **options):
         return self.client.submit(task["id"], SPACE.result_for(label), **options)

@@ -6,6 +6,7 @@ import pytest
 from desk import SPACE, Desk, make_pool
 from world import POOL, QUEUE, World, rows_of
 
+from cdsel_backend.export.labelled_set import labelled_set
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.labelstudio.mirroring import due, is_mirrored, mirrored
 from cdsel_backend.labelstudio.queue_projects import owner_of, status_line
@@ -91,6 +92,53 @@ def test_labels_of_the_queue_are_mirrored_follow_it_and_are_not_learned_twice(st
         (pool, "malignant"),
         (state.project.queue_project, "benign"),
     }
+
+
+def test_tasks_at_which_label_studio_fails_are_left_as_they_are_and_the_others_copied(
+    studio, tmp_path, monkeypatch
+):
+    """One of them stopped the copying and the export."""
+    pool = make_pool(studio, images=12)
+    desk = Desk(studio, pool, tmp_path, mirror=True)
+    state = desk.go_on()
+    items = {row.id: row.task for row in state.items}
+    at = {row.queue_task: items[row.item] for row in state.selections}
+    copied, unread, unwritten, other = tasks = desk.tasks()[:4]
+    data = {task["id"]: task for task in desk.client.tasks(pool)}
+    desk.submit(copied)
+    desk.go_on()
+    before = annotations(desk)
+    assert before.keys() == {at[copied["id"]]}
+    for task in tasks[1:]:
+        desk.submit(task)
+    desk.look()
+    desk.write_half_a_character(copied)
+    desk.write_half_a_character(unread)
+    desk.write_half_a_character(data[at[unwritten["id"]]])
+    number = next(item for item, task in items.items() if task == at[other["id"]])
+    for one_by_one in (0.0, 1.0):  # the share up to which tasks are asked for alone
+        monkeypatch.setattr(step, "ONE_BY_ONE", one_by_one)
+        state = desk.go_on()
+        assert len(state.labels) == 4
+        found = {
+            task["id"]: task["annotations"]
+            for task in desk.client.tasks(pool, with_annotations=True, annotated=True, unreadable=set())
+        }
+        assert found.keys() == {at[copied["id"]], at[other["id"]]}
+        assert found[at[copied["id"]]] == before[at[copied["id"]]]
+        assert [SPACE.label_of(one["result"]) for one in found[at[other["id"]]]] == [state.labels[number]]
+        (answer,) = desk.client.task(other["id"], state.project.queue_project)["annotations"]
+        desk.client.update_annotation(answer["id"], MALIGNANT)
+    unreadable = {}
+    images = labelled_set(desk.context.server, state, desk.client, unreadable)
+    assert unreadable == {state.project.queue_project: {copied["id"], unread["id"]}}
+    assert {image.item.task for image in images} == {at[unwritten["id"]], at[other["id"]]}
+    # Once they can be read again, what was left out follows, and nothing stands there twice.
+    desk.client.update_task(copied["id"], copied["data"])
+    desk.client.update_task(unread["id"], unread["data"])
+    desk.client.update_task(at[unwritten["id"]], data[at[unwritten["id"]]]["data"])
+    state = desk.go_on()
+    assert said(desk) == labelled(state)
 
 
 class Counting:

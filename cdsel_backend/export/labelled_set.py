@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.tasks import annotated_tasks
 from cdsel_backend.pool.groups import group_id
 from cdsel_backend.project.metadata import group_key, typed_pool
 from cdsel_backend.project.serving import model_folder
@@ -65,17 +66,24 @@ class LabelledImage:
 
 
 def labelled_set(
-    server: ServerSettings, state: State, studio: LabelStudio | None = None
+    server: ServerSettings,
+    state: State,
+    studio: LabelStudio | None = None,
+    unreadable: dict[int, set[int]] | None = None,
 ) -> list[LabelledImage]:
     """Return every labelled image of a project, in the order of items.
 
-    `studio` is asked for the annotations themselves, which hold the regions; None: results are left out.
+    `studio` is asked for the annotations themselves, which hold the regions; None: results are left out. `unreadable`:
+    where the tasks are put, by their projects, at which Label Studio fails: the images labelled there are left out.
 
     Raises:
         LabelStudioError: Label Studio does not give the annotations.
         ModelFormatError: the champion's folder is damaged; the message names the file.
     """
-    ids = sorted(state.labels)
+    read = Results() if studio is None else results_of(state, studio)
+    if unreadable is not None:
+        unreadable |= read.unreadable
+    ids = sorted(state.labels.keys() - read.left_out)
     by_id = state.store.items_by_id(ids)
     items = [by_id[item] for item in ids]
     setting = state.settings.group
@@ -85,7 +93,6 @@ def labelled_set(
     held_out = np.array(
         [known.get(item.id, other) for item, other in zip(items, others, strict=True)], dtype=bool
     )
-    results = results_of(state, studio) if studio is not None else {}
     selected = {row.item: row for row in reversed(state.selections)}
     served = {row.number: row.model_version for row in state.rounds}
     kind = space_of(state).kind
@@ -108,7 +115,7 @@ def labelled_set(
                 served.get(chosen.round) if chosen else None,
                 None if np.isnan(weights[row]) else round(float(weights[row]), 6),
                 state.project.champion,
-                results.get(item.id),
+                read.results.get(item.id),
                 chosen.shown.address if chosen and chosen.shown else None,
             )
         )
@@ -146,32 +153,44 @@ def _weights(
     return found
 
 
-def results_of(
-    state: State, studio: LabelStudio, among: Collection[int] | None = None
-) -> Mapping[int, Sequence[Json]]:
-    """Item -> the result of the newest annotation that says what counts as its label.
+@dataclass(frozen=True)
+class Results:
+    """What annotations say, as Label Studio has them."""
 
-    `among`: these items alone, whose tasks are asked for one by one; None: all, for which the projects are listed.
+    results: dict[int, Sequence[Json]] = field(default_factory=dict)
+    """Item -> the result of the newest annotation that says what counts as its label."""
+    left_out: set[int] = field(default_factory=set)
+    """The items whose annotation lies in a task at which Label Studio fails."""
+    unreadable: dict[int, set[int]] = field(default_factory=dict)
+    """These tasks, by their projects."""
+
+
+def results_of(state: State, studio: LabelStudio, among: Collection[int] | None = None) -> Results:
+    """Ask Label Studio for the annotations that decide the labels.
+
+    `among`: of these items alone, whose tasks are asked for one by one; None: of all, for which the projects are
+    listed.
     """
     wanted: dict[tuple[int, int], int] = {}
-    tasks: dict[int, set[int | None]] = {}
+    tasks: dict[int, dict[int, int | None]] = {}
     for item in state.labels if among is None else state.labels.keys() & among:
         readings = state.deciding[item]
         agreeing = [row for row in readings if row.label == state.labels[item]] or readings
         newest: Annotation = max(agreeing, key=lambda row: (row.updated_at, row.annotation))
         wanted[newest.source, newest.annotation] = item
-        tasks.setdefault(newest.source, set()).add(newest.task)
-    found: dict[int, Sequence[Json]] = {}
+        tasks.setdefault(newest.source, {})[item] = newest.task
+    found = Results()
     for source in sorted(tasks):
-        known = [task for task in tasks[source] if task is not None]
-        listed: Iterable[Json | None]
-        if among is None or len(known) < len(tasks[source]):
-            listed = studio.tasks(source, with_annotations=True, annotated=True)
-        else:
-            listed = (studio.task(task, source) for task in sorted(known))
-        for task in listed:
-            for annotation in (task or {}).get("annotations") or ():
+        known = {task for task in tasks[source].values() if task is not None}
+        one_by_one = among is not None and None not in tasks[source].values()
+        unreadable: set[int] = set()
+        for task in annotated_tasks(studio, source, known if one_by_one else None, unreadable):
+            for annotation in task.get("annotations") or ():
                 item_id = wanted.get((source, int(annotation["id"])))
                 if item_id is not None:
-                    found[item_id] = annotation.get("result") or []
+                    found.results[item_id] = annotation.get("result") or []
+        lost = {item for item, task in tasks[source].items() if task in unreadable}
+        if lost:
+            found.left_out.update(lost)
+            found.unreadable[source] = unreadable & known
     return found

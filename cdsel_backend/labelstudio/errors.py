@@ -55,6 +55,10 @@ class RightMissing(RequestRefused):
     """The account of the token lacks a right, which the message names."""
 
 
+class UnreadableTask(RequestRefused):
+    """Label Studio fails wherever a task is to be shown; the message names the task and the fix."""
+
+
 class NotFound(RequestRefused):
     """What was asked for does not exist, or not for the token's user."""
 

@@ -144,7 +144,7 @@ def _note_creation(
         after = min(shown) - 1
         made = {
             task["id"]: str(task.get("created_at") or "")
-            for task in studio.tasks(state.queues[name], after=after)
+            for task in studio.tasks(state.queues[name], after=after, unreadable=set())
         }
     except LabelStudioError as fault:  # the next look at the queue keeps it
         log.warning("project %s: %s", state.project.pool_project, fault)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cdsel_backend.labelstudio import connection
-from cdsel_backend.labelstudio.errors import FAILED, NotFound, RequestRefused, read_json
+from cdsel_backend.labelstudio.errors import FAILED, NotFound, RequestRefused, UnreadableTask, read_json
 from cdsel_backend.labelstudio.projects import Projects
 from cdsel_backend.phrases import form, number_of, numbered
 from cdsel_backend.store.records import Json
@@ -76,7 +76,7 @@ class Tasks(Projects):
             unreadable: where the tasks are put at which Label Studio fails, which are passed over.
 
         Raises:
-            RequestRefused: also where it fails at a task, and there is no `unreadable`; the message names it.
+            UnreadableTask: it fails at a task, and there is no `unreadable`.
         """
         fields = ("id", "data", "created_at", "updated_at", *(_ANNOTATION_FIELDS if with_annotations else ()))
         params = {
@@ -103,7 +103,7 @@ class Tasks(Projects):
                 ids, tasks = self._one_by_one(params, filters)
                 found = set(ids) - {task["id"] for task in tasks}
                 if unreadable is None:
-                    raise RequestRefused(unreadable_message(project_id, found), FAILED) from fault
+                    raise UnreadableTask(unreadable_message(project_id, found), FAILED) from fault
                 unreadable |= found
             yield from tasks
             if len(ids) < connection.PAGE:
@@ -192,11 +192,18 @@ class Tasks(Projects):
         """One task with its `annotations` and `drafts`; None where the project has no such task.
 
         A number may have become that of a task in another project: see `PoolItems.set_aside`.
+
+        Raises:
+            UnreadableTask: Label Studio fails at it.
         """
         try:
             task = dict(self.get(f"/api/tasks/{task_id}/"))
         except NotFound:
             return None
+        except RequestRefused as fault:
+            if fault.status != FAILED:
+                raise
+            raise UnreadableTask(unreadable_message(project_id, [task_id]), FAILED) from fault
         return task if task.get("project", project_id) == project_id else None
 
     def update_task(self, task_id: int, data: Mapping[str, Any]) -> None:
@@ -229,6 +236,30 @@ class Tasks(Projects):
     def delete_annotation(self, annotation_id: int) -> None:
         """Delete an annotation; one that is gone already is no error."""
         self.delete(f"/api/annotations/{annotation_id}/")
+
+
+def annotated_tasks(
+    studio: Tasks, project: int, among: Iterable[int] | None, unreadable: set[int]
+) -> Iterator[Json]:
+    """Tasks of a project with their annotations: `among` these, asked for one by one; None: all that have any, listed.
+
+    `unreadable`: where the tasks are put at which Label Studio fails, which are passed over.
+    """
+    if among is None:
+        yield from studio.tasks(project, with_annotations=True, annotated=True, unreadable=unreadable)
+        return
+    failed = 0
+    for number in sorted(among):
+        try:
+            task = studio.task(number, project)
+        except UnreadableTask:
+            failed += 1
+            if failed > MOST_UNREADABLE:
+                raise
+            unreadable.add(number)
+        else:
+            if task is not None:
+                yield task
 
 
 def unreadable_message(project: int, tasks: Collection[int]) -> str:

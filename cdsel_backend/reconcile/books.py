@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.errors import UnreadableTask
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, named_items, read_mark
 from cdsel_backend.labelstudio.own_config import Kept, ensure_config
@@ -33,6 +34,7 @@ from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json, QueueTask
 
 WITHDRAWN, RETURNED, ADOPTED = "TASKS_WITHDRAWN", "TASKS_RETURNED", "TASKS_TAKEN_BACK"  # actions of events
+UNREADABLE_IN_QUEUE = "unreadable queue tasks"  # the origin of a problem
 CONFIG_KEPT, LABELS_KEPT = "CONFIG_KEPT", "LABELS_KEPT"
 RESTORED_SECONDS = 60.0
 """By which an annotation is newer than its task where Label Studio's database is older than the annotation: it notes on
@@ -80,7 +82,7 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
     if set(queues) == set(state.queues.values()):
         context.store.note_problems(project.id, "foreign", strange, foreign_tasks)
         context.store.note_problems(project.id, "edited tasks", edited, edited_tasks)
-        context.store.note_problems(project.id, "unreadable queue tasks", failing, failing_tasks)
+        context.store.note_problems(project.id, UNREADABLE_IN_QUEUE, failing, failing_tasks)
         context.store.note_problems(project.id, "order", [message for message in disordered if message])
         context.store.note_problems(project.id, "queue config", [problem for problem in changed if problem])
         context.store.update_project(project.id, queue_synced_at=now)
@@ -150,7 +152,14 @@ def deleted_tasks(studio: LabelStudio, project: int, listed: int, missing: Colle
     """
     if not missing or int(studio.project(project).get("task_number") or 0) != listed:
         return set()
-    return {task for task in sorted(missing)[:MOST_LOOKS] if studio.task(task, project) is None}
+    return {task for task in sorted(missing)[:MOST_LOOKS] if _is_gone(studio, project, task)}
+
+
+def _is_gone(studio: LabelStudio, project: int, task: int) -> bool:
+    try:
+        return studio.task(task, project) is None
+    except UnreadableTask:
+        return False
 
 
 def pairs(rows: Sequence[QueueTask]) -> set[tuple[int, int]]:
@@ -206,7 +215,10 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
     for row in rows:
         # Where the pool is the queue, what left the one left the other.
         queue = state.queues.get(row.annotator)
-        task = context.studio.task(row.queue_task or 0, queue) if queue is not None else None
+        try:
+            task = context.studio.task(row.queue_task or 0, queue) if queue is not None else None
+        except UnreadableTask:
+            continue  # nobody can see whether somebody is at it; the next look names it
         if task is not None and not is_row_of(row, task, items_by_id[row.item], space):
             task = None  # another has its number
         if task is not None and (task.get("annotations") or task.get("drafts")):

@@ -10,16 +10,19 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from cdsel_backend.export.labelled_set import results_of
+from cdsel_backend.export.labelled_set import Results, results_of
 from cdsel_backend.labelstudio.labels import UnknownLabel, space_of
 from cdsel_backend.labelstudio.mirroring import Due, due, mirrored
+from cdsel_backend.labelstudio.tasks import annotated_tasks
 from cdsel_backend.phrases import number_of
+from cdsel_backend.reconcile.books import UNREADABLE_IN_QUEUE
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.listing import UNREADABLE
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Json
 
@@ -101,7 +104,7 @@ def _planned(
         plan, changed = Plan("", common, given), None
     elif not changed:
         return plan
-    wanted, lacking = _wanted(context, state, changed)
+    wanted, lacking, left_out = _wanted(context, state, changed)
     if lacking:
         problem = (
             f"mirror: {number_of(lacking, 'label is', 'labels are')} not in Label Studio any more, as their queue "
@@ -110,7 +113,12 @@ def _planned(
         )
         context.store.note_problems(state.project.id, ORIGIN, [problem])
         return None
-    found = _found(context, state, changed)
+    found, unreadable = _found(context, state, changed)
+    # What cannot be read, in the queue or in the pool, stays as it is: it would be written twice, or deleted.
+    for task in left_out | unreadable:
+        wanted.pop(task, None)
+        found.pop(task, None)
+        plan.left.pop(task, None)
     for task in sorted(wanted.keys() | found.keys()):
         of_task = [{task: known[task]} if task in known else {} for known in (wanted, found)]
         steps = due(*of_task)
@@ -154,8 +162,9 @@ def _refusal(state: State) -> str | None:
 
 def _wanted(
     context: Context, state: State, among: Collection[int] | None
-) -> tuple[dict[int, list[Json]], int]:
-    """Task of the pool -> what is to stand there; and how many labels cannot be written any more.
+) -> tuple[dict[int, list[Json]], int, set[int]]:
+    """Task of the pool -> what is to stand there; how many labels cannot be written any more; and the tasks of the pool
+    whose label lies in a task at which Label Studio fails.
 
     `among`: of these items; None: of all.
     """
@@ -167,11 +176,13 @@ def _wanted(
         for number, item in context.store.items_by_id(asked - own).items()
         if not item.gone and item.source is None
     }
-    results = results_of(state, context.studio, None if among is None else items.keys()) if items else {}
+    read = results_of(state, context.studio, None if among is None else items.keys()) if items else Results()
     wanted: dict[int, list[Json]] = {}
     lacking = 0
     for number, item in items.items():
-        result = results.get(number)
+        if number in read.left_out:
+            continue
+        result = read.results.get(number)
         try:
             # Where the annotation is gone its label can be written again, but no region.
             again = result is None and not space.regions
@@ -184,24 +195,29 @@ def _wanted(
             # A queue may ask more than the pool (`own_config.py`), and what the pool does not ask cannot stand there.
             parts = [part for part in result if part.get("from_name") in (None, *space.controls)]
             wanted[item.task] = mirrored(item.task, parts, space)
-    return wanted, lacking
+    return wanted, lacking, {items[number].task for number in read.left_out & items.keys()}
 
 
-def _found(context: Context, state: State, among: Collection[int] | None) -> dict[int, list[Json]]:
-    """Task of the pool -> the annotations that stand there; of all tasks that have any, or of those of some items."""
-    pool = state.project.pool_project
-    listed: Iterable[Json]
-    if among is None:
-        listed = context.studio.tasks(pool, with_annotations=True, annotated=True)
-    else:
-        tasks = sorted(item.task for item in context.store.items_by_id(among).values() if item.source is None)
-        listed = filter(None, (context.studio.task(task, pool) for task in tasks))
-    return {int(task["id"]): list(task.get("annotations") or ()) for task in listed}
+def _found(
+    context: Context, state: State, among: Collection[int] | None
+) -> tuple[dict[int, list[Json]], set[int]]:
+    """Task of the pool -> the annotations that stand there, of all tasks that have any, or of those of some items; and
+    the tasks at which Label Studio fails.
+    """
+    pool, asked = state.project.pool_project, None
+    # A listing of the tasks with annotations says nothing of the others, at which it fails as well.
+    unreadable = {task.task for task in context.store.problem_tasks(state.project.id).get(UNREADABLE, ())}
+    if among is not None:
+        asked = {item.task for item in context.store.items_by_id(among).values() if item.source is None}
+        asked -= unreadable
+    listed = annotated_tasks(context.studio, pool, asked, unreadable)
+    return {int(task["id"]): list(task.get("annotations") or ()) for task in listed}, unreadable
 
 
 def _common(state: State) -> list[object]:
-    """What all copies depend on."""
-    return [state.project.label_config, state.settings.learn, state.project.pool_version]
+    """What all copies depend on: also which tasks cannot be read, as what was left out is due once they can."""
+    unreadable = [state.project.problems.get(origin, []) for origin in (UNREADABLE, UNREADABLE_IN_QUEUE)]
+    return [state.project.label_config, state.settings.learn, state.project.pool_version, *unreadable]
 
 
 def _given(state: State) -> Given:

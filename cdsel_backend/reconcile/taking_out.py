@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from cdsel_backend.labelstudio.adopting import IN_PLACE
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.errors import UnreadableTask
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of
 from cdsel_backend.reconcile.context import Context
@@ -19,7 +20,7 @@ def take_out(
     """Take some open images out of the queues; returns the tasks that they had there.
 
     They stay selected and are in no queue, so that they come back unless they are excluded. One that somebody has
-    begun to label stays: what is submitted there counts.
+    begun to label stays: what is submitted there counts. So does one at which Label Studio fails.
 
     Args:
         context, state: the project's.
@@ -33,8 +34,11 @@ def take_out(
     out: list[QueueTask] = []
     for item in sorted(items):
         rows = [row for row in state.tasks if row.item == item]
-        if any(_begun(task_of(context.studio, state, items[item], row)) for row in rows):
-            continue
+        try:
+            if any(_begun(task_of(context.studio, state, items[item], row)) for row in rows):
+                continue
+        except UnreadableTask:
+            continue  # nobody can see whether somebody is at it; the look at the queue names it
         if books_first:
             store.take_out(project, [item])
         # Asked for again: the database may have kept us waiting, and a task is deleted with what is submitted to it.

@@ -33,11 +33,13 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
     from cdsel_backend.export.labelled_set import labelled_set
     from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
     from cdsel_backend.labelstudio.labels import space_of
+    from cdsel_backend.labelstudio.tasks import unreadable_message
     from cdsel_backend.training import ModelFormatError
 
     shelf = open_shelf(context)
     kind = kind or ("csv" if file.suffix.lower() == ".csv" else "label-studio")
     left_out = 0
+    unreadable: dict[int, set[int]] = {}
     try:
         state = project_state(shelf.store, project)
         space = space_of(state)
@@ -49,7 +51,7 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
         studio = None
         if space.regions and kind != "csv":
             studio = LabelStudio(shelf.server.label_studio_url, shelf.server.label_studio_api_key)
-        images = labelled_set(shelf.server, state, studio)
+        images = labelled_set(shelf.server, state, studio, unreadable)
         if kind == "csv":
             text = labels_csv(images, space.classes, several=space.kind.several)
         elif kind == "coco":
@@ -62,6 +64,8 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
     except OSError as fault:
         raise click.ClickException(not_written(file, fault)) from None
     click.echo(f"{number_of(len(images), 'labelled image')} in {file}")
+    for queue, tasks in unreadable.items():
+        click.echo(f"left out: {unreadable_message(queue, tasks)}", err=True)
     if left_out:
         click.echo(
             f"{number_of(left_out, 'region')} (brushes, key points) {form(left_out, 'is', 'are')} left out: COCO holds "
