@@ -227,14 +227,17 @@ def test_images_that_cannot_be_used_have_their_reason_and_names_are_no_formulas(
         (("models", "export", "v9", "-o", "m.onnx"), "there is no version 'v9'"),
         (("models", "export", "cdsel-7-v1", "-o", "m.md"), "is its card"),
         (("predict", "cdsel-7-v1", "/no/such/folder", "--csv", "a.csv"), "no such file or folder"),
+        (("predict", "cdsel-7-v1", "t.csv", "--csv", "./t.csv"), "would be overwritten: name another file"),
         (("predict", "cdsel-7-v1", ".", "--csv", "/no/such/folder/a.csv"), "cannot be written"),
     ],
 )
 def test_bad_input_is_named(words, said, project, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("image,site\na.png,n\n")
     answer = cdsel(project, monkeypatch, *words)
     assert answer.exit_code
     assert said in answer.output
+    assert Path("t.csv").read_text() == "image,site\na.png,n\n"
 
 
 def test_without_onnx_the_error_names_the_extra(project, monkeypatch, tmp_path):

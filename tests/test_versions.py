@@ -83,6 +83,9 @@ def test_champion_and_candidate_are_names(trained, cdsel):
     assert lines == {earlier: "*", newest: "+"}
     assert json.loads(cdsel("show", "candidate").output)["version"] == newest
     assert f"{newest} serves now" in cdsel("promote", "candidate").output
+    changes = len(trained.state().champion_changes)
+    assert f"{newest} serves already" in cdsel("promote", newest).output
+    assert len(trained.state().champion_changes) == changes, "there is nothing to go back to"
     assert aliases(trained.state()) == {"champion": newest}
 
 

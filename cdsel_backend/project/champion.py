@@ -26,6 +26,8 @@ def version_named(state: State, name: str) -> str:
 def promote(state: State, name: str, *, who: str) -> str:
     """Make a version the champion, whatever its metrics, and say so in the audit; returns it.
 
+    One that is the champion stays it: written down as another change, it would be what to go back to.
+
     Raises:
         NoSuchVersion: no training gave it, or its files were removed; the message names those there are.
     """
@@ -34,7 +36,8 @@ def promote(state: State, name: str, *, who: str) -> str:
         raise NoSuchVersion(
             f"the files of {version} were removed to save space; kept are {', '.join(sorted(stay))}"
         )
-    state.store.set_champion(state.project.id, version, who=who)
+    if version != state.project.champion:
+        state.store.set_champion(state.project.id, version, who=who)
     return version
 
 

@@ -47,6 +47,8 @@ def list_(shelf: Shelf, project: int | None) -> None:
     """List the versions, oldest first; * marks the champion, + the candidate: newer, and kept out."""
     state = project_state(shelf.store, project)
     named = aliases(state)
+    if not state.versions:
+        click.echo("There is no version yet: the first training makes one.", err=True)
     marks = {named.get(CHAMPION): "*", named.get(CANDIDATE): "+"}
     for row in state.versions.values():
         mark = marks.get(row.version, " ")
@@ -93,7 +95,10 @@ def promote(shelf: Shelf, version: str, project: int | None) -> None:
         serves = champion.promote(state, version, who="command line")
     except champion.NoSuchVersion as fault:
         raise click.BadParameter(str(fault), param_hint="VERSION") from None
-    click.echo(f"{serves} serves now; before it {state.project.champion or 'none'} did.")
+    if serves == state.project.champion:
+        click.echo(f"{serves} serves already: nothing was changed.")
+    else:
+        click.echo(f"{serves} serves now; before it {state.project.champion or 'none'} did.")
 
 
 @models.command()
@@ -167,6 +172,20 @@ def project_state(store: Store, pool_project: int | None) -> State:
         )
         raise click.UsageError(f"{named}; connected to the database of this environment: {connected}")
     return State(store, projects[0].id)
+
+
+def refuse_sources(state: State, file: Path, *others: str) -> None:
+    """See that a file to write is none that images are listed by: a source of the project, or one of `others`.
+
+    Raises:
+        click.BadParameter: it is one.
+    """
+    for address in (*others, *(source.address for source in state.store.sources(state.project.id))):
+        table = Path(address.removeprefix("file://"))
+        if file.exists() and table.exists() and file.samefile(table):
+            raise click.BadParameter(
+                f"{file} is the table that images are listed by, and would be overwritten: name another file"
+            )
 
 
 def found_version(state: State, name: str) -> str:

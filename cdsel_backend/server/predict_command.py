@@ -11,7 +11,12 @@ import click
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
-from cdsel_backend.server.models_command import found_version, project_option, project_state
+from cdsel_backend.server.models_command import (
+    found_version,
+    project_option,
+    project_state,
+    refuse_sources,
+)
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.table import BYTE_ORDER_MARK, csv_cell
 from cdsel_backend.whole_file import not_written, whole_file
@@ -46,6 +51,7 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
     shelf = open_shelf(context)
     state = project_state(shelf.store, project)
     name = found_version(state, version)
+    refuse_sources(state, file, source)
     try:
         opened = open_source(source, key=secret(shelf.server.data_dir))
         listing = opened.list()
