@@ -102,6 +102,13 @@ def test_an_empty_server_says_how_to_connect(client):
     assert "http://localhost" in page
 
 
+def test_projects_of_one_title_are_shown_with_their_numbers(client, store):
+    for number, title in ((81, "Skin"), (82, "Skin"), (83, "Lung")):
+        store.connect_project(STUDIO_URL, number, title=title, label_config=CONFIG)
+    page = client.get("/projects").text
+    assert re.findall(r">project (\d+)<", page) == ["81", "82"]
+
+
 def test_an_unknown_project_is_a_page_to_a_browser_and_json_to_a_script(client):
     answer = client.get("/projects/99", headers={"Accept": "text/html"})
     assert answer.status_code == 404
