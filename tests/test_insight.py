@@ -69,6 +69,22 @@ def test_no_head_is_asked_about_what_it_was_trained_on_or_a_relative_of_it():
     assert (tested[:, ~held_out[:300]].sum(axis=0) == 2).all(), "once in each repeat"
 
 
+def test_what_heads_say_is_held_once(monkeypatch):
+    """Draws were listed, and then copied into one array."""
+    vectors, columns, labels, *_ = world(4000, 4000)
+    pool, labels = Pool(vectors, columns), TrainingLabels(labels, tuple(map(str, range(20))))
+    monkeypatch.setattr(
+        "cdsel_backend.training.cross_fit._draw",
+        lambda pool, labels, options, beginnings, m: np.zeros((len(beginnings), m, len(labels.classes))),
+    )
+    cross_fit(pool, labels)  # what is imported meanwhile counts, too
+    tracemalloc.start()
+    found = cross_fit(pool, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.6 * found.probabilities.nbytes
+
+
 def test_no_head_is_asked_about_a_patient_it_was_trained_on_where_only_some_images_are_trained_on():
     """As for the labels drawn by chance. The images tell the patient, and nothing of the class."""
     rng = np.random.default_rng(0)

@@ -71,21 +71,23 @@ def cross_fit(pool: Pool, labels: TrainingLabels, options: TrainingOptions = DEF
     rng = np.random.default_rng(options.seed)
     cheap = len(own.decisions) == 1 and len(np.unique(own.codes)) < MANY_CLASSES
     shares = SHARES if cheap else SHARES[::2]
-    draws: list[NDArray[np.float64]] = []
-    sizes: NDArray[np.int64] | None = None
-    for _ in range(_REPEATS if cheap else 1):
+    repeats = _REPEATS if cheap else 1
+    unseen: Unseen | None = None  # filled draw by draw: a list of them would be copied at the end
+    for repeat in range(repeats):
         fold_of = _folds(own, trainable, rng)
-        if sizes is None:
+        if unseen is None:
             sizes = _sizes(len(trainable) - int(np.bincount(fold_of[trainable]).max()), shares)
+            shape = repeats * FOLDS, len(sizes), len(rows), len(labels.classes)
+            unseen = Unseen(rows, sizes, np.empty(shape))
         for fold in range(FOLDS):
             learned = rng.permutation(trainable[fold_of[trainable] != fold])
             # The largest takes all there is: what it says is used beyond the curve.
-            beginnings = [*(learned[:size] for size in sizes[:-1]), learned]
+            beginnings = [*(learned[:size] for size in unseen.sizes[:-1]), learned]
             said = _draw(pool, labels, options, beginnings, len(rows))
             said[:, (fold_of != fold) & ~_unrelated(own, trainable, learned)] = np.nan
-            draws.append(said)
-    assert sizes is not None
-    return Unseen(rows, sizes, np.stack(draws))
+            unseen.probabilities[repeat * FOLDS + fold] = said
+    assert unseen is not None
+    return unseen
 
 
 def _folds(own: TrainingLabels, trainable: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
