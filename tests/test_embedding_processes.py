@@ -379,19 +379,50 @@ print(json.dumps(found))
 """
 
 
+SHOWING = """
+import sys
+from pathlib import Path
+from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.server.pages.thumbnails import Thumbnails
+from cdsel_backend.settings import ServerSettings
+folder = Path(sys.argv[1])
+Thumbnails._read = lambda self, state, item: item
+thumbnails = Thumbnails(ServerSettings(data_dir=folder / "data"))
+for name in ("1.jpg", "2.jpg"):
+    data = (folder / name).read_bytes()
+    for make in (lambda: thumbnails._picture(None, data), lambda: thumbnails._make(None, data, folder / "kept.jpg")):
+        try:
+            make()
+            print(name, "shown")
+        except UnreadableImage as fault:
+            print(name, fault)
+"""
+
+
 def test_a_file_that_ends_its_process_is_refused_by_the_next_one_and_the_others_go_on(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(CRASHING)
     for name, more in (("1.jpg", b""), ("2.jpg", b"crash"), ("3.jpg", b"")):
         (tmp_path / name).write_bytes(drawn_jpeg(int(name[0])) + more)
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
-    command = [sys.executable, "-c", PREPARING, str(tmp_path)]
+    scripts = PREPARING, PREPARING, PREPARING, SHOWING
     runs = [
-        subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        for _ in range(3)
+        subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for script in scripts
     ]
-    assert [run.returncode for run in runs] == [-signal.SIGSEGV, 0, 0], runs[1].stderr
-    for run in runs[1:]:
+    assert [run.returncode for run in runs] == [-signal.SIGSEGV, 0, 0, 0], runs[-1].stderr
+    for run in runs[1:3]:
         found = json.loads(run.stdout)
         assert (found["1.jpg"], found["3.jpg"]) == (None, None)
         assert "decoding it ends the process (SIGSEGV)" in found["2.jpg"]
+    # The pages decode, too, and so does a fine-tune.
+    shown = runs[3].stdout.splitlines()
+    assert shown[:2] == ["1.jpg shown"] * 2
+    assert all("decoding it ends the process (SIGSEGV)" in line for line in shown[2:])
+    assert len(shown) == 4

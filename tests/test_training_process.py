@@ -13,6 +13,7 @@ import time
 import pytest
 from world import World
 
+from cdsel_backend.pool.decode_journal import FOLDER
 from cdsel_backend.project.serving import load_champion, model_folder
 from cdsel_backend.project.versions import kept
 from cdsel_backend.reconcile.confounders import detect_confounders
@@ -94,6 +95,8 @@ def test_a_training_goes_on_in_its_own_process_while_the_loop_does_other_things(
     assert not world.step(train_apart)  # the same labels are not trained on twice
     assert world.step(select_round)
     check_whole(world, 2)
+    # What a fine-tune decodes is noted by this process, too: nothing else here keeps a journal.
+    assert list((world.server.data_dir / FOLDER).glob("*.journal"))
 
 
 def test_what_a_training_tells_is_computed_apart_once_its_model_has_chosen(world):

@@ -44,6 +44,9 @@ class DecodeJournal:
         self._guard = threading.Lock()
         self._used: set[int] = set()  # parts of the file, one for each thread that decodes
         self._suspects: set[str] = set()
+        self._fatal: dict[
+            str, UnreadableImage
+        ] = {}  # those that ended a process of their own, tried by this one
         self._own = folder / f"{uuid.uuid4().hex}.journal"
         self._file = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)  # it ends with this process
@@ -101,6 +104,8 @@ class DecodeJournal:
         Raises:
             UnreadableImage: that process died.
         """
+        if digest in self._fatal:
+            raise self._fatal[digest]
         command = [sys.executable, "-c", _TRIAL, str(max_pixels)]
         try:
             status = subprocess.run(
@@ -114,10 +119,11 @@ class DecodeJournal:
             return
         with (self._folder / CRASHED).open("a", encoding="utf-8") as file:
             file.write(digest)
-        raise UnreadableImage(
+        self._fatal[digest] = UnreadableImage(
             f"decoding it ends the process ({signal.Signals(-status).name}): the file is damaged in a way that the "
             "decoder does not survive, or takes too much memory; save it anew, or upgrade Pillow"
         )
+        raise self._fatal[digest]
 
 
 _TRIAL = """
@@ -144,3 +150,20 @@ def keep_journal(data_dir: Path) -> None:
 def kept_journal() -> DecodeJournal | None:
     """This process's journal; None where none is kept."""
     return _kept.get("journal")
+
+
+@contextmanager
+def survived(digest: str, data: bytes, *, max_pixels: int) -> Iterator[None]:
+    """Have the journal know of a file while it is decoded, which first is tried apart where a process died of it.
+
+    Raises:
+        UnreadableImage: that process died, too.
+    """
+    journal = kept_journal()
+    if journal is None:
+        yield
+        return
+    if journal.suspects(digest):
+        journal.try_apart(digest, data, max_pixels=max_pixels)
+    with journal.decoding([digest]):
+        yield

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cdsel_backend.pool.decode import UnreadableImage, read_image
-from cdsel_backend.pool.decode_journal import kept_journal
+from cdsel_backend.pool.decode_journal import kept_journal, survived
 from cdsel_backend.pool.measures import Measures, measure
 from cdsel_backend.pool.patience import AGAIN_SECONDS, StorageHangs, each_in_time
 from cdsel_backend.pool.source import SourceError
@@ -190,9 +190,8 @@ class Preparation(Generic[K]):
     def _decode(self, item: Embedded[K], data: bytes, known: bool) -> NDArray[np.uint8] | None:
         """Decode what the GPU has not, and resize it, unless it is known; fills in what its file says, or an error."""
         try:
-            if self._journal is not None and item.content_hash is not None and self._is_suspect(item):
-                self._journal.try_apart(item.content_hash, data, max_pixels=self._max_pixels)
-            with _decoding, self._noted([item]):
+            assert item.content_hash is not None  # it has its bytes
+            with survived(item.content_hash, data, max_pixels=self._max_pixels), _decoding:
                 begun = time.perf_counter()
                 decoded = read_image(data, max_pixels=self._max_pixels)
                 pixels = None if known else self._resize(decoded.image)

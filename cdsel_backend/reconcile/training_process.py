@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from cdsel_backend.labelstudio.client import studio_at
 from cdsel_backend.labelstudio.errors import LabelStudioError
 from cdsel_backend.logs import start_log
+from cdsel_backend.pool.decode_journal import keep_journal
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.sentences.models import few_labels
 from cdsel_backend.reconcile.context import Context
@@ -174,6 +175,7 @@ def _work(
         SystemExit: with the status `FAILED`, where it failed.
     """
     start_log(server.log_format)
+    keep_journal(server.data_dir)  # a fine-tune decodes images
     store = Store.open(server)
     with (
         closing(store),

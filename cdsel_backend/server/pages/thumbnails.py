@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -30,6 +30,8 @@ from cdsel_backend.labelstudio.client import (
 from cdsel_backend.labelstudio.deadline import within
 from cdsel_backend.pool.browser import for_browser
 from cdsel_backend.pool.decode import UnreadableImage, decode
+from cdsel_backend.pool.decode_journal import keep_journal, survived
+from cdsel_backend.pool.prepare import content_hash
 from cdsel_backend.project.source import ProjectPool, source_item
 from cdsel_backend.server.pages.blueprint import pages, read_state
 from cdsel_backend.settings import ServerSettings
@@ -120,7 +122,9 @@ class Thumbnails:
                 self._moved = time.monotonic()
 
     def _make(self, state: State, item: Item, path: Path) -> bytes:
-        image = decode(self._read(state, item), max_pixels=self.server.max_image_pixels)
+        data = self._read(state, item)
+        with self._survived(data):
+            image = decode(data, max_pixels=self.server.max_image_pixels)
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
         out = io.BytesIO()
         image.save(out, "JPEG", quality=82, optimize=True)
@@ -131,7 +135,14 @@ class Thumbnails:
         return out.getvalue()
 
     def _picture(self, state: State, item: Item) -> tuple[bytes, str]:
-        return for_browser(self._read(state, item), max_pixels=self.server.max_image_pixels)
+        data = self._read(state, item)
+        with self._survived(data):
+            return for_browser(data, max_pixels=self.server.max_image_pixels)
+
+    def _survived(self, data: bytes) -> AbstractContextManager[None]:
+        """See `decode_journal.survived`; the journal is opened here, as a web server may fork after it made this."""
+        keep_journal(self.server.data_dir)
+        return survived(content_hash(data), data, max_pixels=self.server.max_image_pixels)
 
     def _read(self, state: State, item: Item) -> bytes:
         url = state.project.studio_url
