@@ -130,6 +130,8 @@ def test_a_lost_or_restored_data_folder_knows_what_is_open_before_it_selects(stu
     # The folder is lost, somebody wrote a description of her own, and the fresh one has another round size.
     first.client.update_project(queue, description="Please label all of these.")
     fresh = Desk(studio, pool, tmp_path / "b", round_size=4, budget=20)
+    # Elsewhere the number of the queue is another project's.
+    fresh.store.connect_project("http://another.example", queue)
     known = fresh.look()
     assert not known.rounds or known.project.queue_project == queue
     assert (len(known.labels), len(known.open)) == (5, 6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import click
 import pytest
 from click.testing import CliRunner
 from world import World
@@ -12,6 +13,9 @@ from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import NEWEST, aliases, kept, predecessors, provenance
 from cdsel_backend.reconcile.training import train
 from cdsel_backend.server.models_command import models
+from cdsel_backend.server.shelf import Shelf
+from cdsel_backend.settings import ServerSettings
+from cdsel_backend.store import Store
 from cdsel_backend.training.model_files import load
 
 
@@ -104,3 +108,22 @@ def test_going_back_retraces_what_served_by_training_and_by_hand(tmp_path):
     assert predecessors(world.state()) == []
     serve(third)
     assert predecessors(world.state()) == [first]
+
+
+def test_of_two_label_studios_with_a_project_of_that_number_the_one_in_the_settings_is_meant(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'cdsel.sqlite3'}")
+    here, elsewhere = (
+        store.connect_project(url, 3) for url in ("http://here.example", "http://there.example")
+    )
+    shelf = lambda url: Shelf(ServerSettings(data_dir=tmp_path, label_studio_url=url), store)  # noqa: E731
+    for number in (3, None):
+        assert shelf("http://here.example").one(number).project.id == here
+        assert shelf("http://there.example").one(number).project.id == elsewhere
+    assert shelf("http://here.example").named(3).project.id == here
+    with pytest.raises(
+        click.UsageError, match="several Label Studios have a project 3: set LABEL_STUDIO_URL"
+    ):
+        shelf("http://third.example").one(3)
+    with pytest.raises(click.UsageError, match="project 4 is not connected"):
+        shelf("http://here.example").one(4)
+    store.close()

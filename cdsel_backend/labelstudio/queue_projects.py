@@ -68,7 +68,8 @@ def queues_by_their_tasks(studio: LabelStudio, state: State) -> dict[str, int]:
     of the pool and says so; of several of one annotator, the oldest is. No connected project is the queue of another.
     """
     queues: dict[str, int] = {}
-    connected = {one.pool_project for one in state.store.projects()}
+    here = state.project.studio_url  # in another Label Studio a number is another project's
+    connected = {one.pool_project for one in state.store.projects() if one.studio_url == here}
     for project in sorted(studio.projects("label_config"), key=lambda project: int(project["id"])):
         number, config = int(project["id"]), project.get("label_config") or ""
         description = project.get("description") or ""

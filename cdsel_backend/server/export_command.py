@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cdsel_backend.phrases import form, number_of
-from cdsel_backend.server.models_command import out_option, project_option, project_state, refuse_sources
+from cdsel_backend.server.models_command import out_option, project_option, refuse_sources
 from cdsel_backend.server.shelf import open_shelf
 from cdsel_backend.whole_file import not_written, write_whole
 
@@ -41,7 +41,7 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
     left_out = 0
     unreadable: dict[int, set[int]] = {}
     try:
-        state = project_state(shelf.store, project)
+        state = shelf.one(project)
         refuse_sources(state, file)
         space = space_of(state)
         if kind == "coco" and not space.regions:

@@ -16,7 +16,7 @@ from cdsel_backend.project.sentences.models import outcome
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import CANDIDATE, CHAMPION, aliases
 from cdsel_backend.server.shelf import Shelf, open_shelf
-from cdsel_backend.store import State, Store
+from cdsel_backend.store import State
 from cdsel_backend.training.model_files import ModelFormatError, load_meta
 from cdsel_backend.whole_file import not_written, whole_file
 
@@ -45,7 +45,7 @@ def out_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @click.pass_obj
 def list_(shelf: Shelf, project: int | None) -> None:
     """List the versions, oldest first; * marks the champion, + the candidate: newer, and kept out."""
-    state = project_state(shelf.store, project)
+    state = shelf.one(project)
     named = aliases(state)
     if not state.versions:
         click.echo("There is no version yet: the first training makes one.", err=True)
@@ -69,7 +69,7 @@ def list_(shelf: Shelf, project: int | None) -> None:
 @click.pass_obj
 def show(shelf: Shelf, version: str, project: int | None) -> None:
     """Show all that is kept of one version, as JSON. VERSION may be `champion` or `candidate`."""
-    state = project_state(shelf.store, project)
+    state = shelf.one(project)
     name = found_version(state, version)
     row = state.versions[name]
     shown = asdict(row)
@@ -90,7 +90,7 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
 @click.pass_obj
 def promote(shelf: Shelf, version: str, project: int | None) -> None:
     """Make a version the champion, whatever its metrics. VERSION may be `candidate`."""
-    state = project_state(shelf.store, project)
+    state = shelf.one(project)
     try:
         serves = champion.promote(state, version, who="command line")
     except champion.NoSuchVersion as fault:
@@ -106,7 +106,7 @@ def promote(shelf: Shelf, version: str, project: int | None) -> None:
 @click.pass_obj
 def rollback(shelf: Shelf, project: int | None) -> None:
     """Make the version before the champion the champion again."""
-    state = project_state(shelf.store, project)
+    state = shelf.one(project)
     try:
         serves = champion.rollback(state, who="command line")
     except champion.NoSuchVersion as fault:
@@ -135,7 +135,7 @@ def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
         raise click.BadParameter(
             "name the model, such as model.onnx: model.md is its card", param_hint="--out"
         )
-    state = project_state(shelf.store, project)
+    state = shelf.one(project)
     try:
         whole = open_version(shelf.server, state, found_version(state, version))
         card = model_card(whole, state)
@@ -147,31 +147,6 @@ def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
     except OSError as fault:
         raise click.ClickException(not_written(file, fault)) from None
     click.echo(f"{whole.name}: {file} ({number_of(file.stat().st_size, 'byte')}), card in {card_file}")
-
-
-def project_state(store: Store, pool_project: int | None) -> State:
-    """The state of the project that a command names; the only one that is connected, where it names none.
-
-    Raises:
-        click.UsageError: it must be named; the message has those that are connected.
-    """
-    projects = store.projects()
-    if pool_project is not None:
-        projects = [row for row in projects if row.pool_project == pool_project]
-    if len(projects) != 1:
-        connected = ", ".join(str(row.pool_project) for row in store.projects())
-        if not connected:
-            raise click.UsageError(
-                "no project is connected to the database of this environment: set CDSEL_DATA_DIR or CDSEL_DATABASE_URL "
-                "to that of `cdsel serve`, or connect this backend in Label Studio under Settings > Model"
-            )
-        named = (
-            "name one project with --project"
-            if pool_project is None
-            else f"project {pool_project} is not connected"
-        )
-        raise click.UsageError(f"{named}; connected to the database of this environment: {connected}")
-    return State(store, projects[0].id)
 
 
 def refuse_sources(state: State, file: Path, *others: str) -> None:

@@ -14,7 +14,6 @@ from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.server.models_command import (
     found_version,
     project_option,
-    project_state,
     refuse_sources,
 )
 from cdsel_backend.server.shelf import Shelf, open_shelf
@@ -49,7 +48,7 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
     from cdsel_backend.training import ModelFormatError
 
     shelf = open_shelf(context)
-    state = project_state(shelf.store, project)
+    state = shelf.one(project)
     name = found_version(state, version)
     refuse_sources(state, file, source)
     try:
