@@ -190,7 +190,7 @@ def test_a_probe_finds_what_is_written_and_nothing_else():
     assert probe.intervals([np.zeros(600, int)]) == [None]
 
 
-@pytest.mark.parametrize(("patients", "each"), [(240, 1), (60, 5)])
+@pytest.mark.parametrize(("patients", "each"), [pytest.param(240, 1, marks=pytest.mark.slow), (60, 5)])
 def test_the_interval_of_a_probe_covers_what_such_probes_reach_also_where_images_repeat(patients, each):
     rng = np.random.default_rng(0)
     found = []

@@ -136,6 +136,7 @@ def test_the_same_labels_and_seed_give_the_same_bits_and_held_out_labels_play_no
     assert (tuned.gain, tuned.stages) == (again.gain, again.stages)
 
 
+@pytest.mark.slow
 def test_labels_that_mean_nothing_are_not_taken_for_skill(case, monkeypatch):
     """A tuned network learns any labels by heart; the accuracy that its head expects must not come from those."""
     monkeypatch.setattr(tail, "_RATE", 3e-3)  # the small network, too, shall learn by heart

@@ -79,7 +79,7 @@ def test_what_is_marked_as_ground_truth_decides_and_is_a_label_like_any_other(st
     assert item[third["id"]] in after.undecided
     assert disagreements(after) == {}
     assert after.used == before.used
-    results = results_of(after, desk.client)
+    results = results_of(after, desk.client).results
     assert {SPACE.label_of(result) for result in results.values()} == {"malignant"}
     # Another is marked: Label Studio takes the mark off the first.
     mark(desk, last)

@@ -152,6 +152,11 @@ def test_sure_probabilities_decide_as_the_label_does(kind: LabelKind):
     assert kind.several or whole.sum(axis=1) == pytest.approx([1, 1])
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(SINGLE, marks=pytest.mark.slow), *(one for one in (*KINDS, Grade()) if one is not SINGLE)],
+    ids=lambda kind: kind.name,
+)
 def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):
     """Select, train, look for confounders, evaluate, cross-fit, look ahead, estimate the pool, suspect."""
     pool, truth = world(kind)

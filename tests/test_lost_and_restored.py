@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
 from click.testing import CliRunner
 from desk import Desk, make_pool
 
@@ -67,6 +68,7 @@ def test_a_restored_backup_loses_no_label_and_gives_out_nothing_twice(studio, tm
     assert len(state.labels) == 12
 
 
+@pytest.mark.slow
 def test_rounds_in_place_are_taken_back_when_the_folder_was_lost(studio, tmp_path):
     pool = make_pool(studio, images=30)
     first = Desk(studio, pool, tmp_path / "a", delivery="in_place", round_size=4, budget=12)
@@ -88,6 +90,7 @@ def test_rounds_in_place_are_taken_back_when_the_folder_was_lost(studio, tmp_pat
     assert (len(state.labels), len(state.open), len(state.selections)) == (8, 3, 11)
 
 
+@pytest.mark.slow
 def test_an_answer_to_another_question_is_no_label_and_makes_room(studio, tmp_path):
     pool = make_pool(studio, TWO_QUESTIONS, images=20)
     desk = Desk(studio, pool, tmp_path, round_size=4, budget=8)

@@ -379,6 +379,7 @@ def test_before_the_labels_clusters_stand_in():
     assert finding.associated_class is None
 
 
+@pytest.mark.slow
 def test_labels_at_random_name_nothing_associated():
     """False discoveries over ten variables and three classes, adjusted together."""
     vectors, columns, labels = world(300)

@@ -139,6 +139,7 @@ def test_a_pool_that_was_imported_again_keeps_its_labels_and_its_queue(studio, t
     assert desk.look().labels == before.labels
 
 
+@pytest.mark.slow
 def test_labels_of_a_deleted_queue_stay_when_their_numbers_are_given_again(desk):
     state = desk.go_on()
     for row in state.selections[:2]:

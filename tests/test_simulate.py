@@ -833,6 +833,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(folder: Path, monkeypatch: 
     assert len(ran) == 6, "what is whole is not kept"
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_results_in_two_processes(folder: Path):
     asked = [
         "--budget",

@@ -44,9 +44,8 @@ class DecodeJournal:
         self._guard = threading.Lock()
         self._used: set[int] = set()  # parts of the file, one for each thread that decodes
         self._suspects: set[str] = set()
-        self._fatal: dict[
-            str, UnreadableImage
-        ] = {}  # those that ended a process of their own, tried by this one
+        # What this one tried, and what ended the process of the trial.
+        self._fatal: dict[str, UnreadableImage] = {}
         self._own = folder / f"{uuid.uuid4().hex}.journal"
         self._file = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)  # it ends with this process

@@ -11,11 +11,7 @@ import click
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
-from cdsel_backend.server.models_command import (
-    found_version,
-    project_option,
-    refuse_sources,
-)
+from cdsel_backend.server.models_command import found_version, project_option, refuse_sources
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.table import BYTE_ORDER_MARK, csv_cell
 from cdsel_backend.whole_file import not_written, whole_file
