@@ -298,12 +298,12 @@ def _scores(
     components = z.shape[1]
     known = levels if landmarks.shape[1] > components else {}
     precision: type[np.floating[Any]] = np.float64 if len(z) <= _MOST_IN_FLOAT64 else np.float32
-    landmarks = landmarks.astype(precision)
+    landmarks, weights = landmarks.astype(precision), coefficients.T.astype(precision)
     found = np.empty((len(z), len(coefficients)))
     for start in range(0, len(z), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(z)))
         items = with_levels(z[rows], known, [column.take(rows) for column in columns] if known else ())
-        found[rows] = similarity(items.astype(precision), landmarks, components) @ coefficients.T
+        found[rows] = similarity(items.astype(precision), landmarks, components) @ weights
     return found
 
 
