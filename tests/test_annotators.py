@@ -503,7 +503,8 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
     assert (len(state.labels), len(state.annotations), state.left) == (10, 12, 10)
 
 
-@pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [True, False])
 def test_a_queue_that_was_deleted_leaves_its_labels_and_hands_on_what_was_open(crew_project, named):
     context, project = crew_project
     settings = state_of(context, project).settings

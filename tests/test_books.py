@@ -106,6 +106,7 @@ def test_tasks_deleted_from_a_queue_are_withdrawn_said_and_replaced_and_labels_s
     assert (len(state.labels), len(state.open), state.left) == (10, 2, 0)
 
 
+@pytest.mark.slow
 def test_a_lost_or_restored_data_folder_knows_what_is_open_before_it_selects(studio, pool, tmp_path):
     first = Desk(studio, pool, tmp_path / "a", round_size=5, budget=20)
     state = first.go_on()
@@ -259,6 +260,7 @@ def test_a_second_backend_stands_aside_until_it_may_take_over(studio, pool, tmp_
     assert "owner" not in first.go_on().project.problems
 
 
+@pytest.mark.slow
 def test_a_copied_data_folder_becomes_another_backend_and_stands_aside(studio, pool, tmp_path):
     answering = {"status": "UP", "model_class": "x"}
 
@@ -294,6 +296,7 @@ def test_a_copied_data_folder_becomes_another_backend_and_stands_aside(studio, p
     assert "owner" not in first.state().project.problems
 
 
+@pytest.mark.slow
 def test_labels_that_label_studio_lost_in_a_restore_stay_until_their_tasks_are_labelled_anew(
     studio, pool, tmp_path
 ):

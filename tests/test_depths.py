@@ -131,6 +131,7 @@ def kept_network(folder, name, *, without=()):
     return f"local-dir:{folder}"
 
 
+@pytest.mark.slow
 def test_a_network_in_a_folder_gives_the_same_vectors_in_every_process(tmp_path):
     name = kept_network(tmp_path, "test_vit")
     code = (

@@ -167,6 +167,7 @@ def tick(page, task):
     page.get_by_role("checkbox", name=name, exact=True).check()
 
 
+@pytest.mark.slow
 def test_an_excluded_image_leaves_the_queue_and_one_put_first_is_next(tab, studio, tmp_path):
     """On a real Label Studio: what is clicked in the gallery is what its annotators get."""
     pool = make_pool(studio)

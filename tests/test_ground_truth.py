@@ -91,6 +91,7 @@ def test_what_is_marked_as_ground_truth_decides_and_is_a_label_like_any_other(st
     assert again.labels[item[third["id"]]] == "benign"
 
 
+@pytest.mark.slow
 def test_a_mirrored_label_that_is_marked_in_the_pool_is_kept_there_whatever_the_queue_says_later(desk):
     state = desk.go_on()
     pool = state.project.pool_project

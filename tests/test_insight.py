@@ -49,6 +49,7 @@ def world(n=600, labelled=300, *, seed=0, signal=1.0, noise=0.0):
 # labels that no head has seen
 
 
+@pytest.mark.slow
 def test_no_head_is_asked_about_what_it_was_trained_on_or_a_relative_of_it():
     vectors, columns, labels, *_ = world()
     groups = np.arange(len(labels)) // 3
@@ -212,6 +213,7 @@ def test_accuracies_of_many_groups_take_the_memory_of_some():
         assert found[1, 1, group] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_real_curve_rises_to_what_all_labels_reach():
     vectors, columns, labels, *_ = world(n=600, labelled=300)
     unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))
@@ -396,6 +398,7 @@ def test_labels_saved_cannot_be_told_where_the_difference_is_not_clear_or_few_we
 # several classes an image
 
 
+@pytest.mark.slow
 def test_several_classes_an_image_have_a_curve_a_share_and_suspects():
     vectors, columns, single, _, wrong = world(n=700, labelled=400, signal=1.5, noise=0.05, seed=4)
     rng = np.random.default_rng(4)

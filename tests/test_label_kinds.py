@@ -154,7 +154,7 @@ def test_sure_probabilities_decide_as_the_label_does(kind: LabelKind):
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(SINGLE, marks=pytest.mark.slow), *(one for one in (*KINDS, Grade()) if one is not SINGLE)],
+    [PRESENCE, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (SINGLE, Grade()))],
     ids=lambda kind: kind.name,
 )
 def test_every_part_of_a_round_takes_the_kind(kind: LabelKind):

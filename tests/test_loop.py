@@ -94,6 +94,7 @@ def test_pool_to_queue_to_labels_to_the_next_round(client, pool_project, backend
         )
 
 
+@pytest.mark.slow
 def test_the_labels_that_label_studio_asks_for_hold_back_a_training_until_they_are_there_or_somebody_asks(
     client, pool_project, backend
 ):

@@ -264,6 +264,7 @@ def test_a_folder_grows_and_only_what_is_new_is_embedded(world, folder):
     assert Store(context.server.database_url).vectors_kept.backbones() == [backbone]
 
 
+@pytest.mark.slow
 def test_a_source_that_was_removed_takes_its_images_along_and_brings_them_back(world, folder):
     context, project, queue, cdsel = world
     store, table, other = context.store, folder / "pool.csv", folder.parent / "other"

@@ -34,6 +34,7 @@ def problems(desk):
     return desk.state().project.problems.get("queue config", [])
 
 
+@pytest.mark.slow
 def test_what_an_administrator_changes_in_the_queue_is_kept_where_it_asks_the_same(desk):
     queue, pool = desk.state().project.queue_project, desk.state().project.pool_project
     # As long as nobody changed it, it follows the pool's.

@@ -421,7 +421,7 @@ def test_the_map_draws_a_hundred_thousand_images_in_three_seconds(tab, large, sc
     assert quickest(zoom, 0.5) < 0.5, "zooming is not smooth"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_large_pool_answers_its_live_questions_quickly(large):
     import httpx
 

@@ -27,6 +27,7 @@ OWN_CONFIG = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("browser")
 def test_an_annotator_is_never_out_of_work_and_an_admin_sees_one_budget(
     chromium,

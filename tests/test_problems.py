@@ -106,7 +106,7 @@ def test_a_full_disk_is_said_although_the_database_on_it_takes_no_note(store, tm
     assert "No label is new." in client.get(f"/projects/{POOL}/activity").text
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_refused_token_is_said_no_more_once_another_worker_finds_it_accepted(
     studio, pool_project, tmp_path
 ):

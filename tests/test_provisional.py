@@ -14,6 +14,7 @@ from cdsel_backend.training.cross_fit import Unseen
 from cdsel_backend.training.provisional import MIN_GROUP, provisional
 
 
+@pytest.mark.slow
 def test_at_sixty_labels_the_worst_group_has_an_estimate_with_its_interval(tmp_path):
     world = World(tmp_path, budget=60, round_size=60)
     assert world.round()

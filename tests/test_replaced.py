@@ -139,6 +139,7 @@ def test_an_open_task_with_a_former_picture_leaves_the_queue_and_comes_back_with
     assert f"task {begun['data']['cdsel_item']} " in waits
 
 
+@pytest.mark.slow
 def test_a_task_whose_picture_moved_in_the_pool_shows_it_by_the_new_address(studio, tmp_path):
     desk = Desk(studio, make_pool(studio, images=30), tmp_path)
     state = desk.go_on()

@@ -66,6 +66,7 @@ def test_a_pool_task_with_the_number_of_a_deleted_one_is_a_new_item(desk):
     assert (same.id, same.image) == (new.id, "/corrected.jpg")
 
 
+@pytest.mark.slow
 def test_a_queue_task_whose_number_another_has_is_withdrawn_and_nothing_else_is_deleted(desk):
     state = desk.go_on()
     queue = state.project.queue_project
@@ -157,6 +158,7 @@ def test_labels_of_a_deleted_queue_stay_when_their_numbers_are_given_again(desk)
     assert before.labels.items() <= state.labels.items()
 
 
+@pytest.mark.slow
 def test_a_project_with_the_number_of_another_is_left_alone(desk):
     state = desk.go_on()
     queue = state.project.queue_project

@@ -99,6 +99,7 @@ def test_a_training_goes_on_in_its_own_process_while_the_loop_does_other_things(
     assert list((world.server.data_dir / FOLDER).glob("*.journal"))
 
 
+@pytest.mark.slow
 def test_what_a_training_tells_is_computed_apart_once_its_model_has_chosen(world):
     """Nobody waits for it: labels come in, the queue is filled, and the champion serves meanwhile."""
     start(world)
@@ -128,6 +129,7 @@ def test_an_explanation_that_is_killed_is_not_tried_again_and_costs_nothing_else
     check_whole(world, 2)
 
 
+@pytest.mark.slow
 def test_an_explanation_ends_with_its_worker_and_the_next_worker_computes_it(world):
     begin_to_explain(world)
     (project,) = world.context.trainings.stop()
@@ -188,6 +190,7 @@ def test_killed_trainings_take_nothing_along(world):
     check_whole(world, 2)
 
 
+@pytest.mark.slow
 def test_after_a_training_was_killed_the_same_labels_are_learnt_without_a_fine_tune(world):
     layers = world.state().project.layers
     world.store.update_project(world.project, layers={**layers, "dashboard": {"training": "backbone"}})

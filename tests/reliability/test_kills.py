@@ -13,9 +13,10 @@ def check(tally, kills):
 
 
 @pytest.mark.long
-def test_thirty_kills():
+@pytest.mark.parametrize("kills", [10, pytest.param(30, marks=pytest.mark.slow)])
+def test_kills_at_named_points(kills):
     with fake_studio() as studio:
-        check(run(30, studio.url, TOKEN), 30)
+        check(run(kills, studio.url, TOKEN), kills)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 from machine import run
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_tenth_of_the_machine():
     run(6, seconds=40)
 

@@ -216,6 +216,7 @@ def test_an_image_host_that_never_answers_takes_no_round_from_other_projects(tmp
         store.close()
 
 
+@pytest.mark.slow
 def test_a_suspended_host_is_a_problem_and_an_event_and_a_round_comes_without_its_images(
     tmp_path, monkeypatch
 ):
