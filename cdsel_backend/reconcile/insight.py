@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Json, Training
+from cdsel_backend.store.records import Json
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
 from cdsel_backend.training.curve import learning_curve
@@ -35,15 +35,9 @@ from cdsel_backend.training.suspects import find_suspects
 log = logging.getLogger(__name__)
 
 
-def unexplained(state: State) -> Training | None:
-    """The newest training that made a model, while its insight is still to be computed."""
-    newest = next((row for row in reversed(state.trainings) if row.version), None)
-    return newest if newest is not None and not newest.explained else None
-
-
 def explain(context: Context, state: State) -> bool:
     """Compute the insight of the newest training, if that is still to be done; returns whether it was."""
-    training = unexplained(state)
+    training = state.unexplained
     if training is None:
         return False
     found = insight(read_pool(state, context.server))

@@ -28,7 +28,7 @@ from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.sentences.models import few_labels
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.deaths import forget_death, last_death, note_death
-from cdsel_backend.reconcile.insight import explain, unexplained
+from cdsel_backend.reconcile.insight import explain
 from cdsel_backend.reconcile.processes import End
 from cdsel_backend.reconcile.training import train, training_due
 from cdsel_backend.settings import ServerSettings
@@ -83,7 +83,7 @@ def train_apart(context: Context, state: State) -> bool:
 
 def explain_apart(context: Context, state: State) -> bool:
     """Start to compute the insight of the newest training, where that is still to be done."""
-    project, training = state.project.id, unexplained(state)
+    project, training = state.project.id, state.unexplained
     if training is None or context.trainings.running(project):
         return False
     holder = context.trainings.holder

@@ -84,9 +84,7 @@ def project_status(state: State) -> Json:
         "pace": [asdict(row) for row in paces(state)],
         "champion": project.champion,
         # The pages look at themselves again when this changes.
-        "explained_training": next(
-            (row.number for row in reversed(state.trainings) if row.metrics.get("insight")), None
-        ),
+        "explained_training": state.with_insight and state.with_insight.number,
         "rounds": rounds(state),
     }
 

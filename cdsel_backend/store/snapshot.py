@@ -154,6 +154,17 @@ class Snapshot:
         """The model versions so far, oldest first, and the training that each came of."""
         return {row.version: row for row in self.trainings if row.version}
 
+    @property
+    def unexplained(self) -> Training | None:
+        """The newest training that made a model, while its insight is still to be computed."""
+        newest = next(reversed(self.versions.values()), None)
+        return newest if newest is not None and not newest.explained else None
+
+    @property
+    def with_insight(self) -> Training | None:
+        """The newest training that has an insight (`reconcile/insight.py`)."""
+        return next((row for row in reversed(self.trainings) if row.metrics.get("insight")), None)
+
     @cached_property
     def champion_changes(self) -> list[AuditEntry]:
         """The audit's rows on which model serves, newest first: what was promoted or taken back by hand."""

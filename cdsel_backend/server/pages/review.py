@@ -96,19 +96,17 @@ def disputed(state: State) -> list[Dispute]:
 
 
 def latest_insight(state: State) -> Json:
-    """What the newest training that has an insight found of labels and pool (`reconcile/insight.py`); {}: none has."""
-    found: Json = next(
-        (row.metrics["insight"] for row in reversed(state.trainings) if row.metrics.get("insight")), {}
-    )
+    """What the newest training that has an insight found of labels and pool ; {}: none has."""
+    training = state.with_insight
+    found: Json = training.metrics["insight"] if training else {}
     return {name: _named_anew(value) for name, value in found.items()}
 
 
 def why_no_insight(state: State) -> str:
     """Why it is not known (yet) what the newest model says of labels and pool."""
-    made = [row for row in state.trainings if row.version]
-    if not made:
+    if not state.versions:
         return "Known from the first model on."
-    if not made[-1].explained:
+    if state.unexplained:
         return "Being computed for the newest model."
     return "Not known: the labels do not suffice, or the log of the worker says why it cannot be computed."
 
