@@ -116,14 +116,22 @@ def test_of_two_label_studios_with_a_project_of_that_number_the_one_in_the_setti
         store.connect_project(url, 3) for url in ("http://here.example", "http://there.example")
     )
     shelf = lambda url: Shelf(ServerSettings(data_dir=tmp_path, label_studio_url=url), store)  # noqa: E731
+    store.update_project(here, queue_project=5)
     for number in (3, None):
-        assert shelf("http://here.example").one(number).project.id == here
-        assert shelf("http://there.example").one(number).project.id == elsewhere
-    assert shelf("http://here.example").named(3).project.id == here
+        assert shelf("http://here.example").state(number).project.id == here
+        assert shelf("http://there.example").state(number).project.id == elsewhere
+    assert shelf("http://third.example").state(5).project.id == here, "by its queue"
     with pytest.raises(
         click.UsageError, match="several Label Studios have a project 3: set LABEL_STUDIO_URL"
     ):
-        shelf("http://third.example").one(3)
+        shelf("http://third.example").state(3)
     with pytest.raises(click.UsageError, match="project 4 is not connected"):
-        shelf("http://here.example").one(4)
+        shelf("http://here.example").state(4)
+    store.remove_project(here)
+    assert shelf("http://here.example").state(3).project.id == elsewhere
+    store.remove_project(elsewhere)
+    store.connect_project("http://here.example", 7)
+    for number in (3, 5):
+        with pytest.raises(click.UsageError, match=f"project {number} is not connected"):
+            shelf("http://here.example").state(number)
     store.close()

@@ -41,7 +41,7 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
     left_out = 0
     unreadable: dict[int, set[int]] = {}
     try:
-        state = shelf.one(project)
+        state = shelf.state(project)
         refuse_sources(state, file)
         space = space_of(state)
         if kind == "coco" and not space.regions:

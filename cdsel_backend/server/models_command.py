@@ -45,7 +45,7 @@ def out_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @click.pass_obj
 def list_(shelf: Shelf, project: int | None) -> None:
     """List the versions, oldest first; * marks the champion, + the candidate: newer, and kept out."""
-    state = shelf.one(project)
+    state = shelf.state(project)
     named = aliases(state)
     if not state.versions:
         click.echo("There is no version yet: the first training makes one.", err=True)
@@ -69,7 +69,7 @@ def list_(shelf: Shelf, project: int | None) -> None:
 @click.pass_obj
 def show(shelf: Shelf, version: str, project: int | None) -> None:
     """Show all that is kept of one version, as JSON. VERSION may be `champion` or `candidate`."""
-    state = shelf.one(project)
+    state = shelf.state(project)
     name = found_version(state, version)
     row = state.versions[name]
     shown = asdict(row)
@@ -90,7 +90,7 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
 @click.pass_obj
 def promote(shelf: Shelf, version: str, project: int | None) -> None:
     """Make a version the champion, whatever its metrics. VERSION may be `candidate`."""
-    state = shelf.one(project)
+    state = shelf.state(project)
     try:
         serves = champion.promote(state, version, who="command line")
     except champion.NoSuchVersion as fault:
@@ -106,7 +106,7 @@ def promote(shelf: Shelf, version: str, project: int | None) -> None:
 @click.pass_obj
 def rollback(shelf: Shelf, project: int | None) -> None:
     """Make the version before the champion the champion again."""
-    state = shelf.one(project)
+    state = shelf.state(project)
     try:
         serves = champion.rollback(state, who="command line")
     except champion.NoSuchVersion as fault:
@@ -135,7 +135,7 @@ def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
         raise click.BadParameter(
             "name the model, such as model.onnx: model.md is its card", param_hint="--out"
         )
-    state = shelf.one(project)
+    state = shelf.state(project)
     try:
         whole = open_version(shelf.server, state, found_version(state, version))
         card = model_card(whole, state)

@@ -75,7 +75,7 @@ def add(
     the patient in the setting `group`. The connected project is then the queue: selected images are uploaded into it,
     never more than the budget.
     """
-    state = shelf.named(project)
+    state = shelf.state(project)
     _refuse_other_pools(state, project)
     if not source.strip():
         raise click.ClickException(
@@ -225,7 +225,7 @@ def remove(shelf: Shelf, project: int, source: str) -> None:
     SOURCE is written as it was added; `cdsel pool stats` shows it. Open tasks of its images leave the queue, and their
     labels are learned no more. Nothing is deleted: where the source is added again, images and labels are back.
     """
-    state, store = shelf.named(project), shelf.store
+    state, store = shelf.state(project), shelf.store
     known = {one.address: one for one in store.sources(state.project.id)}
     found = known.get(source) or known.get(whole_address(source))
     if found is None:

@@ -44,7 +44,7 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
     from cdsel_backend.training import ModelFormatError
 
     shelf = open_shelf(context)
-    state = shelf.one(project)
+    state = shelf.state(project)
     name = found_version(state, version)
     refuse_sources(state, file, source)
     try:

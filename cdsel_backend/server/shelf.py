@@ -21,45 +21,32 @@ class Shelf:
     server: ServerSettings
     store: Store
 
-    def named(self, pool_project: int) -> State:
-        """The project that has a number in Label Studio, or a queue of that number.
+    def state(self, number: int | None) -> State:
+        """The project that has a number in Label Studio, or a queue of that number; None: the only one connected.
 
         Books that know several Label Studios may have one of that number in each: that of LABEL_STUDIO_URL comes first.
 
         Raises:
-            click.ClickException: no such project is connected.
-        """
-        found = self.store.project_of(pool_project, self.server.label_studio_url)
-        found = found or self.store.project_of(pool_project)
-        if found is None:
-            raise click.ClickException(
-                f"project {pool_project} is not connected: connect this backend to it in Label Studio "
-                "(Settings > Model)"
-            )
-        return State(self.store, found.id)
-
-    def one(self, pool_project: int | None) -> State:
-        """The project that a command names; the only one that is connected, where it names none.
-
-        Raises:
-            click.UsageError: it must be named; the message has those that are connected.
+            click.UsageError: there is none, or it must be named; the message has those that are connected.
         """
         known = self.store.projects()
-        rows = [row for row in known if pool_project in (None, row.pool_project)]
+        rows = known if number is None else self.store.projects_of(number)
         here = [row for row in rows if row.studio_url == self.server.label_studio_url]
-        if len(rows := here or rows) == 1:
+        rows = here or rows
+        if len(rows) == 1 or (here and number is not None):
             return State(self.store, rows[0].id)
+        connect = "connect this backend in Label Studio under Settings > Model"
         if not known:
             raise click.UsageError(
                 "no project is connected to the database of this environment: set CDSEL_DATA_DIR or CDSEL_DATABASE_URL "
-                "to that of `cdsel serve`, or connect this backend in Label Studio under Settings > Model"
+                f"to that of `cdsel serve`, or {connect}"
             )
-        if pool_project is None:
+        if number is None:
             problem = "name one project with --project"
         elif rows:
-            problem = f"several Label Studios have a project {pool_project}: set LABEL_STUDIO_URL"
+            problem = f"several Label Studios have a project {number}: set LABEL_STUDIO_URL"
         else:
-            problem = f"project {pool_project} is not connected"
+            problem = f"project {number} is not connected: {connect}"
         connected = ", ".join(str(row.pool_project) for row in known)
         raise click.UsageError(f"{problem}; connected to the database of this environment: {connected}")
 

@@ -19,6 +19,6 @@ def takeover(context: click.Context, project: int) -> None:
     is selected; the other backend, if it runs still, stands aside at its next look.
     """
     shelf = open_shelf(context)
-    found = shelf.named(project).project
+    found = shelf.state(project).project
     shelf.store.add_request(found.id, Request.TAKE_OVER, who="cdsel takeover")
     click.echo(f"Project {found.pool_project} is taken over at the worker's next look.")

@@ -115,17 +115,23 @@ class Projects(Problems):
         query = columns(Project, schema.projects).where(schema.projects.c.id == project)
         return self._records(Project, query)[0]
 
-    def project_of(self, source: int, studio_url: str = "") -> Project | None:
-        """The project whose pool, or one of whose queues, is this project of Label Studio; "": of any."""
+    def projects_of(self, source: int) -> list[Project]:
+        """The connected projects whose pool, or one of whose queues, has this number in its Label Studio, newest first.
+
+        Books may know several Label Studios. Those removed from the dashboard are left out.
+        """
         if not 0 < source <= MAX_ID:
-            return None
+            return []
         table, own = schema.projects.c, schema.annotators.c
         personal = select(own.project).where(own.queue_project == source)
-        here = [table.studio_url == studio_url] if studio_url else []
-        here.append(or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal)))
-        query = columns(Project, schema.projects).where(*here).order_by(table.id.desc())
-        found = self._records(Project, query)
-        return found[0] if found else None
+        here = or_(table.pool_project == source, table.queue_project == source, table.id.in_(personal))
+        query = columns(Project, schema.projects).where(here, ~table.studio_url.startswith(REMOVED))
+        return self._records(Project, query.order_by(table.id.desc()))
+
+    def project_of(self, source: int, studio_url: str = "") -> Project | None:
+        """The newest of `projects_of` at this address of Label Studio; "": at any."""
+        found = self.projects_of(source)
+        return next((row for row in found if studio_url in ("", row.studio_url)), None)
 
     def counts(self, project: int) -> tuple[int, ...]:
         """How many annotations, selected images, tasks of them in queues and trainings a project has, and audits."""
