@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     URL,
+    ColumnElement,
     Connection,
     Engine,
     ExceptionContext,
     Executable,
+    Row,
     Select,
     Table,
     create_engine,
@@ -248,6 +250,29 @@ def lock_project(connection: Connection, project: int) -> None:
 def chunks(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
     """Parts of rows that one statement can take."""
     return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+
+
+def rows_with(
+    connection: Connection, query: Select[Any], column: ColumnElement[Any], values: Collection[Any]
+) -> Iterator[Row[Any]]:
+    """The rows of a query whose column has one of many values: one statement for each part of the sorted values.
+
+    Rows of one part come in the order of the query, before those of the next.
+    """
+    for part in chunks(sorted(values)):
+        yield from connection.execute(query.where(column.in_(part)))
+
+
+def records_with(
+    connection: Connection,
+    kind: type[R],
+    query: Select[Any],
+    column: ColumnElement[Any],
+    values: Collection[Any],
+) -> list[R]:
+    """As `rows_with`, as records; `columns` began the query."""
+    parts = (query.where(column.in_(part)) for part in chunks(sorted(values)))
+    return [record for part in parts for record in records(connection, kind, part)]
 
 
 class Database:

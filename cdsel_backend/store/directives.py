@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 
 from cdsel_backend.phrases import number_of, numbered
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, chunks, lock_project, reading, writing
+from cdsel_backend.store.database import Database, chunks, lock_project, reading, rows_with, writing
 from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange
 from cdsel_backend.store.rows import columns
 
@@ -92,11 +92,8 @@ def _known(connection: Connection, project: int, items: Collection[int] | None) 
     table = schema.directives.c
     here = and_(table.project == project, table.latest, table.directive.is_not(None))
     query = select(table.item, table.directive, table.id).where(here)
-    parts = (
-        [query] if items is None else [query.where(table.item.in_(part)) for part in chunks(sorted(items))]
-    )
-    rows = sorted((row for part in parts for row in connection.execute(part)), key=lambda row: row.id)
-    return {row.item: Directive(row.directive) for row in rows}
+    found = connection.execute(query) if items is None else rows_with(connection, query, table.item, items)
+    return {row.item: Directive(row.directive) for row in sorted(found, key=lambda row: row.id)}
 
 
 def _change(

@@ -36,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 from cdsel_backend.store import schema
 from cdsel_backend.store.bulk import Bulk
 from cdsel_backend.store.counts import counting, recount
-from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.database import Database, chunks, reading, rows_with, writing
 from cdsel_backend.store.records import DueItem, ReadImage
 from cdsel_backend.store.rows import columns
 
@@ -198,8 +198,8 @@ class Embeddings(Database):
             own = select(projects.c.id).where(projects.c.backbone == backbone)
             here = and_(items.c.project.in_(own), items.c.vector.is_not(None))
             lost = list(connection.scalars(select(items.c.id).where(here, items.c.vector >= count)))
-            for part in chunks(damaged.tolist()):
-                lost += connection.scalars(select(items.c.id).where(here, items.c.vector.in_(part)))
+            query = select(items.c.id).where(here)
+            lost += [row.id for row in rows_with(connection, query, items.c.vector, damaged.tolist())]
         lost += self._misplaced(backbone, here)
         for part in chunks(sorted(set(lost))):
             with writing(self.engine) as connection, counting(connection, part):
@@ -304,25 +304,16 @@ class Embeddings(Database):
 def _pairs(connection: Connection, query: Select[Any], only: Collection[int] | None) -> list[tuple[Any, Any]]:
     """The rows of a query of items, in the order of their ids; of some items only, where they are named."""
     items = schema.items.c
-    if only is None:
-        return [tuple(row) for row in connection.execute(query.order_by(items.id))]
-    return [
-        tuple(row)
-        for part in chunks(sorted(only))
-        for row in connection.execute(query.where(items.id.in_(part)).order_by(items.id))
-    ]
+    query = query.order_by(items.id)
+    found = connection.execute(query) if only is None else rows_with(connection, query, items.id, only)
+    return [tuple(row) for row in found]
 
 
 def _changed(connection: Connection, due_at: Mapping[int, float]) -> set[int]:
     """Those of some items whose image is not due since that time any more; the others stay so until the end."""
     items = schema.items.c
-    known = {
-        row.id: row.due_at
-        for part in chunks(sorted(due_at))
-        for row in connection.execute(
-            select(items.id, items.due_at).where(items.id.in_(part)).order_by(items.id).with_for_update()
-        )
-    }
+    query = select(items.id, items.due_at).order_by(items.id).with_for_update()
+    known = {row.id: row.due_at for row in rows_with(connection, query, items.id, due_at)}
     return {item for item, at in due_at.items() if known.get(item) != at}
 
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.arrays import LOWEST, AnnotationArrays, Answers, columns_of, exact
-from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.database import Database, chunks, reading, records_with, writing
 from cdsel_backend.store.records import Annotation
-from cdsel_backend.store.rows import columns, records
+from cdsel_backend.store.rows import columns
 
 
 class Labels(Database):
@@ -100,5 +100,4 @@ class Labels(Database):
 def _of_items(connection: Connection, project: int, items: Collection[int]) -> list[Annotation]:
     table = schema.labels
     query = columns(Annotation, table).where(table.c.project == project).order_by(table.c.annotation)
-    parts = (query.where(table.c.item.in_(part)) for part in chunks(sorted(items)))
-    return [row for part in parts for row in records(connection, Annotation, part)]
+    return records_with(connection, Annotation, query, table.c.item, items)

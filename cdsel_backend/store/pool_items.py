@@ -17,9 +17,9 @@ from sqlalchemy import (
 )
 
 from cdsel_backend.store import schema
-from cdsel_backend.store.database import Database, chunks, reading
+from cdsel_backend.store.database import Database, reading, records_with, rows_with
 from cdsel_backend.store.records import Item
-from cdsel_backend.store.rows import columns, records
+from cdsel_backend.store.rows import columns
 
 PART = 2000  # items read, or tasks taken in, by one transaction
 
@@ -73,16 +73,14 @@ class PoolItems(Database):
         )
         query = select(table.id).where(here)
         with reading(self.engine) as connection:
-            parts = (query.where(table.id.in_(part)) for part in chunks(sorted(ids)))
-            return {item for part in parts for item in connection.scalars(part).all()}
+            return {row.id for row in rows_with(connection, query, table.id, ids)}
 
     def contents(self, ids: Collection[int]) -> dict[int, str]:
         """Item -> the digest of its file, of those of some items whose image was read."""
         table = schema.items.c
         query = select(table.id, table.content_hash).where(table.content_hash.is_not(None))
         with reading(self.engine) as connection:
-            parts = (query.where(table.id.in_(part)) for part in chunks(sorted(ids)))
-            return {item: content for part in parts for item, content in connection.execute(part).all()}
+            return {row.id: row.content_hash for row in rows_with(connection, query, table.id, ids)}
 
     def double_images(self, project: int) -> list[set[int]]:
         """Items with a label or a task in a queue that show the same picture as others of these, byte for byte.
@@ -116,8 +114,8 @@ class PoolItems(Database):
         table = schema.items.c
         query = select(table.id, table.content_hash).where(table.project == project, _of_worth(project))
         with reading(self.engine) as connection:
-            parts = (query.where(table.content_hash.in_(part)) for part in chunks(sorted(contents)))
-            return [(row.id, row.content_hash) for part in parts for row in connection.execute(part)]
+            found = rows_with(connection, query, table.content_hash, contents)
+            return [(row.id, row.content_hash) for row in found]
 
     def noted(self, project: int, *, limit: int | None = None) -> list[Item]:
         """Items of the pool that are used though something is odd about their file, which their `note` says."""
@@ -151,5 +149,4 @@ def some_items(
     """Items whose column has one of many values, in one transaction."""
     query = columns(Item, schema.items).where(*where)
     with reading(engine) as connection:
-        parts = (query.where(column.in_(part)) for part in chunks(sorted(values)))
-        return [row for part in parts for row in records(connection, Item, part)]
+        return records_with(connection, Item, query, column, values)

@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.counts import add_counts, counting
-from cdsel_backend.store.database import chunks, reading, writing
+from cdsel_backend.store.database import chunks, reading, rows_with, writing
 from cdsel_backend.store.pool_items import PART, PoolItems
 
 UNREAD = {
@@ -78,22 +78,18 @@ class PoolTasks(PoolItems):
         table, replaced = schema.items, []
         for start in range(0, len(tasks), PART):
             listed = {task.task: task for task in tasks[start : start + PART]}
+            query = select(table.c.id, table.c.task, table.c.image, table.c.stamp, table.c.gone).where(
+                table.c.project == project, table.c.source.is_(None)
+            )
             with reading(self.engine) as connection:
-                known = [
-                    row
-                    for part in chunks(sorted(listed))
-                    for row in connection.execute(
-                        select(table.c.id, table.c.task, table.c.image, table.c.stamp, table.c.gone).where(
-                            table.c.project == project, table.c.task.in_(part), table.c.source.is_(None)
-                        )
-                    )
-                ]
-            others = [
-                row for row in known if is_another(row, listed[row.task].image, listed[row.task].created_at)
+                known = list(rows_with(connection, query, table.c.task, listed))
+            ids = [
+                row.id
+                for row in known
+                if is_another(row, listed[row.task].image, listed[row.task].created_at)
             ]
-            if not others:
+            if not ids:
                 continue
-            ids = [row.id for row in others]
             with writing(self.engine) as connection:
                 with counting(connection, ids):
                     for part in chunks(ids):
@@ -133,15 +129,11 @@ class PoolTasks(PoolItems):
         table = schema.items
         with writing(self.engine) as connection:
             # Read again: another may have been at it since the look.
-            known = {
-                row.task: row
-                for part in chunks([task.task for task in (*new, *changed)])
-                for row in connection.execute(
-                    select(table.c.id, table.c.task, table.c.image, table.c.vector, table.c.due_at).where(
-                        table.c.project == project, table.c.task.in_(part)
-                    )
-                )
-            }
+            query = select(table.c.id, table.c.task, table.c.image, table.c.vector, table.c.due_at).where(
+                table.c.project == project
+            )
+            numbers = [task.task for task in (*new, *changed)]
+            known = {row.task: row for row in rows_with(connection, query, table.c.task, numbers)}
             fresh = [
                 {
                     "project": project,
@@ -173,16 +165,9 @@ class PoolTasks(PoolItems):
         """Keep when the tasks of known items were created, where that was not kept or is another time."""
         table = schema.items
         made = {task.task: task.created_at for task in tasks if task.created_at}
+        query = select(table.c.task, table.c.stamp).where(table.c.project == project)
         with reading(self.engine) as connection:
-            known = {
-                row.task: row.stamp
-                for part in chunks(sorted(made))
-                for row in connection.execute(
-                    select(table.c.task, table.c.stamp).where(
-                        table.c.project == project, table.c.task.in_(part)
-                    )
-                )
-            }
+            known = {row.task: row.stamp for row in rows_with(connection, query, table.c.task, made)}
         changed = [{"number": task, "at": made[task]} for task, at in known.items() if at != made[task]]
         if changed:
             here = (table.c.project == project) & (table.c.task == bindparam("number"))

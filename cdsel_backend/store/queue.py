@@ -13,9 +13,9 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.arrays import TaskArrays
-from cdsel_backend.store.database import Database, chunks, reading, writing
+from cdsel_backend.store.database import Database, chunks, reading, records_with, writing
 from cdsel_backend.store.records import Copy, QueueTask, Round, Selection
-from cdsel_backend.store.rows import columns, records
+from cdsel_backend.store.rows import columns
 
 
 @dataclass(frozen=True)
@@ -146,22 +146,17 @@ class Queue(Database):
         table = schema.selections
         query = columns(Selection, table).where(table.c.project == project)
         with reading(self.engine) as connection:
-            parts = (query.where(table.c.item.in_(part)) for part in chunks(sorted(items)))
-            found = [row for part in parts for row in records(connection, Selection, part)]
+            found = records_with(connection, Selection, query, table.c.item, items)
         return sorted(found, key=lambda row: row.rank)
 
     def tasks_numbered(self, project: int, numbers: Collection[int]) -> list[QueueTask]:
         """The tasks in the queues that have these numbers there, in any order; several queues may have the same."""
         found: list[QueueTask] = []
         with reading(self.engine) as connection:
-            for part in chunks(sorted(numbers)):
-                for record, table in ((Selection, schema.selections), (Copy, schema.copies)):
-                    here = and_(
-                        table.c.project == project,
-                        table.c.queue_task.in_(part),
-                        table.c.withdrawn_at.is_(None),
-                    )
-                    found += records(connection, record, columns(record, table).where(here))
+            for record, table in ((Selection, schema.selections), (Copy, schema.copies)):
+                here = and_(table.c.project == project, table.c.withdrawn_at.is_(None))
+                query = columns(record, table).where(here)
+                found += records_with(connection, record, query, table.c.queue_task, numbers)
         return found
 
     def queue_tasks(self, project: int) -> TaskArrays:

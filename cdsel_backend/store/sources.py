@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.store import schema
 from cdsel_backend.store.counts import counting, recount
-from cdsel_backend.store.database import Database, chunks, lock_project, reading, writing
+from cdsel_backend.store.database import Database, chunks, lock_project, reading, rows_with, writing
 from cdsel_backend.store.pool_items import PART, some_items
 from cdsel_backend.store.pool_tasks import DUE_ANEW, UNREAD, pool_moved
 from cdsel_backend.store.records import Item, Source
@@ -72,16 +72,10 @@ class Sources(Database):
     def known_items(self, source: int, keys: Sequence[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Key -> stamp and data of those of some items of a source that are in the pool already."""
         table = schema.items.c
+        query = select(table.key, table.stamp, table.data).where(table.source == source, ~table.gone)
         with reading(self.engine) as connection:
-            return {
-                row.key: (row.stamp, row.data)
-                for part in chunks(keys)
-                for row in connection.execute(
-                    select(table.key, table.stamp, table.data).where(
-                        table.source == source, table.key.in_(part), ~table.gone
-                    )
-                )
-            }
+            found = rows_with(connection, query, table.key, keys)
+            return {row.key: (row.stamp, row.data) for row in found}
 
     def items_by_key(self, source: int, keys: Sequence[str]) -> dict[str, Item]:
         """Some items of a source that are in the pool, by their keys."""
@@ -96,13 +90,9 @@ class Sources(Database):
             _lock_sources(connection, source.project)
             if connection.scalar(select(sources.c.removed).where(sources.c.id == source.id)):
                 return 0, 0
-            known = {
-                row.key: row
-                for part in chunks([item.key for item in items])
-                for row in connection.execute(
-                    select(table).where(table.c.source == source.id, table.c.key.in_(part))
-                )
-            }
+            of_source = select(table).where(table.c.source == source.id)
+            keys = [item.key for item in items]
+            known = {row.key: row for row in rows_with(connection, of_source, table.c.key, keys)}
             last = connection.scalar(select(func.max(table.c.task)).where(table.c.project == source.project))
             new: list[dict[str, Any]] = []
             seen = set(known)
