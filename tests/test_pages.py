@@ -41,7 +41,7 @@ from cdsel_backend.server.pages.thumbnails import READERS, SIDE, Thumbnails
 from cdsel_backend.settings import ProjectSettings, ServerSettings
 from cdsel_backend.store import PoolTask, Selected, State
 from cdsel_backend.store.activity import Activity, Step
-from cdsel_backend.store.journal import ACCOUNTS_FACT
+from cdsel_backend.store.facts import ACCOUNTS_FACT
 from cdsel_backend.store.records import Became, Outcome
 from cdsel_backend.table import csv_text
 

@@ -21,8 +21,8 @@ from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.reconcile.training import check_champion, train
 from cdsel_backend.reconcile.training_process import train_apart
 from cdsel_backend.store.activity import Request
-from cdsel_backend.store.journal import MOST_HOSTS, MOST_SETUP_CALLS
 from cdsel_backend.store.records import Directive, ReadImage
+from cdsel_backend.store.setup_calls import MOST_HOSTS, MOST_SETUP_CALLS
 
 
 @pytest.fixture

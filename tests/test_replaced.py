@@ -16,7 +16,7 @@ from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile import replacements
 from cdsel_backend.reconcile.rounds import select_round
 from cdsel_backend.store import PoolTask
-from cdsel_backend.store.journal import REPEATS_FACT
+from cdsel_backend.store.facts import REPEATS_FACT
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ from cdsel_backend.project.sentences.settings import refused
 from cdsel_backend.settings import ServerSettings, accept, parse_layer
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.faults import sentence, trace
-from cdsel_backend.store.journal import SetupCall
 from cdsel_backend.store.problems import DISCONNECTED
 from cdsel_backend.store.records import Json, Project
+from cdsel_backend.store.setup_calls import SetupCall
 
 log = logging.getLogger(__name__)
 

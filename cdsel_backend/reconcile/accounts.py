@@ -5,7 +5,7 @@ from __future__ import annotations
 from cdsel_backend.labelstudio.client import RequestRefused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
-from cdsel_backend.store.journal import ACCOUNTS_FACT
+from cdsel_backend.store.facts import ACCOUNTS_FACT
 
 
 def name_annotators(context: Context, state: State) -> None:

@@ -10,7 +10,7 @@ from cdsel_backend.project.sentences.problems import backend_connected_again, ba
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.notices import say
 from cdsel_backend.store import State
-from cdsel_backend.store.journal import LISTED_FACT
+from cdsel_backend.store.facts import LISTED_FACT
 from cdsel_backend.store.problems import DISCONNECTED
 
 REMOVED, BACK = "BACKEND_REMOVED", "BACKEND_CONNECTED_AGAIN"  # actions of events

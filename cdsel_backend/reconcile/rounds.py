@@ -29,7 +29,7 @@ from cdsel_backend.round import next_round, seed_of_round, strength_of
 from cdsel_backend.selection import PUT_FIRST, SelectionOptions, sentence_without_label
 from cdsel_backend.store import Selected, State
 from cdsel_backend.store.activity import Activity, Request, Step
-from cdsel_backend.store.journal import REPEATS_FACT
+from cdsel_backend.store.facts import REPEATS_FACT
 from cdsel_backend.store.records import Item
 
 log = logging.getLogger(__name__)

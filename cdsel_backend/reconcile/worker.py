@@ -36,8 +36,8 @@ from cdsel_backend.reconcile.processes import TrainingProcesses
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.activity import Activity, Step
+from cdsel_backend.store.facts import STUDIO_FACT
 from cdsel_backend.store.faults import sentence, trace
-from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.leases import explaining_lease, project_lease, renewing, training_lease
 from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.pulses import BEAT_SECONDS

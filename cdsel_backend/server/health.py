@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
+from cdsel_backend.store.facts import STUDIO_FACT
 from cdsel_backend.store.faults import sentence
-from cdsel_backend.store.journal import STUDIO_FACT
 from cdsel_backend.store.pulses import Pulse
 
 MIN_FREE_BYTES = 200_000_000  # of the data folder's disk: a model version and a part of the vectors

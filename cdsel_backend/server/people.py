@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cdsel_backend.labels import kind_of, label_names
 from cdsel_backend.server.kept import kept
 from cdsel_backend.store import State
-from cdsel_backend.store.journal import ACCOUNTS_FACT
+from cdsel_backend.store.facts import ACCOUNTS_FACT
 from cdsel_backend.store.records import Annotation, Json
 from cdsel_backend.training.agreement import agreement
 

@@ -12,7 +12,7 @@ from cdsel_backend.project.sentences.problems import annotation_problems, confli
 from cdsel_backend.project.sentences.steps import doing
 from cdsel_backend.server.people import agreement_of, annotators, paces, work_left
 from cdsel_backend.store import State
-from cdsel_backend.store.journal import REPEATS_FACT
+from cdsel_backend.store.facts import REPEATS_FACT
 from cdsel_backend.store.records import Json
 
 UNUSABLE_SHOWN = 1000  # of the images left out; the count is of all

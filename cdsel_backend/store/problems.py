@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, lock_project, reading, writing
+from cdsel_backend.store.facts import keep_fact, read_fact
 from cdsel_backend.store.records import Json
 
 # Origins of problems: the pool project is not in Label Studio any more; this backend was removed from it there.
@@ -58,7 +59,7 @@ class Problems(Database):
             named = {name: rows for name, rows in known.items() if name != origin}
             named |= {origin: [list(task) for task in tasks[:MOST_TASKS]]} if sentences and tasks else {}
             if named != known:
-                _keep(connection, f"tasks of {_name(project)}", named)
+                keep_fact(connection, _name_of_tasks(project), named)
             problems = dict(
                 connection.scalars(select(table.c.problems).where(table.c.id == project)).one() or {}
             )
@@ -100,7 +101,7 @@ class Problems(Database):
             times = {name: dict(known) for name, known in _times(connection, project).items()}
             since = times.setdefault(origin, {}).get(same[0], (None, None))[0]
             times[origin][same[0]] = since, who
-            _keep(connection, _name(project), times)
+            keep_fact(connection, _name(project), times)
         return True
 
 
@@ -116,16 +117,19 @@ def note_times(connection: Connection, project: int, problems: Mapping[str, Sequ
         for origin, sentences in problems.items()
     }
     if times != known:
-        _keep(connection, _name(project), times)
+        keep_fact(connection, _name(project), times)
 
 
 def _name(project: int) -> str:
     return f"problems of {project}"
 
 
+def _name_of_tasks(project: int) -> str:
+    return f"tasks of problems of {project}"
+
+
 def _times(connection: Connection, project: int) -> Times:
-    table = schema.facts.c
-    kept: Json = connection.scalar(select(table.value).where(table.name == _name(project))) or {}
+    kept: Json = read_fact(connection, _name(project)) or {}
     return {
         origin: {sentence: (found[0], found[1]) for sentence, found in known.items()}
         for origin, known in kept.items()
@@ -133,10 +137,4 @@ def _times(connection: Connection, project: int) -> Times:
 
 
 def _tasks(connection: Connection, project: int) -> dict[str, list[list[Any]]]:
-    table = schema.facts.c
-    return connection.scalar(select(table.value).where(table.name == f"tasks of {_name(project)}")) or {}
-
-
-def _keep(connection: Connection, name: str, value: object) -> None:
-    connection.execute(delete(schema.facts).where(schema.facts.c.name == name))
-    connection.execute(insert(schema.facts).values(name=name, value=value))
+    return read_fact(connection, _name_of_tasks(project)) or {}

@@ -8,6 +8,7 @@ from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store.annotators import Annotators
 from cdsel_backend.store.directives import Directives
 from cdsel_backend.store.embeddings import Embeddings
+from cdsel_backend.store.facts import Facts
 from cdsel_backend.store.journal import Journal
 from cdsel_backend.store.labels import Labels
 from cdsel_backend.store.leases import Leases
@@ -16,6 +17,7 @@ from cdsel_backend.store.projects import Projects
 from cdsel_backend.store.pulses import Pulses
 from cdsel_backend.store.queue import Queue
 from cdsel_backend.store.search import Search
+from cdsel_backend.store.setup_calls import SetupCalls
 from cdsel_backend.store.sources import Sources
 from cdsel_backend.store.trainings import Trainings
 
@@ -35,6 +37,8 @@ class Store(
     Search,
     Trainings,
     Journal,
+    SetupCalls,
+    Facts,
     Leases,
     Pulses,
 ):

@@ -28,8 +28,8 @@ from cdsel_backend.server.app import create_app
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.activity import Step
+from cdsel_backend.store.facts import STUDIO_FACT
 from cdsel_backend.store.faults import sentence
-from cdsel_backend.store.journal import STUDIO_FACT
 
 
 @pytest.fixture

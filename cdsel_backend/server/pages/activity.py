@@ -14,7 +14,7 @@ from cdsel_backend.project.sentences.models import outcome
 from cdsel_backend.server.pages.blueprint import number_of, pages, read_state, status_of
 from cdsel_backend.store import State
 from cdsel_backend.store.activity import Request
-from cdsel_backend.store.journal import REPEATS_FACT
+from cdsel_backend.store.facts import REPEATS_FACT
 from cdsel_backend.store.records import Event
 
 SHOWN = 50

@@ -25,7 +25,7 @@ from cdsel_backend.server.pages.blueprint import find, pages, read_state, status
 from cdsel_backend.server.pages.changes import LAYER, back_to_page, change, value_in_force
 from cdsel_backend.settings import ProjectSettings, accept, names_in
 from cdsel_backend.store import State
-from cdsel_backend.store.journal import ACCOUNTS_FACT
+from cdsel_backend.store.facts import ACCOUNTS_FACT
 
 BASIC = (
     *("budget", "budget_hours", "round_size", "paused", "group", "confounders", "ignore", "ignore_classes"),
