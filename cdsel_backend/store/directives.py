@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from cdsel_backend.phrases import number_of, numbered
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, lock_project, reading, rows_with, writing
+from cdsel_backend.store.journal import wake_worker
 from cdsel_backend.store.records import AuditEntry, Directive, DirectiveChange
 from cdsel_backend.store.rows import columns
 
@@ -110,9 +111,6 @@ def _change(
         return 0
     table, now = schema.directives, time.time()
     items = [item for item, _, _ in news]
-    row = connection.execute(
-        select(schema.projects.c.pool_project).where(schema.projects.c.id == project)
-    ).one()
     change = connection.execute(
         insert(schema.audit).values(
             project=project, at=now, who=who, name=name, new=_named(connection, items), new_source="dashboard"
@@ -126,16 +124,8 @@ def _change(
         )
     for some in chunks(news):
         connection.execute(insert(table), [_row(project, change, *each) for each in some])
-    # Handled at once: it wakes the worker, and nothing in Label Studio needs to be read for it.
-    connection.execute(
-        insert(schema.events).values(
-            source=row.pool_project,
-            action="IMAGES_DIRECTED",
-            payload={"sentence": f"{len(items):,} {name}" if name != UNDONE else f"{name}: {len(items):,}"},
-            received_at=now,
-            handled_at=now,
-        )
-    )
+    sentence = f"{len(items):,} {name}" if name != UNDONE else f"{name}: {len(items):,}"
+    wake_worker(connection, project, "IMAGES_DIRECTED", {"sentence": sentence})
     return len(news)
 
 

@@ -6,15 +6,15 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import Connection, ScalarSelect, delete, func, insert, or_, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, chunks, writing
 from cdsel_backend.store.records import AuditEntry, Event
 from cdsel_backend.store.rows import columns
 
-KEPT_EVENTS = 10_000
-KEPT_SECONDS = 30 * 86400.0
+KEPT_EVENTS = 10_000  # the newest, of all projects together
+KEPT_SECONDS = 30 * 86400.0  # an event that was looked at is removed after that
 
 
 class Journal(Database):
@@ -96,12 +96,9 @@ class Journal(Database):
         """Ask the worker for a step, and say so in the audit, at once."""
         now = time.time()
         with writing(self.engine) as connection:
-            pool = connection.scalar(
-                select(schema.projects.c.pool_project).where(schema.projects.c.id == project)
-            )
             connection.execute(
                 insert(schema.events).values(
-                    source=pool, action=str(action), payload={"who": who}, received_at=now
+                    source=_pool_of(project), action=str(action), payload={"who": who}, received_at=now
                 )
             )
             connection.execute(
@@ -117,3 +114,21 @@ class Journal(Database):
         if names:
             query = query.where(table.c.name.in_(names))
         return self._records(AuditEntry, query.order_by(table.c.id.desc()).limit(limit))
+
+
+def wake_worker(connection: Connection, project: int, action: str, payload: Mapping[str, Any]) -> None:
+    """Add an event that wakes the worker for a change which is in the database already.
+
+    It counts as looked at from the start: nothing in Label Studio needs to be read for it.
+    """
+    now = time.time()
+    connection.execute(
+        insert(schema.events).values(
+            source=_pool_of(project), action=action, payload=dict(payload), received_at=now, handled_at=now
+        )
+    )
+
+
+def _pool_of(project: int) -> ScalarSelect[int]:
+    """The pool project's id in Label Studio, for a statement to look up."""
+    return select(schema.projects.c.pool_project).where(schema.projects.c.id == project).scalar_subquery()

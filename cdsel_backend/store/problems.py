@@ -60,9 +60,7 @@ class Problems(Database):
             named |= {origin: [list(task) for task in tasks[:MOST_TASKS]]} if sentences and tasks else {}
             if named != known:
                 keep_fact(connection, _name_of_tasks(project), named)
-            problems = dict(
-                connection.scalars(select(table.c.problems).where(table.c.id == project)).one() or {}
-            )
+            problems = dict(_problems(connection, project))
             if sentences:
                 problems[origin] = list(sentences)
             elif problems.pop(origin, None) is None:
@@ -73,8 +71,7 @@ class Problems(Database):
     def problems(self, project: int) -> list[Problem]:
         """Everything that is wrong with a project, dismissed or not."""
         with reading(self.engine) as connection:
-            query = select(schema.projects.c.problems).where(schema.projects.c.id == project)
-            found = connection.scalars(query).one() or {}
+            found = _problems(connection, project)
             times = _times(connection, project)
         return [
             Problem(origin, sentence, *(times.get(origin, {}).get(sentence) or (None, None)))
@@ -92,8 +89,7 @@ class Problems(Database):
         """Say no more of a problem until it is found anew; returns whether there is such a problem."""
         with writing(self.engine) as connection:
             lock_project(connection, project)
-            query = select(schema.projects.c.problems).where(schema.projects.c.id == project)
-            found = (connection.scalars(query).one() or {}).get(origin, ())
+            found = _problems(connection, project).get(origin, ())
             # Forms change blanks.
             same = [sentence for sentence in found if sentence.split() == message.split()]
             if not same:
@@ -118,6 +114,12 @@ def note_times(connection: Connection, project: int, problems: Mapping[str, Sequ
     }
     if times != known:
         keep_fact(connection, _name(project), times)
+
+
+def _problems(connection: Connection, project: int) -> Mapping[str, Sequence[str]]:
+    """Origin -> messages, as the row of a project has them."""
+    query = select(schema.projects.c.problems).where(schema.projects.c.id == project)
+    return connection.scalars(query).one() or {}
 
 
 def _name(project: int) -> str:

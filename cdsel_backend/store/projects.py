@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import lock_project, reading, writing
+from cdsel_backend.store.journal import wake_worker
 from cdsel_backend.store.problems import Problems, note_times
 from cdsel_backend.store.records import Project
 from cdsel_backend.store.rows import columns
@@ -155,21 +156,11 @@ class Projects(Problems):
         table, now = schema.projects, time.time()
         with writing(self.engine) as connection:
             lock_project(connection, project)
-            row = connection.execute(
-                select(table.c.layers, table.c.pool_project).where(table.c.id == project)
-            ).one()
-            layers, rows = change(row.layers)
+            layers, rows = change(
+                connection.execute(select(table.c.layers).where(table.c.id == project)).scalar_one()
+            )
             if not rows:
                 return
             connection.execute(update(table).where(table.c.id == project).values(layers=dict(layers)))
             connection.execute(insert(schema.audit), [{"project": project, "at": now, **row} for row in rows])
-            # Handled at once: it wakes the worker, and nothing in Label Studio needs to be read for it.
-            connection.execute(
-                insert(schema.events).values(
-                    source=row.pool_project,
-                    action="SETTINGS_CHANGED",
-                    payload={"settings": [row["name"] for row in rows]},
-                    received_at=now,
-                    handled_at=now,
-                )
-            )
+            wake_worker(connection, project, "SETTINGS_CHANGED", {"settings": [row["name"] for row in rows]})
