@@ -84,6 +84,23 @@ def write_first(path: Path, data: bytes) -> None:
             draft.unlink()
 
 
+def wrong_ending(path: Path, ending: str, holds: str) -> str | None:
+    """That the name of a file to write says that it is of another kind than it would be, and the fix; None: it is well.
+
+    Without an ending a name says nothing, and neither does one whose ending begins with a digit, such as a date.
+
+    Args:
+        path: the file.
+        ending: what the names of such files end in, such as ".csv".
+        holds: what it would hold, for people.
+    """
+    if path.suffix.lower() == ending or not path.suffix[1:2].isalpha():
+        return None
+    first = path.with_suffix("")  # of labels.csv.gz, which would not be compressed
+    name = first if first.suffix.lower() == ending else path.with_suffix(ending)
+    return f"{path} would hold {holds}, and its name says otherwise: name it {name}"
+
+
 def not_written(path: Path, fault: OSError) -> str:
     """That a file could not be written, why, and what to do, in one sentence that names no draft."""
     full = fault.errno in (*FULL, errno.EFBIG)

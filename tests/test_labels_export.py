@@ -97,6 +97,22 @@ def test_coco_is_for_regions(export):
     assert "--format coco is for regions" in run("labels.json", "--format", "coco", code=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "fix"),
+    [
+        ("labels.xlsx", (), "labels.json, or"),
+        ("labels.json", ("--format", "csv"), "labels.csv"),
+        ("labels.csv", ("--format", "label-studio"), "labels.json"),
+    ],
+)
+def test_a_name_that_says_another_kind_of_file_is_refused_with_the_right_one(name, words, fix, tmp_path):
+    file = tmp_path / name
+    answer = CliRunner().invoke(main, ["export", "-o", str(file), *words])
+    assert answer.exit_code == 2
+    assert f"name it {tmp_path / fix}" in answer.output
+    assert not file.exists()
+
+
 def labelled(result, **item):
     whole = Item(1, 1, 5, {}, "/a.png", "0", None, None, 0, False, **item)
     return LabelledImage(

@@ -225,7 +225,9 @@ def test_images_that_cannot_be_used_have_their_reason_and_names_are_no_formulas(
     ("words", "said"),
     [
         (("models", "export", "v9", "-o", "m.onnx"), "there is no version 'v9'"),
-        (("models", "export", "cdsel-7-v1", "-o", "m.md"), "is its card"),
+        (("models", "export", "cdsel-7-v1", "-o", "m.md"), "name it m.onnx"),
+        (("models", "export", "cdsel-7-v1", "-o", "m.v2.pt"), "m.v2.pt would hold ONNX"),
+        (("predict", "cdsel-7-v1", ".", "--csv", "t.csv.gz"), "name it t.csv"),
         (("predict", "cdsel-7-v1", "/no/such/folder", "--csv", "a.csv"), "no such file or folder"),
         (("predict", "cdsel-7-v1", "t.csv", "--csv", "./t.csv"), "would be overwritten: name another file"),
         (("predict", "cdsel-7-v1", ".", "--csv", "/no/such/folder/a.csv"), "cannot be written"),

@@ -13,11 +13,32 @@ from pathlib import Path
 
 import pytest
 
-from cdsel_backend.whole_file import LEFT_SECONDS, not_written, whole_file, write_first, write_whole
+from cdsel_backend.whole_file import (
+    LEFT_SECONDS,
+    not_written,
+    whole_file,
+    write_first,
+    write_whole,
+    wrong_ending,
+)
 
 
 def names(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("a.pt", "a.onnx"),
+        ("a.v2.pt", "a.v2.onnx"),
+        ("a.onnx.gz", "a.onnx"),
+        *((name, None) for name in ("a.onnx", "a.ONNX", "a", "a.2026-01-31", "/dev/stdout")),
+    ],
+)
+def test_a_name_that_says_another_kind_of_file_has_a_fix(name, right):
+    wrong = wrong_ending(Path(name), ".onnx", "ONNX")
+    assert (wrong is None) if right is None else wrong.endswith(f"name it {right}")
 
 
 def test_the_former_file_stays_until_the_new_one_is_whole_and_whatever_fails(tmp_path):

@@ -9,7 +9,7 @@ import click
 from cdsel_backend.phrases import form, number_of
 from cdsel_backend.server.models_command import out_option, project_option, refuse_sources
 from cdsel_backend.server.shelf import open_shelf
-from cdsel_backend.whole_file import not_written, write_whole
+from cdsel_backend.whole_file import not_written, write_whole, wrong_ending
 
 FORMATS = ("label-studio", "csv", "coco")
 
@@ -36,8 +36,13 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
     from cdsel_backend.labelstudio.tasks import unreadable_message
     from cdsel_backend.training import ModelFormatError
 
-    shelf = open_shelf(context)
+    or_table = "" if kind else f", or {file.with_suffix('.csv')} for a table"
     kind = kind or ("csv" if file.suffix.lower() == ".csv" else "label-studio")
+    table = kind == "csv"
+    ending, holds = (".csv", "CSV") if table else (".json", "JSON")
+    if wrong := wrong_ending(file, ending, holds):
+        raise click.BadParameter(f"{wrong}{or_table}", param_hint="--out")
+    shelf = open_shelf(context)
     left_out = 0
     unreadable: dict[int, set[int]] = {}
     try:
@@ -50,10 +55,10 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
                 "label-studio"
             )
         studio = None
-        if space.regions and kind != "csv":
+        if space.regions and not table:
             studio = LabelStudio(shelf.server.label_studio_url, shelf.server.label_studio_api_key)
         images = labelled_set(shelf.server, state, studio, unreadable)
-        if kind == "csv":
+        if table:
             text = labels_csv(images, space.classes, several=space.kind.several)
         elif kind == "coco":
             text, left_out = coco(images, space)

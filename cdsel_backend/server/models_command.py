@@ -18,7 +18,7 @@ from cdsel_backend.project.versions import CANDIDATE, CHAMPION, aliases
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.store import State
 from cdsel_backend.training.model_files import ModelFormatError, load_meta
-from cdsel_backend.whole_file import not_written, whole_file
+from cdsel_backend.whole_file import not_written, whole_file, wrong_ending
 
 
 @click.group()
@@ -130,11 +130,9 @@ def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
     from cdsel_backend.export.onnx_file import write_onnx
     from cdsel_backend.export.version import UnusableVersion, open_version
 
+    if wrong := wrong_ending(file, ".onnx", "ONNX"):
+        raise click.BadParameter(wrong, param_hint="--out")
     card_file = file.with_suffix(".md")
-    if card_file == file:
-        raise click.BadParameter(
-            "name the model, such as model.onnx: model.md is its card", param_hint="--out"
-        )
     state = shelf.state(project)
     try:
         whole = open_version(shelf.server, state, found_version(state, version))

@@ -14,7 +14,7 @@ from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.server.models_command import found_version, project_option, refuse_sources
 from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.table import BYTE_ORDER_MARK, csv_cell
-from cdsel_backend.whole_file import not_written, whole_file
+from cdsel_backend.whole_file import not_written, whole_file, wrong_ending
 
 BATCH = 64  # images in memory at once, as decoded ones
 
@@ -43,6 +43,8 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
     from cdsel_backend.sources import open_source
     from cdsel_backend.training import ModelFormatError
 
+    if wrong := wrong_ending(file, ".csv", "CSV"):
+        raise click.BadParameter(wrong, param_hint="--csv")
     shelf = open_shelf(context)
     state = shelf.state(project)
     name = found_version(state, version)
