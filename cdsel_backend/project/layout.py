@@ -30,7 +30,7 @@ class Layout:
 
 def keep_layout(server: ServerSettings, state: State) -> bool:
     """Keep the layout of the pool in a file, again whenever the pool moved; returns whether it was written."""
-    if not state.store.embedding_progress(state.project.id)[0]:
+    if not state.store.embedding_progress(state.project.id).embedded:
         return False
     key, path = pool_key(state), _path(server, state)
     if key_of(path) == key and is_typed(state, server):
@@ -70,8 +70,7 @@ def _places(store: Store, project: int, backbone: str) -> tuple[NDArray[np.int64
 
     The axes are fitted on an even sample, so that a large pool is read part by part and never held whole.
     """
-    embedded, _, _ = store.embedding_progress(project)
-    every = max(1, embedded // SAMPLE)
+    every = max(1, store.embedding_progress(project).embedded // SAMPLE)
     sample = [vectors for _, vectors in store.iter_vectors(project, backbone, every=every)]
     fitted = np.concatenate(sample) if sample else np.zeros((0, 0), dtype=np.float32)
     # Equal vectors have no axes, and nothing to be divided by.

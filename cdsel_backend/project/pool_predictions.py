@@ -55,7 +55,7 @@ def keep_predictions(server: ServerSettings, state: State, predictions: Predicti
     Raises:
         ModelFormatError: the champion's folder is damaged; the message names the file.
     """
-    if state.project.champion is None or not state.store.embedding_progress(state.project.id)[0]:
+    if state.project.champion is None or not state.store.embedding_progress(state.project.id).embedded:
         return False
     key, path = f"{_model_key(state)} {pool_key(state)}", _path(server, state)
     if key_of(path) == key:

@@ -156,12 +156,11 @@ class ReportKey:
 def report_key(context: Context, state: State) -> ReportKey:
     """What a confounder report depends on; the labels count from the moment a training on them is due."""
     settings = state.settings
-    embedded, _, _ = context.store.embedding_progress(state.project.id)
     labels = state.trained_labels | (state.label_changes if training_due(context, state) else {})
     parts = [
         FORM,
         state.project.backbone,
-        embedded,
+        context.store.embedding_progress(state.project.id).embedded,
         state.project.pool_version,
         state.project.label_config,
         settings.confounders,

@@ -76,13 +76,13 @@ def embed(context: Context, state: State) -> bool:
     _note_devices(context, state, backbone)
     if state.project.backbone != backbone.fingerprint:
         end_processes(context, state.project.backbone)
-        if state.project.backbone and store.embedding_progress(project)[0]:
+        if state.project.backbone and store.embedding_progress(project).embedded:
             store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
         store.start_backbone(project, backbone.fingerprint)
     if not store.without_vector(project, limit=1, now=time.time()):
         if "embedding" in state.project.problems:
             store.note_problems(project, "embedding", [])
-        if "hosts" in state.project.problems and not store.embedding_progress(project)[1]:
+        if "hosts" in state.project.problems and not store.embedding_progress(project).unusable:
             store.note_problems(project, "hosts", [])  # no image is left out any more
         end_processes(context, backbone.fingerprint)
         return False

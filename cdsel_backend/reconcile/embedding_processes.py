@@ -93,9 +93,13 @@ def start_if_worth(
         return
     if len(sample) < SAMPLE or rate < FAST:
         return
-    embedded, unusable, total = context.store.embedding_progress(state.project.id)
+    progress = context.store.embedding_progress(state.project.id)
     gpus = processes_for(backbone.device)
-    if total - embedded - unusable < MANY or not gpus or context.server.ray_address:
+    if (
+        progress.items - progress.embedded - progress.unusable < MANY
+        or not gpus
+        or context.server.ray_address
+    ):
         return
     log.info("project %s: %d processes embed from here on", state.project.pool_project, len(gpus))
     context.embedding[backbone.fingerprint] = EmbeddingProcesses(

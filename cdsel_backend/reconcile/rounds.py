@@ -175,11 +175,10 @@ def _choose(
 def selection_key(context: Context, state: State, size: int) -> str:
     """What the choice of a round of so many images depends on."""
     project = state.project
-    embedded, _, _ = context.store.embedding_progress(project.id)
     parts = [
         size,
         project.backbone,
-        embedded,
+        context.store.embedding_progress(project.id).embedded,
         project.pool_version,
         project.label_config,
         project.report_key,

@@ -159,7 +159,7 @@ def _report_added(
     """Say what came of an addition: images that are left out, what is odd about variables, and the counts."""
     for item in store.unusable(state.project.id, limit=REASONS):
         click.echo(f"left out: {item.key or item.task}: {item.problem}", err=True)
-    _, left_out, total = store.embedding_progress(state.project.id)
+    progress = store.embedding_progress(state.project.id)
     is_table = reader_of(source.address) is not None
     if not looked_at and is_table:
         click.echo("The table has no rows.", err=True)
@@ -182,8 +182,8 @@ def _report_added(
         if column.note:
             click.echo(f"{column.name}: {column.note}.", err=True)
     click.echo(
-        f"{number_of(new, 'image is', 'images are')} new and {changed:,} changed; the pool has {total:,}, "
-        f"{left_out:,} of them left out. The worker embeds what is new."
+        f"{number_of(new, 'image is', 'images are')} new and {changed:,} changed; the pool has {progress.items:,}, "
+        f"{progress.unusable:,} of them left out. The worker embeds what is new."
     )
 
 
@@ -249,13 +249,13 @@ def stats(shelf: Shelf) -> None:
     store, kept = shelf.store, shelf.store.vectors_kept
     projects = []
     for project in store.projects():
-        embedded, unusable, items = store.embedding_progress(project.id)
+        progress = store.embedding_progress(project.id)
         projects.append(
             {
                 "project": project.pool_project,
-                "items": items,
-                "embedded": embedded,
-                "left_out": unusable,
+                "items": progress.items,
+                "embedded": progress.embedded,
+                "left_out": progress.unusable,
                 "backbone": project.backbone,
                 "sources": [source.address for source in store.sources(project.id)],
             }

@@ -12,7 +12,7 @@ import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,13 @@ _READ: Mapping[str, TypeEngine[Any]] = {
     "note": AnyText(),
 }
 
-Progress = tuple[int, int, int]
-"""How many items of a pool have a vector, cannot be used, and exist."""
+
+class Progress(NamedTuple):
+    """How many items of a pool have a vector, how many cannot be used, and how many there are."""
+
+    embedded: int
+    unusable: int
+    items: int
 
 
 class Embeddings(Database):
@@ -76,23 +81,19 @@ class Embeddings(Database):
     def not_embedded(self, project: int) -> NDArray[np.int64]:
         """Items of the pool (n,) that have no vector, ascending: those that wait, and those that cannot be used."""
         items = schema.items.c
-        embedded, _, total = self.embedding_progress(project)
-        if embedded == total:
+        progress = self.embedding_progress(project)
+        if progress.embedded == progress.items:
             return np.zeros(0, dtype=np.int64)
         query = select(items.id).where(items.project == project, items.vector.is_(None), ~items.gone)
         with reading(self.engine) as connection:
             return np.fromiter(connection.execute(query.order_by(items.id)).scalars(), dtype=np.int64)
 
     def embedding_progress(self, project: int) -> Progress:
-        """How many items have a vector, cannot be used, and exist."""
+        """How far the images of a pool are embedded: counters that cost the same whatever the pool."""
         table = schema.projects.c
+        counts = select(table.embedded_count, table.unusable_count, table.item_count)
         with reading(self.engine) as connection:
-            embedded, unusable, items = connection.execute(
-                select(table.embedded_count, table.unusable_count, table.item_count).where(
-                    table.id == project
-                )
-            ).one()
-        return embedded, unusable, items
+            return Progress(*connection.execute(counts.where(table.id == project)).one())
 
     def start_backbone(self, project: int, backbone: str) -> None:
         """Make a backbone the project's: what it has a vector of has it at once, the rest is due."""

@@ -62,7 +62,7 @@ class Snapshot:
     @property
     def item_count(self) -> int:
         """How many images are in the pool."""
-        return self._store.embedding_progress(self.project.id)[2]
+        return self._store.embedding_progress(self.project.id).items
 
     @cached_property
     def problems(self) -> list[Problem]:
