@@ -71,8 +71,7 @@ def embed(context: Context, state: State) -> bool:
         # The vectors that there are serve on: annotators need not wait for a name to be spelt right, or for a hub.
         store.note_problems(project, "backbone", [f"{fault}; until then nothing new is embedded"])
         return False
-    if "backbone" in state.project.problems:
-        store.note_problems(project, "backbone", [])
+    store.update_problems(state.project, "backbone", [])
     _note_devices(context, state, backbone)
     if state.project.backbone != backbone.fingerprint:
         end_processes(context, state.project.backbone)
@@ -80,10 +79,9 @@ def embed(context: Context, state: State) -> bool:
             store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
         store.start_backbone(project, backbone.fingerprint)
     if not store.without_vector(project, limit=1, now=time.time()):
-        if "embedding" in state.project.problems:
-            store.note_problems(project, "embedding", [])
-        if "hosts" in state.project.problems and not store.embedding_progress(project).unusable:
-            store.note_problems(project, "hosts", [])  # no image is left out any more
+        store.update_problems(state.project, "embedding", [])
+        if not store.embedding_progress(project).unusable:
+            store.update_problems(state.project, "hosts", [])  # no image is left out any more
         end_processes(context, backbone.fingerprint)
         return False
     results = _Results(context, state, backbone.fingerprint)
@@ -139,8 +137,7 @@ def _note_devices(context: Context, state: State, backbone: Backbone) -> None:
     """Say which GPUs do not embed any more."""
     processes = context.embedding.get(backbone.fingerprint)
     sentences = [*backbone.problems, *(processes.problems if processes is not None else [])]
-    if sentences != context.store.project(state.project.id).problems.get("devices", []):
-        context.store.note_problems(state.project.id, "devices", sentences)
+    context.store.update_problems(context.store.project(state.project.id), "devices", sentences)
 
 
 def _stream(
@@ -245,10 +242,9 @@ class _Results:
         elif (
             self.read
             and not self.elsewhere
-            and "hosts" in store.project(state.project.id).problems
             and not (self.context.studio.suspensions.in_trouble() or storages.in_trouble())
         ):
-            store.note_problems(state.project.id, "hosts", [])
+            store.update_problems(store.project(state.project.id), "hosts", [])
         for taken in (self.read, self.faults, self.hosts, self.due_at):
             taken.clear()
 

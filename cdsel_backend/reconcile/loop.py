@@ -52,11 +52,9 @@ def check_settings(context: Context, state: State) -> bool:
     classes = settings_refusal(state)
     if classes:
         faults.append(classes)
-    if state.settings.training == "head" and "fine-tune" in state.project.problems:
-        # One that failed is not asked for any more.
-        context.store.note_problems(state.project.id, "fine-tune", [])
-    if faults != state.project.problems.get("settings", []):
-        context.store.note_problems(state.project.id, "settings", faults)
+    if state.settings.training == "head":  # a fine-tune that failed is not asked for any more
+        context.store.update_problems(state.project, "fine-tune", [])
+    context.store.update_problems(state.project, "settings", faults)
     return False
 
 

@@ -62,8 +62,7 @@ def mirror(context: Context, state: State) -> bool:
     store, project, now = context.store, state.project, time.time()
     refusal = _refusal(state)
     if refusal or not state.settings.mirror:
-        if [refusal] != project.problems.get(ORIGIN, [None]):
-            store.note_problems(project.id, ORIGIN, [refusal] if refusal else [])
+        store.update_problems(project, ORIGIN, [refusal] if refusal else [])
         return False
     fact, common, given = f"mirror of project {project.id}", _common(state), _given(state)
     mark, at = store.fact(fact) or ("", 0.0)

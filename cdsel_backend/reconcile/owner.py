@@ -56,8 +56,7 @@ def holds(context: Context, state: State, *, now: bool = False) -> bool:
             write_line(context, state)
             context.store.update_project(project.id, pool_synced_at=0.0, queue_synced_at=0.0)
     context.store.handle_events(asked)
-    if [refusal] != project.problems.get(ORIGIN, [None]):
-        context.store.note_problems(project.id, ORIGIN, [refusal] if refusal else [])
+    context.store.update_problems(project, ORIGIN, [refusal] if refusal else [])
     if refusal:
         context.show(state, Activity(Step.ANOTHER_BACKEND))
     context.held[project.id] = time.monotonic(), refusal is None

@@ -71,9 +71,7 @@ def find_annotators(context: Context, state: State) -> bool:
     if unseen and state.settings.delivery == "queue_project":
         look_up(context, state)
         return True
-    messages = delivery_problems(state) + annotator_problems(state)
-    if messages != state.project.problems.get(ORIGIN, []):
-        context.store.note_problems(state.project.id, ORIGIN, messages)
+    context.store.update_problems(state.project, ORIGIN, delivery_problems(state) + annotator_problems(state))
     return False
 
 

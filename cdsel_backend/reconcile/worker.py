@@ -195,8 +195,7 @@ class Worker:
         name = project_lease(project.id)
         if not self.store.take_lease(name, self.holder):
             return False
-        if "slow" in project.problems:  # of a turn that has ended, or died with its worker
-            self.store.note_problems(project.id, "slow", [])
+        self.store.update_problems(project, "slow", [])  # of a turn that has ended, or died with its worker
         try:
             with renewing(self.store, name, self.holder):
                 busy = reconcile(self._context(project.studio_url).under(name, self.holder), project.id)
@@ -250,8 +249,7 @@ class Worker:
     def _stand_still(self, project: Project, problems: list[str]) -> None:
         """Say that a project stands still, unless a training of its goes on, and why."""
         known = self.store.project(project.id)
-        if known.problems.get("worker", []) != problems:
-            self.store.note_problems(project.id, "worker", problems)
+        self.store.update_problems(known, "worker", problems)
         activity = Activity(Step.STANDS_STILL)
         if known.activity != activity and not self.store.training_runs(project.id):
             self.store.update_project(project.id, activity=activity.to_json())

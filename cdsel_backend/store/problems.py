@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, update
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, lock_project, reading, writing
 from cdsel_backend.store.facts import keep_fact, read_fact
-from cdsel_backend.store.records import Json
+from cdsel_backend.store.records import Json, Project
 
 # Origins of problems: the pool project is not in Label Studio any more; this backend was removed from it there.
 POOL_GONE = "pool project"
@@ -67,6 +67,14 @@ class Problems(Database):
                 return
             connection.execute(update(table).where(table.c.id == project).values(problems=problems))
             note_times(connection, project, problems)
+
+    def update_problems(self, known: Project, origin: str, sentences: Sequence[str]) -> None:
+        """As `note_problems`, but nothing is written where the project's row, as it was read, says the same.
+
+        Most passes find what the last one found, and none of them has to wait for the database to write.
+        """
+        if list(sentences) != known.problems.get(origin, []):
+            self.note_problems(known.id, origin, sentences)
 
     def problems(self, project: int) -> list[Problem]:
         """Everything that is wrong with a project, dismissed or not."""
