@@ -37,7 +37,7 @@ def report(context: Context, pool: EmbeddedPool) -> None:
     count = len(np.unique(images[rows]))
     items = pool.items(rows[:MOST_TASKS])
     first = [item for item, image in zip(items, images[rows], strict=False) if image == images[rows[0]]]
-    names = [f"task {item.task}" if item.source is None else str(item.key) for item in first]
+    names = [item.name for item in first]
     sentence = (
         f"{number_of(count, 'picture')} of the pool {form(count, 'is', 'are')} there several times, byte for byte, "
         f"with different metadata ({listed(map(repr, differing), _NAMED)}), such as {listed(names, _NAMED)}: correct "

@@ -93,16 +93,15 @@ def report(state: State) -> None:
     for fact, value in ((_others(state), left), (_open(state), waiting)):
         if value != store.fact(fact):
             store.set_fact(fact, value)
-    names = {item: f"task {row.task}" if row.source is None else str(row.key) for item, row in items.items()}
     messages = []
     if labelled:
         messages.append(
-            f"{_replaced(labelled, names)} labelled, and the label is of the former picture: correct or delete it in "
+            f"{_replaced(labelled, items)} labelled, and the label is of the former picture: correct or delete it in "
             "the queue; submitting it again says that it holds"
         )
     if waiting:
         messages.append(
-            f"{_replaced(waiting, names)} pushed, and the queue shows the former picture, which somebody has begun to "
+            f"{_replaced(waiting, items)} pushed, and the queue shows the former picture, which somebody has begun to "
             "label: delete the draft there, or the task, and another image takes its place"
         )
     pool = state.project.pool_project
@@ -129,9 +128,9 @@ def _open(state: State) -> str:
     return f"open with a former picture in project {state.project.id}"
 
 
-def _replaced(items: Sequence[int], names: Mapping[int, str]) -> str:
+def _replaced(replaced: Sequence[int], items: Mapping[int, Item]) -> str:
     """That pictures were replaced after they were ..., to be followed by what."""
-    named = [names[item] for item in sorted(items) if item in names]
+    named = [items[item].name for item in sorted(replaced) if item in items]
     which = listed(named, SHOWN)
     if len(named) == 1:
         return f"the picture of {which} in the pool was replaced by another after it was"

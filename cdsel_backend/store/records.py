@@ -136,6 +136,11 @@ class Item:
     """Of a task of the pool project, when Label Studio created it."""
 
     @property
+    def name(self) -> str:
+        """What people know it by: its task in the pool project, or its name in its source."""
+        return f"task {self.task}" if self.source is None else str(self.key)
+
+    @property
     def metadata(self) -> Json:
         """The task's data, and beside them what the file says of itself."""
         return self.data if not self.measures else {**self.data, **self.measures}

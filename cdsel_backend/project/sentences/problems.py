@@ -40,9 +40,7 @@ def conflicting_labels(state: State) -> list[str]:
         return []
     labelled = sorted(conflicts[0] & state.labels.keys())
     rows = state.store.items_by_id(labelled)
-    names = [
-        f"task {row.task}" if row.source is None else str(row.key) for row in map(rows.__getitem__, labelled)
-    ]
+    names = [rows[item].name for item in labelled]
     read = label_reader(state)
     texts = [read(text) for text in dict.fromkeys(state.labels[item] for item in labelled)]
     return [
