@@ -61,7 +61,7 @@ def test_whatever_is_done_in_label_studio_comes_in_without_a_full_listing(
     # Of this small pool nothing is so old that it is not listed again, or so many that they are looked for.
 
     def overlap(seconds: float) -> None:
-        monkeypatch.setattr("cdsel_backend.labelstudio.source.OVERLAP", timedelta(seconds=seconds))
+        monkeypatch.setattr("cdsel_backend.labelstudio.changes.OVERLAP", timedelta(seconds=seconds))
 
     overlap(0)
     monkeypatch.setattr(listing, "PART", 25)
@@ -137,7 +137,7 @@ def test_a_long_queue_is_listed_as_it_changes(studio: LocalStudio, monkeypatch: 
     client = Counting(studio.url, studio.token)
     queue = client.create_project("a queue that changes", LABEL_CONFIG)
     tasks = client.import_tasks(queue, [{"data": {"image": f"/{n}.png"}} for n in range(40)])
-    monkeypatch.setattr("cdsel_backend.labelstudio.source.OVERLAP", timedelta(seconds=0))
+    monkeypatch.setattr("cdsel_backend.labelstudio.changes.OVERLAP", timedelta(seconds=0))
     kept: dict[int, QueueListing] = {}
 
     def look() -> int:
@@ -181,7 +181,7 @@ def test_a_queue_that_was_restored_is_listed_whole(
     studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many tasks as before, but the last change is an earlier one than was seen."""
-    monkeypatch.setattr("cdsel_backend.labelstudio.source.OVERLAP", timedelta(seconds=0))
+    monkeypatch.setattr("cdsel_backend.labelstudio.changes.OVERLAP", timedelta(seconds=0))
     client = Counting(studio.url, studio.token)
     queue = client.create_project("a queue that was restored", LABEL_CONFIG)
     client.import_tasks(queue, [{"data": {"image": f"/{n}.png"}} for n in range(5)])

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from cdsel_backend.labelstudio.source import _Watermark, read_time
+from cdsel_backend.labelstudio.changes import _Watermark
+from cdsel_backend.labelstudio.times import read_time, seconds_of
 from cdsel_backend.pool.column_reading import read_columns
-from cdsel_backend.project.view import seconds_of
 from cdsel_backend.server.pages.blueprint import moment
 
 # St. John's puts its clocks forward by an hour in the night of 10 March 2024, Berlin on 31 March.

@@ -7,11 +7,9 @@ written. When a project was made tells two of them apart.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from cdsel_backend.labelstudio.client import LabelStudio, NotFound
 from cdsel_backend.labelstudio.queue_projects import owner_of
-from cdsel_backend.labelstudio.source import read_time
+from cdsel_backend.labelstudio.times import time_or_none
 from cdsel_backend.store import Store
 from cdsel_backend.store.records import Json, Project
 
@@ -29,9 +27,10 @@ def known_project(store: Store, studio: LabelStudio, number: int) -> Json:
     """
     found = studio.project(number)
     made, known = str(found.get("created_at") or ""), store.fact(_fact(studio, number))
+    now, before = time_or_none(made), time_or_none(known)
     if known is None:
         note_project(store, studio, found)
-    elif _instant(made) != _instant(str(known)) and None not in (_instant(made), _instant(str(known))):
+    elif now is not None and before is not None and now != before:
         raise AnotherProject(
             f"project {number} of Label Studio is another one than before (made {made}, formerly {known}), as after "
             "its database was replaced: nothing is read from it or pushed, and what is known of the former one stays "
@@ -53,14 +52,14 @@ def known_elsewhere(store: Store, studio: LabelStudio, found: Json) -> Project |
     Label Studio has moved then. When it was made shows that they are one; for older books, which lack that, our line in
     its description, which names this backend.
     """
-    number, made = int(found["id"]), _instant(str(found.get("created_at") or ""))
+    number, made = int(found["id"]), time_or_none(found.get("created_at"))
     owner = owner_of(str(found.get("description") or ""))
     for project in reversed(store.projects()):
         if project.pool_project != number or project.studio_url == studio.url:
             continue
         known = store.fact(_fact_at(project.studio_url, number))
         named = owner is not None and owner.backend == store.instance()
-        if named if known is None else made is not None and made == _instant(str(known)):
+        if named if known is None else made is not None and made == time_or_none(known):
             return project
     return None
 
@@ -71,10 +70,3 @@ def _fact(studio: LabelStudio, number: int) -> str:
 
 def _fact_at(url: str, number: int) -> str:
     return f"project {number} of {url}"[:200]
-
-
-def _instant(text: str) -> datetime | None:
-    try:
-        return read_time(text)
-    except ValueError:
-        return None

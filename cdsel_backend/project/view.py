@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from cdsel_backend.confounders import Report
 from cdsel_backend.labels import LabelKind
 from cdsel_backend.labelstudio.labels import LabelSpace
+from cdsel_backend.labelstudio.times import seconds_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.store import State, Store
 
@@ -103,12 +103,3 @@ def note_offer(store: Store, project: int, classes: Sequence[str], now: float) -
 
 def _offers_fact(project: int) -> str:
     return f"classes of project {project}"
-
-
-def seconds_of(at: str) -> float:
-    """A time of Label Studio as seconds since the epoch, in UTC where it names no zone; 0 for what is none."""
-    try:
-        found = datetime.fromisoformat(at.replace("Z", "+00:00"))
-    except ValueError:
-        return 0.0
-    return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import nan
 
 from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
@@ -19,9 +20,9 @@ from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of, named_items, read_mark
 from cdsel_backend.labelstudio.own_config import Kept, ensure_config
 from cdsel_backend.labelstudio.queue_projects import order_problem
-from cdsel_backend.labelstudio.source import read_time
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.labelstudio.tasks import unreadable_message
+from cdsel_backend.labelstudio.times import seconds_of
 from cdsel_backend.phrases import form, number_of, numbered
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
@@ -336,7 +337,9 @@ def take_answers(
 def _keep_unlisted(context: Context, state: State, queue: int, tasks: Sequence[Json]) -> set[tuple[int, int]]:
     """The items and tasks of labels that Label Studio lost when it was restored from a backup; says so of new ones."""
     unanswered = {
-        int(task["id"]): _seconds_of(task.get("updated_at")) for task in tasks if not task.get("annotations")
+        int(task["id"]): seconds_of(task.get("updated_at"), otherwise=nan)
+        for task in tasks
+        if not task.get("annotations")
     }
     lost = [
         row
@@ -344,7 +347,10 @@ def _keep_unlisted(context: Context, state: State, queue: int, tasks: Sequence[J
         if row.source == queue
         and row.task in unanswered
         # Numbers below 0 are of those that are kept already.
-        and (row.annotation < 0 or _seconds_of(row.updated_at) - unanswered[row.task] > RESTORED_SECONDS)
+        and (
+            row.annotation < 0
+            or seconds_of(row.updated_at, otherwise=nan) - unanswered[row.task] > RESTORED_SECONDS
+        )
     ]
     numbers = {row.task or 0 for row in lost if row.annotation > 0}
     if numbers:
@@ -357,14 +363,6 @@ def _keep_unlisted(context: Context, state: State, queue: int, tasks: Sequence[J
         )
         say(context, queue, LABELS_KEPT, numbers, message)
     return {(row.item, row.task) for row in lost if row.task is not None}
-
-
-def _seconds_of(time: object) -> float:
-    """A time as Label Studio writes it, in seconds; of what is none, one that says nothing."""
-    try:
-        return read_time(str(time)).timestamp()
-    except ValueError:
-        return float("nan")
 
 
 def _tasks(count: int, verb: str = "is") -> str:

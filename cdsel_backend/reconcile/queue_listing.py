@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cdsel_backend.labelstudio.changes import changed_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
-from cdsel_backend.labelstudio.source import changed_tasks
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.store.records import Json
 

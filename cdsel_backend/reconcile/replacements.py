@@ -12,9 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from cdsel_backend.labelstudio.times import seconds_of
 from cdsel_backend.phrases import form, listed, number_of
 from cdsel_backend.project.content_history import forget, former_contents, note_moved
-from cdsel_backend.project.view import seconds_of
 from cdsel_backend.reconcile.books import WITHDRAWN
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.notices import say

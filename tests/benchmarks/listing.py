@@ -26,7 +26,7 @@ from counting import Counting
 from cpu import cpu_of
 
 from cdsel_backend.demo.studio import LocalStudio
-from cdsel_backend.labelstudio import source
+from cdsel_backend.labelstudio import changes
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.intake import list_tasks
@@ -60,7 +60,7 @@ def measure(studio: LocalStudio, folder: Path, n: int) -> dict[str, float]:
     ours = store.connect_project(studio.url, project, label_config=CONFIG)
     context = Context(store, ServerSettings(data_dir=folder, label_studio_api_key="0" * 40), client)
     # All tasks are as new as the import: the overlap would list the last of them again.
-    overlap, source.OVERLAP = source.OVERLAP, timedelta(0)
+    overlap, changes.OVERLAP = changes.OVERLAP, timedelta(0)
 
     def list_pool() -> None:
         state = State(store, ours)
@@ -87,7 +87,7 @@ def measure(studio: LocalStudio, folder: Path, n: int) -> dict[str, float]:
         assert here[tasks[1]] == 99
         assert sorted(one.skipped for one in store.labels(ours)) == [False, True]
     finally:
-        source.OVERLAP = overlap
+        changes.OVERLAP = overlap
         store.close()
     results["times_less"] = results["whole_studio"] / max(results["changed_studio"], 0.01)
     return results
@@ -106,7 +106,7 @@ def measure_queue(studio: LocalStudio, n: int) -> dict[str, float]:
             [{"data": {"image": f"/{row}.png", "site": "n"}, "annotations": given[row % 2]} for row in rows],
         )
     kept: dict[int, QueueListing] = {}
-    overlap, source.OVERLAP = source.OVERLAP, timedelta(0)
+    overlap, changes.OVERLAP = changes.OVERLAP, timedelta(0)
 
     def look() -> None:
         assert len(tasks_of_queue(kept, client, queue, n)[0]) == n
@@ -116,7 +116,7 @@ def measure_queue(studio: LocalStudio, n: int) -> dict[str, float]:
         client.submit(tasks[0], [CHOICE])
         return results | cost_of("queue_label", look, studio, client)
     finally:
-        source.OVERLAP = overlap
+        changes.OVERLAP = overlap
 
 
 def cost_of(name: str, look: Callable[[], None], studio: LocalStudio, client: Counting) -> dict[str, float]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from flask import render_template, request
 
 from cdsel_backend.labelstudio.labels import space_of
+from cdsel_backend.labelstudio.times import seconds_of
 from cdsel_backend.project.label_text import label_reader
-from cdsel_backend.project.view import seconds_of
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
 from cdsel_backend.server.pages.gallery import SHOWN, address
 from cdsel_backend.server.pages.image_rows import image_rows
