@@ -330,3 +330,17 @@ def test_a_task_of_an_image_from_outside_is_taken_back_by_its_name_and_never_for
     state = State(store, project)
     assert adopt_tasks(state, space_of(state), {"": tasks}) == 2
     assert {row.item: row.queue_task for row in store.selections(project)} == {other.id: 101, two.id: 102}
+
+
+def test_what_belongs_to_some_items_is_looked_up_and_not_searched_for_among_all(store, project):
+    asked = []
+    event.listen(store.engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    for ask in (store.labels_of, store.selections_of):
+        ask(project, [1, 2])
+    store.items_by_id([1, 2])
+    store.items_by_task(project, [1, 2])
+    with closing(sqlite3.connect(store.engine.url.database)) as connection:
+        for statement, values in [one for one in asked if " IN " in one[0]]:
+            column = statement.rsplit(" IN ", 1)[0].rsplit(".", 1)[1]
+            plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values))
+            assert f"{column}=?" in plan.replace("rowid", "id"), (statement, plan)

@@ -116,7 +116,7 @@ def _queue_cells(state: State, selected: Sequence[tuple[int, str]]) -> Iterator[
     items, tasks = state.store.items_by_id(numbers), tasks_of(state, numbers)
     for row in queue_rows(state, selected):
         yield {
-            **asdict(row),
+            **vars(row),  # `asdict` copies each value, which takes a fifth of the time of the file
             "tasks": _tasks(tasks[row.item]),
             "pool_task": items[row.item].task,
             **{f"data.{k}": v for k, v in items[row.item].data.items()},
