@@ -6,8 +6,6 @@ confounder report, a training, a selection and the map then read what they need 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.fields import Fields
 from cdsel_backend.pool.groups import group_id, unread_groups
 from cdsel_backend.project.array_file import key_of, read_arrays, write_arrays
+from cdsel_backend.project.digests import digest_of
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item, Json
@@ -101,7 +100,7 @@ def pool_key(state: State) -> str:
         sorted(settings.ignore),
         settings.group,
     ]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return digest_of(parts)
 
 
 def typed_pool(state: State, server: ServerSettings | None = None) -> TypedPool:

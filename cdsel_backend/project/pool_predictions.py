@@ -5,8 +5,6 @@ A pool of 100,000 takes seconds to ask about. The worker does it once for each c
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from cdsel_backend.labelstudio.labels import LabelSpace, space_of
 from cdsel_backend.project.array_file import key_of, read_arrays, write_arrays
+from cdsel_backend.project.digests import digest_of
 from cdsel_backend.project.embedded import read_pool
 from cdsel_backend.project.metadata import pool_key
 from cdsel_backend.project.serving import Predictions, predict
@@ -98,8 +97,7 @@ def read_predictions(server: ServerSettings, state: State) -> PoolPredictions | 
 
 def _model_key(state: State) -> str:
     space: LabelSpace = space_of(state)
-    parts = [state.project.champion, state.project.backbone, space.kind.name, list(space.classes)]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return digest_of([state.project.champion, state.project.backbone, space.kind.name, list(space.classes)])
 
 
 def _path(server: ServerSettings, state: State) -> Path:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version as installed
 
+from cdsel_backend.project.digests import digest_of
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State
@@ -25,12 +24,11 @@ def provenance(state: State, labels: Mapping[str, str]) -> Json:
 
     `labels` is the snapshot, item id -> label; its hash is the same for the same labels in any order.
     """
-    snapshot = json.dumps(sorted(labels.items())).encode()
     return {
         "settings": state.settings.model_dump(mode="json"),
         "seed": state.settings.seed,
         "labels": len(labels),
-        "label_snapshot": hashlib.blake2b(snapshot, digest_size=16).hexdigest(),
+        "label_snapshot": digest_of(sorted(labels.items())),
         "backbone": state.project.backbone,
         "libraries": {"python": platform.python_version()} | {name: installed(name) for name in _LIBRARIES},
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report, detect, first_sentence, labels_by_level, verdict_changes
+from cdsel_backend.project.digests import digest_of
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.metadata import FORM
 from cdsel_backend.project.serving import load_champion, predict
@@ -169,8 +168,4 @@ def report_key(context: Context, state: State) -> ReportKey:
         settings.seed,
     ]
     given = sorted((item, label) for item, label in labels.items() if label is not None)
-    return ReportKey(_digest(parts), _digest(given), _digest(state.project.champion))
-
-
-def _digest(parts: object) -> str:
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
+    return ReportKey(*(digest_of(made_from, size=8) for made_from in (parts, given, state.project.champion)))

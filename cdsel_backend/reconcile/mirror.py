@@ -6,8 +6,6 @@ alone whose annotations changed are looked at, one by one: to list 50,000 labels
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 import time
 from collections.abc import Collection, Sequence
@@ -19,6 +17,7 @@ from cdsel_backend.labelstudio.labels import UnknownLabel, space_of
 from cdsel_backend.labelstudio.mirroring import Due, due, mirrored
 from cdsel_backend.labelstudio.tasks import annotated_tasks
 from cdsel_backend.phrases import number_of
+from cdsel_backend.project.digests import digest_of
 from cdsel_backend.reconcile.books import UNREADABLE_IN_QUEUE
 from cdsel_backend.reconcile.clock import is_over
 from cdsel_backend.reconcile.context import Context
@@ -230,5 +229,4 @@ def _given(state: State) -> Given:
 
 def _key(common: Sequence[object], given: Given) -> str:
     """What stands for all that the copies depend on."""
-    text = json.dumps([common, sorted(given.items())])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest_of([common, sorted(given.items())])

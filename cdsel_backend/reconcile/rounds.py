@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.placing import plan
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.project.digests import digest_of
 from cdsel_backend.project.display import Display
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import predict_pool
@@ -189,7 +188,7 @@ def selection_key(context: Context, state: State, size: int) -> str:
         sorted(state.skipped),
         context.store.last_directive(project.id),
     ]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return digest_of(parts)
 
 
 def _note_repeats(context: Context, state: State, count: int) -> None:

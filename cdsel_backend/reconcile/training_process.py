@@ -8,8 +8,6 @@ ended it, without a fine-tune, which is what runs out of memory.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import signal
@@ -25,6 +23,7 @@ from cdsel_backend.labelstudio.errors import LabelStudioError
 from cdsel_backend.logs import start_log
 from cdsel_backend.pool.decode_journal import keep_journal
 from cdsel_backend.pool.errors import BackboneError
+from cdsel_backend.project.digests import digest_of
 from cdsel_backend.project.sentences.models import few_labels
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.deaths import forget_death, last_death, note_death
@@ -104,8 +103,7 @@ def _note_explained(context: Context, project: int, end: End) -> None:
 
 def _task(state: State, requests: Sequence[int]) -> str:
     """What a training is started for: the labels as they are, and the newest request."""
-    parts = json.dumps([sorted(state.labels.items()), max(requests, default=0)])
-    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+    return digest_of([sorted(state.labels.items()), max(requests, default=0)])
 
 
 def _note_end(context: Context, project: int, end: End) -> None:
