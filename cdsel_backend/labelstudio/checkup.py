@@ -15,16 +15,17 @@ import httpx
 import jwt
 
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
+from cdsel_backend.labelstudio.errors import FORBIDDEN
 from cdsel_backend.labelstudio.releases import (
     blocks_private_addresses,
     has_personal_tokens,
     judge_release,
     token_advice,
 )
+from cdsel_backend.labelstudio.tokens import is_personal
 from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.store.records import Json
 
-FORBIDDEN = 403
 TIMEOUT = 5.0
 SOON = timedelta(days=30)
 CLOCK_SECONDS = 60  # an access token is good for 300
@@ -64,7 +65,7 @@ def check_studio(studio: LabelStudio, token: str) -> Iterator[CheckResult]:
 def check_token(studio: LabelStudio, token: str, release: str) -> CheckResult:
     """Whose token it is, of which kind, and until when it is good."""
     account = studio.get("/api/current-user/whoami").get("email", "")
-    if token.count(".") != 2:
+    if not is_personal(token):
         message = f"a legacy token of {account}"
         if not has_personal_tokens(release):
             return CheckResult("token", "ok", f"{message}; release {release} has no others")

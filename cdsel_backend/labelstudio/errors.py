@@ -11,7 +11,7 @@ from cdsel_backend.pool.source import SourceError
 
 AWAY = (429, 502, 503, 504)
 FAILED = 500
-_FORBIDDEN = 403  # also what its address checks answer, which say nothing of a permission
+FORBIDDEN = 403  # also what its address checks answer, which say nothing of a permission
 _RIGHTS = (
     (r"POST /api/projects/?$", "make projects"),
     (r"POST /api/projects/\d+/import/predictions", "import predictions"),
@@ -72,7 +72,7 @@ def refusal(url: str, what: str, status: int, answer: str) -> LabelStudioError:
         return LabelStudioUnreachable(
             f"Label Studio at {url} is away or overloaded ({status} {answer})".replace(" )", ")"), status
         )
-    if status == _FORBIDDEN and "permission" in answer.lower():
+    if status == FORBIDDEN and "permission" in answer.lower():
         right = next((right for pattern, right in _RIGHTS if re.match(pattern, what)), "do this")
         return RightMissing(
             f"the account of LABEL_STUDIO_API_KEY may not {right} ({what}: Label Studio answered {status}: {answer}): "

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from cdsel_backend.labelstudio.connection import Connection
 
-PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}  # where an address names none
 
 # Uploads and local files; cloud storage, signed for a task or a project.
 _IMAGE_PATH = re.compile(r"/(data/|storage-data/uploaded/|(tasks|projects)/[0-9]+/(presign|resolve)/?$)")

@@ -12,14 +12,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from cdsel_backend.labelstudio.source import is_shown_as
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.store.numbers import is_number
 from cdsel_backend.store.records import Item, Json, QueueTask, Shown
 
-MAX_ID = 2**31 - 1
 OURS = "cdsel_"  # what the names of our own fields of a task begin with
 ANNOTATOR = "cdsel_annotator"  # in a task's data: the account whose own queue it was pushed to
 MAX_SENTENCE = 2000  # characters of a reason that are read
@@ -47,7 +47,7 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
     if not isinstance(data, Mapping):
         return None
     task, rank, copy = data.get("cdsel_item"), data.get("cdsel_rank"), data.get("cdsel_copy", False)
-    if not (_is_number(task) and _is_number(rank) and isinstance(copy, bool)):
+    if not (is_number(task) and is_number(rank) and isinstance(copy, bool)):
         return None
     item = by_task.get(task)
     if item is None:
@@ -67,7 +67,7 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
         item.id,
         rank,
         copy,
-        number if _is_number(number) else 0,
+        number if is_number(number) else 0,
         sentence[:MAX_SENTENCE] if isinstance(sentence, str) else "",
     )
 
@@ -83,13 +83,13 @@ def is_task_of(data: object, item: Item, space: LabelSpace) -> bool:
     named, key = data.get("cdsel_item"), data.get("cdsel_key")
     if item.source is not None and key is not None:
         return bool(key == key_mark(item))
-    if item.task > 0 and _is_number(named) and named == item.task:
+    if item.task > 0 and is_number(named) and named == item.task:
         return True
     if item.source is not None:
-        return not _is_number(named)
+        return not is_number(named)
     # The pool task's number belongs to another item now, the item's number to another task, as after the pool was
     # imported again, or the task says of none: its image tells.
-    number = named if _is_number(named) else item.task
+    number = named if is_number(named) else item.task
     return is_shown_as(SourceItem(str(number), item.image, item.data), space.image.read(data))
 
 
@@ -140,8 +140,4 @@ def key_mark(item: Item) -> str:
 def named_items(data: Iterable[object]) -> set[int]:
     """The tasks of the pool that the data of tasks name, right or wrong: those to look up for `read_mark`."""
     named = (one.get("cdsel_item") for one in data if isinstance(one, Mapping))
-    return {task for task in named if _is_number(task)}
-
-
-def _is_number(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 < value <= MAX_ID
+    return {task for task in named if is_number(task)}

@@ -24,6 +24,7 @@ from cdsel_backend.labelstudio.client import (
     RequestRefused,
     TokenRefused,
 )
+from cdsel_backend.labelstudio.home import PORTS
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.project.audit import audit_rows, moved
@@ -48,7 +49,6 @@ SOONEST, LATEST = 1.0, 15.0  # seconds between two looks for one project
 REFUSED_SETUP = "SETUP_NOT_OBEYED"  # the action of an event that says why
 CONNECTIONS = "connections"  # the origin of a problem
 HEALTH_TIMEOUT = 3.0
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ def same_host(url: str, host: str) -> bool:
     """Whether an address has the host and port that a Host header names."""
     try:
         parts, named = urlsplit(url), urlsplit(f"//{host}")
-        default = DEFAULT_PORTS.get(parts.scheme)
+        default = PORTS.get(parts.scheme)
         # A proxy that takes HTTPS on 443 hands on the bare name.
         return (parts.hostname, parts.port or default) == (named.hostname, named.port or default)
     except ValueError:  # a port that is none

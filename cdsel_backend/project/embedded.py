@@ -138,7 +138,7 @@ def read_pool(state: State, server: ServerSettings | None = None) -> EmbeddedPoo
     project = state.project
     typed = typed_pool(state, server)
     ids, positions = store.positions(project.id, project.backbone)
-    if len(ids) != len(typed.ids) or (ids != typed.ids).any():
+    if not np.array_equal(ids, typed.ids):
         # The pool moved between the two looks: what is in both is the pool, and the next pass sees the rest.
         typed = typed.take(np.flatnonzero(np.isin(typed.ids, ids)))
         positions = positions[np.isin(ids, typed.ids)]

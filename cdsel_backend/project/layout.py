@@ -44,7 +44,7 @@ def make_layout(state: State, server: ServerSettings | None = None) -> Layout:
     """Read the embedded pool and lay it out; `server`: where its typed metadata may be kept."""
     pool = typed_pool(state, server)
     ids, places = _places(state.store, state.project.id, state.project.backbone)
-    if len(ids) != len(pool.ids) or (ids != pool.ids).any():  # the pool moved between the two looks
+    if not np.array_equal(ids, pool.ids):  # the pool moved between the two looks
         known = dict(zip(ids.tolist(), places, strict=True))
         nowhere = np.zeros(2, dtype=np.float32)
         places = np.array([known.get(item, nowhere) for item in pool.ids.tolist()]).reshape(-1, 2)

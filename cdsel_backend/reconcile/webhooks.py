@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cdsel_backend.labelstudio.errors import LabelStudioError, RightMissing
+from cdsel_backend.labelstudio.errors import FORBIDDEN, LabelStudioError, RightMissing
 from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.sentences.problems import webhook_refused
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
 
-FORBIDDEN = 403
 ORIGIN = "webhooks"
 
 

@@ -9,6 +9,8 @@ from flask import request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.routing import IntegerConverter, Map
 
+from cdsel_backend.store.numbers import MAX_NUMBER, is_number
+
 MEBIBYTE = 1024 * 1024
 MAX_BODY_BYTES = 64 * MEBIBYTE
 """Of any request: what the tasks of one /predict may come to. The web server reads no more."""
@@ -19,7 +21,6 @@ BODY_BYTES = {
 }
 OTHER_BODY_BYTES = MEBIBYTE
 MAX_DEPTH = 64  # of brackets within brackets
-MAX_ID = 2**31 - 1  # as Label Studio numbers projects, tasks and annotations, and every database can hold
 MAX_TEXT = 100  # characters of an action
 
 
@@ -35,8 +36,8 @@ class BoundedNumber(IntegerConverter):
         Raises:
             BadRequest: it is larger than an id can be.
         """
-        if len(value) > len(str(MAX_ID)) or not value.isascii() or int(value) > MAX_ID:
-            raise BadRequest(f"the address holds a number above {MAX_ID}, which no project or image has")
+        if len(value) > len(str(MAX_NUMBER)) or not value.isascii() or int(value) > MAX_NUMBER:
+            raise BadRequest(f"the address holds a number above {MAX_NUMBER}, which no project or image has")
         return int(value)
 
 
@@ -72,11 +73,6 @@ def read_body(*, deep: bool = False) -> dict[str, Any]:
     return body
 
 
-def is_id(value: object) -> bool:
-    """Whether a value is a number as Label Studio gives ids; true and 1.0 are none."""
-    return type(value) is int and 0 < value <= MAX_ID
-
-
 def is_plain(text: object, *, longest: int) -> bool:
     """Whether a value is a text of some length that any database can hold and any page can show."""
     return isinstance(text, str) and 0 < len(text) <= longest and text.isprintable()
@@ -84,14 +80,14 @@ def is_plain(text: object, *, longest: int) -> bool:
 
 def project_number(value: object) -> int | None:
     """`12` of `"12.1700000000"` (project and the time it was made), `"12"` or 12; None for all else."""
-    if type(value) is int:
-        return value if is_id(value) else None
+    if is_number(value):
+        return value
     if not isinstance(value, str) or len(value) > 40 or not value.isascii():
         return None
     head, dot, made_at = value.partition(".")
     if not head.isdigit() or (dot and not made_at.isdigit()) or str(int(head)) != head:
         return None
-    return int(head) if is_id(int(head)) else None
+    return int(head) if is_number(int(head)) else None
 
 
 def _no_number(name: str) -> NoReturn:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cdsel_backend.server.bounds import MAX_TEXT, is_id, is_plain
+from cdsel_backend.server.bounds import MAX_TEXT, is_plain
+from cdsel_backend.store.numbers import is_number
 
 KEPT_IDS = 1000  # of tasks and of annotations: nobody reads more of them in a log
 
@@ -53,7 +54,7 @@ def read_event(payload: object) -> Event:
     annotations = _mappings(payload, "annotation") + _mappings(payload, "annotations")
     tasks = _ids(_mappings(payload, "task") + _mappings(payload, "tasks"))
     if not tasks:
-        tasks = tuple(annotation["task"] for annotation in annotations if is_id(annotation.get("task")))
+        tasks = tuple(annotation["task"] for annotation in annotations if is_number(annotation.get("task")))
     project = _ids(_mappings(payload, "project"))
     return Event(payload["action"], project[0] if project else None, tasks, _ids(annotations))
 
@@ -65,4 +66,4 @@ def _mappings(payload: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 
 def _ids(values: list[Mapping[str, Any]]) -> tuple[int, ...]:
-    return tuple(value["id"] for value in values if is_id(value.get("id")))
+    return tuple(value["id"] for value in values if is_number(value.get("id")))

@@ -13,11 +13,11 @@ from cdsel_backend.labelstudio.marks import named_items, read_mark
 from cdsel_backend.labelstudio.queue import shown_prediction
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.serving import Predictions
-from cdsel_backend.server.bounds import is_id
 from cdsel_backend.server.health import Health
 from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.numbers import is_number
 from cdsel_backend.store.pool_tasks import is_another
 from cdsel_backend.store.records import Json, Project
 from cdsel_backend.training import ModelFormatError
@@ -56,7 +56,7 @@ class Service:
         one whose number was another task's until now: Label Studio on SQLite gives that of a deleted task to the next.
         """
         state = State(self.store, project.id)
-        numbers = [task["id"] if is_id(task.get("id")) else 0 for task in tasks]
+        numbers = [task["id"] if is_number(task.get("id")) else 0 for task in tasks]
         items = self._items(state, source, tasks)
         try:
             found = self.serving.of_items(state, set(items.values()))
@@ -80,7 +80,7 @@ class Service:
 
     def _items(self, state: State, source: int, tasks: Sequence[Mapping[str, Any]]) -> dict[int, int]:
         """Task of `source` -> the item that it shows."""
-        asked = {task["id"]: task for task in tasks if is_id(task.get("id"))}
+        asked = {task["id"]: task for task in tasks if is_number(task.get("id"))}
         space = space_of(state)
         if source == state.project.pool_project and not state.queue_is_pool:
             listed = self.store.items_by_task(state.project.id, set(asked))

@@ -13,13 +13,12 @@ from sqlalchemy.exc import IntegrityError
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import lock_project, reading, writing
 from cdsel_backend.store.journal import wake_worker
+from cdsel_backend.store.numbers import is_number
 from cdsel_backend.store.problems import Problems, note_times
 from cdsel_backend.store.records import Project
 from cdsel_backend.store.rows import columns
 
 REMOVED = "removed"  # before the address of the Label Studio of a project that was taken from the dashboard
-
-MAX_ID = 2**31 - 1  # of a number that every database can hold, and Label Studio gives
 
 
 def _count(table: Table, column: str | None = None) -> ScalarSelect[int]:
@@ -121,7 +120,7 @@ class Projects(Problems):
 
         Books may know several Label Studios. Those removed from the dashboard are left out.
         """
-        if not 0 < source <= MAX_ID:
+        if not is_number(source):
             return []
         table, own = schema.projects.c, schema.annotators.c
         personal = select(own.project).where(own.queue_project == source)

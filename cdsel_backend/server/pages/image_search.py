@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.project.pool_predictions import PoolPredictions, read_predictions
-from cdsel_backend.server.bounds import MAX_ID
 from cdsel_backend.server.facets import VARIABLE, Facet, facets
 from cdsel_backend.server.image_filter import BadFilter, ImageFilter
 from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pool_table import PoolTable
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
+from cdsel_backend.store.numbers import MAX_NUMBER
 
 
 def predicted_of(state: State) -> PoolPredictions | None:
@@ -121,7 +121,7 @@ def _others(table: PoolTable) -> PoolTable:
 def _searched(state: State, text: str) -> NDArray[np.int64]:
     """Items whose fields hold a text, and those whose task has it as its number, in the pool or in a queue."""
     items = state.store.items_with_text(state.project.id, text)
-    if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and int(text) <= MAX_ID:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_NUMBER)) and int(text) <= MAX_NUMBER:
         items += [item.id for item in state.store.items_by_task(state.project.id, [int(text)]).values()]
         tasks = state.in_queues
         items += tasks.item[tasks.live & (tasks.task == int(text))].tolist()
