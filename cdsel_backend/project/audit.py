@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cdsel_backend.settings import Resolved, environment_layer, resolve
+from cdsel_backend.settings import resolve_project
 from cdsel_backend.store.records import Json
 
 Sources = Mapping[str, Mapping[str, Any]]
 
 
-def resolved(layers: Sources) -> Resolved:
-    """The settings in force where a project's sources say `layers`, and the environment what it says."""
-    return resolve({"environment": environment_layer()[0], **layers})
-
-
 def audit_rows(before: Sources, after: Sources, names: Iterable[str], *, who: str) -> list[Json]:
     """The audit's rows of a change of some settings: the value in force and its source, before and after."""
-    old, new = resolved(before), resolved(after)
+    old, new = resolve_project(before), resolve_project(after)
     olds, news = (layers.settings.model_dump(mode="json") for layers in (old, new))
     return [
         {
@@ -35,5 +30,5 @@ def audit_rows(before: Sources, after: Sources, names: Iterable[str], *, who: st
 
 def moved(before: Sources, after: Sources) -> list[str]:
     """The settings whose value in force a change moves."""
-    olds, news = (resolved(layers).settings.model_dump(mode="json") for layers in (before, after))
+    olds, news = (resolve_project(layers).settings.model_dump(mode="json") for layers in (before, after))
     return [name for name in olds if olds[name] != news[name]]

@@ -2,7 +2,7 @@
 
 Project settings come in layers, each over the one before: defaults < environment < labeling-config attributes
 < extra parameters in Settings > Model < the dashboard. A bad value never replaces a good one: `accept` keeps what
-the layer said before and returns the fault as a sentence.
+the layer said before and returns why the other is refused, as a `Refusal`.
 """
 
 from cdsel_backend.settings.layers import (
@@ -14,6 +14,7 @@ from cdsel_backend.settings.layers import (
     environment_layer,
     parse_layer,
     resolve,
+    resolve_project,
 )
 from cdsel_backend.settings.project import ProjectSettings, environment_variable, names_in
 from cdsel_backend.settings.server import (
@@ -43,6 +44,7 @@ __all__ = [
     "parse_layer",
     "read_server_settings",
     "resolve",
+    "resolve_project",
     "unread_variables",
     "weights_refusal",
     "where_to_put_token",

@@ -179,6 +179,11 @@ def resolve(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
     return Resolved(ProjectSettings.model_validate(values), sources, tuple(refused), below)
 
 
+def resolve_project(layers: Mapping[str, Mapping[str, Any]]) -> Resolved:
+    """Resolve a project's own layers over what the environment says."""
+    return resolve({"environment": environment_layer()[0], **layers})
+
+
 def environment_layer(environ: Mapping[str, str] = os.environ) -> tuple[dict[str, Any], list[Refusal]]:
     """The project settings that the environment names, as `CDSEL_BUDGET=200`, and which of them are refused."""
     named = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cached_property
 
-from cdsel_backend.settings import ProjectSettings, Resolved, environment_layer, resolve
+from cdsel_backend.settings import ProjectSettings, Resolved, resolve_project
 from cdsel_backend.store.arrays import Answers, TaskArrays
 from cdsel_backend.store.problems import DISCONNECTED, Problem
 from cdsel_backend.store.records import (
@@ -35,7 +35,7 @@ class Snapshot:
     def __init__(self, store: Store, project: int) -> None:
         self._store = store
         self.project: Project = store.project(project)
-        self.resolved: Resolved = resolve({"environment": environment_layer()[0], **self.project.layers})
+        self.resolved: Resolved = resolve_project(self.project.layers)
 
     @property
     def store(self) -> Store:

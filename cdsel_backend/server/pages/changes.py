@@ -12,11 +12,11 @@ from typing import Any
 from flask import Response, flash, redirect, request, url_for
 from werkzeug.exceptions import BadRequest
 
-from cdsel_backend.project.audit import audit_rows, resolved
+from cdsel_backend.project.audit import audit_rows
 from cdsel_backend.project.sentences.models import few_labels
 from cdsel_backend.project.sentences.settings import source_name, value_text
 from cdsel_backend.server.pages.blueprint import find, pages, read_state, who
-from cdsel_backend.settings import LAYERS
+from cdsel_backend.settings import LAYERS, resolve_project
 from cdsel_backend.store import State
 from cdsel_backend.store.activity import Request
 from cdsel_backend.store.problems import DISCONNECTED, POOL_GONE
@@ -48,7 +48,10 @@ def undo_budget(pool_project: int) -> Response:
         flash("The budget was changed meanwhile: nothing is undone.")
         return back_to_page(pool_project)
     others = {name: layer for name, layer in state.project.layers.items() if name != LAYER}
-    if last.old_source != LAYER and resolved(others).settings.model_dump(mode="json")[last.name] == last.old:
+    if (
+        last.old_source != LAYER
+        and resolve_project(others).settings.model_dump(mode="json")[last.name] == last.old
+    ):
         change(state, drop=[last.name])
     else:  # Label Studio may say something else by now than before
         change(state, put={last.name: last.old})
@@ -119,7 +122,7 @@ def change(state: State, *, put: Mapping[str, Any] | None = None, drop: Collecti
 
 def value_in_force(layers: Mapping[str, Any], name: str) -> tuple[Any, str]:
     """A setting's value by these layers, and the name of where it comes from."""
-    found = resolved(layers)
+    found = resolve_project(layers)
     return found.settings.model_dump(mode="json")[name], source_name(found.sources[name])
 
 
