@@ -39,14 +39,13 @@ class Backends(Connection):
         title: str,
         extra_params: str = "",
         basic_auth: tuple[str, str] | None = None,
-        webhook_headers: Mapping[str, str] | None = None,
     ) -> int:
         """Connect an ML backend as Settings > Model does, or bring its settings up to date; returns its id.
 
-        The webhook is made first: Label Studio would otherwise make one itself, without the headers
-        that a backend behind basic auth asks for, and skips its own where one of this address exists.
-        Label Studio calls the backend's /health and /setup meanwhile. It also names the backend in the
-        project's `model_version`, unless one is set: that is what makes it ask for live predictions.
+        The webhook is made first: Label Studio makes one itself where there is none of this address, and the backend
+        may make its own at the same moment. Label Studio calls the backend's /health and /setup meanwhile. It also
+        names the backend in the project's `model_version`, unless one is set: that is what makes it ask for live
+        predictions.
 
         Args:
             project_id: the project.
@@ -54,10 +53,9 @@ class Backends(Connection):
             title: shown in Settings > Model.
             extra_params: JSON text, as the page's text box holds; a mapping would be lost on the next save.
             basic_auth: user and password that Label Studio shall send.
-            webhook_headers: headers of its webhook.
         """
         url = url.rstrip("/")
-        self.ensure_webhook(project_id, f"{url}/webhook", webhook_headers or {})
+        self.ensure_webhook(project_id, f"{url}/webhook", {})
         body: dict[str, object] = {
             "project": project_id,
             "url": url,

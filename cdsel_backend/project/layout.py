@@ -62,7 +62,7 @@ def read_layout(server: ServerSettings, state: State) -> Layout | None:
 
 
 def _path(server: ServerSettings, state: State) -> Path:
-    return server.data_dir / "layouts" / f"{state.project.id}.npz"
+    return server.layouts_folder / f"{state.project.id}.npz"
 
 
 def _places(store: Store, project: int, backbone: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -174,4 +174,4 @@ def group_key(item: Item, name: str | None) -> str:
 
 
 def _path(server: ServerSettings, state: State) -> Path:
-    return server.data_dir / "layouts" / f"{state.project.id}.metadata.npz"
+    return server.layouts_folder / f"{state.project.id}.metadata.npz"

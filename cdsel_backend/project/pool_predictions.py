@@ -101,4 +101,4 @@ def _model_key(state: State) -> str:
 
 
 def _path(server: ServerSettings, state: State) -> Path:
-    return server.data_dir / "layouts" / f"{state.project.id}.predicted.npz"
+    return server.layouts_folder / f"{state.project.id}.predicted.npz"

@@ -235,6 +235,11 @@ line, and then a count."""
         return self.data_dir / "compiled"
 
     @property
+    def layouts_folder(self) -> Path:
+        """Where what the pages show of whole pools is kept ready, by project; it may be deleted at any time."""
+        return self.data_dir / "layouts"
+
+    @property
     def database_url(self) -> str:
         """The SQLAlchemy URL in force."""
         return self.database or f"sqlite:///{self.data_dir / DATABASE_FILE}"

@@ -18,6 +18,7 @@ from cdsel_backend.training.splits import grouped_folds
 
 MOST = 3000  # items that are looked at
 _FOLDS = 5
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,26 @@ class Rating:
     encodes: Mapping[str, float | None]
 
 
-def rate(data: Dataset, seed: int = 0) -> Rating:
+def rate(data: Dataset) -> Rating:
     """Rate the vectors of labelled items, at most `MOST` of them, with all images of their groups."""
-    part = data.take(_whole_groups(data.groups, np.random.default_rng(seed)))
-    rng = np.random.default_rng(seed)
+    part = data.take(_whole_groups(data.groups, np.random.default_rng(_SEED)))
+    rng = np.random.default_rng(_SEED)
     probe = fit_probe(part.vectors, part.groups, rng, np.ones(len(part), dtype=bool))
     encodes: dict[str, float | None] = {}
     for column in part.columns:
         given = None if probe is None else probe.given_label(column.codes, part.labels, rng)
         encodes[column.name] = None if given is None else given.auroc
-    return Rating(part.vectors.shape[1], len(part), _ranks(part, seed), encodes)
+    return Rating(part.vectors.shape[1], len(part), _ranks(part), encodes)
 
 
-def _ranks(data: Dataset, seed: int) -> float | None:
-    fold = grouped_folds(data.labels, data.groups, _FOLDS, np.random.default_rng(seed))
+def _ranks(data: Dataset) -> float | None:
+    fold = grouped_folds(data.labels, data.groups, _FOLDS, np.random.default_rng(_SEED))
     pool = Pool(data.vectors, data.columns)
     labels = TrainingLabels(data.labels, data.classes, groups=data.groups)
     said = np.full((len(data), len(data.classes)), np.nan)
     for out in range(_FOLDS):
         try:
-            head = train_head(pool, replace(labels, trainable=fold != out), TrainingOptions(seed=seed))
+            head = train_head(pool, replace(labels, trainable=fold != out), TrainingOptions(seed=_SEED))
         except NotEnoughLabels:
             continue
         tested = np.flatnonzero(fold == out)
