@@ -9,8 +9,7 @@ it stays.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from math import nan
 
 from cdsel_backend.labelstudio.adopting import adopt_in_place, adopt_tasks
@@ -23,20 +22,23 @@ from cdsel_backend.labelstudio.queue_projects import order_problem
 from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.labelstudio.tasks import unreadable_message
 from cdsel_backend.labelstudio.times import seconds_of
-from cdsel_backend.phrases import form, number_of, numbered
+from cdsel_backend.phrases import form, number_of
 from cdsel_backend.project.identity import known_project
-from cdsel_backend.reconcile.answers import TASKS_SHOWN, label_rows
+from cdsel_backend.reconcile.answers import label_rows
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.edits import note_edits
-from cdsel_backend.reconcile.notices import say
+from cdsel_backend.reconcile.notices import WITHDRAWN, say
 from cdsel_backend.reconcile.queue_listing import tasks_of_queue
+from cdsel_backend.reconcile.strangers import Strangers
+from cdsel_backend.reconcile.taking_out import is_begun
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json, QueueTask
 
-WITHDRAWN, RETURNED, ADOPTED = "TASKS_WITHDRAWN", "TASKS_RETURNED", "TASKS_TAKEN_BACK"  # actions of events
-UNREADABLE_IN_QUEUE = "unreadable queue tasks"  # the origin of a problem
+RETURNED, ADOPTED = "TASKS_RETURNED", "TASKS_TAKEN_BACK"  # actions of events, as the next two
 CONFIG_KEPT, LABELS_KEPT = "CONFIG_KEPT", "LABELS_KEPT"
+UNREADABLE_IN_QUEUE = "unreadable queue tasks"
+ORIGINS = ("foreign", "edited tasks", UNREADABLE_IN_QUEUE, "order", "queue config")  # of problems of queues
 RESTORED_SECONDS = 60.0
 """By which an annotation is newer than its task where Label Studio's database is older than the annotation: it notes on
 a task when an annotation of it is made, changed or deleted."""
@@ -47,46 +49,46 @@ MOST_LOOKS = 500
 def sync_queues(context: Context, state: State, queues: Sequence[int], now: float) -> None:
     """Take what was pushed, deleted and answered in these queues, and keep their labeling config that of the pool, or
     as somebody changed it."""
-    project = state.project
+    project, wrong = state.project, _Wrong()
     names = {queue: name for name, queue in state.queues.items()}
-    disordered: list[str | None] = []
-    changed: list[str | None] = []
-    strange: list[str] = []
-    edited: list[str] = []
-    failing: list[str] = []
-    foreign_tasks: list[NamedTask] = []
-    failing_tasks: list[NamedTask] = []
-    edited_tasks: list[NamedTask] = []
     for queue in queues:
         space = space_of(state)
         if queue != project.pool_project:
             there = known_project(context.store, context.studio, queue)
             kept = keep_config(context, state, there, project.label_config)
             space = kept.space
-            disordered.append(order_problem(queue, kept.found))
-            changed.append(kept.problem)
+            wrong.add("order", [order_problem(queue, kept.found)])
+            wrong.add("queue config", [kept.problem])
         expected = sum(row.annotator == names[queue] for row in state.tasks)
         tasks, unreadable = tasks_of_queue(context.queue_listings, context.studio, queue, expected)
         if unreadable:
-            failing.append(unreadable_message(queue, unreadable))
-            failing_tasks += [NamedTask(queue, task) for task in sorted(unreadable)]
+            named = [NamedTask(queue, task) for task in sorted(unreadable)]
+            wrong.add(UNREADABLE_IN_QUEUE, [unreadable_message(queue, unreadable)], named)
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)
-        sentences, found = note_edits(context, state, names[queue], tasks)
-        edited += sentences
-        edited_tasks += found
-        foreign = take_answers(context, state, queue, tasks, space, unreadable)
+        wrong.add("edited tasks", *note_edits(context, state, names[queue], tasks))
+        strangers = take_answers(context, state, queue, tasks, space, unreadable)
         if state.queue_is_pool and not context.store.sources(project.id, removed=True):
             continue  # whose images they are is known once their source is named again
-        strange += foreign.messages(queue, outside=state.queue_is_pool)
-        foreign_tasks += [NamedTask(queue, task) for task in foreign.all]
+        messages = strangers.messages(queue, outside=state.queue_is_pool)
+        wrong.add("foreign", messages, [NamedTask(queue, task) for task in strangers.all])
     if set(queues) == set(state.queues.values()):
-        context.store.note_problems(project.id, "foreign", strange, foreign_tasks)
-        context.store.note_problems(project.id, "edited tasks", edited, edited_tasks)
-        context.store.note_problems(project.id, UNREADABLE_IN_QUEUE, failing, failing_tasks)
-        context.store.note_problems(project.id, "order", [message for message in disordered if message])
-        context.store.note_problems(project.id, "queue config", [problem for problem in changed if problem])
+        for origin in ORIGINS:
+            context.store.note_problems(project.id, origin, wrong.sentences[origin], wrong.tasks[origin])
         context.store.update_project(project.id, queue_synced_at=now)
+
+
+class _Wrong:
+    """What is wrong with queues, by the origin of the problem: sentences, and the tasks that these are about."""
+
+    def __init__(self) -> None:
+        self.sentences: dict[str, list[str]] = {origin: [] for origin in ORIGINS}
+        self.tasks: dict[str, list[NamedTask]] = {origin: [] for origin in ORIGINS}
+
+    def add(self, origin: str, sentences: Iterable[str | None], tasks: Iterable[NamedTask] = ()) -> None:
+        """Add what was found in one queue; None is no sentence."""
+        self.sentences[origin] += filter(None, sentences)
+        self.tasks[origin] += tasks
 
 
 def keep_config(context: Context, state: State, found: Json, label_config: str, *, former: str = "") -> Kept:
@@ -222,8 +224,8 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
             continue  # nobody can see whether somebody is at it; the next look names it
         if task is not None and not is_row_of(row, task, items_by_id[row.item], space):
             task = None  # another has its number
-        if task is not None and (task.get("annotations") or task.get("drafts")):
-            continue  # somebody is at it
+        if is_begun(task):
+            continue
         if task is not None:
             context.studio.delete_task(row.queue_task or 0)
         deleted.append(row)
@@ -236,53 +238,6 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
             f"{_tasks(len(deleted), 'was')} taken out of the queue, because {why}; the budget lets others in"
         )
         say(context, pool, WITHDRAWN, [row.queue_task or 0 for row in deleted], message)
-
-
-@dataclass(frozen=True)
-class Strangers:
-    """Tasks of a queue that this backend did not put there."""
-
-    labelled: Sequence[int] = ()
-    """Tasks of images of which nothing is known, with an annotation."""
-    unlabelled: Sequence[int] = ()
-    """The same, without one."""
-    doubles: Sequence[int] = ()
-    """Tasks of images that have a task of ours in the queue, or had one."""
-
-    @property
-    def all(self) -> Sequence[int]:
-        """All of them."""
-        return [*self.labelled, *self.unlabelled, *self.doubles]
-
-    def messages(self, queue: int, *, outside: bool) -> list[str]:
-        """What becomes of them, and the fix, as sentences; `outside`: whether the pool lies outside Label Studio."""
-        messages = []
-        instead = (
-            "add such images by `cdsel pool add`" if outside else "import such images into the pool instead"
-        )
-        if count := len(self.labelled):
-            messages.append(
-                f"{number_of(count, 'labelled task')} of the queue (project {queue}) {form(count, 'was', 'were')} not "
-                f"put there by this backend ({numbered('task', self.labelled, TASKS_SHOWN)}): "
-                f"{form(count, 'its label is', 'their labels are')} not learned; {instead}"
-            )
-        if count := len(self.unlabelled):
-            it = form(count, "it", "them")
-            messages.append(
-                f"{number_of(count, 'task')} of the queue (project {queue}) {form(count, 'was', 'were')} not put there "
-                f"by this backend ({numbered('task', self.unlabelled, TASKS_SHOWN)}): annotators get {it}, beyond the "
-                f"budget, and what they label there is not learned; delete {it} there, and {instead}"
-            )
-        if count := len(self.doubles):
-            messages.append(
-                f"{number_of(count, 'task')} of the queue (project {queue}) "
-                f"{form(count, 'shows an image that has', 'show images that have')} another task there, and "
-                f"{form(count, 'was', 'were')} not put there by this backend "
-                f"({numbered('task', self.doubles, TASKS_SHOWN)}), as where an export of the queue was imported into "
-                f"it: annotators label {form(count, 'this image', 'these images')} twice; delete "
-                f"{form(count, 'it', 'them')} there"
-            )
-        return messages
 
 
 def take_answers(

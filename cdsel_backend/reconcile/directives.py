@@ -7,10 +7,8 @@ from numpy.typing import NDArray
 
 from cdsel_backend.phrases import form, number_of
 from cdsel_backend.project.embedded import EmbeddedPool
-from cdsel_backend.reconcile.books import WITHDRAWN
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.notices import say
-from cdsel_backend.reconcile.taking_out import take_out
+from cdsel_backend.reconcile.taking_out import say_taken_out, take_out
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Directive
 
@@ -32,8 +30,7 @@ def withdraw_excluded(context: Context, state: State) -> bool:
             f"{number_of(count, 'image was', 'images were')} taken out of the queue, because an administrator "
             f"excluded {form(count, 'it; the budget lets another in', 'them; the budget lets others in')}"
         )
-        queue = state.queues.get(out[0].annotator, state.project.pool_project)
-        say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], message)
+        say_taken_out(context, state, out, message)
     return bool(out)
 
 

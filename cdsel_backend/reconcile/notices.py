@@ -8,6 +8,7 @@ from collections.abc import Collection
 from cdsel_backend.reconcile.context import Context
 
 MOST_TASKS = 500  # that an event names
+WITHDRAWN = "TASKS_WITHDRAWN"  # the action of an event
 
 log = logging.getLogger(__name__)
 

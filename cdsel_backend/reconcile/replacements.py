@@ -15,10 +15,8 @@ from collections.abc import Mapping, Sequence
 from cdsel_backend.labelstudio.times import seconds_of
 from cdsel_backend.phrases import form, listed, number_of
 from cdsel_backend.project.content_history import forget, former_contents, note_moved
-from cdsel_backend.reconcile.books import WITHDRAWN
 from cdsel_backend.reconcile.context import Context
-from cdsel_backend.reconcile.notices import say
-from cdsel_backend.reconcile.taking_out import is_in_place, take_out
+from cdsel_backend.reconcile.taking_out import is_in_place, say_taken_out, take_out
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Item
@@ -65,8 +63,7 @@ def withdraw_replaced(context: Context, state: State) -> bool:
         f"{form(count, 'picture')}: the pool holds {form(count, 'another', 'others')} by now, and "
         "the queue gets what is worth labelling of these or of others"
     )
-    queue = state.queues.get(out[0].annotator, state.project.pool_project)
-    say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], message)
+    say_taken_out(context, state, out, message)
     return True
 
 

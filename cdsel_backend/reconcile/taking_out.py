@@ -10,6 +10,7 @@ from cdsel_backend.labelstudio.errors import UnreadableTask
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of
 from cdsel_backend.reconcile.context import Context
+from cdsel_backend.reconcile.notices import WITHDRAWN, say
 from cdsel_backend.store import State
 from cdsel_backend.store.records import Item, Json, QueueTask
 
@@ -35,7 +36,7 @@ def take_out(
     for item in sorted(items):
         rows = [row for row in state.tasks if row.item == item]
         try:
-            if any(_begun(task_of(context.studio, state, items[item], row)) for row in rows):
+            if any(is_begun(task_of(context.studio, state, items[item], row)) for row in rows):
                 continue
         except UnreadableTask:
             continue  # nobody can see whether somebody is at it; the look at the queue names it
@@ -45,8 +46,8 @@ def take_out(
         left = False
         for row in rows:
             task = task_of(context.studio, state, items[item], row)
-            left |= _begun(task)
-            if task is not None and not _begun(task):
+            left |= is_begun(task)
+            if task is not None and not is_begun(task):
                 _delete(context.studio, state, items[item], task)
         if left:
             continue  # the next look finds it there, in the books or by its mark
@@ -56,8 +57,14 @@ def take_out(
     return out
 
 
-def _begun(task: Json | None) -> bool:
-    """Whether somebody is at a task, or was."""
+def say_taken_out(context: Context, state: State, out: Sequence[QueueTask], message: str) -> None:
+    """Keep, for the log and the activity page, why the tasks that `take_out` returned left their queues."""
+    queue = state.queues.get(out[0].annotator, state.project.pool_project)
+    say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], message)
+
+
+def is_begun(task: Json | None) -> bool:
+    """Whether somebody has labelled a task, or begun to; None is a task that is gone."""
     return task is not None and bool(task.get("annotations") or task.get("drafts"))
 
 
