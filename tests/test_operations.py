@@ -70,6 +70,18 @@ def test_a_worker_that_died_or_hangs_is_seen(store, tmp_path, seconds, words):
     assert (client.get("/health").status_code == 200) == ("alive" in words)
 
 
+def test_a_clock_that_was_set_back_hides_neither_a_dead_worker_nor_one_that_hangs(store):
+    for holder in ("dead", "hangs"):
+        store.beat(holder, moved=True)
+    age(store, "dead", alive_at=-86_400)
+    age(store, "hangs", alive_at=-86_400, moved_at=-86_400)
+    store.beat("hangs", moved=False)
+    age(store, "hangs", moved_at=STUCK_SECONDS + 1)
+    (pulse,) = store.pulses()
+    assert pulse.holder == "hangs"
+    assert pulse.stuck
+
+
 def test_what_is_amiss_is_for_whoever_has_the_login(store, tmp_path):
     store.beat("host:1:a", moved=True)
     age(store, "host:1:a", alive_at=DEAD_SECONDS + 1)

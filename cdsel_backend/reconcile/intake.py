@@ -29,7 +29,7 @@ from cdsel_backend.reconcile import connection, webhooks
 from cdsel_backend.reconcile.accounts import name_annotators
 from cdsel_backend.reconcile.answers import label_rows, other_answers_problem
 from cdsel_backend.reconcile.books import keep_config, sync_queues, take_back_in_place, withdraw_left
-from cdsel_backend.reconcile.clock import is_over
+from cdsel_backend.reconcile.clock import is_over, was_set_back
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.listing import bring_in
 from cdsel_backend.reconcile.queues import find_queues, look_up, rename_queues, settle_lost
@@ -54,6 +54,8 @@ def sync(context: Context, state: State) -> bool:
     if not due.pool and not due.queues:
         context.store.handle_events([event.id for event in events if event.action == UPDATED], {})
         return False
+    if was_set_back(max(project.pool_synced_at, project.queue_synced_at), now):
+        context.store.read_again(project.id, now)
     before = _known(state) if due.by_event else None
     state = _look(context, state, due, now)
     problem = other_answers_problem(state, space_of(state)) if state.project.label_config else []

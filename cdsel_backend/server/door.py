@@ -48,6 +48,7 @@ class Door:
         self._server = server
         self._listens_at = listens_at
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._asked_at = 0.0
 
     @classmethod
     def current(cls) -> Door:
@@ -89,10 +90,12 @@ class Door:
         """
         kind = "pages" if (request.endpoint or "").startswith("pages.") else "protocol"
         key = (kind, _neighbourhood(request.remote_addr))
+        before, now = self._asked_at, time.time()
+        self._asked_at = now
+        if now < before:  # the clock was set back: what was counted would count until it is that late again
+            self._limiter.storage.reset()
         if not self._limiter.test(WRONG_PASSWORDS, *key):
-            seconds = max(
-                1, round(self._limiter.get_window_stats(WRONG_PASSWORDS, *key).reset_time - time.time())
-            )
+            seconds = max(1, round(self._limiter.get_window_stats(WRONG_PASSWORDS, *key).reset_time - now))
             raise TooManyRequests(
                 f"too many wrong passwords came from this address: try again in {number_of(seconds, 'second')}",
                 retry_after=seconds,

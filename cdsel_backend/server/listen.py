@@ -40,8 +40,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def received(self, data: bytes) -> bool:
         """Take what arrived."""
         taken: bool = super().received(data)
-        self.began = None if self.request is None else self.began or time.time()
-        if self.began is not None and time.time() - self.began > ARRIVAL_SECONDS:
+        self.began = None if self.request is None else self.began or time.monotonic()
+        if self.began is not None and time.monotonic() - self.began > ARRIVAL_SECONDS:
             self.will_close = True
         return taken
 

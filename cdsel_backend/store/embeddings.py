@@ -74,6 +74,13 @@ class Embeddings(Database):
         query = columns(DueItem, items).where(*due).order_by(items.c.due_at, items.c.id).limit(limit)
         return self._records(DueItem, query)
 
+    def read_again(self, project: int, now: float) -> None:
+        """Have the images that wait for another try read at the next look."""
+        items = schema.items
+        self._execute(
+            update(items).where(items.c.project == project, items.c.due_at > now).values(due_at=now)
+        )
+
     def with_vector(self, project: int, backbone: str, ids: Collection[int]) -> set[int]:
         """Those of some items that are in the pool and have a vector of this backbone."""
         return set(self.positions(project, backbone, ids)[0].tolist())

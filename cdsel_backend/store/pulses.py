@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import case, delete, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
@@ -42,14 +42,20 @@ class Pulses(Database):
     """Who works."""
 
     def beat(self, holder: str, *, moved: bool) -> None:
-        """Note that a worker lives, and whether it has begun or ended a step; those long dead are forgotten."""
+        """Note that a worker lives, and whether it has begun or ended a step; those long dead are forgotten.
+
+        So are those that the clock was set back behind, as nobody could see that they died; who lives is back at its
+        next beat.
+        """
         table = schema.workers
         with writing(self.engine) as connection:
             now = now_of(connection)
-            times = {"alive_at": now} | ({"moved_at": now} if moved else {})
+            step = table.c.moved_at
+            times = {"alive_at": now, "moved_at": now if moved else case((step > now, now), else_=step)}
             if not connection.execute(update(table).where(table.c.holder == holder).values(**times)).rowcount:
                 connection.execute(insert(table).values(holder=holder, alive_at=now, moved_at=now))
-            connection.execute(delete(table).where(table.c.alive_at < now - FORGOTTEN_SECONDS))
+            lately = table.c.alive_at.between(now - FORGOTTEN_SECONDS, now + FORGOTTEN_SECONDS)
+            connection.execute(delete(table).where(~lately))
 
     def end_pulse(self, holder: str) -> None:
         """Forget a worker that ends as it should."""

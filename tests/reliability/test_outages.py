@@ -227,6 +227,8 @@ def test_a_clock_that_was_set_back_holds_nothing_up(project, tmp_path):
     with working(studio, tmp_path):
         eventually(lambda: pushed(store, number) == BUDGET, "no round")
     store.update_project(number, pool_synced_at=ahead, queue_synced_at=ahead)
+    left_out = next(row.id for row in store.items(number) if row.id not in State(store, number).pushed)
+    store.note_unusable([(left_out, "its host was away", ahead + 600)])
     assert store.take_lease(f"project:{number}", "one who died in the future")
     with store.engine.begin() as done:
         done.exec_driver_sql(f"UPDATE leases SET expires_at = {ahead}")
@@ -234,4 +236,5 @@ def test_a_clock_that_was_set_back_holds_nothing_up(project, tmp_path):
     with working(studio, tmp_path):
         studio.submit(studio.next(queue)["id"], [], skip=True)
         eventually(lambda: State(store, number).skipped, "the answer is not taken in", seconds=60)
+        eventually(lambda: not store.items_by_id([left_out])[left_out].problem, "the image waits for a day")
     assert State(store, number).project.queue_synced_at < ahead

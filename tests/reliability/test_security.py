@@ -15,13 +15,16 @@ import httpx
 import pytest
 from backend import Backend, eventually
 from conftest import LABEL_CONFIG
+from flask import Flask
 from PIL import Image
 from serving import running
+from werkzeug.exceptions import TooManyRequests
 
 from cdsel_backend.demo.process import local_environment
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.images import ImageReader, ImageUnavailable
 from cdsel_backend.labelstudio.labels import parse_label_space
+from cdsel_backend.server.door import Door
 from cdsel_backend.server.machine_checkup import check_login
 from cdsel_backend.settings import ServerSettings, accept
 
@@ -159,6 +162,19 @@ def test_a_start_that_would_be_open_is_refused(tmp_path, given, options, words):
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert words in done.stderr
+
+
+def test_a_clock_that_was_set_back_locks_nobody_out(tmp_path, monkeypatch):
+    user, password = LOGIN
+    door = Door(ServerSettings(data_dir=tmp_path, basic_auth_user=user, basic_auth_pass=password))
+    with Flask("door").test_request_context("/"):
+        for _ in range(10):
+            assert not door.is_right(user, "wrong")
+        with pytest.raises(TooManyRequests):
+            door.is_right(user, password)
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() - 86_400)
+        assert door.is_right(user, password)
 
 
 @pytest.mark.parametrize(
