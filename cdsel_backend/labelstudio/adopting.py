@@ -91,13 +91,15 @@ def adopt_in_place(state: State, predictions: Iterable[Json]) -> int:
         predictions: those of the pool project: `task`, `score` and `model_version` each.
     """
     shown: dict[int, tuple[int, float]] = {}
-    for one in predictions:
-        match = _ROUND.fullmatch(str(one.get("model_version") or ""))
+    for prediction in predictions:
+        match = _ROUND.fullmatch(str(prediction.get("model_version") or ""))
         if match and int(match[1]) <= state.item_count:
-            place = int(match[1]), float(one.get("score") or 0.0)
-            shown[int(one["task"])] = min(place, shown.get(int(one["task"]), place))
+            position = int(match[1]), float(prediction.get("score") or 0.0)
+            shown[int(prediction["task"])] = min(position, shown.get(int(prediction["task"]), position))
     items = state.store.items_by_task(state.project.id, shown)
-    order = sorted((place, task) for task, place in shown.items() if task in items and not items[task].gone)
+    order = sorted(
+        (position, task) for task, position in shown.items() if task in items and not items[task].gone
+    )
     selected = [
         Adopted(items[task].id, rank, 0.0, NO_REASON, {}, number, task, "")
         for rank, ((number, _), task) in enumerate(order, start=1)

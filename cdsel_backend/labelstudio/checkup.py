@@ -103,9 +103,9 @@ def check_rights(studio: LabelStudio) -> CheckResult:
 
 def check_clock(studio: LabelStudio) -> CheckResult:
     """Whether this machine's clock and Label Studio's agree: a token ends by the one and is renewed by the other."""
-    said = studio.request("GET", "/api/version").headers.get("date", "")
+    there = studio.request("GET", "/api/version").headers.get("date", "")
     try:
-        seconds = (datetime.now(timezone.utc) - parsedate_to_datetime(said)).total_seconds()
+        seconds = (datetime.now(timezone.utc) - parsedate_to_datetime(there)).total_seconds()
     except (TypeError, ValueError):
         return CheckResult("clock", "ok", "Label Studio does not say what time it is")
     if abs(seconds) <= CLOCK_SECONDS:

@@ -139,5 +139,5 @@ def key_mark(item: Item) -> str:
 
 def named_items(data: Iterable[object]) -> set[int]:
     """The tasks of the pool that the data of tasks name, right or wrong: those to look up for `read_mark`."""
-    named = (one.get("cdsel_item") for one in data if isinstance(one, Mapping))
+    named = (of_task.get("cdsel_item") for of_task in data if isinstance(of_task, Mapping))
     return {task for task in named if is_number(task)}

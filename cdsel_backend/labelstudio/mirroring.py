@@ -49,12 +49,12 @@ def mirrored(task: int, result: Sequence[Json], space: LabelSpace) -> list[Json]
         if space.regions:
             part |= {"from_name": EMPTY, "type": "textarea", "value": {"text": ["nothing drawn"]}}
         parts = [part]
-    said, names = digest(task, parts), dict[object, str]()
+    mark, names = digest(task, parts), dict[object, str]()
     for number, part_ in enumerate(parts):
         for key in _REFERENCES:
             name = part_.get(key, number if key == "id" else None)
             if name is not None and name not in names:
-                names[name] = f"{MARK}{said}-{len(names)}"
+                names[name] = f"{MARK}{mark}-{len(names)}"
     return [
         {**part_, **{key: names[part_[key]] for key in _REFERENCES if part_.get(key) is not None}}
         | {"id": names[part_.get("id", number)]}
@@ -76,8 +76,8 @@ def is_copy(task: int, annotation: Mapping[str, Any]) -> bool:
 
 def digest(task: int, result: Sequence[Mapping[str, Any]]) -> str:
     """What stands for a task and for what a `result` says, whatever its parts are called."""
-    said = [[part.get("from_name"), part.get("type"), part.get("value")] for part in result]
-    text = json.dumps([task, said], sort_keys=True, ensure_ascii=False)
+    content = [[part.get("from_name"), part.get("type"), part.get("value")] for part in result]
+    text = json.dumps([task, content], sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
 
 
@@ -92,14 +92,16 @@ def due(wanted: Mapping[int, list[Json]], found: Mapping[int, Sequence[Json]]) -
     change: list[tuple[int, list[Json]]] = []
     delete: list[int] = []
     for task, given in found.items():
-        ours = [one for one in given if is_copy(task, one)]
+        ours = [annotation for annotation in given if is_copy(task, annotation)]
         result = wanted.get(task) if len(ours) == len(given) else None
         if result is None or not ours:
-            delete += [int(one["id"]) for one in ours]
+            delete += [int(annotation["id"]) for annotation in ours]
             continue
-        said = digest(task, result)
-        kept = next((one for one in ours if digest(task, one["result"]) == said), ours[0])
-        delete += [int(one["id"]) for one in ours if one is not kept]
-        if digest(task, kept["result"]) != said:
+        due_digest = digest(task, result)
+        kept = next(
+            (annotation for annotation in ours if digest(task, annotation["result"]) == due_digest), ours[0]
+        )
+        delete += [int(annotation["id"]) for annotation in ours if annotation is not kept]
+        if digest(task, kept["result"]) != due_digest:
             change.append((int(kept["id"]), result))
     return Due(create, change, delete)

@@ -109,7 +109,7 @@ def _keep(state: State, queue: int, found: Json, label_config: str, space: Label
     unread = [
         f'cdsel_{name}="{value}"'
         for name, value in own.settings.items()
-        if all(one.get(name) != value for one in known)
+        if all(read_there.get(name) != value for read_there in known)
     ]
     problem = (
         f"{begin} says {', '.join(unread)}, and settings are not read there: write that into the labeling config of "
@@ -159,9 +159,9 @@ def _settings(label_config: str) -> dict[str, str]:
         return {}
 
 
-def _same(one: str, other: str) -> bool:
+def _same(text: str, other: str) -> bool:
     """Whether two labeling configs are the same but for comments and blanks between tags."""
-    return one == other or _canonical(one) == _canonical(other)
+    return text == other or _canonical(text) == _canonical(other)
 
 
 def _canonical(text: str) -> str:

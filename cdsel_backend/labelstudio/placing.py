@@ -45,7 +45,7 @@ def plan(state: State, limit: int) -> list[Placement]:
         draft.move(stranded(state)[:limit])
     if not draft.placements:
         draft.read_again(_unread(state)[:limit])
-    return sorted(draft.placements, key=lambda one: one.rank)
+    return sorted(draft.placements, key=lambda placement: placement.rank)
 
 
 def stranded(state: State) -> list[int]:
@@ -138,7 +138,7 @@ def _wanted(state: State) -> set[int]:
     chosen = second_readings(
         [len(items) for items in members], state.settings.overlap, seed=state.settings.seed
     )
-    return {items[place] for items, places in zip(members, chosen, strict=True) for place in places}
+    return {items[index] for items, indices in zip(members, chosen, strict=True) for index in indices}
 
 
 def _unread(state: State) -> list[int]:

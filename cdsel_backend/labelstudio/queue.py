@@ -65,10 +65,11 @@ def push(
         # Read again before each chunk: a budget lowered meanwhile stops the push here.
         state = State(state.store, state.project.id)
         fresh = plan(state, CHUNK if most is None else min(most, CHUNK))
-        if not fresh or {one.annotator for one in fresh} - state.queues.keys():
+        if not fresh or {placement.annotator for placement in fresh} - state.queues.keys():
             return pushed
-        for name in dict.fromkeys(one.annotator for one in fresh):
-            _import(studio, state, space, name, [one for one in fresh if one.annotator == name], show)
+        for name in dict.fromkeys(placement.annotator for placement in fresh):
+            own = [placement for placement in fresh if placement.annotator == name]
+            _import(studio, state, space, name, own, show)
         most = None if most is None else most - len(fresh)
         pushed = True
     return pushed
@@ -83,9 +84,9 @@ def _import(
     show: Show,
 ) -> None:
     """Put images into one queue, and record it; one that cannot be shown is left out."""
-    items = state.store.items_by_id([one.item for one in placements])
+    items = state.store.items_by_id([placement.item for placement in placements])
     addresses = {item.id: show(item) for item in items.values()}
-    placements = [one for one in placements if addresses[one.item] is not None]
+    placements = [placement for placement in placements if addresses[placement.item] is not None]
     if not placements:
         return
     rows = {row.item: row for row in state.selections}
@@ -93,10 +94,16 @@ def _import(
     tasks = [
         {
             "data": task_data(
-                state, rows[one.item], items[one.item], str(addresses[one.item]), space, one, before + number
+                state,
+                rows[placement.item],
+                items[placement.item],
+                str(addresses[placement.item]),
+                space,
+                placement,
+                before + number,
             )
         }
-        for number, one in enumerate(placements, start=1)
+        for number, placement in enumerate(placements, start=1)
     ]
     began = time.monotonic()
     ids = studio.import_tasks(state.queues[name], tasks)
@@ -121,14 +128,17 @@ def _record(
 ) -> None:
     """Record which tasks images got; `shown` is what each shows."""
 
-    def values(one: Placement, task: int) -> Json:
+    def values(placement: Placement, task: int) -> Json:
         parts = list(shown[task].parts()) if task in shown else None
-        return {"queue_task": task, "annotator": one.annotator, "rank": one.rank, "shown": parts}
+        return {"queue_task": task, "annotator": placement.annotator, "rank": placement.rank, "shown": parts}
 
     state.store.mark_selections(
-        state.project.id, {one.item: values(one, task) for one, task in pushed if not one.copy}
+        state.project.id,
+        {placement.item: values(placement, task) for placement, task in pushed if not placement.copy},
     )
-    copies = [{"item": one.item, **values(one, task)} for one, task in pushed if one.copy]
+    copies = [
+        {"item": placement.item, **values(placement, task)} for placement, task in pushed if placement.copy
+    ]
     state.store.add_copies(state.project.id, copies)
 
 
@@ -154,9 +164,13 @@ def _note_creation(
         for task, shows in shown.items()
         if made.get(task)
     }
-    first = {one.item: seen[task] for one, task in pushed if not one.copy and task in seen}
+    first = {placement.item: seen[task] for placement, task in pushed if not placement.copy and task in seen}
     state.store.mark_selections(state.project.id, first)
-    further = {(one.item, one.annotator): seen[task] for one, task in pushed if one.copy and task in seen}
+    further = {
+        (placement.item, placement.annotator): seen[task]
+        for placement, task in pushed
+        if placement.copy and task in seen
+    }
     state.store.mark_copies(state.project.id, further)
 
 

@@ -69,7 +69,7 @@ def queues_by_their_tasks(studio: LabelStudio, state: State) -> dict[str, int]:
     """
     queues: dict[str, int] = {}
     here = state.project.studio_url  # in another Label Studio a number is another project's
-    connected = {one.pool_project for one in state.store.projects() if one.studio_url == here}
+    connected = {project.pool_project for project in state.store.projects() if project.studio_url == here}
     for project in sorted(studio.projects("label_config"), key=lambda project: int(project["id"])):
         number, config = int(project["id"]), project.get("label_config") or ""
         description = project.get("description") or ""
@@ -82,7 +82,9 @@ def queues_by_their_tasks(studio: LabelStudio, state: State) -> dict[str, int]:
             continue
         first = [task["data"] for task in islice(studio.tasks(number, unreadable=set()), FIRST_TASKS)]
         by_task = state.store.items_by_task(state.project.id, named_items(first))
-        data = next((one for one in first if read_mark(one, by_task, space_of(state)) is not None), None)
+        data = next(
+            (marked for marked in first if read_mark(marked, by_task, space_of(state)) is not None), None
+        )
         if data is not None:
             queues.setdefault(_whose(data, str(project.get("title") or ""), state), number)
     return queues

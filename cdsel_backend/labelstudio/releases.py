@@ -43,7 +43,7 @@ def token_advice(text: str) -> str:
 
 def judge_release(text: str) -> tuple[str, str]:
     """What is known of this release, as a clause, and what to do; "" for the latter where nothing need be done."""
-    release, tested = parse_release(text)[:2], [parse_release(one)[:2] for one in TESTED]
+    release, tested = parse_release(text)[:2], [parse_release(known)[:2] for known in TESTED]
     if release in tested:
         return "the loop was run on it", ""
     run = f"the loop was run on {', '.join(TESTED)}"

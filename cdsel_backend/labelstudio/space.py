@@ -93,14 +93,14 @@ class LabelSpace:
             UnknownLabel: a name that no class has, or too few classes would be left; the message says what to do.
         """
         found = [self.names.get(name) for name in names]
-        strangers = [name for name, one in zip(names, found, strict=True) if one is None]
+        strangers = [name for name, own in zip(names, found, strict=True) if own is None]
         if strangers:
             raise UnknownLabel(
                 f"ignore_classes names {', '.join(map(repr, strangers))}, which is no class of {self.control!r}: "
                 f"it has {', '.join(map(repr, (*self.classes, *self.ignored)))}"
             )
-        ignored = tuple(one for one in (*self.classes, *self.ignored) if one in (*found, *self.ignored))
-        left = tuple(one for one in self.classes if one not in ignored)
+        ignored = tuple(name for name in (*self.classes, *self.ignored) if name in (*found, *self.ignored))
+        left = tuple(name for name in self.classes if name not in ignored)
         if len(left) < self.kind.fewest_classes:
             raise UnknownLabel(
                 f"ignore_classes leaves {', '.join(map(repr, left)) or 'no class'} of {self.control!r} to learn: "

@@ -91,9 +91,9 @@ def extra_params_refusal(extra_params: object) -> str | None:
 
 def several_connections(own: Sequence[Json]) -> list[str]:
     """That Label Studio lists this backend more than once with other settings, of which the first are obeyed."""
-    said = [str(backend.get("extra_params") or "") for backend in own]
+    extra = [str(backend.get("extra_params") or "") for backend in own]
     differing = [
-        backend for backend, params in zip(own, said, strict=True) if _read(params) != _read(said[0])
+        backend for backend, params in zip(own, extra, strict=True) if _read(params) != _read(extra[0])
     ]
     if not differing:
         return []

@@ -75,9 +75,9 @@ def ask(model: Model, state: State, server: ServerSettings) -> PoolPredictions:
     outcomes, doubt = [], []
     for start in range(0, len(pool.ids), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(pool.ids)), dtype=np.int64)
-        said = predict(model, pool, rows)
-        outcomes.append(kind.decided(said).astype(np.int16))
-        sure = np.stack([part.max(axis=1) for part in kind.by_decision(said)], axis=1)
+        probabilities = predict(model, pool, rows)
+        outcomes.append(kind.decided(probabilities).astype(np.int16))
+        sure = np.stack([part.max(axis=1) for part in kind.by_decision(probabilities)], axis=1)
         doubt.append((1 - sure.min(axis=1)).astype(np.float32))
     return PoolPredictions(pool.ids, np.concatenate(outcomes), np.concatenate(doubt))
 

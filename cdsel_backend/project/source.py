@@ -244,13 +244,13 @@ def _described(
         return item
     if item.stamp and item.stamp == stamp:
         return replace(item, data={**data, **item.data})
-    said = {name: value for name, value in data.items() if name in VARIABLES}
-    if said and not item.stamp and not again:
-        return replace(item, data={**said, **item.data})
+    from_file = {name: value for name, value in data.items() if name in VARIABLES}
+    if from_file and not item.stamp and not again:
+        return replace(item, data={**from_file, **item.data})
     try:
         return replace(item, data={**opened.describe(item), **item.data})
     except UnreadableImage:  # without a stamp it is asked again at the next listing
-        return replace(item, stamp="", data={**said, **item.data})
+        return replace(item, stamp="", data={**from_file, **item.data})
 
 
 @lru_cache(maxsize=64)

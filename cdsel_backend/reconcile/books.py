@@ -206,7 +206,8 @@ def withdraw_left(context: Context, state: State, now: float) -> None:
     Unless somebody is at them. Their labels would teach nothing: what left the pool is not trained on. What merely
     left a source outside Label Studio may only be out of reach, and stays.
     """
-    pool, listed = state.project.pool_project, {one.id for one in context.store.sources(state.project.id)}
+    pool = state.project.pool_project
+    listed = {source.id for source in context.store.sources(state.project.id)}
     items_by_id = context.store.items_by_id(state.open)
     gone = {
         item.id

@@ -59,7 +59,7 @@ def insight(pool: EmbeddedPool) -> Json | None:
 def _insight(pool: EmbeddedPool) -> Json:
     settings = pool.state.settings
     unseen = cross_fit(pool.round_pool, pool.training_labels, pool.training_options)
-    labels, said = pool.training_labels.take(unseen.rows), unseen.at_full_size()
+    labels, probabilities = pool.training_labels.take(unseen.rows), unseen.at_full_size()
     share = random_share(pool, unseen)
     once = first_of_each(pool.vectors.positions[unseen.rows], share)
     columns = [column.take(unseen.rows) for column in pool.confounders]
@@ -76,7 +76,7 @@ def _insight(pool: EmbeddedPool) -> Json:
         chance = cross_fit(pool.round_pool, drawn_labels, pool.training_options)
         saved = labels_saved_sentence(unseen, chance, labels, columns, seed=settings.seed)
     return {
-        "random_share": pool_estimates(share.among(once), labels.take(once), said[once]),
+        "random_share": pool_estimates(share.among(once), labels.take(once), probabilities[once]),
         "curve": learning_curve(
             unseen,
             labels,

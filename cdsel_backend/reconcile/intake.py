@@ -194,14 +194,14 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         look_up(context, context.read_state(project.id))
     context.store.update_project(project.id, pool_synced_at=now)
     messages = [refusal, set_aside(context, project.id, space)]
-    context.store.note_problems(project.id, "classes", [one for one in messages if one])
+    context.store.note_problems(project.id, "classes", [message for message in messages if message])
 
 
 def list_tasks(context: Context, state: State, space: LabelSpace) -> None:
     """Make the items what the pool project holds, and take the labels given there, without those we mirrored there."""
 
     def rows(task: TaskItem, item: int) -> list[Json]:
-        given = [one for one in task.annotations if not is_copy(task.task, one)]
+        given = [annotation for annotation in task.annotations if not is_copy(task.task, annotation)]
         return label_rows(task.task, given, item, space)
 
     bring_in(context, state, space, rows)

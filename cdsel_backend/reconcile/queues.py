@@ -58,7 +58,7 @@ def write_line(context: Context, state: State) -> None:
 
 
 def _line(context: Context, state: State) -> str:
-    problems = [*(one.message for one in state.problems), *early_training(state)]
+    problems = [*(problem.message for problem in state.problems), *early_training(state)]
     if state.queue_is_pool and problems:
         # Annotators read this, and files outside Label Studio are often named by the patient.
         problems = [f"{len(problems)}, see the dashboard"]

@@ -56,10 +56,11 @@ def train_apart(context: Context, state: State) -> bool:
     requests = context.requests(state, Request.TRAIN)
     if not training_due(context, state):
         if requests and not state.changed_labels:
-            said = {
-                "sentence": "Training was asked for, and no label is new: the same labels are never trained on twice."
-            }
-            context.store.add_event(state.project.pool_project, NOTHING_NEW, said, handled=True)
+            sentence = (
+                "Training was asked for, and no label is new: the same labels are never trained on twice."
+            )
+            payload = {"sentence": sentence}
+            context.store.add_event(state.project.pool_project, NOTHING_NEW, payload, handled=True)
         context.store.handle_events(requests)
         if state.pushed:  # labels are to come
             context.trainings.keep_warm(_main)

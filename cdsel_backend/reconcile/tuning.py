@@ -196,13 +196,11 @@ class _Reading:
     def __init__(self, context: Context, state: State, pool: EmbeddedPool) -> None:
         self.context, self.state, self.pool = context, state, pool
 
-    def activations(
-        self, network: Embedder, places: NDArray[np.int64]
-    ) -> dict[int, NDArray[np.floating[Any]]]:
+    def activations(self, network: Embedder, rows: NDArray[np.int64]) -> dict[int, NDArray[np.floating[Any]]]:
         """Row -> activations (1 + views, *shape); an image that cannot be read now is left out."""
-        place_of = {int(self.pool.ids[row]): int(row) for row in places}
-        found = _embed(self.context, self.state, network, self.pool.items(places))
-        return {place_of[item]: vector for item, _, vector in found}
+        row_of = {int(self.pool.ids[row]): int(row) for row in rows}
+        found = _embed(self.context, self.state, network, self.pool.items(rows))
+        return {row_of[item]: vector for item, _, vector in found}
 
 
 def _embed(

@@ -66,7 +66,7 @@ class Turn(threading.Thread):
         self.began = time.monotonic()
         self.busy = False
         """Whether there was something to do."""
-        self.said = False
+        self.shown = False
         """Whether the overview says that it takes long."""
         self._take = take
 
@@ -180,9 +180,9 @@ class Worker:
 
     def _watch(self, turn: Turn) -> None:
         """Say of a turn that it takes long, once it does."""
-        if turn.said or time.monotonic() - turn.began < SLOW_SECONDS:
+        if turn.shown or time.monotonic() - turn.began < SLOW_SECONDS:
             return
-        turn.said = True
+        turn.shown = True
         context = self.contexts.get(turn.project.studio_url)
         step = context.steps.get(turn.project.id, "") if context else ""
         sentence = taking_long(step, SLOW_SECONDS)

@@ -94,7 +94,7 @@ def examine() -> Iterator[CheckResult]:
         yield machine_checkup.check_login(server, [*addresses, server.dashboard_url])
         settings = [state.settings for state in states] or [ProjectSettings.model_validate(defaults)]
         yield from machine_checkup.check_weights(
-            dict.fromkeys((one.backbone, one.backbone_weights) for one in settings)
+            dict.fromkeys((project.backbone, project.backbone_weights) for project in settings)
         )
         yield from _studio(server, states, addresses)
     finally:

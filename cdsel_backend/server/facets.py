@@ -132,18 +132,18 @@ def _by_class(table: PoolTable, key: str, decided: NDArray[np.integer[Any]], non
         yield Facet(f"{key}.{decision.name}", f"{key}: {decision.name}", levels, codes, grey=len(levels) - 1)
 
 
-def _predictions(state: State, table: PoolTable, said: PoolPredictions) -> Iterator[Facet]:
+def _predictions(state: State, table: PoolTable, predictions: PoolPredictions) -> Iterator[Facet]:
     kind = table.space.kind
-    none = (said.outcomes < 0).all(axis=1)
+    none = (predictions.outcomes < 0).all(axis=1)
     if kind.several:
-        yield from _by_class(table, "prediction", said.outcomes, NO_PREDICTION)
+        yield from _by_class(table, "prediction", predictions.outcomes, NO_PREDICTION)
     else:
         levels = (*table.space.classes, NO_PREDICTION)
-        codes = np.where(none, len(levels) - 1, said.outcomes[:, 0])
+        codes = np.where(none, len(levels) - 1, predictions.outcomes[:, 0])
         yield Facet("prediction", "prediction", levels, codes, grey=len(levels) - 1)
     given = kind.codes(table.view(state).labels)
-    compared = (given >= 0) & (said.outcomes >= 0)
-    wrong = (compared & (given != said.outcomes)).any(axis=1)
+    compared = (given >= 0) & (predictions.outcomes >= 0)
+    wrong = (compared & (given != predictions.outcomes)).any(axis=1)
     yield Facet(
         "error",
         "error of the model",
@@ -153,7 +153,7 @@ def _predictions(state: State, table: PoolTable, said: PoolPredictions) -> Itera
         note="of images that the model was trained on it is right more often",
     )
     bounds = [bound for bound, _ in DOUBTS[:-1]]
-    doubt = np.where(np.isfinite(said.doubt), np.digitize(said.doubt, bounds), len(DOUBTS))
+    doubt = np.where(np.isfinite(predictions.doubt), np.digitize(predictions.doubt, bounds), len(DOUBTS))
     names = (*(name for _, name in DOUBTS), NO_PREDICTION)
     yield Facet("doubt", "doubt of the model", names, doubt, ordered=True, grey=len(DOUBTS))
 

@@ -226,7 +226,7 @@ def remove(shelf: Shelf, project: int, source: str) -> None:
     labels are learned no more. Nothing is deleted: where the source is added again, images and labels are back.
     """
     state, store = shelf.state(project), shelf.store
-    known = {one.address: one for one in store.sources(state.project.id)}
+    known = {other.address: other for other in store.sources(state.project.id)}
     found = known.get(source) or known.get(whole_address(source))
     if found is None:
         named = ", ".join(known) if known else "none"
@@ -273,7 +273,9 @@ def verify(shelf: Shelf) -> None:
     """Check every vector against its checksum and its image's; what is damaged, lost or another's is embedded again."""
     store, kept = shelf.store, shelf.store.vectors_kept
     total = 0
-    backbones = sorted({*kept.backbones(), *(one.backbone for one in store.projects() if one.backbone)})
+    backbones = sorted(
+        {*kept.backbones(), *(project.backbone for project in store.projects() if project.backbone)}
+    )
     if not backbones:
         click.echo(_nothing_kept(shelf, "check"))
     for backbone in backbones:
@@ -301,13 +303,15 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
     store, kept = shelf.store, shelf.store.vectors_kept
     models = shelf.server.data_dir / "models"
     users: dict[str, set[int]] = {backbone: set() for backbone in kept.backbones()}
-    for one in store.projects():
-        files = models.glob(f"{one.id}/*/*.json")
-        said = one.backbone + "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+    for project in store.projects():
+        files = models.glob(f"{project.id}/*/*.json")
+        users_text = project.backbone + "".join(
+            file.read_text(encoding="utf-8", errors="replace") for file in files
+        )
         for backbone in users:
-            if backbone in said:
-                users[backbone].add(one.pool_project)
-    left = {one.backbone for one in store.projects(removed=True)}
+            if backbone in users_text:
+                users[backbone].add(project.pool_project)
+    left = {project.backbone for project in store.projects(removed=True)}
     if not users:
         click.echo(_nothing_kept(shelf, "delete"))
     freed = 0

@@ -110,9 +110,9 @@ def _answers(
             pictures.append(decoded.image)
             usable.append(row)
         if pictures:
-            said = whole.predict(pictures, metadata)
+            probabilities = whole.predict(pictures, metadata)
             levels = [variable.encode(metadata).names for variable in whole.model.variables]
-            for number, (row, own) in enumerate(zip(usable, said.tolist(), strict=True)):
+            for number, (row, own) in enumerate(zip(usable, probabilities.tolist(), strict=True)):
                 label, _ = kind.prediction(own, whole.model.classes)
                 row["label"] = kind.display(label)
                 row |= {f"probability of {name}": p for name, p in zip(whole.model.classes, own, strict=True)}

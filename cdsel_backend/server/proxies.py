@@ -41,8 +41,8 @@ class Proxies:
         return self._prefixed(asked, start_response)
 
     def _prefixed(self, asked: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        said = asked.get("HTTP_X_FORWARDED_PREFIX", "").rstrip("/")
-        prefix = said if _PREFIX.fullmatch(said) else self._prefix
+        forwarded = asked.get("HTTP_X_FORWARDED_PREFIX", "").rstrip("/")
+        prefix = forwarded if _PREFIX.fullmatch(forwarded) else self._prefix
         if prefix:
             asked["SCRIPT_NAME"] = prefix
             path = asked.get("PATH_INFO", "")

@@ -73,8 +73,12 @@ class Service:
             result: list[Json] = []
             score = 0.0
             if shares is not None:
-                said = shares.tolist()
-                result, score = shown_prediction(state, space, said) if queue else space.prediction(said)
+                probabilities = shares.tolist()
+                result, score = (
+                    shown_prediction(state, space, probabilities)
+                    if queue
+                    else space.prediction(probabilities)
+                )
             answers.append({"result": result, "score": score, "model_version": state.project.champion})
         return answers
 

@@ -120,8 +120,8 @@ def _fill(tar: tarfile.TarFile, folder: Path, database: Path | None, scratch: Pa
     for path in sorted(_parts(folder, database)):
         _add(tar, path, path.relative_to(folder).as_posix(), files)
     manifest = Manifest(__version__, time.time(), files)
-    said = {"form": FORM, "version": __version__, "made_at": manifest.made_at, "files": files}
-    text = json.dumps(said, indent=1).encode()
+    kept = {"form": FORM, "version": __version__, "made_at": manifest.made_at, "files": files}
+    text = json.dumps(kept, indent=1).encode()
     head = tarfile.TarInfo(MANIFEST)
     head.size, head.mtime = len(text), int(manifest.made_at)
     tar.addfile(head, io.BytesIO(text))
@@ -178,7 +178,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str, files: dict[str, tuple[int
 def _unpack(archive: Path, folder: Path) -> Manifest:
     """Write the files of an archive into a folder, and check them against its manifest."""
     found: dict[str, tuple[int, str]] = {}
-    said: Any = None
+    manifest: Any = None
     try:
         with tarfile.open(archive, mode="r:") as tar:
             for head in tar:
@@ -186,7 +186,7 @@ def _unpack(archive: Path, folder: Path) -> Manifest:
                 if file is None or not _inside(head.name):
                     raise ArchiveError(f"{archive} is no archive of cdsel: it holds {head.name!r}")
                 if head.name == MANIFEST:
-                    said = json.load(file)
+                    manifest = json.load(file)
                     continue
                 path = folder / head.name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,15 +200,15 @@ def _unpack(archive: Path, folder: Path) -> Manifest:
         raise ArchiveError(
             f"{archive} is damaged or no archive of cdsel ({fault}): use another one"
         ) from None
-    if not isinstance(said, dict) or said.get("form") != FORM:
+    if not isinstance(manifest, dict) or manifest.get("form") != FORM:
         raise ArchiveError(
             f"{archive} is cut short, or was made by another version of cdsel: use another one"
         )
-    wanted = {name: tuple(what) for name, what in said["files"].items()}
+    wanted = {name: tuple(what) for name, what in manifest["files"].items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise ArchiveError(f"{archive} is damaged: {name} is not what was written; use another one")
-    return Manifest(said["version"], said["made_at"], found)
+    return Manifest(manifest["version"], manifest["made_at"], found)
 
 
 def _inside(name: str) -> bool:

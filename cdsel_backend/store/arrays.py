@@ -166,12 +166,12 @@ def _ids(values: Sequence[int]) -> NDArray[np.int64]:
 
 def _bits(flags: Sequence[ColumnElement[bool]]) -> ColumnElement[int]:
     """Flags as one number."""
-    return sum((case((flag, 1 << place), else_=0) for place, flag in enumerate(flags)), literal(0))
+    return sum((case((flag, 1 << bit), else_=0) for bit, flag in enumerate(flags)), literal(0))
 
 
 def _flags(bits: NDArray[np.int8], count: int) -> list[NDArray[np.bool_]]:
     """The flags that `_bits` made one number of."""
-    return [(bits >> place) & 1 > 0 for place in range(count)]
+    return [(bits >> bit) & 1 > 0 for bit in range(count)]
 
 
 def among(ids: NDArray[np.int64], items: Collection[int]) -> NDArray[np.bool_]:

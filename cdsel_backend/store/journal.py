@@ -83,13 +83,13 @@ class Journal(Database):
         """Record that these events were looked at, and what came of it, as `Event.result`."""
         if not ids:
             return
-        said = {} if result is None else {"result": dict(result)}
+        brought = {} if result is None else {"result": dict(result)}
         with writing(self.engine) as connection:
             for part in chunks(ids):
                 connection.execute(
                     update(schema.events)
                     .where(schema.events.c.id.in_(part))
-                    .values(handled_at=time.time(), **said)
+                    .values(handled_at=time.time(), **brought)
                 )
 
     def add_request(self, project: int, action: str, *, who: str) -> None:

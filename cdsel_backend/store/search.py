@@ -34,12 +34,12 @@ class Search(Database):
         part = max(parts, key=len, default="")
         if part:
             texts = (cast(table.data, Text), table.key)
-            query = query.where(or_(*(func.lower(said).contains(part, autoescape=True) for said in texts)))
+            query = query.where(or_(*(func.lower(field).contains(part, autoescape=True) for field in texts)))
         with reading(self.engine) as connection:
             return [
                 item
                 for item, data, key in connection.execute(query)
-                if any(wanted in said for said in _texts([data, key]))
+                if any(wanted in field for field in _texts([data, key]))
             ]
 
 

@@ -46,10 +46,10 @@ class ImageRow:
     def cells(self) -> Cells:
         """A row of the CSV file: what is known of the image, then the fields of its task."""
         chosen = self.selection
-        said = {key: level for key, level in self.levels.items() if not key.startswith(VARIABLE)}
+        levels = {key: level for key, level in self.levels.items() if not key.startswith(VARIABLE)}
         return {
             "task": self.item.task,
-            "state": said.pop("state"),
+            "state": levels.pop("state"),
             "problem": self.item.problem,
             "label": self.label,
             "annotators": "; ".join(self.annotators),
@@ -57,10 +57,10 @@ class ImageRow:
             "rank": chosen.rank if chosen else None,
             "reason": chosen.sentence if chosen else None,
             "prediction": self.predicted,
-            "prediction_against_label": said.get("error"),
-            "doubt": said.get("doubt"),
-            "agreement": said.get("agreement"),
-            "directive": said.get("directive"),
+            "prediction_against_label": levels.get("error"),
+            "doubt": levels.get("doubt"),
+            "agreement": levels.get("agreement"),
+            "directive": levels.get("directive"),
             **{f"data.{name}": value for name, value in self.item.data.items()},
         }
 
