@@ -16,7 +16,7 @@ from cdsel_backend.labelstudio import queue
 from cdsel_backend.labelstudio.client import LabelStudio, NotFound
 from cdsel_backend.labelstudio.labels import parse_label_space
 from cdsel_backend.labelstudio.placing import plan, stranded
-from cdsel_backend.labelstudio.queue_projects import queue_title, status_line, with_line
+from cdsel_backend.labelstudio.queue_projects import status_line, with_line
 from cdsel_backend.reconcile.books import sync_queues
 from cdsel_backend.reconcile.confounders import detect_confounders
 from cdsel_backend.reconcile.context import Context
@@ -441,6 +441,8 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
     assert find_annotators(context, state_of(context, project))
     assert not find_annotators(context, state_of(context, project))
     assert "ghost@x.org" in state_of(context, project).project.problems["annotators"][0]
+    # Of another pool of that title, say: two projects of one title would be the same to annotators.
+    other = context.studio.create_project("Crew · queue ann", LABEL_CONFIG)
     assert select_round(context, state_of(context, project))
     assert push(context, state_of(context, project))  # makes the queues
     queues = state_of(context, project).queues
@@ -476,16 +478,18 @@ def test_queues_are_made_described_and_filled_and_an_import_that_was_not_recorde
             f"{place} of {quota}" for place in range(1, len(tasks) + 1)
         ]
         shown = context.studio.project(number)
-        assert shown["title"] == queue_title(state, name) == f"Crew · queue {name.partition('@')[0]}"
+        assert shown["title"] == f"Crew · queue {f'ann {number}' if name == ANN else 'bob'}"
         dashboard = f"https://cdsel.example.org/projects/{state.project.pool_project}"
         for words in (shown["description"], shown["expert_instruction"]):
             assert dashboard in words
             assert "Crew" in words
         assert name in shown["description"]
     context.studio.update_project(queues[BOB], title="Bob's own")
+    context.studio.update_project(other, title="Team · queue ann")
     rename_queues(context, state, "Team")
     titles = [context.studio.project(queues[name])["title"] for name in (ANN, BOB)]
-    assert titles == ["Team · queue ann", "Bob's own"]
+    assert titles == [f"Team · queue ann {queues[ANN]}", "Bob's own"]
+    context.studio.request("DELETE", f"/api/projects/{other}/")
     renamed = context.studio.project(queues[BOB])
     assert ("“Team” (project" in renamed["description"], ">Team</a>" in renamed["expert_instruction"]) == (
         True,

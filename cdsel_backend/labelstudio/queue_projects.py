@@ -86,7 +86,7 @@ def queues_by_their_tasks(studio: LabelStudio, state: State) -> dict[str, int]:
             (marked for marked in first if read_mark(marked, by_task, space_of(state)) is not None), None
         )
         if data is not None:
-            queues.setdefault(_whose(data, str(project.get("title") or ""), state), number)
+            queues.setdefault(_whose(data, project, state), number)
     return queues
 
 
@@ -106,13 +106,12 @@ def is_queue_of_outside_pool(studio: LabelStudio, project: Json, space: LabelSpa
     return here or (line is not None and " · label in " not in line[0])
 
 
-def _whose(data: Json, title: str, state: State) -> str:
+def _whose(data: Json, project: Json, state: State) -> str:
     """Whose queue it is, by the data of one of its tasks; by its title where the task is from before these said so."""
     named = data.get(ANNOTATOR)
     if isinstance(named, str) and ADDRESS.fullmatch(named):
         return named
-    known = (email for email in state.settings.annotators if queue_title(state, email) == title)
-    return next(known, EVERYONE)
+    return next((email for email in state.settings.annotators if _is_title(project, state, email)), EVERYONE)
 
 
 def ensure_queue_project(studio: LabelStudio, state: State, dashboard: str, annotator: str = EVERYONE) -> int:
@@ -135,7 +134,10 @@ def ensure_queue_project(studio: LabelStudio, state: State, dashboard: str, anno
         )
         remember_config(store, studio, queue, config)
     # Only now is its number known. A copy of the description marks no other project.
-    studio.update_project(queue, description=queue_description(state, dashboard, annotator, queue))
+    own = {"description": queue_description(state, dashboard, annotator, queue)}
+    if _is_title(studio.project(queue), state, annotator):
+        own["title"] = _distinct_title(studio, state, annotator, queue)
+    studio.update_project(queue, **own)
     if annotator == EVERYONE:
         store.update_project(state.project.id, queue_project=queue)
     else:
@@ -192,17 +194,39 @@ def rename_queue(studio: LabelStudio, state: State, annotator: str, queue: int, 
         "description": description.replace(f"“{former}”", f"“{pool_title}”"),
         "expert_instruction": instruction.replace(f">{escape(former)}</a>", f">{escape(pool_title)}</a>"),
     }
-    if found["title"] == queue_title(state, annotator):
-        changed["title"] = queue_title(state, annotator, pool_title)
+    if _is_title(found, state, annotator):
+        changed["title"] = _distinct_title(studio, state, annotator, queue, pool_title)
     changed = {name: text for name, text in changed.items() if text != (found.get(name) or "")}
     if changed:
         studio.update_project(queue, **changed)
 
 
-def queue_title(state: State, annotator: str = EVERYONE, pool_title: str = "") -> str:
-    """`Skin lesions · queue`, and the account before the @ where it is hers alone; `pool_title`: a new one."""
+def queue_title(
+    state: State, annotator: str = EVERYONE, pool_title: str = "", number: int | None = None
+) -> str:
+    """`Skin lesions · queue`, and the account before the @ where it is hers alone.
+
+    `pool_title`: a new one. `number`: that of the queue, where its title is to hold it.
+    """
     tail = f" · queue {annotator.partition('@')[0]}"[: TITLE_LENGTH // 2] if annotator else " · queue"
+    tail += f" {number}" if number else ""
     return f"{(pool_title or _pool_title(state))[: TITLE_LENGTH - len(tail)]}{tail}"
+
+
+def _distinct_title(
+    studio: LabelStudio, state: State, annotator: str, queue: int, pool_title: str = ""
+) -> str:
+    """The title of a queue, with its number where another project has the same: annotators go by titles alone."""
+    title = queue_title(state, annotator, pool_title)
+    others = {project["title"] for project in studio.projects() if int(project["id"]) != queue}
+    return queue_title(state, annotator, pool_title, queue) if title in others else title
+
+
+def _is_title(project: Json, state: State, annotator: str) -> bool:
+    """Whether a queue project still has the title that we gave it."""
+    return project.get("title") in {
+        queue_title(state, annotator, number=number) for number in (None, int(project["id"]))
+    }
 
 
 def queue_description(
