@@ -18,6 +18,7 @@ from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.store import schema
 from cdsel_backend.store.activity import Step
 from cdsel_backend.store.database import writing
+from cdsel_backend.store.records import Directive
 
 ANN, BOB = "ann@books.org", "bob@books.org"
 
@@ -340,7 +341,7 @@ def test_tasks_at_which_label_studio_fails_are_named_and_the_others_go_on(studio
     for number in numbers:
         desk.client.delete_task(number)
     # A task of the queue whose label is known.
-    task = desk.tasks()[0]
+    task, other, *_ = desk.tasks()
     desk.submit(task)
     labels = desk.look().labels
     desk.write_half_a_character(task)
@@ -349,6 +350,17 @@ def test_tasks_at_which_label_studio_fails_are_named_and_the_others_go_on(studio
     assert f"(task {task['id']})" in state.project.problems["unreadable queue tasks"][0]
     assert state.labels == labels
     assert not state.withdrawn
+    # An open one, whose image is excluded: nobody can see whether somebody is at it, so it stays, and is named.
+    item = next(row.item for row in state.tasks if row.queue_task == other["id"])
+    desk.write_half_a_character(other)
+    desk.store.direct(desk.project, [item], Directive.EXCLUDED, who="ann")
+    state = desk.go_on()
+    assert item in state.open
+    stays = state.project.problems["unreadable queue tasks"][1]
+    assert stays.startswith(f"task {other['id']} of the queue")
+    assert "shows an image that an administrator excluded, and stays there" in stays
+    desk.client.update_task(other["id"], other["data"])
+    assert item not in desk.go_on().open
     desk.client.update_task(task["id"], task["data"])
     state = desk.look()
     assert "unreadable queue tasks" not in state.project.problems

@@ -30,7 +30,7 @@ from cdsel_backend.reconcile.edits import note_edits
 from cdsel_backend.reconcile.notices import WITHDRAWN, say
 from cdsel_backend.reconcile.queue_listing import tasks_of_queue
 from cdsel_backend.reconcile.strangers import Strangers
-from cdsel_backend.reconcile.taking_out import is_begun
+from cdsel_backend.reconcile.taking_out import excluded_but_unreadable, is_begun
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
 from cdsel_backend.store.records import Json, QueueTask
@@ -63,7 +63,8 @@ def sync_queues(context: Context, state: State, queues: Sequence[int], now: floa
         tasks, unreadable = tasks_of_queue(context.queue_listings, context.studio, queue, expected)
         if unreadable:
             named = [NamedTask(queue, task) for task in sorted(unreadable)]
-            wrong.add(UNREADABLE_IN_QUEUE, [unreadable_message(queue, unreadable)], named)
+            stay = excluded_but_unreadable(context, state, names[queue], unreadable)
+            wrong.add(UNREADABLE_IN_QUEUE, [unreadable_message(queue, unreadable), stay], named)
         if compare(context, state, names[queue], tasks, now):
             state = context.read_state(project.id)
         wrong.add("edited tasks", *note_edits(context, state, names[queue], tasks))

@@ -9,10 +9,12 @@ from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.errors import UnreadableTask
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import is_row_of
+from cdsel_backend.phrases import form, numbered
+from cdsel_backend.reconcile.answers import TASKS_SHOWN
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.notices import WITHDRAWN, say
 from cdsel_backend.store import State
-from cdsel_backend.store.records import Item, Json, QueueTask
+from cdsel_backend.store.records import Directive, Item, Json, QueueTask
 
 
 def take_out(
@@ -61,6 +63,30 @@ def say_taken_out(context: Context, state: State, out: Sequence[QueueTask], mess
     """Keep, for the log and the activity page, why the tasks that `take_out` returned left their queues."""
     queue = state.queues.get(out[0].annotator, state.project.pool_project)
     say(context, queue, WITHDRAWN, [row.queue_task or 0 for row in out], message)
+
+
+def excluded_but_unreadable(
+    context: Context, state: State, name: str, unreadable: Collection[int]
+) -> str | None:
+    """That images stay in a queue though they are excluded, as Label Studio fails at their tasks; None where none do.
+
+    Args:
+        context, state: the project's.
+        name: whose queue.
+        unreadable: its tasks at which Label Studio fails.
+    """
+    rows = [row for row in state.tasks if row.annotator == name and row.queue_task in unreadable]
+    wanted = context.store.directives(state.project.id, items={row.item for row in rows} & state.open)
+    stay = [row.queue_task or 0 for row in rows if wanted.get(row.item) is Directive.EXCLUDED]
+    if not stay:
+        return None
+    count, tasks = len(stay), numbered("task", sorted(stay), TASKS_SHOWN)
+    return (
+        f"{tasks} of the queue (project {state.queues[name]}) {form(count, 'shows an image', 'show images')} that an "
+        f"administrator excluded, and {form(count, 'stays', 'stay')} there, as nobody can see whether somebody is at "
+        f"{form(count, 'it', 'them')}: delete {form(count, 'it', 'them')} by Label Studio's API (DELETE "
+        f"/api/tasks/{min(stay)}/)"
+    )
 
 
 def is_begun(task: Json | None) -> bool:
