@@ -8,6 +8,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+
 
 def form(count: float, one: str, several: str = "") -> str:
     """The form of a word that agrees with a number: `image` or `images`, `is` or `are`.
@@ -49,3 +51,10 @@ def isolated(name: str) -> str:
     """A name inside a sentence: one that is written from right to left leaves the numbers after it where they are."""
     leftward = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)
     return f"\u2068{name}\u2069" if leftward else name
+
+
+def as_typed(text: str) -> str:
+    """A text as all programs would write what looks the same: composed letters, single blanks, nothing invisible."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+    return " ".join(text.split())

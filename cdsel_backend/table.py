@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import unquote
 
-from cdsel_backend.phrases import number_of
+from cdsel_backend.phrases import as_typed, number_of
 
 Row = Mapping[str, str]
 Cells = Mapping[str, object]
@@ -39,7 +39,7 @@ _SIGNATURES = (
 """What is named as a table by mistake: how it begins -> what it is."""
 _LONGEST_SIGNATURE = 64  # bytes looked at, blanks before it among them
 BROKEN = 3  # rows that cannot be read that a message names
-SEPARATORS = ",;\t|"  # of cells, that a header may have
+SEPARATORS = "\t;|,"  # of cells, that a header may have; the last ones stand in names and numbers, too
 TITLES = 20  # lines above a header, at most
 LINES = 500  # of a CSV file that are written at once
 LONGEST_LINE = 64 * 2**20  # characters that are read of one line: a list of JSON may stand on one
@@ -70,7 +70,7 @@ def read_table(path: Path) -> list[Row]:
                     count = number_of(len(cells), "value")
                     broken.append(f"row {number}: {count} for {number_of(len(names), 'column')}")
                 elif cells:
-                    again = [cell.strip() for cell in cells] == names
+                    again = is_header(cells, names)
                     cells = [""] * len(names) if again else cells + [""] * (len(names) - len(cells))
                     rows.append({name: cell for name, cell in zip(names, cells, strict=True) if name})
     except UsageError as fault:
@@ -105,7 +105,7 @@ def csv_cells(file: BinaryIO) -> tuple[list[str], Iterator[list[str] | str]]:
     Raises UsageError where its header cannot be used.
     """
     lines, delimiter = csv_source(file)
-    names = [plain_text(name).strip() for name in next(csv.reader(lines, delimiter=delimiter), [])]
+    names = _names(next(csv.reader(lines, delimiter=delimiter), []))
     if names and names[0][:1] in ("[", "{"):
         raise UsageError(
             "it is JSON, and a CSV table is needed: choose CSV where Label Studio exports annotations, or write one "
@@ -117,6 +117,15 @@ def csv_cells(file: BinaryIO) -> tuple[list[str], Iterator[list[str] | str]]:
             f"its header names {', '.join(map(repr, double))} more than once: rename one of the columns"
         )
     return names, _cells(lines, delimiter, names)
+
+
+def _names(cells: Iterable[str]) -> list[str]:
+    return [as_typed(plain_text(cell)) for cell in cells]
+
+
+def is_header(cells: Iterable[str], names: Sequence[str]) -> bool:
+    """Whether a row is the header again, as where tables were put together."""
+    return _names(cells) == names
 
 
 def _cells(lines: Iterator[str], delimiter: str, names: Sequence[str]) -> Iterator[list[str] | str]:
@@ -263,15 +272,53 @@ def csv_source(file: BinaryIO) -> tuple[Iterator[str], str]:
             break
         header = below
     ahead = [header, *itertools.islice(lines, TITLES)]
+    delimiter = named[1] if named else ""
+    ahead = _with_whole_header(ahead, delimiter)
     filled = [number for number, line in enumerate(ahead) if line.strip()] or [0]
-    titles = _titles([ahead[number] for number in filled], named[1] if named else "")
+    titles = _titles([ahead[number] for number in filled], delimiter)
     header, *ahead = ahead[filled[titles] :]
-    return itertools.chain([header], ahead, lines), named[1] if named else _delimiter(header)
+    return itertools.chain([header], ahead, lines), delimiter or _delimiter(header, ahead)
 
 
-def _delimiter(line: str) -> str:
-    """What separates the cells of a line."""
-    return max(SEPARATORS, key=line.count)
+def _delimiter(line: str, below: Sequence[str] = ()) -> str:
+    """What separates the cells of a line: of what it holds, what parts most of those below into as many cells.
+
+    `Size, cm;Weight, kg` has as many commas as semicolons.
+    """
+
+    def cells(text: str, delimiter: str) -> int:
+        try:
+            return len(next(csv.reader([text], delimiter=delimiter), []))
+        except csv.Error:
+            return 0
+
+    found = [delimiter for delimiter in SEPARATORS if delimiter in line]
+    if len(found) < 2:
+        return found[0] if found else ","
+    alike = {
+        delimiter: sum(cells(text, delimiter) == cells(line, delimiter) for text in below)
+        for delimiter in found
+    }
+    return max(found, key=lambda delimiter: (alike[delimiter], cells(line, delimiter)))
+
+
+def _with_whole_header(lines: Sequence[str], delimiter: str) -> list[str]:
+    """The first lines of a table, its header in one where a name holds a line break, as Excel writes them.
+
+    It is a header where it has as many cells as the line below, several of them.
+    """
+    for start, end in itertools.combinations(range(len(lines)), 2):
+        whole = "".join(lines[start:end])
+        if end - start < 2 or whole.count('"') % 2 or not lines[start].count('"') % 2:
+            continue
+        own = delimiter or _delimiter(whole)
+        try:
+            width = len(next(csv.reader([lines[end]], delimiter=own), []))
+        except csv.Error:
+            continue
+        if width > 1 and _is_one_row(lines[start:end], own, width):
+            return [*lines[:start], whole, *lines[end:]]
+    return list(lines)
 
 
 def _titles(lines: Sequence[str], delimiter: str) -> int:
@@ -289,35 +336,27 @@ def _titles(lines: Sequence[str], delimiter: str) -> int:
     return first if first == 1 or all(count > 1 for count in below) else 0
 
 
+def names_given(text: str) -> list[str]:
+    """The names of columns in an option: with commas between them, one that holds a comma in quotation marks."""
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error:
+        parts = text.split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
 def require(rows: Sequence[Row], option: str, column: str) -> None:
     """Raise UsageError unless the table has the column."""
-    if column not in rows[0]:
-        raise UsageError(f"{option}: the table has no column {column!r}; it has {', '.join(rows[0])}")
-
-
-def require_images(rows: Sequence[Row], folder: Path, column: str) -> None:
-    """Raise UsageError unless the column is there and at least one of its files lies in the folder."""
-    require(rows, "--image-column", column)
-    if not any(image_file(folder, row[column]).is_file() for row in rows if row[column].strip()):
-        raise UsageError(
-            f"--images: none of the {number_of(len(rows), 'file')} of column {column!r} is there; the first was looked "
-            f"for at {image_file(folder, rows[0][column])}. Name the folder that the column's paths start from"
-        )
-
-
-def image_file(folder: Path, cell: str) -> Path:
-    """The file below a folder that a cell names: by its path, or as Label Studio writes the addresses of its own files.
-
-    Those begin where Label Studio keeps them: local files in its document root, uploads in its folder for media.
-    """
-    cell = plain_path(cell)
-    address = re.fullmatch(
-        r"(?:https?://[^/]+)?(?:/[^?]*)?/data/(?:local-files/\?d=|(?=upload/))(.+)", cell.strip()
+    if column in rows[0]:
+        return
+    whole = next((name for name in rows[0] if column in [part.strip() for part in name.split(",")]), None)
+    quoted = f'"{whole}"'
+    hint = (
+        f"; a name that holds a comma stands in quotation marks of its own: {option} {quoted!r}"
+        if whole
+        else ""
     )
-    named = folder / (unquote(address[1]).lstrip("/") if address else cell)
-    if "\\" in cell and not named.is_file():  # a path that Windows wrote
-        return folder / cell.replace("\\", "/")
-    return named
+    raise UsageError(f"{option}: the table has no column {column!r}; it has {', '.join(rows[0])}{hint}")
 
 
 def plain_path(address: str) -> str:

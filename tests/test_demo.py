@@ -232,7 +232,7 @@ def test_bad_options_are_told_before_anything_starts(
     (tmp_path / "ONE.csv").write_text("file,diagnosis\na.png,cat\nb.png, cat \nc.png,nan\n")
     nested = '"{""choices"": [""a""]}"'
     (tmp_path / "JSON.csv").write_text(f"file,diagnosis\na.png,{nested}\nb.png,b\n")
-    (tmp_path / "BINARY.csv").write_bytes(b"\xff\xfe\x00\x81" * 50)
+    (tmp_path / "BINARY.csv").write_bytes(b"\xff\xfe\x01\x00" * 50)
     result = CliRunner().invoke(demo, [str(own) if word == "TABLE" else word for word in arguments])
     assert result.exit_code == 2
     assert re.search(words, " ".join(result.output.split())), result.output
@@ -253,6 +253,21 @@ def test_tasks_hold_the_metadata_and_not_the_label(own: Path) -> None:
     task = images.tasks(own.parent.parent)[0]["data"]
     assert set(task) == {"image", "site", "sex", "age", "patient_id"}
     assert task["image"] == "/data/local-files/?d=own%20images0/images/lesion_0001.jpg"
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "images\\{.name}", "images/{.stem}"])
+def test_an_image_has_one_address_however_the_table_names_its_file(
+    own: Path, tmp_path: Path, form: str
+) -> None:
+    file = own.parent / "images" / "lesion_0001.jpg"
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,diagnosis\n{form.format(file)},benign\n{form.format(file)},malignant\n")
+    images = read_images(table, own.parent, image_column="file", label="diagnosis")
+    task = images.tasks(own.parent.parent)[0]["data"]
+    assert task["image"] == "/data/local-files/?d=own%20images0/images/lesion_0001.jpg"
+    if "name" not in form and "stem" not in form:
+        with pytest.raises(UsageError, match=r"does not lie below .*name a folder that holds all images"):
+            read_images(table, tmp_path, image_column="file", label="diagnosis")
 
 
 def test_rows_without_a_label_are_left_out(own: Path, tmp_path: Path) -> None:

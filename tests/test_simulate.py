@@ -20,7 +20,8 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.selection import Problem, select, strategies
 from cdsel_backend.simulate import comparisons, measures, report, runner
 from cdsel_backend.simulate.command import simulate
-from cdsel_backend.simulate.dataset import Dataset, load_dataset, two_levels
+from cdsel_backend.simulate.dataset import Dataset, check_columns, load_dataset, two_levels
+from cdsel_backend.simulate.option_types import Names
 from cdsel_backend.simulate.outcome import GroupResult
 from cdsel_backend.simulate.outcome import Result as Line
 from cdsel_backend.simulate.plan import (
@@ -41,7 +42,8 @@ from cdsel_backend.simulate.saving import labels_saved
 from cdsel_backend.simulate.summary import WORST, Findings, estimate
 from cdsel_backend.simulate.vectors import embed_folder, read_embeddings, with_pictures
 from cdsel_backend.simulate.worlds import make_world
-from cdsel_backend.table import UsageError, image_file, read_table
+from cdsel_backend.sources.image_cells import image_file
+from cdsel_backend.table import UsageError, read_table
 from cdsel_backend.training import TrainingLabels, TrainingOptions, tail, train_model
 
 HAM = Path(__file__).parents[2] / "shared" / "data" / "ham10000_site"
@@ -213,6 +215,28 @@ def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path, content: bytes)
 
 
 @pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ('"Bild\nDatei";"Größe, cm";Site\u00a0A', "1.png;7,5;x"),
+        ('Befunde 2024\n\n"Bild\r\nDatei","Größe,\ncm",Site A', '1.png,"7,5",x'),
+        ("Bild Datei;Gro\u0308\u00dfe, cm;Site A", "1.png;7,5;x"),
+        ("Bild Datei;Größe, cm;Site A", '"1.png";"7,5";x'),
+    ],
+    ids=["line break", "title above", "composed of two", "as many commas"],
+)
+def test_a_header_is_what_it_looks_like(tmp_path: Path, header: str, row: str):
+    (tmp_path / "t.csv").write_text(f"{header}\n{row}\n{row}\n", encoding="utf-8")
+    assert read_table(tmp_path / "t.csv") == [{"Bild Datei": "1.png", "Größe, cm": "7,5", "Site A": "x"}] * 2
+
+
+def test_a_column_whose_name_holds_a_comma_is_named_in_quotation_marks():
+    named = Names().convert('"Größe, cm", site', None, None)
+    assert named == ("Größe, cm", "site")
+    with pytest.raises(UsageError, match="""quotation marks of its own: --confounder '"Größe, cm"'"""):
+        check_columns([{"Größe, cm": "7,5", "site": "a"}], "site", ["Größe", "cm"], None, ())
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "has no rows below its header"),
@@ -243,6 +267,12 @@ def test_a_file_is_found_by_the_address_that_label_studio_exports(tmp_path: Path
     file.parent.mkdir(parents=True)
     file.write_bytes(b"")
     assert image_file(tmp_path, cell) == file
+
+
+def test_a_file_is_found_without_its_ending_and_in_other_letters(tmp_path: Path):
+    (tmp_path / "1.JPG").write_bytes(b"")
+    for cell in ("1", "1.jpg", f"file://{tmp_path}/1.JPG", " 1.JPG ", str(tmp_path / "1")):
+        assert image_file(tmp_path, cell) == tmp_path / "1.JPG", cell
 
 
 def labelled(*cells: str) -> Dataset:

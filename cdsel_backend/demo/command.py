@@ -12,7 +12,7 @@ import httpx
 from rich.console import Console
 
 from cdsel_backend.demo.sample import GROUP_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
-from cdsel_backend.table import UsageError
+from cdsel_backend.table import UsageError, names_given
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -95,7 +95,7 @@ def demo(**given: Any) -> None:
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     """What fits together of the options, as fields of Options."""
-    given["ignore"] = tuple(name.strip() for name in given["ignore"].split(",") if name.strip())
+    given["ignore"] = tuple(names_given(given["ignore"]))
     if given["metadata"] is None:
         for name in ("images", "label", "group", "ignore"):
             if given[name]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 import cdsel_backend
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.label_cells import is_several, label_of
+from cdsel_backend.sources.image_cells import image_file, require_images
 from cdsel_backend.store.records import Json
-from cdsel_backend.table import UsageError, read_table, require, require_images
+from cdsel_backend.table import UsageError, read_table, require
 
 TASK_IMAGE = "image"  # the field of task.data that label_config/single_choice.xml shows
 MOST_CLASSES = 30
@@ -87,13 +89,24 @@ def read_images(
     require_images(rows, folder, image_column)
     return LabelledImages(
         folder=folder,
-        files=[row[image_column] for row in rows],
+        files=[_below(folder, row[image_column]) for row in rows],
         metadata=[
             {name: value for name, value in row.items() if name not in (image_column, label)} for row in rows
         ],
         truth=[row[label] for row in rows],
         group=group,
     )
+
+
+def _below(folder: Path, cell: str) -> str:
+    """The path below a folder of the image that a cell names, of which Label Studio makes an address."""
+    file = image_file(folder, cell)
+    path = os.path.relpath(file.parent.resolve() / file.name, folder)
+    if path.split(os.sep)[0] == os.pardir:
+        raise UsageError(
+            f"--images: {cell} does not lie below {folder}: name a folder that holds all images of the table"
+        )
+    return path
 
 
 def _check_classes(classes: Sequence[str], begin: str) -> None:

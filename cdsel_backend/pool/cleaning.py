@@ -12,12 +12,12 @@ from datetime import datetime, timezone
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.phrases import as_typed
 from cdsel_backend.pool.no_value import is_no_value
 from cdsel_backend.pool.parts import parts_of
 from cdsel_backend.pool.quantities import in_ascii
 from cdsel_backend.pool.values import Reading
 
-_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 _QUOTES = ("'", '"', "=")
 _QUOTED = re.compile(r"""(?:="|"|')(?P<text>[^"']+)["']""")
 _MARKED_AS_TEXT = re.compile(r"'(?P<text>(?!s[- ]|t ).+)")  # but 's-Hertogenbosch, 't Gooi
@@ -57,13 +57,11 @@ def clean(value: object) -> str | float | datetime | None:
 
 
 def tidy(text: str) -> str:
-    """A text as all programs would write what looks the same: composed letters, single blanks, nothing invisible.
+    """A text as all programs would write what looks the same (`as_typed`).
 
     Without the marks of spreadsheets and tables around it: `'045`, `="045"`, `"GE"`.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
-    text = " ".join(text.split())
+    text = as_typed(text)
     if text[:1] in _QUOTES:
         if found := _QUOTED.fullmatch(text):
             return found["text"].strip()

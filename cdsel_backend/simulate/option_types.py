@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from cdsel_backend.table import names_given
+
 
 class Names(click.ParamType):  # type: ignore[type-arg]
-    """Names with commas between them."""
+    """Names with commas between them; one that holds a comma in quotation marks."""
 
     name = "a,b"
 
@@ -18,7 +20,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         """Return the names."""
         if isinstance(value, tuple):
             return value
-        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+        return tuple(dict.fromkeys(names_given(str(value))))
 
 
 class Budgets(Names):

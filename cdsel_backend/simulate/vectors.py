@@ -16,7 +16,8 @@ from cdsel_backend.pool.depths import Features
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.simulate.dataset import Dataset
 from cdsel_backend.simulate.pictures import named, read_pictures
-from cdsel_backend.table import Row, UsageError, image_file, require_images
+from cdsel_backend.sources.image_cells import image_file, require_images
+from cdsel_backend.table import Row, UsageError
 from cdsel_backend.whole_file import whole_file
 
 Progress = Callable[[str, int, int], None]

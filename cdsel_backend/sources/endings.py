@@ -33,7 +33,10 @@ def name_of(path: str, exists: Callable[[str], bool]) -> str:
         return path
     found = next(filter(exists, _spellings(path)), None)
     if found is None and PurePosixPath(path).suffix.lower() not in IMAGES:
-        with_ending = [path + ending for ending in sorted(IMAGES) if exists(path + ending)]
+        endings = sorted(IMAGES)
+        with_ending = [path + ending for ending in endings if exists(path + ending)] or [
+            path + ending.upper() for ending in endings if exists(path + ending.upper())
+        ]
         found = with_ending[0] if len(with_ending) == 1 else None  # of two nobody knows which one is meant
     return found or path
 

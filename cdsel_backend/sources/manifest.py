@@ -16,13 +16,13 @@ from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from cdsel_backend.phrases import number_of
+from cdsel_backend.phrases import as_typed, number_of
 from cdsel_backend.pool.source import Listing, SourceError, SourceItem
 from cdsel_backend.sources.endings import IMAGES
 from cdsel_backend.sources.files import Files
 from cdsel_backend.sources.folder import may_be_dicom
 from cdsel_backend.sources.storage import Trouble, is_remote, said_of, trouble_of, words_of
-from cdsel_backend.table import UsageError, csv_cells, decoded, plain_path, plain_text, text_lines
+from cdsel_backend.table import UsageError, csv_cells, decoded, is_header, plain_path, plain_text, text_lines
 
 NAMES = (
     "image",
@@ -204,7 +204,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[Row]:
     for number, cells in enumerate(rows, start=1):
         if isinstance(cells, str):
             yield number, cells
-        elif not any(cells) or [cell.strip() for cell in cells] == names:  # the header again
+        elif not any(cells) or is_header(cells, names):  # the header again
             continue
         elif len(cells) != len(names):
             yield number, f"{number_of(len(cells), 'value')} for {number_of(len(names), 'column')}"
@@ -294,7 +294,7 @@ def _row(record: Mapping[str, Any]) -> Mapping[str, Any] | str:
 
 
 def _plain(row: Mapping[str, Any], deepest: int) -> dict[str, Any]:
-    plain = {plain_text(str(name)): _value(value, deepest - 1) for name, value in row.items()}
+    plain = {as_typed(plain_text(str(name))): _value(value, deepest - 1) for name, value in row.items()}
     return {name: value for name, value in plain.items() if value is not _LEFT_OUT}
 
 
