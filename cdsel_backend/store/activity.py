@@ -55,7 +55,7 @@ _WAITING = frozenset(
 
 @dataclass(frozen=True)
 class Activity:
-    """What the worker does for a project now: `done` of `total` images; `open` images that labels are waited for."""
+    """What the worker does for a project now, with `done` of `total` images; or how many `open` images it waits for."""
 
     step: Step = Step.STARTING
     done: int = 0
@@ -64,12 +64,12 @@ class Activity:
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> Activity:
-        """What the database keeps of it; the sentences of an earlier version are no step, and gone after a pass."""
+        """Read what the database holds; the sentence of an earlier version counts as `STARTING` until the next pass."""
         try:
             return cls(**{**kept, "step": Step(kept["step"])})
         except (KeyError, TypeError, ValueError):
             return cls()
 
     def to_json(self) -> dict[str, object]:
-        """What the database keeps of it."""
+        """What the database keeps, for its JSON column."""
         return {**asdict(self), "step": self.step.value}

@@ -1,10 +1,9 @@
 """A data folder as one archive, made while the backend runs, and a folder made from one.
 
-The archive is a tar file without compression (vectors and models do not shrink). First comes `cdsel.sqlite3` as
-SQLite's online backup copies it, whole at one moment; then the files that the database speaks of, which only ever
-grow or come new: what is copied after the database holds all that it names. Last comes `manifest.json`: the program's
-version, and
-size and SHA-256 of every file.
+The archive is a tar file without compression, since vectors and models do not shrink. First comes `cdsel.sqlite3`, as
+SQLite's online backup copies it at one moment. Then come the files that the database names. These only grow, or are
+new: copied after the database, they hold all that it names. Last comes `manifest.json` with the version of the program
+and the size and SHA-256 of every file.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from cdsel_backend import __version__
 from cdsel_backend.whole_file import whole_file
 
 MANIFEST = "manifest.json"
-FORM = 1  # of an archive
+FORM = 1  # the version of the layout described above
 LEFT_OUT = ("compiled", "thumbnails", "layouts", "decoding")  # made again when they are needed
 BLOCK = 1 << 20  # bytes read at once
 
@@ -39,7 +38,8 @@ class ArchiveError(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an archive says of itself: the program, when it was made, and path -> (bytes, SHA-256)."""
+    """What `manifest.json` holds: the program's version, when the archive was made (seconds since the epoch), and its
+    files: path -> (bytes, SHA-256)."""
 
     version: str
     made_at: float

@@ -82,13 +82,13 @@ class AnnotationArrays:
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
-        """Which give a label."""
+        """(n,): whether an annotation gives a label."""
         return self.label.codes >= 0
 
     @property
     def contested(self) -> NDArray[np.int64]:
-        """Items whose label is not simply that of their one annotation with a label: others have one, too, or one
-        that is marked as ground truth gives a class that is not learned.
+        """Items (m,) whose label has to be decided: several of their annotations give one, or one that is marked as
+        ground truth gives a class that is not learned.
         """
         items, counts = np.unique(self.item[self.labelled], return_counts=True)
         undecidable = self.ground_truth & ~self.labelled & ~self.question & self.ignored
@@ -97,8 +97,8 @@ class AnnotationArrays:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The annotations of a project as arrays, and those of the `contested` items, read at the same moment, as
-    records.
+    """The annotations of a project, read at one moment: all of them as arrays, and as records those of the items whose
+    label the arrays alone do not tell (`AnnotationArrays.contested`).
     """
 
     arrays: AnnotationArrays
@@ -107,10 +107,11 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class TaskArrays:
-    """Every task that is, was or is to be in a queue (n,): `first` first tasks in rank order, then copies in theirs.
+    """Every task (n,) that is, was or is to be in a queue.
 
-    `item`, `rank`, `round` and `task` are int64, `round` 0 of copies, `task` 0 of those that are in no queue; `live`:
-    whether it is in a queue; `withdrawn`: whether it was found deleted there.
+    The first `first` rows are the first tasks of their items, in rank order; the rest are copies, in rank order again.
+    A copy has `round` 0, and a task that is in no queue has `task` 0. `live` tells whether a task is in a queue,
+    `withdrawn` whether it was found deleted there.
     """
 
     first: int
@@ -175,7 +176,7 @@ def _flags(bits: NDArray[np.int8], count: int) -> list[NDArray[np.bool_]]:
 
 
 def among(ids: NDArray[np.int64], items: Collection[int]) -> NDArray[np.bool_]:
-    """Which ids (n,) are among some items."""
+    """(n,): whether an id is one of some items."""
     return np.isin(ids, ids_of(items))
 
 

@@ -56,9 +56,9 @@ class Budget(Readings):
 
     @cached_property
     def answered_otherwise(self) -> set[int]:
-        """Those of `other_answers` that Label Studio hands to nobody: each of their tasks in the queues has an answer.
+        """The `other_answers` that no annotator sees any more, because each of their tasks in a queue has an answer.
 
-        One that was answered in the pool project alone is still open in its queue.
+        An item that was answered in the pool project alone is still open in its queue.
         """
         if not self.other_answers:
             return set()
@@ -177,7 +177,7 @@ class Budget(Readings):
 
     @cached_property
     def low_water(self) -> int:
-        """How many open images in everyone's queue, or in all queues of annotators together, are few."""
+        """The number of open images, of all queues together, from which on there are few (`refill_at`)."""
         return int(self.settings.refill_at * self.settings.round_size)
 
     @property
@@ -187,7 +187,10 @@ class Budget(Readings):
 
     @property
     def runs_dry(self) -> bool:
-        """Whether so few are left that nothing is to be waited for; never where the next round waits for the last."""
+        """Whether so few images are open that the next ones are pushed without waiting for a training.
+
+        Never where `low_water` is 0: a round is then chosen only once the last one is labelled.
+        """
         return bool(self.low_water) and self._at_most(self.low_water / 2)
 
     def _at_most(self, few: float) -> bool:

@@ -21,7 +21,7 @@ class OtherFolder(Exception):
 
 
 def claim_folder(store: Store, folder: Path) -> None:
-    """See that a data folder is the one that the database belongs to; the first one becomes that.
+    """See that a data folder is the one that the database belongs to; a database without one takes this one.
 
     Raises:
         OtherFolder: the database belongs to another one; nothing was written.

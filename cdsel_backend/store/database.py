@@ -270,13 +270,13 @@ def records_with(
     column: ColumnElement[Any],
     values: Collection[Any],
 ) -> list[R]:
-    """As `rows_with`, as records; `columns` began the query."""
+    """The answer of `rows_with` as records, for a query that `columns` began."""
     parts = (query.where(column.in_(part)) for part in chunks(sorted(values)))
     return [record for part in parts for record in records(connection, kind, part)]
 
 
 class Database:
-    """What every part of the store has: the database, opened, and the vectors beside it."""
+    """The base of every part of the store: the opened database, and the vectors beside it."""
 
     def __init__(self, url: str, vectors: VectorStore | Path | None = None) -> None:
         """Open the database at a URL, and the vectors: a store of them or its folder; None: beside a SQLite file."""
@@ -311,7 +311,7 @@ class Database:
         return _WRITES.get(self.engine, 0)
 
     def _records(self, kind: type[R], query: Select[Any]) -> list[R]:
-        """What a query that `columns` began answers, as records, in a transaction of its own."""
+        """Ask a query that `columns` began, in a transaction of its own; returns its rows as records."""
         with reading(self.engine) as connection:
             return records(connection, kind, query)
 

@@ -29,9 +29,9 @@ class Directives(Database):
     """What an admin wants of single images."""
 
     def direct(self, project: int, items: Collection[int], directive: Directive | None, *, who: str) -> int:
-        """Want something of items, all at once, and say so in the audit; returns of how many that is news.
+        """Set the directive of some items at once, note it in the audit, and wake the worker.
 
-        `directive`: None makes them as every other image again. The worker is woken.
+        None takes their directives away. Returns for how many items this is a change.
         """
         with writing(self.engine) as connection:
             lock_project(connection, project)
@@ -40,10 +40,10 @@ class Directives(Database):
             return _change(connection, project, wanted, name=AUDIT_NAMES[directive], who=who)
 
     def undo_directives(self, project: int, *, who: str, at: str | None = None) -> int | None:
-        """Take the last change back, as far as nothing was wanted of its items since; returns how many these are.
+        """Undo the last change of directives, except of items that were changed again; returns of how many items.
 
-        Done twice, the change comes again. `at`: when the change was made that is meant (`AuditEntry.at`); None, and
-        nothing is done, where another is the last by now.
+        Called twice, it makes the change again. `at` names the change that is meant, by `AuditEntry.at` as text: where
+        another is the last one by now, nothing is done and None is returned.
         """
         table, audit = schema.directives.c, schema.audit.c
         with writing(self.engine) as connection:
@@ -61,7 +61,7 @@ class Directives(Database):
             return _change(connection, project, wanted, name=UNDONE, who=who)
 
     def directives(self, project: int, *, items: Collection[int] | None = None) -> dict[int, Directive]:
-        """Item -> what is wanted of it, in the order in which that was said; of some items only, where named."""
+        """Item -> its directive, in the order in which these were given; `items`: only of these, None: of all."""
         with reading(self.engine) as connection:
             return _known(connection, project, items)
 
@@ -78,7 +78,7 @@ class Directives(Database):
         return self._scalar(select(func.max(table.id)).where(table.project == project)) or 0
 
     def directive_changes(self, project: int, item: int) -> list[DirectiveChange]:
-        """What was wanted of one item, oldest first."""
+        """Every change of one item's directive, oldest first."""
         table, audit = schema.directives.c, schema.audit.c
         with reading(self.engine) as connection:
             rows = connection.execute(
@@ -105,7 +105,8 @@ def _change(
     name: str,
     who: str,
 ) -> int:
-    """Keep what is wanted of items, and what was before: (item, directive, former), where these differ."""
+    """Record changes (item, directive, former directive) under one row of the audit, but for those that change nothing;
+    returns how many are left."""
     news = [row for row in wanted if row[1] != row[2]]
     if not news:
         return 0

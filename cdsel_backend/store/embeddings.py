@@ -66,7 +66,14 @@ class Embeddings(Database):
     def without_vector(
         self, project: int, *, limit: int, now: float, after: DueItem | None = None
     ) -> list[DueItem]:
-        """Items whose image is to be read and embedded, those never tried before first; those that follow an item."""
+        """At most `limit` items whose image is to be read and embedded, those that are due longest first.
+
+        Args:
+            project: our id.
+            limit: how many at most.
+            now: seconds since the epoch: what is due later is not returned.
+            after: the last item of the call before, to go on from; None: from the first on.
+        """
         items = schema.items
         due = [items.c.project == project, items.c.due_at <= now]
         if after is not None:
@@ -267,16 +274,20 @@ class Embeddings(Database):
     def vectors_of(
         self, project: int, backbone: str, ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """As `vectors`, of those of some items (any order, repeated or not) that have one and are in the pool."""
+        """The vectors of some items, as `vectors` returns them: each item once, ascending, without those that left the
+        pool or have no vector."""
         found, positions = self.positions(project, backbone, np.unique(ids).tolist())
         return found, self.vectors_kept.rows(backbone, positions)
 
     def iter_vectors(
         self, project: int, backbone: str, *, every: int = 1
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """The embedded pool in parts, as `vectors` gives it whole: for what need not hold it all in memory.
+        """The embedded pool in parts of what `vectors` returns, for whoever need not hold all of it in memory.
 
-        With `every`, only items whose id it divides: an even sample.
+        Args:
+            project: our id.
+            backbone: its fingerprint.
+            every: only items whose id is a multiple of this: an even sample.
         """
         ids, positions = self.positions(project, backbone)
         if every > 1:
@@ -318,7 +329,10 @@ def _pairs(connection: Connection, query: Select[Any], only: Collection[int] | N
 
 
 def _changed(connection: Connection, due_at: Mapping[int, float]) -> set[int]:
-    """Those of some items whose image is not due since that time any more; the others stay so until the end."""
+    """The items whose image is not due at the given time (item -> seconds since the epoch) any more.
+
+    The rows are locked, so that the others stay due at theirs until the transaction ends.
+    """
     items = schema.items.c
     query = select(items.id, items.due_at).order_by(items.id).with_for_update()
     known = {row.id: row.due_at for row in rows_with(connection, query, items.id, due_at)}

@@ -39,7 +39,7 @@ class PoolItems(Database):
         return self._of_project(Item, schema.items, project, "id")
 
     def iter_items(self, project: int) -> Iterator[list[Item]]:
-        """What is in the pool, in parts and in order of ids; no part waits for another in one transaction."""
+        """The items of the pool in parts, in order of ids. Each part is read in a transaction of its own."""
         table, last = schema.items, 0
         while True:
             query = columns(Item, table).where(table.c.project == project, ~table.c.gone, table.c.id > last)
@@ -66,7 +66,7 @@ class PoolItems(Database):
         return {row.task: row for row in some_items(self.engine, table.task, tasks, table.project == project)}
 
     def usable(self, ids: Collection[int], *, read: bool = False) -> set[int]:
-        """Those of some items that are in the pool and whose image can be used; with `read`, whose image was read."""
+        """The items, of some, that are in the pool and whose image can be used; `read`: only those that were read."""
         table = schema.items.c
         here = and_(
             ~table.gone, table.problem.is_(None), *([table.content_hash.is_not(None)] if read else ())
@@ -76,7 +76,7 @@ class PoolItems(Database):
             return {row.id for row in rows_with(connection, query, table.id, ids)}
 
     def contents(self, ids: Collection[int]) -> dict[int, str]:
-        """Item -> the digest of its file, of those of some items whose image was read."""
+        """Item -> the SHA-256 of its file, for the items, of some, whose image was read."""
         table = schema.items.c
         query = select(table.id, table.content_hash).where(table.content_hash.is_not(None))
         with reading(self.engine) as connection:

@@ -69,9 +69,9 @@ class Problems(Database):
             note_times(connection, project, problems)
 
     def update_problems(self, known: Project, origin: str, sentences: Sequence[str]) -> None:
-        """As `note_problems`, but nothing is written where the project's row, as it was read, says the same.
+        """Call `note_problems`, unless the row of the project, as it was read, says the same already.
 
-        Most passes find what the last one found, and none of them has to wait for the database to write.
+        Most passes find what the last one found, and should not wait until the database lets them write.
         """
         if list(sentences) != known.problems.get(origin, []):
             self.note_problems(known.id, origin, sentences)
@@ -94,7 +94,7 @@ class Problems(Database):
         return {origin: [NamedTask(*task) for task in tasks] for origin, tasks in found.items()}
 
     def dismiss_problem(self, project: int, origin: str, message: str, *, who: str) -> bool:
-        """Say no more of a problem until it is found anew; returns whether there is such a problem."""
+        """Hide a problem until it is found anew; returns whether there is such a problem."""
         with writing(self.engine) as connection:
             lock_project(connection, project)
             found = _problems(connection, project).get(origin, ())

@@ -134,7 +134,7 @@ class Projects(Problems):
         return next((row for row in found if studio_url in ("", row.studio_url)), None)
 
     def counts(self, project: int) -> tuple[int, ...]:
-        """How many annotations, selected images, tasks of them in queues and trainings a project has, and audits."""
+        """How many rows a project has: annotations, selections, selections with a task, copies, trainings, audit."""
         with reading(self.engine) as connection:
             return tuple(connection.execute(_COUNTS, {"project": project}).one())
 

@@ -142,7 +142,7 @@ class Queue(Database):
         return self._of_project(Selection, schema.selections, project, "rank")
 
     def selections_of(self, project: int, items: Collection[int]) -> list[Selection]:
-        """Those of some items that were ever selected, in rank order."""
+        """The selections of some items, in rank order; an item that was never selected has none."""
         table = schema.selections
         query = columns(Selection, table).where(table.c.project == project)
         with reading(self.engine) as connection:
@@ -165,7 +165,7 @@ class Queue(Database):
             return TaskArrays.read(connection, project)
 
     def represented(self, project: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The items (n,) that nothing but chance selected, and for how many each speaks (`Selection.represents`)."""
+        """The items (n,) that chance alone selected, and for each how many it represents (`Selection.represents`)."""
         table = schema.selections.c
         chance = [table.reason[name].as_boolean() for name in ("drawn_at_random", "by_chance")]
         query = select(table.item, func.coalesce(table.reason["odds"].as_float(), 1.0))
@@ -217,7 +217,7 @@ class Queue(Database):
         return self._of_project(Copy, schema.copies, project, "rank", "item", "annotator")
 
     def copies_of(self, project: int, item: int) -> list[Copy]:
-        """Those of one item, in rank order."""
+        """The copies of one item, in rank order."""
         table = schema.copies
         query = columns(Copy, table).where(table.c.project == project, table.c.item == item)
         return self._records(Copy, query.order_by(table.c.rank, table.c.annotator))

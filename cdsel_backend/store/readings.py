@@ -58,7 +58,7 @@ class Readings(Snapshot):
 
     @cached_property
     def several_readings(self) -> dict[int, list[Annotation]]:
-        """Those of `readings` that are two or more."""
+        """The `readings` of items that several people labelled."""
         return {item: rows for item, rows in _newest(self._answers.contested).items() if len(rows) > 1}
 
     @cached_property
@@ -72,7 +72,7 @@ class Readings(Snapshot):
         return {name: items for name, items in by.items() if len(items)}
 
     def readings_of(self, items: Collection[int]) -> dict[int, list[Annotation]]:
-        """Those of `readings` that are of some items."""
+        """The `readings` of some items, without reading those of all."""
         return _newest(self._store.labels_of(self.project.id, items))
 
     @cached_property
@@ -102,7 +102,7 @@ class Readings(Snapshot):
 
     @cached_property
     def _decided(self) -> dict[int, list[Annotation]]:
-        """Those of `deciding` that are of contested items."""
+        """The `deciding` readings of contested items."""
         return _deciding(self._answers.contested, _newest(self._answers.contested))
 
 

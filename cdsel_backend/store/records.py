@@ -66,7 +66,7 @@ class Outcome:
 
     @classmethod
     def read(cls, kept: str) -> Outcome:
-        """What the database keeps of it: JSON, or the sentence of an earlier version."""
+        """Read what the database holds: JSON, or the sentence that an earlier version kept."""
         if kept.startswith("{"):
             found = json.loads(kept)
             found.setdefault("explanation", found.get(_FORMER_EXPLANATION, ""))
@@ -78,7 +78,7 @@ class Outcome:
         return cls(Became.NO_MODEL, explanation=kept)
 
     def to_text(self) -> str:
-        """What the database keeps of it."""
+        """The JSON that the database keeps."""
         return json.dumps({**asdict(self), "became": self.became.value})
 
 
@@ -148,7 +148,7 @@ class Item:
 
 @dataclass(frozen=True)
 class DueItem:
-    """Of an item whose image is to be read what reading it takes: pools are large, and their data are not needed."""
+    """An item whose image is to be read, with what that takes: pools are large, and their data are not needed."""
 
     id: int
     task: int
@@ -160,7 +160,8 @@ class DueItem:
 
 
 class ReadImage(NamedTuple):
-    """What reading an item's image brought. Made for each image of a pool: a tuple takes a fifth of a record's time."""
+    """What came of reading an item's image. A tuple, since it is made for each image of a pool and a dataclass takes
+    five times as long."""
 
     item: int
     content_hash: str
@@ -288,7 +289,7 @@ class Selection(QueueTask):
 
     @property
     def represents(self) -> float:
-        """For how many items of its level it speaks: 1 / odds where nothing but chance chose it, else 0.
+        """How many items of its level it represents: 1 / odds where nothing but chance chose it, else 0.
 
         Selections of earlier versions keep no odds: all images of a stratum had the same.
         """

@@ -17,7 +17,7 @@ def columns(kind: type[Any], table: Table) -> Select[Any]:
 
 
 def records(connection: Connection, kind: type[R], query: Select[Any]) -> list[R]:
-    """What a query that `columns` began answers, as records."""
+    """Ask a query that `columns` began; returns its rows as records."""
     found = connection.execute(query)
     names = list(found.keys())  # of a record with defaults a query may leave the last columns out
     readers = [

@@ -28,8 +28,8 @@ class Search(Database):
             .order_by(table.id)
             .execution_options(yield_per=2000)
         )
-        # The database looks for the longest part that its text of the JSON holds as it is, and we for the whole. What
-        # may be folded out of another letter may stand nowhere in it: ss, which is ß there.
+        # The database looks for the longest part that JSON holds unescaped, and we look for the whole text in what it
+        # finds. "ss" is no such part: casefold() makes it of ß, too, which the database does not.
         parts = (part for plain in PLAIN.findall(text) for part in plain.lower().split("ss"))
         part = max(parts, key=len, default="")
         if part:

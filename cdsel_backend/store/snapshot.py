@@ -66,11 +66,11 @@ class Snapshot:
 
     @cached_property
     def problems(self) -> list[Problem]:
-        """What is wrong and was not dismissed."""
+        """The problems that nobody dismissed."""
         return [problem for problem in self._store.problems(self.project.id) if problem.dismissed is None]
 
     def present(self, items: Collection[int]) -> set[int]:
-        """Those of some images that are in the pool and can be used."""
+        """The images, of some, that are in the pool and can be used."""
         return self._store.usable(items)
 
     @cached_property
@@ -80,7 +80,7 @@ class Snapshot:
 
     @cached_property
     def _answers(self) -> Answers:
-        """The same as arrays, and as records those of items on which several may differ."""
+        """Every annotation as arrays, and those of contested items as records."""
         return self._store.answers(self.project.id)
 
     @cached_property

@@ -10,16 +10,16 @@ from cdsel_backend.store.budget import Budget
 class State(Budget):
     """A snapshot of one project, each part read when it is first asked for.
 
-    Its parents say what is read, what annotators said and what the queues hold; here is how far the rounds are, and
-    what no training has learned yet.
+    Its parents hold what is read (`Snapshot`), the labels that follow from the annotations (`Readings`), and the room
+    in the queues (`Budget`). This class tells how far the rounds are and what no training has learned yet.
     """
 
     @property
     def ended_rounds(self) -> int:
         """How many rounds a training need not wait for any more.
 
-        Those that are complete, those that another round follows, and the last one where few of it are open and more
-        images can be pushed.
+        These are the complete ones, those that another round follows, and the last one where few of its images are open
+        and more can be pushed.
         """
         closing = bool(self.low_water and self.room and not self.waiting_items and self.runs_low)
         return max(self.complete_rounds, len(self.rounds) - (not closing)) if self.rounds else 0
@@ -41,9 +41,9 @@ class State(Budget):
 
     @cached_property
     def label_changes(self) -> dict[int, str | None]:
-        """Item -> its label, or None where it is gone, where that is not what the last training saw.
+        """Item -> its label now (None: it is gone), for the items whose label is another than the last training saw.
 
-        Only of images of the pool that can be used: a label of another counts from the moment its image can be read.
+        Only images of the pool that can be used are among them; another counts once its image can be read.
         """
         seen = self.trained_labels
         changed = [
