@@ -65,7 +65,7 @@ def _seconds(lead_time: object) -> float | None:
 
 
 def other_answers_problem(state: State, space: LabelSpace) -> list[str]:
-    """That images have answers to other questions only, and what to do, as a sentence if there are any."""
+    """The sentence on images that have answers to other questions only, with the fix; none where there are no such."""
     rows = [
         row
         for row in state.annotations

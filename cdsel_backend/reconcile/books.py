@@ -149,10 +149,10 @@ def compare(context: Context, state: State, name: str, tasks: Sequence[Json], no
 
 
 def deleted_tasks(studio: LabelStudio, project: int, listed: int, missing: Collection[int]) -> set[int]:
-    """Those of the tasks missing in a listing that were deleted.
+    """The tasks, of those `missing` in a listing of `listed` tasks, that were deleted.
 
-    A listing that is not whole, or that a gateway made empty, deletes nothing: Label Studio's own count of the
-    project's tasks must be that of the listing, and it must know none of them by its number.
+    A listing may be cut short, or emptied by a gateway. So a task counts as deleted only where Label Studio's own count
+    of the project's tasks is that of the listing, and it does not know the task by its number.
     """
     if not missing or int(studio.project(project).get("task_number") or 0) != listed:
         return set()
@@ -167,12 +167,12 @@ def _is_gone(studio: LabelStudio, project: int, task: int) -> bool:
 
 
 def pairs(rows: Sequence[QueueTask]) -> set[tuple[int, int]]:
-    """Items and their tasks."""
+    """(item, task in the queue) of each row that has a task."""
     return {(row.item, row.queue_task) for row in rows if row.queue_task is not None}
 
 
 def withdrawn_message(state: State, queue: int, deleted: Sequence[QueueTask]) -> str:
-    """That tasks were deleted from a queue, and what becomes of their images, as a sentence."""
+    """The sentence that tasks were deleted from a queue, and on what becomes of their images."""
     items = {row.item for row in deleted}
     kept = len(items & state.labels.keys())
     lost = len(items - state.labels.keys() - {row.item for row in state.tasks if row not in deleted})

@@ -45,7 +45,7 @@ class Loading:
 
 @dataclass
 class Context:
-    """What the steps work with; one for each worker process and Label Studio. Shared by the threads of its turns."""
+    """What the steps work with. A worker process has one for each Label Studio, and its threads share it."""
 
     store: Store
     server: ServerSettings
@@ -93,7 +93,10 @@ class Context:
             return self.backbones[key]
 
     def loader(self, settings: ProjectSettings, **others: Any) -> Callable[[], Backbone]:
-        """What loads a project's backbone, here or in another process; `others` are arguments of `load_backbone`."""
+        """A function that loads a project's backbone, here or in another process.
+
+        `others` are arguments of `load_backbone` that take the place of those from the settings.
+        """
         from cdsel_backend.pool.backbones import (
             load_backbone,  # torch is slow to load: not before it is needed
         )
@@ -129,7 +132,8 @@ class Context:
             return self.tuned[model.fingerprint]
 
     def under(self, name: str, holder: str) -> Context:
-        """This context for work under a lease: once it is lost, nothing is written here or in Label Studio."""
+        """A copy of this context for work under a lease: once the lease is lost, it writes nothing any more, neither
+        into the database nor into Label Studio."""
         fenced = copy.copy(self)  # what is loaded and cached stays one
         fenced.store = self.store.under(name, holder)
         fenced.studio = self.studio.with_permit(fenced.store.confirm_lease)
@@ -140,15 +144,15 @@ class Context:
         return State(self.store, project)
 
     def show(self, state: State, activity: Activity) -> None:
-        """Let whoever watches know what the worker does now."""
+        """Show on the pages what the worker does now."""
         if state.project.activity != activity:
             self.store.update_project(state.project.id, activity=activity.to_json())
 
     def requests(self, state: State, request: Request, *, unlooked: bool = False) -> list[int]:
-        """Open events that ask for a step.
+        """The open events that ask for a step, by their numbers.
 
-        One that came after the last look waits for the next, unless `unlooked`: whoever asked may have seen labels or
-        changed settings that the state does not have yet.
+        Whoever asked may have seen labels or changed settings that the state does not have yet. So a request that came
+        after the last look at Label Studio waits for the next look, unless `unlooked` is true.
         """
         asked = [event.id for event in self.store.open_events(state.sources) if event.action == request]
         looked = None if unlooked else self.looked.get(state.project.id)

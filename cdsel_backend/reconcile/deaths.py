@@ -31,7 +31,7 @@ class Death:
 
 
 def last_death(store: Store, project: int) -> Death | None:
-    """The death of the project's training process, unless one came to its end since."""
+    """The last death of a training process of the project; None where a training has come to its end since."""
     found = store.fact(_fact(project))
     return Death(**found) if found else None
 
@@ -49,7 +49,7 @@ def note_death(store: Store, project: int, task: str, *, killed: bool, first_pau
 
 
 def forget_death(store: Store, project: int) -> None:
-    """A training came to its end."""
+    """Forget the deaths of a project's trainings, because one came to its end."""
     if store.fact(_fact(project)) is not None:
         store.set_fact(_fact(project), None)
 

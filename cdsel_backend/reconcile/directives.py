@@ -35,7 +35,10 @@ def withdraw_excluded(context: Context, state: State) -> bool:
 
 
 def first_rows(pool: EmbeddedPool, taken: NDArray[np.bool_], most: int) -> list[int]:
-    """At most so many rows of the pool that an admin put first and whose picture is not `taken` (n,), in his order."""
+    """At most `most` rows of the pool that an admin put first, in the order in which that was done.
+
+    An image is left out where it is `taken` (n,), or another with the same picture is.
+    """
     put_first = [item for item, wanted in pool.state.directives.items() if wanted is Directive.FIRST]
     at = np.searchsorted(pool.ids, put_first) if put_first else np.zeros(0, dtype=np.int64)
     shown = set(pool.vectors.positions[taken].tolist()) if put_first else set()

@@ -58,10 +58,10 @@ def note_edits(
 
 @dataclass
 class _Edits:
-    """What of the tasks of a queue is another than before, or than the pool has it.
+    """How the tasks of a queue differ from what they showed before, and from the pool.
 
-    `seen`: what they show now, where that is to be kept. `outdated`: open tasks whose metadata were corrected in the
-    pool. `pictures`, `metadata`: tasks, by their ids, that somebody changed in the queue.
+    `seen` is what they show now, where that has to be kept. `outdated` are open tasks whose metadata were corrected in
+    the pool. `pictures` and `metadata` are tasks, by their ids, that somebody changed in the queue.
     """
 
     seen: list[tuple[QueueTask, Shown]] = field(default_factory=list)

@@ -134,7 +134,7 @@ def embed_lost(context: Context, state: State) -> bool:
 
 
 def _note_devices(context: Context, state: State, backbone: Backbone) -> None:
-    """Say which GPUs do not embed any more."""
+    """Name, as a problem, the GPUs that do not embed any more."""
     processes = context.embedding.get(backbone.fingerprint)
     sentences = [*backbone.problems, *(processes.problems if processes is not None else [])]
     context.store.update_problems(context.store.project(state.project.id), "devices", sentences)
@@ -202,7 +202,7 @@ def _something_else(context: Context, state: State, newest: int) -> bool:
 
 @dataclass
 class _Results:
-    """What came of images and is not committed yet."""
+    """The results of images that are not committed yet."""
 
     context: Context
     state: State

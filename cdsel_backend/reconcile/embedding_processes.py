@@ -39,14 +39,14 @@ class Kept:
     backbone: str
 
     def __call__(self, hashes: Sequence[str]) -> set[str]:
-        """Those of some content hashes."""
+        """The content hashes, of some, that have a vector."""
         positions = self.vectors.find(self.backbone, hashes).tolist()
         return {digest for digest, at in zip(hashes, positions, strict=True) if at >= 0}
 
 
 @dataclass(frozen=True)
 class PoolImages:
-    """What reads the images of a project, in whatever process it is called."""
+    """A function that gives another process what it needs to read the images of a project."""
 
     server: ServerSettings
     studio_url: str

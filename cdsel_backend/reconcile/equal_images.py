@@ -49,9 +49,10 @@ def report(context: Context, pool: EmbeddedPool) -> None:
 
 
 def differences(images: NDArray[np.int64], columns: Sequence[Column]) -> dict[str, NDArray[np.bool_]]:
-    """Variable -> the items (n,) whose picture, by its number in `images` (n,), another item has with another level.
+    """Variable -> (n,): whether another item shows the same picture with another level.
 
-    Only what may confound, apart from the folder, which says where a file lies; a missing level says nothing.
+    Items of one picture have the same number in `images` (n,). Only variables that may confound are compared, without
+    the folder, which says where a file lies. A missing level differs from none.
     """
     _, picture, sizes = np.unique(images, return_inverse=True, return_counts=True)
     double = sizes[picture] > 1

@@ -15,25 +15,25 @@ LOOK_AGAIN = 300.0  # seconds after which a whole pass is taken in any case
 
 @dataclass(frozen=True)
 class Standing:
-    """What changes with everything that another process, a person or Label Studio can bring about."""
+    """What is compared between two passes: whatever another process, a person or Label Studio changes, changes this."""
 
     project: Project
-    """Without what passes and trainings say of themselves: what they do, and our line in the description."""
+    """The project's row, without what the worker itself writes there: its activity, and our line in the description."""
     events: frozenset[int]
-    """Those about this project that nobody has looked at."""
+    """The numbers of the events of this project that nobody has looked at."""
     counts: tuple[int, ...]
     trains: bool
 
     @classmethod
     def of(cls, context: Context, project: int) -> Standing:
-        """As the database says now."""
+        """Read it from the database."""
         store, state = context.store, context.read_state(project)
         row = replace(state.project, activity=Activity(), described=None)
         events = frozenset(event.id for event in store.open_events(state.sources))
         return cls(row, events, store.counts(project), store.training_runs(project))
 
     def looked(self, context: Context, project: int) -> Standing:
-        """With what the look at Label Studio brought, which the steps that follow have seen."""
+        """This standing after a look at Label Studio: with the counts that it brought, which the next steps see."""
         now = Standing.of(context, project)
         times = {name: getattr(now.project, name) for name in ("pool_synced_at", "queue_synced_at")}
         return replace(now, project=replace(self.project, **times), events=self.events)

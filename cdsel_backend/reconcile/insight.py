@@ -94,10 +94,11 @@ def _insight(pool: EmbeddedPool) -> Json:
 
 
 def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:
-    """Which of the labels were drawn by chance, and when; images that were skipped are no part of the pool.
+    """Which of the labels were drawn by chance, in which round, and how large the pool was that they were drawn from.
 
-    Nor are those that were excluded without a label: none of them could be drawn. What an admin put first was taken
-    before the draws of its round, half a round earlier. Files that show one picture are one: it is drawn once.
+    Images that were skipped, or excluded without a label, are no part of that pool. An image that an admin put first
+    was taken before the draws of its round, and so counts as half a round earlier. Files that show the same picture
+    count as one.
     """
     selected = {row.item: row for row in pool.state.selections}
     rows = [selected.get(int(item)) for item in pool.ids[unseen.rows]]
@@ -116,7 +117,7 @@ def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:
 
 
 def first_of_each(pictures: NDArray[np.int64], share: RandomShare) -> NDArray[np.bool_]:
-    """Which of labelled items (m,) were the first of those that show their picture, by its number (m,)."""
+    """(m,): whether a labelled item was the first with its picture. Items of one picture have one number (m,)."""
     order = np.lexsort((~share.drawn, share.round))
     first = np.zeros(len(pictures), dtype=bool)
     first[order[np.unique(pictures[order], return_index=True)[1]]] = True

@@ -75,11 +75,11 @@ def sync(context: Context, state: State) -> bool:
 
 @dataclass(frozen=True)
 class _Due:
-    """What of a project is to be looked at in Label Studio: the `pool`, and `queues` by their projects.
+    """What of a project has to be looked at in Label Studio: the `pool`, and `queues` by their projects.
 
-    `first`: this process has not looked yet. `every`: all queues are due. `by_event`: an event is the cause, or one of
-    the causes. `again`: the pool is due once more a poll later. Label Studio tells of tasks that it imports from a file
-    before others can see them, and of deleted annotations before it marks their tasks as changed.
+    `first`: this process has not looked yet. `every`: all queues are due. `by_event`: an event is a cause.
+    `again`: the pool is due once more, one poll later. For Label Studio sends the webhook of an import before others
+    can see the tasks, and that of a deleted annotation before it marks the task as changed.
     """
 
     first: bool
@@ -91,7 +91,7 @@ class _Due:
 
 
 def _due(context: Context, state: State, events: Sequence[Event], now: float) -> _Due:
-    """What events and the time since the last looks ask for."""
+    """Judge by the events and by the time since the last looks what is due."""
     project, poll = state.project, context.server.poll_seconds
     # A project that was updated, as by our own line in its description, holds the same tasks.
     happened = [event for event in events if event.action != UPDATED]
@@ -113,12 +113,13 @@ def _due(context: Context, state: State, events: Sequence[Event], now: float) ->
 
 
 def pool_poll(context: Context, project: int) -> float:
-    """Seconds between two looks at a pool of which Label Studio tells nothing."""
+    """Seconds between two looks at a pool while no event asks for one."""
     return context.server.poll_seconds * (1 if project in context.unsettled else POOL_POLL)
 
 
 def _pool_project_changed(context: Context, state: State) -> bool:
-    """Whether what the books hold of the pool project itself is another in Label Studio."""
+    """Whether Label Studio has another title, labeling config or least number of labels for the pool project than the
+    books."""
     project = state.project
     found = context.studio.project(project.pool_project)
     known = (project.title, project.label_config, project.least_labels)
@@ -155,7 +156,7 @@ def _known(state: State) -> tuple[dict[tuple[int, int], str], int]:
 def _brought(
     before: tuple[dict[tuple[int, int], str], int], after: tuple[dict[tuple[int, int], str], int]
 ) -> dict[str, int]:
-    """What a look brought: answers that are new or changed, answers that are gone, and images (`Event.result`)."""
+    """Count what a look brought, for `Event.result`: annotations new or changed, annotations gone, images more."""
     old, new = before[0], after[0]
     return {
         "answers": sum(old.get(key) != changed for key, changed in new.items()),
@@ -230,7 +231,7 @@ def least_labels(found: Json) -> int:
 
 
 def config_in_force(context: Context, state: State, found: str) -> tuple[str, str | None]:
-    """The labeling config to go by, given the pool project's; and why it is not that one, in words.
+    """The labeling config to go by, given the pool project's; and, where it is another, the sentence that says why.
 
     Classes may come and go. A config that cannot be used never replaces one that can; and Label Studio refuses
     another control in a queue whose annotations answer the old one. Where somebody changed the config of a queue, it is
@@ -271,7 +272,7 @@ def config_in_force(context: Context, state: State, found: str) -> tuple[str, st
 
 
 def set_aside(context: Context, project: int, space: LabelSpace) -> str | None:
-    """Why the champion cannot serve the classes that the labeling config now has, in words; None when it can."""
+    """The sentence on why the champion cannot serve the classes of the labeling config; None where it can."""
     champion = context.store.project(project).champion
     if champion is None:
         return None

@@ -42,9 +42,9 @@ Given: TypeAlias = dict[int, list[tuple[object, ...]]]
 class Plan:
     """What this process knows of the copies of a project, and what is still to be written.
 
-    `mark`: what the database says of the copies by then; it says something else where another worker was at them.
-    `common`: what all copies depend on; `given`: the annotations they were planned by; `left`: task of the pool -> what
-    is to be done there.
+    `mark` is what the database noted at the last write: it holds another where another worker has written since.
+    `common` is what all copies depend on, `given` the annotations that were planned for, and `left` maps a task of the
+    pool to what is still to be done there.
     """
 
     mark: str
@@ -134,7 +134,7 @@ def _changed(before: Given, now: Given) -> set[int]:
 
 
 def _write(context: Context, left: dict[int, Due]) -> None:
-    """Write what is left, up to `MOST` annotations, and take it out."""
+    """Write some of what is left, until about `MOST` annotations are written, and remove it from `left`."""
     count = 0
     while left and count < MOST:
         task, steps = next(iter(left.items()))
@@ -161,10 +161,10 @@ def _refusal(state: State) -> str | None:
 def _wanted(
     context: Context, state: State, among: Collection[int] | None
 ) -> tuple[dict[int, list[Json]], int, set[int]]:
-    """Task of the pool -> what is to stand there; how many labels cannot be written any more; and the tasks of the pool
-    whose label lies in a task at which Label Studio fails.
+    """What the pool project should hold, for some items (`among`) or all (None).
 
-    `among`: of these items; None: of all.
+    Returns: task of the pool -> the `result` of its copy; how many labels cannot be written any more; and the tasks of
+    the pool whose label lies in a task of a queue at which Label Studio fails.
     """
     space, pool = space_of(state), state.project.pool_project
     own = {row.item for row in state.annotations if row.source == pool}
@@ -199,8 +199,9 @@ def _wanted(
 def _found(
     context: Context, state: State, among: Collection[int] | None
 ) -> tuple[dict[int, list[Json]], set[int]]:
-    """Task of the pool -> the annotations that stand there, of all tasks that have any, or of those of some items; and
-    the tasks at which Label Studio fails.
+    """What the pool project holds, for the tasks of some items (`among`) or all tasks with annotations (None).
+
+    Returns: task of the pool -> its annotations; and the tasks at which Label Studio fails.
     """
     pool, asked = state.project.pool_project, None
     # A listing of the tasks with annotations says nothing of the others, at which it fails as well.

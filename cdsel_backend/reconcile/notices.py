@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def say(context: Context, source: int, action: str, tasks: Collection[int], message: str) -> None:
-    """Keep an event that says what the books and Label Studio differed in."""
+    """Log a message, and keep it as an event of a project in Label Studio, with the tasks that it is about."""
     log.warning("project %s: %s", source, message)
     context.store.add_event(
         source, action, {"tasks": sorted(tasks)[:MOST_TASKS], "sentence": message}, handled=True

@@ -144,7 +144,10 @@ class _Trainer:
 
 
 def _serve(parent: int, connection: Connection, _: Target) -> None:
-    """What a process does: one task after another, until nobody can send one; `_` is imported on the way here."""
+    """Run by a process: do one task after another, until nobody can send one.
+
+    `_` is not called: by unpickling it the process imports what its tasks need, before the first one comes.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while True:

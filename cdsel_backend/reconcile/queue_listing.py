@@ -23,7 +23,7 @@ LIST_WHOLE_SECONDS = 3600.0
 
 @dataclass
 class QueueListing:
-    """What was listed of one queue: its tasks by their ids, as JSON, a tenth of the memory; and how far."""
+    """The tasks of one queue as they were listed last, by their ids; JSON text takes a tenth of the memory."""
 
     tasks: dict[int, bytes] = field(default_factory=dict)
     unreadable: set[int] = field(default_factory=set)
@@ -42,7 +42,7 @@ class QueueListing:
             self._take(studio, queue, "", now)
 
     def _take(self, studio: LabelStudio, queue: int, watermark: str, now: float) -> bool:
-        """List what changed since a watermark; returns whether that tells what the queue holds now."""
+        """List what changed since a watermark; returns whether that suffices to know what the queue holds now."""
         changes = changed_tasks(studio, queue, watermark)
         listed = {int(task["id"]): json.dumps(task).encode() for task in changes.tasks}
         if changes.complete:

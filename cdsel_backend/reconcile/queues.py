@@ -126,9 +126,9 @@ def look_up(context: Context, state: State) -> None:
 
 
 def delivery_problems(state: State) -> list[str]:
-    """What the delivery that is asked for cannot do with the images of this pool, as sentences.
+    """The sentences on what delivery `in_place` cannot do with the images of this pool.
 
-    It is said before the first push, which leaves such images out: browsers show the pool's own files.
+    An admin reads them before the first push, which leaves out the images whose own files no browser shows.
     """
     if state.resolved.settings.delivery != "in_place":
         return []
@@ -149,7 +149,7 @@ def delivery_problems(state: State) -> list[str]:
 
 
 def annotator_problems(state: State) -> list[str]:
-    """What keeps `annotators` and `overlap` from being obeyed, as sentences that name the mend."""
+    """The sentences on why `annotators` or `overlap` cannot be obeyed, with the fix."""
     settings = state.settings
     if settings.delivery == "in_place":
         if settings.annotators or settings.overlap:
@@ -220,7 +220,7 @@ def lost_message(name: str, queue: int) -> str:
 
 
 def settle_lost(context: Context, state: State) -> None:
-    """Say no more of queues that were lost once all that was open is labelled or skipped."""
+    """Take the problem of lost queues back, once no image is open or waits to be pushed."""
     if LOST in state.project.problems and not state.open and not state.waiting:
         context.store.note_problems(state.project.id, LOST, [])
 

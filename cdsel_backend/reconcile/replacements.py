@@ -26,9 +26,10 @@ SHOWN = 6  # tasks that a message names
 
 
 def compare(state: State, read: Mapping[int, str]) -> None:
-    """Note which pictures that were read (item -> content hash) are others than those that were labelled or pushed.
+    """Note which items show another picture now than when they were labelled or pushed.
 
-    Those of the others that had another address, or another file, have moved.
+    `read` maps the items whose image was just read to the hash of its content. An item with another address or file
+    and the same content has only moved, which is noted as well.
     """
     former = former_contents(state) if read else {}
     seen = {item: digest for item, digest in read.items() if item in former}
@@ -68,7 +69,7 @@ def withdraw_replaced(context: Context, state: State) -> bool:
 
 
 def report(state: State) -> None:
-    """Name the tasks whose labels are of a former picture, and those that are open with one; forget what is settled."""
+    """Name the tasks that were labelled, or are open, with a former picture, as problems; forget what is settled."""
     store = state.store
     others: dict[str, float] = store.fact(_others(state)) or {}
     if not others:
@@ -113,7 +114,7 @@ def _others(state: State) -> str:
 
 
 def _shown(state: State, items: Mapping[int, Item]) -> set[int]:
-    """Those of some items that have a task of a queue; where that is the pool's own, it shows the picture of now."""
+    """The items, of some, that a queue may show with a former picture: their task there is not the pool's own."""
     return {
         row.item
         for row in state.tasks
@@ -126,7 +127,7 @@ def _open(state: State) -> str:
 
 
 def _replaced(replaced: Sequence[int], items: Mapping[int, Item]) -> str:
-    """That pictures were replaced after they were ..., to be followed by what."""
+    """The beginning of a sentence, to be followed by "labelled" or "pushed"."""
     named = [items[item].name for item in sorted(replaced) if item in items]
     which = listed(named, SHOWN)
     if len(named) == 1:

@@ -88,7 +88,7 @@ def select_round(context: Context, state: State) -> bool:
 
 
 def _outranked(context: Context, state: State) -> bool:
-    """Whether images wait to be pushed that another model chose than serves now."""
+    """Whether images wait to be pushed that were chosen by another model than the champion of now."""
     return bool(
         state.waiting
         and state.left
@@ -172,7 +172,7 @@ def _choose(
 
 
 def selection_key(context: Context, state: State, size: int) -> str:
-    """What the choice of a round of so many images depends on."""
+    """A digest of all that the choice of a round of `size` images depends on."""
     project = state.project
     parts = [
         size,
@@ -250,7 +250,10 @@ def push(context: Context, state: State) -> bool:
 
 
 def _most(context: Context, state: State) -> int | None:
-    """How many images may be pushed now: None: all; while a model is trained, what keeps the queue from running dry."""
+    """How many images may be pushed now; None: all that are due.
+
+    While a model is trained, only so many as keep the queue from running dry: the new model chooses the rest again.
+    """
     if not state.low_water or state.staff != {"": None} or not context.store.training_runs(state.project.id):
         return None
     return max(0, state.low_water - len(state.open)) if state.waiting else None

@@ -22,11 +22,14 @@ class Strangers:
 
     @property
     def all(self) -> Sequence[int]:
-        """All of them."""
+        """The tasks of every kind."""
         return [*self.labelled, *self.unlabelled, *self.doubles]
 
     def messages(self, queue: int, *, outside: bool) -> list[str]:
-        """What becomes of them, and the fix, as sentences; `outside`: whether the pool lies outside Label Studio."""
+        """The sentences on what becomes of these tasks, with the fix.
+
+        `queue` is its project; `outside` tells whether the images come from outside Label Studio.
+        """
         messages = []
         instead = (
             "add such images by `cdsel pool add`" if outside else "import such images into the pool instead"

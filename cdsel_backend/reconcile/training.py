@@ -191,11 +191,11 @@ def _record(
 def judge(
     context: Context, pool: EmbeddedPool, candidate: Model, metrics: Json, version: str | None
 ) -> Outcome:
-    """What becomes of a candidate.
+    """Decide whether a candidate is promoted.
 
-    It is compared with the champion, `version`, on the labels that neither of them was trained on, as the settings
-    were that each was trained under. `metrics` are the candidate's on all that is held out now: where `group` is as
-    it was, those are the same labels.
+    It is compared with the champion, `version`, on the labels that neither of the two was trained on. Where the setting
+    `group` is as it was when the champion was trained, these are all labels that are held out now, and `metrics` holds
+    the candidate's already.
 
     Raises:
         ModelFormatError: the champion's folder is damaged; the message names the file.

@@ -95,7 +95,8 @@ def explain_apart(context: Context, state: State) -> bool:
 
 
 def _note_explained(context: Context, project: int, end: End) -> None:
-    """A process that died, as where memory runs out, would again: this training goes without an insight."""
+    """See to the end of a process that computed an insight. One that died, as where memory runs out, would die again:
+    the training is recorded without an insight."""
     context.store.release_lease(explaining_lease(project), context.trainings.holder)
     if end.status != 0:
         log.warning("project %s: the insight of training %s cannot be computed", project, end.task)
@@ -103,7 +104,7 @@ def _note_explained(context: Context, project: int, end: End) -> None:
 
 
 def _task(state: State, requests: Sequence[int]) -> str:
-    """What a training is started for: the labels as they are, and the newest request."""
+    """A digest of what a training is started for: the labels as they are, and the newest request."""
     return digest_of([sorted(state.labels.items()), max(requests, default=0)])
 
 
@@ -136,7 +137,10 @@ def _main(
     killed: bool,
     requests: Collection[int],
 ) -> None:
-    """What a process does that trains; `requests`: those that it answers, others may be about labels still to come."""
+    """Run by a process that trains.
+
+    `requests` are those that it answers: others may be about labels that are still to come.
+    """
     _work(
         parent,
         server,
@@ -151,7 +155,7 @@ def _main(
 
 
 def _explain(parent: int, server: ServerSettings, studio_url: str, project: int, holder: str) -> None:
-    """What a process does that computes an insight."""
+    """Run by a process that computes an insight."""
     _work(parent, server, studio_url, project, explaining_lease(project), holder, explain, None)
 
 

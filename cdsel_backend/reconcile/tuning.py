@@ -36,9 +36,8 @@ EMBED_CHUNK = 32  # images of one committed step
 
 @dataclass(frozen=True)
 class Trial:
-    """What a training made of the setting `training`: the model, and what the model's page shows of it, as JSON.
-
-    `problem`: why the fine-tune that was asked for went wrong, for whoever watches.
+    """What came of a fine-tune, or of the decision not to make one: the `model` to take, and `facts` on the fine-tune,
+    as JSON, for the page of models. `problem` is the sentence on why it went wrong; None where it did not.
     """
 
     model: Model
@@ -72,7 +71,11 @@ def try_fine_tune(
 
 
 def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, killed: bool) -> Trial:
-    """As `try_fine_tune`, where it is asked for. Raises NotEnoughLabels."""
+    """See `try_fine_tune`, for settings that ask for one.
+
+    Raises:
+        NotEnoughLabels: there are too few labels to train on.
+    """
     asked = state.settings.training
     if not isinstance(base, HeadModel):
         return _stays(base, asked, "a fine-tune needs labels of one class an image")
@@ -206,7 +209,7 @@ class _Reading:
 def _embed(
     context: Context, state: State, network: Embedder, rows: list[Any]
 ) -> list[tuple[int, str, NDArray[np.floating[Any]]]]:
-    """What a network makes of the images of items: (item, content hash, result), in order, without unreadable ones."""
+    """(item, content hash, result of the network) of the images of items, in order, without unreadable images."""
     source = ProjectPool(context.studio, state)
     results = embed_images(
         network,

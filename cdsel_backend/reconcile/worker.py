@@ -179,7 +179,7 @@ class Worker:
         return turn.busy
 
     def _watch(self, turn: Turn) -> None:
-        """Say of a turn that it takes long, once it does."""
+        """Name a turn that takes long, once, as a problem of its project."""
         if turn.shown or time.monotonic() - turn.began < SLOW_SECONDS:
             return
         turn.shown = True
@@ -226,7 +226,7 @@ class Worker:
         return busy
 
     def _gone(self, project: Project) -> str | None:
-        """That Label Studio answers, and has the pool project no more, as a sentence; None where that is not so."""
+        """The sentence that the pool project is gone; None where Label Studio does not answer, or still has it."""
         try:
             known_project(self.store, self._context(project.studio_url).studio, project.pool_project)
         except AnotherProject as fault:
@@ -247,7 +247,7 @@ class Worker:
             self.store.note_problems(project.id, "worker", [sentence])
 
     def _stand_still(self, project: Project, problems: list[str]) -> None:
-        """Say that a project stands still, unless a training of its goes on, and why."""
+        """Note why a project stands still, and show that it does, unless a training of it goes on."""
         known = self.store.project(project.id)
         self.store.update_problems(known, "worker", problems)
         activity = Activity(Step.STANDS_STILL)
