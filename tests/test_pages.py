@@ -489,15 +489,16 @@ def test_a_strategy_is_chosen_among_those_that_are_installed_and_is_explained(
     assert "cdsel-backend[peers]" in answer.text
 
 
-def test_numbers_say_their_bounds_and_may_be_empty_where_none_means_something(client, store, project):
+def test_numbers_are_typed_as_text_and_may_be_empty_where_none_means_something(client, store, project):
     page = client.get(f"/projects/{POOL}/settings").text
 
     def control(name):
-        return re.search(rf'<input type="number" id="s-{name}"[^>]*>', page)[0]
+        return re.search(rf'<input type="text"[^>]* id="s-{name}"[^>]*>', page)[0]
 
-    assert 'required step="any" min="0" max="1"' in control("random_share")
-    assert 'placeholder="none" step="any" min="0" max="1"' in control("near_duplicate")
-    assert 'placeholder="none" step="1" min="1"' in control("group_cap")
+    assert 'inputmode="decimal"' in control("random_share")
+    assert "required" in control("random_share")
+    assert 'placeholder="none"' in control("near_duplicate")
+    assert 'inputmode="numeric"' in control("group_cap")
     post(client, "/settings", fields=["group_cap", "near_duplicate"], group_cap="2", near_duplicate="0.95")
     settings = State(store, project).settings
     assert (settings.group_cap, settings.near_duplicate) == (2, 0.95)
@@ -1232,6 +1233,20 @@ def test_settings_offer_what_is_known_and_keep_what_is_chosen(client, store, pro
     settings = State(store, project).settings
     assert settings.annotators == {"ann@x.org": 40}
     assert (settings.ignore, settings.budget_hours) == (["age", "sex"], 1.5)
+    for who, quota, reason in (
+        ("carl@x.org", "", "carl@x.org: write a whole number"),
+        ("", "5", "by its e-mail"),
+    ):
+        typed = {
+            "csrf_token": token,
+            "fields": "annotators",
+            "account": ["ann@x.org", who],
+            "quota": ["40", quota],
+        }
+        refused = client.post(f"/projects/{POOL}/settings", data=typed)
+        assert refused.status_code == 422
+        assert reason in refused.text
+        assert State(store, project).settings.annotators == {"ann@x.org": 40}
     wrong = {"csrf_token": token, "fields": "annotators", "account": ["ann@x.org"], "quota": ["-3"]}
     refused = client.post(f"/projects/{POOL}/settings", data=wrong)
     assert refused.status_code == 422

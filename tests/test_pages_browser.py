@@ -256,17 +256,19 @@ def test_whatever_has_the_focus_shows_it(tab, address, name):
         wait_until(page, hidden, "")
 
 
-def test_a_refused_value_is_shown_where_it_was_typed(chromium, address, screenshots):
+@pytest.mark.parametrize(("form", "typed"), [("settings", "99999999999"), ("overview", "12,5")])
+def test_a_refused_value_is_shown_where_it_was_typed(chromium, address, screenshots, form, typed):
     page = chromium.new_page()  # the console rightly notes the 422
-    page.goto(address + EVERY["settings"])
-    page.get_by_label("Budget", exact=True).fill("99999999999")
-    page.evaluate("document.getElementById('all').noValidate = true")  # as a script would send it
+    page.goto(address + EVERY[form])
+    page.get_by_label("Budget", exact=True).press("Control+A")
+    page.get_by_label("Budget", exact=True).press_sequentially(typed)
     with page.expect_response(lambda one: one.request.method == "POST") as answer:
-        page.get_by_role("button", name="Save", exact=True).evaluate("(one) => one.form.requestSubmit(one)")
+        page.get_by_role("button", name="Save", exact=True).click()
     assert answer.value.status == 422
     page.wait_for_selector("#e-budget")
     page.screenshot(path=screenshots / "settings-refused.png")
     expect(page.get_by_label("Budget", exact=True)).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Budget", exact=True)).to_have_value(typed)
     page.close()
 
 

@@ -218,7 +218,7 @@ def test_settings_are_taken_as_people_type_them(name, typed, meant):
         ("budget_hours", "2h", "write a number alone"),
         ("annotators", "ann@x.org: 5, ann@x.org: 6", "name each account once"),
         ("annotators", "ann@x.org:5:6", "name each account once"),
-        ("backbone", " ", "at least 1 character"),
+        ("backbone", " ", "write a name"),
         ("group", "a\0b", "a character that no text has"),
         ("ignore", ["site", "\ud800"], "a character that no text has"),
         ("budget", "1.000", "a whole number alone"),

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def load_network(name: str = DEFAULT, *, weights: str | None = None) -> Network:
     timm = _timm()
     stem = name.split(":")[-1]
     if not timm.is_model(stem) and not name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
-        near = timm.list_models(f"*{stem.split('_')[0].split('.')[0]}*")[:5]
+        near = timm.list_models(f"*{stem.split('_')[0].split('.')[0]}*")[:5] or get_close_matches(
+            stem.lower(), timm.list_models()
+        )
         hint = f"; similar: {', '.join(near)}" if near else ""
         raise BackboneError(f"setting backbone: timm has no model named {name!r}{hint}")
     if name == DEFAULT and weights is None and (file := _packaged_weights()) is not None:

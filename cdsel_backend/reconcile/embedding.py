@@ -69,7 +69,7 @@ def embed(context: Context, state: State) -> bool:
         if not state.project.backbone:
             raise
         # The vectors that there are serve on: annotators need not wait for a name to be spelt right, or for a hub.
-        store.note_problems(project, "backbone", [f"{fault}; until then nothing new is embedded"])
+        store.note_problems(project, "backbone", [f"{fault}; until it is right nothing new is embedded"])
         return False
     store.update_problems(state.project, "backbone", [])
     _note_devices(context, state, backbone)

@@ -22,6 +22,7 @@ _UNREAD = {
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), WHOLE_NUMBER),
     **dict.fromkeys(("float_parsing", "float_type"), "write a number alone, with a point: 0.5"),
     **dict.fromkeys(("bool_parsing", "bool_type"), "write true or false"),
+    "string_too_short": "write a name",
     "string_type": 'write a text in quotation marks, such as "patient"',
     "string_unicode": "it holds a character that no text has (half of a pair)",
     "list_type": 'write a list of names, such as ["site", "age"]',
@@ -154,6 +155,8 @@ def _reason(error: ErrorDetails) -> str:
         message = _UNREAD[error["type"]]
         for name, limit in (error.get("ctx") or {}).items():
             message = message.replace(f"{{{name}}}", f"{limit:g}" if isinstance(limit, float) else str(limit))
+    part = error["loc"][-1] if len(error["loc"]) > 1 else None  # as one account of several
+    message = f"{part}: {message}" if isinstance(part, str) else message
     return message if len(message) <= LONGEST_REASON else f"{message[:LONGEST_REASON]} …"
 
 

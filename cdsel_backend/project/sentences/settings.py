@@ -56,6 +56,8 @@ def value_text(value: object) -> str:
         return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.15g}"
     if isinstance(value, list):
         return _names(value)
     if isinstance(value, dict):

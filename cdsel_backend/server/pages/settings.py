@@ -125,7 +125,13 @@ def _typed(state: State, name: str) -> Any:
         return [part for text in texts for part in ([text] if text in whole else names_in(text))]
     if name == "annotators" and "account" in request.form:
         pairs = zip(request.form.getlist("account"), request.form.getlist("quota"), strict=False)
-        return {who.strip(): quota.strip() for who, quota in pairs if who.strip() and quota.strip()}
+        offered = {"", *state.settings.annotators, *_known(state, name), *(_shown().get(name) or ())}
+        # These may be left without images; who was typed is meant to get some.
+        return {
+            who: quota
+            for who, quota in ((who.strip(), quota.strip()) for who, quota in pairs)
+            if quota or who not in offered
+        }
     value = request.form.get(name, "").strip()
     return None if value == "" and kind in ("optional text", "optional number") else value
 
@@ -147,22 +153,6 @@ def _choices(name: str, field: FieldInfo) -> dict[str, str]:
     if name == "strategy":
         return {strategy: describe(strategy) for strategy in strategies()}
     return dict.fromkeys(get_args(field.annotation), "") if get_origin(field.annotation) is Literal else {}
-
-
-def _bounds(field: FieldInfo) -> dict[str, object]:
-    """The step, the least and the greatest value of a number, as HTML names them."""
-    whole = float not in (get_args(field.annotation) or (field.annotation,))
-    bounds: dict[str, object] = {"step": 1 if whole else "any"}
-    for rule in field.metadata:
-        for attribute, html, step in (
-            ("ge", "min", 0),
-            ("gt", "min", 1),
-            ("le", "max", 0),
-            ("lt", "max", -1),
-        ):
-            if getattr(rule, attribute, None) is not None:
-                bounds[html] = getattr(rule, attribute) + step * whole
-    return bounds
 
 
 def _fields(state: State) -> list[str]:
@@ -213,7 +203,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
                 "known": _known(state, name),
                 "basic": name in BASIC,
                 "help": field.description or "",
-                "bounds": _bounds(field),
+                "whole": int in (field.annotation, *get_args(field.annotation)),
             }
         )
     return render_template(
@@ -234,7 +224,7 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
 def _text(value: Any) -> Any:
     """A value as its control shows it: quotas as `ann@example.org: 100`, shares without needless digits."""
     if isinstance(value, float):
-        return f"{value:.15g}"
+        return value_text(value)
     if isinstance(value, dict):
         return ", ".join(quotas(value))
     return value
