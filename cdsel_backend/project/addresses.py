@@ -11,6 +11,7 @@ import hmac
 
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.numbers import number_in
 
 WEBHOOK_HEADER = "X-Cdsel-Webhook"
 
@@ -29,11 +30,11 @@ def webhook_token(store: Store, project: int) -> str:
 
 def project_of_token(store: Store, token: str) -> int | None:
     """Our id of the project that a token belongs to; None where it is not one of ours."""
-    number = token.partition(".")[0]
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
+    project = number_in(token.partition(".")[0])
+    if project is None:
         return None
-    genuine = hmac.compare_digest(token.encode(), webhook_token(store, int(number)).encode())
-    return int(number) if genuine else None
+    genuine = hmac.compare_digest(token.encode(), webhook_token(store, project).encode())
+    return project if genuine else None
 
 
 def dashboard(server: ServerSettings, state: State) -> str:

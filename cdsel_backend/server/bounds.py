@@ -9,7 +9,7 @@ from flask import request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.routing import IntegerConverter, Map
 
-from cdsel_backend.store.numbers import MAX_NUMBER, is_number
+from cdsel_backend.store.numbers import MAX_NUMBER, is_number, number_in
 
 MEBIBYTE = 1024 * 1024
 MAX_BODY_BYTES = 64 * MEBIBYTE
@@ -36,9 +36,10 @@ class BoundedNumber(IntegerConverter):
         Raises:
             BadRequest: it is larger than an id can be.
         """
-        if len(value) > len(str(MAX_NUMBER)) or not value.isascii() or int(value) > MAX_NUMBER:
+        number = number_in(value)
+        if number is None:
             raise BadRequest(f"the address holds a number above {MAX_NUMBER}, which no project or image has")
-        return int(value)
+        return number
 
 
 def bound_request() -> None:

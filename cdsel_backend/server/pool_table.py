@@ -25,7 +25,7 @@ from cdsel_backend.store import State, Store
 from cdsel_backend.store.arrays import Coded, ids_of
 
 KEPT = 4  # projects
-STALE = 5.0
+STALE = 5.0  # times as long as it took to make, for which a table serves while its pool moves
 MOST_TYPED = 20_000
 """Images that are not embedded whose metadata are read: while a pool is embedded, nearly all wait."""
 FAR = 1.8  # of the width that holds 99.8 % of the images: what the map shows at most
@@ -39,8 +39,8 @@ class PoolTable:
     space: LabelSpace
     offers: Sequence[tuple[float, Sequence[str]]]
     others: PoolTable | None = None
-    """The images that are not embedded, at no place of the map, with the variables of this table's; where they are
-    more than `MOST_TYPED`, without variables. None in a table of such images."""
+    """The table of the images that are not embedded. They have no place on the map, and the variables of this table,
+    or none where there are more than `MOST_TYPED` of them. None in that table itself."""
 
     @property
     def ids(self) -> NDArray[np.int64]:

@@ -15,8 +15,8 @@ def takeover(context: click.Context, project: int) -> None:
     """Go on with a project that another backend, or a data folder that is lost, worked for.
 
     PROJECT is the pool project in Label Studio. Stop the other backend first. The images that are open in the queue
-    are taken back into the books before anything
-    is selected; the other backend, if it runs still, stands aside at its next look.
+    are taken back into the books before anything is selected; the other backend, if it runs still, stands aside at its
+    next look.
     """
     shelf = open_shelf(context)
     found = shelf.state(project).project

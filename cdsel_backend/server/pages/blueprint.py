@@ -7,6 +7,7 @@ import hmac
 import logging
 import re
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -75,7 +76,7 @@ def _prepare(setup: BlueprintSetupState) -> None:
 
 
 def csrf_token() -> str:
-    """What a form must carry to show that it is ours: kept in the signed session cookie of the browser."""
+    """The token that each form has to send back, kept in the browser's signed session cookie."""
     if "csrf" not in session:
         session["csrf"] = secrets.token_urlsafe(32)
     return str(session["csrf"])
@@ -149,7 +150,10 @@ def read_state(pool_project: int) -> State:
 
 
 def status_of(state: State) -> Json:
-    """A project's status, and what keeps the whole backend from its work, of which a full disk takes no note."""
+    """A project's status, with what keeps the whole backend from its work among the problems.
+
+    That is asked for anew: what is wrong with the disk or the database cannot be noted in the database.
+    """
     status, machine = project_status(state), find_problems(Service.current().server, state.store)
     found = len(status["found"])
     return {**status, "problems": [*status["problems"][:found], *machine, *status["problems"][found:]]}
@@ -161,9 +165,17 @@ def who() -> str:
     return str(session.get("user") or (given.username if given is not None else "") or "dashboard")
 
 
-def page_number() -> int:
-    """The page of a long table that is asked for, from 1."""
-    return max(1, request.args.get("page", 1, type=int))
+def page_of(rows: int, size: int) -> tuple[int, int]:
+    """The page of a table that is asked for, from 1, and how many pages of `size` rows it has, at least 1."""
+    pages_in_all = max(1, -(-rows // size))
+    return min(max(1, request.args.get("page", 1, type=int)), pages_in_all), pages_in_all
+
+
+def csv_file(lines: str | Iterable[str], name: str) -> Response:
+    """A CSV file that the browser saves under a name."""
+    response = Response(lines, mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return response
 
 
 @cache

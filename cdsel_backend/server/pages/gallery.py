@@ -11,10 +11,19 @@ from werkzeug.exceptions import BadRequest
 
 from cdsel_backend.phrases import form
 from cdsel_backend.server.image_filter import AREA, ORDERS, PAGE, SEARCH, ImageFilter
-from cdsel_backend.server.pages.blueprint import number_of, page_number, pages, read_state, status_of, who
+from cdsel_backend.server.pages.blueprint import (
+    csv_file,
+    number_of,
+    page_of,
+    pages,
+    read_state,
+    status_of,
+    who,
+)
 from cdsel_backend.server.pages.image_rows import columns_of, image_rows
 from cdsel_backend.server.pages.image_search import FoundImages, find_images
 from cdsel_backend.store import State
+from cdsel_backend.store.numbers import number_in
 from cdsel_backend.store.records import Directive
 from cdsel_backend.table import csv_lines
 
@@ -41,8 +50,7 @@ def gallery(pool_project: int) -> str:
     if not status["items"]:
         return render_template("gallery.html", state=state, status=status, found=None)
     found = find_images(state, request.args.to_dict(flat=False))
-    pages_in_all = max(1, -(-len(found.ids) // SHOWN))
-    page = min(page_number(), pages_in_all)
+    page, pages_in_all = page_of(len(found.ids), SHOWN)
     shown = found.ids[(page - 1) * SHOWN : page * SHOWN].tolist()
     return render_template(
         "gallery.html",
@@ -72,9 +80,7 @@ def gallery_csv(pool_project: int) -> Response:
     found = find_images(read_state(pool_project), request.args.to_dict(flat=False))
     ids = found.ids.tolist()
     lines = csv_lines(columns_of(found, ids), (row.cells() for row in image_rows(found, ids)))
-    response = Response(lines, mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="project-{pool_project}-images.csv"'
-    return response
+    return csv_file(lines, f"project-{pool_project}-images")
 
 
 @pages.post("/projects/<int:pool_project>/gallery")
@@ -113,7 +119,8 @@ def _meant(state: State) -> list[int]:
                 f"the filter finds {_images(len(ids))} by now, not as many as the page said: look at them again first"
             )
         return [int(item) for item in ids]
-    items = [int(item) for item in request.form.getlist("item") if is_number(item)]
+    ticked = (number_in(item) for item in request.form.getlist("item"))
+    items = [item for item in ticked if item is not None]
     known = state.store.items_by_id(items)
     if any(item not in known or known[item].project != state.project.id for item in items):
         raise BadRequest("an image that is ticked is none of this project: reload the page and try again")
@@ -185,16 +192,10 @@ def _chips(pool_project: int, found: FoundImages) -> list[Chip]:
 def _back(pool_project: int) -> Response:
     """To the same page of the gallery; or to the image whose page the form was on."""
     arguments = request.args.to_dict(flat=False)
-    item = request.form.get("from", "")
-    if is_number(item):
+    item = number_in(request.form.get("from", ""))
+    if item is not None:
         arguments.pop(PAGE, None)
-    target = _address(pool_project, arguments, int(item) if is_number(item) else None)
-    return redirect(target, 303)  # type: ignore[return-value]
-
-
-def is_number(text: str) -> bool:
-    """Whether a form's text is a number as our items have."""
-    return text.isascii() and text.isdigit() and len(text) < 10
+    return redirect(_address(pool_project, arguments, item), 303)  # type: ignore[return-value]
 
 
 def _images(number: int) -> str:

@@ -17,7 +17,7 @@ from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pool_table import PoolTable
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
-from cdsel_backend.store.numbers import MAX_NUMBER
+from cdsel_backend.store.numbers import number_in
 
 
 def predicted_of(state: State) -> PoolPredictions | None:
@@ -121,10 +121,11 @@ def _others(table: PoolTable) -> PoolTable:
 def _searched(state: State, text: str) -> NDArray[np.int64]:
     """Items whose fields hold a text, and those whose task has it as its number, in the pool or in a queue."""
     items = state.store.items_with_text(state.project.id, text)
-    if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_NUMBER)) and int(text) <= MAX_NUMBER:
-        items += [item.id for item in state.store.items_by_task(state.project.id, [int(text)]).values()]
+    number = number_in(text)
+    if number is not None:
+        items += [item.id for item in state.store.items_by_task(state.project.id, [number]).values()]
         tasks = state.in_queues
-        items += tasks.item[tasks.live & (tasks.task == int(text))].tolist()
+        items += tasks.item[tasks.live & (tasks.task == number)].tolist()
     return np.array(items, dtype=np.int64)
 
 

@@ -110,9 +110,9 @@ def champion_now(state: State) -> Json | None:
     if expected is None:
         return None
     tested = np.array([row for row in asked if int(table.ids[row]) in expected], dtype=np.int64)
-    said = [expected[item] for item in table.ids[tested].tolist()]
+    in_order = [expected[item] for item in table.ids[tested].tolist()]
     labels = Labels(view.labels, view.classes, kind=view.kind, groups=table.layout.pool.groups).take(tested)
-    probabilities = np.array(said).reshape(len(tested), len(view.classes))
+    probabilities = np.array(in_order).reshape(len(tested), len(view.classes))
     columns, seed = [column.take(tested) for column in view.confounders], state.settings.seed
     given = [part for column in columns for part in (column.meta(), column.codes)]
     return kept(

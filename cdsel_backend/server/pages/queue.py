@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flask import render_template, request
 
 from cdsel_backend.project.label_text import label_reader
-from cdsel_backend.server.pages.blueprint import page_number, pages, read_state, status_of
+from cdsel_backend.server.pages.blueprint import page_of, pages, read_state, status_of
 from cdsel_backend.server.pages.review import tasks_of
 from cdsel_backend.store import State
 
@@ -38,8 +38,7 @@ def queue(pool_project: int) -> str:
         for (item, became), chosen_in in zip(every, rounds, strict=False)
         if (not wanted or became == wanted) and (not number or chosen_in == number)
     ]
-    pages_in_all = max(1, -(-len(found) // PAGE))
-    page = min(page_number(), pages_in_all)
+    page, pages_in_all = page_of(len(found), PAGE)
     shown = queue_rows(state, found[(page - 1) * PAGE : page * PAGE])
     counts = Counter(became for _, became in every)
     return render_template(

@@ -96,7 +96,7 @@ def disputed(state: State) -> list[Dispute]:
 
 
 def latest_insight(state: State) -> Json:
-    """What the newest training that has an insight found of labels and pool ; {}: none has."""
+    """What the newest training that has an insight found of labels and pool; {} where none has one."""
     training = state.with_insight
     found: Json = training.metrics["insight"] if training else {}
     return {name: _named_anew(value) for name, value in found.items()}

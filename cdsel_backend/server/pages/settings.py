@@ -156,7 +156,7 @@ def _choices(name: str, field: FieldInfo) -> dict[str, str]:
 
 
 def _fields(state: State) -> list[str]:
-    """The metadata fields of the pool, as the newest report and its newest tasks name them."""
+    """The metadata fields that the newest report judges, or that `group` or `ignore` names already."""
     judged = [
         finding.variable
         for finding in Report.from_json(state.project.report).findings

@@ -11,7 +11,7 @@ from werkzeug.exceptions import NotFound
 
 from cdsel_backend.confounders import Report
 from cdsel_backend.project.sentences.models import outcome
-from cdsel_backend.server.pages.blueprint import moment, pages, read_state
+from cdsel_backend.server.pages.blueprint import csv_file, moment, pages, read_state
 from cdsel_backend.server.pages.confounders import measured_of, mosaics
 from cdsel_backend.server.pages.image_rows import data_columns
 from cdsel_backend.server.pages.models import champion_now, shares_among_labels
@@ -42,9 +42,7 @@ def table(pool_project: int, name: str) -> Response:
         raise NotFound(f"there is no table {name!r}; the tables are {', '.join(TABLES)}")
     found = TABLES[name](read_state(pool_project))
     lines = csv_lines(found.columns, found.rows) if isinstance(found, Long) else csv_text(found)
-    response = Response(lines, mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="project-{pool_project}-{name}.csv"'
-    return response
+    return csv_file(lines, f"project-{pool_project}-{name}")
 
 
 def _confounders(state: State) -> Sequence[Cells]:
