@@ -66,9 +66,11 @@ def _key(data: object) -> object:
 
 
 def _by_key(state: State, tasks: Sequence[object]) -> dict[object, dict[int, Item]]:
-    """What tasks say of images from outside Label Studio: key -> the number that they name -> the item of that key.
+    """Find the items of images from outside Label Studio by the keys that tasks carry.
 
-    Once the books were lost, and the source was listed anew, an image may have another number than its task says.
+    Once the books were lost, and the source was listed anew, an image may have another number than its task names.
+
+    Returns: key -> number that a task with this key names -> the item of that key.
     """
     named = {_key(data): named_items([data]) for data in tasks}
     found: dict[object, list[Item]] = {}
@@ -110,7 +112,7 @@ def adopt_in_place(state: State, predictions: Iterable[Json]) -> int:
 
 
 class _Adoption:
-    """What is to be recorded: new selections, the tasks of those that had none, and copies."""
+    """Collects what has to be recorded: new selections, tasks of selections that had none, and copies."""
 
     def __init__(self, state: State) -> None:
         self._first = {row.item: row.annotator for row in state.selections if row.queue_task is not None}

@@ -46,9 +46,9 @@ class _Watermark:
             return None
 
     def since(self) -> str:
-        """What was changed after this time is to be listed; written as Label Studio's filters want it.
+        """The time after which changes have to be listed, as Label Studio's filters read it.
 
-        That is without an offset, in the zone in which Label Studio writes times, its Django's TIME_ZONE.
+        They read it in the zone in which Label Studio writes times, its Django's TIME_ZONE, whatever the Z says.
         """
         changed = read_zoned(self.changed)
         if not self.settled:

@@ -168,7 +168,7 @@ def check_backend(backend: str) -> CheckResult:
 
 
 def ask_health(base: str) -> Json | None:
-    """What /health of a backend answers: {} for what is no JSON, none when nobody answers."""
+    """The JSON that /health of a backend answers; {} where it is no JSON object, None where nobody answers."""
     try:
         answer = httpx.get(f"{base}/health", timeout=TIMEOUT, verify=certificates())
         health = answer.json()

@@ -216,9 +216,10 @@ class ImageReader:
         return b"".join(parts)
 
     def _blame(self, problem: str, fault: LabelStudioError) -> Exception:
-        """What to raise for an image that Label Studio gave as little as if it were away.
+        """The error to raise for an image for which Label Studio does not answer as it should.
 
-        `fault` where it is away for everything, or asks for fewer requests; else it is this image that is unavailable.
+        That is `fault` where Label Studio is away for everything, or asks for fewer requests. Else only this image is
+        unavailable, for the reason `problem`.
         """
         if fault.status == TOO_MANY or not self._client.answers():
             return fault

@@ -83,7 +83,13 @@ def parse_label_space(label_config: str, learn: str | None = None) -> LabelSpace
 
 
 def label_space(label_config: str, learn: str | None, ignore: Sequence[str] = ()) -> LabelSpace:
-    """As `parse_label_space`, without the classes to `ignore`; what names nothing of use is passed over."""
+    """The label space of a labeling config, without the classes to `ignore`.
+
+    Where `learn` or `ignore` cannot be obeyed it is passed over; `settings_refusal` says why.
+
+    Raises:
+        UnsupportedLabelConfig: the labeling config cannot be used at all.
+    """
     try:
         space = parse_label_space(label_config, learn)
     except UnsupportedLabelConfig:
@@ -116,7 +122,7 @@ def settings_refusal(state: State) -> str | None:
 
 
 def _refusal_of_learn(label_config: str, learn: str | None) -> str | None:
-    """That `learn` names a control that is there and cannot be learned, as a sentence; None where that is not so."""
+    """The sentence that the control which `learn` names cannot be learned; None where there is no such control."""
     try:
         space = parse_label_space(label_config)
     except UnsupportedLabelConfig:

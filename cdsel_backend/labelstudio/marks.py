@@ -73,10 +73,10 @@ def read_mark(data: object, by_task: Mapping[int, Item], space: LabelSpace) -> M
 
 
 def is_task_of(data: object, item: Item, space: LabelSpace) -> bool:
-    """Whether a task of a queue that has the number of an item's task is that task.
+    """Whether a task of a queue is an item's task, judged by its data, where its number is that of the item's task.
 
-    Label Studio on SQLite gives the number of what was deleted last to what comes next. An administrator may have
-    changed a task's data: what does not say that it is another item's task is the item's.
+    Label Studio on SQLite gives the number of the task that was deleted last to the next one. As an administrator may
+    have changed the data of the item's own task, a task counts as the item's unless its data say otherwise.
     """
     if not isinstance(data, Mapping):
         return False
@@ -94,14 +94,15 @@ def is_task_of(data: object, item: Item, space: LabelSpace) -> bool:
 
 
 def is_row_of(row: QueueTask, task: Mapping[str, Any], item: Item, space: LabelSpace) -> bool:
-    """Whether a task of a queue that has the number of a row's task is that task, whatever its data say by now."""
+    """Whether a task of a queue is a row's task, where it has the number of that: by the time at which it was made, or
+    else by its data."""
     made = str(task.get("created_at") or "")
     same = row.shown is not None and made != "" and row.shown.created_at == made
     return same or is_task_of(task.get("data"), item, space)
 
 
 def shown_by(task: Mapping[str, Any], space: LabelSpace) -> Shown:
-    """What a task of a queue shows; its `created_at` is "" before it was pushed."""
+    """What a task of a queue shows; before the task is pushed, `created_at` is ""."""
     data = task.get("data")
     data = data if isinstance(data, Mapping) else {}
     words = json.dumps(_others(data, space), sort_keys=True, ensure_ascii=False, default=str)
@@ -125,7 +126,7 @@ def without_ours(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_ours(data: Mapping[str, Any], task: Mapping[str, Any]) -> Json:
-    """The data that a task of a queue is to have, with the fields of ours that it has."""
+    """New data for a task of a queue, with our own fields as the task has them."""
     return {
         **without_ours(data),
         **{name: task["data"][name] for name in task["data"] if name.startswith(OURS)},
@@ -133,7 +134,7 @@ def with_ours(data: Mapping[str, Any], task: Mapping[str, Any]) -> Json:
 
 
 def key_mark(item: Item) -> str:
-    """What stands for an item's name in its source, which may tell annotators more than they should know."""
+    """A digest of an item's name in its source: the name itself may tell annotators more than they should know."""
     return hashlib.blake2b((item.key or "").encode(), digest_size=16).hexdigest()
 
 

@@ -25,9 +25,9 @@ _REFERENCES = ("id", "parentID", "from_id", "to_id")
 
 @dataclass(frozen=True)
 class Due:
-    """What makes the pool project say what the queue says.
+    """The changes by which the pool project comes to hold the labels of the queue.
 
-    `create`: task and result; `change`: annotation and result; `delete`: annotations.
+    `create` has (task, result), `change` (annotation, result), and `delete` annotations, by their ids.
     """
 
     create: Sequence[tuple[int, list[Json]]]
@@ -75,14 +75,14 @@ def is_copy(task: int, annotation: Mapping[str, Any]) -> bool:
 
 
 def digest(task: int, result: Sequence[Mapping[str, Any]]) -> str:
-    """What stands for a task and for what a `result` says, whatever its parts are called."""
+    """A digest of a task and of the content of a `result`, whatever the ids of its parts."""
     content = [[part.get("from_name"), part.get("type"), part.get("value")] for part in result]
     text = json.dumps([task, content], sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def due(wanted: Mapping[int, list[Json]], found: Mapping[int, Sequence[Json]]) -> Due:
-    """What is to be done in the pool project; a task that a person annotated there is left to that annotation.
+    """Find the changes that are due in the pool project. A task that a person annotated there gets no copy.
 
     Args:
         wanted: task of the pool -> the `result` that `mirrored` made.

@@ -61,8 +61,8 @@ def ensure_config(
         studio, state: the project's.
         found: the queue's project, as Label Studio has it now.
         label_config: the pool's.
-        tell: gets the sentence that a change is kept, once for each.
-        former: the pool's of before, which the queue has where nothing is remembered of it.
+        tell: called with the sentence that somebody's change is kept, once for each change.
+        former: the pool's before, which the queue has where the store remembers nothing of it.
     """
     store = state.store
     settings, queue = state.settings, int(found["id"])
@@ -86,7 +86,8 @@ def ensure_config(
 
 
 def _keep(state: State, queue: int, found: Json, label_config: str, space: LabelSpace, written: str) -> Kept:
-    """What is to be done about a labeling config that somebody made of the one that was `written`."""
+    """Judge the labeling config that somebody made of the one which was `written` into a queue: whether it serves, and
+    what the admin should know of it."""
     pool, text = state.project.pool_project, str(found["label_config"])
     begin = f"the labeling config of the queue (project {queue}), which was changed in Label Studio,"
     fix = (

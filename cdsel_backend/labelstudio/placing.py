@@ -36,7 +36,7 @@ class Placement:
 
 
 def plan(state: State, limit: int) -> list[Placement]:
-    """What may enter the queues now, in rank order, of about `limit` images; empty when nothing is due."""
+    """The placements that are due now, in rank order, for about `limit` images; empty where nothing is due."""
     if state.stopped or state.settings.delivery == "in_place":
         return []
     draft = _Draft(state)
@@ -49,7 +49,7 @@ def plan(state: State, limit: int) -> list[Placement]:
 
 
 def stranded(state: State) -> list[int]:
-    """Open images that are in nobody's queue who labels now, in order of items."""
+    """Open images that are only in queues of people who are no annotators any more, in order of items."""
     held = set().union(*(state.placed[name] for name in state.staff))
     deleted = {row.item for row in state.deleted_tasks if row.annotator in state.staff}  # not put back there
     return sorted(state.open - held - deleted)

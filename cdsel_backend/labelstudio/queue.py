@@ -183,7 +183,17 @@ def task_data(
     placement: Placement,
     number: int,
 ) -> Json:
-    """What the annotator's task holds: the pool task's data, its place in the queue (`number`) and the reason."""
+    """The data of an annotator's task: those of the pool task, and our fields: the place in the queue, the reason, and
+    the marks by which the task is found again (`marks.py`).
+
+    Args:
+        state, space: the project's.
+        selection: why the image was chosen.
+        item: the image.
+        shown: the address by which annotators see it.
+        placement: whose queue it enters, and its rank.
+        number: how many tasks that queue has with this one.
+    """
     data = item.data
     if item.source is not None:
         data = {**data, str(space.image.plain): shown}

@@ -46,7 +46,7 @@ class Owner:
 
 
 def owner_of(description: str) -> Owner | None:
-    """Whom our line in the pool project's description names; None where there is no line, or none that names one."""
+    """The backend that our line in the pool project's description names; None where no line names one."""
     found = OWNER.search(description)
     return Owner(found[1], found[2]) if found else None
 

@@ -42,7 +42,7 @@ def token_advice(text: str) -> str:
 
 
 def judge_release(text: str) -> tuple[str, str]:
-    """What is known of this release, as a clause, and what to do; "" for the latter where nothing need be done."""
+    """A clause on whether the loop was run on this release, and the fix; "" where none is needed."""
     release, tested = parse_release(text)[:2], [parse_release(known)[:2] for known in TESTED]
     if release in tested:
         return "the loop was run on it", ""

@@ -121,7 +121,7 @@ def annotator_address(item: SourceItem, prefix: str = "") -> str:
 
 
 def is_shown_as(item: SourceItem, address: object) -> bool:
-    """Whether a task that shows this address may show this image: its own address, or a picture uploaded for it."""
+    """Whether an address that a task shows is that of an item's image, or of a picture that was uploaded for it."""
     if not isinstance(address, str):
         return False
     own = annotator_address(item)

@@ -87,7 +87,7 @@ class LabelSpace:
         )
 
     def without(self, names: Sequence[str]) -> LabelSpace:
-        """The same with classes that are not learned, each by any of its names.
+        """This label space without classes that are not learned, each given by any of its names.
 
         Raises:
             UnknownLabel: a name that no class has, or too few classes would be left; the message says what to do.

@@ -138,7 +138,7 @@ class Tasks(Projects):
         return ids, tasks
 
     def newest(self, project_id: int) -> Newest:
-        """What a project's tasks are like now, in two short requests."""
+        """How many tasks a project has, the last change and the highest id, in two short requests."""
         changed, headers = self._one(project_id, [], "-tasks:updated_at")
         last = self._one(project_id, [], "-tasks:id")[0]["tasks"]
         when = str(changed["tasks"][0]["updated_at"]) if changed["tasks"] else ""
@@ -263,7 +263,7 @@ def annotated_tasks(
 
 
 def unreadable_message(project: int, tasks: Collection[int]) -> str:
-    """That Label Studio fails at some tasks of a project, and the fix, as a sentence."""
+    """The sentence that Label Studio fails at some tasks of a project, with the fix."""
     count = len(tasks)
     named, it = numbered("task", sorted(tasks), TASKS_NAMED), form(count, "it", "them")
     return (

@@ -1,4 +1,4 @@
-"""What a change of a project's settings comes to: the rows that the audit keeps of it."""
+"""Which settings in force a change of a project's layers moves, and the rows that the audit keeps of that."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def extra_params_refusal(extra_params: object) -> str | None:
 
 
 def several_connections(own: Sequence[Json]) -> list[str]:
-    """That Label Studio lists this backend more than once with other settings, of which the first are obeyed."""
+    """The sentence that Label Studio lists this backend several times with different settings, if it does."""
     extra = [str(backend.get("extra_params") or "") for backend in own]
     differing = [
         backend for backend, params in zip(own, extra, strict=True) if _read(params) != _read(extra[0])
@@ -306,7 +306,7 @@ class Connector:
 class Answering:
     """The server at an address: the backend's id, and the last start on its database (`Store.instance`, `start`).
 
-    Both are "" where it is another server than a backend of ours, the latter also where that is of an older version.
+    Both are "" where the server is no backend of ours. Of an older version, which does not tell it, `start` is "".
     """
 
     instance: str = ""

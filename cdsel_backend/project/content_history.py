@@ -23,7 +23,8 @@ def remember_tasks(state: State, tasks: Sequence[PoolTask]) -> None:
 
 
 def remember_files(state: State, source: Source, items: Sequence[SourceItem]) -> None:
-    """The same for what a source outside Label Studio lists, whose files may have been written anew."""
+    """Remember what the images of labelled or open items hold, before what a source outside Label Studio lists is taken
+    in: their files may have been written anew."""
     if not (state.labels or state.open):
         return
     known = state.store.items_by_key(source.id, [item.key for item in items])
@@ -48,17 +49,17 @@ def forget(state: State, items: Iterable[int]) -> None:
 
 
 def note_moved(state: State, items: Iterable[int]) -> None:
-    """Keep that some pictures are what they were, by another address or in another file."""
+    """Keep that some items have another address or file now, and still show the same picture."""
     state.store.change_fact(_moved(state), lambda known: sorted({*(known or ()), *items}))
 
 
 def moved_items(state: State) -> set[int]:
-    """The items of which that is kept."""
+    """The items that moved (`note_moved`), and whose tasks in the queues may still show the former address."""
     return set(state.store.fact(_moved(state)) or ())
 
 
 def forget_moved(state: State, items: Iterable[int]) -> None:
-    """Forget it, once their tasks show them by the address of now."""
+    """Forget that some items moved, once their tasks show the address of now."""
     state.store.change_fact(_moved(state), lambda known: sorted(set(known or ()) - set(items)))
 
 

@@ -60,7 +60,7 @@ class EmbeddedPool(PoolView):
     typed: TypedPool
     vectors: PoolVectors
     vectors_by: Callable[[str, NDArray[np.int64]], Vectors]
-    """(A backbone's fingerprint, item ids) -> those of the items that have a vector of it, and these."""
+    """(A backbone's fingerprint, item ids) -> the items, of these, that have a vector of it, with their vectors."""
 
     @cached_property
     def round_pool(self) -> RoundPool:
@@ -101,10 +101,11 @@ class EmbeddedPool(PoolView):
         return Pictures.of(self.vectors.positions)
 
     def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
-        """Labelled rows that are held out now, and were when images were split by `group`.
+        """(n,): whether a labelled row was seen neither by a model of now nor by one trained under this setting `group`.
 
-        Nor was another image of their group of today trained on then: where the setting changes, images change sides,
-        and what a model was trained on does not tell how good it is.
+        They are held out now, and were held out when images were split by `group`. Where that is another setting than
+        today's, a patient may have had images on both sides. So a row is left out, too, if another image of its group
+        of today was trained on then.
         """
         rows = np.flatnonzero(self.labelled)
         if group == self.state.settings.group:

@@ -61,7 +61,7 @@ class TypedPool:
         return {name: getattr(self, name) for name in _OWN} | codes | raw
 
     def meta(self) -> Json:
-        """What JSON can hold."""
+        """What is kept beside the arrays, as JSON."""
         return {
             "columns": [column.meta() for column in self.columns],
             "fields": [[name, list(values)] for name, values in self.fields.values.items()],
@@ -88,7 +88,7 @@ _OWN = ("ids", "tasks", "held_out", "groups", "shared")
 
 
 def pool_key(state: State) -> str:
-    """What a typed pool depends on."""
+    """A digest of all that a typed pool depends on."""
     project, settings = state.project, state.settings
     embedded = state.store.embedding_progress(project.id)
     parts = [
@@ -160,7 +160,7 @@ def make_typed(state: State) -> TypedPool:
 
 
 def _among(part: Sequence[Item], ids: NDArray[np.int64]) -> Iterator[Item]:
-    """Those items of a part whose ids are among some (n,), both ascending."""
+    """The items of a part whose ids are among some (n,); both are in ascending order."""
     wanted = np.array([item.id for item in part], dtype=np.int64)
     found = np.isin(wanted, ids[slice(*np.searchsorted(ids, (wanted[0], wanted[-1] + 1)))])
     return (item for item, here in zip(part, found.tolist(), strict=True) if here)

@@ -27,10 +27,11 @@ BLOCK = 16_384  # images asked about at once
 
 @dataclass(frozen=True, eq=False)
 class PoolPredictions:
-    """What a model says of n images.
+    """A model's predictions for n images.
 
-    `ids` (n,) ascending; `outcomes` (n, q) int16 of each decision that a label makes, -1 where there is none; `doubt`
-    (n,) float32, one minus the probability of the decision that it is least sure of, NaN where there is none.
+    `ids` (n,) are their items, ascending. `outcomes` (n, q) int16 has a column for each decision that a label makes, -1
+    where there is no prediction. `doubt` (n,) float32 is one minus the probability of the decision that the model is
+    least sure of, NaN where there is no prediction.
     """
 
     ids: NDArray[np.int64]
@@ -38,7 +39,7 @@ class PoolPredictions:
     doubt: NDArray[np.float32]
 
     def among(self, ids: NDArray[np.int64]) -> PoolPredictions:
-        """Return the same of other images (m,), ascending."""
+        """The predictions for other images (m,), ascending: none for images that are not among these."""
         at = np.searchsorted(self.ids, ids)
         known = at < len(self.ids)
         known[known] = self.ids[at[known]] == ids[known]
@@ -83,7 +84,7 @@ def ask(model: Model, state: State, server: ServerSettings) -> PoolPredictions:
 
 
 def read_predictions(server: ServerSettings, state: State) -> PoolPredictions | None:
-    """What the worker kept of the present champion, perhaps of a pool that moved since; None where there is none."""
+    """The champion's predictions that the worker kept; None where there are none. The pool may have moved since."""
     path = _path(server, state)
     key = key_of(path)
     if state.project.champion is None or key is None or key.split(" ")[0] != _model_key(state):

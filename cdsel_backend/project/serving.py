@@ -25,7 +25,7 @@ _BLOCK = 65_536  # images that a model is asked about at once
 
 
 class Predictions:
-    """What the champions of all projects say; the models that were asked last stay loaded.
+    """The predictions of the champions of all projects; the models that were asked last stay loaded.
 
     May be used from several threads.
     """

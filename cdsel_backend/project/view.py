@@ -32,12 +32,12 @@ class PoolView:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What labels are indices into, or columns of."""
+        """The classes: labels are indices into them, or have a column for each."""
         return self.space.classes
 
     @property
     def kind(self) -> LabelKind:
-        """What annotators decide, and how `labels` says it."""
+        """The kind of label: what annotators decide, and how `labels` encodes it."""
         return self.space.kind
 
     @cached_property

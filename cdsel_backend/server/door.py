@@ -107,7 +107,7 @@ class Door:
         return right
 
     def proof(self) -> str:
-        """What a session holds to show that its login is the one of today; a new password ends all sessions."""
+        """The proof, kept in a session, that its login is the one of today: a new password ends all sessions."""
         login = f"{self._server.basic_auth_user}:{self._server.basic_auth_pass}"
         secret = Service.current().store.secret()
         return hmac.new(secret.encode(), login.encode(), "sha256").hexdigest()[:32]

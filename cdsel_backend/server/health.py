@@ -30,7 +30,7 @@ LOOK_SECONDS = 5.0  # between looks that requests other than /health cause
 
 @dataclass(frozen=True)
 class Found:
-    """What is amiss, as sentences, and what /health says besides: nothing where the database does not answer."""
+    """The problems, as sentences, and the facts that /health answers besides; {} where the database does not answer."""
 
     problems: Sequence[str]
     facts: dict[str, Any]
@@ -48,7 +48,7 @@ class Health:
         self._looking = False
 
     def look(self) -> Found:
-        """What a look finds that begins after this call; or that the database hangs, after a moment."""
+        """Return what a look finds that begins after this call; or, after `ANSWER_SECONDS`, that the database hangs."""
         asked = time.monotonic()
         while True:
             self._begin()

@@ -30,10 +30,10 @@ class BadFilter(ValueError):
 
 @dataclass(frozen=True)
 class ImageFilter:
-    """What an address asks for.
+    """The filter that an address holds.
 
-    `levels`: the key of a facet -> any of these; `search`: a text, "" for none; `area`: corners (x, y) on the map, in
-    the 65,536 steps of each of its axes; `order`: a key of `ORDERS`.
+    `levels` maps the key of a facet to the levels of which an image must have any. `search` is a text, "" for none.
+    `area` are corners (x, y) on the map, in the 65,536 steps of each of its axes. `order` is a key of `ORDERS`.
     """
 
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -21,7 +21,10 @@ _LOCK = threading.Lock()
 
 
 def kept(compute: Callable[[], T], name: str, *inputs: Any) -> T:
-    """What `compute` returns, which follows from the inputs alone: arrays, and what `repr` tells apart."""
+    """The result of `compute`, from memory where it was computed before from the same inputs.
+
+    It must follow from the inputs alone. These are arrays, or objects that `repr` tells apart.
+    """
     key = _digest(name, *inputs)
     with _LOCK:
         if key in _RESULTS:

@@ -50,10 +50,10 @@ def activity(pool_project: int) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """Events of one kind that follow each other.
+    """Events of one kind that follow each other, as one line of the page.
 
-    When the newest came, what they are, how long the longest took (None while they wait), what came of them, and a
-    reason in full.
+    `at` is when the newest came, `what` names them, `seconds` is how long the longest took (None while they wait),
+    `result` is what came of them, and `reason` a sentence that explains them.
     """
 
     at: float
@@ -72,7 +72,7 @@ class Run:
 
 
 def _kind(event: Event) -> tuple[str, int | None, bool, str | None, str | None]:
-    """What events have in common that are shown as one."""
+    """The key of an event: events of equal keys that follow each other are shown as one line."""
     payload = event.payload
     return (
         event.action,

@@ -98,7 +98,7 @@ def _fields(state: State, item: Item) -> dict[str, object]:
 
 
 def history(state: State, item: Item) -> list[Happening]:
-    """What happened to an image, as it happened; what has no time stands where it belongs."""
+    """What happened to an image, in order of time; what has no time stands at the earliest that it can have."""
     found = []
     store, project = state.store, state.project.id
     chosen = next(iter(store.selections_of(project, [item.id])), None)

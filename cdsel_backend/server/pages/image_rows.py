@@ -66,7 +66,7 @@ class ImageRow:
 
 
 def image_rows(found: FoundImages, ids: Sequence[int]) -> Iterator[ImageRow]:
-    """What is known of some images, in their order; only their items are read, and not all at once."""
+    """The rows of some images, in their order; their items alone are read, part by part."""
     state = found.state
     names, read = names_of(state), label_reader(state)
     for part in chunks(ids):

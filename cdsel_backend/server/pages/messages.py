@@ -31,7 +31,7 @@ def message(text: str, status: Json) -> Markup:
     of_tasks = int(named[1]) if named else pool if "in the pool" in text or not queues else min(queues)
 
     def studio(project: int, rest: str) -> Callable[[str], Markup]:
-        """What makes words a link to a page of a project in Label Studio, if the project is one of ours."""
+        """A function that makes words a link to a page of a project in Label Studio, if the project is one of ours."""
         if project not in {pool, *queues}:
             return lambda words: Markup("{}").format(words)
         return _link(f"{status['studio_url']}/projects/{project}/{rest}")

@@ -99,7 +99,7 @@ def _shown() -> Mapping[str, Any]:
 
 
 def _merged(shown: Any, in_force: Any, typed: Any) -> Any:
-    """What a form says of a list or of quotas, with what others changed since its page showed it as `shown`."""
+    """The value to save: what was typed, and, of a list or of quotas, what others changed since the page showed it."""
     if all(isinstance(value, dict) for value in (shown, in_force, typed)):
         changed = {name: value for name, value in typed.items() if shown.get(name) != value}
         left = {name: value for name, value in in_force.items() if name in typed or name not in shown}
