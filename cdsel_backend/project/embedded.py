@@ -101,7 +101,7 @@ class EmbeddedPool(PoolView):
         return Pictures.of(self.vectors.positions)
 
     def unseen_by(self, group: str | None) -> NDArray[np.bool_]:
-        """(n,): whether a labelled row was seen neither by a model of now nor by one trained under this setting `group`.
+        """(n,): whether a labelled row is unseen by a model of now and by one trained under the setting `group`.
 
         They are held out now, and were held out when images were split by `group`. Where that is another setting than
         today's, a patient may have had images on both sides. So a row is left out, too, if another image of its group
