@@ -87,11 +87,8 @@ class Desk:
         return [task for task in listed if answered is None or bool(task["annotations"]) is answered]
 
     def write_half_a_character(self, task):
-        """Make Label Studio fail at a task: also at the answer to this request, but the task is written by then."""
-        headers = {**self.client.signature(), "Content-Type": "application/json"}
-        content = json.dumps({"data": {**task["data"], "note": "\ud800"}})
-        address = f"{self.client.url}/api/tasks/{task['id']}/"
-        httpx.patch(address, content=content, headers=headers, timeout=60)
+        """Make Label Studio fail at a task."""
+        write_half_a_character(self.client, task)
 
     def submit(self, task, label="benign", **options):
         return self.client.submit(task["id"], SPACE.result_for(label), **options)
@@ -103,6 +100,13 @@ class Desk:
             for event in self.store.events(self.state().sources)
             if event.action == action
         ]
+
+
+def write_half_a_character(client, task):
+    """Make Label Studio fail at a task: also at the answer to this request, but the task is written by then."""
+    headers = {**client.signature(), "Content-Type": "application/json"}
+    content = json.dumps({"data": {**task["data"], "note": "\ud800"}})
+    httpx.patch(f"{client.url}/api/tasks/{task['id']}/", content=content, headers=headers, timeout=60)
 
 
 def account(browser, studio, email):

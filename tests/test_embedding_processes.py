@@ -397,6 +397,23 @@ for name in ("1.jpg", "2.jpg"):
         except UnreadableImage as fault:
             print(name, fault)
 """
+TUNING = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace as Some
+import numpy as np
+from cdsel_backend.pool.decode_journal import keep_journal
+from cdsel_backend.reconcile import tuning
+folder = Path(sys.argv[1])
+keep_journal(folder / "data")
+tuning.ProjectPool = lambda studio, state: Some(read=lambda name: (folder / name).read_bytes())
+tuning.source_item = lambda row: row.id
+flat = lambda pixels: pixels.reshape(len(pixels), -1)
+network = Some(batch=1, parallel=1, prepare=np.asarray, embed_prepared=flat)
+context = Some(studio=None, server=Some(max_image_pixels=10**6))
+rows = [Some(id=path.name) for path in sorted(folder.glob("*.jpg"))]
+print(*(name for name, _, _ in tuning._embed(context, Some(project=Some(pool_project=7)), network, rows)))
+"""
 
 
 def test_a_file_that_ends_its_process_is_refused_by_the_next_one_and_the_others_go_on(tmp_path):
@@ -405,7 +422,7 @@ def test_a_file_that_ends_its_process_is_refused_by_the_next_one_and_the_others_
         (tmp_path / name).write_bytes(drawn_jpeg(int(name[0])) + more)
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
-    scripts = PREPARING, PREPARING, PREPARING, SHOWING
+    scripts = TUNING, TUNING, PREPARING, SHOWING
     runs = [
         subprocess.run(
             [sys.executable, "-c", script, str(tmp_path)],
@@ -417,11 +434,14 @@ def test_a_file_that_ends_its_process_is_refused_by_the_next_one_and_the_others_
         for script in scripts
     ]
     assert [run.returncode for run in runs] == [-signal.SIGSEGV, 0, 0, 0], runs[-1].stderr
-    for run in runs[1:3]:
-        found = json.loads(run.stdout)
-        assert (found["1.jpg"], found["3.jpg"]) == (None, None)
-        assert "decoding it ends the process (SIGSEGV)" in found["2.jpg"]
-    # The pages decode, too, and so does a fine-tune.
+    # A fine-tune decodes, too, and so do the pages.
+    assert runs[1].stdout.split() == ["1.jpg", "3.jpg"]
+    assert (
+        "1 image cannot be read for the fine-tuned network, such as item 2.jpg: decoding it" in runs[1].stderr
+    )
+    found = json.loads(runs[2].stdout)
+    assert (found["1.jpg"], found["3.jpg"]) == (None, None)
+    assert "decoding it ends the process (SIGSEGV)" in found["2.jpg"]
     shown = runs[3].stdout.splitlines()
     assert shown[:2] == ["1.jpg shown"] * 2
     assert all("decoding it ends the process (SIGSEGV)" in line for line in shown[2:])

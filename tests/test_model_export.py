@@ -242,6 +242,16 @@ def test_bad_input_is_named(words, said, project, monkeypatch, tmp_path):
     assert Path("t.csv").read_text() == "image,site\na.png,n\n"
 
 
+def test_labels_are_not_written_over_the_table_that_lists_the_images(project, monkeypatch):
+    before = project.table.read_text()
+    answer = cdsel(project, monkeypatch, "export", "-o", str(project.table))
+    assert answer.exit_code == 2
+    assert (
+        "is the table that images are listed by, and would be overwritten: name another file" in answer.output
+    )
+    assert project.table.read_text() == before
+
+
 def test_without_onnx_the_error_names_the_extra(project, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
     answer = cdsel(project, monkeypatch, "models", "export", "cdsel-7-v1", "-o", str(tmp_path / "m.onnx"))

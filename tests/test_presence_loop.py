@@ -9,6 +9,7 @@ import httpx
 import pytest
 from backend import eventually
 from click.testing import CliRunner
+from desk import write_half_a_character
 
 from cdsel_backend.cli import main
 from cdsel_backend.labels import label_names, presence_text
@@ -164,7 +165,7 @@ def the_labelled_set_goes_round(kind, client, backend, pool_project, now, client
     monkeypatch.setenv("LABEL_STUDIO_URL", client.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", client_token)
     monkeypatch.delenv("CDSEL_DATABASE_URL", raising=False)
-    space = parse_label_space(CONFIGS[kind])
+    space, said = parse_label_space(CONFIGS[kind]), []
 
     def export(name, *words):
         file = folder / name
@@ -172,6 +173,7 @@ def the_labelled_set_goes_round(kind, client, backend, pool_project, now, client
             main, ["export", "-o", str(file), "--project", str(pool_project.id), *words]
         )
         assert answer.exit_code == 0, answer.output
+        said[:] = answer.stderr.splitlines()
         return json.loads(file.read_text(encoding="utf-8"))
 
     tasks = export("labels.json")
@@ -197,6 +199,14 @@ def the_labelled_set_goes_round(kind, client, backend, pool_project, now, client
         assert one["bbox"] == [6.4, 6.4, 12.8, 12.8]  # a tenth, and a fifth, of 64 pixels
         assert abs(one["area"] - 12.8**2) < 0.01
     assert drawn == {image: set(label_names(label)) for image, label in by_image.items()}
+    # A task that cannot be read any more is named, and the others are written.
+    queue = now.project.queue_project
+    task = next(client.tasks(queue, with_annotations=True, annotated=True))
+    write_half_a_character(client, task)
+    assert len(export("labels.json")) == len(tasks) - 1
+    (left_out,) = said
+    assert left_out.startswith(f"left out: 1 task of project {queue} cannot be read (task {task['id']})")
+    client.update_task(task["id"], task["data"])
 
 
 @pytest.mark.slow

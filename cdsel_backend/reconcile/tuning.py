@@ -211,12 +211,20 @@ def _embed(
 ) -> list[tuple[int, str, NDArray[np.floating[Any]]]]:
     """(item, content hash, result of the network) of the images of items, in order, without unreadable images."""
     source = ProjectPool(context.studio, state)
-    results = embed_images(
-        network,
-        ((row.id, partial(source.read, source_item(row))) for row in rows),
-        max_pixels=context.server.max_image_pixels,
-        threads=READERS,
+    results = list(
+        embed_images(
+            network,
+            ((row.id, partial(source.read, source_item(row))) for row in rows),
+            max_pixels=context.server.max_image_pixels,
+            threads=READERS,
+        )
     )
+    if left_out := [result for result in results if result.error is not None]:
+        first, count = left_out[0], number_of(len(left_out), "image")
+        log.warning(
+            "project %s: %s cannot be read for the fine-tuned network, such as item %s: %s",
+            *(state.project.pool_project, count, first.key, first.error),
+        )
     return [
         (result.key, result.content_hash, result.vector)
         for result in results
