@@ -44,6 +44,7 @@ class DecodeJournal:
         self._guard = threading.Lock()
         self._used: set[int] = set()  # parts of the file, one for each thread that decodes
         self._suspects: set[str] = set()
+        self._crashed_bytes = 0  # of the list of files that ended a process of their own, read so far
         # What this one tried, and what ended the process of the trial.
         self._fatal: dict[str, UnreadableImage] = {}
         self._own = folder / f"{uuid.uuid4().hex}.journal"
@@ -72,8 +73,10 @@ class DecodeJournal:
 
     def collect(self) -> None:
         """Take over what processes had noted that died since."""
-        with suppress(OSError):
-            self._add((self._folder / CRASHED).read_text(encoding="utf-8"))
+        with suppress(OSError), (self._folder / CRASHED).open("rb") as file:
+            file.seek(self._crashed_bytes)
+            self._add(file.read().decode())
+            self._crashed_bytes = file.tell()
         for path in self._folder.glob("*.journal"):
             if path != self._own:
                 with suppress(OSError):
@@ -137,8 +140,14 @@ _kept: dict[str, DecodeJournal] = {}
 
 
 def keep_journal(data_dir: Path) -> None:
-    """Keep this process's journal in a data folder from here on, where that can be locked."""
-    if _kept or fcntl is None:
+    """Keep this process's journal in a data folder from here on, where that can be locked.
+
+    Where it is kept already it takes over what processes had noted that died since.
+    """
+    if (journal := kept_journal()) is not None:
+        journal.collect()
+        return
+    if fcntl is None:
         return
     try:
         _kept["journal"] = DecodeJournal(data_dir / FOLDER)

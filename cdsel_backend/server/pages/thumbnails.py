@@ -140,7 +140,10 @@ class Thumbnails:
             return for_browser(data, max_pixels=self.server.max_image_pixels)
 
     def _survived(self, data: bytes) -> AbstractContextManager[None]:
-        """See `decode_journal.survived`; the journal is opened here, as a web server may fork after it made this."""
+        """See `decode_journal.survived`; the journal is opened here, as a web server may fork after it made this.
+
+        What ended a worker a moment ago is known at each image, so that it does not end the server, too.
+        """
         keep_journal(self.server.data_dir)
         return survived(content_hash(data), data, max_pixels=self.server.max_image_pixels)
 
