@@ -102,9 +102,8 @@ class Front:
         service: Service = app.extensions["cdsel"]
         server, stop = service.server, threading.Event()
         with (server.data_dir / "label_studio_ml.lock").open("w") as lock:
-            fcntl.flock(
-                lock, fcntl.LOCK_EX
-            )  # waits while another process has it, and takes over from one that died
+            # Waits while another process has it, and takes over from one that died.
+            fcntl.flock(lock, fcntl.LOCK_EX)
             threading.Thread(target=Connector(server, service.store).run, args=(stop,), daemon=True).start()
             while not stop.is_set():
                 worker = start_worker(server, False)

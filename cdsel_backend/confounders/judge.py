@@ -159,9 +159,8 @@ def merge(findings: Sequence[Finding], columns: dict[str, Column]) -> list[Findi
     """Leave out of those that act what says the same as a stronger (or a forced) one."""
     kept = [finding for finding in findings if finding.verdict is Verdict.FORCED_IN]
     merged = []
-    for finding in sorted(
-        findings, key=lambda finding: finding.from_file
-    ):  # a name from the metadata goes before a measure
+    # A name from the metadata goes before a measure of the file.
+    for finding in sorted(findings, key=lambda finding: finding.from_file):
         if finding.acts and finding.verdict is not Verdict.FORCED_IN:
             codes = columns[finding.variable].codes
             twin = next(

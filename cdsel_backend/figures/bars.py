@@ -14,9 +14,8 @@ from cdsel_backend.figures.plane import floats, shortened, svg
 from cdsel_backend.figures.style import WIDTH, Tone
 
 _TOP = 8.0
-_LONGEST_BESIDE = (
-    26  # letters of a name beside its bar: longer ones would leave no room, and stand above the bars
-)
+_LONGEST_BESIDE = 26
+"""Letters of a name beside its bar: longer ones would leave no room, and stand above the bars."""
 
 
 def bars(

@@ -51,9 +51,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60.0
 ANSWER_TIMEOUT = 10.0  # for what it always has at hand
-ACCESS_SECONDS = (
-    45.0  # that a short-lived token is used: a personal token that was revoked is noticed after that
-)
+ACCESS_SECONDS = 45.0
+"""For which a short-lived token is used: a personal token that was revoked is noticed after that."""
 PATIENCE = 5  # times the time-out of one wait: what a request may take in all, repetitions included
 RETRIES = 2  # after 1 and 2 seconds; whoever loops over projects waits longer
 NAME_SECONDS = 3600.0  # for which it is not asked again what it calls itself
@@ -277,9 +276,8 @@ class Connection:
 
     def _not_renewed(self, error: ApiError | json.JSONDecodeError) -> LabelStudioError:
         """The error for a short-lived token that the SDK could not renew, before it sent the request itself."""
-        if isinstance(
-            error, json.JSONDecodeError
-        ):  # a page of a gateway, of another server, or of an old release
+        if isinstance(error, json.JSONDecodeError):
+            # A page of a gateway, of another server, or of an old release.
             if (release := release_at(self.url)) and not has_personal_tokens(release):
                 return self._refused("it cannot be renewed there")
             return self._no_studio("without JSON")

@@ -29,11 +29,8 @@ _DECAY = 1e-4
 _LEAST_SCALE = 0.4  # of a picture's area that a view shows
 _COLOUR = 0.3  # strength of the change of colours, which in medicine carry meaning; lightly's own is .5 to 1
 
-_LIGHTLY = (
-    "lightly.loss",
-    "lightly.models.modules",
-    "lightly.transforms",
-)  # without types, and not always there
+# Imported by name, since they have no types and are not always there.
+_LIGHTLY = ("lightly.loss", "lightly.models.modules", "lightly.transforms")
 
 Progress = Callable[[int, int, float], None]
 

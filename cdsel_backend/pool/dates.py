@@ -59,9 +59,8 @@ _MONTH_NAMES = tuple(
     )
 )
 _MONTH = r"(?P<month>[^\W\d_]{3,10})\.?"
-_OF_C = re.compile(
-    r"[^\W\d_]{3} ([^\W\d_]{3}) {1,2}(\d{1,2}) (\d\d:\d\d:\d\d)(?: [A-Z]{3,5})? (\d{4})"
-)  # asctime
+# As C's asctime writes it.
+_OF_C = re.compile(r"[^\W\d_]{3} ([^\W\d_]{3}) {1,2}(\d{1,2}) (\d\d:\d\d:\d\d)(?: [A-Z]{3,5})? (\d{4})")
 _MONTH_NAMED = (
     re.compile(
         rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?:st|nd|rd|th|er|º)?(?:[-/.]| |\. | de ){_MONTH}(?:[-/. ,]+| de )"
@@ -83,9 +82,8 @@ _MONTHS_ONLY = (
     _MONTH_AND_SHORT_YEAR,
     _MONTH_AND_TWO_DIGITS,
 )
-_DAY_OF_MONTH = re.compile(
-    rf"{_YEAR}([-/.]){_NUMBERED}\2\d{{1,2}}"
-)  # beside months, where the day is not always known
+# Beside months, where the day is not always known.
+_DAY_OF_MONTH = re.compile(rf"{_YEAR}([-/.]){_NUMBERED}\2\d{{1,2}}")
 _QUARTERS = (
     re.compile(rf"{_YEAR}[-/ ]?Q(?P<number>[1-4])", re.IGNORECASE),
     re.compile(rf"Q(?P<number>[1-4])[-/ ]{_YEAR}", re.IGNORECASE),

@@ -175,9 +175,8 @@ def _complete_png(data: bytes) -> Completed | None:
         return Completed(data, 0.0)
     rows = len(raw) // row
     share = rows / max(height, 1)
-    raw = raw[: rows * row] + (b"\2" + bytes(row - 1)) * (
-        height - rows
-    )  # filter 2 with zeros: the row above again
+    above_again = b"\2" + bytes(row - 1)  # filter 2 with zeros
+    raw = raw[: rows * row] + above_again * (height - rows)
     ends = _chunk(b"IDAT", zlib.compress(raw, 1)) + _chunk(b"IEND", b"")
     return Completed(_PNG + b"".join(head) + ends, share)
 

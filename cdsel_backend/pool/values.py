@@ -50,9 +50,8 @@ _FROM_TO = re.compile(
     r"(?P<low>\d+(?:[.,]\d+)?)\s*(?:-|–|to|bis)\s*(?P<high>\d+(?:[.,]\d+)?)(?P<rest>\s*[a-z%]{0,8})",
     re.IGNORECASE,
 )
-_PLAIN_SHARE = (
-    0.5  # of a field's texts must be numbers as they stand, where `90+` or `60-70` are read as numbers, too
-)
+_PLAIN_SHARE = 0.5
+"""Of a field's texts must be numbers as they stand, where `90+` or `60-70` are read as numbers, too."""
 _POINT_AND_POWER = re.compile(r"\d+[.,]\d+e\d+")
 _WHOLE_AND_POWER = re.compile(r"(\d+)e(\d{1,2})")
 _FLAG = re.compile(r"(?<=[\w%])(?:\s*[*!†↑↓]{1,2}| HH?| LL?|\s?[(\[](?:HH?|LL?|high|low)[)\]])$")

@@ -97,9 +97,8 @@ class Context:
 
         `others` are arguments of `load_backbone` that take the place of those from the settings.
         """
-        from cdsel_backend.pool.backbones import (
-            load_backbone,  # torch is slow to load: not before it is needed
-        )
+        # torch is slow to load: not before it is needed.
+        from cdsel_backend.pool.backbones import load_backbone
 
         options = {
             "weights": settings.backbone_weights,

@@ -63,31 +63,51 @@ HOST_SUSPENDED = "IMAGE_HOST_SUSPENDED"  # an event of our own, for the activity
 def embed(context: Context, state: State) -> bool:
     """Read and embed images that have no vector, until none is left, something else is to be done, or time is up."""
     store, project = context.store, state.project.id
-    try:
-        backbone = context.backbone(state.settings)
-    except BackboneError as fault:
-        if not state.project.backbone:
-            raise
-        # The vectors that there are serve on: annotators need not wait for a name to be spelt right, or for a hub.
-        store.note_problems(project, "backbone", [f"{fault}; until it is right nothing new is embedded"])
+    backbone = _loaded(context, state)
+    if backbone is None:
         return False
-    store.update_problems(state.project, "backbone", [])
     _note_devices(context, state, backbone)
     if state.project.backbone != backbone.fingerprint:
         end_processes(context, state.project.backbone)
         if state.project.backbone and store.embedding_progress(project).embedded:
             store.note_problems(project, "embedding", [EMBEDDED_AGAIN])
         store.start_backbone(project, backbone.fingerprint)
-    if not store.without_vector(project, limit=1, now=time.time()):
-        store.update_problems(state.project, "embedding", [])
-        if not store.embedding_progress(project).unusable:
-            store.update_problems(state.project, "hosts", [])  # no image is left out any more
-        end_processes(context, backbone.fingerprint)
-        return False
+    if store.without_vector(project, limit=1, now=time.time()):
+        _embed_due(context, state, backbone)
+        return True
+    store.update_problems(state.project, "embedding", [])
+    if not store.embedding_progress(project).unusable:
+        store.update_problems(state.project, "hosts", [])  # no image is left out any more
+    end_processes(context, backbone.fingerprint)
+    return False
+
+
+def _loaded(context: Context, state: State) -> Backbone | None:
+    """The project's backbone; None, which is noted, where it cannot be loaded while the vectors of another serve.
+
+    Annotators need not wait until the name of a backbone is spelt right, or its hub is back.
+
+    Raises:
+        BackboneError: it cannot be loaded, and there are no vectors yet.
+    """
+    try:
+        backbone = context.backbone(state.settings)
+    except BackboneError as fault:
+        if not state.project.backbone:
+            raise
+        sentence = f"{fault}; until then nothing new is embedded"
+        context.store.note_problems(state.project.id, "backbone", [sentence])
+        return None
+    context.store.update_problems(state.project, "backbone", [])
+    return backbone
+
+
+def _embed_due(context: Context, state: State, backbone: Backbone) -> None:
+    """Embed images that are due, for `STEP_SECONDS`, and commit their vectors as time passes."""
     results = _Results(context, state, backbone.fingerprint)
     results.show()
-    images = PoolImages(context.server, state.project.studio_url, project, backbone.fingerprint)
-    enough, newest, begun = threading.Event(), store.newest_event(), time.monotonic()
+    images = PoolImages(context.server, state.project.studio_url, state.project.id, backbone.fingerprint)
+    enough, newest, begun = threading.Event(), context.store.newest_event(), time.monotonic()
     committed = begun
     try:
         with _memory_at_rest(), _stream(context, state, backbone, images, enough) as stream:
@@ -110,7 +130,6 @@ def embed(context: Context, state: State) -> bool:
                     enough.set()  # what is under way is still taken
     finally:  # also where Label Studio goes away halfway: what is done stays done
         results.commit()
-    return True
 
 
 def embed_lost(context: Context, state: State) -> bool:

@@ -65,9 +65,8 @@ def _insight(pool: EmbeddedPool) -> Json:
     columns = [column.take(unseen.rows) for column in pool.confounders]
     trained = ~pool.held_out[unseen.rows]
     now, drawn = int(trained.sum()), share.drawn & trained
-    asked = (
-        min(settings.round_size, pool.state.room) or settings.round_size
-    )  # a round more, if the budget were raised
+    # Without room, what a whole round would bring if the budget were raised.
+    asked = min(settings.round_size, pool.state.room) or settings.round_size
     saved = too_few(int(drawn.sum()), now)
     if saved is None:
         by_chance = np.zeros(len(pool.ids), dtype=bool)

@@ -88,13 +88,8 @@ STEPS: tuple[Callable[[Context, State], bool], ...] = (
     lay_out,
 )
 LOOKS = (describe, sync)
-COMPUTES = (
-    check_champion,
-    detect_confounders,
-    select_round,
-    update_report,
-    lay_out,
-)  # on the vectors of the whole pool
+COMPUTES = (check_champion, detect_confounders, select_round, update_report, lay_out)
+"""Steps that compute on the vectors of the whole pool."""
 
 
 def reconcile(context: Context, project: int) -> bool:

@@ -84,10 +84,8 @@ def _fine_tune(context: Context, state: State, pool: EmbeddedPool, base: Model, 
         why = f"{number_of(trained.sum(), 'label')} to train on; it is tried from {ENOUGH_LABELS}, where there is a GPU"
         return _stays(base, asked, why)
 
-    from cdsel_backend.pool.devices import (
-        find_device,  # torch is slow to load: a head alone has no need of it
-        freest,
-    )
+    # torch is slow to load: a head alone has no need of it.
+    from cdsel_backend.pool.devices import find_device, freest
 
     device = freest(find_device(context.server.device))
     if asked == "auto" and device.type != "cuda":

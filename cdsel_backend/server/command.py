@@ -84,9 +84,8 @@ def check_settings(verbose: bool) -> ServerSettings:
     start_log(server.log_format, verbose=verbose)
     _, faults = environment_layer()
     if faults:
-        from cdsel_backend.project.sentences.settings import (
-            refused_alone,  # slow to load: not for those who ask for --help
-        )
+        # Slow to load: not for those who ask for --help.
+        from cdsel_backend.project.sentences.settings import refused_alone
 
         raise click.ClickException("; ".join(map(refused_alone, faults)))
     for name, near in unread_variables().items():

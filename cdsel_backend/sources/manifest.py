@@ -42,9 +42,8 @@ WEB = ("http://", "https://")
 BATCH = 512  # rows of a Parquet file in memory at once
 DEEPEST = 64  # values within values, as in the bodies of requests
 LONGEST = 131_072  # characters of a value, as of a cell of a CSV file
-LOOKED_AT = (
-    1000  # rows by which the column of the images is chosen: not each record of JSON lines has every key
-)
+LOOKED_AT = 1000
+"""Rows by which the column of the images is chosen: not each record of JSON lines has every key."""
 
 _LEFT_OUT = object()
 

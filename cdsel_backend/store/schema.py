@@ -146,9 +146,8 @@ labels = Table(
     Column("question", Text),  # the controls that it answers instead of the one that is learned
     Column("seconds", Float),  # that the annotator had it open, by Label Studio (`lead_time`)
     Column("ignored", Text),  # the classes that it gives and that are not learned, where it gives no other
-    Column(
-        "ground_truth", Boolean, nullable=False, default=False, server_default=false()
-    ),  # Label Studio's mark
+    # Whether somebody marked it as ground truth in Label Studio.
+    Column("ground_truth", Boolean, nullable=False, default=False, server_default=false()),
     Index("labels_by_item", "project", "item"),
 )
 
@@ -220,9 +219,8 @@ trainings = Table(
     # Item id -> label: what it saw. None any more of versions whose files are removed, but for the newest training.
     Column("labels", JSON, nullable=False),
     Column("label_count", Integer, nullable=False, default=0, server_default="0"),
-    Column(
-        "outcome", Text, nullable=False
-    ),  # `records.Outcome` as JSON; a sentence before there were records
+    # `records.Outcome` as JSON; a sentence before there were records.
+    Column("outcome", Text, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
 )

@@ -25,9 +25,8 @@ from cdsel_backend.training.splits import grouped_folds
 FOLDS = 5
 SHARES = (0.25, 0.35, 0.5, 0.71, 1.0)  # of the labels of a draw, evenly spaced on a log scale
 FEWEST = 16  # labels of the smallest head of a curve
-MANY_CLASSES = (
-    30  # a head of so many costs what ten of a few do, and its accuracy is averaged over all of them
-)
+MANY_CLASSES = 30
+"""A head of so many costs what ten of a few do, and its accuracy is averaged over all of them."""
 _REPEATS = 2
 _UNLABELLED = 2000  # of the pool, for the offsets: a head needs no more to a per cent, and there are fifty
 
