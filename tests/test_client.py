@@ -370,9 +370,10 @@ def test_a_backend_behind_basic_auth_gets_its_events(client, project):
         return 200, b'{"model_version": "none yet", "status": "UP"}'
 
     with serve(answer) as (url, seen):
-        arguments = (project, url, "cdsel", '{"budget": 60}', ("cdsel", "secret"), {"Authorization": pair})
+        arguments = (project, url, "cdsel", '{"budget": 60}', ("cdsel", "secret"))
         backend = client.connect_backend(*arguments)
         assert client.connect_backend(*arguments) == backend
+        client.ensure_webhook(project, f"{url}/webhook", {"Authorization": pair})
         assert len(client.webhooks(project)) == 1
         (row,) = client.get("/api/ml", {"project": project})
         assert row["extra_params"] == '{"budget": 60}'
