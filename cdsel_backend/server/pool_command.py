@@ -158,7 +158,8 @@ def _report_added(
 ) -> None:
     """Say what came of an addition: images that are left out, what is odd about variables, and the counts."""
     for item in store.unusable(state.project.id, limit=REASONS):
-        click.echo(f"left out: {item.key or item.task}: {item.problem}", err=True)
+        name = str(item.key or item.task)
+        click.echo(f"left out: {name}: {(item.problem or '').removeprefix(f'{name}: ')}", err=True)
     progress = store.embedding_progress(state.project.id)
     is_table = reader_of(source.address) is not None
     if not looked_at and is_table:
