@@ -7,15 +7,24 @@ of an address below that name only the path is used: the request, and with it th
 
 from __future__ import annotations
 
+import base64
 import re
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from cdsel_backend.labelstudio.connection import Connection
 
 PORTS = {"http": 80, "https": 443}  # where an address names none
 
+CLOUD = ("s3", "gs", "azure-blob")  # schemes of cloud storage, whose addresses Label Studio signs
+
 # Uploads and local files; cloud storage, signed for a task or a project.
 _IMAGE_PATH = re.compile(r"/(data/|storage-data/uploaded/|(tasks|projects)/[0-9]+/(presign|resolve)/?$)")
+
+
+def signing_path(task: int | str, address: str) -> str:
+    """The path of Label Studio that signs an address of cloud storage and leads there; it does so for a task only."""
+    uri = quote(base64.b64encode(address.encode("utf-8", "replace")).decode())
+    return f"/tasks/{task}/presign/?fileuri={uri}"
 
 
 class Home:

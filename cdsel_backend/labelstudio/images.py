@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 import httpx
 from label_studio_sdk.core.api_error import ApiError
@@ -17,7 +17,7 @@ from label_studio_sdk.core.api_error import ApiError
 from cdsel_backend.labelstudio.connection import Connection
 from cdsel_backend.labelstudio.deadline import timed, within
 from cdsel_backend.labelstudio.errors import AWAY, LabelStudioError
-from cdsel_backend.labelstudio.home import PORTS, Home
+from cdsel_backend.labelstudio.home import CLOUD, PORTS, Home, signing_path
 from cdsel_backend.labelstudio.hosts import (
     CONNECT_SECONDS,
     READ_SECONDS,
@@ -38,8 +38,6 @@ SLOW_SECONDS = 10.0
 TOO_MANY = 429  # the status of a server that wants fewer requests
 
 MAX_REDIRECTS = 6
-
-_CLOUD = ("s3", "gs", "azure-blob")
 
 
 class ImageUnavailable(UnreadableImage):
@@ -93,9 +91,8 @@ class ImageReader:
             return here
         if parts.scheme == "data":
             return self._inline(url)
-        if parts.scheme in _CLOUD:
-            uri = quote(base64.b64encode(url.encode("utf-8", "replace")).decode())
-            return self._fetch(f"{self._client.url}/tasks/{task_id}/presign/?fileuri={uri}", url)
+        if parts.scheme in CLOUD:
+            return self._fetch(f"{self._client.url}{signing_path(task_id, url)}", url)
         if parts.scheme in PORTS or (not parts.scheme and not parts.netloc and url.startswith("/")):
             return self._fetch(self._home.address_of(url) or url, url)
         raise ImageUnavailable(
@@ -240,7 +237,7 @@ class ImageReader:
                     f"to it, or write the path alone ({path}) into the tasks: the token goes to LABEL_STUDIO_URL only"
                 )
             return problem
-        if urlsplit(url).scheme in _CLOUD:
+        if urlsplit(url).scheme in CLOUD:
             return f"{problem}: no cloud storage of the task's project covers it, or the storage's keys are refused"
         if path.startswith("/data/local-files"):
             return (

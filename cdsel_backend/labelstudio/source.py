@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from cdsel_backend.labelstudio.changes import changed_tasks
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.labelstudio.fields import ImageField
+from cdsel_backend.labelstudio.home import CLOUD, signing_path
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.source import Listing, SourceItem
 from cdsel_backend.store.records import Json
-
-CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://")
 
 
 @dataclass(frozen=True)
@@ -113,9 +110,8 @@ def annotator_address(item: SourceItem, prefix: str = "") -> str:
     the path below which browsers find it before the addresses of its own storages only: `prefix` comes before others.
     """
     address = item.image
-    if address.startswith(CLOUD_SCHEMES):
-        uri = quote(base64.b64encode(address.encode()).decode())
-        address = f"/tasks/{item.key}/presign/?fileuri={uri}"
+    if address.startswith(tuple(f"{scheme}://" for scheme in CLOUD)):
+        address = signing_path(item.key, address)
     is_path = address.startswith("/") and not address.startswith("//")
     return f"{prefix}{address}" if is_path and not address.startswith(f"{prefix}/") else address
 
