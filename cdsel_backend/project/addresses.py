@@ -16,6 +16,13 @@ from cdsel_backend.store.numbers import number_in
 WEBHOOK_HEADER = "X-Cdsel-Webhook"
 
 
+def own_addresses(server: ServerSettings, state: State) -> set[str]:
+    """The addresses by which Label Studio knows this backend, without a slash at their end; none before a project was
+    connected."""
+    known = (server.public_url, state.project.backend_url)
+    return {address.rstrip("/") for address in known if address}
+
+
 def webhook(server: ServerSettings, state: State) -> tuple[str, dict[str, str]]:
     """The address and the headers with which Label Studio is to call us about a project."""
     address = server.public_url or state.project.backend_url

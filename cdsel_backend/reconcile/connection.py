@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from cdsel_backend.labelstudio.client import RequestRefused
+from cdsel_backend.project.addresses import own_addresses
 from cdsel_backend.project.connect import instance_at
 from cdsel_backend.project.sentences.problems import backend_connected_again, backend_removed
 from cdsel_backend.reconcile.context import Context
@@ -35,7 +36,7 @@ def look(context: Context, state: State) -> bool:
     Where it was never seen there, as where the account may not see it, nothing is concluded.
     """
     project, pool = state.project.id, state.project.pool_project
-    if not state.project.backend_url and not context.server.public_url:
+    if not own_addresses(context.server, state):
         return False  # nobody connected us yet
     fact = LISTED_FACT.format(project)
     listed = _addresses(context, pool)
@@ -74,7 +75,4 @@ def _addresses(context: Context, pool: int) -> list[str] | None:
 
 def _is_ours(context: Context, state: State, url: str) -> bool:
     """Whether an address is this backend's; one at which nobody answers may be it."""
-    own = {
-        address.rstrip("/") for address in (context.server.public_url, state.project.backend_url) if address
-    }
-    return url in own or instance_at(url) in (None, context.store.instance())
+    return url in own_addresses(context.server, state) or instance_at(url) in (None, context.store.instance())

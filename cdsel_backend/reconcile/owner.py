@@ -14,6 +14,7 @@ import logging
 import time
 
 from cdsel_backend.labelstudio.queue_projects import Owner, owner_of
+from cdsel_backend.project.addresses import own_addresses
 from cdsel_backend.project.connect import answering_at, instance_at
 from cdsel_backend.project.identity import known_project
 from cdsel_backend.reconcile.context import Context
@@ -37,7 +38,7 @@ def holds(context: Context, state: State, *, now: bool = False) -> bool:
         now: whether to look in any case, as before anything is pushed.
     """
     project = state.project
-    if not project.backend_url and not context.server.public_url:
+    if not own_addresses(context.server, state):
         return True  # nobody connected us yet
     asked = context.requests(state, Request.TAKE_OVER, unlooked=True)
     at, held = context.held.get(project.id, (0.0, True))
@@ -64,10 +65,7 @@ def holds(context: Context, state: State, *, now: bool = False) -> bool:
 
 
 def _own_addresses(context: Context, state: State) -> set[str]:
-    known = (context.server.public_url, state.project.backend_url)
-    return {address.rstrip("/") for address in known if address} - set(
-        context.store.fact(NOT_OURS_FACT) or ()
-    )
+    return own_addresses(context.server, state) - set(context.store.fact(NOT_OURS_FACT) or ())
 
 
 def _become_another_where_copied(context: Context, state: State) -> None:

@@ -18,7 +18,7 @@ from cdsel_backend.labelstudio.queue_projects import (
 )
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.browser import surely_hidden
-from cdsel_backend.project.addresses import dashboard
+from cdsel_backend.project.addresses import dashboard, own_addresses
 from cdsel_backend.project.identity import known_project, note_project
 from cdsel_backend.project.sentences.models import early_training
 from cdsel_backend.reconcile.accounts import read_accounts
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 def describe(context: Context, state: State) -> bool:
     """Keep our line in the pool project's description true: how far it is, the dashboard, and what is wrong."""
-    if not state.project.backend_url and not context.server.public_url:
+    if not own_addresses(context.server, state):
         return False  # nobody connected us yet
     line = _line(context, state)
     last, now = state.project.described or {"line": "", "at": 0.0}, time.time()
