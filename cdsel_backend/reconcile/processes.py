@@ -7,9 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
-import socket
 import threading
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from cdsel_backend.reconcile.deaths import FIRST_PAUSE
+from cdsel_backend.store.leases import new_holder
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class TrainingProcesses:
     """
 
     def __init__(self, first_pause: float = FIRST_PAUSE) -> None:
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.holder = new_holder()
         self.first_pause = first_pause
         """Seconds before a task is tried again after its first death."""
         self._running: dict[int, tuple[_Trainer, Target, str]] = {}

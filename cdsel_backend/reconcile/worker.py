@@ -7,11 +7,8 @@ storage, a hub or Label Studio itself, goes on by itself while the other project
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -38,7 +35,7 @@ from cdsel_backend.store import LeaseLost, Store
 from cdsel_backend.store.activity import Activity, Step
 from cdsel_backend.store.facts import STUDIO_FACT
 from cdsel_backend.store.faults import sentence, trace
-from cdsel_backend.store.leases import explaining_lease, project_lease, renewing, training_lease
+from cdsel_backend.store.leases import explaining_lease, new_holder, project_lease, renewing, training_lease
 from cdsel_backend.store.problems import POOL_GONE
 from cdsel_backend.store.pulses import BEAT_SECONDS
 from cdsel_backend.store.records import Project
@@ -85,7 +82,7 @@ class Worker:
     def __init__(self, server: ServerSettings) -> None:
         self.server = server
         self.store = Store.open(server)
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.holder = new_holder()
         self.contexts: dict[str, Context] = {}
         self.trainings = TrainingProcesses()
         self.newest_event = 0

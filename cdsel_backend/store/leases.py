@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -52,6 +55,11 @@ def listing_lease(source: int) -> str:
 def explaining_lease(project: int) -> str:
     """The lease of the process that computes the insight of a project's newest training."""
     return f"explaining:{project}"
+
+
+def new_holder() -> str:
+    """A name under which a process holds leases: its machine, its number there and a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 class Leases(Database):
