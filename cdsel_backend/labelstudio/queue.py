@@ -292,7 +292,6 @@ def preannotate(
         probabilities: item -> probabilities (c,).
     """
     store, version = state.store, state.project.champion
-    copies = {row.queue_task for row in state.copies}
     for name, queue in state.queues.items():
         own = [row for row in rows if row.annotator == name]
         if not own:
@@ -314,11 +313,7 @@ def preannotate(
                 log.warning("%s", fault)
             note_sent(store, queue, PREDICTED, [row.queue_task or 0 for row in own], began)
         studio.update_project(queue, model_version=version)
-        done = {"predicted_by": version}
-        first = {row.item: done for row in own if row.queue_task not in copies}
-        store.mark_selections(state.project.id, first)
-        again = {(row.item, name): done for row in own if row.queue_task in copies}
-        store.mark_copies(state.project.id, again)
+        store.mark_tasks(state.project.id, ((row, {"predicted_by": version}) for row in own))
 
 
 def _tasks_with(studio: LabelStudio, project: int, version: str | None) -> set[int]:

@@ -22,7 +22,7 @@ from cdsel_backend.reconcile.notices import say
 from cdsel_backend.reconcile.taking_out import is_in_place
 from cdsel_backend.store import State
 from cdsel_backend.store.problems import NamedTask
-from cdsel_backend.store.records import Item, Json, QueueTask, Selection, Shown
+from cdsel_backend.store.records import Item, Json, QueueTask, Shown
 
 SHOWN = 4  # tasks that a message names
 MOST_CORRECTIONS = 100  # tasks that are written in one look; the others are due at the next
@@ -176,15 +176,7 @@ def rewrite(context: Context, state: State, row: QueueTask, task: Json, data: Js
 
 def _keep(context: Context, project: int, seen: Sequence[tuple[QueueTask, Shown]]) -> None:
     """Keep what tasks show."""
-    first, copies = {}, {}
-    for row, shown in seen:
-        values = {"shown": list(shown.parts())}
-        if isinstance(row, Selection):
-            first[row.item] = values
-        else:
-            copies[row.item, row.annotator] = values
-    context.store.mark_selections(project, first)
-    context.store.mark_copies(project, copies)
+    context.store.mark_tasks(project, ((row, {"shown": list(shown.parts())}) for row, shown in seen))
 
 
 def _named(edited: Sequence[tuple[int, Item]]) -> str:

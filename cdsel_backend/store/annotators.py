@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, writing
+from cdsel_backend.store.queue import NO_TASK
 from cdsel_backend.store.records import Annotator
 
 
@@ -41,12 +42,6 @@ class Annotators(Database):
         """
         first, further, answers = schema.selections, schema.copies, schema.labels.c
         final = select(answers.item).where(answers.project == project, answers.source.not_in(sorted(sources)))
-        no_task: dict[str, object] = {
-            "queue_task": None,
-            "annotator": "",
-            "predicted_by": None,
-            "shown": None,
-        }
         with writing(self.engine) as connection:
 
             def tasks(table: Table) -> ColumnElement[bool]:
@@ -59,19 +54,9 @@ class Annotators(Database):
 
             connection.execute(delete(further).where(tasks(further)))
             lost = connection.scalars(select(first.c.item).where(tasks(first))).all()
-            connection.execute(update(first).where(tasks(first)).values(**no_task))
+            connection.execute(update(first).where(tasks(first)).values(**NO_TASK))
             for item in lost:
-                here = and_(
-                    further.c.project == project, further.c.item == item, further.c.withdrawn_at.is_(None)
-                )
-                copy = connection.execute(select(further).where(here).order_by(further.c.rank)).first()
-                if copy is not None:
-                    connection.execute(delete(further).where(here, further.c.annotator == copy.annotator))
-                    connection.execute(
-                        update(first)
-                        .where(first.c.project == project, first.c.item == item)
-                        .values({name: copy._mapping[name] for name in (*no_task, "rank")})
-                    )
+                _let_copy_be_first(connection, project, item)
             connection.execute(
                 update(schema.annotators)
                 .where(schema.annotators.c.project == project, schema.annotators.c.email == annotator)
@@ -79,3 +64,17 @@ class Annotators(Database):
                 if annotator
                 else update(schema.projects).where(schema.projects.c.id == project).values(queue_project=None)
             )
+
+
+def _let_copy_be_first(connection: Connection, project: int, item: int) -> None:
+    """Make the first copy of an item, if it has one, the task of its selection."""
+    first, further = schema.selections, schema.copies
+    here = and_(further.c.project == project, further.c.item == item, further.c.withdrawn_at.is_(None))
+    copy = connection.execute(select(further).where(here).order_by(further.c.rank)).first()
+    if copy is not None:
+        connection.execute(delete(further).where(here, further.c.annotator == copy.annotator))
+        connection.execute(
+            update(first)
+            .where(first.c.project == project, first.c.item == item)
+            .values({name: copy._mapping[name] for name in (*NO_TASK, "rank")})
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,6 +38,10 @@ class Adopted(Selected):
     queue_task: int
     annotator: str
     shown: Sequence[str] | None = None
+
+
+NO_TASK: Mapping[str, Any] = {"queue_task": None, "annotator": "", "predicted_by": None, "shown": None}
+"""The columns of a selection that is in no queue."""
 
 
 class Queue(Database):
@@ -198,7 +202,7 @@ class Queue(Database):
                 connection.execute(
                     update(first)
                     .where(first.c.project == project, first.c.item.in_(part), first.c.withdrawn_at.is_(None))
-                    .values(queue_task=None, annotator="", predicted_by=None, shown=None)
+                    .values(**NO_TASK)
                 )
 
     def withdraw_tasks(self, project: int, tasks: Collection[tuple[int, int]], at: float | None) -> None:
@@ -244,6 +248,14 @@ class Queue(Database):
                     .where(table.c.project == project, table.c.item == item, table.c.annotator == annotator)
                     .values(**columns)
                 )
+
+    def mark_tasks(self, project: int, values: Iterable[tuple[QueueTask, Mapping[str, Any]]]) -> None:
+        """Set columns of tasks of the queues, be they selections or copies: `predicted_by` or `shown`."""
+        rows = list(values)
+        first = {row.item: columns for row, columns in rows if isinstance(row, Selection)}
+        self.mark_selections(project, first)
+        further = {(row.item, row.annotator): columns for row, columns in rows if isinstance(row, Copy)}
+        self.mark_copies(project, further)
 
 
 def _insert_selected(connection: Connection, project: int, number: int, selected: Sequence[Selected]) -> None:
