@@ -12,8 +12,8 @@ from world import World
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import NEWEST, aliases, kept, predecessors, provenance
 from cdsel_backend.reconcile.training import train
+from cdsel_backend.server.installation import Installation
 from cdsel_backend.server.models_command import models
-from cdsel_backend.server.shelf import Shelf
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store
 from cdsel_backend.training.model_files import load
@@ -115,23 +115,23 @@ def test_of_two_label_studios_with_a_project_of_that_number_the_one_in_the_setti
     here, elsewhere = (
         store.connect_project(url, 3) for url in ("http://here.example", "http://there.example")
     )
-    shelf = lambda url: Shelf(ServerSettings(data_dir=tmp_path, label_studio_url=url), store)  # noqa: E731
+    installation = lambda url: Installation(ServerSettings(data_dir=tmp_path, label_studio_url=url), store)  # noqa: E731
     store.update_project(here, queue_project=5)
     for number in (3, None):
-        assert shelf("http://here.example").state(number).project.id == here
-        assert shelf("http://there.example").state(number).project.id == elsewhere
-    assert shelf("http://third.example").state(5).project.id == here, "by its queue"
+        assert installation("http://here.example").state(number).project.id == here
+        assert installation("http://there.example").state(number).project.id == elsewhere
+    assert installation("http://third.example").state(5).project.id == here, "by its queue"
     with pytest.raises(
         click.UsageError, match="several Label Studios have a project 3: set LABEL_STUDIO_URL"
     ):
-        shelf("http://third.example").state(3)
+        installation("http://third.example").state(3)
     with pytest.raises(click.UsageError, match="project 4 is not connected"):
-        shelf("http://here.example").state(4)
+        installation("http://here.example").state(4)
     store.remove_project(here)
-    assert shelf("http://here.example").state(3).project.id == elsewhere
+    assert installation("http://here.example").state(3).project.id == elsewhere
     store.remove_project(elsewhere)
     store.connect_project("http://here.example", 7)
     for number in (3, 5):
         with pytest.raises(click.UsageError, match=f"project {number} is not connected"):
-            shelf("http://here.example").state(number)
+            installation("http://here.example").state(number)
     store.close()

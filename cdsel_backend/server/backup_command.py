@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cdsel_backend.phrases import number_of
-from cdsel_backend.server.shelf import read_settings
+from cdsel_backend.server.installation import read_settings
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store, archive
 from cdsel_backend.whole_file import not_written

@@ -19,7 +19,7 @@ import click
 
 from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.logs import start_log
-from cdsel_backend.server.shelf import opening, read_settings
+from cdsel_backend.server.installation import opening, read_settings
 from cdsel_backend.settings import ServerSettings, environment_layer, unread_variables
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import OtherFolder, claim_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from cdsel_backend.phrases import form, number_of
+from cdsel_backend.server.installation import open_installation
 from cdsel_backend.server.models_command import out_option, project_option, refuse_sources
-from cdsel_backend.server.shelf import open_shelf
 from cdsel_backend.whole_file import not_written, write_whole, wrong_ending
 
 FORMATS = ("label-studio", "csv", "coco")
@@ -42,11 +42,11 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
     ending, holds = (".csv", "CSV") if table else (".json", "JSON")
     if wrong := wrong_ending(file, ending, holds):
         raise click.BadParameter(f"{wrong}{or_table}", param_hint="--out")
-    shelf = open_shelf(context)
+    installation = open_installation(context)
     left_out = 0
     unreadable: dict[int, set[int]] = {}
     try:
-        state = shelf.state(project)
+        state = installation.state(project)
         refuse_sources(state, file)
         space = space_of(state)
         if kind == "coco" and not space.regions:
@@ -56,8 +56,10 @@ def export(context: click.Context, file: Path, kind: str | None, project: int | 
             )
         studio = None
         if space.regions and not table:
-            studio = LabelStudio(shelf.server.label_studio_url, shelf.server.label_studio_api_key)
-        images = labelled_set(shelf.server, state, studio, unreadable)
+            studio = LabelStudio(
+                installation.server.label_studio_url, installation.server.label_studio_api_key
+            )
+        images = labelled_set(installation.server, state, studio, unreadable)
         if table:
             text = labels_csv(images, space.classes, several=space.kind.several)
         elif kind == "coco":

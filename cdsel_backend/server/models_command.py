@@ -15,7 +15,7 @@ from cdsel_backend.project import champion
 from cdsel_backend.project.sentences.models import outcome
 from cdsel_backend.project.serving import model_folder
 from cdsel_backend.project.versions import CANDIDATE, CHAMPION, aliases
-from cdsel_backend.server.shelf import Shelf, open_shelf
+from cdsel_backend.server.installation import Installation, open_installation
 from cdsel_backend.store import State
 from cdsel_backend.training.model_files import ModelFormatError, load_meta
 from cdsel_backend.whole_file import not_written, whole_file, wrong_ending
@@ -25,7 +25,7 @@ from cdsel_backend.whole_file import not_written, whole_file, wrong_ending
 @click.pass_context
 def models(context: click.Context) -> None:
     """Look at the model versions, choose which one serves, and export it as a file."""
-    context.obj = open_shelf(context)
+    context.obj = open_installation(context)
 
 
 project_option = click.option(
@@ -43,9 +43,9 @@ def out_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @models.command("list")
 @project_option
 @click.pass_obj
-def list_(shelf: Shelf, project: int | None) -> None:
+def list_(installation: Installation, project: int | None) -> None:
     """List the versions, oldest first; * marks the champion, + the candidate: newer, and kept out."""
-    state = shelf.state(project)
+    state = installation.state(project)
     named = aliases(state)
     if not state.versions:
         click.echo("There is no version yet: the first training makes one.", err=True)
@@ -67,9 +67,9 @@ def list_(shelf: Shelf, project: int | None) -> None:
 @click.argument("version")
 @project_option
 @click.pass_obj
-def show(shelf: Shelf, version: str, project: int | None) -> None:
+def show(installation: Installation, version: str, project: int | None) -> None:
     """Show all that is kept of one version, as JSON. VERSION may be `champion` or `candidate`."""
-    state = shelf.state(project)
+    state = installation.state(project)
     name = found_version(state, version)
     row = state.versions[name]
     shown = asdict(row)
@@ -77,7 +77,7 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
     shown["outcome"] = outcome(row.outcome)
     shown["aliases"] = [alias for alias, of in aliases(state).items() if of == name]
     try:
-        shown["made_from"] = load_meta(model_folder(shelf.server, state.project.id) / name)
+        shown["made_from"] = load_meta(model_folder(installation.server, state.project.id) / name)
         shown["made_from"].pop("metrics", None)  # they are in the row already
     except ModelFormatError as fault:
         shown["made_from"] = str(fault)
@@ -88,9 +88,9 @@ def show(shelf: Shelf, version: str, project: int | None) -> None:
 @click.argument("version")
 @project_option
 @click.pass_obj
-def promote(shelf: Shelf, version: str, project: int | None) -> None:
+def promote(installation: Installation, version: str, project: int | None) -> None:
     """Make a version the champion, whatever its metrics. VERSION may be `candidate`."""
-    state = shelf.state(project)
+    state = installation.state(project)
     try:
         serves = champion.promote(state, version, who="command line")
     except champion.NoSuchVersion as fault:
@@ -104,9 +104,9 @@ def promote(shelf: Shelf, version: str, project: int | None) -> None:
 @models.command()
 @project_option
 @click.pass_obj
-def rollback(shelf: Shelf, project: int | None) -> None:
+def rollback(installation: Installation, project: int | None) -> None:
     """Make the version before the champion the champion again."""
-    state = shelf.state(project)
+    state = installation.state(project)
     try:
         serves = champion.rollback(state, who="command line")
     except champion.NoSuchVersion as fault:
@@ -119,7 +119,7 @@ def rollback(shelf: Shelf, project: int | None) -> None:
 @out_option("Where the model goes, such as model.onnx; its card goes beside it, as model.md.")
 @project_option
 @click.pass_obj
-def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
+def export(installation: Installation, version: str, file: Path, project: int | None) -> None:
     """Write a version as one ONNX file that takes pictures, with a model card beside it.
 
     VERSION may be `champion` or `candidate`. The file holds the network, all that is done to a decoded picture before
@@ -133,9 +133,9 @@ def export(shelf: Shelf, version: str, file: Path, project: int | None) -> None:
     if wrong := wrong_ending(file, ".onnx", "ONNX"):
         raise click.BadParameter(wrong, param_hint="--out")
     card_file = file.with_suffix(".md")
-    state = shelf.state(project)
+    state = installation.state(project)
     try:
-        whole = open_version(shelf.server, state, found_version(state, version))
+        whole = open_version(installation.server, state, found_version(state, version))
         card = model_card(whole, state)
         with whole_file(card_file) as draft:  # which takes its place after the model
             draft.write_text(card, encoding="utf-8")

@@ -19,7 +19,7 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.decode import UnreadableImage
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.project.source import take_in
-from cdsel_backend.server.shelf import Shelf, open_shelf
+from cdsel_backend.server.installation import Installation, open_installation
 from cdsel_backend.sources import SourceOptions
 from cdsel_backend.sources.manifest import WEB, reader_of
 from cdsel_backend.sources.overlap import image_folder, may_share, whole_paths
@@ -42,7 +42,7 @@ REASONS = 10  # of images that cannot be used, shown
 @click.pass_context
 def pool(context: click.Context) -> None:
     """Add images from outside Label Studio to a pool; look at, check and clear the vectors that are kept."""
-    context.obj = open_shelf(context)
+    context.obj = open_installation(context)
 
 
 @pool.command()
@@ -60,7 +60,7 @@ def pool(context: click.Context) -> None:
 @click.argument("source")
 @click.pass_obj
 def add(
-    shelf: Shelf,
+    installation: Installation,
     project: int,
     image: str | None,
     root: str | None,
@@ -75,13 +75,13 @@ def add(
     the patient in the setting `group`. The connected project is then the queue: selected images are uploaded into it,
     never more than the budget.
     """
-    state = shelf.state(project)
+    state = installation.state(project)
     _refuse_other_pools(state, project)
     if not source.strip():
         raise click.ClickException(
             "SOURCE is empty: name a table, a folder, or a prefix such as s3://bucket/folder"
         )
-    if source not in {known.address for known in shelf.store.sources(state.project.id)}:
+    if source not in {known.address for known in installation.store.sources(state.project.id)}:
         source = whole_address(source)
     root = root and whole_address(root)
     options = SourceOptions(image=image, root=root, frame=frame, burned_in=burned_in)
@@ -92,10 +92,10 @@ def add(
         opened = open_source(source, options, key=b"")
         listing = opened.list()
         unread = _unread(opened, islice(listing.items if listing else (), TRIED))
-        kept = shelf.store.add_source(state.project.id, source, options.to_json())
+        kept = installation.store.add_source(state.project.id, source, options.to_json())
         counts = (0, 0, 0)
         for counts in take_in(
-            shelf.store, kept, shelf.server.data_dir, again=True, waiting=_say_once(LISTED_NOW)
+            installation.store, kept, installation.server.data_dir, again=True, waiting=_say_once(LISTED_NOW)
         ):
             click.echo(f"{counts[0]:,} looked at, {counts[1]:,} new, {counts[2]:,} changed", err=True)
     except SourceError as fault:
@@ -103,8 +103,8 @@ def add(
     except KeyboardInterrupt as stopped:
         stopped.args = ("What was looked at is in the pool: the same command takes in the rest.",)
         raise
-    shelf.store.add_event(project, EVENT, {"source": source})
-    _report_added(shelf.store, state, kept, looked_at=counts[0], new=counts[1], changed=counts[2])
+    installation.store.add_event(project, EVENT, {"source": source})
+    _report_added(installation.store, state, kept, looked_at=counts[0], new=counts[1], changed=counts[2])
     if unread:
         click.echo(unread, err=True)
 
@@ -220,13 +220,13 @@ def _doubles(store: Store, added: Source) -> Iterator[str]:
 @click.option("--project", type=int, required=True, help="The connected project in Label Studio: the queue.")
 @click.argument("source")
 @click.pass_obj
-def remove(shelf: Shelf, project: int, source: str) -> None:
+def remove(installation: Installation, project: int, source: str) -> None:
     """Take the images of SOURCE out of the pool of a project, and list it no more.
 
     SOURCE is written as it was added; `cdsel pool stats` shows it. Open tasks of its images leave the queue, and their
     labels are learned no more. Nothing is deleted: where the source is added again, images and labels are back.
     """
-    state, store = shelf.state(project), shelf.store
+    state, store = installation.state(project), installation.store
     known = {other.address: other for other in store.sources(state.project.id)}
     found = known.get(source) or known.get(whole_address(source))
     if found is None:
@@ -245,9 +245,9 @@ def remove(shelf: Shelf, project: int, source: str) -> None:
 
 @pool.command()
 @click.pass_obj
-def stats(shelf: Shelf) -> None:
+def stats(installation: Installation) -> None:
     """Say what each pool holds, and what the vectors take up, as one JSON object."""
-    store, kept = shelf.store, shelf.store.vectors_kept
+    store, kept = installation.store, installation.store.vectors_kept
     projects = []
     for project in store.projects():
         progress = store.embedding_progress(project.id)
@@ -270,15 +270,15 @@ def stats(shelf: Shelf) -> None:
 
 @pool.command()
 @click.pass_obj
-def verify(shelf: Shelf) -> None:
+def verify(installation: Installation) -> None:
     """Check every vector against its checksum and its image's; what is damaged, lost or another's is embedded again."""
-    store, kept = shelf.store, shelf.store.vectors_kept
+    store, kept = installation.store, installation.store.vectors_kept
     total = 0
     backbones = sorted(
         {*kept.backbones(), *(project.backbone for project in store.projects() if project.backbone)}
     )
     if not backbones:
-        click.echo(_nothing_kept(shelf, "check"))
+        click.echo(_nothing_kept(installation, "check"))
     for backbone in backbones:
         damaged = kept.verify(backbone)
         if len(damaged):
@@ -296,13 +296,13 @@ def verify(shelf: Shelf) -> None:
 @pool.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.pass_obj
-def prune(shelf: Shelf, dry_run: bool) -> None:
+def prune(installation: Installation, dry_run: bool) -> None:
     """Delete the vectors of backbones that no project and no model uses.
 
     Projects that were removed from the dashboard use none. What they have in common with another project stays.
     """
-    store, kept = shelf.store, shelf.store.vectors_kept
-    models = shelf.server.data_dir / "models"
+    store, kept = installation.store, installation.store.vectors_kept
+    models = installation.server.data_dir / "models"
     users: dict[str, set[int]] = {backbone: set() for backbone in kept.backbones()}
     for project in store.projects():
         files = models.glob(f"{project.id}/*/*.json")
@@ -314,7 +314,7 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
                 users[backbone].add(project.pool_project)
     left = {project.backbone for project in store.projects(removed=True)}
     if not users:
-        click.echo(_nothing_kept(shelf, "delete"))
+        click.echo(_nothing_kept(installation, "delete"))
     freed = 0
     for backbone, projects in users.items():
         if projects:
@@ -334,15 +334,15 @@ def prune(shelf: Shelf, dry_run: bool) -> None:
             except OSError as fault:
                 raise click.ClickException(
                     f"the vectors of {backbone} cannot be deleted ({fault.strerror}): see that you may write to "
-                    f"{shelf.server.vectors_folder}, and run the same command again"
+                    f"{installation.server.vectors_folder}, and run the same command again"
                 ) from None
     click.echo(f"{number_of(freed, 'byte')} {'would be freed' if dry_run else 'freed'}")
 
 
-def _nothing_kept(shelf: Shelf, what: str) -> str:
+def _nothing_kept(installation: Installation, what: str) -> str:
     return (
-        f"No vectors are kept in {shelf.server.vectors_folder}: there is nothing to {what}. If images are embedded "
-        "already, set CDSEL_DATA_DIR to that of `cdsel serve`."
+        f"No vectors are kept in {installation.server.vectors_folder}: there is nothing to {what}. If images are "
+        "embedded already, set CDSEL_DATA_DIR to that of `cdsel serve`."
     )
 
 

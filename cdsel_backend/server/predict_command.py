@@ -11,8 +11,8 @@ import click
 
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
+from cdsel_backend.server.installation import Installation, open_installation
 from cdsel_backend.server.models_command import found_version, project_option, refuse_sources
-from cdsel_backend.server.shelf import Shelf, open_shelf
 from cdsel_backend.table import BYTE_ORDER_MARK, csv_cell
 from cdsel_backend.whole_file import not_written, whole_file, wrong_ending
 
@@ -45,14 +45,14 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
 
     if wrong := wrong_ending(file, ".csv", "CSV"):
         raise click.BadParameter(wrong, param_hint="--csv")
-    shelf = open_shelf(context)
-    state = shelf.state(project)
+    installation = open_installation(context)
+    state = installation.state(project)
     name = found_version(state, version)
     refuse_sources(state, file, source)
     try:
-        opened = open_source(source, key=secret(shelf.server.data_dir))
+        opened = open_source(source, key=secret(installation.server.data_dir))
         listing = opened.list()
-        whole = open_version(shelf.server, state, name, device=shelf.server.device)
+        whole = open_version(installation.server, state, name, device=installation.server.device)
     except (SourceError, UnusableVersion, ModelFormatError) as fault:
         raise click.ClickException(str(fault)) from None
     done = problems = 0
@@ -69,7 +69,7 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
             out.write(BYTE_ORDER_MARK)
             writer = csv.DictWriter(out, columns, restval="")
             writer.writerow({name: csv_cell(name) for name in columns})
-            for rows in _answers(shelf, whole, opened, listing.items if listing else iter(())):
+            for rows in _answers(installation, whole, opened, listing.items if listing else iter(())):
                 writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
                 done += len(rows)
                 problems += sum("problem" in row for row in rows)
@@ -82,7 +82,7 @@ def predict(context: click.Context, version: str, source: str, file: Path, proje
 
 
 def _answers(
-    shelf: Shelf, whole: Any, opened: PoolSource, items: Iterator[SourceItem]
+    installation: Installation, whole: Any, opened: PoolSource, items: Iterator[SourceItem]
 ) -> Iterator[list[dict[str, object]]]:
     """The rows of the images, some at a time."""
     from itertools import islice
@@ -102,7 +102,7 @@ def _answers(
             try:
                 if item.problem is not None:
                     raise UnreadableImage(item.problem)
-                decoded = read_image(opened.read(item), max_pixels=shelf.server.max_image_pixels)
+                decoded = read_image(opened.read(item), max_pixels=installation.server.max_image_pixels)
                 metadata.append({**opened.describe(item), **item.data, **measure(decoded)})
             except UnreadableImage as fault:
                 row["problem"] = str(fault)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cdsel_backend.server.shelf import open_shelf
+from cdsel_backend.server.installation import open_installation
 from cdsel_backend.store.activity import Request
 
 
@@ -18,7 +18,7 @@ def takeover(context: click.Context, project: int) -> None:
     are taken back into the books before anything is selected; the other backend, if it runs still, stands aside at its
     next look.
     """
-    shelf = open_shelf(context)
-    found = shelf.state(project).project
-    shelf.store.add_request(found.id, Request.TAKE_OVER, who="cdsel takeover")
+    installation = open_installation(context)
+    found = installation.state(project).project
+    installation.store.add_request(found.id, Request.TAKE_OVER, who="cdsel takeover")
     click.echo(f"Project {found.pool_project} is taken over at the worker's next look.")

@@ -1,4 +1,4 @@
-"""What the commands work with: the settings of the server, and the state that these name."""
+"""The installation that a command works with: the settings of the server, and the store that they name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cdsel_backend.store.faults import not_opened
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """The settings of the server, which say where the files are, and what is known of them."""
+class Installation:
+    """The settings of the server, which say where its files are, and the opened store."""
 
     server: ServerSettings
     store: Store
@@ -76,8 +76,8 @@ def opening(server: ServerSettings) -> Iterator[None]:
         raise click.ClickException(not_opened(fault, server.data_dir, server.database_url)) from None
 
 
-def open_shelf(context: click.Context) -> Shelf:
-    """The settings and the state that the environment names; the state is closed when the command ends.
+def open_installation(context: click.Context) -> Installation:
+    """The installation that the environment names; its store is closed when the command ends.
 
     Raises:
         click.ClickException: a variable has no usable value, or the database does not open; the message names it.
@@ -86,4 +86,4 @@ def open_shelf(context: click.Context) -> Shelf:
     with opening(server):
         store = Store.open(server)
     context.call_on_close(store.close)
-    return Shelf(server, store)
+    return Installation(server, store)
