@@ -1,4 +1,4 @@
-"""What the routes share: the settings, the state, and predictions from the champion."""
+"""What the routes of one web server share: the settings, the store, and what is made from these and kept in memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cdsel_backend.labelstudio.space import LabelSpace
 from cdsel_backend.project.serving import Predictions
 from cdsel_backend.server.health import Health
 from cdsel_backend.server.inbox import Inbox
+from cdsel_backend.server.pool_table import PoolTables
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.numbers import is_number
@@ -26,12 +27,13 @@ log = logging.getLogger(__name__)
 
 
 class Service:
-    """One web server's share of the house."""
+    """One web server's settings, store, predictions and tables of pools; its inbox and its health."""
 
     def __init__(self, server: ServerSettings, store: Store) -> None:
         self.server = server
         self.store = store
         self.serving = Predictions(server, store)
+        self.tables = PoolTables(server, store)
         self.inbox = Inbox(store)
         self.health = Health(server, store)
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flask import current_app, render_template, request
-from flask.blueprints import BlueprintSetupState
+from flask import render_template, request
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, label
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
-from cdsel_backend.server.pool_table import PoolTables
+from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
 
 EXAMPLES, EXAMPLE_LEVELS = 6, 4  # images of a level, and levels
@@ -26,18 +25,6 @@ CLASSES, COLOURS = 8, 6  # likewise; of more classes as many are drawn as there 
 SHOWN = 20  # variables in the table of verdicts, of which the others are folded, and in the figures
 LEAST = 5  # labels of a level from which its other images are estimated
 UNKNOWN = "not known yet"
-
-
-@pages.record_once
-def _prepare(setup: BlueprintSetupState) -> None:
-    service = setup.app.extensions["cdsel"]
-    setup.app.extensions["cdsel_tables"] = PoolTables(service.server, service.store)
-
-
-def pool_tables() -> PoolTables:
-    """The tables of the pools, made on demand."""
-    tables: PoolTables = current_app.extensions["cdsel_tables"]
-    return tables
 
 
 @pages.get("/projects/<int:pool_project>/confounders")
@@ -70,7 +57,7 @@ def confounders(pool_project: int) -> str:
 
 def examples(state: State, variable: str) -> list[tuple[str, list[int]]]:
     """The first images of each of the commonest levels of a variable: level -> items."""
-    table = pool_tables().table(state)
+    table = Service.current().tables.table(state)
     column = table.column(variable)
     if column is None or not len(table):
         return []
@@ -180,7 +167,7 @@ def mosaics(state: State, variable: str, *, most_classes: int | None = CLASSES) 
     What is not labelled is estimated level by level, from the labels of that level; one that was drawn at known odds
     speaks for as many images as these say. The model is no better guide: it is made to know little of the confounder.
     """
-    table = pool_tables().table(state)
+    table = Service.current().tables.table(state)
     column = table.column(variable)
     if column is None or not len(table):
         return None

@@ -13,7 +13,6 @@ from werkzeug.exceptions import BadRequest
 from cdsel_backend.project.pool_predictions import PoolPredictions, read_predictions
 from cdsel_backend.server.facets import VARIABLE, Facet, facets
 from cdsel_backend.server.image_filter import BadFilter, ImageFilter
-from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pool_table import PoolTable
 from cdsel_backend.server.service import Service
 from cdsel_backend.store import State
@@ -90,7 +89,7 @@ def find_images(state: State, arguments: Mapping[str, Sequence[str]]) -> FoundIm
     """
     if not state.project.label_config:
         raise BadRequest("this project has no labeling config yet")
-    table, predicted = pool_tables().table(state), predicted_of(state)
+    table, predicted = Service.current().tables.table(state), predicted_of(state)
     others = _others(table)
     every = facets(state, table, predicted)
     beside = facets(state, others, predicted) if len(others) else []

@@ -17,7 +17,6 @@ from cdsel_backend.project.champion import NoSuchVersion, promote, rollback, ver
 from cdsel_backend.project.sentences.models import HEADLINES, first_training
 from cdsel_backend.server.kept import kept
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of, who
-from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pages.review import (
     SHOWN,
     SHOWN_FIRST,
@@ -100,7 +99,7 @@ def change_champion(pool_project: int) -> Response:
 
 def champion_now(state: State) -> Json | None:
     """The champion's metrics on the held-out labels of today, which are more than when it was trained."""
-    table = pool_tables().table(state)
+    table = Service.current().tables.table(state)
     view = table.view(state)
     asked = np.flatnonzero(table.layout.pool.held_out & view.labelled)
     try:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cdsel_backend.server.facets import STATES, Facet, state_codes
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
-from cdsel_backend.server.pages.confounders import pool_tables
 from cdsel_backend.server.pages.image_search import facets_of
+from cdsel_backend.server.service import Service
 
 MOST = 200_000  # images that are drawn: browsers take no more dots without waiting
 
@@ -29,7 +29,7 @@ def pool_map(pool_project: int) -> str:
 def pool_map_points(pool_project: int) -> Response:
     """The points: the length of a JSON head (uint32), the head, and the arrays it names, all little endian."""
     state = read_state(pool_project)
-    table = pool_tables().table(state)
+    table = Service.current().tables.table(state)
     found = facets_of(state, table)
     states = state_codes(state, table)
     rounds = next(facet for facet in found if facet.key == "round")
