@@ -31,7 +31,6 @@ def activity(pool_project: int) -> str:
     open_events = store.open_events(state.sources)
     return render_template(
         "activity.html",
-        state=state,
         status=status_of(state),
         pulses=store.pulses(),
         due=len(open_events),

@@ -66,7 +66,6 @@ def _prepare(setup: BlueprintSetupState) -> None:
         listed=listed,
         breakable=breakable,
         message=message,
-        zip=zip,
         value=value_text,
         code=code,
         outcome=outcome,

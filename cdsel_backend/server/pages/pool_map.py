@@ -21,8 +21,7 @@ MOST = 200_000  # images that are drawn: browsers take no more dots without wait
 @pages.get("/projects/<int:pool_project>/map")
 def pool_map(pool_project: int) -> str:
     """The page; the script fetches the points."""
-    state = read_state(pool_project)
-    return render_template("map.html", state=state, status=status_of(state))
+    return render_template("map.html", status=status_of(read_state(pool_project)))
 
 
 @pages.get("/projects/<int:pool_project>/map.bin")

@@ -208,7 +208,6 @@ def _settings_page(state: State, typed: Mapping[str, Any], faults: Mapping[str, 
         )
     return render_template(
         "settings.html",
-        state=state,
         status=status_of(state),
         rows=rows,
         shown={**values, **_shown()},
