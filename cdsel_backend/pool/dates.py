@@ -36,7 +36,9 @@ MOSTLY = 0.95  # of a field's texts must be read as one thing for the field to b
 
 _ZONE = r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})?(?:\[[A-Za-z/_+-]+\])?"
 _TIME = rf"(?:,?[T ](\d{{1,2}}):(\d{{2}})(?::(\d{{2}})(?:[.,]\d+)?)?\s*([AaPp][Mm])?\s*{_ZONE})?"
-_COMPACT = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(?:T?(\d\d)(\d\d)(\d\d)(?:\.\d+)?)?(?:\.0)?")
+_COMPACT = re.compile(  # as DICOM and HL7 write moments, too: 20200131103000.000000+0100, 202001311030+0100
+    rf"((?:19|20)\d\d)(\d\d)(\d\d)(?:T?(\d\d)(\d\d)(?:(\d\d)(?:\.\d+)?)?{_ZONE})?(?:\.0)?"
+)
 _YEAR_FIRST = re.compile(rf"(\d{{4}})([-/.:])(\d{{1,2}})\2(\d{{1,2}}){_TIME}")
 _WEEKDAY = r"(?:[^\W\d_]{2,10}[.,]{0,2} )?"
 _YEAR_LAST = re.compile(rf"{_WEEKDAY}(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}){_TIME}")
@@ -223,7 +225,7 @@ def moment_of(text: str, style: Style) -> datetime | None:
     if style == "year first":
         compact = _COMPACT.fullmatch(text)
         if compact:
-            return _moment(compact[1], compact[2], compact[3], compact.groups()[3:], None)
+            return _moment(compact[1], compact[2], compact[3], compact.groups()[3:6], compact[7])
         first = _YEAR_FIRST.fullmatch(text)
         return None if first is None else _moment(first[1], first[3], first[4], first.groups()[4:8], first[9])
     if style == "month named":
