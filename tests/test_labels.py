@@ -509,3 +509,9 @@ def test_the_image_is_read_where_label_studio_reads_it(value, data, address, res
 def test_brackets_that_label_studio_does_not_resolve_are_refused(value):
     with pytest.raises(UnresolvableField, match=re.escape("write $meta.url for the field url of meta")):
         ImageField.parse(value)
+
+
+def test_a_field_whose_name_label_studio_reads_in_part_is_refused():
+    with pytest.raises(UnresolvableField, match="names the field 'Größe', of which Label Studio reads only"):
+        ImageField.parse("$Größe")
+    assert ImageField.parse("https://host/Größe/$image").plain is None

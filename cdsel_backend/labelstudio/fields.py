@@ -16,6 +16,7 @@ from cdsel_backend.store.records import Json
 
 # What the editor takes for a field: letters, digits, "_", dots, brackets and braces after a "$".
 _FIELD = re.compile(r"\$([\w[\].{}]+)", re.ASCII)
+_WRITTEN = re.compile(r"\$([\w[\].{}]+)")
 _STEP = re.compile(r"[^.[\]]+")
 
 
@@ -48,6 +49,12 @@ class ImageField:
             raise UnresolvableField(
                 f'value="{value}" has brackets that Label Studio does not resolve: write $meta.url for the field url '
                 "of meta, and $images[0] for the first of a list"
+            )
+        foreign = next((name for name in _WRITTEN.findall(value) if not name.isascii()), None)
+        if foreign is not None:
+            raise UnresolvableField(
+                f'value="{value}" names the field {foreign!r}, of which Label Studio reads only letters '
+                "without accents: give the field of the tasks another name, such as image"
             )
         if not any(_STEP.search(name) for name in names):
             raise UnresolvableField(f'value="{value}" names no field of the task, such as value="$image"')
