@@ -690,8 +690,9 @@ def test_a_pass_reads_the_state_once_and_again_where_a_step_or_somebody_else_wro
     """To read a state of 50,000 labels takes long, and a pass has twenty steps."""
     passes, _ = resting(world, monkeypatch)
     read = []
-    labels = world.store.labels
-    monkeypatch.setattr(world.store, "labels", lambda project: read.append(1) or labels(project))
+    answers = world.store.answers
+    monkeypatch.setattr(world.store, "answers", lambda project: read.append(1) or answers(project))
+    monkeypatch.setattr(world.store, "labels", lambda project: pytest.fail("every label is read as a record"))
     world.context.at_rest.clear()
     assert not loop.reconcile(world.context, world.project)
     assert (len(passes), len(read)) == (1, 1)

@@ -39,20 +39,31 @@ def plan(state: State, limit: int) -> list[Placement]:
     """The placements that are due now, in rank order, for about `limit` images; empty where nothing is due."""
     if state.stopped or state.settings.delivery == "in_place":
         return []
-    draft = _Draft(state)
-    draft.place_first(state.waiting[: min(state.left, limit)])
-    if not draft.placements:
-        draft.move(stranded(state)[:limit])
-    if not draft.placements:
-        draft.read_again(_unread(state)[:limit])
-    return sorted(draft.placements, key=lambda placement: placement.rank)
+    # A draft reads every image that was ever selected, so it is made only where there may be something to place.
+    if waiting := state.waiting[: min(state.left, limit)]:
+        draft = _Draft(state)
+        draft.place_first(waiting)
+        if draft.placements:
+            return draft.in_order()
+    if items := stranded(state)[:limit]:
+        draft = _Draft(state)
+        draft.move(items)
+        if draft.placements:
+            return draft.in_order()
+    if items := _unread(state)[:limit]:
+        draft = _Draft(state)
+        draft.read_again(items)
+        return draft.in_order()
+    return []
 
 
 def stranded(state: State) -> list[int]:
     """Open images that are only in queues of people who are no annotators any more, in order of items."""
-    held = set().union(*(state.placed[name] for name in state.staff))
+    left = state.open.difference(*(state.placed[name] for name in state.staff))
+    if not left:
+        return []
     deleted = {row.item for row in state.deleted_tasks if row.annotator in state.staff}  # not put back there
-    return sorted(state.open - held - deleted)
+    return sorted(left - deleted)
 
 
 class _Draft:
@@ -69,6 +80,10 @@ class _Draft:
         for row in state.tasks:
             self._top[row.annotator] = max(self._top[row.annotator], row.rank)
         self.placements: list[Placement] = []
+
+    def in_order(self) -> list[Placement]:
+        """The placements in rank order."""
+        return sorted(self.placements, key=lambda placement: placement.rank)
 
     def place_first(self, rows: Sequence[Selection]) -> None:
         """Images that are in no queue yet; with queues of their own for each, second readings beside them."""
@@ -95,7 +110,7 @@ class _Draft:
         spare = sum(self._places.values()) - len(self._state.waiting)
         readers: dict[int, set[str]] = {}
         email_of = {str(row.user): email for email, row in self._state.annotators.items()}
-        for annotation in self._state.annotations:
+        for annotation in self._state.store.labels_of(self._state.project.id, items):
             readers.setdefault(annotation.item, set()).add(email_of.get(annotation.annotator, ""))
         for item in items[: max(0, spare)]:
             taken = readers.get(item, set()) | {
@@ -143,7 +158,7 @@ def _wanted(state: State) -> set[int]:
 
 def _unread(state: State) -> list[int]:
     """Images in a queue that still lack their second reading, in order of items; none while a round is coming in."""
-    if state.waiting and state.staff == {EVERYONE: None}:
+    if not state.settings.overlap or (state.waiting and state.staff == {EVERYONE: None}):
         return []
     # A second reading that was deleted is not asked for again.
     tasks = Counter(row.item for row in (*state.tasks, *state.deleted_tasks))
@@ -153,4 +168,4 @@ def _unread(state: State) -> list[int]:
     due = Counter(round_of[item] for item in wanted)
     due.subtract(round_of[item] for item, count in tasks.items() if count > 1)
     lacking = {item for item in wanted & state.pushed if tasks[item] < 2 and due[round_of[item]] > 0}
-    return sorted(state.present(lacking - state.skipped)) if state.settings.overlap else []
+    return sorted(state.present(lacking - state.skipped))

@@ -11,7 +11,7 @@ from cdsel_backend.store.facts import ACCOUNTS_FACT
 def name_annotators(context: Context, state: State) -> None:
     """Ask for the accounts where somebody labelled who is not known yet."""
     known = context.store.fact(ACCOUNTS_FACT) or {}
-    strangers = {row.annotator for row in state.annotations if row.annotator} - known.keys()
+    strangers = {user for user in state.answers.annotator.texts if user} - known.keys()
     if not strangers:
         return
     try:

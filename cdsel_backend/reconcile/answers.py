@@ -68,8 +68,8 @@ def other_answers_problem(state: State, space: LabelSpace) -> list[str]:
     """The sentence on images that have answers to other questions only, with the fix; none where there are no such."""
     rows = [
         row
-        for row in state.annotations
-        if row.question is not None and row.ignored != HIDDEN and row.item in state.other_answers
+        for row in state.store.labels_of(state.project.id, state.other_answers)
+        if row.question is not None and row.ignored != HIDDEN
     ]
     if not rows:
         return []

@@ -150,7 +150,7 @@ def _look(context: Context, state: State, due: _Due, now: float) -> State:
 
 def _known(state: State) -> tuple[dict[tuple[int, int], str], int]:
     """Every annotation and when it was changed last, and how many images there are."""
-    return {(row.source, row.annotation): row.updated_at for row in state.annotations}, state.item_count
+    return state.store.changed_at(state.project.id), state.item_count
 
 
 def _brought(

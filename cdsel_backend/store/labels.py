@@ -75,6 +75,16 @@ class Labels(Database):
         with reading(self.engine) as connection:
             return _of_items(connection, project, items)
 
+    def changed_at(self, project: int) -> dict[tuple[int, int], str]:
+        """Label Studio project and id of every annotation -> when it was changed last, as Label Studio writes times."""
+        table = schema.labels.c
+        here = and_(table.project == project, table.annotation > LOWEST)
+        with reading(self.engine) as connection:
+            source, annotation, changed = columns_of(
+                connection, table.source, table.annotation, table.updated_at, where=here
+            )
+        return dict(zip(zip(source, annotation, strict=True), changed, strict=True))
+
     def answers(self, project: int) -> Answers:
         """Every annotation of the project as arrays, and as records those of items on which several may differ."""
         with reading(self.engine) as connection:
