@@ -212,8 +212,8 @@ def _fell_short(state: State) -> bool:
     """
     if not state.rounds:
         return False
-    size = sum(row.round == state.rounds[-1].number for row in state.selections)
-    return bool(size < state.settings.round_size)
+    selected = state.in_queues.round[: state.in_queues.first]
+    return int((selected == state.rounds[-1].number).sum()) < state.settings.round_size
 
 
 def push(context: Context, state: State) -> bool:
