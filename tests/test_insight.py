@@ -176,6 +176,7 @@ def test_a_flat_curve_says_hardly_and_a_noisy_one_that_it_cannot_be_told():
     assert "interval" in noisy["sentence"]
 
 
+@pytest.mark.slow
 def test_it_cannot_be_told_yet_with_few_labels_or_rare_classes():
     vectors, columns, labels, *_ = world(labelled=30)
     unseen = cross_fit(Pool(vectors, columns), TrainingLabels(labels, CLASSES))

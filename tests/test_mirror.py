@@ -94,6 +94,7 @@ def test_labels_of_the_queue_are_mirrored_follow_it_and_are_not_learned_twice(st
     }
 
 
+@pytest.mark.slow
 def test_tasks_at_which_label_studio_fails_are_left_as_they_are_and_the_others_copied(
     studio, tmp_path, monkeypatch
 ):

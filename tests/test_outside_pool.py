@@ -27,6 +27,7 @@ from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.reconcile.loop import reconcile
 from cdsel_backend.reconcile.queues import write_line
+from cdsel_backend.server.pages.activity import runs
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import PoolTask, State, Store, schema
@@ -108,6 +109,12 @@ def until_idle(context, project):
     raise AssertionError("the loop does not come to rest")
 
 
+def brought_by_sources(state):
+    """What the page of activity says of sources that were added or removed, newest first."""
+    found = runs(state.store.events(state.sources, limit=100), state)
+    return [run.result for run in found if run.what.startswith("A source outside Label Studio")]
+
+
 def test_from_a_table_to_labels(world, folder, studio):
     context, project, queue, cdsel = world
     refused = cdsel("add", "--project", queue, folder / "none.csv")
@@ -130,6 +137,7 @@ def test_from_a_table_to_labels(world, folder, studio):
     assert state.open, state.project.problems
     assert len(state.open) == 6
     assert store.embedding_progress(project) == (11, 2, 13)
+    assert brought_by_sources(state) == ["13 images more in the pool"]
     tasks = {task["id"]: task["data"] for task in context.studio.tasks(queue)}
     assert len(tasks) == 6  # never more than the budget
     shown = {row.queue_task: row.item for row in state.selections}
@@ -296,6 +304,7 @@ def test_a_source_that_was_removed_takes_its_images_along_and_brings_them_back(w
     assert [source.address for source in store.sources(project)] == [str(other)]
     until_idle(context, project)
     assert store.embedding_progress(project) == (3, 0, 3)
+    assert brought_by_sources(State(store, project))[0] == "13 images fewer in the pool"
     assert State(store, project).labels == {
         item: "benign"
     }  # is known, and not learned: it is not of the pool

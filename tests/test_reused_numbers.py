@@ -38,6 +38,7 @@ def go_on(desk):
     return desk.go_on()
 
 
+@pytest.mark.slow
 def test_a_pool_task_with_the_number_of_a_deleted_one_is_a_new_item(desk):
     desk.go_on()
     pool = desk.state().project.pool_project

@@ -35,6 +35,8 @@ OPEN = frozenset({"protocol.health", "static", "pages.pictures_css"})
 """Answered to anybody: Label Studio asks /health without the password, and the login page has a style."""
 LOGIN = frozenset({"pages.login", "pages.sign_in"})
 WRONG_PASSWORDS = RateLimitItemPerMinute(10)  # from one address
+CLOCK_STEP = 60.0
+"""Seconds by which a clock may be put right without a wrong password being forgotten; no lockout lasts longer."""
 LOCAL_NAMES = frozenset(
     # How containers call the machine that they run on: no name that a website can point elsewhere.
     {"localhost", "host.docker.internal", "gateway.docker.internal", "host.containers.internal"}
@@ -92,7 +94,7 @@ class Door:
         key = (kind, _neighbourhood(request.remote_addr))
         before, now = self._asked_at, time.time()
         self._asked_at = now
-        if now < before:  # the clock was set back: what was counted would count until it is that late again
+        if before - now > CLOCK_STEP:  # what was counted would count until it is that late again
             self._limiter.storage.reset()
         if not self._limiter.test(WRONG_PASSWORDS, *key):
             seconds = max(1, round(self._limiter.get_window_stats(WRONG_PASSWORDS, *key).reset_time - now))

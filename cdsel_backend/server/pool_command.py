@@ -103,7 +103,7 @@ def add(
     except KeyboardInterrupt as stopped:
         stopped.args = ("What was looked at is in the pool: the same command takes in the rest.",)
         raise
-    installation.store.add_event(project, EVENT, {"source": source})
+    installation.store.add_event(project, EVENT, {"source": source, "images": counts[1]})
     _report_added(installation.store, state, kept, looked_at=counts[0], new=counts[1], changed=counts[2])
     if unread:
         click.echo(unread, err=True)
@@ -236,7 +236,7 @@ def remove(installation: Installation, project: int, source: str) -> None:
     items = list(store.items_of_source(found.id).values())
     labelled = len(state.labels.keys() & set(items))
     store.withdraw(state.project.id, items)
-    store.add_event(project, REMOVED, {"source": found.address})
+    store.add_event(project, REMOVED, {"source": found.address, "images": -len(items)})
     click.echo(
         f"{found.address} is removed. Images that left the pool: {len(items):,}, of them labelled: {labelled:,}. "
         "Add the source again to have them back."

@@ -20,6 +20,7 @@ from cdsel_backend.store.records import Event
 SHOWN = 50
 SHOWN_FIRST = 12  # of webhooks and pushes; the others are folded
 EVENTS = 500  # of which runs of the same kind are shown as one
+SOURCES = ("SOURCE_ADDED", "SOURCE_REMOVED")  # of a pool outside Label Studio, by commands
 SENT = ("TASKS_PUSHED", "PREDICTIONS_SHOWN")  # what we did in Label Studio, by tasks
 
 
@@ -126,6 +127,8 @@ def _result(action: str, rows: Sequence[Event], state: State) -> str:
     if action == Request.SELECT:
         chosen = [row.number for row in state.rounds if since <= row.created_at <= until + 1.0]
         return f"round {chosen[-1]}" if chosen else "nothing to select"
+    if action in SOURCES:  # the command brought the images itself, before the look that its event asks for
+        return brought({"images": sum(event.payload.get("images", 0) for event in rows)})
     # One look may have answered several events.
     looks = {event.handled_at: event.result for event in rows if event.result is not None}
     totals: Counter[str] = Counter()
