@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from PIL import Image
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage
+from cdsel_backend.pool.decode_journal import DecodeJournal
 from cdsel_backend.pool.embed import EmbeddingStream, embed_images
 from cdsel_backend.pool.process_service import _sendable
 from cdsel_backend.pool.processes import EmbeddingProcesses, processes_for
@@ -353,12 +355,12 @@ def test_of_a_process_that_is_killed_only_its_own_images_are_left(processes, fol
 
 
 CRASHING = """
-import os, signal
+import signal
 from PIL import Image
 opened = Image.open
 def crash(file, *arguments, **options):
     if b"crash" in file.getvalue():
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.raise_signal(signal.SIGSEGV)  # in this thread, as a decoder crashes; another could go on a little
     return opened(file, *arguments, **options)
 Image.open = crash
 """
@@ -435,7 +437,7 @@ def test_a_file_that_ends_its_process_is_refused_by_the_next_one_and_the_others_
         )
         for script, *more in scripts
     ]
-    assert [run.returncode for run in runs] == [0, 0, 0], runs[0].stderr
+    assert [run.returncode for run in runs] == [0, 0, 0], (runs[0].stdout, runs[0].stderr)
     # A fine-tune, which dies of it here, decodes, too, and so do the pages.
     shown = runs[0].stdout.splitlines()
     assert shown[:3] == ["1.jpg shown", "1.jpg shown", str(-signal.SIGSEGV)]
@@ -448,3 +450,20 @@ def test_a_file_that_ends_its_process_is_refused_by_the_next_one_and_the_others_
     found = json.loads(runs[2].stdout)
     assert (found["1.jpg"], found["3.jpg"]) == (None, None)
     assert "decoding it ends the process (SIGSEGV)" in found["2.jpg"]
+
+
+def test_a_journal_belongs_to_a_living_process_from_its_first_moment_on(tmp_path, monkeypatch):
+    other, lock, looks = DecodeJournal(tmp_path), fcntl.flock, [1]
+
+    def late(file, how):
+        if looks:
+            looks.clear()
+            other.collect()  # as another process does at each image
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    own = DecodeJournal(tmp_path)
+    assert own._own.exists()
+    with own.decoding(["a" * 64]):
+        other.collect()
+    assert not other.suspects("a" * 64)

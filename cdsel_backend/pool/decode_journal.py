@@ -48,8 +48,10 @@ class DecodeJournal:
         # What this one tried, and what ended the process of the trial.
         self._fatal: dict[str, UnreadableImage] = {}
         self._own = folder / f"{uuid.uuid4().hex}.journal"
-        self._file = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
+        draft = self._own.with_suffix(".new")
+        self._file = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)  # it ends with this process
+        draft.rename(self._own)  # only now: unlocked, another process would take it for that of a dead one
         self.collect()
 
     @contextmanager
