@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from cdsel_backend.selection.dealing import deal, second_readings
 from cdsel_backend.store import State
@@ -39,22 +40,13 @@ def plan(state: State, limit: int) -> list[Placement]:
     """The placements that are due now, in rank order, for about `limit` images; empty where nothing is due."""
     if state.stopped or state.settings.delivery == "in_place":
         return []
-    # A draft reads every image that was ever selected, so it is made only where there may be something to place.
-    if waiting := state.waiting[: min(state.left, limit)]:
-        draft = _Draft(state)
-        draft.place_first(waiting)
-        if draft.placements:
-            return draft.in_order()
-    if items := stranded(state)[:limit]:
-        draft = _Draft(state)
-        draft.move(items)
-        if draft.placements:
-            return draft.in_order()
-    if items := _unread(state)[:limit]:
-        draft = _Draft(state)
-        draft.read_again(items)
-        return draft.in_order()
-    return []
+    draft = _Draft(state)
+    draft.place_first(state.waiting[: min(state.left, limit)])
+    if not draft.placements:
+        draft.move(stranded(state)[:limit])
+    if not draft.placements:
+        draft.read_again(_unread(state)[:limit])
+    return sorted(draft.placements, key=lambda placement: placement.rank)
 
 
 def stranded(state: State) -> list[int]:
@@ -71,19 +63,27 @@ class _Draft:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._rows = {row.item: row for row in state.selections}
         bounded = state.staff != {EVERYONE: None}
         self._places = dict(state.places) if bounded else {EVERYONE: UNBOUNDED}
-        self._seconds = _wanted(state)
         self._last = state.last_rank
-        self._top: Counter[str] = Counter()
-        for row in state.tasks:
-            self._top[row.annotator] = max(self._top[row.annotator], row.rank)
         self.placements: list[Placement] = []
 
-    def in_order(self) -> list[Placement]:
-        """The placements in rank order."""
-        return sorted(self.placements, key=lambda placement: placement.rank)
+    # Most passes find nothing to place, and these read every image that was ever selected.
+
+    @cached_property
+    def _rows(self) -> dict[int, Selection]:
+        return {row.item: row for row in self._state.selections}
+
+    @cached_property
+    def _seconds(self) -> set[int]:
+        return _wanted(self._state)
+
+    @cached_property
+    def _top(self) -> Counter[str]:
+        top: Counter[str] = Counter()
+        for row in self._state.tasks:
+            top[row.annotator] = max(top[row.annotator], row.rank)
+        return top
 
     def place_first(self, rows: Sequence[Selection]) -> None:
         """Images that are in no queue yet; with queues of their own for each, second readings beside them."""
@@ -121,6 +121,8 @@ class _Draft:
                 self._add(item, other, self._rows[item].rank, copy=True)
 
     def _deal(self, rows: Sequence[Selection]) -> list[str | None]:
+        if not rows:
+            return []
         before = {
             name: [self._rows[item].levels for item in sorted(self._state.placed[name])]
             for name in self._places

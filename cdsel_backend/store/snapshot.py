@@ -137,7 +137,7 @@ class Snapshot:
     @property
     def last_rank(self) -> int:
         """The highest rank given so far, 0 before the first."""
-        return max((row.rank for row in (*self.selections, *self.copies)), default=0)
+        return int(self.in_queues.rank.max(initial=0))
 
     @cached_property
     def rounds(self) -> list[Round]:
