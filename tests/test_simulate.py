@@ -39,6 +39,7 @@ from cdsel_backend.simulate.plan import (
 from cdsel_backend.simulate.ranking import RATES, rank
 from cdsel_backend.simulate.run import Run, make_scene
 from cdsel_backend.simulate.saving import labels_saved
+from cdsel_backend.simulate.section import spent
 from cdsel_backend.simulate.summary import WORST, Findings, estimate
 from cdsel_backend.simulate.vectors import embed_folder, read_embeddings, with_pictures
 from cdsel_backend.simulate.worlds import make_world
@@ -588,7 +589,10 @@ def test_one_budget_cannot_tell_what_is_saved():
         for pipeline, value in ((DEFAULT, 0.6), (BASELINE, 0.4))
         for seed in range(3)
     ]
-    assert labels_saved(Findings(made, ["0.8"], [100], 3)) is None
+    findings = Findings(made, ["0.8"], [100], 3)
+    assert labels_saved(findings) is None
+    assert spent(findings) == "with 100 labels"
+    assert spent(lines({DEFAULT: [0.3, 0.5, 0.6]})) == "mean over the budgets"
 
 
 def test_no_saving_is_claimed_from_few_seeds_or_against_a_baseline_that_labels_do_not_help():

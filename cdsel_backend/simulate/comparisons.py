@@ -8,7 +8,7 @@ from cdsel_backend import figures
 from cdsel_backend.figures import Line, Point, Tone
 from cdsel_backend.phrases import listed
 from cdsel_backend.simulate.plan import BASELINE, DEFAULT, ORACLE, TUNED
-from cdsel_backend.simulate.section import Section, label, place_of, shown, usable
+from cdsel_backend.simulate.section import Section, label, place_of, shown, spent, usable
 from cdsel_backend.simulate.summary import FAIR, WITHIN, WORST, Findings, Pipeline, estimate
 from cdsel_backend.training.tuned_model import ENOUGH_LABELS
 
@@ -226,8 +226,8 @@ def trade_off(findings: Findings) -> Section | None:
     tried = listed([place_of(c) for c in findings.correlations])
     title = f"Means that no other pipeline beats in both ({tried}): {', '.join(always) or 'of no pipeline throughout'}"
     caption = (
-        "Up is better for the worst group, right is better for the groups on average; every mark is one pipeline, its "
-        "mean over the budgets, without its interval. The dotted steps join the marks that no other beats in both "
+        "Up is better for the worst group, right is better for the groups on average; every mark is one pipeline "
+        f"({spent(findings)}), without its interval. The dotted steps join the marks that no other beats in both "
         "(the Pareto front)."
     )
     if strengths:

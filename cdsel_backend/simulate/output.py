@@ -26,7 +26,7 @@ from cdsel_backend.simulate.outcome import GroupResult, Outcome, Result
 from cdsel_backend.simulate.plan import DEFAULT, ORACLE, Plan
 from cdsel_backend.simulate.report import Setting, render
 from cdsel_backend.simulate.saving import Saving, labels_saved
-from cdsel_backend.simulate.section import label, place_of, shown
+from cdsel_backend.simulate.section import label, place_of, shown, spent
 from cdsel_backend.simulate.summary import FAIR, WORST, Findings
 from cdsel_backend.simulate.worlds import make_world
 from cdsel_backend.whole_file import whole_file
@@ -155,7 +155,7 @@ def _listed(value: Any) -> str:
 
 def _print(console: Console, findings: Findings, saving: Saving | None, out: Path) -> None:
     for metric in (WORST, FAIR):
-        table = Table(title=f"{metric.replace('_', ' ')} (mean over the budgets)", title_justify="left")
+        table = Table(title=f"{metric.replace('_', ' ')} ({spent(findings)})", title_justify="left")
         table.add_column("pipeline", overflow="fold")
         for correlation in findings.correlations:
             table.add_column(correlation, justify="right")

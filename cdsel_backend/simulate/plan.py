@@ -30,14 +30,8 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trade-off curve
 # ji2025's t-SNE takes seconds a round, and a backtest has thousands: here it reduces by the other of its two ways.
 OPTIONS = SelectionOptions(ji2025=Ji2025Options(reduce="pca"))
 BLIND = frozenset({"random", "stratified", ORACLE})  # look at neither vectors nor a model
-MODEL_FREE = BLIND | {
-    "kcenter",
-    "typiclust",
-    "maxherding",
-    "lightly",
-    "coreset",
-    "probcover",
-}  # need no model
+# Need no model.
+MODEL_FREE = BLIND | {"kcenter", "typiclust", "maxherding", "lightly", "coreset", "probcover"}
 
 
 Unit = tuple[str, int, str]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdsel_backend.figures import Tone
+from cdsel_backend.phrases import number_of
 from cdsel_backend.simulate.plan import BASELINE, DEFAULT, ORACLE
 from cdsel_backend.simulate.summary import WORST, Findings, Pipeline
 
@@ -28,6 +29,12 @@ def label(pipeline: Pipeline) -> str:
 def place_of(correlation: str) -> str:
     """Return what a correlation is called in a title."""
     return "natural pool" if correlation == "natural" else f"correlation {correlation}"
+
+
+def spent(findings: Findings) -> str:
+    """Return which budgets a pipeline's one number is of."""
+    budgets = findings.budgets
+    return "mean over the budgets" if len(budgets) > 1 else f"with {number_of(budgets[0], 'label')}"
 
 
 def shown(findings: Findings) -> dict[Pipeline, Tone]:
