@@ -24,7 +24,7 @@ from cdsel_backend.pool import patience
 from cdsel_backend.pool.decode import UnreadableImage, decode
 from cdsel_backend.pool.patience import StorageFails
 from cdsel_backend.pool.source import SourceError
-from cdsel_backend.pool.suspension import MOST_TIMEOUTS, HostSuspended, Suspensions
+from cdsel_backend.pool.suspension import LONGEST_SUSPENSION, MOST_TIMEOUTS, HostSuspended, Suspensions
 from cdsel_backend.sources.files import Files
 
 boto3 = pytest.importorskip("boto3", reason="boto3 and moto are not installed (extra test)")
@@ -248,6 +248,16 @@ def test_a_server_that_goes_away_and_returns(s3: S3, monkeypatch) -> None:
     assert found.read(at("north/a.png")) == picture(1)
     assert [item.key for item in items(found)] == ["north/a.png", "south/b.png"]
     assert decode(found.read(at("south/b.png"))).size == (24, 16)
+
+
+def test_a_storage_that_is_away_for_months_is_asked_once_an_hour() -> None:
+    clock = [0.0]
+    hosts = Suspensions(lambda: clock[0])
+    for _ in range(1100):
+        clock[0] += 2 * LONGEST_SUSPENSION
+        suspended = hosts.timed_out("s3://scans")
+    assert suspended is not None
+    assert suspended.retry_after == LONGEST_SUSPENSION
 
 
 def test_addresses_of_a_bucket_in_tasks_are_read_as_label_studio_signs_them(s3: S3, studio) -> None:

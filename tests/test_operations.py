@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from world import POOL, World
 
-from cdsel_backend.reconcile.worker import Worker
+from cdsel_backend.reconcile.worker import LONGEST_PAUSE, Worker
 from cdsel_backend.server import health
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.metrics import HEADLINES, METRICS, metrics_table
@@ -141,6 +142,17 @@ def test_a_worker_beats_while_it_runs_and_is_forgotten_when_it_ends(store, tmp_p
         stop.set()
         running.join(60)
     assert store.pulses() == []
+
+
+def test_a_project_that_fails_for_days_is_tried_once_a_minute(store, tmp_path):
+    worker = Worker(settings(tmp_path, database=str(store.engine.url)))
+    project = store.project(store.connect_project(STUDIO, POOL))
+    worker.failures[project.id] = (1100, 0.0)  # after a night and a day
+    begun = time.monotonic()
+    worker._fail(project, "Label Studio does not answer")
+    times, until = worker.failures[project.id]
+    assert times == 1101
+    assert until >= begun + LONGEST_PAUSE
 
 
 def test_every_metric_of_a_project_is_there_and_says_what_the_store_says(tmp_path):

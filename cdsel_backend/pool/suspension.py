@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from cdsel_backend.pauses import growing_pause
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.decode import UnreadableImage
 
@@ -77,7 +78,7 @@ class Suspensions:
             trouble.tried_at = None
             if trouble.times < MOST_TIMEOUTS:
                 return None
-            seconds = min(LONGEST_SUSPENSION, FIRST_SUSPENSION * 2.0 ** (trouble.times - MOST_TIMEOUTS))
+            seconds = growing_pause(trouble.times - MOST_TIMEOUTS + 1, FIRST_SUSPENSION, LONGEST_SUSPENSION)
             trouble.until = now + seconds
             trouble.said = f"{datetime.fromtimestamp(time.time() + seconds, timezone.utc):%H:%M} UTC"
             return HostSuspended(host, trouble, seconds)

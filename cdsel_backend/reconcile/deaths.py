@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 
+from cdsel_backend.pauses import growing_pause
 from cdsel_backend.store import Store
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 3600.0  # seconds
@@ -43,7 +44,7 @@ def note_death(store: Store, project: int, task: str, *, killed: bool, first_pau
         times, killed = before.times + 1, killed or before.killed
     else:
         times = 1
-    pause = min(LONGEST_PAUSE, first_pause * 2.0 ** min(times - 1, 20))
+    pause = growing_pause(times, first_pause, LONGEST_PAUSE)
     store.set_fact(_fact(project), asdict(Death(task, times, time.time() + pause, killed)))
     return pause
 

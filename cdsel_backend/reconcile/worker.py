@@ -24,6 +24,7 @@ from cdsel_backend.labelstudio.client import (
 )
 from cdsel_backend.labelstudio.labels import UnsupportedLabelConfig
 from cdsel_backend.logs import about
+from cdsel_backend.pauses import growing_pause
 from cdsel_backend.pool.errors import BackboneError
 from cdsel_backend.project.identity import AnotherProject, known_project
 from cdsel_backend.project.sentences.problems import connected_elsewhere, pool_gone, taking_long
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5  # between looks for new events while idle
 LONGEST_REST = 5.0  # between rounds of the projects while idle
-LONGEST_PAUSE = 60.0  # between tries at a project that fails
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between tries at a project that fails
 TURN_SECONDS = 3.0  # that the others wait for a turn: a little more than a step of embedding takes
 SLOW_SECONDS = 120.0  # in one turn before the overview says so
 MOST_TURNS = 32  # that go on at once
@@ -234,7 +235,7 @@ class Worker:
 
     def _fail(self, project: Project, sentence: str, *, gone: str | None = None) -> None:
         times = self.failures.get(project.id, (0, 0.0))[0] + 1
-        pause = min(LONGEST_PAUSE, 2.0 ** (times - 1))
+        pause = growing_pause(times, FIRST_PAUSE, LONGEST_PAUSE)
         self.failures[project.id] = times, time.monotonic() + pause
         log.warning("project %s: %s (next try in %.0f s)", project.pool_project, sentence, pause)
         self.store.note_problems(project.id, POOL_GONE, [gone] if gone else [])
