@@ -47,7 +47,7 @@ class FakeStudio:
         self.predictions: list[dict[str, Any]] = []
         self.seen: list[str] = []
         self.token = TOKEN
-        self.open_paths: set[str] = set()
+        self.open_paths = {"/api/version"}
         self.clock = 0
         self.time: Callable[[], float] | None = None
         self.outbox: deque[dict[str, Any]] = deque(maxlen=10_000)

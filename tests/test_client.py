@@ -155,6 +155,30 @@ def test_an_overloaded_server_is_asked_again_but_never_for_an_import(monkeypatch
         assert len(seen) == 4
 
 
+@pytest.mark.parametrize(
+    ("content", "partly", "fix"),
+    [
+        (b'{"detail": "database is locked"}', True, "end what keeps its SQLite file open"),
+        (b'{"detail": "server closed the connection unexpectedly"}', True, "see .* that its database runs"),
+        (b"<html>", False, "answers 500 to all requests: see .* that its database runs"),
+    ],
+)
+def test_a_label_studio_without_its_database_is_away_and_no_task_is_blamed_for_it(
+    content, partly, fix, monkeypatch
+):
+    monkeypatch.setattr(connection, "RETRIES", 0)
+
+    def answer(request, body):
+        works = partly and request.path == "/api/version"
+        return (200, b'{"release": "1.23.2"}') if works else (500, content)
+
+    with serve(answer) as (url, _):
+        client = LabelStudio(url, "0" * 40)
+        for ask in (lambda: client.task(1, 7), lambda: list(client.tasks(7))):
+            with pytest.raises(LabelStudioUnreachable, match=fix):
+                ask()
+
+
 def test_a_server_that_is_no_label_studio_is_named():
     with serve(lambda request, body: (200, b"<html>hello</html>")) as (url, _):
         with pytest.raises(LabelStudioError, match="really a Label Studio"):

@@ -49,7 +49,7 @@ def serve(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[st
             seen.append({key.lower(): value for key, value in self.headers.items()})
             answer(self)
 
-        do_HEAD = do_GET  # noqa: N815
+        do_HEAD = do_POST = do_GET  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             return
@@ -152,9 +152,18 @@ def test_an_access_token_that_runs_out_is_renewed(client, project, browser):
     assert ImageReader(client).read(task["data"]["image"], task["id"]) == DATA
 
 
-def test_label_studio_overloaded_is_not_the_images_fault():
-    with serve(lambda request: reply(request, 503)) as (url, _), pytest.raises(LabelStudioUnreachable):
+@pytest.mark.parametrize("status", [500, 503])
+def test_label_studio_overloaded_or_without_its_database_is_not_the_images_fault(status):
+    with serve(lambda request: reply(request, status)) as (url, _), pytest.raises(LabelStudioUnreachable):
         ImageReader(LabelStudio(url, "0" * 40)).read("/data/upload/1/a.png", 1)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_personal_token_that_is_not_renewed_now_is_neither_refused_nor_the_images_fault(status):
+    with serve(lambda request: reply(request, status, b'{"message": "later"}')) as (url, _):
+        reader = ImageReader(LabelStudio(url, jwt.encode({"exp": 9_999_999_999}, "x" * 32)))
+        with pytest.raises(LabelStudioUnreachable, match="does not renew the access token: later"):
+            reader.read("/data/upload/1/a.png", 1)
 
 
 @pytest.mark.parametrize("fault", ["502", "504", "no answer"])

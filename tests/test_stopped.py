@@ -10,9 +10,11 @@ from pathlib import Path
 
 import click
 import pytest
+from backend import eventually
 from click.testing import CliRunner
 
 from cdsel_backend.cli import STOPPED, LazyGroup
+from cdsel_backend.reconcile.processes import TrainingProcesses
 
 WAITS = """
 import pathlib, sys, time, types
@@ -59,6 +61,24 @@ def test_one_line_the_status_of_the_signal_and_nothing_half_written(tmp_path: Pa
     assert process.returncode == 128 + number
     assert [one.name for one in tmp_path.iterdir()] == ["labels.csv"]
     assert file.read_text() == "former"
+
+
+def _receive(_: int, number: int) -> None:
+    """What a training process does here: it gets a signal, as all processes of a service do when that is stopped."""
+    signal.raise_signal(number)
+
+
+def test_a_signal_to_all_processes_ends_no_training_before_its_worker():
+    processes = TrainingProcesses()
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            processes.start(1, "a task", _receive, number)
+            eventually(processes.any_ended, "it does not come to its end")
+            end = processes.take_end(1)
+            assert end is not None
+            assert end.status == 0
+    finally:
+        processes.stop()
 
 
 def test_a_full_disk_is_one_sentence_in_every_command():

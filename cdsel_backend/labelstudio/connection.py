@@ -33,6 +33,7 @@ from cdsel_backend.labelstudio.errors import (
     NotFound,
     RequestRefused,
     TokenRefused,
+    failing_everywhere,
     read_json,
     reason_in,
     reason_of,
@@ -242,9 +243,13 @@ class Connection:
             )
         if response.is_success:
             return response
-        if response.status_code in (404, FAILED) and self._without_organisation():
-            raise TokenRefused(of_nobody(self.url, response.status_code), response.status_code)
-        raise self.refusal(f"{method} {path}", response.status_code, reason_of(response))
+        error = self.refusal(f"{method} {path}", response.status_code, reason_of(response))
+        if isinstance(error, RequestRefused) and error.status in (404, FAILED):
+            if self._without_organisation():
+                raise TokenRefused(of_nobody(self.url, error.status), error.status)
+            if error.status == FAILED and (failing := self.failing()):
+                raise failing
+        raise error
 
     def _exchange(
         self,
@@ -272,9 +277,9 @@ class Connection:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self.unreachable(f"{method} {path}", error) from error
         except (ApiError, json.JSONDecodeError) as error:
-            raise self._not_renewed(error) from error
+            raise self.not_renewed(error) from error
 
-    def _not_renewed(self, error: ApiError | json.JSONDecodeError) -> LabelStudioError:
+    def not_renewed(self, error: ApiError | json.JSONDecodeError) -> LabelStudioError:
         """The error for a short-lived token that the SDK could not renew, before it sent the request itself."""
         if isinstance(error, json.JSONDecodeError):
             # A page of a gateway, of another server, or of an old release.
@@ -294,7 +299,7 @@ class Connection:
         """The error for an answer to the renewal that no Label Studio gives."""
         return LabelStudioUnreachable(
             f"{self.url} answers the renewal of the access token {how}: "
-            "is LABEL_STUDIO_URL really a Label Studio, and is it up?",
+            "is LABEL_STUDIO_URL really a Label Studio, and are it and its database up?",
             status,
         )
 
@@ -312,6 +317,12 @@ class Connection:
         if status == 401:
             return self._refused(answer or "401", status)
         return refusal(self.url, what, status, answer)
+
+    def failing(self) -> LabelStudioUnreachable | None:
+        """The error for a Label Studio that answered 500, where it fails at whatever it is asked; else None."""
+        if release_at(self.url):
+            return None
+        return LabelStudioUnreachable(failing_everywhere(self.url), FAILED)
 
     def unreachable(self, what: str, error: Exception) -> LabelStudioUnreachable:
         """The error for a request that found no Label Studio."""

@@ -28,6 +28,19 @@ _RIGHTS = (
     (r"GET /api/(tasks|predictions)", "see tasks and predictions"),
 )
 """What a request is about, as a right of an account."""
+_OWN_DATABASE = (
+    "database is locked",
+    "database or disk is full",
+    "readonly database",
+    "disk i/o error",
+    "connection to server",
+    "server closed the connection",
+    "the database system is",
+    "too many clients",
+    "connection slots",
+)
+"""What Label Studio answers where its own database, SQLite or PostgreSQL, does not serve it."""
+_GOES_ON = "Nothing is lost, and the work goes on by itself"
 
 
 class LabelStudioError(SourceError):
@@ -72,6 +85,8 @@ def refusal(url: str, what: str, status: int, answer: str) -> LabelStudioError:
         return LabelStudioUnreachable(
             f"Label Studio at {url} is away or overloaded ({status} {answer})".replace(" )", ")"), status
         )
+    if status == FAILED and any(phrase in answer.lower() for phrase in _OWN_DATABASE):
+        return LabelStudioUnreachable(without_database(url, answer), status)
     if status == FORBIDDEN and "permission" in answer.lower():
         right = next((right for pattern, right in _RIGHTS if re.match(pattern, what)), "do this")
         return RightMissing(
@@ -81,6 +96,25 @@ def refusal(url: str, what: str, status: int, answer: str) -> LabelStudioError:
             status,
         )
     return RequestRefused(f"{what}: Label Studio answered {status}: {answer}", status)
+
+
+def without_database(url: str, answer: str) -> str:
+    """The sentence on a Label Studio that cannot use its own database; `answer`: what it says of that."""
+    fix = "see Label Studio's log, and that its database runs and has room on its disk"
+    if "locked" in answer:
+        fix = (
+            "end what keeps its SQLite file open for long, such as a backup or an editor; for several people at once "
+            "run it on PostgreSQL"
+        )
+    return f"Label Studio at {url} cannot use its own database ({answer}): {fix}. {_GOES_ON}"
+
+
+def failing_everywhere(url: str) -> str:
+    """The sentence on a Label Studio that answers 500 whatever it is asked."""
+    return (
+        f"Label Studio at {url} answers {FAILED} to all requests: see Label Studio's log, and that its database runs, "
+        f"is not locked and has room on its disk. {_GOES_ON}"
+    )
 
 
 def read_json(response: httpx.Response) -> Any:

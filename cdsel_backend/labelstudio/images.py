@@ -16,7 +16,7 @@ from label_studio_sdk.core.api_error import ApiError
 
 from cdsel_backend.labelstudio.connection import Connection
 from cdsel_backend.labelstudio.deadline import timed, within
-from cdsel_backend.labelstudio.errors import AWAY, LabelStudioError
+from cdsel_backend.labelstudio.errors import AWAY, FAILED, LabelStudioError
 from cdsel_backend.labelstudio.home import CLOUD, PORTS, Home, signing_path
 from cdsel_backend.labelstudio.hosts import (
     CONNECT_SECONDS,
@@ -131,14 +131,16 @@ class ImageReader:
                     target = urljoin(target, response.headers["location"])
             except UnreadableImage:
                 raise
-            except (_Unauthorized, ApiError) as error:  # ApiError: the token could not be renewed
-                if isinstance(error, _Unauthorized) and not renewed and self._client.renew_access():
+            except _Unauthorized as error:
+                if not renewed and self._client.renew_access():
                     renewed = True
                     continue
                 raise self._client.refusal(_short(url), 401) from error
+            except (ApiError, json.JSONDecodeError) as error:
+                raise self._client.not_renewed(error) from error
             except PrivateAddress as error:
                 raise ImageUnavailable(f"{_short(url)} is not read: {error}") from error
-            except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 problem = f"{_short(url)} cannot be read: {str(error) or type(error).__name__}{trust_hint(str(error))}"
                 if isinstance(error, httpx.TimeoutException) and time.monotonic() >= deadline:
                     problem = f"{_short(url)} did not arrive within {MAX_SECONDS:.0f} s"
@@ -196,6 +198,8 @@ class ImageReader:
             if answered_at_home and response.status_code in AWAY:
                 problem = f"{_short(url)} answered {response.status_code}"
                 raise self._blame(problem, self._client.refusal(_short(url), response.status_code))
+            if answered_at_home and response.status_code == FAILED and (failing := self._client.failing()):
+                raise failing
             raise ImageUnavailable(self._refusal(response, url, at_home=began_at_home))
         if answered_at_home and response.url.path.rstrip("/").endswith("/user/login"):
             raise ImageUnavailable(

@@ -147,8 +147,10 @@ def _serve(parent: int, connection: Connection, _: Target) -> None:
 
     `_` is not called: by unpickling it the process imports what its tasks need, before the first one comes.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the worker decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C, the end of a service (systemd) and of a terminal reach every process at once, but the worker decides: a
+    # training that ends before it looks killed, and is tried again without a fine-tune.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     while True:
         try:
             target, arguments = connection.recv()

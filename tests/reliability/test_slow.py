@@ -103,7 +103,7 @@ def test_deadlines_may_be_nested_and_end_with_their_block():
     with fake_studio() as studio:
         with within(0.0), within(60), pytest.raises(httpx.TimeoutException):
             client.get(f"{studio.url}/api/version")
-        assert client.get(f"{studio.url}/api/version").status_code == 401
+        assert client.get(f"{studio.url}/api/version").status_code == 200
 
 
 # hosts that are left alone
