@@ -8,7 +8,9 @@ import pytest
 from cdsel_backend.labels import PRESENCE, Labels
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training import Pool, TrainingLabels, train_head
+from cdsel_backend.training.offsets import occurs
 from cdsel_backend.training.one_class import one_class_levels
+from cdsel_backend.training.shares import Shares
 
 CLASSES = ("benign", "malignant")
 
@@ -41,6 +43,22 @@ def test_what_is_said_is_what_the_model_does(of_the_rare: int, said: bool) -> No
     else:
         assert found == []
         assert recall > 0.4
+
+
+@pytest.mark.parametrize(
+    ("seen", "occurs_in"),
+    [
+        ([[98, 2], [99, 1]], [True, True]),
+        ([[40, 0], [57, 3]], [True, True]),
+        ([[400, 0], [57, 3]], [False, True]),
+        ([[150, 0], [75, 75]], [False, True]),
+        ([[147, 3], [75, 75]], [True, True]),
+    ],
+)
+def test_a_class_that_is_rare_everywhere_is_not_absent_where_few_labels_show_it(seen, occurs_in) -> None:
+    """Of a finding in 2 % of all images every level was taken to hold none, and the model hardly ever called it."""
+    counts = np.array(seen, dtype=np.float64)
+    assert occurs(Shares(counts, counts)).tolist() == occurs_in
 
 
 def test_few_labels_levels_without_any_and_labels_that_all_agree_say_nothing() -> None:

@@ -155,6 +155,21 @@ def test_few_labels_that_follow_the_site_wholly_do_not_drop_it():
     assert "consequence of the label" in found.sentence
     (found,) = detect(vectors, [site], Labels(site.codes.copy(), ("no", "yes"))).findings
     assert found.verdict is Verdict.LEFT_OUT
+    assert "if it is neither, a model can learn it instead of the label" in found.sentence
+
+
+@pytest.mark.parametrize(("levels", "known", "of"), [(2, 1, "48%"), (5, 2, "60%")])
+def test_levels_of_which_no_image_is_labelled_are_not_known_yet(levels, known, of):
+    """Two hundred labels of one hospital, and none of the other, said that the hospital is not associated with them."""
+    rng = np.random.default_rng(2)
+    site, label = rng.integers(0, levels, 600), rng.integers(0, 2, 600)
+    vectors = rng.standard_normal((600, 24)).astype(np.float32)
+    vectors += 3 * np.eye(levels, 24)[site]
+    given = np.where(site < known, label, -1)
+    (found,) = detect(vectors, [column("site", site)], Labels(given, ("no", "yes"))).findings
+    assert found.verdict is Verdict.NOT_KNOWN_YET
+    assert found.associated_interval == (0.0, 1.0)
+    assert f"{of} of the images are of levels with hardly a label" in found.sentence
 
 
 YES, NO, OPEN = (0.8, 0.001, (0.75, 0.85)), (0.5, 0.6, (0.45, 0.55)), (0.55, 0.3, (0.4, 0.7))
@@ -206,9 +221,14 @@ def test_a_verdict_says_whether_it_acts_and_what_it_means():
     assert Report.from_json(old).confounders == ("site",)
 
 
+def labelled_by(counts):
+    """As many labelled images, of one class each, as `counts` of class by level."""
+    return [((code,), level) for (code, level), count in np.ndenumerate(counts) for _ in range(count)]
+
+
 def test_the_first_sentence_is_one_that_a_clinician_reads_once():
     site = Finding("site", Verdict.CONFOUNDER, "why", 2, encoded=0.99, given_label=0.97)
-    given = np.array([[13.0, 82.0], [87.0, 18.0]])
+    given = labelled_by([[13, 82], [87, 18]])
     said = first_sentence(site, ("riverside", "hillside"), ("benign", "malignant"), given)
     assert said.replace("\u00a0", " ") == (
         "87 % of the labelled images of site riverside are malignant, 18 % of those of hillside; the site can be read "
@@ -217,10 +237,20 @@ def test_the_first_sentence_is_one_that_a_clinician_reads_once():
     leftward = first_sentence(site, ("الرياض", "hillside"), ("סליל", "ממאיר"), given)
     assert "of site \u2068الرياض\u2069 are \u2068ממאיר\u2069, 18\u00a0% of those of hillside" in leftward
     few = first_sentence(
-        site, ("riverside", "hillside"), ("benign", "malignant"), np.array([[4, 9], [0, 9.0]])
+        site, ("riverside", "hillside"), ("benign", "malignant"), labelled_by([[4, 9], [0, 9]])
     )
     assert few.startswith("Too few labels say yet whether the site")
     assert few.endswith("almost always.")
+
+
+def test_the_first_sentence_counts_each_image_once_where_images_show_several_classes():
+    """Nine of ten images of riverside show effusion, and all show a mass: it was 47 % and 53 % of them."""
+    site = Finding("site", Verdict.CONFOUNDER, "why", 2, encoded=0.97, associated_class="effusion")
+    shown = [((0, 1), 0)] * 9 + [((1,), 0)] + [((0,), 1)] * 2 + [((2,), 1)] * 8
+    said = first_sentence(site, ("riverside", "hillside"), ("effusion", "mass", "none of them"), shown)
+    assert said.replace("\u00a0", " ").startswith(
+        "90 % of the labelled images of site riverside show effusion, 20 % of those of hillside;"
+    )
 
 
 def test_a_sentence_can_be_had_without_its_figures():

@@ -18,7 +18,10 @@ READABLE = ((0.95, "almost always"), (0.8, "often"), (0.65, "sometimes"), (0.0, 
 
 
 def first_sentence(
-    finding: Finding, levels: Sequence[str], classes: Sequence[str], given: NDArray[np.float64]
+    finding: Finding,
+    levels: Sequence[str],
+    classes: Sequence[str],
+    labelled: Sequence[tuple[Sequence[int], int]],
 ) -> str:
     """What a variable and the label have to do with each other, and how well the images show the variable.
 
@@ -26,7 +29,7 @@ def first_sentence(
         finding: what was found of the variable.
         levels: its levels (l,).
         classes: the classes (c,).
-        given: labels by class and level (c, l), counted; all 0 before there are labels.
+        labelled: of each labelled image the classes that it shows and its level, as indices.
     """
     name = isolated(finding.variable.removeprefix(FILE_PREFIX).strip().replace("_", " "))
     encoded = finding.given_label if finding.given_label is not None else finding.encoded
@@ -35,13 +38,20 @@ def first_sentence(
         if encoded is None
         else f"the {name} can be read off the images {next(word for least, word in READABLE if encoded >= least)}"
     )
-    shares = shares_apart(given)
+    images, showing = np.zeros(len(levels), dtype=np.int64), np.zeros((len(classes), len(levels)))
+    for codes, level in labelled:
+        images[level] += 1
+        showing[list(codes), level] += 1
+    several = finding.associated_class in classes  # of which an image may show any
+    asked = [classes.index(finding.associated_class)] if several else list(range(len(classes)))
+    shares = _shares_apart(showing[asked], images)
     if shares is None:
         few = f"too few labels say yet whether the {name} and the label are associated"
         return f"{few[0].upper()}{few[1:]}{f'; {plain}' if plain else ''}."
     code, high, low, more, less = shares
-    label, highest, lowest = (isolated(text) for text in (classes[code], levels[high], levels[low]))
-    found = f"{_percent(more)} of the labelled images of {named_level(name, highest)} are {label}"
+    label, highest, lowest = (isolated(text) for text in (classes[asked[code]], levels[high], levels[low]))
+    verb = "show" if several else "are"
+    found = f"{_percent(more)} of the labelled images of {named_level(name, highest)} {verb} {label}"
     found = f"{found}, {_percent(less)} of those of {lowest}"
     return f"{found}{f'; {plain}' if plain else ''}."
 
@@ -50,16 +60,18 @@ def _percent(share: float) -> str:
     return f"{share:.0%}".replace("%", "\u00a0%")
 
 
-def shares_apart(given: NDArray[np.float64]) -> tuple[int, int, int, float, float] | None:
+def _shares_apart(
+    showing: NDArray[np.float64], images: NDArray[np.int64]
+) -> tuple[int, int, int, float, float] | None:
     """The class whose share differs most between two levels: class, the levels with most and least, both shares.
 
-    None where fewer than two levels have `LEAST` labels.
+    showing (c, l): of the `images` (l,) of each level those that show each class. None where fewer than two levels have
+    `LEAST` images.
     """
-    sizes = given.sum(axis=0)
-    levels = np.flatnonzero(sizes >= LEAST)
+    levels = np.flatnonzero(images >= LEAST)
     if len(levels) < 2:
         return None
-    shares = given[:, levels] / sizes[levels]
+    shares = showing[:, levels] / images[levels]
     spread = np.ptp(shares, axis=1)
     # Two classes differ alike: the one listed last, as labeling configs list what is sought after what is normal.
     code = int(np.flatnonzero(np.isclose(spread, spread.max()))[-1])

@@ -13,16 +13,22 @@ from cdsel_backend.pool.columns import Column
 ENCODED = 0.6  # AUROC from which a variable counts as encoded in the images
 DUPLICATE = 0.7  # Cramér's V above which two variables say the same
 _ONE_SIDED = 1.645 / 1.96  # of an interval's reach: its upper end alone, at 95 %
+MUCH_UNSEEN = 0.1  # share of the images of which labels say nothing, from which nothing can be excluded
 NARROW = 0.1  # width of an interval of Cramér's V below which the estimate decides
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A finding without its verdict; `decides` says why the variable is a consequence of the label."""
+    """A finding without its verdict.
+
+    `decides` says why the variable is a consequence of the label, `surely` whether enough labels say so; `unseen` is
+    the share of the images that have no label, and a level of which hardly a label is known.
+    """
 
     finding: Finding
     decides: str | None = None
-    surely: bool = False  # whether enough labels say so
+    surely: bool = False
+    unseen: float = 0.0
 
 
 def judge(measured: Measured, forced_in: Collection[str], forced_out: Collection[str]) -> Finding:
@@ -39,7 +45,7 @@ def judge(measured: Measured, forced_in: Collection[str], forced_out: Collection
     elif measured.decides:
         verdict, why = _consequence(measured)
     else:
-        verdict, why = _with_labels(finding)
+        verdict, why = _with_labels(measured)
     figures = _figures(finding) if finding.associated is not None else ""
     sentence = f"{finding.variable} {why}{f' ({figures})' if figures else ''}."
     return replace(finding, verdict=verdict, sentence=sentence, figures=figures)
@@ -61,13 +67,19 @@ def _before_labels(finding: Finding) -> tuple[Verdict, str]:
 
 def _consequence(measured: Measured) -> tuple[Verdict, str]:
     why = f"is a consequence of the label, or decides it: {measured.decides}"
-    if measured.surely or not _encoded(measured.finding):
+    if not _encoded(measured.finding):
         return Verdict.LEFT_OUT, why
+    if measured.surely:
+        return Verdict.LEFT_OUT, (
+            f"{why}; if it is neither, a model can learn it instead of the label, so name it in the setting "
+            "confounders and label images that break the rule"
+        )
     return Verdict.NOT_KNOWN_YET, f"may confound, or be a consequence of the label: {measured.decides}"
 
 
-def _with_labels(finding: Finding) -> tuple[Verdict, str]:
+def _with_labels(measured: Measured) -> tuple[Verdict, str]:
     """Two questions, each answered yes, no or not yet; a no to either excludes a confounder."""
+    finding = measured.finding
     encoded, associated = _encoded_given_label(finding), _associated(finding) or _not_yet(finding)
     if associated and encoded:
         return Verdict.CONFOUNDER, (
@@ -95,6 +107,11 @@ def _with_labels(finding: Finding) -> tuple[Verdict, str]:
             "is associated with the label; whether the images tell it among those of one label is not known yet"
         )
     if encoded or _encoded(finding):
+        if measured.unseen > MUCH_UNSEEN:
+            return Verdict.NOT_KNOWN_YET, (
+                f"is encoded in the images; {measured.unseen:.0%} of the images are of levels with hardly a label, so "
+                "that an association with the label cannot be excluded"
+            )
         return Verdict.NOT_KNOWN_YET, (
             "is encoded in the images; the labels are too few to exclude that it is associated with them"
         )

@@ -21,7 +21,7 @@ from cdsel_backend.confounders.association import (
     units,
 )
 from cdsel_backend.confounders.dependence import partial_dependence
-from cdsel_backend.confounders.judge import Measured
+from cdsel_backend.confounders.judge import MUCH_UNSEEN, Measured
 from cdsel_backend.confounders.probe import Probe, fit_probe
 from cdsel_backend.confounders.report import Finding
 from cdsel_backend.confounders.targets import Target, read_targets, strongest
@@ -31,6 +31,7 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows
 
 FEW_IMAGES = 20  # below, nothing is measured
+_FEW_OF_A_LEVEL = 5  # labels of a level that say next to nothing of it
 _CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest label that the variable may leave
 
 
@@ -87,7 +88,7 @@ def measure(pool: MeasuredPool, columns: Sequence[Column], rng: np.random.Genera
             encoded_interval=intervals[i],
             associated=association.v,
             associated_p=float(adjusted[i, j]),
-            associated_interval=cramers_v_interval(association.table, association.n),
+            associated_interval=association.interval,
             associated_with="label" if target.is_label else "clusters",
             associated_class=target.name,
             dependence=depends[0] if depends else None,
@@ -95,8 +96,8 @@ def measure(pool: MeasuredPool, columns: Sequence[Column], rng: np.random.Genera
             utility=association.utility if target.is_label else None,
             **given[i],
         )
-        decides = next((one.decides for one in associations[i] if one.decides), ())
-        found.append(Measured(finding, *decides))
+        why, surely = next((one.decides for one in associations[i] if one.decides), (None, False))
+        found.append(Measured(finding, why, surely, association.unseen))
     return _adjusted(found)
 
 
@@ -104,14 +105,14 @@ def measure(pool: MeasuredPool, columns: Sequence[Column], rng: np.random.Genera
 class _Association:
     """How closely a variable is associated with a target.
 
-    `table` (levels, outcomes) counts their items, `n` are as many independent ones (images of one patient are not). `v`
-    is Cramér's V, `p` its p-value, `utility` the information on the target in bits; `decides` see `_decides`.
+    `v` is Cramér's V, with a 95 % `interval` that counts images of one patient once, `p` its p-value, `utility` the
+    information on the target in bits; `unseen` is a share of the pool, see `_unseen`, and `decides` see `_decides`.
     """
 
-    table: NDArray[np.int64]
-    n: float
     v: float
+    interval: tuple[float, float]
     p: float
+    unseen: float
     utility: float
     decides: tuple[str, bool] | None
 
@@ -125,14 +126,29 @@ def _association(
     n = independent(once.sizes)
     table = cross_table(codes, target.codes)
     of_units = cross_table(codes[once.first], target.codes[once.first])
+    unseen = _unseen(column.codes, target.rows, codes[once.first])
+    low, high = cramers_v_interval(table, n)
     return _Association(
-        table,
-        n,
         float(cramers_v(table, n)),
+        (low, 1.0 if unseen > MUCH_UNSEEN else high),
         float(independence_p(of_units, rng, tests)),
+        unseen,
         float(information(of_units)),
         _decides(of_units, target),
     )
+
+
+def _unseen(
+    codes: NDArray[np.int64], labelled: NDArray[np.int64], codes_of_units: NDArray[np.int64]
+) -> float:
+    """Return the share of n items, `codes` (n,), that have no label and a level of which hardly a label is known.
+
+    Of the `labelled` items the units, which say something of their own, have the levels `codes_of_units`.
+    """
+    few = np.bincount(codes_of_units, minlength=int(codes.max()) + 1) < _FEW_OF_A_LEVEL
+    unlabelled = np.ones(len(codes), dtype=bool)
+    unlabelled[labelled] = False
+    return float((few[codes] & unlabelled).mean())
 
 
 def _given_label(

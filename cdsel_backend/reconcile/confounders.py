@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders import Report, detect, first_sentence, labels_by_level, verdict_changes
+from cdsel_backend.confounders import Report, detect, first_sentence, verdict_changes
 from cdsel_backend.project.digests import digest_of
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.metadata import FORM
@@ -111,15 +111,12 @@ def _lead(pool: EmbeddedPool, report: Report) -> str:
         return ""
     column = next(column for column in pool.columns if column.name == finding.variable)
     levels = dict(zip(pool.ids.tolist(), column.codes.tolist(), strict=True))
-    labelled = (
+    labelled = [
         (pool.kind.listed_codes(label, pool.classes), levels[item])
         for item, label in pool.state.labels.items()
         if item in levels
-    )
-    classes = pool.kind.listed(pool.classes)
-    return first_sentence(
-        finding, column.levels, classes, labels_by_level(labelled, len(classes), len(column.levels))
-    )
+    ]
+    return first_sentence(finding, column.levels, pool.kind.listed(pool.classes), labelled)
 
 
 def _champion_says(context: Context, pool: EmbeddedPool) -> NDArray[np.float64] | None:

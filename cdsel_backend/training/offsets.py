@@ -19,12 +19,14 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from cdsel_backend.confounders.association import SMOOTHING, smoothed_shares
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.training.shares import Shares
 
 Array = NDArray[np.float64]
 
 _OCCURS = 0.02  # a level where all but one class together make up less is left to what its shares are
+_RARE = 0.2  # share of all labels below which classes are rare everywhere
 _FEW_ITEMS = 10.0  # items of a level at which its shift counts half
 _PRIOR_AUROC, _PRIOR_SCALE, _PRIOR_FREEDOM = 0.73, 0.2, 2.0
 """The prior of d: Student's t about the d of this AUROC, its scale and its degrees of freedom.
@@ -81,12 +83,20 @@ def fair_offsets(
 def occurs(found: Shares) -> NDArray[np.bool_]:
     """Return (l,): whether more than one class occurs in each level.
 
-    It does where it is likelier than not that all but its commonest class together make up `_OCCURS` of it.
+    It does where it is likelier than not that all but its commonest class together make up `_OCCURS` of it, by its
+    labels and a prior that has the shares of all levels and weighs as much as `SMOOTHING` labels. Where these classes
+    make up less than `_RARE` of all labels, they may be as much rarer in the level, too, and the prior weighs as much
+    more: of a class that is rare everywhere, few labels of a level will show none.
     """
-    seen, total = found.if_drawn
-    rest = total * (1 - seen.max(axis=1))
+    commonest = smoothed_shares(found.seen).argmax(axis=1)
+    overall = found.seen.sum(axis=0) / max(float(found.seen.sum()), 1e-300)
+    elsewhere = 1 - overall[commonest]
+    rarity = np.clip(elsewhere / _RARE, 1e-9, 1)
+    prior = SMOOTHING / rarity
+    main = found.seen[np.arange(len(commonest)), commonest] + prior * (1 - elsewhere)
+    rest = found.seen.sum(axis=1) + prior - main
     return np.asarray(
-        scipy.stats.beta.sf(_OCCURS, np.maximum(rest, 1e-3), np.maximum(total - rest, 1e-3)) > 0.5
+        scipy.stats.beta.sf(_OCCURS * rarity, np.maximum(rest, 1e-3), np.maximum(main, 1e-3)) > 0.5
     )
 
 

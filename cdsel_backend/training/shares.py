@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cdsel_backend.confounders.association import SMOOTHING, smoothed_shares
+from cdsel_backend.confounders.association import smoothed_shares
 from cdsel_backend.pool.columns import Column
 
 Array = NDArray[np.float64]
@@ -31,11 +31,6 @@ class Shares:
 
     values: Array
     seen: Array
-
-    @property
-    def if_drawn(self) -> tuple[Array, Array]:
-        """The shares (l, c) as they would be had chance drawn all labels, and how many labels' worth (l,) those are."""
-        return smoothed_shares(self.seen), self.seen.sum(axis=1) + SMOOTHING
 
 
 def level_shares(
