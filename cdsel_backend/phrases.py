@@ -5,10 +5,11 @@ Whatever says how many of something there are to a person says it with these.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
-_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+_INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad]+")
 
 
 def form(count: float, one: str, several: str = "") -> str:
@@ -56,5 +57,5 @@ def isolated(name: str) -> str:
 def as_typed(text: str) -> str:
     """A text as all programs would write what looks the same: composed letters, single blanks, nothing invisible."""
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     return " ".join(text.split())

@@ -177,6 +177,7 @@ def test_a_code_that_float_would_read_is_no_number():
     column = by_name([{"scanner": value} for value in values * 9])["scanner"]
     assert column.names[:5].tolist() == ["12E3", "12000", "120E2", "12E3", "12_000"]
     assert column.encode([{"scanner": "120e2"}, {"scanner": 12000.0}]).names.tolist() == ["120E2", "12000"]
+    assert by_name([{"plate": f"{i % 9}_1.5"} for i in range(90)])["plate"].kind == "categorical"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from cdsel_backend.phrases import as_typed
 from cdsel_backend.pool.no_value import is_no_value
 from cdsel_backend.pool.parts import parts_of
 from cdsel_backend.pool.quantities import in_ascii
-from cdsel_backend.pool.values import Reading
+from cdsel_backend.pool.values import LONGEST_NUMBER, Reading
 
 _QUOTES = ("'", '"', "=")
 _QUOTED = re.compile(r"""(?:="|"|')(?P<text>[^"']+)["']""")
@@ -24,9 +24,9 @@ _MARKED_AS_TEXT = re.compile(r"'(?P<text>(?!s[- ]|t ).+)")  # but 's-Hertogenbos
 _ACCENTS = re.compile(r"([a-z])[\u0300-\u036f]+")
 _BLANKS = re.compile(r"(?<!\d)[ _]+|[ _]+(?!\d)")
 _MAX_LETTERS = 80  # of a level's name
-# Not numbers, though `float` reads them: 12E3 and 1_2, which no program writes for a number (those have a point or a
-# sign: 1.2e4, 1e-05), and more digits than a float is sure to tell apart.
-_NO_NUMBER = re.compile(r"\d+(?:[eE_]\d+)+|\d{16,}(?:\.0)?")
+# Not numbers, though `float` reads them: 12E3, which no program writes for a number (those have a point or a sign:
+# 1.2e4, 1e-05), and more digits than a float is sure to tell apart.
+_NO_NUMBER = re.compile(r"\d+(?:[eE]\d+)+|\d{16,}(?:\.0)?")
 
 
 def is_missing(value: object) -> bool:
@@ -38,7 +38,7 @@ def clean(value: object) -> str | float | datetime | None:
     """Return text, a number or a date, or None where nothing usable stands.
 
     A number is the same however it is written: 7, "7", "7.0", and "007", which is mostly the same code from another
-    export. What `_NO_NUMBER` matches stays text, digit by digit.
+    export. What `_NO_NUMBER` matches stays text, digit by digit, and so does 1_2, which `float` would read, too.
     """
     if value is None or isinstance(value, (Mapping, list, tuple, set, frozenset)):
         return None
@@ -47,6 +47,8 @@ def clean(value: object) -> str | float | datetime | None:
     text = tidy(str(value))
     if is_no_value(text):
         return None
+    if len(text) > LONGEST_NUMBER or "_" in text:
+        return text
     if _NO_NUMBER.fullmatch(text):
         return text.removesuffix(".0")
     try:

@@ -211,7 +211,7 @@ def moment_of(text: str, style: Style) -> datetime | None:
         except ValueError:
             return None
         if style == "serial":
-            return _SERIAL_START + timedelta(days=number) if number < 10**6 else None
+            return _SERIAL_START + timedelta(days=number) if 0 <= number < 10**6 else None
         seconds = number / _UNIX[style]
         return datetime.fromtimestamp(seconds, timezone.utc) if _FIRST_UNIX <= seconds <= _LAST_UNIX else None
     if style.startswith("mixed"):

@@ -16,6 +16,7 @@ _QUANTITY = re.compile(
     rf"(?P<sign><=|>=|[<>≤≥])?\s*(?P<number>{NUMBER})\s*(?P<unit>[^\d\s<>=][^<>=]{{0,15}})?"
 )
 _IN_ASCII = str.maketrans("−－＋．，％＜＞٪٫’", "--+.,%<>%.'", "٬")
+_NOT_ASCII = re.compile("[−－＋．，％＜＞٪٫’٬]")  # to search for them is faster than to translate a long text
 _GROUPED = {
     mark: re.compile(
         rf"(?P<before>(?:[<>≤≥]=?\s*)?[+-]?)(?P<whole>\d{{1,3}}(?:{mark}\d{{3}})+)(?![\d{mark}]\d)(?P<rest>.*)$"
@@ -151,7 +152,7 @@ def bare(text: str) -> str:
 
 def in_ascii(text: str) -> str:
     """A text whose signs and marks of numbers are those of ASCII: the true minus, full-width and Arabic ones."""
-    return text if text.isascii() else text.translate(_IN_ASCII)
+    return text.translate(_IN_ASCII) if not text.isascii() and _NOT_ASCII.search(text) else text
 
 
 def _exponent(found: re.Match[str]) -> str:

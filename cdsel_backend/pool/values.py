@@ -26,6 +26,7 @@ from cdsel_backend.pool.quantities import (
 )
 from cdsel_backend.pool.units import YEARS
 
+LONGEST_NUMBER = 100  # letters of a text that may be a number, a date or a time: reports have thousands
 _LOOKED_AT = 2000  # different texts, evenly spaced, from which the reading is chosen
 _AGE = re.compile(r"(\d{1,3})([DWMY])", re.IGNORECASE)  # DICOM's "age string"
 _LETTERS = {unit[0]: years for unit, years in YEARS.items()}
@@ -94,6 +95,8 @@ class Reading:
 
     def number(self, text: str) -> float | None:
         """Return the number that a text says, or None."""
+        if len(text) > LONGEST_NUMBER:
+            return None
         if self.dates:
             found = moment_of(text, self.dates)
             return None if found is None else found.timestamp()
@@ -152,7 +155,7 @@ def find_reading(texts: Sequence[str], *, clock: bool = False, month: bool = Fal
     `clock`: whether the field's name says that they are times, so that 142233 is one; `month`: that they are dates, or
     parts of them, so that 03/20 is one.
     """
-    different = sorted(set(texts))
+    different = sorted({text for text in texts if len(text) <= LONGEST_NUMBER})
     looked_at = different[:: max(1, len(different) // _LOOKED_AT)]
     flagged = _has_flags(looked_at)
     if flagged:
