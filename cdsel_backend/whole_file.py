@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or a quota, answers
+_NO_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # what shares answer that sync files, but no folders
 LEFT_SECONDS = 86_400.0  # without a change: whoever wrote this draft was killed
 _LETTERS = 40  # of a file's name that its draft has: no file system takes more than 255 bytes
 
@@ -112,11 +113,14 @@ def not_written(path: Path, fault: OSError) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """See that the names in a folder are on the disk."""
+    """See that the names in a folder are on the disk, where its file system can be asked for that."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
+        except OSError as fault:
+            if fault.errno not in _NO_SYNC:
+                raise
         finally:
             os.close(handle)
 

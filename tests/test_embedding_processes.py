@@ -25,7 +25,7 @@ from PIL import Image
 from cdsel_backend.labelstudio.client import LabelStudio
 from cdsel_backend.pool.backbones import load_backbone
 from cdsel_backend.pool.decode import MAX_PIXELS, UnreadableImage
-from cdsel_backend.pool.decode_journal import DecodeJournal
+from cdsel_backend.pool.decode_journal import CRASHED, DecodeJournal
 from cdsel_backend.pool.embed import EmbeddingStream, embed_images
 from cdsel_backend.pool.process_service import _sendable
 from cdsel_backend.pool.processes import EmbeddingProcesses, processes_for
@@ -450,6 +450,15 @@ def test_a_file_that_ends_its_process_is_refused_by_the_next_one_and_the_others_
     found = json.loads(runs[2].stdout)
     assert (found["1.jpg"], found["3.jpg"]) == (None, None)
     assert "decoding it ends the process (SIGSEGV)" in found["2.jpg"]
+
+
+def test_a_file_that_ends_a_process_is_refused_on_a_full_disk_too(tmp_path, monkeypatch):
+    journal = DecodeJournal(tmp_path)
+    (tmp_path / CRASHED).mkdir()  # nothing can be written there
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], -signal.SIGSEGV))
+    for _ in range(2):
+        with pytest.raises(UnreadableImage, match="decoding it ends the process"):
+            journal.try_apart("a" * 64, b"", max_pixels=1)
 
 
 def test_a_journal_belongs_to_a_living_process_from_its_first_moment_on(tmp_path, monkeypatch):

@@ -805,6 +805,7 @@ def hostile(tmp_path: Path) -> Path:
     (folder / "loop.png").symlink_to(folder / "loop2.png")
     (folder / "loop2.png").symlink_to(folder / "loop.png")
     (folder / "nothing.png").symlink_to(folder / "gone.png")
+    (folder / "inside.png").symlink_to(folder / "good.png" / "a.png")
     (folder / "out.png").symlink_to("/etc/hostname")
     os.mkfifo(folder / "pipe.png")
     unix = socket.socket(socket.AF_UNIX)
@@ -865,6 +866,7 @@ def test_a_hostile_folder_is_listed_with_reasons_in_bounded_memory(hostile: Path
         "loop.png": "circle",
         "loop2.png": "circle",
         "nothing.png": "nothing",
+        "inside.png": "nothing",
         "out.png": "leads out",
         "pipe.png": "no file",
         "socket.png": "no file",
@@ -980,7 +982,11 @@ def test_names_without_an_ending_and_with_one_in_other_letters_are_found(folder:
     """As the ids of many published tables, and files that a camera or a scanner named."""
     for name in ("ISIC_1.jpg", "two.png", "two.jpg", "X.PNG", "a.b.tif"):
         (folder / name).write_bytes(picture(1))
+    (folder / "V.1").mkdir()
+    (folder / "V.1" / "one").write_bytes(picture(1))
+    (folder / "u\u0308.jpg").write_bytes(picture(1))
     names = ["ISIC_1", "0", "x.png", "X.png", "a.b", "north/2", "two", "three"]
+    names += ["north\\2", "v.1/ONE", "v.1/one", "\u00fc", "\u00fc.JPG"]
     found = source(write_csv(folder / "pool.csv", [{"Image_ID": name} for name in names]))
     read = {}
     for item in items(found):
@@ -988,7 +994,10 @@ def test_names_without_an_ending_and_with_one_in_other_letters_are_found(folder:
             read[item.key] = decode(found.read(item)).size == (24, 16)
         except UnreadableImage as error:
             read[item.key] = "there is no such file" not in str(error)
-    assert [name for name in names if read[name]] == ["ISIC_1", "0", "X.png", "a.b", "north/2"]
+    assert [name for name in names if read[name]] == [
+        *("ISIC_1", "0", "X.png", "a.b", "north/2", "north\\2"),
+        *("\u00fc", "\u00fc.JPG"),
+    ]
 
 
 def test_a_value_of_a_parquet_file_that_cannot_be_read_costs_its_row(folder: Path) -> None:

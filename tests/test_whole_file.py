@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -123,6 +124,20 @@ def test_a_file_that_is_mounted_by_itself_is_written_into(tmp_path, monkeypatch)
     write_whole(file, b"new")
     assert (file.read_text(), file.stat().st_ino) == ("new", inode)
     assert names(tmp_path) == ["labels.csv"]
+
+
+def test_a_share_that_syncs_no_folders_is_written_to(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def of_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", of_files)
+    write_whole(tmp_path / "a", b"whole")
+    write_first(tmp_path / "b", b"first")
+    assert names(tmp_path) == ["a", "b"]
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -121,7 +121,8 @@ class DecodeJournal:
             with self._guard:
                 self._suspects.discard(digest)
             return
-        with (self._folder / CRASHED).open("a", encoding="utf-8") as file:
+        # On a full disk the others find out by themselves.
+        with suppress(OSError), (self._folder / CRASHED).open("a", encoding="utf-8") as file:
             file.write(digest)
         self._fatal[digest] = UnreadableImage(
             f"decoding it ends the process ({signal.Signals(-status).name}): the file is damaged in a way that the "

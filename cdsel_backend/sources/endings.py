@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 IMAGES = frozenset(
@@ -31,22 +31,32 @@ def name_of(path: str, exists: Callable[[str], bool]) -> str:
     """The path of the file that a table means, by which of them there is; the path itself where that is not sure."""
     if exists(path):
         return path
-    found = next(filter(exists, _spellings(path)), None)
+    spellings = _spellings(path)
+    others = [other for spelling in spellings for other in _other_letters(spelling)]
+    found = next(filter(exists, (*spellings, *others)), None)
     if found is None and PurePosixPath(path).suffix.lower() not in IMAGES:
-        endings = sorted(IMAGES)
-        with_ending = [path + ending for ending in endings if exists(path + ending)] or [
-            path + ending.upper() for ending in endings if exists(path + ending.upper())
-        ]
-        found = with_ending[0] if len(with_ending) == 1 else None  # of two nobody knows which one is meant
+        found = next(filter(None, (_with_ending(spelling, exists) for spelling in spellings)), None)
     return found or path
 
 
-def _spellings(path: str) -> Iterator[str]:
-    """Of a table made on Windows, also where A.JPG is a.jpg's ending; on a Mac, where ü is two characters."""
+def _spellings(path: str) -> tuple[str, ...]:
+    """How a path is written here: Windows has other separators, and on a Mac ü is two characters."""
     plain = path.replace("\\", "/") if os.sep == "/" else path
-    yield plain
-    if not path.isascii():
-        yield unicodedata.normalize("NFC", plain)
-        yield unicodedata.normalize("NFD", plain)
-    stem, _, ending = plain.rpartition(".")
-    yield from (f"{stem}.{other}" for other in (ending.lower(), ending.upper()) if stem)
+    if plain.isascii():
+        return (plain,)
+    return (plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD")))
+
+
+def _other_letters(path: str) -> list[str]:
+    """The path with its ending in small and in capital letters, which are one to Windows: a.JPG, a.jpg."""
+    ending = PurePosixPath(path).suffix
+    stem = path.removesuffix(ending)
+    return [stem + ending.lower(), stem + ending.upper()] if ending else []
+
+
+def _with_ending(path: str, exists: Callable[[str], bool]) -> str | None:
+    """The one image whose name is this and an ending; of two nobody knows which one is meant."""
+    endings = sorted(IMAGES)
+    small = [path + ending for ending in endings if exists(path + ending)]
+    found = small or [path + ending.upper() for ending in endings if exists(path + ending.upper())]
+    return found[0] if len(found) == 1 else None

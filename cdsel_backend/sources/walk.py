@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -132,9 +133,11 @@ def _found(entry: os.DirEntry[str], path: str, top: Path) -> Found:
     if entry.is_symlink():
         try:
             target = Path(entry.path).resolve(strict=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Found(path, "", "a symbolic link to nothing")
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError) as error:  # the second of Python before 3.13
+            if isinstance(error, OSError) and error.errno != errno.ELOOP:
+                raise
             return Found(path, "", "a symbolic link that leads in a circle")
         if target.is_dir():
             circle = (
