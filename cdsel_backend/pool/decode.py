@@ -18,6 +18,7 @@ from cdsel_backend.pool.depth import (
     MOST_PIXELS_JPEG2000,
     PART,
     Layout,
+    as_stated,
     read_layout,
     read_values,
     to_eight_bits,
@@ -208,7 +209,7 @@ def _decoded(
         picture = image = _loaded(data, image)
         if image.mode in _DEEP:
             given = layout or Layout(image.size, 16, 65535.0 if image.mode.startswith("I;16") else None)
-            array, windowed = to_eight_bits(np.asarray(image), given)
+            array, windowed = to_eight_bits(as_stated(np.asarray(image), layout), given)
             picture, bits = Image.fromarray(array), given.bits
             picture.getexif()[_ORIENTATION] = _orientation(image)
     if kind not in _UNTURNED:
