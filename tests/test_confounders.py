@@ -108,6 +108,19 @@ def test_the_interval_of_a_large_table_is_narrow_and_of_one_row_nothing():
     assert cramers_v_interval(np.array([[5, 5]]), 10) == (0.0, 0.0)
 
 
+def test_the_interval_of_a_table_of_rare_cells_begins_at_0_where_chance_would_reach_it():
+    """Thirty levels, one label in thirty of the rare class: it lay above 0 in 15 % of unrelated tables."""
+    rng = np.random.default_rng(1)
+    shares = np.arange(1, 31) ** -1.5
+    shares = np.outer(shares / shares.sum(), [0.97, 0.03])
+    above = 0
+    for _ in range(60):
+        table = rng.multinomial(300, shares.ravel()).reshape(shares.shape)
+        table = table[table.any(axis=1)]
+        above += cramers_v_interval(table, 300, independence_p(table, rng))[0] > 0
+    assert above <= 5  # 1.5 are expected; more than 5 have probability .004
+
+
 def test_the_p_value_of_unrelated_variables_is_uniform():
     rng = np.random.default_rng(0)
     p = [

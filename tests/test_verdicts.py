@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made import column, proxied
@@ -241,6 +243,21 @@ def test_the_first_sentence_is_one_that_a_clinician_reads_once():
     )
     assert few.startswith("Too few labels say yet whether the site")
     assert few.endswith("almost always.")
+
+
+def test_the_first_sentence_does_not_name_what_chance_set_apart():
+    """Of twenty sites that have nothing to do with the label, one had 80 % and another 20 %."""
+    site = Finding("site", Verdict.NOT_KNOWN_YET, "why", 3, encoded=0.97, associated_with="label")
+    levels, classes, given = ("a", "b", "c"), ("no", "yes"), labelled_by([[1, 4, 0], [4, 1, 0]])
+    assert first_sentence(replace(site, associated_p=0.04), levels, classes, given).startswith("80")
+    unsure = first_sentence(replace(site, associated_p=0.13), levels, classes, given)
+    assert unsure.startswith("Too few labels say yet whether the site and the label are associated;")
+    apart = replace(site, associated_p=0.5, associated_interval=(0.0, 0.06))
+    assert first_sentence(apart, levels, classes, given).startswith(
+        "The site and the label are hardly associated;"
+    )
+    many = first_sentence(site, levels, classes, labelled_by([[3, 57, 0], [57, 3, 5]])).replace("\u00a0", " ")
+    assert many.startswith("95 % of the labelled images of site a are yes, 5 % of those of b;")
 
 
 def test_the_first_sentence_counts_each_image_once_where_images_show_several_classes():

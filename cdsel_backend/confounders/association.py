@@ -62,8 +62,11 @@ def cramers_v(table: NDArray[np.int64], n: float | None = None) -> float:
     return float(min(1.0, np.sqrt(phi2 / small))) if small > 0 else 0.0
 
 
-def cramers_v_interval(table: NDArray[np.int64], n: float) -> tuple[float, float]:
+def cramers_v_interval(table: NDArray[np.int64], n: float, p: float = 0.0) -> tuple[float, float]:
     """Return a 95 % interval of Cramér's V that counts the table as `n` independent items.
+
+    It begins at 0 where chance reaches the table's chi-square too often, with the probability `p`: in tables of many
+    rare cells that is far oftener than by the distribution of chi-square.
 
     The non-centralities of chi-square that leave 2.5 % on either side of the one observed (Smithson 2003, Confidence
     Intervals, ch. 4). It covers at least as often as it says, and more often where V is above .5.
@@ -73,7 +76,7 @@ def cramers_v_interval(table: NDArray[np.int64], n: float) -> tuple[float, float
         return 0.0, 0.0
     freedom = (rows - 1) * (columns - 1)
     chi2 = float(_chi_square(table)) * n / table.sum()
-    above = scipy.special.chdtr(freedom, chi2) > 0.975
+    above = p <= 0.025 and scipy.special.chdtr(freedom, chi2) > 0.975
     low = scipy.special.chndtrinc(chi2, freedom, 0.975) if above else 0.0
     # A chi-square below its mean under independence would leave no room above zero: that is chance, not knowledge.
     high = scipy.special.chndtrinc(max(chi2, freedom), freedom, 0.025)

@@ -8,6 +8,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.confounders.association import ASSOCIATED, SIGNIFICANT, SMOOTHING
 from cdsel_backend.confounders.report import Finding
 from cdsel_backend.phrases import isolated, named_level
 from cdsel_backend.pool.columns import FILE_PREFIX
@@ -44,9 +45,16 @@ def first_sentence(
         showing[list(codes), level] += 1
     several = finding.associated_class in classes  # of which an image may show any
     asked = [classes.index(finding.associated_class)] if several else list(range(len(classes)))
-    shares = _shares_apart(showing[asked], images)
+    # Of many levels chance alone sets some far apart.
+    known = finding.associated_with == "clusters" or (finding.associated_p or 0) <= SIGNIFICANT
+    shares = _shares_apart(showing[asked], images) if known else None
     if shares is None:
-        few = f"too few labels say yet whether the {name} and the label are associated"
+        hardly = finding.associated_interval is not None and finding.associated_interval[1] < ASSOCIATED
+        few = (
+            f"the {name} and the label are hardly associated"
+            if hardly
+            else f"too few labels say yet whether the {name} and the label are associated"
+        )
         return f"{few[0].upper()}{few[1:]}{f'; {plain}' if plain else ''}."
     code, high, low, more, less = shares
     label, highest, lowest = (isolated(text) for text in (classes[asked[code]], levels[high], levels[low]))
@@ -65,17 +73,20 @@ def _shares_apart(
 ) -> tuple[int, int, int, float, float] | None:
     """The class whose share differs most between two levels: class, the levels with most and least, both shares.
 
-    showing (c, l): of the `images` (l,) of each level those that show each class. None where fewer than two levels have
-    `LEAST` images.
+    showing (c, l): of the `images` (l,) of each level those that show each class. They differ most when each is drawn
+    towards the share in all levels. None where fewer than two levels have `LEAST` images.
     """
     levels = np.flatnonzero(images >= LEAST)
     if len(levels) < 2:
         return None
     shares = showing[:, levels] / images[levels]
-    spread = np.ptp(shares, axis=1)
+    # Five labels that agree are no news beside fifty that nearly do.
+    overall = showing.sum(axis=1, keepdims=True) / images.sum()
+    drawn = (showing[:, levels] + SMOOTHING * overall) / (images[levels] + SMOOTHING)
+    spread = np.ptp(drawn, axis=1)
     # Two classes differ alike: the one listed last, as labeling configs list what is sought after what is normal.
     code = int(np.flatnonzero(np.isclose(spread, spread.max()))[-1])
-    high, low = int(np.argmax(shares[code])), int(np.argmin(shares[code]))
+    high, low = int(np.argmax(drawn[code])), int(np.argmin(drawn[code]))
     return code, int(levels[high]), int(levels[low]), float(shares[code, high]), float(shares[code, low])
 
 

@@ -127,11 +127,12 @@ def _association(
     table = cross_table(codes, target.codes)
     of_units = cross_table(codes[once.first], target.codes[once.first])
     unseen = _unseen(column.codes, target.rows, codes[once.first])
-    low, high = cramers_v_interval(table, n)
+    p = independence_p(of_units, rng, tests)
+    low, high = cramers_v_interval(table, n, p)
     return _Association(
         float(cramers_v(table, n)),
         (low, 1.0 if unseen > MUCH_UNSEEN else high),
-        float(independence_p(of_units, rng, tests)),
+        p,
         unseen,
         float(information(of_units)),
         _decides(of_units, target),
