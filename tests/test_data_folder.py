@@ -19,6 +19,7 @@ from sqlalchemy.exc import InternalError, OperationalError
 from cdsel_backend.cli import main
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.command import check_port
+from cdsel_backend.server.health import find_problems
 from cdsel_backend.server.inbox import Inbox
 from cdsel_backend.server.machine_checkup import check_connections, check_file_system
 from cdsel_backend.settings import ServerSettings
@@ -213,6 +214,16 @@ def test_an_account_that_may_have_few_connections_is_named_with_the_fix(new_post
     assert check_connections(Store(url, tmp_path)).level == "ok"
 
 
+def test_a_password_that_the_database_refuses_is_named_with_the_fix(tmp_path):
+    refused = sqlite3.OperationalError(
+        'connection failed: FATAL: password authentication failed for user "cdsel"'
+    )
+    fault = OperationalError("SELECT 1", {}, refused)
+    for said in (sentence(fault), not_opened(fault, tmp_path, "postgresql+psycopg://cdsel@db/state")):
+        assert "CDSEL_DATABASE_URL" in said
+        assert "write the one that PostgreSQL accepts into it, or into its file, and start again" in said
+
+
 def test_a_database_that_takes_no_changes_is_named_and_taken_up_again(new_postgresql, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Inbox.add, "__kwdefaults__", {"wait": 60.0}
@@ -269,6 +280,19 @@ def test_a_data_folder_that_could_not_be_written_for_a_while_is_taken_up_again(s
         store.beat("a worker", moved=True)
     assert sentence(failed.value).startswith("the database takes no changes (attempt to write a readonly")
     store.beat("a worker", moved=True)
+
+
+def test_workers_that_cannot_write_that_they_live_are_not_called_dead(store, tmp_path):
+    store.beat("a worker", moved=True)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE workers SET alive_at = alive_at - 100")
+    server = ServerSettings(data_dir=tmp_path)
+    assert find_problems(server, store)[0].startswith("No worker has been alive")
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    assert find_problems(server, store)[0].startswith(
+        "The database takes no changes (attempt to write a readonly"
+    )
 
 
 def test_a_file_in_the_place_of_the_data_folder_is_named(tmp_path):

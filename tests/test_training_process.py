@@ -13,6 +13,7 @@ import time
 import pytest
 from world import World
 
+from cdsel_backend.demo.process import free_port
 from cdsel_backend.pool.decode_journal import FOLDER
 from cdsel_backend.project.serving import load_champion, model_folder
 from cdsel_backend.project.versions import kept
@@ -228,8 +229,15 @@ def test_fifty_trainings_killed_at_random_moments(world):
     check_whole(world, trained + 1)
 
 
-def test_the_same_labels_wait_after_a_death_and_new_ones_do_not(world):
+def test_the_same_labels_wait_after_a_death_and_not_where_the_database_was_away_and_new_ones_never(world):
     world.context.trainings = TrainingProcesses(first_pause=1000.0)
+    server = world.context.server
+    nowhere = f"postgresql+psycopg://127.0.0.1:{free_port()}/none"
+    world.context.server = server.model_copy(update={"database": nowhere})
+    start(world)
+    wait_for_end(world)
+    world.context.server = server
+    assert problems(world) == []
     os.kill(start(world), signal.SIGKILL)
     wait_for_end(world)
     assert not world.step(train_apart)

@@ -13,9 +13,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
+from sqlalchemy.exc import SQLAlchemyError
 from threadpoolctl import threadpool_limits
 
 from cdsel_backend.labelstudio.client import studio_at
@@ -31,7 +32,7 @@ from cdsel_backend.reconcile.insight import explain
 from cdsel_backend.reconcile.processes import End
 from cdsel_backend.reconcile.training import train, training_due
 from cdsel_backend.settings import ServerSettings
-from cdsel_backend.store import LeaseLost, State, Store
+from cdsel_backend.store import LeaseLost, State, Store, faults
 from cdsel_backend.store.activity import Activity, Request, Step
 from cdsel_backend.store.leases import explaining_lease, renewing, training_lease
 from cdsel_backend.training import ModelFormatError
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 ORIGIN = "training"  # of its problems
 NOTHING_NEW = "TRAINING_NOT_DUE"  # the action of an event that says why nothing was trained
 FAILED = 3  # the status of a process that has noted itself what went wrong
+AWAY = 4  # that of one whose database did not answer: its work is due again once that does
 PARENT_SECONDS = 1.0  # between looks whether the worker is still there
 
 
@@ -98,7 +100,7 @@ def _note_explained(context: Context, project: int, end: End) -> None:
     """See to the end of a process that computed an insight. One that died, as where memory runs out, would die again:
     the training is recorded without an insight."""
     context.store.release_lease(explaining_lease(project), context.trainings.holder)
-    if end.status != 0:
+    if end.status not in (0, AWAY):
         log.warning("project %s: the insight of training %s cannot be computed", project, end.task)
         context.store.note_insight(project, int(end.task), None)
 
@@ -113,6 +115,8 @@ def _note_end(context: Context, project: int, end: End) -> None:
     if end.status == 0:
         forget_death(context.store, project)
         context.store.note_problems(project, ORIGIN, [])
+        return
+    if end.status == AWAY:
         return
     killed, pause = end.status < 0, context.trainings.first_pause
     pause = note_death(context.store, project, end.task, killed=killed, first_pause=pause)
@@ -175,36 +179,54 @@ def _work(
     What goes wrong is logged, and noted as a problem of `origin`.
 
     Raises:
-        SystemExit: with the status `FAILED`, where it failed.
+        SystemExit: with the status `FAILED`, where it failed, or `AWAY`, where the database did not answer.
     """
     start_log(server.log_format)
     keep_journal(server.data_dir)  # a fine-tune decodes images
-    store = Store.open(server)
-    with (
-        closing(store),
-        _ending_with(parent, store, name, holder),
-        renewing(store, name, holder),
-        threadpool_limits(1, user_api="blas"),
-    ):
-        try:
-            context = Context(store.under(name, holder), server, studio_at(server, studio_url))
-            context.looked[project] = frozenset(requests)
-            work(context, context.read_state(project))
-        except LeaseLost as fault:
-            log.warning("project %s: %s", project, fault)
-            raise SystemExit(FAILED) from None
-        except (LabelStudioError, BackboneError, ModelFormatError) as fault:
-            sentence = f"the training failed: {fault}"
-            log.warning("project %s: %s", project, fault)
-        except Exception as fault:
-            log.exception("project %s: the training process failed", project)
-            sentence = f"the training failed ({type(fault).__name__}: {fault}); the log has the details"
-        else:
-            store.release_lease(name, holder)  # any worker may go on
-            return
-        if origin is not None:
-            store.note_problems(project, origin, [sentence])
+    try:
+        with (
+            closing(Store.open(server)) as store,
+            _ending_with(parent, store, name, holder),
+            renewing(store, name, holder),
+            threadpool_limits(1, user_api="blas"),
+        ):
+
+            def step() -> None:
+                context = Context(store.under(name, holder), server, studio_at(server, studio_url))
+                context.looked[project] = frozenset(requests)
+                work(context, context.read_state(project))
+
+            problem = _problem_of(step, project)
+            if problem is None:
+                store.release_lease(name, holder)  # any worker may go on
+                return
+            if problem and origin is not None:
+                store.note_problems(project, origin, [problem])
+    except faults.DATABASE as fault:
+        log.warning("project %s: %s", project, faults.sentence(fault))
+        raise SystemExit(AWAY) from None
     raise SystemExit(FAILED)
+
+
+def _problem_of(step: Callable[[], None], project: int) -> str | None:
+    """Take a step; returns the sentence on what went wrong, None where nothing did, "" where the lease was lost."""
+    try:
+        step()
+    except LeaseLost as fault:
+        log.warning("project %s: %s", project, fault)
+        return ""
+    except (LabelStudioError, BackboneError, ModelFormatError) as fault:
+        log.warning("project %s: %s", project, fault)
+        return f"the training failed: {fault}"
+    except faults.DATABASE:
+        raise
+    except Exception as fault:
+        reason = faults.sentence(fault)
+        log.error(
+            "project %s: the training process failed: %s", project, reason, exc_info=faults.trace(fault)
+        )
+        return f"the training failed: {reason}"
+    return None
 
 
 @contextmanager
@@ -215,7 +237,8 @@ def _ending_with(parent: int, store: Store, lease: str, holder: str) -> Iterator
     def watch() -> None:
         while not done.wait(PARENT_SECONDS):
             if os.getppid() != parent:
-                store.release_lease(lease, holder)
+                with suppress(SQLAlchemyError):  # it ends by itself
+                    store.release_lease(lease, holder)
                 os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -116,7 +116,10 @@ def find_problems(server: ServerSettings, store: Store) -> list[str]:
     except OSError as fault:
         problems.append(f"The data folder cannot be looked at ({fault}): see that CDSEL_DATA_DIR is there.")
     try:
-        problems += pulse_problems(store.pulses())
+        pulses = store.pulses()
+        if _all_dead(pulses):  # or all alive, and none can write that it is
+            store.try_to_write()
+        problems += pulse_problems(pulses)
     except SQLAlchemyError as fault:
         message = sentence(fault)
         problems.append(f"{message[0].upper()}{message[1:]}.")
@@ -125,7 +128,7 @@ def find_problems(server: ServerSettings, store: Store) -> list[str]:
 
 def pulse_problems(pulses: Sequence[Pulse]) -> list[str]:
     """What is wrong with the workers, as sentences."""
-    if pulses and all(pulse.dead for pulse in pulses):
+    if _all_dead(pulses):
         minutes = min(pulse.silent_seconds for pulse in pulses) / 60
         return [
             f"No worker has been alive for {minutes:.0f} minutes: start `cdsel serve` or `cdsel worker` again."
@@ -136,3 +139,7 @@ def pulse_problems(pulses: Sequence[Pulse]) -> list[str]:
         for pulse in pulses
         if pulse.stuck
     ]
+
+
+def _all_dead(pulses: Sequence[Pulse]) -> bool:
+    return bool(pulses) and all(pulse.dead for pulse in pulses)

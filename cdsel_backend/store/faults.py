@@ -23,6 +23,8 @@ _LOCKED = ("database is locked", "locking protocol")
 _NO_RIGHT = "42501"  # PostgreSQL's code: insufficient privilege
 _NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
 _NO_CONNECTION_LEFT = ("too many connections", "too many clients", "connection slots")
+_PASSWORD_REFUSED = "password authentication failed"
+_NEW_PASSWORD = "write the one that PostgreSQL accepts into it, or into its file, and start again"
 MORE_CONNECTIONS = (
     "let PostgreSQL allow more connections (ALTER ROLE ... CONNECTION LIMIT, ALTER DATABASE ... CONNECTION LIMIT, or "
     "its setting max_connections), or end what else holds them"
@@ -69,6 +71,8 @@ def problem_and_fix(fault: OSError | SQLAlchemyError, folder: Path, database_url
         )
     if _lacks_connections(fault, reason):
         return closed, MORE_CONNECTIONS
+    if _PASSWORD_REFUSED in reason:
+        return closed, f"its password is refused: {_NEW_PASSWORD}"
     if isinstance(fault, DBAPIError) and getattr(fault.orig, "sqlstate", None) == _NO_RIGHT:
         return closed, (
             "let its account own the database and all that is in it, as by ALTER DATABASE ... OWNER TO ..."
@@ -128,6 +132,8 @@ def sentence(fault: BaseException) -> str:
             f"the database takes no more connections ({reason}): {MORE_CONNECTIONS}; nothing is lost, and the work "
             "goes on by itself"
         )
+    if is_outside(fault) and _PASSWORD_REFUSED in reason:
+        return f"the database refuses the password of CDSEL_DATABASE_URL ({reason}): {_NEW_PASSWORD}; nothing is lost"
     if isinstance(fault, SQLAlchemyError) and is_outside(fault):
         return (
             f"the database does not answer ({reason}): see CDSEL_DATABASE_URL; the work goes on once it does"

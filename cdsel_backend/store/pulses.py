@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import case, delete, false, insert, select, update
 
 from cdsel_backend.store import schema
 from cdsel_backend.store.database import Database, reading, writing
@@ -60,6 +60,14 @@ class Pulses(Database):
     def end_pulse(self, holder: str) -> None:
         """Forget a worker that ends as it should."""
         self._execute(delete(schema.workers).where(schema.workers.c.holder == holder))
+
+    def try_to_write(self) -> None:
+        """Change nothing, in a way that fails where nothing can be changed.
+
+        Raises:
+            SQLAlchemyError: as a worker gets it, which then has no pulse.
+        """
+        self._execute(delete(schema.workers).where(false()))
 
     def pulses(self) -> list[Pulse]:
         """Every worker that has not ended as it should; a clock that was set back makes nobody look dead."""
