@@ -9,7 +9,7 @@ import pytest
 from made import column
 from scipy.stats import false_discovery_control
 
-from cdsel_backend.confounders import Report, cramers_v, cross_table, detect
+from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, cross_table, detect
 from cdsel_backend.confounders.association import (
     cramers_v_interval,
     independence_p,
@@ -18,6 +18,7 @@ from cdsel_backend.confounders.association import (
     units,
 )
 from cdsel_backend.confounders.dependence import partial_dependence
+from cdsel_backend.confounders.judge import merge
 from cdsel_backend.confounders.probe import fit_probe
 from cdsel_backend.labels import Labels
 from cdsel_backend.pool.column_reading import read_columns
@@ -302,6 +303,31 @@ def test_verdicts_in_words():
     assert finding(report, "diagnosis").verdict == "left out"
     assert "consequence of the label" in finding(report, "diagnosis").sentence
     assert finding(report, "id").sentence == "id identifies: all different."
+
+
+@pytest.mark.parametrize(
+    ("weaker", "left_out"),
+    [
+        ("scanner", False),  # it divides the hospitals
+        ("copy", True),
+        ("image: size", True),  # what a file says of itself goes after the metadata
+    ],
+)
+def test_what_divides_the_levels_of_a_stronger_variable_is_no_duplicate(weaker, left_out):
+    rng = np.random.default_rng(0)
+    hospital = rng.integers(0, 2, 500)
+    scanner = 2 * hospital + rng.integers(0, 2, 500)
+    codes = {"hospital": hospital, "scanner": scanner, "image: size": scanner}
+    codes["copy"] = np.where(rng.random(500) < 0.03, 1 - hospital, hospital)
+    columns = {name: column(name, own) for name, own in codes.items()}
+
+    def merged(*names):
+        found = [Finding(name, Verdict.CONFOUNDER, f"{name} can mislead.", 2) for name in names]
+        return {one.variable: one.verdict for one in merge(found, columns)}
+
+    assert merged("hospital", weaker)["hospital"] is Verdict.CONFOUNDER
+    assert (merged("hospital", weaker)[weaker] is Verdict.LEFT_OUT) == left_out
+    assert merged("scanner", "hospital")["hospital"] is Verdict.LEFT_OUT, "the scanner tells the hospital"
 
 
 def test_a_few_patients_with_many_images_make_no_consequence():

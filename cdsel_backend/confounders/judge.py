@@ -12,6 +12,7 @@ from cdsel_backend.pool.columns import Column
 
 ENCODED = 0.6  # AUROC from which a variable counts as encoded in the images
 DUPLICATE = 0.7  # Cramér's V above which two variables say the same
+FOLLOWS = 0.9  # share of images from which a level counts as told by that of another variable
 _ONE_SIDED = 1.645 / 1.96  # of an interval's reach: its upper end alone, at 95 %
 MUCH_UNSEEN = 0.1  # share of the images of which labels say nothing, from which nothing can be excluded
 NARROW = 0.1  # width of an interval of Cramér's V below which the estimate decides
@@ -173,17 +174,16 @@ def _figures(finding: Finding) -> str:
 
 
 def merge(findings: Sequence[Finding], columns: dict[str, Column]) -> list[Finding]:
-    """Leave out of those that act what says the same as a stronger (or a forced) one."""
+    """Leave out of those that act what says the same as a stronger (or a forced) one.
+
+    What divides the levels of the stronger one, as scanners do those of a hospital, says more than it, and stays.
+    """
     kept = [finding for finding in findings if finding.verdict is Verdict.FORCED_IN]
     merged = []
     # A name from the metadata goes before a measure of the file.
     for finding in sorted(findings, key=lambda finding: finding.from_file):
         if finding.acts and finding.verdict is not Verdict.FORCED_IN:
-            codes = columns[finding.variable].codes
-            twin = next(
-                (k for k in kept if cramers_v(cross_table(codes, columns[k.variable].codes)) > DUPLICATE),
-                None,
-            )
+            twin = next((k for k in kept if _same(finding, columns[k.variable], columns)), None)
             if twin:
                 finding = replace(
                     finding,
@@ -194,3 +194,13 @@ def merge(findings: Sequence[Finding], columns: dict[str, Column]) -> list[Findi
                 kept.append(finding)
         merged.append(finding)
     return merged
+
+
+def _same(finding: Finding, kept: Column, columns: dict[str, Column]) -> bool:
+    """Whether a variable says what one that is kept says, and no more."""
+    table = cross_table(columns[finding.variable].codes, kept.codes)
+    if cramers_v(table) <= DUPLICATE:
+        return False
+    follows = table.max(axis=0).sum() / table.sum()  # the share of images whose level the kept one tells
+    tells = table.max(axis=1).sum() / table.sum()
+    return finding.from_file or bool(follows >= FOLLOWS or tells < FOLLOWS)
