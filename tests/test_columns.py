@@ -113,6 +113,31 @@ def test_a_batch_is_read_as_the_column_is_whatever_else_it_holds():
 
 
 @pytest.mark.parametrize(
+    ("name", "values", "levels"),
+    [
+        ("site", [f"{i},0" for i in range(8, 16)], [str(i) for i in range(8, 16)]),
+        ("site", [f"{i}'000" for i in range(8, 16)], [f"{i}000" for i in range(8, 16)]),
+        (
+            "age",
+            [f"{38 + i}{form}" for i in range(4) for form in ("+2", "w2d")],
+            ["38+2 weeks", "39+2 weeks"],
+        ),
+        (
+            "height",
+            [f"{i}{form}" for i in (4, 5, 6) for form in ("'1\"", " ft 1 in", "ft 1")],
+            ["4'1\"", "5'1\""],
+        ),
+    ],
+)
+def test_few_numbers_are_levels_by_which_those_of_other_items_are_found(name, values, levels):
+    rows = [{name: value} for value in values * 9]
+    column = by_name(rows)[name]
+    assert column.kind == "categorical"
+    assert list(column.levels[: len(levels)]) == levels
+    assert column.encode(rows).names.tolist() == column.names.tolist()
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "site",

@@ -49,10 +49,9 @@ def category_column(
     kept = [
         level for level, _ in sizes.most_common(MAX_LEVELS if len(sizes) <= MAX_LEVELS else MAX_LEVELS - 1)
     ]
-    all_numbers = (reading is None or not reading.times) and all(
-        isinstance(value, float) for value in values if value is not None
-    )
-    kept.sort(key=(lambda level: (float(level.split()[0]), level)) if all_numbers else _in_order)
+    by_name = dict(zip(spelled, values, strict=True))
+    numbers = {level: value for level in kept if isinstance(value := by_name[level], float)}
+    kept.sort(key=(lambda level: (numbers[level], level)) if len(numbers) == len(kept) else _in_order)
     allowed = set(kept)
     levels = [MISSING if text is None else level[text] for text in spelled]
     names = [level if level in allowed or level == MISSING else OTHER for level in levels]
@@ -74,15 +73,14 @@ def numeric_column(
     whole = not dated and bool((distinct == np.round(distinct)).all())
     plain = [number if math.isfinite(number) else None for number in numbers.tolist()]
     if len(distinct) <= _BINS + 1 and not dated:
-        return replace(category_column(name, plain, reading=reading), reading=reading)
+        return _numbers_as_levels(name, plain, reading)
     unit = reading is not None and bool(reading.unit or reading.times)
     # An identifier is written as it is: without thousands, a sign or an error, and in a field of another name.
     numbered = name.casefold().endswith(("id", "_no", "number", "index"))
     amount = reading is not None or (named_as(name) == "amount" and not numbered)
     if whole and not unit and len(distinct) <= _MAX_CODES and named_as(name) == "code":
-        return category_column(
-            name, plain, excluded=no_candidate([level_text(number) for number in known.tolist()])
-        )
+        why = no_candidate([level_text(number) for number in known.tolist()])
+        return _numbers_as_levels(name, plain, reading, excluded=why)
     looks_like_id = len(distinct) > 120 or numbered
     excluded = None
     if whole and not amount and looks_like_id and len(distinct) > len(known) / 2:
@@ -96,6 +94,13 @@ def numeric_column(
     return _finish(
         Column(name, "numeric", _with_special(labels, names), EMPTY, excluded, edges, dated, reading), names
     )
+
+
+def _numbers_as_levels(
+    name: str, numbers: Sequence[float | None], reading: Reading | None, excluded: str | None = None
+) -> Column:
+    """Make a categorical column of numbers, by whose reading the texts of other items find their levels."""
+    return replace(category_column(name, numbers, excluded, reading), reading=reading)
 
 
 def far_value(known: NDArray[np.float64], *, dated: bool) -> float | None:
