@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from world import World
 
 from cdsel_backend.cli import main
+from cdsel_backend.server import backup_command
 from cdsel_backend.store import State, Store
 from cdsel_backend.store.archive import ArchiveError, back_up, restore
 
@@ -100,3 +101,33 @@ def test_nothing_is_overwritten_and_no_damaged_archive_is_used(folder, tmp_path)
     said = cdsel("backup", tmp_path / "p.tar", CDSEL_DATABASE_URL="postgresql://u:secret@h/d")
     assert "pg_dump" in said.output
     assert "secret" not in said.output
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_worker_that_was_killed_holds_up_no_restore_wherever_the_clock_was_set(
+    folder, tmp_path, lives, monkeypatch
+):
+    monkeypatch.setattr(backup_command, "PATIENCE", 60.0 if lives else 1.0)
+    monkeypatch.setattr(backup_command, "LOOK_SECONDS", 0.1)
+    back_up(folder, folder / "cdsel.sqlite3", tmp_path / "a.tar")
+    store, stop = Store(f"sqlite:///{folder / 'cdsel.sqlite3'}"), threading.Event()
+    store.beat("a worker", moved=True)
+    with store.engine.begin() as connection:  # as the clock was set back since
+        connection.exec_driver_sql("UPDATE workers SET alive_at = alive_at + 3000")
+
+    def beat():
+        while not stop.wait(0.1):
+            store.beat("a worker", moved=True)
+
+    worker = threading.Thread(target=beat)
+    if lives:
+        worker.start()
+    command = CliRunner().invoke(
+        main, ["restore", str(tmp_path / "a.tar"), "--replace"], env={"CDSEL_DATA_DIR": str(folder)}
+    )
+    stop.set()
+    if lives:
+        worker.join()
+    store.close()
+    assert ("a worker uses this data folder now" in command.output) is lives
+    assert command.exit_code == int(lives), command.output

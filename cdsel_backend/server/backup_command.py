@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -14,8 +15,11 @@ from cdsel_backend.phrases import number_of
 from cdsel_backend.server.installation import read_settings
 from cdsel_backend.settings import ServerSettings
 from cdsel_backend.store import Store, archive
+from cdsel_backend.store.pulses import BEAT_SECONDS
 from cdsel_backend.whole_file import not_written
 
+PATIENCE = 2 * BEAT_SECONDS
+LOOK_SECONDS = 0.5
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -121,12 +125,25 @@ def _refuse_while_it_runs(server: ServerSettings) -> None:
     if file is None or not file.exists():
         return
     try:
-        store = Store.open(server)
-        pulses = store.pulses()
-        store.close()
+        with closing(Store.open(server)) as store:
+            works = any(not pulse.dead for pulse in store.pulses()) and _beats(store)
     except SQLAlchemyError:
         return  # a database that does not open is why somebody restores
-    if any(not pulse.dead for pulse in pulses):
+    if works:
         raise click.ClickException(
             "a worker uses this data folder now: stop `cdsel serve` and `cdsel worker` first, then restore"
         )
+
+
+def _beats(store: Store) -> bool:
+    """Whether a worker lives.
+
+    One that died a moment ago looks alive, and, where the clock was set back since, until it is as late again.
+    """
+    click.echo(f"A worker was killed lately, or lives: looking for {PATIENCE:.0f} s which it is.", err=True)
+    before, until = store.beats(), time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+        if any(before.get(worker) != beat for worker, beat in store.beats().items()):
+            return True
+    return False

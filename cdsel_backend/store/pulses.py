@@ -76,3 +76,9 @@ class Pulses(Database):
             now = now_of(connection)
             rows = connection.execute(select(table).order_by(table.c.holder)).all()
         return [Pulse(row.holder, max(0.0, now - row.alive_at), max(0.0, now - row.moved_at)) for row in rows]
+
+    def beats(self) -> dict[str, float]:
+        """Worker -> its last beat, in seconds since the epoch, by the clock of then."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(select(schema.workers.c.holder, schema.workers.c.alive_at)).all()
+        return {row.holder: row.alive_at for row in rows}
