@@ -89,12 +89,17 @@ def test_a_certificate_of_an_own_authority_is_trusted_where_a_setting_names_it(a
         assert ImageReader(elsewhere).read(f"{proxy.url}/a.png", 1) == DATA
 
 
-def test_a_bundle_that_is_none_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("CDSEL_CA_BUNDLE", str(tmp_path / "none.pem"))
-    with pytest.raises(ValueError, match=r"CDSEL_CA_BUNDLE.*no such file"):
+@pytest.mark.parametrize("name", ["CDSEL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_bundle_that_is_none_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, str(tmp_path / "none.pem"))
+    with pytest.raises(ValueError, match=rf"^{name} = .*none\.pem': there is no such file"):
         read_server_settings()
     (tmp_path / "none.pem").write_text("no certificate")
-    with pytest.raises(ValueError, match=r"CDSEL_CA_BUNDLE.*PEM"):
+    with pytest.raises(ValueError, match=rf"^{name} = .*PEM"):
         read_server_settings()
+
+
+def test_a_bundle_that_is_gone_since_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDSEL_CA_BUNDLE", str(tmp_path / "none.pem"))
     with pytest.raises(ValueError, match="PEM"):
         LabelStudio("https://127.0.0.1:9", "0" * 40)

@@ -194,17 +194,26 @@ line, and then a count."""
         except (OSError, UnicodeDecodeError):  # as while it is being replaced
             return self.label_studio_api_key
 
-    @field_validator("ca_bundle")
-    @classmethod
-    def _is_a_file(cls, path: str) -> str:
-        if path and not Path(path).is_file():
-            raise ValueError("there is no such file: name one with certificates in PEM form")
-        try:
-            if path:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
-        except OSError as error:  # ssl.SSLError is one
-            raise ValueError(f"it holds no certificates in PEM form ({error})") from None
-        return path
+    @model_validator(mode="after")
+    def _certificates_are_there(self) -> Self:
+        """Check the files of certificates that requests go by, also those that a library reads: all would fail."""
+        named = {"CDSEL_CA_BUNDLE": self.ca_bundle}
+        if not self.ca_bundle:
+            named = {"REQUESTS_CA_BUNDLE": ca_bundle()}
+        named["SSL_CERT_FILE"] = os.environ.get("SSL_CERT_FILE", "")
+        for name, path in named.items():
+            if path and not Path(path).is_file():
+                raise ValueError(
+                    f"{name} = {path!r}: there is no such file: name one with certificates in PEM form"
+                )
+            try:
+                if path:
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+            except OSError as error:  # ssl.SSLError is one
+                raise ValueError(
+                    f"{name} = {path!r}: it holds no certificates in PEM form ({error})"
+                ) from None
+        return self
 
     @model_validator(mode="after")
     def _whole_login(self) -> Self:
