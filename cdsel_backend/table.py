@@ -286,20 +286,24 @@ def _delimiter(line: str, below: Sequence[str] = ()) -> str:
     `Size, cm;Weight, kg` has as many commas as semicolons.
     """
 
-    def cells(text: str, delimiter: str) -> int:
+    def widths(lines: Sequence[str], delimiter: str) -> list[int]:
         try:
-            return len(next(csv.reader([text], delimiter=delimiter), []))
+            return [len(cells) for cells in csv.reader(lines, delimiter=delimiter)]
         except csv.Error:
-            return 0
+            return []
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        width = sum(widths([line], delimiter))
+        if width < 2:  # it stands in quotation marks only
+            return 0, width
+        each = [sum(widths([text], delimiter)) for text in below]
+        together = widths([line, *below], delimiter)[1:]  # where cells hold line breaks
+        return max(each.count(width), together.count(width)), width
 
     found = [delimiter for delimiter in SEPARATORS if delimiter in line]
     if len(found) < 2:
         return found[0] if found else ","
-    alike = {
-        delimiter: sum(cells(text, delimiter) == cells(line, delimiter) for text in below)
-        for delimiter in found
-    }
-    return max(found, key=lambda delimiter: (alike[delimiter], cells(line, delimiter)))
+    return max(found, key=fit)
 
 
 def _with_whole_header(lines: Sequence[str], delimiter: str) -> list[str]:
@@ -311,9 +315,9 @@ def _with_whole_header(lines: Sequence[str], delimiter: str) -> list[str]:
         whole = "".join(lines[start:end])
         if end - start < 2 or whole.count('"') % 2 or not lines[start].count('"') % 2:
             continue
-        own = delimiter or _delimiter(whole)
+        own = delimiter or _delimiter(whole, lines[end:])
         try:
-            width = len(next(csv.reader([lines[end]], delimiter=own), []))
+            width = len(next(csv.reader(lines[end:], delimiter=own), []))
         except csv.Error:
             continue
         if width > 1 and _is_one_row(lines[start:end], own, width):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import errno
 import gzip
@@ -271,6 +272,18 @@ def test_tables_as_spreadsheets_save_them(table: bytes, folder: Path) -> None:
         ("0.png", {"site": "a"}),
         ("1.png", {"site": "b"}),
     ]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("name", ["Size, cm", "Weight; kg", "n|m", "of Alt\nEnter"])
+def test_names_with_separators_and_cells_with_line_breaks_are_what_they_are(
+    name: str, separator: str, folder: Path
+) -> None:
+    rows = [[name, "path"], *([f"one\ntwo, {number}", f"{number}.png"] for number in range(4))]
+    with (folder / "pool.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL).writerows(rows)
+    listed = items(source(folder / "pool.csv"))
+    assert [[*item.data.values(), item.image] for item in listed] == rows[1:]
 
 
 def test_the_image_column_is_found_from_many_rows_and_rows_without_one_are_named(folder: Path) -> None:
