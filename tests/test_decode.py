@@ -680,6 +680,15 @@ def test_whole_numbers_of_32_bits_without_a_sign_are_read_as_such():
     assert np.array_equal(np.asarray(decode(file))[..., 0], grey)
 
 
+def test_a_header_that_says_more_bits_than_there_are_is_damaged():
+    with pytest.raises(UnreadableImage):
+        decode(
+            tiff(scene().astype(np.uint32), "<", 32).replace(
+                struct.pack("<HHII", 258, 3, 1, 32), struct.pack("<HHII", 258, 3, 1, 60000)
+            )
+        )
+
+
 def test_planes_of_which_some_are_not_there_are_refused_not_made_noise():
     rgb = np.repeat(scene()[..., None], 3, axis=2).astype(np.uint32) * 257
     with pytest.raises(UnreadableImage, match=r"16 bits a channel, each channel in a plane.*save it as PNG"):

@@ -24,6 +24,7 @@ PART = 1_000_000  # values that are computed at once
 _OPEN_RANGES = (1.0, 255.0, 65535.0)  # what floating point values of pictures usually lie in
 _PNM = re.compile(rb"P[56]\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s")
 _JPEG2000, _CODE_STREAM = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), b"\xff\x4f\xff\x51"
+_MOST_BITS = 64  # of a channel; more are of a damaged header
 _LONGEST_HEADER = 65_536  # bytes before the code stream of a JPEG 2000 file
 MOST_PIXELS_JPEG2000 = 40_000_000
 """Of a JPEG 2000 file that is decoded at its full size: its decoder needs much memory."""
@@ -248,7 +249,7 @@ def _read_tiff_layout(data: bytes) -> Layout | None:
             size = size[::-1]
     except Exception:  # whatever a damaged header makes Pillow raise: then it is no TIFF that can be read
         return None
-    if max(bits) <= 8 or len(bits) > 4 or photometric not in _GREY_OR_RGB:
+    if not 8 < max(bits) <= _MOST_BITS or len(bits) > 4 or photometric not in _GREY_OR_RGB:
         return None
     alpha: dict[int, Literal["premultiplied", "straight"]] = {1: "premultiplied", 2: "straight"}
     return Layout(
