@@ -21,6 +21,7 @@ from cdsel_backend.labelstudio.client import (
     LabelStudioUnreachable,
     NotFound,
     PredictionsRefused,
+    RequestRefused,
     TokenRefused,
 )
 from cdsel_backend.labelstudio.errors import RightMissing
@@ -177,6 +178,18 @@ def test_a_label_studio_without_its_database_is_away_and_no_task_is_blamed_for_i
         for ask in (lambda: client.task(1, 7), lambda: list(client.tasks(7))):
             with pytest.raises(LabelStudioUnreachable, match=fix):
                 ask()
+
+
+@pytest.mark.parametrize(
+    ("status", "fix"),
+    [
+        (413, "raise the limit of the proxy before Label Studio"),
+        (403, "no reason; see its log, and that of the proxy"),
+    ],
+)
+def test_a_proxy_that_refuses_with_a_page_is_named(status, fix):
+    with serve(lambda request, body: (status, b"")) as (url, _), pytest.raises(RequestRefused, match=fix):
+        LabelStudio(url, "0" * 40).import_tasks(7, image_tasks(1))
 
 
 def test_a_server_that_is_no_label_studio_is_named():

@@ -18,10 +18,13 @@ from cdsel_backend.cli import main
 from cdsel_backend.export.label_files import label_studio_json
 from cdsel_backend.export.labelled_set import labelled_set
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.errors import TOO_LARGE, refusal
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.marks import read_mark
 from cdsel_backend.labelstudio.queue_projects import queues_by_their_tasks
+from cdsel_backend.labelstudio.uploads import upload
 from cdsel_backend.pool.source import SourceItem
+from cdsel_backend.project import display
 from cdsel_backend.project.sentences.problems import sources_lost
 from cdsel_backend.project.source import take_in
 from cdsel_backend.reconcile.context import Context
@@ -115,7 +118,21 @@ def brought_by_sources(state):
     return [run.result for run in found if run.what.startswith("A source outside Label Studio")]
 
 
-def test_from_a_table_to_labels(world, folder, studio):
+def refuse_first(monkeypatch):
+    """Have the first upload refused, as a proxy refuses what is too large for it; returns the names of those."""
+    refused: list[str] = []
+
+    def take(studio, number, name, picture):
+        if not refused:
+            refused.append(name)
+            raise refusal(studio.url, f"POST /api/projects/{number}/import", TOO_LARGE, "")
+        return upload(studio, number, name, picture)
+
+    monkeypatch.setattr(display, "upload", take)
+    return refused
+
+
+def test_from_a_table_to_labels(world, folder, studio, monkeypatch):
     context, project, queue, cdsel = world
     refused = cdsel("add", "--project", queue, folder / "none.csv")
     assert refused.exit_code == 1
@@ -132,6 +149,12 @@ def test_from_a_table_to_labels(world, folder, studio):
     assert scan.data["PatientSex"] == "F"
     assert not {"Doe", "Jane", "4711"} & set(json.dumps(dict(scan.data)).replace("^", " ").split())
 
+    refused = refuse_first(monkeypatch)
+    until_idle(context, project)
+    large = next(item for item in store.items(project) if refused == [f"item-{item.task}.png"])
+    assert "MB, which is refused as too large (413): raise the limit" in str(large.problem)
+    assert len(State(store, project).open) == 5, "one image costs itself only"
+    store.note_unusable([(large.id, "as before", 0.0)])  # the limit was raised, and its time has come
     until_idle(context, project)
     state = State(store, project)
     assert state.open, state.project.problems

@@ -11,6 +11,8 @@ from cdsel_backend.pool.source import SourceError
 
 AWAY = (429, 502, 503, 504)
 FAILED = 500
+TOO_LARGE = 413  # mostly of a proxy: the default of nginx is 1 MB
+LARGER_REQUESTS = "raise the limit of the proxy before Label Studio, such as client_max_body_size of nginx"
 FORBIDDEN = 403  # also what its address checks answer, which say nothing of a permission
 _RIGHTS = (
     (r"POST /api/projects/?$", "make projects"),
@@ -95,7 +97,10 @@ def refusal(url: str, what: str, status: int, answer: str) -> LabelStudioError:
             "of an account that may",
             status,
         )
-    return RequestRefused(f"{what}: Label Studio answered {status}: {answer}", status)
+    if status == TOO_LARGE:
+        return RequestRefused(f"{what} is refused as too large ({status}): {LARGER_REQUESTS}", status)
+    reason = answer or "no reason; see its log, and that of the proxy before it, if there is one"
+    return RequestRefused(f"{what}: Label Studio answered {status}: {reason}", status)
 
 
 def without_database(url: str, answer: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cdsel_backend.labelstudio.client import LabelStudio
+from cdsel_backend.labelstudio.errors import LARGER_REQUESTS, TOO_LARGE, RequestRefused
 from cdsel_backend.labelstudio.labels import space_of
 from cdsel_backend.labelstudio.source import annotator_address
 from cdsel_backend.labelstudio.uploads import upload
@@ -40,7 +41,8 @@ class Display:
         """The address by which annotators see an image; a picture may be uploaded for it.
 
         Raises:
-            UnreadableImage: it cannot be had any more, or no browser shows it and no picture can take its place.
+            UnreadableImage: it cannot be had any more, no browser shows it and no picture can take its place, or that
+                picture is too large for what is before Label Studio.
             LabelStudioError: Label Studio did not take the picture, or is away.
         """
         inside = item.source is None
@@ -74,5 +76,13 @@ class Display:
 
     def _upload(self, item: Item, picture: bytes, ending: str) -> str:
         # The name of a file may name a patient: the uploaded one is called by its number.
-        path = upload(self._studio, self._project, f"item-{item.task}{ending}", picture)
+        try:
+            path = upload(self._studio, self._project, f"item-{item.task}{ending}", picture)
+        except RequestRefused as fault:
+            if fault.status != TOO_LARGE:
+                raise
+            size = f"{len(picture) / 1e6:.1f} MB"
+            raise UnreadableImage(
+                f"its picture for annotators has {size}, which is refused as too large ({TOO_LARGE}): {LARGER_REQUESTS}"
+            ) from fault
         return f"{self._prefix}{path}"
