@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from cdsel_backend.cli import STOPPED, LazyGroup
 from cdsel_backend.reconcile.processes import TrainingProcesses
+from cdsel_backend.server.command import _until_told
 
 WAITS = """
 import pathlib, sys, time, types
@@ -79,6 +81,20 @@ def test_a_signal_to_all_processes_ends_no_training_before_its_worker():
             assert end.status == 0
     finally:
         processes.stop()
+
+
+def test_a_part_of_the_server_ends_when_its_parent_says_so_and_not_with_the_terminal():
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        stop = _until_told(os.getppid())
+        for number in (signal.SIGINT, signal.SIGHUP):
+            assert signal.getsignal(number) is signal.SIG_IGN
+        assert not stop.is_set()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test_a_full_disk_is_one_sentence_in_every_command():

@@ -240,7 +240,11 @@ def _until_told(parent: int) -> threading.Event:
     """An event that is set by SIGTERM, or when the parent is gone and nobody would ever send one."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but the parent decides
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # of the terminal; they reach us too, but the parent decides
+        signal.signal(number, signal.SIG_IGN)
 
     def watch() -> None:
         while not stop.wait(1.0):
