@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -125,6 +125,13 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def remove_left(drafts: Iterable[Path]) -> None:
+    """Remove those drafts that whoever wrote them left behind."""
+    for draft in drafts:
+        if time.time() - draft.stat().st_mtime > LEFT_SECONDS:
+            draft.unlink()
+
+
 def _draft(path: Path) -> Path:
     # Hidden, so that it is no part of a backup; with the same ending, by which some libraries go.
     return path.with_name(f".{path.stem[:_LETTERS]}-{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -134,11 +141,7 @@ def _sweep(path: Path) -> None:
     """Remove the drafts of this file that were left behind."""
     shape = re.compile(rf"\.{re.escape(path.stem[:_LETTERS])}-[0-9a-f]{{8}}{re.escape(path.suffix)}")
     with suppress(OSError):
-        for name in os.listdir(path.parent):
-            if shape.fullmatch(name):
-                left = path.with_name(name)
-                if time.time() - left.stat().st_mtime > LEFT_SECONDS:
-                    left.unlink()
+        remove_left(path.with_name(name) for name in os.listdir(path.parent) if shape.fullmatch(name))
 
 
 def _sync(path: Path) -> None:

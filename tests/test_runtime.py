@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from cdsel_backend.pool.runtime import CLOSE, SAME, Adaptive, TorchRuntime, agre
 from cdsel_backend.pool.runtime_choice import make_runtime
 from cdsel_backend.pool.runtime_cuda import DeviceRuntime, Way
 from cdsel_backend.pool.runtime_ways import find_cuda
+from cdsel_backend.whole_file import LEFT_SECONDS
 
 CPU = torch.device("cpu")
 SMALL = "test_efficientnet"
@@ -103,6 +105,28 @@ def test_a_network_that_cannot_be_kept_is_used_all_the_same(small, tmp_path, mon
     assert openvino.find(small.encoder, "key", tmp_path, pixels, vectors, "float32") is not None
     assert "is not kept, and will be made again" in caplog.text
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_openvino
+def test_drafts_of_a_compiled_network_are_of_one_process_and_removed_where_it_was_killed(
+    small, tmp_path, monkeypatch
+):
+    """A large network is of hundreds of megabytes."""
+    monkeypatch.setattr(openvino._openvino(), "save_model", lambda model, path, **how: None)
+    monkeypatch.setattr(openvino, "_crc", lambda file: 0)
+    for name, age in ((".old.1.bin", 2 * LEFT_SECONDS), (".new.2.bin", 0)):
+        (tmp_path / name).write_bytes(b"a part")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    file = tmp_path / "network.json"
+    for suffix in (".xml", ".bin"):
+        (tmp_path / f".network-{os.getpid()}{suffix}").touch()
+    openvino._keep(file, None, openvino.Plan("float32", 0, 1))
+    assert {one.name for one in tmp_path.iterdir()} == {
+        ".new.2.bin",
+        "network.json",
+        "network.xml",
+        "network.bin",
+    }
 
 
 @needs_openvino

@@ -36,6 +36,7 @@ from cdsel_backend.pool.runtime import (
     in_batches,
     run_all,
 )
+from cdsel_backend.whole_file import remove_left
 
 log = logging.getLogger(__name__)
 
@@ -255,8 +256,8 @@ def _file(key: str, cache: Path, precision: Precision) -> Path:
 
 
 def _keep(file: Path, model: Any, plan: Plan) -> None:
-    """Write the model, then the plan that says it is whole; drop the oldest beyond `_KEPT`."""
-    stem = file.with_name(f".{file.stem}.{os.getpid()}")
+    """Write the model, then the plan that says it is whole; drop the oldest beyond `_KEPT`, and drafts left behind."""
+    stem = file.with_name(f".{file.stem}-{os.getpid()}")  # a point would begin a suffix, which is replaced
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         _openvino().save_model(model, stem.with_suffix(".xml"), compress_to_fp16=False)
@@ -268,6 +269,7 @@ def _keep(file: Path, model: Any, plan: Plan) -> None:
         for old in kept[_KEPT:]:
             for suffix in (".json", ".xml", ".bin"):
                 old.with_suffix(suffix).unlink(missing_ok=True)
+        remove_left(file.parent.glob(".*"))
     except (OSError, RuntimeError) as error:  # which OpenVINO raises where the disk is full
         log.warning("the compiled network is not kept, and will be made again: %s", error)
         with contextlib.suppress(OSError):
