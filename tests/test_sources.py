@@ -238,6 +238,14 @@ def test_a_bad_row_costs_only_itself(folder: Path) -> None:
     assert [item.problem or bool(pool.read(item)) for item in items(pool)] == [True, True]
 
 
+def test_images_that_stand_in_a_table_themselves_are_named_with_the_fix(folder: Path) -> None:
+    (folder / "pool.csv").write_text(f"image,site\n0.png,a\ndata:image/png;base64,{'iVBO' * 2000},b\n")
+    used, inside = items(source(folder / "pool.csv"))
+    assert used.problem is None
+    assert (inside.key, dict(inside.data)) == ("row 2", {"site": "b"})
+    assert "row 2 has 8,022 characters in its column 'image', which is no path" in (inside.problem or "")
+
+
 @pytest.mark.parametrize(
     "table",
     [
