@@ -7,6 +7,7 @@ from desk import Desk, make_pool
 from test_labels import TEMPLATES
 
 from cdsel_backend.labelstudio.queue_config import queue_config
+from cdsel_backend.reconcile.intake import FORMER_CONFIG, sync
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image" required="true">'
@@ -130,4 +131,9 @@ def test_what_does_not_serve_is_named_and_left_alone(desk):
     state = desk.look()
     assert config_of(desk) == own
     assert list(state.labels.values()) == ["benign"]
-    assert "asks the question of before" in state.project.problems["classes"][0]
+    assert "asks the question of before" in state.project.problems[FORMER_CONFIG][0]
+    # Where it is taken back, nothing differs from the books, and the message goes at once.
+    change(desk, CONFIG, pool)
+    desk.store.add_event(pool, "PROJECT_UPDATED", {})
+    assert sync(desk.context, desk.state())
+    assert FORMER_CONFIG not in desk.state().project.problems

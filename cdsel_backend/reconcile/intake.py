@@ -43,6 +43,7 @@ REQUESTS = frozenset(Request)
 UPDATED = "PROJECT_UPDATED"  # what Label Studio calls a change of a project's own fields
 REFUSED = 400  # the status of what Label Studio finds wrong with a request
 RELIST_SECONDS = 3600.0  # between looks at a source outside Label Studio; `cdsel pool add` looks at once
+FORMER_CONFIG = "former labeling config"  # the origin of a problem: that of now is not used
 POOL_POLL = 10  # the pool is listed once in so many polls of the queue
 
 
@@ -121,6 +122,8 @@ def _pool_project_changed(context: Context, state: State) -> bool:
     """Whether Label Studio has another title, labeling config or least number of labels for the pool project than the
     books."""
     project = state.project
+    if FORMER_CONFIG in project.problems:  # the books have the config of before, which may be back
+        return True
     found = context.studio.project(project.pool_project)
     known = (project.title, project.label_config, project.least_labels)
     return (found["title"], found["label_config"], least_labels(found)) != known
@@ -194,8 +197,8 @@ def sync_pool(context: Context, state: State, now: float) -> None:
         find_queues(context, context.read_state(project.id))  # by the labeling config that was just read
         look_up(context, context.read_state(project.id))
     context.store.update_project(project.id, pool_synced_at=now)
-    messages = [refusal, set_aside(context, project.id, space)]
-    context.store.note_problems(project.id, "classes", [message for message in messages if message])
+    for origin, message in ((FORMER_CONFIG, refusal), ("classes", set_aside(context, project.id, space))):
+        context.store.note_problems(project.id, origin, [message] if message else [])
 
 
 def list_tasks(context: Context, state: State, space: LabelSpace) -> None:
