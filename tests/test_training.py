@@ -153,6 +153,21 @@ def test_without_confounding_nothing_is_lost():
     assert np.mean(losses) < 0.01
 
 
+def test_a_rare_class_is_called_where_nothing_confounds():
+    """Class weights alone called it in .1 of its images: few rare labels are fitted too well to say so of others."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(3000) < 0.05).astype(np.int64)
+    vectors = rng.standard_normal((3000, 48)).astype(np.float32)
+    vectors[:, 0] += 1.5 * labels
+    known = some(labels, 300, rng)
+    model = train_head(Pool(vectors, []), TrainingLabels(known, ("no", "yes")))
+    right = model.predict(vectors, []).argmax(axis=1) == labels
+    rest = known < 0
+    assert right[rest & (labels == 1)].mean() > 0.45
+    assert right[rest & (labels == 0)].mean() > 0.55
+    assert model.describe()["strength"] == 0.0
+
+
 def test_strength_runs_from_plain_to_fair():
     vectors, site, labels, rng = confounded()
     known = some(labels, 200, rng)
@@ -163,7 +178,8 @@ def test_strength_runs_from_plain_to_fair():
         )
 
     blind = train_head(Pool(vectors, []), TrainingLabels(known, ("no", "yes")))
-    np.testing.assert_array_equal(head(0.0).predict(vectors, [site]), blind.predict(vectors, [site]))
+    # The recall to expect, which moves both classes, is read inside levels, also where these are not corrected.
+    np.testing.assert_allclose(head(0.0).predict(vectors, [site]), blind.predict(vectors, [site]), atol=0.05)
     worst = [worst_group(head(strength), vectors, site, labels) for strength in (0.0, 0.25, 1.0)]
     assert worst[0] < worst[1] < worst[2]
     assert head(None).describe()["strength"] == 1.0

@@ -194,20 +194,26 @@ def train_head(
     out_of_fold = out_of_fold.copy()
     offsets: NDArray[np.float64] = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
     accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
-    if fair:
+    if options.recipe == "deconfounded":
+        if fair:
+            intercepts = np.zeros_like(intercepts)  # as in the scores out of fold
+        # Without levels to be fair in, the whole pool is one: class weights alone leave a rare class uncalled.
+        fair_in = columns if fair else [Column("", "categorical", ("",), np.zeros(len(pool), dtype=np.int64))]
         counted = np.union1d(np.flatnonzero(pool.counted(labels.kind.labelled(labels.values))), rows)
         spaced = _evenly(counted, rows)
-        of_pool = [column.take(spaced) for column in columns]
         projected = pool.representation.project(pool.vectors[spaced]).astype(np.float64)
         represents = None if labels.represents is None else labels.represents[rows]
-        intercepts, offsets = fair_offsets(
-            _scores(projected, landmarks, coefficients, levels, of_pool),
-            of_pool,
-            [level_shares(column, rows, y, len(seen), represents, counted) for column in columns],
+        own_levels = [column.take(spaced) for column in columns]
+        common, of_levels = fair_offsets(
+            _scores(projected, landmarks, coefficients, levels, own_levels) + intercepts,
+            [column.take(spaced) for column in fair_in],
+            [level_shares(column, rows, y, len(seen), represents, counted) for column in fair_in],
             accuracy=accuracy,
             strength=strength,
         )
-        out_of_fold += intercepts
+        intercepts = intercepts + common
+        offsets = of_levels if fair else offsets
+        out_of_fold += common
     out_of_fold += level_shift(offsets, levels, own, len(y))
     temperature = _temperature(out_of_fold, y, sample_weights(y, own, "cell" if fair else "class"))
     description = Description(

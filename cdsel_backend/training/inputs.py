@@ -91,8 +91,9 @@ class TrainingOptions:
 
     Recipes: `deconfounded` gives every level an intercept in training, so that what tells the levels apart is not
     taken for the disease, and then shifts each level's scores until its decisions are fair (`offsets.py`), by
-    `strength` in [0, 1] (None: all the way, in levels where more than one class occurs). `plain`: class weights,
-    nothing else, linear in the vectors. `group_balanced`: (class, level) weights.
+    `strength` in [0, 1] (None: all the way, in levels where more than one class occurs). Without levels, or with
+    strength 0, they are made fair in the whole pool. `plain`: class weights, nothing else, linear in the vectors.
+    `group_balanced`: (class, level) weights.
 
     Raises ValueError for a strength outside [0, 1].
     """
