@@ -654,26 +654,6 @@ def test_kinds_of_jpeg_that_browsers_do_not_know_are_rendered_or_named():
             decode(common[: at - 3] + marker + common[at - 2 : at] + bytes([bits]) + common[at + 1 :])
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize(
-    ("compression", "pack", "strips"), [(1, bytes, 1), (1, bytes, 4), (8, zlib.compress, 2)]
-)
-def test_colours_in_planes_of_more_than_8_bits_are_what_they_are_side_by_side(
-    order, compression, pack, strips
-):
-    grey = scene()
-    shown = np.stack([grey, 255 - grey, grey[:, ::-1]], axis=2)
-    planes = np.moveaxis(shown.astype(np.uint16) * 257, 2, 0).astype(f"{order}u2")
-    parts = [pack(part.tobytes()) for plane in planes for part in np.array_split(plane, strips)]
-    tags = {256: [grey.shape[1]], 257: [grey.shape[0]], 258: [16] * 3, 259: [compression], 262: [2], 277: [3]}
-    tags |= {278: [len(grey) // strips], 279: [len(part) for part in parts], 284: [2], 339: [1] * 3}
-    tags[273] = [8 + sum(tags[279][:number]) for number in range(len(parts))]
-    pixels = b"".join(parts)
-    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(pixels))
-    file = head + pixels + depth._directory_bytes(tags, 8 + len(pixels), order)
-    assert np.array_equal(np.asarray(decode(file)), shown)
-
-
 def test_whole_numbers_of_32_bits_without_a_sign_are_read_as_such():
     grey = scene()
     file = tiff(grey.astype(np.uint64) * (2**32 - 1) // 255, "<", 32)
@@ -689,7 +669,7 @@ def test_a_header_that_says_more_bits_than_there_are_is_damaged():
         )
 
 
-def test_planes_of_which_some_are_not_there_are_refused_not_made_noise():
+def test_colours_in_planes_of_more_than_8_bits_are_refused_not_made_noise():
     rgb = np.repeat(scene()[..., None], 3, axis=2).astype(np.uint32) * 257
     with pytest.raises(UnreadableImage, match=r"16 bits a channel, each channel in a plane.*save it as PNG"):
         decode(tiff(rgb, "<", 16, 2, planes=2))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -29,13 +29,6 @@ _LONGEST_HEADER = 65_536  # bytes before the code stream of a JPEG 2000 file
 MOST_PIXELS_JPEG2000 = 40_000_000
 """Of a JPEG 2000 file that is decoded at its full size: its decoder needs much memory."""
 _GREY_OR_RGB = (0, 1, 2)  # photometric interpretations that OpenCV reads without loss
-# Tags of a TIFF that say the same of each channel, and those that list the parts (strips or tiles) of all channels.
-_KEPT_OF_PLANES = frozenset((256, 257, 259, 266, 274, 278, 317, 322, 323))
-_PARTS_OF_PLANES = frozenset((273, 279, 324, 325))
-_KEPT_OF_CHANNELS = (
-    258,
-    339,
-)  # tags with a number for each channel: bits, and whether signed or floating point
 
 
 def parts(values: NDArray[Any]) -> Iterator[slice]:
@@ -52,7 +45,7 @@ class Layout:
     `top` is the greatest value that its numbers can have, None where they are signed or floating point;
     `white_is_zero` says that the greatest is black; `alpha` what a fourth channel is; `turned` that OpenCV applies the
     file's orientation. `size` is upright then. `planes` says that each channel lies in a part of its own, of which
-    OpenCV makes noise where it is not given them one by one.
+    OpenCV makes noise.
     """
 
     size: tuple[int, int]
@@ -84,7 +77,8 @@ def read_values(data: bytes, layout: Layout) -> NDArray[Any] | None:
     import cv2  # here: only the few files of more than 8 bits need it
 
     if layout.planes:
-        return _read_planes(data, layout)
+        return None
+
     try:
         values = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -97,48 +91,6 @@ def read_values(data: bytes, layout: Layout) -> NDArray[Any] | None:
         for part in parts(values):  # in their place: a second copy of all would not be small
             values[part, ..., :3] = values[part, ..., 2::-1].copy()
     return np.asarray(values)
-
-
-def _read_planes(data: bytes, layout: Layout) -> NDArray[Any] | None:
-    """The values (h, w, 3 or 4) of a TIFF whose channels lie apart: each is read as a grey file of its own."""
-    tag = ExifTags.Base
-    try:
-        whole = _tiff_directory(data)
-        count = int(whole[tag.SamplesPerPixel])
-        same = {name: [int(whole[name])] for name in _KEPT_OF_PLANES.intersection(whole)}
-        same |= {int(tag.PhotometricInterpretation): [1], int(tag.SamplesPerPixel): [1]}
-        order: Literal["<", ">"] = "<" if data[:2] == b"II" else ">"
-        at = len(data) + len(data) % 2
-        begin = data[:4] + struct.pack(f"{order}I", at) + data[8:].ljust(at - 8, b"\0")
-        planes = []
-        for number in range(count):
-            own = same | {name: [int(whole.get(name, (1,))[0])] for name in _KEPT_OF_CHANNELS}
-            for name in _PARTS_OF_PLANES.intersection(whole):  # those of the first plane stand first
-                each, over = divmod(len(whole[name]), count)
-                if not each or over:
-                    return None
-                own[name] = list(whole[name][number * each : (number + 1) * each])
-            planes.append(
-                read_values(begin + _directory_bytes(own, at, order), replace(layout, planes=False))
-            )
-    except Exception:  # as where the layout is read; BigTIFF has other directories
-        return None
-    values = [plane for plane in planes if plane is not None]
-    return np.stack(values, axis=-1) if len(values) == count else None
-
-
-def _directory_bytes(tags: Mapping[int, Sequence[int]], at: int, order: Literal["<", ">"]) -> bytes:
-    """The directory of a TIFF, to stand `at` so many bytes of it, with all its numbers in 32 bits."""
-    entries, behind = b"", b""
-    for tag, numbers in sorted(tags.items()):
-        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
-        if len(numbers) > 1:
-            packed, behind = (
-                struct.pack(f"{order}I", at + 2 + 12 * len(tags) + 4 + len(behind)),
-                behind + packed,
-            )
-        entries += struct.pack(f"{order}HHI", tag, 4, len(numbers)) + packed
-    return struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + behind
 
 
 def as_stated(values: NDArray[Any], layout: Layout | None) -> NDArray[Any]:
@@ -238,7 +190,10 @@ def _read_tiff_layout(data: bytes) -> Layout | None:
     """Read the first directory's tags; None for 8 bits or fewer, and for what is no TIFF."""
     tag = ExifTags.Base
     try:
-        directory = _tiff_directory(data)
+        directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8])
+        stream = io.BytesIO(data)
+        stream.seek(directory.next)
+        directory.load(stream)
         size = int(directory[tag.ImageWidth]), int(directory[tag.ImageLength])
         bits = [int(value) for value in directory.get(tag.BitsPerSample, (1,))]
         format_ = int(directory.get(339, (1,))[0])  # 1 unsigned, 2 signed, 3 floating point
@@ -261,15 +216,6 @@ def _read_tiff_layout(data: bytes) -> Layout | None:
         turned=True,
         planes=planes,
     )
-
-
-def _tiff_directory(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """The first directory of a TIFF file. Raises whatever a damaged header makes Pillow raise."""
-    directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8])
-    stream = io.BytesIO(data)
-    stream.seek(directory.next)
-    directory.load(stream)
-    return directory
 
 
 def _read_jpeg2000_layout(data: bytes) -> Layout | None:
