@@ -127,26 +127,47 @@ def test_the_pool_is_looked_at_once_more_after_an_event_about_it(world, looks, b
     assert looks.taken[3:] == [False] * 3
 
 
-def test_the_pool_is_listed_by_the_labeling_config_that_was_just_read(world, monkeypatch):
-    """Labels that are there are read in another way then, and not only at the look after the next."""
-    newer = LABEL_CONFIG.replace("<Choice ", '<Choice value="newer"/><Choice ', 1)
-    world.store.update_project(world.project, pool_synced_at=1.0)
-    listed = []
-    for name, answer in {
-        "known_project": {"title": "pool", "label_config": newer},
-        "config_in_force": (newer, None),
+def look_at_pool(world, monkeypatch, **instead):
+    """Look at the pool without Label Studio, with these functions of `intake` and answers instead of its own."""
+    answers = {
+        "known_project": {"title": "pool", "label_config": LABEL_CONFIG},
+        "config_in_force": (LABEL_CONFIG, None),
         "rename_queues": None,
+        "list_tasks": None,
         "ensure_webhooks": [],
         "find_queues": None,
         "look_up": None,
-    }.items():
-        monkeypatch.setattr(intake, name, lambda *_, answer=answer: answer)
+    }
+    for name, answer in (answers | instead).items():
+        monkeypatch.setattr(intake, name, answer if callable(answer) else lambda *_, answer=answer: answer)
     monkeypatch.setattr(intake.connection, "look", lambda *_: False)
-    monkeypatch.setattr(
-        intake, "list_tasks", lambda _, state, space: listed.append(state.project.label_config)
-    )
+    world.store.update_project(world.project, pool_synced_at=1.0)
     intake.sync_pool(world.context, world.state(), 2.0)
+
+
+def test_the_pool_is_listed_by_the_labeling_config_that_was_just_read(world, monkeypatch):
+    """Labels that are there are read in another way then, and not only at the look after the next."""
+    newer = LABEL_CONFIG.replace("<Choice ", '<Choice value="newer"/><Choice ', 1)
+    listed = []
+    look_at_pool(
+        world,
+        monkeypatch,
+        config_in_force=(newer, None),
+        list_tasks=lambda _, state, space: listed.append(state.project.label_config),
+    )
     assert listed == [newer]
+
+
+def test_a_queue_that_is_taken_back_has_its_webhook_at_once(world, monkeypatch):
+    """As after a kill between making it and noting it; at the next look its labels had come late for five minutes."""
+    found = []
+    look_at_pool(
+        world,
+        monkeypatch,
+        find_queues=lambda _, state: world.store.update_project(state.project.id, queue_project=77),
+        ensure_webhooks=lambda _context, _state, sources: found.extend(sources) or [],
+    )
+    assert sorted(found) == sorted([POOL, 77])
 
 
 def test_a_round_that_is_selected_while_a_model_is_trained_has_a_training_of_its_own(world, monkeypatch):

@@ -189,13 +189,13 @@ def sync_pool(context: Context, state: State, now: float) -> None:
     else:
         list_tasks(context, state, space)
     connection.look(context, state)
-    # Whoever removed this backend wants no webhook to it, either.
-    if not context.read_state(project.id).disconnected:
-        refused = ensure_webhooks(context, state, state.sources)
-        context.store.note_problems(project.id, webhooks.ORIGIN, refused)
     if state.settings.delivery == "queue_project":
         find_queues(context, context.read_state(project.id))  # by the labeling config that was just read
         look_up(context, context.read_state(project.id))
+    state = context.read_state(project.id)  # with the queues that were taken back
+    if not state.disconnected:  # whoever removed this backend wants no webhook to it, either
+        refused = ensure_webhooks(context, state, state.sources)
+        context.store.note_problems(project.id, webhooks.ORIGIN, refused)
     context.store.update_project(project.id, pool_synced_at=now)
     for origin, message in ((FORMER_CONFIG, refusal), ("classes", set_aside(context, project.id, space))):
         context.store.note_problems(project.id, origin, [message] if message else [])
