@@ -193,7 +193,9 @@ def train_head(
         raise ValueError(f"out_of_fold is {out_of_fold.shape}, not {(len(rows), len(seen))}")
     out_of_fold = out_of_fold.copy()
     offsets: NDArray[np.float64] = np.zeros((sum(len(column.levels) for column in columns), len(seen)))
-    accuracy = expected_accuracy(out_of_fold, y, own, len(seen))
+    # With strength 0 a head is the one that knows of no level.
+    unaware = options.recipe == "deconfounded" and not fair
+    accuracy = expected_accuracy(out_of_fold, y, () if unaware else own, len(seen))
     if options.recipe == "deconfounded":
         if fair:
             intercepts = np.zeros_like(intercepts)  # as in the scores out of fold
