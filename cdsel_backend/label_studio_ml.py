@@ -30,7 +30,7 @@ from cdsel_backend.project.connect import Connector
 from cdsel_backend.server.app import create_app
 from cdsel_backend.server.bounds import MAX_BODY_BYTES, project_number
 from cdsel_backend.server.command import RESTART_SECONDS, check_settings, open_once, start_worker
-from cdsel_backend.server.protocol import NO_MODEL
+from cdsel_backend.server.protocol import NO_MODEL, no_answers
 from cdsel_backend.server.proxies import Proxies
 from cdsel_backend.server.service import Service
 from cdsel_backend.settings import ServerSettings
@@ -129,10 +129,11 @@ class CdselModel(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml ha
     ) -> list[dict[str, Any]]:
         """What the champion says of tasks, in their order; nothing before there is one."""
         project = self._project()
-        if project is None or project.champion is None:
-            return []
-        service: Service = FRONT.app().extensions["cdsel"]
-        return service.predictions(project, int(self.project_id), tasks)
+        found: list[dict[str, Any]] = []
+        if project is not None and project.champion is not None:
+            service: Service = FRONT.app().extensions["cdsel"]
+            found = service.predictions(project, int(self.project_id), tasks)
+        return found or no_answers(tasks, context)
 
     def _project(self) -> Any:
         service: Service = FRONT.app().extensions["cdsel"]

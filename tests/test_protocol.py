@@ -108,9 +108,13 @@ def test_recorded_webhooks_are_kept_and_answered(client, store, studio, path, mo
 def test_recorded_predict_gets_no_result_before_a_model_exists(client, connect):
     exchange = json.loads((PAYLOADS / "predict.json").read_text(encoding="utf-8"))
     connect({**SETUP, "project": exchange["request"]["json"]["project"]})
-    answer = client.post("/predict", json=exchange["request"]["json"])
+    body = exchange["request"]["json"]
+    answer = client.post("/predict", json=body)
     assert answer.status_code == 200
     assert answer.json["results"] == []
+    # Where the annotator's page asks, an empty list is an error to it.
+    answer = client.post("/predict", json=body | {"params": {"context": {"annotation_id": None}}})
+    assert answer.json["results"] == [{"result": [], "score": 0.0}] * len(body["tasks"])
 
 
 @pytest.mark.parametrize(

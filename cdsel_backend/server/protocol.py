@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, redirect, request, url_for
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound
@@ -101,15 +103,26 @@ def _says_otherwise(service: Service, known: Project, space: LabelSpace, extra_p
 def predict() -> Response:
     """Answer from the champion; before there is one, with no result."""
     service, body = Service.current(), read_body(deep=True)
-    tasks = body.get("tasks")
+    tasks, parameters = body.get("tasks"), body.get("params")
     if not isinstance(tasks, list):
         raise BadRequest('/predict needs a list of "tasks"')
     source = project_number(body.get("project"))
     project = service.project_of(source) if source is not None else None
-    if source is None or project is None or project.champion is None:
-        return jsonify(results=[], model_version=NO_MODEL)
-    results = service.predictions(project, source, [task for task in tasks if isinstance(task, dict)])
-    return jsonify(results=results, model_version=project.champion)
+    asked = [task for task in tasks if isinstance(task, dict)]
+    results, version = [], NO_MODEL
+    if source is not None and project is not None and project.champion is not None:
+        results, version = service.predictions(project, source, asked), project.champion
+    context = parameters.get("context") if isinstance(parameters, dict) else None
+    return jsonify(results=results or no_answers(asked, context), model_version=version)
+
+
+def no_answers(tasks: Sequence[object], context: object) -> list[dict[str, Any]]:
+    """What is answered while no model can: nothing, so that Label Studio keeps nothing.
+
+    Where the page of an annotator asks (*interactive preannotations*), which is seen by its `context`, an empty answer
+    for each task: with none, the page shows her an error.
+    """
+    return [] if context is None else [{"result": [], "score": 0.0} for _ in tasks]
 
 
 @protocol.post("/webhook")
