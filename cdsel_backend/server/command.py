@@ -240,10 +240,8 @@ def _until_told(parent: int) -> threading.Event:
     """An event that is set by SIGTERM, or when the parent is gone and nobody would ever send one."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    for number in (
-        signal.SIGINT,
-        signal.SIGHUP,
-    ):  # of the terminal; they reach us too, but the parent decides
+    # Ctrl-C and the end of a terminal reach us too, but the parent decides.
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
     def watch() -> None:
