@@ -108,13 +108,10 @@ def _with_labels(measured: Measured) -> tuple[Verdict, str]:
             "is associated with the label; whether the images tell it among those of one label is not known yet"
         )
     if encoded or _encoded(finding):
-        if measured.unseen > MUCH_UNSEEN:
-            return Verdict.NOT_KNOWN_YET, (
-                f"is encoded in the images; {measured.unseen:.0%} of the images are of levels with hardly a label, so "
-                "that an association with the label cannot be excluded"
-            )
+        unseen = f": {measured.unseen:.0%} of the images are of levels with hardly a label"
         return Verdict.NOT_KNOWN_YET, (
             "is encoded in the images; the labels are too few to exclude that it is associated with them"
+            + (unseen if measured.unseen > MUCH_UNSEEN else "")
         )
     return Verdict.NEITHER, "is not encoded in the images as far as can be seen"
 

@@ -31,7 +31,9 @@ from cdsel_backend.pool.columns import Column
 from cdsel_backend.pool.vectors import VectorRows
 
 FEW_IMAGES = 20  # below, nothing is measured
-_FEW_OF_A_LEVEL = 5  # labels of a level that say next to nothing of it
+# Labels of a level say next to nothing of it where they are fewer than this, and than this share of those that it would
+# have among as many labels drawn by chance.
+_FEW_OF_A_LEVEL, _FEW_OF_ITS_SHARE = 5, 0.2
 _CONSEQUENCE = 0.04  # share of the errors of always guessing the commonest label that the variable may leave
 
 
@@ -146,7 +148,11 @@ def _unseen(
 
     Of the `labelled` items the units, which say something of their own, have the levels `codes_of_units`.
     """
-    few = np.bincount(codes_of_units, minlength=int(codes.max()) + 1) < _FEW_OF_A_LEVEL
+    n_levels = int(codes.max()) + 1
+    known = np.bincount(codes_of_units, minlength=n_levels)
+    # Where labels are few everywhere, the interval of Cramér's V says so by itself.
+    by_chance = np.bincount(codes, minlength=n_levels) / len(codes) * known.sum()
+    few = known < np.minimum(_FEW_OF_A_LEVEL, _FEW_OF_ITS_SHARE * by_chance)
     unlabelled = np.ones(len(codes), dtype=bool)
     unlabelled[labelled] = False
     return float((few[codes] & unlabelled).mean())

@@ -42,7 +42,7 @@ WEB = ("http://", "https://")
 BATCH = 512  # rows of a Parquet file in memory at once
 DEEPEST = 64  # values within values, as in the bodies of requests
 LONGEST = 131_072  # characters of a value, as of a cell of a CSV file
-LONGEST_PATH = 4096  # characters of a path or an address
+LONGEST_PATH = 4096  # characters of a path; addresses may be longer
 LOOKED_AT = 1000
 """Rows by which the column of the images is chosen: not each record of JSON lines has every key."""
 
@@ -138,7 +138,8 @@ class ManifestSource:
                 problem = f"row {number} has no text in its column {column!r}"
                 yield SourceItem(f"row {number}", "", data, problem=problem)
                 continue
-            if len(image) > LONGEST_PATH:  # as the key it would stand in every message on the item
+            # As the key it would stand in every message on the item.
+            if len(image) > LONGEST_PATH and "://" not in image[:LONGEST_PATH]:
                 problem = (
                     f"row {number} has {len(image):,} characters in its column {column!r}, which is no path: write the "
                     "image itself (base64) as a file, and its path there"
