@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -164,6 +164,13 @@ class Results:
     unreadable: dict[int, set[int]] = field(default_factory=dict)
     """These tasks, by their projects."""
 
+    def take(self, task: Json, source: int, wanted: Mapping[tuple[int, int], int]) -> None:
+        """Take what a task of `source` says, given the item of each annotation (its project, its number)."""
+        for annotation in task.get("annotations") or ():
+            item = wanted.get((source, int(annotation["id"])))
+            if item is not None:
+                self.results[item] = annotation.get("result") or []
+
 
 def results_of(state: State, studio: LabelStudio, among: Collection[int] | None = None) -> Results:
     """Ask Label Studio for the annotations that decide the labels.
@@ -185,10 +192,13 @@ def results_of(state: State, studio: LabelStudio, among: Collection[int] | None 
         one_by_one = among is not None and None not in tasks[source].values()
         unreadable: set[int] = set()
         for task in annotated_tasks(studio, source, known if one_by_one else None, unreadable):
-            for annotation in task.get("annotations") or ():
-                item_id = wanted.get((source, int(annotation["id"])))
-                if item_id is not None:
-                    found.results[item_id] = annotation.get("result") or []
+            found.take(task, source, wanted)
+        if not one_by_one:
+            # Label Studio lists by its own count of a task's annotations, which forgets one that came in while
+            # predictions were pushed.
+            read = {task for item, task in tasks[source].items() if item in found.results}
+            for task in annotated_tasks(studio, source, known - read - unreadable, unreadable):
+                found.take(task, source, wanted)
         lost = {item for item, task in tasks[source].items() if task in unreadable}
         if lost:
             found.left_out.update(lost)
