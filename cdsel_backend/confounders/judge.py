@@ -12,7 +12,7 @@ from cdsel_backend.pool.columns import Column
 
 ENCODED = 0.6  # AUROC from which a variable counts as encoded in the images
 DUPLICATE = 0.7  # Cramér's V above which two variables say the same
-FOLLOWS = 0.9  # share of images from which a level counts as told by that of another variable
+_FOLLOWS = 0.9  # share of the images from which the levels of one variable follow from those of another
 _ONE_SIDED = 1.645 / 1.96  # of an interval's reach: its upper end alone, at 95 %
 MUCH_UNSEEN = 0.1  # share of the images of which labels say nothing, from which nothing can be excluded
 NARROW = 0.1  # width of an interval of Cramér's V below which the estimate decides
@@ -200,4 +200,4 @@ def _same(finding: Finding, kept: Column, columns: dict[str, Column]) -> bool:
         return False
     follows = table.max(axis=0).sum() / table.sum()  # the share of images whose level the kept one tells
     tells = table.max(axis=1).sum() / table.sum()
-    return finding.from_file or bool(follows >= FOLLOWS or tells < FOLLOWS)
+    return finding.from_file or bool(follows >= _FOLLOWS or tells < _FOLLOWS)

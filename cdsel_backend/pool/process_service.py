@@ -6,7 +6,6 @@ import gc
 import os
 import pickle
 import queue
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from cdsel_backend.pool.embed import embed_images
 from cdsel_backend.pool.prepare import Embedded, Known, Source
 from cdsel_backend.pool.source import SourceError
+from cdsel_backend.signals import leave_to_parent
 
 if TYPE_CHECKING:  # torch is slow to load, and most who import this need none of it
     from cdsel_backend.pool.backbones import Backbone
@@ -43,7 +43,7 @@ def serve(
 
     It sends None once it is ready, then what `_embed` says; last of all, where it ends, a sentence that says why.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but whoever started us decides
+    leave_to_parent("SIGINT")
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def receive() -> None:  # at once: who sends must not wait for us

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cdsel_backend.pauses import growing_pause
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.decode_journal import keep_journal
 from cdsel_backend.pool.embed import EmbeddingStream
@@ -51,7 +52,8 @@ MOST_IMAGES = 100_000  # of a step
 PAGE = 512  # items read from the store at once
 AHEAD = 8192  # vectors that wait at most while others are committed, so that no device has to
 LOOK_SECONDS = 0.25  # between looks whether to end
-RETRY_SECONDS = 600.0  # an unusable image is looked at again after this, doubling each time
+# An unusable image is looked at again after the first, doubling each time up to the second (43 hours).
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 600.0, 600.0 * 2**8
 EMBEDDED_AGAIN = (
     "All images are embedded again, because the way they are read changed (another version of this backend, or the "
     "setting backbone, features or view). Labels and models are kept; a training follows, and predictions with it."
@@ -285,4 +287,4 @@ def note_hosts(context: Context, state: State, sentences: list[str]) -> None:
 
 def pause_after(attempts: int) -> float:
     """Seconds until an image is tried again that failed so often before."""
-    return float(RETRY_SECONDS * 2 ** min(attempts, 8))
+    return growing_pause(attempts + 1, RETRY_SECONDS, LONGEST_RETRY_SECONDS)

@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import os
 import resource
-import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from cdsel_backend.reconcile.deaths import FIRST_PAUSE
+from cdsel_backend.signals import leave_to_parent
 from cdsel_backend.store.leases import new_holder
 
 log = logging.getLogger(__name__)
@@ -149,8 +149,7 @@ def _serve(parent: int, connection: Connection, _: Target) -> None:
     """
     # Ctrl-C, the end of a service (systemd) and of a terminal reach every process at once, but the worker decides: a
     # training that ends before it looks killed, and is tried again without a fine-tune.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    leave_to_parent("SIGINT", "SIGTERM", "SIGHUP")
     while True:
         try:
             target, arguments = connection.recv()

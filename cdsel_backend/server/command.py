@@ -21,6 +21,7 @@ from cdsel_backend.labelstudio.releases import token_advice
 from cdsel_backend.logs import start_log
 from cdsel_backend.server.installation import opening, read_settings
 from cdsel_backend.settings import ServerSettings, environment_layer, unread_variables
+from cdsel_backend.signals import leave_to_parent
 from cdsel_backend.store import Store
 from cdsel_backend.store.data_folder import OtherFolder, claim_folder
 
@@ -241,8 +242,7 @@ def _until_told(parent: int) -> threading.Event:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C and the end of a terminal reach us too, but the parent decides.
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    leave_to_parent("SIGINT", "SIGHUP")
 
     def watch() -> None:
         while not stop.wait(1.0):
