@@ -11,11 +11,11 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-import httpx
 import jwt
 
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError
 from cdsel_backend.labelstudio.errors import FORBIDDEN
+from cdsel_backend.labelstudio.health import ask_health
 from cdsel_backend.labelstudio.releases import (
     blocks_private_addresses,
     has_personal_tokens,
@@ -23,10 +23,7 @@ from cdsel_backend.labelstudio.releases import (
     token_advice,
 )
 from cdsel_backend.labelstudio.tokens import is_personal
-from cdsel_backend.labelstudio.trust import certificates
-from cdsel_backend.store.records import Json
 
-TIMEOUT = 5.0
 SOON = timedelta(days=30)
 CLOCK_SECONDS = 60  # an access token is good for 300
 Level = Literal["ok", "warning", "problem"]
@@ -165,15 +162,3 @@ def check_backend(backend: str) -> CheckResult:
         fix = f"read {backend}/health with the login of the dashboard: it says what is amiss"
         return CheckResult("backend", "problem", f"cdsel at {backend} says that it is DOWN", fix)
     return CheckResult("backend", "ok", f"cdsel {health.get('version')} answers at {backend}")
-
-
-def ask_health(base: str) -> Json | None:
-    """The JSON that /health of a backend answers; {} where it is no JSON object, None where nobody answers."""
-    try:
-        answer = httpx.get(f"{base}/health", timeout=TIMEOUT, verify=certificates())
-        health = answer.json()
-    except ValueError:
-        return {}
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return None
-    return health if isinstance(health, dict) else {}

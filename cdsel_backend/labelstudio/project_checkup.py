@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from urllib.parse import urlsplit
 
-from cdsel_backend.labelstudio.checkup import CheckResult, Level, ask_health
+from cdsel_backend.labelstudio.checkup import CheckResult, Level
 from cdsel_backend.labelstudio.client import LabelStudio, LabelStudioError, NotFound
+from cdsel_backend.labelstudio.health import ask_health
 from cdsel_backend.labelstudio.images import ImageReader
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
 from cdsel_backend.phrases import number_of
@@ -71,7 +72,7 @@ def check_webhooks(
             if base in known:
                 continue
             if base not in answers:
-                answers[base] = ask_health(base) is not None
+                answers[base] = ask_health(base, by_proxy=True) is not None
             message = f"webhook {hook['id']} to {hook['url']} belongs to no backend of the project"
             if answers[base]:
                 fix = "see whose it is; delete it under Settings > Webhooks if nobody needs it"

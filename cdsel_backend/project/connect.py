@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from cdsel_backend.labelstudio.client import (
     LabelStudio,
     LabelStudioError,
@@ -24,9 +22,9 @@ from cdsel_backend.labelstudio.client import (
     RequestRefused,
     TokenRefused,
 )
+from cdsel_backend.labelstudio.health import ask_health
 from cdsel_backend.labelstudio.home import PORTS
 from cdsel_backend.labelstudio.labels import LabelSpace, UnsupportedLabelConfig, parse_label_space
-from cdsel_backend.labelstudio.trust import certificates
 from cdsel_backend.project.audit import audit_rows, moved
 from cdsel_backend.project.identity import known_elsewhere, note_project
 from cdsel_backend.project.sentences.settings import refused
@@ -48,7 +46,6 @@ PRUNE_SECONDS = 3600.0
 SOONEST, LATEST = 1.0, 15.0  # seconds between two looks for one project
 REFUSED_SETUP = "SETUP_NOT_OBEYED"  # the action of an event that says why
 CONNECTIONS = "connections"  # the origin of a problem
-HEALTH_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True)
@@ -321,16 +318,9 @@ def instance_at(url: str) -> str | None:
 
 def answering_at(url: str) -> Answering | None:
     """The server that answers at an address; None where nobody does."""
-    try:
-        health = httpx.get(
-            f"{url}/health", timeout=HEALTH_TIMEOUT, trust_env=False, verify=certificates()
-        ).json()
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+    health = ask_health(url)
+    if health is None:
         return None
-    except ValueError:
-        return Answering()
-    if not isinstance(health, dict):
-        return Answering()
     return Answering(str(health.get("instance") or ""), str(health.get("start") or ""))
 
 
