@@ -1,14 +1,13 @@
 """A model version as a folder: arrays in safetensors, the rest in JSON, both under a checksum.
 
 Nothing is unpickled. A folder is written under another name and renamed when complete, so that one that exists is
-whole; what was changed since is refused by name.
+whole, also after a power cut; what was changed since is refused by name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from cdsel_backend.training.head import HeadModel
 from cdsel_backend.training.kinds import Model
 from cdsel_backend.training.presence import PresenceModel
 from cdsel_backend.training.tuned_model import TunedModel
+from cdsel_backend.whole_file import sync_folder, write_whole
 
 FORMATS: Mapping[str, type[HeadModel] | type[PresenceModel] | type[TunedModel]] = {
     "cdsel-head": HeadModel,
@@ -60,12 +60,10 @@ def save(model: Model, folder: Path, meta: Mapping[str, Any] | None = None) -> N
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for name, data in files.items():
-            with (draft / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(draft / name, data)
         draft.chmod(0o755)
         draft.rename(folder)
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
