@@ -353,6 +353,21 @@ def test_too_few_classes_give_no_model_say_why_and_do_not_stop_the_rounds(world)
     assert world.step(select_round)
 
 
+def test_labels_of_images_that_cannot_be_used_give_no_model_and_it_says_so(world):
+    world.step(detect_confounders)
+    world.step(select_round)
+    world.push()
+    labelled = list(world.state().open)
+    world.label(labelled)
+    world.store.note_unusable([(item, "its file is truncated", time.time() + 60) for item in labelled[1:]])
+    assert world.step(train)
+    said = outcome(world.state().trainings[-1].outcome)
+    assert "the only label says" in said
+    assert (
+        " 19 labels of images that left the pool, cannot be used or are not embedded yet do not count" in said
+    )
+
+
 def test_a_metadata_name_that_no_task_has_is_said(tmp_path):
     world = World(tmp_path, confounders=["sight"], group="patient")
     world.step(detect_confounders)

@@ -325,7 +325,7 @@ def test_a_handful_of_labels_trains(count):
 
 def test_not_enough_labels_says_so():
     vectors, site, labels, _ = confounded()
-    with pytest.raises(NotEnoughLabels, match="there are no labels"):
+    with pytest.raises(NotEnoughLabels, match="none of images with a finite vector"):
         train_head(Pool(vectors, [site]), TrainingLabels(np.full(900, -1), ("no", "yes")))
     one = np.where(labels == 1, 1, -1)
     with pytest.raises(NotEnoughLabels, match="say 'yes'"):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cdsel_backend.phrases import form, number_of
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.serving import load_version, model_folder, predict, trained_on
 from cdsel_backend.project.versions import group_of, predecessors, provenance, prune
@@ -108,7 +109,8 @@ def train(context: Context, state: State, *, killed: bool = False) -> bool:
     try:
         model = train_model(pool.round_pool, pool.training_labels, pool.training_options)
     except NotEnoughLabels as fault:
-        _note_no_model(context, state, rounds, labels, str(fault))
+        why = f"{fault}{_unseen(len(state.labels) - len(labels))}"
+        _note_no_model(context, state, rounds, labels, why)
         context.store.handle_events(requests)
         return True
     trial = try_fine_tune(context, state, pool, model, killed=killed)
@@ -129,6 +131,16 @@ class Rounds(NamedTuple):
 
     ended: int
     complete: int
+
+
+def _unseen(count: int) -> str:
+    """That labels do not count because their images have no vector, as a sentence; "" where there are none."""
+    if not count:
+        return ""
+    return (
+        f" {number_of(count, 'label')} of images that left the pool, cannot be used or are not embedded yet "
+        f"{form(count, 'does', 'do')} not count; the gallery says why."
+    )
 
 
 def _note_no_model(

@@ -323,7 +323,11 @@ def _training_rows(pool: Pool, labels: TrainingLabels) -> NDArray[np.int64]:
     if len(seen) < 2:
         held = "" if labels.trainable is None else " (labels held out for evaluation do not count)"
         they = "the only label says" if len(rows) == 1 else f"all {number_of(len(rows), 'label')} say"
-        found = f"{they} {labels.classes[seen[0]]!r}" if len(seen) else "there are no labels"
+        found = (
+            f"{they} {labels.classes[seen[0]]!r}"
+            if len(seen)
+            else "there are none of images with a finite vector"
+        )
         raise NotEnoughLabels(f"A model needs labels of at least two classes, but {found}{held}.")
     return rows
 
