@@ -107,6 +107,7 @@ def test_projects_of_one_title_are_shown_with_their_numbers(client, store):
         store.connect_project(STUDIO_URL, number, title=title, label_config=CONFIG)
     page = client.get("/projects").text
     assert re.findall(r">project (\d+)<", page) == ["81", "82"]
+    assert "<title>Overview · Skin (82) · cdsel</title>" in client.get("/projects/82").text
 
 
 def test_an_unknown_project_is_a_page_to_a_browser_and_json_to_a_script(client):
