@@ -192,6 +192,29 @@ def test_postgresql_is_connected_to_so_that_firewalls_and_poolers_do_no_harm(new
     store.close()
 
 
+def test_a_login_that_its_file_replaces_is_that_of_the_next_connection(new_postgresql, tmp_path, monkeypatch):
+    url = make_url(new_postgresql())
+    file = tmp_path / "url"
+    file.write_text(f"{url}\n")
+    monkeypatch.setenv("CDSEL_DATABASE_URL_FILE", str(file))
+    store = Store(str(url), tmp_path)
+
+    def users() -> set[str]:
+        store.engine.dispose()  # as PostgreSQL does when it starts anew
+        with store.engine.connect() as connection:
+            return {connection.exec_driver_sql("SELECT session_user").scalar()}
+
+    ask(str(url), "CREATE ROLE rotated LOGIN")
+    for text, user in (
+        (url.set(drivername="postgres", username="rotated").render_as_string(), "rotated"),
+        (url.set(username="rotated", database="elsewhere").render_as_string(), "postgres"),
+        ("half an ad", "postgres"),
+    ):
+        file.write_text(text)
+        assert users() == {user}
+    store.close()
+
+
 def test_an_account_that_may_have_few_connections_is_named_with_the_fix(new_postgresql, tmp_path):
     url = new_postgresql()
     name = make_url(url).database
@@ -220,7 +243,7 @@ def test_a_password_that_the_database_refuses_is_named_with_the_fix(tmp_path):
     fault = OperationalError("SELECT 1", {}, refused)
     for said in (sentence(fault), not_opened(fault, tmp_path, "postgresql+psycopg://cdsel@db/state")):
         assert "CDSEL_DATABASE_URL" in said
-        assert "write the one that PostgreSQL accepts into it, or into its file, and start again" in said
+        assert "write the one that PostgreSQL accepts into it and start again, or into the file" in said
 
 
 def test_a_database_that_takes_no_changes_is_named_and_taken_up_again(new_postgresql, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from cdsel_backend.settings.server import (
     ServerSettings,
     ca_bundle,
     read_server_settings,
+    secret_now,
     unread_variables,
     where_to_put_token,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "read_server_settings",
     "resolve",
     "resolve_project",
+    "secret_now",
     "unread_variables",
     "weights_refusal",
     "where_to_put_token",

@@ -80,8 +80,8 @@ class ServerSettings(BaseSettings):
     """Where the database and the model versions are kept; by default where the system keeps programs' data: on Linux \
 `~/.local/share/cdsel`."""
     database: str = Field("", validation_alias="CDSEL_DATABASE_URL", repr=False)
-    """A SQLAlchemy URL, as for PostgreSQL (extra `postgres`), or `CDSEL_DATABASE_URL_FILE`, a file that holds it; \
-none: SQLite in the data folder."""
+    """A SQLAlchemy URL, as for PostgreSQL (extra `postgres`), or `CDSEL_DATABASE_URL_FILE`, a file that holds it, \
+whose user and password are read again for each new connection; none: SQLite in the data folder."""
     public_url: WebAddress = Field("", validation_alias="CDSEL_PUBLIC_URL")
     """The backend as Label Studio reaches it, behind a proxy; none: the address under *Settings > Model*."""
     dashboard_url: WebAddress = Field("", validation_alias="CDSEL_DASHBOARD_URL")
@@ -188,11 +188,7 @@ line, and then a count."""
 
     def token_now(self) -> str:
         """Label Studio's token as its file holds it now, where a file is named."""
-        file = os.environ.get("LABEL_STUDIO_API_KEY_FILE")
-        try:
-            return Path(file).read_text(encoding="utf-8").strip() if file else self.label_studio_api_key
-        except (OSError, UnicodeDecodeError):  # as while it is being replaced
-            return self.label_studio_api_key
+        return secret_now("LABEL_STUDIO_API_KEY") or self.label_studio_api_key
 
     @model_validator(mode="after")
     def _certificates_are_there(self) -> Self:
@@ -291,6 +287,15 @@ def unread_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         if name.startswith(PREFIX) and name not in read and value.strip()
     }
     return {name: PREFIX + found[0] for name, found in sorted(near.items()) if found}
+
+
+def secret_now(variable: str) -> str:
+    """A secret as the file that NAME_FILE names for it holds it now; "" where none is named, or it cannot be read."""
+    file = os.environ.get(f"{variable}_FILE")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() if file else ""
+    except (OSError, UnicodeDecodeError):  # as while it is being replaced
+        return ""
 
 
 def ca_bundle() -> str:

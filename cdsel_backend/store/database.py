@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from cdsel_backend.settings import secret_now
 from cdsel_backend.store import schema
 from cdsel_backend.store.migrations import migrate
 from cdsel_backend.store.rows import R, columns, records
@@ -104,6 +106,7 @@ def open_database(url: str, vectors: VectorStore | None = None) -> Engine:
             engine = create_engine(parsed, pool_pre_ping=True, connect_args=options)
         except ImportError as error:
             raise ArgumentError(f"{error}: pip install 'cdsel-backend[postgres]'") from error
+        event.listen(engine, "do_connect", partial(_renew_login, parsed))
     event.listen(engine, "handle_error", _leave_read_only)
     migrate(engine, vectors)
     return engine
@@ -119,6 +122,14 @@ def _supported(url: URL) -> URL:
             "postgresql+psycopg://user:password@host/name"
         )
     return url
+
+
+def _renew_login(opened: URL, _dialect: object, _record: object, _: object, options: dict[str, Any]) -> None:
+    """Connect as the file of the database's URL says now: its password, or its user, may have been replaced."""
+    with suppress(ArgumentError):  # none is named, or it is being written
+        now = _supported(make_url(secret_now("CDSEL_DATABASE_URL")))
+        if now.set(username="", password="") == opened.set(username="", password=""):
+            options |= {"user": now.username, "password": now.password}
 
 
 def _leave_read_only(context: ExceptionContext) -> None:

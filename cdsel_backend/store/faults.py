@@ -24,7 +24,10 @@ _NO_RIGHT = "42501"  # PostgreSQL's code: insufficient privilege
 _NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
 _NO_CONNECTION_LEFT = ("too many connections", "too many clients", "connection slots")
 _PASSWORD_REFUSED = "password authentication failed"
-_NEW_PASSWORD = "write the one that PostgreSQL accepts into it, or into its file, and start again"
+_NEW_PASSWORD = (
+    "write the one that PostgreSQL accepts into it and start again, or into the file of CDSEL_DATABASE_URL_FILE, which "
+    "is read again for each new connection"
+)
 MORE_CONNECTIONS = (
     "let PostgreSQL allow more connections (ALTER ROLE ... CONNECTION LIMIT, ALTER DATABASE ... CONNECTION LIMIT, or "
     "its setting max_connections), or end what else holds them"
