@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, redirect, request, url_for
@@ -25,6 +26,7 @@ from cdsel_backend.store.records import Project
 log = logging.getLogger(__name__)
 protocol = Blueprint("protocol", __name__)
 
+MAX_LINE = 1000  # characters of a status line: proxies have 4 kB for it and all headers
 MAX_HOST = 200  # characters of a host name or an address that is kept
 ASKED_SECONDS = 30.0  # that a request of a person waits for the database
 TOO_LARGE = "LARGE_EVENT"  # the action of an event whose body was not read
@@ -176,7 +178,7 @@ def versions() -> Response:
 def _refuse(source: int, reason: str) -> Response:
     log.warning("project %s is refused: %s", source, reason)
     response = jsonify(error=reason)
-    # Label Studio shows an admin only the status line, so the words stand there as well.
-    line = " ".join(reason.encode("latin-1", "replace").decode("latin-1").split())
-    response.status = f"422 {line[:200]}"
+    # Label Studio shows an admin only the status line, as HTML: tags in it would vanish, with all that follows.
+    line = escape(" ".join(reason.encode("latin-1", "replace").decode("latin-1").split()))
+    response.status = f"422 {line[:MAX_LINE]}"
     return response
