@@ -510,6 +510,12 @@ def test_what_is_added_twice_or_is_not_what_was_meant_is_named(folder: Path, tmp
     assert "in that folder" not in add(folder)
     assert f"3 images of it, such as 0.png, are in the source {folder}, too" in add(links / "study")
     assert "1 image of it, such as 2.png, is in the source" in add(links / "study/north")
+    for site in ("a", "b"):
+        (links / "parts" / f"site={site}").mkdir(parents=True)
+        (links / "parts" / f"site={site}" / "part-0.parquet").touch()
+    said = add(links / "parts")
+    assert "site=a/part-0.parquet, site=b/part-0.parquet in that folder" in said
+    assert "A table in parts: write it as one file (in Python" in said
     assert "The table has no rows." in add(links / "empty.csv")
     assert "there is no such file or folder; see its name, and that it is mounted" in add(folder / "nroth")
     store.close()

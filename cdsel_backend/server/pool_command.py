@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, islice
 
@@ -21,7 +20,7 @@ from cdsel_backend.pool.source import PoolSource, SourceError, SourceItem
 from cdsel_backend.project.source import take_in
 from cdsel_backend.server.installation import Installation, open_installation
 from cdsel_backend.sources import SourceOptions
-from cdsel_backend.sources.manifest import WEB, reader_of
+from cdsel_backend.sources.manifest import IN_ONE_FILE, WEB, reader_of
 from cdsel_backend.sources.overlap import image_folder, may_share, whole_paths
 from cdsel_backend.sources.storage import is_remote
 from cdsel_backend.store import State, Store
@@ -171,10 +170,11 @@ def _report_added(
             err=True,
         )
     known = {other.address for other in store.sources(source.project)}
-    if not is_table and (tables := _tables_in(source.address, known)):
+    if not is_table and (tables := _tables_in(source.address, known, below=not looked_at)):
+        parts = f" A table in parts: {IN_ONE_FILE}." if len(tables) > 1 else ""
         click.echo(
             f"{', '.join(tables)} in that folder: the columns of a table are variables only where the table itself is "
-            "the source. To have them, take the folder out (cdsel pool remove), and add the table.",
+            f"the source. To have them, take the folder out (cdsel pool remove), and add the table.{parts}",
             err=True,
         )
     for sentence in _doubles(store, source):
@@ -188,14 +188,14 @@ def _report_added(
     )
 
 
-def _tables_in(folder: str, known: Collection[str]) -> list[str]:
-    """The first tables that lie in a folder of this machine, by their names, without those that are known."""
+def _tables_in(folder: str, known: Collection[str], *, below: bool) -> list[str]:
+    """The first tables that lie in a folder of this machine, by their paths, without those that are known; `below`: or
+    in folders of it."""
     if is_remote(folder):
         return []
-    with suppress(OSError):
-        tables = (name for name in os.listdir(folder) if reader_of(name) is not None)
-        return sorted(name for name in tables if os.path.join(folder, name) not in known)[:TABLES]
-    return []
+    walked = os.walk(folder) if below else islice(os.walk(folder), 1)
+    found = (os.path.join(where, name) for where, _, names in walked for name in names if reader_of(name))
+    return sorted(os.path.relpath(path, folder) for path in found if path not in known)[:TABLES]
 
 
 def _doubles(store: Store, added: Source) -> Iterator[str]:

@@ -46,6 +46,9 @@ LONGEST_PATH = 4096  # characters of a path; addresses may be longer
 LOOKED_AT = 1000
 """Rows by which the column of the images is chosen: not each record of JSON lines has every key."""
 
+IN_ONE_FILE = "write it as one file (in Python pandas.read_parquet(folder).to_parquet(file)), and name that"
+"""What to do with a table that lies in a folder, in parts."""
+
 _LEFT_OUT = object()
 
 Row = tuple[int, Mapping[str, Any] | str]
@@ -106,8 +109,7 @@ class ManifestSource:
         except Exception as error:
             if self._is_folder():
                 raise SourceError(
-                    f"{self.address} is a folder, as Spark and Dask write tables: write it as one file (in Python "
-                    "pandas.read_parquet(folder).to_parquet(file)), and name that"
+                    f"{self.address} is a folder, as Spark and Dask write tables: {IN_ONE_FILE}"
                 ) from error
             if is_remote(self.address):
                 raise SourceError(f"{self.address} {said_of(self.address, error)}") from error
