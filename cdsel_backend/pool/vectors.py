@@ -27,5 +27,10 @@ def finite_rows(vectors: VectorRows) -> NDArray[np.bool_]:
     found = np.empty(len(vectors), dtype=bool)
     for start in range(0, len(vectors), BLOCK):
         block = slice(start, start + BLOCK)
-        found[block] = np.isfinite(vectors[block]).all(axis=1)
+        part = vectors[block]
+        # A sum in which nothing is amiss takes a third of the time of looking at each value.
+        with np.errstate(over="ignore", invalid="ignore"):
+            fine = np.isfinite(part.sum(axis=1))
+        fine[~fine] = np.isfinite(part[~fine]).all(axis=1)
+        found[block] = fine
     return found

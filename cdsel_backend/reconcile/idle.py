@@ -21,7 +21,7 @@ class Standing:
     """The project's row, without what the worker itself writes there: its activity, and our line in the description."""
     events: frozenset[int]
     """The numbers of the events of this project that nobody has looked at."""
-    counts: tuple[int, ...]
+    newest: tuple[int | None, ...]
     trains: bool
 
     @classmethod
@@ -30,10 +30,10 @@ class Standing:
         store, state = context.store, context.read_state(project)
         row = replace(state.project, activity=Activity(), described=None)
         events = frozenset(event.id for event in store.open_events(state.sources))
-        return cls(row, events, store.counts(project), store.training_runs(project))
+        return cls(row, events, store.newest(project), store.training_runs(project))
 
     def looked(self, context: Context, project: int) -> Standing:
-        """This standing after a look at Label Studio: with the counts that it brought, which the next steps see."""
+        """This standing after a look at Label Studio: with what it brought, which the next steps see."""
         now = Standing.of(context, project)
         times = {name: getattr(now.project, name) for name in ("pool_synced_at", "queue_synced_at")}
         return replace(now, project=replace(self.project, **times), events=self.events)

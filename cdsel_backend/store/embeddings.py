@@ -8,7 +8,6 @@ due at another time (`DUE_ANEW`): so whoever is at the former one sees that it w
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -21,7 +20,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Select,
     String,
     and_,
     bindparam,
@@ -34,6 +32,7 @@ from sqlalchemy import Text as AnyText
 from sqlalchemy.types import TypeEngine
 
 from cdsel_backend.store import schema
+from cdsel_backend.store.arrays import columns_of
 from cdsel_backend.store.bulk import Bulk
 from cdsel_backend.store.counts import counting, recount
 from cdsel_backend.store.database import Database, chunks, reading, rows_with, writing
@@ -304,28 +303,31 @@ class Embeddings(Database):
         here = and_(items.project == project, ~items.gone)
         with reading(self.engine) as connection:
             own = connection.scalar(select(schema.projects.c.backbone).where(schema.projects.c.id == project))
-            if own == backbone:
-                found = _pairs(
-                    connection, select(items.id, items.vector).where(here, items.vector.is_not(None)), only
-                )
-                flat = np.fromiter(itertools.chain.from_iterable(found), dtype=np.int64, count=2 * len(found))
-                return flat[::2].copy(), flat[1::2].copy()
-            hashed = _pairs(
-                connection,
-                select(items.id, items.content_hash).where(here, items.content_hash.is_not(None)),
-                only,
-            )
-        ids = np.array([item for item, _ in hashed], dtype=np.int64)
-        positions = self.vectors_kept.find(backbone, [digest for _, digest in hashed])
-        return ids[positions >= 0], positions[positions >= 0]
+            kept = items.vector if own == backbone else items.content_hash
+            known, values = _by_item(connection, kept, and_(here, kept.is_not(None)), only)
+        if own == backbone:
+            positions = np.array(values, dtype=np.int64)
+        else:
+            positions = self.vectors_kept.find(backbone, values)
+            known, positions = known[positions >= 0], positions[positions >= 0]
+        order = np.argsort(known, kind="stable")
+        return known[order], positions[order]
 
 
-def _pairs(connection: Connection, query: Select[Any], only: Collection[int] | None) -> list[tuple[Any, Any]]:
-    """The rows of a query of items, in the order of their ids; of some items only, where they are named."""
-    items = schema.items.c
-    query = query.order_by(items.id)
-    found = connection.execute(query) if only is None else rows_with(connection, query, items.id, only)
-    return [tuple(row) for row in found]
+def _by_item(
+    connection: Connection,
+    column: ColumnElement[Any],
+    where: ColumnElement[bool],
+    only: Collection[int] | None,
+) -> tuple[NDArray[np.int64], list[Any]]:
+    """Items (n,) in any order, and a column of each; of some items only, where they are named."""
+    item = schema.items.c.id
+    if only is None:
+        ids, values = columns_of(connection, item, column, where=where)
+    else:
+        found = [tuple(row) for row in rows_with(connection, select(item, column).where(where), item, only)]
+        ids, values = [item for item, _ in found], [value for _, value in found]
+    return np.array(ids, dtype=np.int64), values
 
 
 def _changed(connection: Connection, due_at: Mapping[int, float]) -> set[int]:

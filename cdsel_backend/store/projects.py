@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Table, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Column, ScalarSelect, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cdsel_backend.store import schema
@@ -21,20 +21,17 @@ from cdsel_backend.store.rows import columns
 REMOVED = "removed"  # before the address of the Label Studio of a project that was taken from the dashboard
 
 
-def _count(table: Table, column: str | None = None) -> ScalarSelect[int]:
-    """How many rows a project has in a table, or how many of them have a value in a column."""
-    counted = func.count() if column is None else func.count(table.c[column])
-    return select(counted).where(table.c.project == bindparam("project")).scalar_subquery()
+def _highest(column: Column[int]) -> ScalarSelect[int | None]:
+    """The highest value of a column in the rows of a project: the end of an index, however many rows there are."""
+    return select(func.max(column)).where(column.table.c.project == bindparam("project")).scalar_subquery()
 
 
 # Made once: every idle pass asks it, and to put it together costs more than the answer.
-_COUNTS = select(
-    _count(schema.labels),
-    _count(schema.selections),
-    _count(schema.selections, "queue_task"),
-    _count(schema.copies),
-    _count(schema.trainings),
-    _count(schema.audit),
+_NEWEST = select(
+    _highest(schema.labels.c.annotation),
+    _highest(schema.selections.c.rank),
+    _highest(schema.trainings.c.number),
+    _highest(schema.audit.c.id),
 )
 
 
@@ -133,10 +130,10 @@ class Projects(Problems):
         found = self.projects_of(source)
         return next((row for row in found if studio_url in ("", row.studio_url)), None)
 
-    def counts(self, project: int) -> tuple[int, ...]:
-        """How many rows a project has: annotations, selections, selections with a task, copies, trainings, audit."""
+    def newest(self, project: int) -> tuple[int | None, ...]:
+        """The highest numbers of a project's annotations, selected images, trainings and rows of the audit."""
         with reading(self.engine) as connection:
-            return tuple(connection.execute(_COUNTS, {"project": project}).one())
+            return tuple(connection.execute(_NEWEST, {"project": project}).one())
 
     def update_project(self, project: int, **values: Any) -> None:
         """Change columns of one project."""

@@ -28,7 +28,7 @@ _PLAIN_C = 0.1
 _LINEAR_C = 0.3  # of the linear head that a kernel's is held against
 _MOST_FOR_OFFSETS = 20_000
 _MOST_IN_FLOAT64 = 50_000
-_BLOCK = 2048  # items whose kernel is in memory at once
+_BLOCK = 4096  # items whose kernel is in memory at once
 
 
 class NotEnoughLabels(ValueError):
@@ -90,7 +90,7 @@ class HeadModel:
         They hold for classes that are equally frequent (in every level, as far as the head is de-confounded), so the
         likeliest class is the fair decision. A row that is not finite comes back as NaN.
         """
-        z = self.representation.project(vectors).astype(np.float64)
+        z = self.representation.project(vectors)
         scores = _scores(z, self.landmarks, self.coefficients, self.levels, columns) + self.intercepts
         scores += level_shift(self.offsets, self.levels, columns, len(z))
         result = np.zeros((len(z), len(self.classes)))
@@ -290,7 +290,7 @@ def _sample(
 
 
 def _scores(
-    z: NDArray[np.float64],
+    z: NDArray[np.floating],
     landmarks: NDArray[np.float64],
     coefficients: NDArray[np.float64],
     levels: Mapping[str, Sequence[str]],
@@ -301,17 +301,17 @@ def _scores(
     Of a large pool the kernel is computed in float32, which takes less than half the time (most of it is numpy's
     exponential of float64); scores differ by less than 1e-5.
     """
+    precision: type[np.floating[Any]] = np.float64 if len(z) <= _MOST_IN_FLOAT64 else np.float32
     if not len(landmarks):
-        return z @ coefficients.T
+        return z.astype(np.float64) @ coefficients.T
+    z, landmarks, weights = (array.astype(precision, copy=False) for array in (z, landmarks, coefficients.T))
     components = z.shape[1]
     known = levels if landmarks.shape[1] > components else {}
-    precision: type[np.floating[Any]] = np.float64 if len(z) <= _MOST_IN_FLOAT64 else np.float32
-    landmarks, weights = landmarks.astype(precision), coefficients.T.astype(precision)
     found = np.empty((len(z), len(coefficients)))
     for start in range(0, len(z), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(z)))
         items = with_levels(z[rows], known, [column.take(rows) for column in columns] if known else ())
-        found[rows] = similarity(items.astype(precision), landmarks, components) @ weights
+        found[rows] = similarity(items, landmarks, components) @ weights
     return found
 
 

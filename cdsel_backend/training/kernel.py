@@ -52,7 +52,9 @@ def similarity(items: NDArray[Real], landmarks: NDArray[Real], components: int) 
     return values
 
 
-def with_levels(z: Array, levels: Mapping[str, Sequence[str]], columns: Sequence[Column]) -> Array:
+def with_levels(
+    z: NDArray[Real], levels: Mapping[str, Sequence[str]], columns: Sequence[Column]
+) -> NDArray[Real]:
     """Return (n, k + l): projected vectors (n, k), and marks of the `levels` that each item is in.
 
     Their inner product is the share of the variables in whose level two items are. A level that is not among `levels`
@@ -60,7 +62,7 @@ def with_levels(z: Array, levels: Mapping[str, Sequence[str]], columns: Sequence
     """
     if not levels:
         return z
-    marks = np.eye(sum(map(len, levels.values()))) / np.sqrt(len(levels))
+    marks = (np.eye(sum(map(len, levels.values()))) / np.sqrt(len(levels))).astype(z.dtype)
     return np.hstack([z, level_shift(marks, levels, columns, len(z))])
 
 
