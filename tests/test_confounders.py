@@ -208,7 +208,7 @@ def test_a_probe_finds_what_is_written_and_nothing_else():
 def test_the_interval_of_a_probe_covers_what_such_probes_reach_also_where_images_repeat(patients, each):
     rng = np.random.default_rng(0)
     found = []
-    for _ in range(60):
+    for _ in range(30):
         level = rng.integers(0, 2, patients)
         looks = rng.standard_normal((patients, 16)) + 1.5 * np.eye(16)[0] * level[:, None]
         vectors = np.repeat(looks, each, axis=0) + 0.1 * rng.standard_normal((patients * each, 16))
@@ -342,10 +342,10 @@ def test_a_few_patients_with_many_images_make_no_consequence():
     assert "consequence" in finding(alone, "site").sentence
 
 
-def test_one_confounder_is_found_among_forty_columns():
+def test_one_confounder_is_found_among_many_columns():
     """With 399 permutations no p-value could survive the adjustment for more than twenty variables."""
     vectors, labels, site, rng = planted(0.7)
-    others = [column(f"note{i}", rng.integers(0, 3, len(labels))) for i in range(40)]
+    others = [column(f"note{i}", rng.integers(0, 3, len(labels))) for i in range(24)]
     report = detect(vectors, [*others, site], Labels(labels, ()))
     assert report.confounders == ("site",)
 

@@ -13,7 +13,7 @@ def check(tally, kills):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kills", [10, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.slow)])
 def test_kills_at_named_points(kills):
     with fake_studio() as studio:
         check(run(kills, studio.url, TOKEN), kills)
