@@ -660,6 +660,19 @@ def test_whole_numbers_of_32_bits_without_a_sign_are_read_as_such():
     assert np.array_equal(np.asarray(decode(file))[..., 0], grey)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_whole_numbers_of_8_bits_with_a_sign_are_read_as_such(order, photometric):
+    grey = scene()
+    stored = grey if photometric == 1 else 255 - grey
+    unsigned = tiff(stored.astype(np.uint8) ^ 128, order, 8, photometric)  # the same bits
+    file = unsigned.replace(
+        struct.pack(f"{order}HHIHH", 339, 3, 1, 1, 0), struct.pack(f"{order}HHIHH", 339, 3, 1, 2, 0)
+    )
+    assert file != unsigned
+    assert np.corrcoef(np.asarray(decode(file))[..., 0].ravel(), grey.ravel())[0, 1] > 0.99
+
+
 def test_a_header_that_says_more_bits_than_there_are_is_damaged():
     with pytest.raises(UnreadableImage):
         decode(

@@ -40,7 +40,7 @@ def parts(values: NDArray[Any]) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file of more than 8 bits a channel says of itself.
+    """What a file of more than 8 bits a channel, or of 8 that are signed, says of itself.
 
     `top` is the greatest value that its numbers can have, None where they are signed or floating point;
     `white_is_zero` says that the greatest is black; `alpha` what a fourth channel is; `turned` that OpenCV applies the
@@ -58,7 +58,10 @@ class Layout:
 
 
 def read_layout(data: bytes) -> Layout | None:
-    """Return the layout of a PNG, TIFF, PNM or coloured JPEG 2000 file of more than 8 bits; None for all others."""
+    """Return the layout of a PNG, TIFF, PNM or coloured JPEG 2000 file of more than 8 bits, or of 8 with a sign.
+
+    None for all others.
+    """
     if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 26 and data[24] == 16:
         width, height = struct.unpack(">II", data[16:24])
         return Layout((width, height), 16, 65535.0)
@@ -187,7 +190,7 @@ def _is_eight_bits(few: NDArray[Any], values: NDArray[Any], top: float) -> bool:
 
 
 def _read_tiff_layout(data: bytes) -> Layout | None:
-    """Read the first directory's tags; None for 8 bits or fewer, and for what is no TIFF."""
+    """Read the first directory's tags; None for 8 unsigned bits or fewer, and for what is no TIFF."""
     tag = ExifTags.Base
     try:
         directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8])
@@ -204,14 +207,15 @@ def _read_tiff_layout(data: bytes) -> Layout | None:
             size = size[::-1]
     except Exception:  # whatever a damaged header makes Pillow raise: then it is no TIFF that can be read
         return None
-    if not 8 < max(bits) <= _MOST_BITS or len(bits) > 4 or photometric not in _GREY_OR_RGB:
+    least = 8 if format_ == 2 else 9  # bits; signed ones Pillow takes for unsigned
+    if not least <= max(bits) <= _MOST_BITS or len(bits) > 4 or photometric not in _GREY_OR_RGB:
         return None
     alpha: dict[int, Literal["premultiplied", "straight"]] = {1: "premultiplied", 2: "straight"}
     return Layout(
         size,
         max(bits),
         float(2 ** max(bits) - 1) if format_ == 1 else None,
-        white_is_zero=photometric == 0,
+        white_is_zero=photometric == 0 and max(bits) > 8,  # OpenCV turns those of 8 itself
         alpha=alpha.get(int(extra[0]), "none") if extra else "straight",
         turned=True,
         planes=planes,
