@@ -312,6 +312,9 @@ MARCH = ("2020-03-01 to 2020-03-05", "2020-03-23 to 2020-03-28")
          ("20-31", "68-79")),
         ([f"{i % 9} y {i % 12} m" if i % 9 else f"{i % 12} m" for i in range(300)],
          ("0-1.58 years", "7.08-8.92 years")),
+        ([f"EF {20 + i % 60} %" for i in range(300)], ("20-31 %", "68-79 %")),
+        ([f"HbA1c: {5 + i % 6}.{i % 10}" for i in range(300)], ("5-6.1", "9.8-10.9")),
+        ([f"Age: {20 + i % 60} years" for i in range(299)] + ["unclear"], ("20-31 years", "(missing)")),
         ([43_891 + i % 28 if i % 2 else f"2020-03-{1 + i % 28:02}" for i in range(280)], MARCH),
     ],
 )  # fmt: skip
@@ -337,6 +340,9 @@ def test_what_only_looks_like_a_time_or_a_number_stays_a_level():
         [f"{i % 9} (L)" for i in range(300)],  # the side
         [f"{i % 40}'" for i in range(300)],  # minutes, or feet
         [f"{3 + i % 10:02}/15" for i in range(300)],  # points of 15
+        [f"ward {i % 30}" for i in range(300)],
+        [f"ward {i % 20}{['', ' (L)'][i % 4 < 1]}" for i in range(300)],
+        [f"ward {i % 20}{'ab'[i % 2]}" for i in range(300)],
         [f"{i % 9}0s" for i in range(300)],  # decades of life, not seconds
     ):
         column = read(values, "age")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -61,6 +61,7 @@ _NUMBERS = re.compile(NUMBER)
 _MARKS_OF_NUMBERS = re.compile(r"(?<=\d)[.,](?=\d)")
 _MAY_BE_THOUSANDS = re.compile(r"[.,]\d{3}(?!\d)")
 _MOST_FLAGS = 0.5  # of a field's texts: where most have a letter, it is a unit
+_LABELLED = re.compile(rf"(?P<label>[^\W\d_].{{0,18}}?[\s:=]\s*)(?=[<>≤≥]?=?\s*{NUMBER})")
 _WITH_A_WORD = re.compile(rf"{NUMBER} (?P<word>[^\W\d_]\S{{1,19}})")
 
 
@@ -76,7 +77,7 @@ class Reading:
     With `powers`, 1e3 is 1,000 and no code; marks of what is out of range, such as H in `5.1 H`, are passed over where
     numbers are `flagged`. Where the unit is the field's `own_unit`, it is none
     that is known, but stands behind nearly all of its numbers. With `either_mark`, 7,5 and 7.5 are the same, as where
-    tables of two countries were put together.
+    tables of two countries were put together. Each text may begin with the same `label`, such as `EF ` in `EF 55 %`.
     """
 
     decimal: Literal[".", ","] = "."
@@ -92,11 +93,14 @@ class Reading:
     powers: bool = False
     flagged: bool = False
     either_mark: bool = False
+    label: str = ""
 
     def number(self, text: str) -> float | None:
         """Return the number that a text says, or None."""
         if len(text) > LONGEST_NUMBER:
             return None
+        if self.label:
+            text = text.removeprefix(self.label)
         if self.dates:
             found = moment_of(text, self.dates)
             return None if found is None else found.timestamp()
@@ -155,8 +159,26 @@ def find_reading(texts: Sequence[str], *, clock: bool = False, month: bool = Fal
     `clock`: whether the field's name says that they are times, so that 142233 is one; `month`: that they are dates, or
     parts of them, so that 03/20 is one.
     """
-    different = sorted({text for text in texts if len(text) <= LONGEST_NUMBER})
-    looked_at = different[:: max(1, len(different) // _LOOKED_AT)]
+    reading = _find_reading(texts, clock=clock, month=month)
+    label = "" if reading else _label(_evenly(_different(texts)))
+    if label:
+        reading = _find_reading([text.removeprefix(label) for text in texts], clock=clock, month=month)
+    return replace(reading, label=label) if reading and label else reading
+
+
+def _different(texts: Iterable[str]) -> list[str]:
+    """The different texts that may be numbers, in order."""
+    return sorted({text for text in texts if len(text) <= LONGEST_NUMBER})
+
+
+def _evenly(texts: Sequence[str]) -> Sequence[str]:
+    return texts[:: max(1, len(texts) // _LOOKED_AT)]
+
+
+def _find_reading(texts: Sequence[str], *, clock: bool, month: bool) -> Reading | None:
+    """`find_reading`, of texts as they are."""
+    different = _different(texts)
+    looked_at = _evenly(different)
     flagged = _has_flags(looked_at)
     if flagged:
         looked_at = [_FLAG.sub("", text) for text in looked_at]
@@ -179,6 +201,18 @@ def find_reading(texts: Sequence[str], *, clock: bool = False, month: bool = Fal
     if best is None or best.count(Counter(texts)) < MOSTLY * len(texts):
         return None
     return None if best.unit == "%" and _shares_beside_percent(different) else best
+
+
+def _label(texts: Sequence[str]) -> str:
+    """What stands before the numbers of nearly all texts, such as `EF ` of `EF 55 %`; empty where nothing does.
+
+    Where most are whole numbers without a unit it counts as nothing: they may be codes, as in `site 7`.
+    """
+    labels = Counter(found["label"] for found in map(_LABELLED.match, texts) if found)
+    label, count = labels.most_common(1)[0] if labels else ("", 0)
+    own = [text.removeprefix(label) for text in texts if text.startswith(label)]
+    whole = sum(map(str.isdecimal, own)) >= _PLAIN_SHARE * len(own)
+    return label if count >= max(_LEAST_TIMES, MOSTLY * len(texts)) and not whole else ""
 
 
 def _shares_beside_percent(texts: Sequence[str]) -> bool:
