@@ -43,7 +43,7 @@ def serve(
 
     It sends None once it is ready, then what `_embed` says; last of all, where it ends, a sentence that says why.
     """
-    leave_to_parent("SIGINT")
+    leave_to_parent("SIGINT", "SIGTERM", "SIGHUP")
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def receive() -> None:  # at once: who sends must not wait for us
