@@ -92,13 +92,13 @@ def world(studio, browser, tmp_path):
     )
     context = Context(store, server, LabelStudio(studio.url, studio.token))
 
-    def cdsel(*command):
+    def cdsel(*command, of="pool"):
         environment = {
             "CDSEL_DATA_DIR": str(server.data_dir),
             "LABEL_STUDIO_URL": studio.url,
             "LABEL_STUDIO_API_KEY": studio.token,
         }
-        return CliRunner().invoke(main, ["pool", *map(str, command)], env=environment)
+        return CliRunner().invoke(main, [*of.split(), *map(str, command)], env=environment)
 
     yield context, project, queue, cdsel
     store.close()
@@ -116,6 +116,14 @@ def brought_by_sources(state):
     """What the page of activity says of sources that were added or removed, newest first."""
     found = runs(state.store.events(state.sources, limit=100), state)
     return [run.result for run in found if run.what.startswith("A source outside Label Studio")]
+
+
+def images_of(doctor, project):
+    """What `cdsel doctor` says of the images of a project."""
+    rows = [
+        row for row in json.loads(doctor.stdout) if (row["subject"], row["project"]) == ("images", project)
+    ]
+    return [(row["level"], row["message"]) for row in rows]
 
 
 def refuse_first(monkeypatch):
@@ -144,6 +152,9 @@ def test_from_a_table_to_labels(world, folder, studio, monkeypatch):
     assert "13 images are new" in added.output
     assert "row 13 has no text" in added.output
     assert "0 images are new and 0 changed" in cdsel("add", "--project", queue, folder / "pool.csv").output
+    assert images_of(cdsel("--json", of="doctor"), queue) == [
+        ("ok", f"3 images of {folder / 'pool.csv'} can be read")
+    ]
     store = context.store
     scan = next(item for item in store.items(project) if item.key == "scans/IM0001")
     assert scan.data["PatientSex"] == "F"

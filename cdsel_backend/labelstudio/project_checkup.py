@@ -109,8 +109,14 @@ def _judge(project: int, url: str, headers: Mapping[str, str], own: list[Json]) 
     return CheckResult("webhook", "ok", f"one webhook to {url}", project=project)
 
 
-def check_project(studio: LabelStudio, project: int) -> Iterator[CheckResult]:
-    """Whether the labeling config can be used, its storages were synced, and some images of each can be read."""
+def check_project(studio: LabelStudio, project: int, *, outside: bool = False) -> Iterator[CheckResult]:
+    """Whether the labeling config can be used, its storages were synced, and some images of each can be read.
+
+    Args:
+        studio: where to look.
+        project: the connected project.
+        outside: whether its pool lies outside Label Studio, so that it has no task before the first round.
+    """
     try:
         found = studio.project(project)
     except NotFound:
@@ -131,7 +137,9 @@ def check_project(studio: LabelStudio, project: int) -> Iterator[CheckResult]:
     )
     yield CheckResult("labeling config", "ok", message, project=project)
     yield from _check_storages(studio, project)
-    yield _check_images(studio, project, space)
+    tasks = list(islice(studio.tasks(project, unreadable=set()), TASKS))
+    if tasks or not outside:
+        yield _check_images(studio, project, space, tasks)
 
 
 def _check_storages(studio: LabelStudio, project: int) -> Iterator[CheckResult]:
@@ -154,17 +162,17 @@ def _check_storages(studio: LabelStudio, project: int) -> Iterator[CheckResult]:
             yield CheckResult("storage", "ok", f"{name}: {storage.get('status') or 'there'}", project=project)
 
 
-def _check_images(studio: LabelStudio, project: int, space: LabelSpace) -> CheckResult:
+def _check_images(studio: LabelStudio, project: int, space: LabelSpace, tasks: Sequence[Json]) -> CheckResult:
     """Read a few images of each host, bucket or folder that the first tasks name."""
     chosen: dict[tuple[str, str, str], list[Json]] = {}
-    for task in islice(studio.tasks(project, unreadable=set()), TASKS):
+    for task in tasks:
         parts = urlsplit(space.image.read(task["data"]) or "")
         folder = "/".join(parts.path.split("/")[:3])
-        tasks = chosen.setdefault((parts.scheme, parts.netloc, folder), [])
-        if len(tasks) < EACH:
-            tasks.append(task)
+        alike = chosen.setdefault((parts.scheme, parts.netloc, folder), [])
+        if len(alike) < EACH:
+            alike.append(task)
     reader, faults, read = ImageReader(studio), [], 0
-    for task in [task for tasks in chosen.values() for task in tasks][:IMAGES]:
+    for task in [task for alike in chosen.values() for task in alike][:IMAGES]:
         try:
             reader.read(space.image.read(task["data"]) or "", task["id"])
             read += 1

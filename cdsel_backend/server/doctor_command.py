@@ -22,6 +22,7 @@ from cdsel_backend.project.addresses import webhook
 from cdsel_backend.project.sentences.problems import connected_elsewhere
 from cdsel_backend.project.sentences.settings import refused_alone
 from cdsel_backend.server import machine_checkup
+from cdsel_backend.server.source_checkup import check_sources
 from cdsel_backend.settings import (
     ProjectSettings,
     ServerSettings,
@@ -141,10 +142,11 @@ def _projects(server: ServerSettings, studio: LabelStudio, states: list[State]) 
     expected, connected = {}, {}
     for state in states:
         pool = state.project.pool_project
-        checks = list(check_project(studio, pool))
+        checks = list(check_project(studio, pool, outside=bool(state.store.sources(state.project.id))))
         yield from checks
         if checks[0].subject == "project":
             continue
+        yield from check_sources(studio, state)
         url, headers = webhook(server, state)
         connected[pool] = [row["url"] for row in studio.backends(pool)]
         yield check_connection(connected[pool], pool, url.removesuffix("/webhook"))

@@ -77,6 +77,12 @@ class Sources(Database):
             found = rows_with(connection, query, table.key, keys)
             return {row.key: (row.stamp, row.data) for row in found}
 
+    def first_items(self, source: int, limit: int) -> list[Item]:
+        """The first items of a source that are in the pool and of which nothing is known to be wrong."""
+        table = schema.items
+        here = columns(Item, table).where(table.c.source == source, ~table.c.gone, table.c.problem.is_(None))
+        return self._records(Item, here.order_by(table.c.id).limit(limit))
+
     def items_by_key(self, source: int, keys: Sequence[str]) -> dict[str, Item]:
         """Some items of a source that are in the pool, by their keys."""
         table = schema.items.c
