@@ -330,6 +330,18 @@ def test_what_divides_the_levels_of_a_stronger_variable_is_no_duplicate(weaker, 
     assert merged("scanner", "hospital")["hospital"] is Verdict.LEFT_OUT, "the scanner tells the hospital"
 
 
+def test_a_few_images_from_elsewhere_do_not_make_duplicates_of_two_variables():
+    """Two hospitals share their models; of ten others there are two images each, with a model of its own."""
+    rng, elsewhere = np.random.default_rng(0), np.repeat(np.arange(2, 12), 2)
+    columns = {
+        name: column(name, np.concatenate([rng.integers(0, 2, 500), elsewhere]))
+        for name in ("hospital", "model")
+    }
+    found = [Finding(name, Verdict.CONFOUNDER, f"{name} can mislead.", 12) for name in columns]
+    assert cramers_v(cross_table(columns["hospital"].codes, columns["model"].codes)) > 0.9
+    assert [one.verdict for one in merge(found, columns)] == [Verdict.CONFOUNDER] * 2
+
+
 def test_a_few_patients_with_many_images_make_no_consequence():
     """A confounder must not be dropped because six patients happen to agree with it in all of their images."""
     rng = np.random.default_rng(3)

@@ -229,7 +229,8 @@ def labelled_by(counts):
 
 
 def test_the_first_sentence_is_one_that_a_clinician_reads_once():
-    site = Finding("site", Verdict.CONFOUNDER, "why", 2, encoded=0.99, given_label=0.97)
+    read = {"encoded_interval": (0.97, 1.0), "given_label_interval": (0.9, 1.0)}
+    site = Finding("site", Verdict.CONFOUNDER, "why", 2, encoded=0.99, given_label=0.97, **read)
     given = labelled_by([[13, 82], [87, 18]])
     said = first_sentence(site, ("riverside", "hillside"), ("benign", "malignant"), given)
     assert said.replace("\u00a0", " ") == (
@@ -243,6 +244,26 @@ def test_the_first_sentence_is_one_that_a_clinician_reads_once():
     )
     assert few.startswith("Too few labels say yet whether the site")
     assert few.endswith("almost always.")
+
+
+@pytest.mark.parametrize(
+    ("over_all", "inside", "says"),
+    [
+        ((0.72, (0.68, 0.76)), (0.53, (0.2, 0.8)), "sometimes"),  # a few labels tell nothing yet
+        ((0.72, (0.68, 0.76)), (0.53, (0.5, 0.55)), "hardly ever"),
+        ((0.61, (0.6, 0.63)), (0.62, (0.55, 0.66)), "sometimes"),
+        ((0.97, (0.9, 1.0)), (None, None), "almost always"),
+    ],
+)
+def test_the_first_sentence_and_the_verdict_agree_on_what_is_encoded(over_all, inside, says):
+    """A variable that the verdict called encoded was read off the images "hardly ever"."""
+    fields = zip(("encoded", "encoded_interval"), over_all, strict=True)
+    fields = dict([*fields, *zip(("given_label", "given_label_interval"), inside, strict=True)])
+    bits = Finding("bits", Verdict.NOT_KNOWN_YET, "why", 2, associated_with="label", **fields)
+    said = first_sentence(bits, ("8", "12"), ("no", "yes"), labelled_by([[3, 4], [2, 4]]))
+    assert said.endswith(f"the bits can be read off the images {says}.")
+    named = first_sentence(replace(bits, variable="BitsStored"), ("8", "12"), ("no", "yes"), ())
+    assert named.endswith(f"; BitsStored can be read off the images {says}."), "a name needs no article"
 
 
 def test_the_first_sentence_does_not_name_what_chance_set_apart():

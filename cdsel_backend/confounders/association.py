@@ -62,6 +62,22 @@ def cramers_v(table: NDArray[np.int64], n: float | None = None) -> float:
     return float(min(1.0, np.sqrt(phi2 / small))) if small > 0 else 0.0
 
 
+def share_explained(table: NDArray[np.int64]) -> float:
+    """Return how much of the rows' variation the columns explain: Goodman and Kruskal's tau (1954), adjusted as R².
+
+    Each image counts alike. In Cramér's V each level does: a few rare ones, which a handful of images from elsewhere
+    bring into several fields at once, make it 1, whatever all other images say.
+    """
+    n, columns = int(table.sum()), table.shape[1]
+    unlike = (
+        1 - ((table.sum(axis=1) / n) ** 2).sum()
+    )  # the chance that two images differ, here and inside columns
+    unlike_inside = 1 - (table**2 / table.sum(axis=0)).sum() / n
+    if unlike <= 0 or n <= columns:
+        return 0.0
+    return float(1 - unlike_inside / unlike * (n - 1) / (n - columns))
+
+
 def cramers_v_interval(table: NDArray[np.int64], n: float, p: float = 0.0) -> tuple[float, float]:
     """Return a 95 % interval of Cramér's V that counts the table as `n` independent items.
 

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders.association import ASSOCIATED, SIGNIFICANT, SMOOTHING
+from cdsel_backend.confounders.judge import ENCODED, encoded_given_label
 from cdsel_backend.confounders.report import Finding
 from cdsel_backend.phrases import isolated, named_level
 from cdsel_backend.pool.columns import FILE_PREFIX
 
 LEAST = 5  # labels of a level from which its share is given
-READABLE = ((0.95, "almost always"), (0.8, "often"), (0.65, "sometimes"), (0.0, "hardly ever"))
-"""AUROC among images of one label (over all images before there are labels) -> how often, read with .5 as guessing."""
+READABLE = ((0.95, "almost always"), (0.8, "often"), (ENCODED, "sometimes"), (0.0, "hardly ever"))
+"""AUROC among images of one label (over all images until labels tell) -> how often, read with .5 as guessing."""
 
 
 def first_sentence(
@@ -33,11 +34,13 @@ def first_sentence(
         labelled: of each labelled image the classes that it shows and its level, as indices.
     """
     name = isolated(finding.variable.removeprefix(FILE_PREFIX).strip().replace("_", " "))
-    encoded = finding.given_label if finding.given_label is not None else finding.encoded
+    the_name = name if name[:1].isupper() else f"the {name}"  # `PatientSex`, `KVP` and their like are names
+    unknown = finding.given_label is None or encoded_given_label(finding) is None
+    encoded = finding.encoded if unknown else finding.given_label
     plain = (
         ""
         if encoded is None
-        else f"the {name} can be read off the images {next(word for least, word in READABLE if encoded >= least)}"
+        else f"{the_name} can be read off the images {next(word for least, word in READABLE if encoded >= least)}"
     )
     images, showing = np.zeros(len(levels), dtype=np.int64), np.zeros((len(classes), len(levels)))
     for codes, level in labelled:
@@ -51,9 +54,9 @@ def first_sentence(
     if shares is None:
         hardly = finding.associated_interval is not None and finding.associated_interval[1] < ASSOCIATED
         few = (
-            f"the {name} and the label are hardly associated"
+            f"{the_name} and the label are hardly associated"
             if hardly
-            else f"too few labels say yet whether the {name} and the label are associated"
+            else f"too few labels say yet whether {the_name} and the label are associated"
         )
         return f"{few[0].upper()}{few[1:]}{f'; {plain}' if plain else ''}."
     code, high, low, more, less = shares

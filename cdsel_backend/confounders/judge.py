@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from cdsel_backend.confounders.association import ASSOCIATED, SIGNIFICANT, cramers_v, cross_table
+from cdsel_backend.confounders.association import ASSOCIATED, SIGNIFICANT, cross_table, share_explained
 from cdsel_backend.confounders.report import Finding
 from cdsel_backend.confounders.verdict import Verdict
 from cdsel_backend.pool.columns import Column
 
 ENCODED = 0.6  # AUROC from which a variable counts as encoded in the images
-DUPLICATE = 0.7  # Cramér's V above which two variables say the same
+DUPLICATE = 0.5  # share that one of two variables explains of the other, above which both may say the same
 _FOLLOWS = 0.9  # share of the images from which the levels of one variable follow from those of another
 _ONE_SIDED = 1.645 / 1.96  # of an interval's reach: its upper end alone, at 95 %
 MUCH_UNSEEN = 0.1  # share of the images of which labels say nothing, from which nothing can be excluded
@@ -81,7 +81,7 @@ def _consequence(measured: Measured) -> tuple[Verdict, str]:
 def _with_labels(measured: Measured) -> tuple[Verdict, str]:
     """Two questions, each answered yes, no or not yet; a no to either excludes a confounder."""
     finding = measured.finding
-    encoded, associated = _encoded_given_label(finding), _associated(finding) or _not_yet(finding)
+    encoded, associated = encoded_given_label(finding), _associated(finding) or _not_yet(finding)
     if associated and encoded:
         return Verdict.CONFOUNDER, (
             "can mislead a model: it is encoded in the images, also among those of one label, and associated with the "
@@ -121,7 +121,7 @@ def _encoded(finding: Finding) -> bool:
     return (finding.encoded or 0) >= ENCODED and (finding.encoded_p or 0) <= SIGNIFICANT
 
 
-def _encoded_given_label(finding: Finding) -> bool | None:
+def encoded_given_label(finding: Finding) -> bool | None:
     """Whether a probe reads the variable among images of one label: also by its whole interval; None: not known yet.
 
     A no asks only that the AUROC lies below: for that the upper end alone, at 95 %, decides.
@@ -196,7 +196,7 @@ def merge(findings: Sequence[Finding], columns: dict[str, Column]) -> list[Findi
 def _same(finding: Finding, kept: Column, columns: dict[str, Column]) -> bool:
     """Whether a variable says what one that is kept says, and no more."""
     table = cross_table(columns[finding.variable].codes, kept.codes)
-    if cramers_v(table) <= DUPLICATE:
+    if max(share_explained(table), share_explained(table.T)) <= DUPLICATE:
         return False
     follows = table.max(axis=0).sum() / table.sum()  # the share of images whose level the kept one tells
     tells = table.max(axis=1).sum() / table.sum()
