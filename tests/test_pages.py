@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from backend import eventually
 from filled import POOL, QUEUE, STUDIO_URL, images_served
-from paged import CONFIG, cells, client, embedded, label, post, project, push, token_of
+from paged import CONFIG, cells, client, embedded, label, post, project, push, rows_of, token_of
 from PIL import Image
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -28,6 +28,7 @@ from cdsel_backend.labels import Labels, majority
 from cdsel_backend.labelstudio.labels import parse_label_space, settings_refusal
 from cdsel_backend.pool.column_reading import read_columns
 from cdsel_backend.pool.decode import UnreadableImage
+from cdsel_backend.pool.source import SourceItem
 from cdsel_backend.project.audit import audit_rows, moved
 from cdsel_backend.project.sentences.models import first_training
 from cdsel_backend.project.sentences.steps import next_step
@@ -517,9 +518,39 @@ def test_the_report_says_how_many_values_are_no_numbers(client, store, project):
     assert "1 value is no number, such as &#39;see note&#39;, and counts as missing." in page
 
 
+def test_images_of_a_pool_outside_label_studio_are_named_by_their_files(client, store, project):
+    """They had the number of an item, and a link to the task of Label Studio that happens to have it."""
+    source = store.add_source(project, "/data/scans", {})
+    bad = SourceItem("a/IM2", "a/IM2", {}, problem="a/IM2: is damaged")
+    store.take_items(source, [SourceItem("a/IM1", "a/IM1", {"site": "north"}), bad])
+    good, bad = store.items(project)
+    page = client.get(f"/projects/{POOL}/activity").text
+    assert f'href="/projects/{POOL}/gallery/{bad.id}">a/IM2</a></th><td>is damaged</td>' in page
+    assert "/data?task=" not in page
+    assert "<dt>File</dt><dd>a/IM1</dd>" in client.get(f"/projects/{POOL}/gallery/{good.id}").text
+    assert [row["image"] for row in rows_of(client.get(f"/projects/{POOL}/gallery.csv"))] == [
+        "a/IM1",
+        "a/IM2",
+    ]
+
+
 def test_confounders_are_chosen_by_name_or_left_to_the_report(client, store, project):
-    post(client, "/settings", fields="confounders", mode="own", confounders=["site", "age"])
-    assert State(store, project).settings.confounders == ["site", "age"]
+    def ticked():
+        boxes = re.findall(
+            r"<input type=.checkbox. name=.confounders.[^>]*>",
+            client.get(f"/projects/{POOL}/confounders").text,
+        )
+        return [re.search(r'value="(.*?)"', box)[1] for box in boxes if "checked" in box]
+
+    findings = [
+        Finding("site", Verdict.CONFOUNDER, "is it", 2),
+        Finding("sex", Verdict.NEITHER, "is none", 2),
+    ]
+    store.update_project(project, report=Report(tuple(findings), ()).to_json())
+    assert ticked() == ["site"]
+    post(client, "/settings", fields="confounders", mode="own", confounders=["sex", "age"])
+    assert State(store, project).settings.confounders == ["sex", "age"]
+    assert ticked() == ["sex", "age"], "what was chosen, before the next report and beside it"
     post(client, "/settings", fields="confounders", mode="own")
     assert State(store, project).settings.confounders == []
     post(client, "/settings", fields="confounders", mode="auto", confounders=["site"])

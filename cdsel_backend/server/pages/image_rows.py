@@ -15,7 +15,7 @@ from cdsel_backend.store.records import Item, Selection
 from cdsel_backend.table import Cells
 
 KNOWN = (
-    *("task", "state", "problem", "label", "annotators", "round", "rank", "reason"),
+    *("task", "image", "state", "problem", "label", "annotators", "round", "rank", "reason"),
     *("prediction", "prediction_against_label", "doubt", "agreement", "directive"),
 )
 """The columns that every image has."""
@@ -49,6 +49,7 @@ class ImageRow:
         levels = {key: level for key, level in self.levels.items() if not key.startswith(VARIABLE)}
         return {
             "task": self.item.task,
+            "image": self.item.image,
             "state": levels.pop("state"),
             "problem": self.item.problem,
             "label": self.label,

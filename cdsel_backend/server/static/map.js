@@ -419,10 +419,11 @@ class PoolMap {
     }
     values.push(["state", pool.states[pool.state[i]]]);
     for (const [name, value] of values) facts.append(element("dt", name), element("dd", value));
-    const link = element("a", `Task ${pool.task[i]} in Label Studio`, { href: root.dataset.task + pool.task[i] });
     const whole = element("a", "Whole image", { href: root.dataset.image.replace(/0$/, pool.id[i]) });
     const image = element("img", undefined, { alt: "", width: 224, height: 144 }), links = element("p");
-    links.append(link, element("br"), whole);
+    // Of a pool outside Label Studio no task there has this number.
+    if (root.dataset.task) links.append(element("a", `Task ${pool.task[i]} in Label Studio`, { href: root.dataset.task + pool.task[i] }), element("br"));
+    links.append(whole);
     this.tip.replaceChildren(image, facts, links);
     // Running over the map must not ask for every image on the way.
     clearTimeout(this.timer);
