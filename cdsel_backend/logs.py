@@ -22,7 +22,9 @@ LogFormat = Literal["text", "json"]
 
 REPEAT_SECONDS = 600.0  # between two lines of one fault
 MOST_FAULTS = 1000  # remembered at once
-NOISY = ("httpx", "httpcore", "timm", "waitress.queue", "alembic")
+LEVELS = dict.fromkeys(("httpx", "httpcore", "timm", "waitress.queue", "alembic"), logging.WARNING)
+"""Loggers of libraries that say too much -> the least level that is wanted of them."""
+LEVELS["pydicom"] = logging.CRITICAL  # its tracebacks of damaged files name none; ours stand with the image
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What ends or turns a line, or commands a terminal: names come from others, and one could write lines of its own."""
@@ -54,8 +56,8 @@ def start_log(log_format: LogFormat, *, verbose: bool = False) -> None:
     handler.addFilter(Once())
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(logging.INFO if verbose else level)
 
 
 def _escaped(character: re.Match[str]) -> str:

@@ -99,7 +99,7 @@ def test_nothing_is_overwritten_and_no_damaged_archive_is_used(folder, tmp_path)
     assert (aside / "models" / "1" / "m.safetensors").exists()
     assert (folder / "models" / "1" / "m.safetensors").exists()
     said = cdsel("backup", tmp_path / "p.tar", CDSEL_DATABASE_URL="postgresql://u:secret@h/d")
-    assert "pg_dump" in said.output
+    assert "pg_dump -Fc" in said.output, "which pg_restore reads: it refuses a plain dump"
     assert "secret" not in said.output
 
 

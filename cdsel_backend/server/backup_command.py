@@ -58,7 +58,7 @@ def backup(file: Path) -> None:
     if database is None:
         click.echo(
             f"The database {make_url(server.database_url).render_as_string(hide_password=True)} is not in it: back it "
-            "up by `pg_dump`, just before `cdsel backup`, so that the archive holds all that the dump speaks of.",
+            "up by `pg_dump -Fc`, just before `cdsel backup`, so that the archive holds all that the dump speaks of.",
             err=True,
         )
 
