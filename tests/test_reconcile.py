@@ -635,7 +635,15 @@ def test_a_backbone_that_cannot_be_loaded_costs_the_new_images_only(world, monke
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("Site ", "did you mean 'site'?"), ("pateint", "the fields are id, site")]
+    ("name", "words"),
+    [
+        ("Site ", "did you mean 'site'?"),
+        ("pateint", "the fields are id and site"),
+        (
+            "site.name",
+            "what lies inside the field 'site' is not read: give it a field of its own in the tasks",
+        ),
+    ],
 )
 def test_a_field_that_no_task_has_is_named_with_the_nearest(world, name, words):
     put(world, ignore=[name])

@@ -117,7 +117,8 @@ def _read_column(name: str, fields: Fields) -> Column:
     field = _Field.of(name, fields)
     nested = sum(isinstance(value, (Mapping, list, tuple, set, frozenset)) for value in field.raw)
     if nested > len(field.filled):
-        return category_column(name, field.values, excluded="holds nested values")
+        excluded = "holds nested values; what may confound needs a field of its own in the task"
+        return category_column(name, field.values, excluded=excluded)
     if not field.filled:
         return category_column(name, field.values, excluded="is empty")
     for read in (_as_spellings, _as_written_numbers, _as_moments, _as_serial_days, _as_plain_numbers):

@@ -74,7 +74,7 @@ def other_answers_problem(state: State, space: LabelSpace) -> list[str]:
     if not rows:
         return []
     counts = Counter(row.question for row in rows).most_common()
-    asked = ", ".join(f"{question} ({count})" for question, count in counts)
+    asked = ", ".join(f"{(question or '').replace(', ', ' and ')} ({count})" for question, count in counts)
     numbers = sorted({row.task for row in rows if row.task is not None})
     count = len(rows)
     on_tasks = (

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdsel_backend.confounders import Report, detect, first_sentence, verdict_changes
+from cdsel_backend.phrases import listed
+from cdsel_backend.pool.columns import FILE_PREFIX
 from cdsel_backend.project.digests import digest_of
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.project.metadata import FORM
@@ -95,13 +97,16 @@ def _detect(context: Context, state: State, key: ReportKey) -> bool:
 
 
 def _fields_like(name: str, known: Collection[str]) -> str:
-    """The field that a name may have been meant to be, else the first of all that there are."""
+    """The field that a name may have been meant to be, else the first of all that tasks have."""
+    outer, dot, _ = name.partition(".")
+    if dot and outer in known:
+        return f"what lies inside the field {outer!r} is not read: give it a field of its own in the tasks"
     folded = {field.casefold(): field for field in sorted(known)}
     near = get_close_matches(name.strip().casefold(), folded, n=1)
     if near:
         return f"did you mean {folded[near[0]]!r}?"
-    more = f" and {len(known) - FIELDS_SHOWN} more" if len(known) > FIELDS_SHOWN else ""
-    return f"the fields are {', '.join(sorted(known)[:FIELDS_SHOWN])}{more}"
+    own = [field for field in sorted(known) if not field.startswith(FILE_PREFIX)]
+    return f"the fields are {listed(own, FIELDS_SHOWN)}" if own else "tasks hold nothing but the image"
 
 
 def _lead(pool: EmbeddedPool, report: Report) -> str:
