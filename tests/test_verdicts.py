@@ -58,6 +58,22 @@ def test_a_confounder_that_one_of_848_values_carries_is_found():
     assert found["proxy"] in {Verdict.ASSOCIATED_ONLY, Verdict.NOT_KNOWN_YET}
 
 
+def test_a_shortcut_to_a_class_of_one_per_cent_confounds():
+    """Four fifths of the class come from one of two equal sites, and Cramér's V of all labels alike is .06."""
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], [1980, 20])
+    site = np.concatenate([np.tile([0, 1], 990), np.repeat([0, 1], [4, 16])])
+    vectors = rng.standard_normal((2000, 8)).astype(np.float32)
+    vectors[:, 0] += 3 * site
+    vectors[:, 1] += label
+    chance = rng.permutation(site)
+    report = detect(vectors, [column("site", site), column("chance", chance)], Labels(label, ("no", "yes")))
+    found = verdicts(report)
+    assert found["site"] is Verdict.CONFOUNDER
+    assert found["chance"] is not Verdict.CONFOUNDER
+    assert cramers_v(cross_table(site, label)) < 0.1
+
+
 def test_patients_are_permuted_and_not_their_images():
     """Each patient has a look of their own, one scanner and one label; nothing of the scanner shows."""
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """Which variables confound, the strata they make, and a representation of the pool."""
 
-from cdsel_backend.confounders.association import cramers_v, cross_table
+from cdsel_backend.confounders.association import cramers_v, cross_table, with_rare_classes
 from cdsel_backend.confounders.detect import detect
 from cdsel_backend.confounders.first_sentence import first_sentence, labels_by_level
 from cdsel_backend.confounders.report import Finding, LatentGroup, Report, VerdictChange, verdict_changes
@@ -21,4 +21,5 @@ __all__ = [
     "fit_representation",
     "labels_by_level",
     "verdict_changes",
+    "with_rare_classes",
 ]

@@ -19,6 +19,7 @@ from cdsel_backend.confounders.association import (
     independent,
     information,
     units,
+    with_rare_classes,
 )
 from cdsel_backend.confounders.dependence import partial_dependence
 from cdsel_backend.confounders.judge import MUCH_UNSEEN, Measured
@@ -107,8 +108,9 @@ def measure(pool: MeasuredPool, columns: Sequence[Column], rng: np.random.Genera
 class _Association:
     """How closely a variable is associated with a target.
 
-    `v` is Cramér's V, with a 95 % `interval` that counts images of one patient once, `p` its p-value, `utility` the
-    information on the target in bits; `unseen` is a share of the pool, see `_unseen`, and `decides` see `_decides`.
+    `v` is Cramér's V (see `with_rare_classes`), with a 95 % `interval` that counts images of one patient once, `p` its
+    p-value, `utility` the information on the target in bits; `unseen` is a share of the pool, see `_unseen`, and
+    `decides` see `_decides`.
     """
 
     v: float
@@ -125,8 +127,7 @@ def _association(
     """Measure a variable against a target; `tests` are made in all."""
     codes = column.codes[target.rows]
     once = units(None if pool.groups is None else pool.groups[target.rows], codes, target.codes)
-    n = independent(once.sizes)
-    table = cross_table(codes, target.codes)
+    table, n = with_rare_classes(cross_table(codes, target.codes), independent(once.sizes))
     of_units = cross_table(codes[once.first], target.codes[once.first])
     unseen = _unseen(column.codes, target.rows, codes[once.first])
     p = independence_p(of_units, rng, tests)

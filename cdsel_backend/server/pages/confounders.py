@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cdsel_backend import figures
-from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, labels_by_level
+from cdsel_backend.confounders import Finding, Report, Verdict, cramers_v, labels_by_level, with_rare_classes
 from cdsel_backend.phrases import number_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.server.pages.blueprint import pages, read_state, status_of
@@ -200,7 +200,7 @@ def mosaics(state: State, variable: str, *, most_classes: int | None = CLASSES) 
     if len(labelled):
         # Where an image may show several classes, the report above says it class by class.
         enough = len(labelled) >= LEAST and not table.space.kind.several
-        v = cramers_v(of_all_classes.astype(np.int64)) if enough else None
+        v = cramers_v(*with_rare_classes(of_all_classes.T.astype(np.int64))) if enough else None
         caption = "As labelled" if v is None else f"Cramér's V {v:.2f} between {variable} and label"
         panels.append(
             _panel("Labelled", caption, np.vstack([given, 0 * shares[len(given) :]]), names, column)
