@@ -59,8 +59,10 @@ def joint(problem: Problem) -> Strata:
 
 
 class StrataTerm:
-    """lambda sum_a w_a sum_g pi_ag log(1 + c_ag) over partitions a, w_a = 1 / number of partitions.
+    """lambda sum_a w_a sum_g pi_ag h(c_ag) over partitions a, w_a = 1 / number of partitions.
 
+    h(c) = sum_{j < c} 1 / (j + 1/2), about the logarithm: greedy then rounds to the shares (Webster, Sainte-Lague),
+    for large and small strata alike, where log(1 + c) gives the large ones more than theirs while labels are few.
     Items in the same strata are of one `kind` (n,), numbered to `n_kinds`, and gain the same.
     """
 
@@ -78,7 +80,7 @@ class StrataTerm:
         """Return (n_kinds,): what an item of each kind would add now."""
         total = np.zeros(self.n_kinds)
         for codes, shares, counts in self._strata:
-            total += (self._weight * shares * np.log1p(1 / (1 + counts)))[codes]
+            total += (self._weight * shares / (counts + 0.5))[codes]
         return total
 
     def add(self, kind: int) -> None:

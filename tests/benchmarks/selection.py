@@ -16,6 +16,7 @@ import resource
 import time
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from cdsel_backend.pool.columns import Column
@@ -48,7 +49,8 @@ def objective(problem: Problem, kernel: NDArray[np.float32], chosen: NDArray[np.
     """Return F of the chosen: coverage under the full kernel matrix (n, n), plus strata."""
     codes, balance = problem.columns[0].codes, problem.options.balance
     counts = np.bincount(codes[chosen], minlength=2)
-    return float(kernel[:, chosen].max(axis=1).mean() + balance * 0.5 * np.log1p(counts).sum())
+    of_strata = scipy.special.digamma(counts + 0.5) - scipy.special.digamma(0.5)
+    return float(kernel[:, chosen].max(axis=1).mean() + balance * 0.5 * of_strata.sum())
 
 
 def exact_greedy(problem: Problem, kernel: NDArray[np.float32], size: int) -> NDArray[np.int64]:
@@ -63,7 +65,7 @@ def exact_greedy(problem: Problem, kernel: NDArray[np.float32], size: int) -> ND
             rows = slice(start, start + 512)
             gain += np.maximum(kernel[rows] - covered[rows, None], 0).sum(axis=0)
         gain /= len(problem)
-        gain += (balance * 0.5 * np.log1p(1 / (1 + counts)))[codes]
+        gain += (balance * 0.5 / (counts + 0.5))[codes]
         gain[chosen] = -np.inf
         best = int(np.argmax(gain))
         chosen.append(best)

@@ -1,6 +1,6 @@
 """The default: every stratum its share; inside, typical images first, then draws by doubt, or coverage by doubt.
 
-    F(S) = value(S) + lambda sum_a w_a sum_g pi_ag log(1 + c_ag(S))
+    F(S) = value(S) + lambda sum_a w_a sum_g pi_ag h(c_ag(S)),    h(c) = sum_{j < c} 1 / (j + 1/2)
 
 over partitions a (one a confounder, one a declared pair), w_a = 1 / number of partitions, lambda = `options.balance`;
 monotone submodular, so greedy keeps 1 - 1/e of the best. Before the first model the value is coverage of the
