@@ -5,7 +5,7 @@ Whether it is linear in the vectors or a kernel's is chosen by groups left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -199,17 +199,13 @@ def train_head(
     if options.recipe == "deconfounded":
         if fair:
             intercepts = np.zeros_like(intercepts)  # as in the scores out of fold
-        # Without levels to be fair in, the whole pool is one: class weights alone leave a rare class uncalled.
-        fair_in = columns if fair else [Column("", "categorical", ("",), np.zeros(len(pool), dtype=np.int64))]
-        counted = np.union1d(np.flatnonzero(pool.counted(labels.kind.labelled(labels.values))), rows)
-        spaced = _evenly(counted, rows)
-        projected = pool.representation.project(pool.vectors[spaced]).astype(np.float64)
-        represents = None if labels.represents is None else labels.represents[rows]
-        own_levels = [column.take(spaced) for column in columns]
-        common, of_levels = fair_offsets(
-            _scores(projected, landmarks, coefficients, levels, own_levels) + intercepts,
-            [column.take(spaced) for column in fair_in],
-            [level_shares(column, rows, y, len(seen), represents, counted) for column in fair_in],
+        common, of_levels = _fair_in_the_pool(
+            pool,
+            labels,
+            rows,
+            y,
+            lambda z, columns: _scores(z, landmarks, coefficients, levels, columns) + intercepts,
+            fair=fair,
             accuracy=accuracy,
             strength=strength,
         )
@@ -313,6 +309,41 @@ def _scores(
         items = with_levels(z[rows], known, [column.take(rows) for column in columns] if known else ())
         found[rows] = similarity(items, landmarks, components) @ weights
     return found
+
+
+def _fair_in_the_pool(
+    pool: Pool,
+    labels: TrainingLabels,
+    rows: NDArray[np.int64],
+    y: NDArray[np.int64],
+    score: Callable[[NDArray[np.float64], Sequence[Column]], NDArray[np.float64]],
+    *,
+    fair: bool,
+    accuracy: float,
+    strength: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `fair_offsets` of the pool's own scores and of the classes' shares, by the training `rows` of classes `y`.
+
+    `score` gives those of projected vectors with their metadata. Unless `fair`, there are no levels to be fair in, and
+    the whole pool is one: class weights alone leave a rare class uncalled.
+    """
+    counted = np.union1d(np.flatnonzero(pool.counted(labels.kind.labelled(labels.values))), rows)
+    spaced = _evenly(counted, rows)
+    projected = pool.representation.project(pool.vectors[spaced]).astype(np.float64)
+    of_spaced = [column.take(spaced) for column in pool.columns]
+    everything = Column("", "categorical", ("",), np.zeros(len(pool), dtype=np.int64))
+    represents = None if labels.represents is None else labels.represents[rows]
+    n_classes = int(y.max()) + 1
+    return fair_offsets(
+        score(projected, of_spaced),
+        of_spaced if fair else [everything.take(spaced)],
+        [
+            level_shares(column, rows, y, n_classes, represents, counted)
+            for column in (pool.columns if fair else [everything])
+        ],
+        accuracy=accuracy,
+        strength=strength,
+    )
 
 
 def _training_rows(pool: Pool, labels: TrainingLabels) -> NDArray[np.int64]:
