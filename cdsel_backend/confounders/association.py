@@ -88,9 +88,8 @@ def share_explained(table: NDArray[np.int64]) -> float:
     bring into several fields at once, make it 1, whatever all other images say.
     """
     n, columns = int(table.sum()), table.shape[1]
-    unlike = (
-        1 - ((table.sum(axis=1) / n) ** 2).sum()
-    )  # the chance that two images differ, here and inside columns
+    # The chance that two images differ, in all and inside columns
+    unlike = 1 - ((table.sum(axis=1) / n) ** 2).sum()
     unlike_inside = 1 - (table**2 / table.sum(axis=0)).sum() / n
     if unlike <= 0 or n <= columns:
         return 0.0
