@@ -527,7 +527,12 @@ def test_images_of_a_pool_outside_label_studio_are_named_by_their_files(client, 
     page = client.get(f"/projects/{POOL}/activity").text
     assert f'href="/projects/{POOL}/gallery/{bad.id}">a/IM2</a></th><td>is damaged</td>' in page
     assert "/data?task=" not in page
-    assert "<dt>File</dt><dd>a/IM1</dd>" in client.get(f"/projects/{POOL}/gallery/{good.id}").text
+    page = client.get(f"/projects/{POOL}/gallery/{good.id}").text
+    assert "<dt>File</dt><dd>a/IM1</dd>" in page
+    assert "<h1>Image of IM1</h1>" in page
+    page = client.get(f"/projects/{POOL}/gallery").text
+    assert 'alt="Image of IM2"' in page
+    assert "</span>IM1</span>" in page
     assert [row["image"] for row in rows_of(client.get(f"/projects/{POOL}/gallery.csv"))] == [
         "a/IM1",
         "a/IM2",

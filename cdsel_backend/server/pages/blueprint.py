@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import posixpath
 import re
 import secrets
 from collections.abc import Iterable
@@ -27,7 +28,7 @@ from cdsel_backend.server.service import Service
 from cdsel_backend.server.status import project_status
 from cdsel_backend.store import State
 from cdsel_backend.store.faults import DATABASE, sentence
-from cdsel_backend.store.records import Json, Project
+from cdsel_backend.store.records import Item, Json, Project
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def _prepare(setup: BlueprintSetupState) -> None:
         form=form,
         listed=listed,
         breakable=breakable,
+        image_name=image_name,
         message=message,
         value=value_text,
         code=code,
@@ -246,6 +248,11 @@ def code(text: str) -> Markup:
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
     )
+
+
+def image_name(item: Item, task: str = "task") -> str:
+    """An image by its task, or by its file where it lies outside Label Studio, no task of which has its number."""
+    return f"{task} {item.task}" if item.source is None else posixpath.basename(item.image or item.key or "")
 
 
 def breakable(text: object) -> Markup:
