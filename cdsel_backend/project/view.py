@@ -43,8 +43,13 @@ class PoolView:
     @cached_property
     def labels(self) -> NDArray[np.integer[Any]]:
         """The labels of the rows as their kind has them; where nobody decided, also as a class came later, -1."""
-        texts = [self.state.labels.get(item) for item in self.ids.tolist()]
-        return self.kind.encode(texts, self.classes, self._offered)
+        given = self.state.labels
+        rows = np.flatnonzero(np.isin(self.ids, np.fromiter(given, dtype=np.int64, count=len(given))))
+        texts = [given[item] for item in self.ids[rows].tolist()]
+        # Few of a large pool have a label: the others are all like this one.
+        found = np.repeat(self.kind.encode([None], self.classes), len(self.ids), axis=0)
+        found[rows] = self.kind.encode(texts, self.classes, lambda index: self._offered(int(rows[index])))
+        return found
 
     @cached_property
     def labelled(self) -> NDArray[np.bool_]:
