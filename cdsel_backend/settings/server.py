@@ -188,7 +188,8 @@ line, and then a count."""
 
     def token_now(self) -> str:
         """Label Studio's token as its file holds it now, where a file is named."""
-        return secret_now("LABEL_STUDIO_API_KEY") or self.label_studio_api_key
+        now = secret_now("LABEL_STUDIO_API_KEY")
+        return self.label_studio_api_key if now is None else now
 
     @model_validator(mode="after")
     def _certificates_are_there(self) -> Self:
@@ -289,13 +290,13 @@ def unread_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: PREFIX + found[0] for name, found in sorted(near.items()) if found}
 
 
-def secret_now(variable: str) -> str:
-    """A secret as the file that NAME_FILE names for it holds it now; "" where none is named, or it cannot be read."""
+def secret_now(variable: str) -> str | None:
+    """A secret as the file that NAME_FILE names for it holds it now; None where none is named, or it cannot be read."""
     file = os.environ.get(f"{variable}_FILE")
     try:
-        return Path(file).read_text(encoding="utf-8").strip() if file else ""
+        return Path(file).read_text(encoding="utf-8").strip() if file else None
     except (OSError, UnicodeDecodeError):  # as while it is being replaced
-        return ""
+        return None
 
 
 def ca_bundle() -> str:

@@ -127,7 +127,7 @@ def _supported(url: URL) -> URL:
 def _renew_login(opened: URL, _dialect: object, _record: object, _: object, options: dict[str, Any]) -> None:
     """Connect as the file of the database's URL says now: its password, or its user, may have been replaced."""
     with suppress(ArgumentError):  # none is named, or it is being written
-        now = _supported(make_url(secret_now("CDSEL_DATABASE_URL")))
+        now = _supported(make_url(secret_now("CDSEL_DATABASE_URL") or ""))
         if now.set(username="", password="") == opened.set(username="", password=""):
             options |= {"user": now.username, "password": now.password}
 
