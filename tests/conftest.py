@@ -58,10 +58,12 @@ NOT_FAST = ("slow", "long", "versions", "label_studio_ml")
 """Marks of tests that are not fast, wherever they stand."""
 STUDIO, SECOND_STUDIO = "a Label Studio", "a second Label Studio"
 """Two processes share the tests with the session's Label Studio: together they take a third of the run."""
-LOOPS = (
+OF_THE_FIRST = (
     "books",
+    "doctor",
     "loop",
     "lost_and_restored",
+    "outside_pool",
     "presence_loop",
     "refill",
     "reused_numbers",
@@ -242,7 +244,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast")
         group = TOGETHER.get(name, name)
         if "studio" in used:
-            group = STUDIO if name in LOOPS else SECOND_STUDIO
+            group = STUDIO if name in OF_THE_FIRST else SECOND_STUDIO
         elif "filled" in used:
             group = FILLED
         item.add_marker(pytest.mark.xdist_group(group))

@@ -240,7 +240,7 @@ def test_an_unknown_account_is_named_and_the_others_go_on(crew):
     assert "annotators" not in crew.state().project.problems
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 5))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))])
 def test_whatever_changes_and_crashes_nothing_is_lost_or_spent_twice(tmp_path, seed):
     rng = random.Random(seed)
     crew = Crew(tmp_path, annotators={ANN: 20, BOB: 20}, budget=40, round_size=9, overlap=0.2)

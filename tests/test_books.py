@@ -325,6 +325,7 @@ def test_labels_that_label_studio_lost_in_a_restore_stay_until_their_tasks_are_l
     assert desk.look().labels == {kept[0]: "malignant"}
 
 
+@pytest.mark.slow
 def test_tasks_at_which_label_studio_fails_are_named_and_the_others_go_on(studio, pool, tmp_path):
     desk = Desk(studio, pool, tmp_path)
     before = desk.go_on().item_count

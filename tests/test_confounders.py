@@ -354,6 +354,7 @@ def test_a_few_patients_with_many_images_make_no_consequence():
     assert "consequence" in finding(alone, "site").sentence
 
 
+@pytest.mark.slow
 def test_one_confounder_is_found_among_many_columns():
     """With 399 permutations no p-value could survive the adjustment for more than twenty variables."""
     vectors, labels, site, rng = planted(0.7)

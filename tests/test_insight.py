@@ -86,6 +86,7 @@ def test_what_heads_say_is_held_once(monkeypatch):
     assert peak < 1.6 * found.probabilities.nbytes
 
 
+@pytest.mark.slow
 def test_no_head_is_asked_about_a_patient_it_was_trained_on_where_only_some_images_are_trained_on():
     """As for the labels drawn by chance. The images tell the patient, and nothing of the class."""
     rng = np.random.default_rng(0)

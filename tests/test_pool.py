@@ -320,6 +320,7 @@ def test_folding_changes_no_vector(name, folds):
     assert (after - before).abs().max() < 1e-4 * before.abs().max()
 
 
+@pytest.mark.slow
 def test_timm_is_importable_beside_a_cpu_torch():
     code = "from cdsel_backend.pool.network import _timm; _timm(); import torchvision, timm; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

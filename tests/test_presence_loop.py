@@ -107,9 +107,8 @@ def trained_on(backend, pool_project, round_number):
     return eventually(ask, "no model was trained", details=backend.tail)
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("multiple_choice", marks=pytest.mark.slow), *(CONFIGS.keys() - {"multiple_choice"})]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
 def test_two_rounds_a_model_and_the_queue_goes_on(
     kind, studio, client, browser, backend, pool_project, state, monkeypatch, tmp_path
 ):

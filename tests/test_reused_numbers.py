@@ -100,10 +100,8 @@ def test_a_queue_task_whose_number_another_has_is_withdrawn_and_nothing_else_is_
     assert [row.item for row in state.tasks if row.queue_task == number] == [other.id]
 
 
-@pytest.mark.parametrize(
-    "order",
-    ["deleted first", *(pytest.param(one, marks=pytest.mark.slow) for one in ("imported first", "at once"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["deleted first", "imported first", "at once"])
 def test_a_pool_that_was_imported_again_keeps_its_labels_and_its_queue(studio, tmp_path, order):
     """As with corrected metadata: the tasks have other numbers, the images are what they were."""
     desk = Desk(studio, make_pool(studio, images=20), tmp_path)
