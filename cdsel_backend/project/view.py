@@ -17,6 +17,7 @@ from cdsel_backend.labelstudio.labels import LabelSpace
 from cdsel_backend.labelstudio.times import seconds_of
 from cdsel_backend.pool.columns import Column
 from cdsel_backend.store import State, Store
+from cdsel_backend.store.arrays import among
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class PoolView:
     def labels(self) -> NDArray[np.integer[Any]]:
         """The labels of the rows as their kind has them; where nobody decided, also as a class came later, -1."""
         given = self.state.labels
-        rows = np.flatnonzero(np.isin(self.ids, np.fromiter(given, dtype=np.int64, count=len(given))))
+        rows = np.flatnonzero(among(self.ids, given))
         texts = [given[item] for item in self.ids[rows].tolist()]
         # Few of a large pool have a label: the others are all like this one.
         found = np.repeat(self.kind.encode([None], self.classes), len(self.ids), axis=0)
@@ -78,7 +79,7 @@ class PoolView:
         """Rows that are not to be selected any more."""
         state = self.state
         taken = state.used | state.skipped | state.excluded | {row.item for row in state.selections}
-        return np.isin(self.ids, np.fromiter(taken, dtype=np.int64, count=len(taken)))
+        return among(self.ids, taken)
 
     @cached_property
     def represents(self) -> NDArray[np.float64]:

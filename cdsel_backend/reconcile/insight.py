@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from cdsel_backend.project.embedded import EmbeddedPool, read_pool
 from cdsel_backend.reconcile.context import Context
 from cdsel_backend.store import State
+from cdsel_backend.store.arrays import among
 from cdsel_backend.store.records import Json
 from cdsel_backend.training import NotEnoughLabels
 from cdsel_backend.training.cross_fit import Unseen, cross_fit
@@ -103,7 +104,7 @@ def random_share(pool: EmbeddedPool, unseen: Unseen) -> RandomShare:
     rows = [selected.get(int(item)) for item in pool.ids[unseen.rows]]
     left_out = pool.state.skipped | (pool.state.excluded - pool.state.labels.keys())
     pictures = pool.vectors.positions
-    never = np.isin(pool.ids, np.fromiter(left_out, dtype=np.int64, count=len(left_out)))
+    never = among(pool.ids, left_out)
     never = np.setdiff1d(pictures[never], pictures[unseen.rows])
     return RandomShare(
         np.array(

@@ -316,7 +316,7 @@ def _fair_in_the_pool(
     labels: TrainingLabels,
     rows: NDArray[np.int64],
     y: NDArray[np.int64],
-    score: Callable[[NDArray[np.float64], Sequence[Column]], NDArray[np.float64]],
+    score: Callable[[NDArray[np.float32], Sequence[Column]], NDArray[np.float64]],
     *,
     fair: bool,
     accuracy: float,
@@ -329,18 +329,18 @@ def _fair_in_the_pool(
     """
     counted = np.union1d(np.flatnonzero(pool.counted(labels.kind.labelled(labels.values))), rows)
     spaced = _evenly(counted, rows)
-    projected = pool.representation.project(pool.vectors[spaced]).astype(np.float64)
+    projected = pool.representation.project(pool.vectors[spaced])
     of_spaced = [column.take(spaced) for column in pool.columns]
-    everything = Column("", "categorical", ("",), np.zeros(len(pool), dtype=np.int64))
+    fair_in, of_fair_in = pool.columns, of_spaced
+    if not fair:
+        everything = Column("", "categorical", ("",), np.zeros(len(pool), dtype=np.int64))
+        fair_in, of_fair_in = [everything], [everything.take(spaced)]
     represents = None if labels.represents is None else labels.represents[rows]
     n_classes = int(y.max()) + 1
     return fair_offsets(
         score(projected, of_spaced),
-        of_spaced if fair else [everything.take(spaced)],
-        [
-            level_shares(column, rows, y, n_classes, represents, counted)
-            for column in (pool.columns if fair else [everything])
-        ],
+        of_fair_in,
+        [level_shares(column, rows, y, n_classes, represents, counted) for column in fair_in],
         accuracy=accuracy,
         strength=strength,
     )
