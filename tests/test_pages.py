@@ -530,6 +530,7 @@ def test_images_of_a_pool_outside_label_studio_are_named_by_their_files(client, 
     page = client.get(f"/projects/{POOL}/gallery/{good.id}").text
     assert "<dt>File</dt><dd>a/IM1</dd>" in page
     assert "<h1>Image of IM1</h1>" in page
+    assert "in Label Studio</a>" not in page.replace("Queue in Label Studio</a>", "")
     page = client.get(f"/projects/{POOL}/gallery").text
     assert 'alt="Image of IM2"' in page
     assert "</span>IM1</span>" in page

@@ -119,18 +119,20 @@ def _named_anew(value: Any) -> Any:
 
 
 def tasks_of(state: State, items: list[int]) -> dict[int, list[Place]]:
-    """Item -> where Label Studio shows it: its queues, or the pool where it is in none."""
+    """Item -> where Label Studio shows it: its queues, or the pool where it is in none and the pool lies there."""
     pool = state.store.items_by_id(items)
     found: dict[int, list[Place]] = {item: [] for item in items}
     tasks = state.in_queues
     for row in np.flatnonzero(tasks.live & among(tasks.item, found)).tolist():
         item, task, annotator = int(tasks.item[row]), int(tasks.task[row]), tasks.annotator.text(row) or ""
         queue = state.queues.get(annotator)
-        # Delivered in place, an image's task is the pool's own.
-        if queue is not None and task != pool[item].task:
+        # Delivered in place, an image's task is the pool's own; outside Label Studio an image has none.
+        if queue is not None and (pool[item].source is not None or task != pool[item].task):
             found[item].append(Place(queue, task, annotator))
-    home = state.project.pool_project
-    return {item: places or [Place(home, pool[item].task, "")] for item, places in found.items()}
+    for item, places in found.items():
+        if not places and pool[item].source is None:
+            places.append(Place(state.project.pool_project, pool[item].task, ""))
+    return found
 
 
 def _stands(suspect: Json, label: str | None) -> bool:
